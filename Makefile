@@ -1,0 +1,54 @@
+# Every target does the set-up that it needs. `make help` lists them.
+.DEFAULT_GOAL := help
+.PHONY: help run run-api run-worker test check format lock
+
+# the newest Python >= 3.11 on the PATH; name another with `make PYTHON=…`
+PYTHON ?= $(shell for name in python3.14 python3.13 python3.12 python3.11 python3 python; do \
+	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$name"; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(VENV)/.run ## API, worker and what they need, until Ctrl-C
+	@exec $(BIN)/python -m service.run
+
+run-api: $(VENV)/.run ## the API alone
+	@exec $(BIN)/python -m service
+
+run-worker: $(VENV)/.run ## a worker alone; start as many as you like
+	@exec $(BIN)/python -m jobs.worker
+
+test: $(VENV)/.dev ## the tests, against real servers that they start themselves
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.dev ## lint, format and types: what CI runs
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(VENV)/.dev ## puts the code into the one format
+	@$(BIN)/ruff check --fix --quiet .
+	@$(BIN)/ruff format .
+
+lock: ## resolves the dependencies anew into requirements/ (needs uv)
+	@uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		--upgrade --quiet --output-file requirements/run.lock
+	@uv pip compile pyproject.toml --group dev --constraint requirements/run.lock --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements/dev.lock
+
+$(VENV)/.run: requirements/run.lock | $(VENV)/bin/python
+	@echo "installing what Errand runs on (once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.lock $(VENV)/.run
+	@echo "installing what tests and checks need (once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "Errand needs Python 3.11 or newer on the PATH"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "$(PYTHON) cannot make virtual environments; on Debian and Ubuntu: apt install python3-venv"; exit 1; }

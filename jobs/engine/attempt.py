@@ -1,0 +1,92 @@
+"""One attempt at a job: validate, time, run, decide. It knows nothing of Redis; the worker writes what it decides."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from jobs.engine.control import Cancel, Fail, Retry
+from jobs.engine.job_type import Context, JobType
+from jobs.engine.records import Attempt, Error, RunningAttempt
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an attempt ended."""
+
+    status: Literal["succeeded", "retry", "failed", "cancelled"]
+    result: Any = None
+    error: Error | None = None
+    retry_after_s: float = 0.0
+
+    def end_of(self, begun: RunningAttempt, *, ended_at_ms: int) -> Attempt:
+        """The record of the attempt that ended so."""
+        retry_at_ms = ended_at_ms + int(self.retry_after_s * 1000)
+        return Attempt.end(
+            begun,
+            self.status,
+            at_ms=ended_at_ms,
+            error=self.error,
+            next_attempt_at_ms=retry_at_ms if self.status == "retry" else None,
+        )
+
+
+async def run(job_type: JobType[Any, Any], ctx: Context, kwargs: Mapping[str, Any]) -> Outcome:
+    """Runs one attempt and decides its outcome; raises only CancelledError, when the worker itself cancels it.
+
+    An exception or a timeout is retried by the type's policy while tries are left; `Fail` and args that do not
+    fit the model end the job at once.
+    """
+    deadline = asyncio.timeout(job_type.timeout_s)
+    try:
+        args = job_type.args_model.model_validate(kwargs)
+        async with deadline:
+            returned = await job_type.function(ctx, args)
+        return Outcome("succeeded", result=_as_json(returned))
+    except ValidationError as error:
+        # only the model's own verdict on the args is final: a job may meet a ValidationError in somebody's answer
+        if error.title == job_type.args_model.__name__:
+            return Outcome("failed", error=Error(type="InvalidArgs", message=_say(error)))
+        return _retry_or_fail(job_type, ctx, error)
+    except PydanticSerializationError as error:
+        return Outcome("failed", error=Error(type="InvalidResult", message=f"the result has no JSON form: {error}"))
+    except Fail as error:
+        return Outcome("failed", error=Error.of(error, with_traceback=False))
+    except Cancel as error:
+        return Outcome("cancelled", error=Error.of(error, with_traceback=False))
+    except TimeoutError as error:
+        if deadline.expired():
+            error = TimeoutError(f"ran longer than {job_type.timeout_s:g} s")
+        return _retry_or_fail(job_type, ctx, error)
+    except Exception as error:  # noqa: BLE001  # whatever a job raises is an outcome, never the worker's end
+        return _retry_or_fail(job_type, ctx, error)
+
+
+def _retry_or_fail(job_type: JobType[Any, Any], ctx: Context, error: Exception) -> Outcome:
+    """Another try by the policy, or by the job's own word; the end where tries are used up."""
+    recorded = Error.of(error, with_traceback=not isinstance(error, Retry | TimeoutError))
+    if ctx.attempt >= ctx.max_tries:
+        return Outcome("failed", error=recorded)
+    asked_s = error.after_s if isinstance(error, Retry) else None
+    return Outcome(
+        "retry",
+        error=recorded,
+        retry_after_s=job_type.retry.delay_s(ctx.attempt) if asked_s is None else asked_s,
+    )
+
+
+def _as_json(returned: Any) -> Any:
+    if isinstance(returned, BaseModel):
+        return returned.model_dump(mode="json")
+    return to_jsonable_python(returned, inf_nan_mode="null")
+
+
+def _say(error: ValidationError) -> str:
+    """Which args are wrong and why; the values stay out, they may be secret."""
+    faults = error.errors(include_url=False, include_input=False, include_context=False)
+    return "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'args'}: {fault['msg']}" for fault in faults)

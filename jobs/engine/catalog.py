@@ -1,0 +1,60 @@
+"""Finds the job types there are, so that a new module with an `@job` needs no other edit."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterable, Iterator, Mapping
+from types import ModuleType
+from typing import Any
+
+from jobs.engine.job_type import JobType
+
+HOUSE = "jobs"
+NOT_JOB_TYPES = frozenset({"engine", "resources", "worker"})
+"""The rooms of our own package that hold no job type; the worker's would drag its libraries into the API."""
+
+
+class Catalog(Mapping[str, JobType[Any, Any]]):
+    """Job types by name."""
+
+    def __init__(self, job_types: Iterable[JobType[Any, Any]]) -> None:
+        self._by_name: dict[str, JobType[Any, Any]] = {}
+        for job_type in job_types:
+            known = self._by_name.setdefault(job_type.name, job_type)
+            if known is not job_type:
+                places = f"{known.function.__module__} and {job_type.function.__module__}"
+                raise ValueError(f"two job types are named {job_type.name}: {places}")
+
+    def __getitem__(self, name: str) -> JobType[Any, Any]:
+        return self._by_name[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_name)
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+
+def discover(packages: Iterable[str] = ()) -> Catalog:
+    """The job types of our own `jobs` package and of each further package or module named.
+
+    Looks into a package and the modules directly in it. Raises ImportError where a module cannot be
+    imported, ValueError where two types share a name.
+    """
+    found = [
+        job_type
+        for package in (HOUSE, *packages)
+        for module in _modules_of(package)
+        for job_type in vars(module).values()
+        if isinstance(job_type, JobType)
+    ]
+    return Catalog(found)
+
+
+def _modules_of(package: str) -> Iterator[ModuleType]:
+    root = importlib.import_module(package)
+    yield root
+    for info in pkgutil.iter_modules(getattr(root, "__path__", ())):
+        if not (package == HOUSE and info.name in NOT_JOB_TYPES):
+            yield importlib.import_module(f"{package}.{info.name}")

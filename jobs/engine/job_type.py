@@ -1,0 +1,132 @@
+"""What a job type is: a name, an args model, a function, and how the engine treats its attempts."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, TypeAdapter
+
+from jobs.engine.retry_policy import Exponential, RetryPolicy
+from jobs.engine.stored_file import StoredFile
+
+Args = TypeVar("Args", bound=BaseModel)
+Result = TypeVar("Result")
+Resource = TypeVar("Resource")
+
+Opener = Callable[[Any], AbstractAsyncContextManager[Resource]]
+"""Opens something costly once per worker process, given the settings: a session, a pool, a store."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What one attempt may know and use beside its args."""
+
+    job_id: str
+    attempt: int
+    """The number of this attempt; the first is 1."""
+    max_tries: int
+    enqueued_at: datetime
+    """When the job was accepted, UTC; the same on every attempt."""
+    resources: Mapping[Opener[Any], Any] = field(default_factory=dict)
+    report: Callable[[float, str], Awaitable[None]] | None = None
+
+    def use(self, opener: Opener[Resource]) -> Resource:
+        """What `opener` opened for this worker.
+
+        Raises LookupError where the job type did not declare it (`@job(uses=[...])`).
+        """
+        try:
+            return typing.cast(Resource, self.resources[opener])
+        except KeyError:
+            raise LookupError(f"declare it first: @job(uses=[{opener.__name__}])") from None
+
+    async def progress(self, fraction: float, note: str = "") -> None:
+        """Shows how far the job is: a fraction from 0 to 1 and a short note."""
+        if self.report is not None:
+            await self.report(min(max(fraction, 0.0), 1.0), note)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class JobType(Generic[Args, Result]):
+    """A kind of job. Made by `@job`; calling it calls the function itself."""
+
+    name: str
+    function: Callable[[Context, Args], Awaitable[Result]]
+    args_model: type[Args]
+    result_schema: Mapping[str, Any]
+    """JSON Schema of what a successful attempt returns."""
+    max_tries: int
+    timeout_s: float
+    retry: RetryPolicy
+    uses: tuple[Opener[Any], ...]
+    summary: str
+    examples: tuple[Mapping[str, Any], ...]
+
+    def __call__(self, ctx: Context, args: Args) -> Awaitable[Result]:
+        return self.function(ctx, args)
+
+    @property
+    def file_field(self) -> str | None:
+        """The args field that an upload fills, where this type takes one."""
+        for name, info in self.args_model.model_fields.items():
+            if info.annotation is StoredFile or StoredFile in typing.get_args(info.annotation):
+                return name
+        return None
+
+
+def job(
+    *,
+    max_tries: int = 5,
+    timeout_s: float = 300,
+    retry: RetryPolicy | None = None,
+    uses: Iterable[Opener[Any]] = (),
+    examples: Iterable[Mapping[str, Any]] = (),
+) -> Callable[[Callable[[Context, Args], Awaitable[Result]]], JobType[Args, Result]]:
+    """Makes `async def name(ctx: Context, args: SomeModel) -> Result` a job type called `name`.
+
+    `max_tries` counts every attempt, the first included. `timeout_s` bounds one attempt, in seconds. `uses` lists
+    what the worker opens once and lends by `ctx.use(...)`. `examples` are args shown in the OpenAPI document.
+
+    Raises TypeError for a function of another shape, ValueError for a number out of range.
+    """
+    if max_tries < 1 or timeout_s <= 0:
+        raise ValueError("@job needs max_tries >= 1 and timeout_s > 0")
+
+    def describe(function: Callable[[Context, Args], Awaitable[Result]]) -> JobType[Args, Result]:
+        return JobType(
+            name=function.__name__,
+            function=function,
+            args_model=_args_model_of(function),
+            result_schema=_result_schema_of(function),
+            max_tries=max_tries,
+            timeout_s=timeout_s,
+            retry=retry or Exponential(),
+            uses=tuple(uses),
+            summary=(inspect.getdoc(function) or function.__name__.replace("_", " ")).partition("\n")[0],
+            examples=tuple(examples),
+        )
+
+    return describe
+
+
+def _args_model_of(function: Callable[..., Any]) -> type[Any]:
+    """The pydantic model that annotates the second parameter."""
+    shape = f"{function.__qualname__}: a job is `async def {function.__name__}(ctx: Context, args: SomeModel)`"
+    parameters = list(inspect.signature(function).parameters)
+    if not inspect.iscoroutinefunction(function) or len(parameters) != 2:
+        raise TypeError(shape)
+    model = typing.get_type_hints(function).get(parameters[1])
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        raise TypeError(f"{shape}, where SomeModel is a pydantic model")
+    return model
+
+
+def _result_schema_of(function: Callable[..., Any]) -> Mapping[str, Any]:
+    returned = typing.get_type_hints(function).get("return", Any)
+    return TypeAdapter(returned).json_schema(mode="serialization")

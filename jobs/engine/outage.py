@@ -1,0 +1,68 @@
+"""Waits for a Redis that is away instead of ending the worker, and says so once, not at every try."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import ClassVar, TypeVar
+
+import structlog
+from redis.exceptions import BusyLoadingError, ConnectionError, ReadOnlyError, ResponseError, TimeoutError
+
+log = structlog.get_logger("errand.redis")
+
+T = TypeVar("T")
+
+BACKOFF_CAP_S = 2.0
+"""Redis is asked at least this often, so that work goes on soon after its return."""
+
+
+def is_outage(error: BaseException) -> bool:
+    """True where Redis cannot take the call now but may later: away, loading, failing over, out of memory."""
+    if isinstance(error, ResponseError):
+        return str(error).startswith(("OOM", "LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "NOREPLICAS"))
+    return isinstance(error, Outage.ERRORS)
+
+
+class Outage:
+    """The state of one connection: fine, or away since some moment."""
+
+    ERRORS: ClassVar[tuple[type[Exception], ...]] = (
+        ConnectionError,
+        TimeoutError,
+        BusyLoadingError,
+        ReadOnlyError,
+        OSError,
+    )
+
+    def __init__(self) -> None:
+        self._since_s: float | None = None
+
+    async def outlast(self, call: Callable[[], Awaitable[T]]) -> T:
+        """The answer of `call`, tried until Redis takes it; any other error is raised."""
+        while True:
+            try:
+                answer = await call()
+            except Exception as error:  # noqa: BLE001  # sorted by wait_out, which raises what is no outage
+                await self.wait_out(error)
+            else:
+                self.note_end()
+                return answer
+
+    async def wait_out(self, error: Exception) -> None:
+        """A wait that grows with the outage, with jitter; raises `error` where it is no outage."""
+        if not is_outage(error):
+            raise error
+        if self._since_s is None:
+            self._since_s = time.monotonic()
+            log.warning("redis is away, waiting for it", error=str(error))
+        away_s = time.monotonic() - self._since_s
+        await asyncio.sleep(min(0.1 + away_s / 2, BACKOFF_CAP_S) * random.uniform(0.5, 1))
+
+    def note_end(self) -> None:
+        """Redis has answered."""
+        if self._since_s is not None:
+            log.info("redis is back", away_s=round(time.monotonic() - self._since_s, 1))
+            self._since_s = None

@@ -1,0 +1,146 @@
+"""What is written of a job in Redis, and nothing but JSON: bytes from Redis must not be able to run code.
+
+The two functions `dumps` and `loads` are Arq's `job_serializer` and `job_deserializer`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic_core import from_json, to_json
+
+AttemptOutcome = Literal["succeeded", "retry", "failed", "cancelled", "handed_back", "lost"]
+TRACEBACK_LIMIT_CHARS = 4_000
+MESSAGE_LIMIT_CHARS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Error:
+    """Why an attempt or a job did not succeed."""
+
+    type: str
+    message: str
+    traceback: str | None = None
+
+    @classmethod
+    def of(cls, error: BaseException, *, with_traceback: bool = True) -> Error:
+        """`error` in words, cut to a bounded size; of a traceback the innermost end is kept."""
+        lines = "".join(traceback.format_exception(error)) if with_traceback else None
+        return cls(
+            type=type(error).__name__,
+            message=str(error)[:MESSAGE_LIMIT_CHARS],
+            traceback=lines and lines[-TRACEBACK_LIMIT_CHARS:],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningAttempt:
+    """An attempt that has begun. Times are ms since the epoch."""
+
+    number: int
+    due_at_ms: int
+    started_at_ms: int
+    worker: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt(RunningAttempt):
+    """An attempt that has ended."""
+
+    ended_at_ms: int
+    outcome: AttemptOutcome
+    error: Error | None = None
+    next_attempt_at_ms: int | None = None
+
+    @classmethod
+    def end(
+        cls,
+        begun: RunningAttempt,
+        outcome: AttemptOutcome,
+        *,
+        at_ms: int,
+        error: Error | None = None,
+        next_attempt_at_ms: int | None = None,
+    ) -> Attempt:
+        """The end of an attempt that had begun."""
+        return cls(
+            number=begun.number,
+            due_at_ms=begun.due_at_ms,
+            started_at_ms=begun.started_at_ms,
+            worker=begun.worker,
+            ended_at_ms=at_ms,
+            outcome=outcome,
+            error=error,
+            next_attempt_at_ms=next_attempt_at_ms,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """What a running job says of itself."""
+
+    fraction: float
+    note: str
+    at_ms: int
+
+
+class JobFailed(RuntimeError):
+    """What `arq.jobs.Job.result()` raises for a job that failed; `error` says why.
+
+    `cancelled` marks a job that ended itself with `Cancel`. Inside a worker that is no CancelledError: Arq would take
+    it for the worker's own stop and run the job again.
+    """
+
+    def __init__(self, error: Error, *, cancelled: bool = False) -> None:
+        super().__init__(f"{error.type}: {error.message}")
+        self.error = error
+        self.cancelled = cancelled
+
+
+class JobCancelled(asyncio.CancelledError):
+    """What `arq.jobs.Job.result()` raises for a cancelled job, as Arq's own `abort` expects."""
+
+    def __init__(self, error: Error) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+def dumps(record: Any) -> bytes:
+    """`record` as JSON; an exception in it becomes `{"$error": …}`. NaN and infinities become null.
+
+    Raises PydanticSerializationError for what has no JSON form.
+    """
+    return to_json(record, fallback=_exception_as_json, inf_nan_mode="null")
+
+
+def loads(data: bytes) -> dict[str, Any]:
+    """The record in `data`; the error of an unsuccessful result becomes an exception again.
+
+    Raises ValueError for bytes that are not a JSON object.
+    """
+    record = from_json(data)
+    if not isinstance(record, dict):
+        raise ValueError("not a JSON object")
+    if record.get("s") is False:
+        record["r"] = _error_from_json(record.get("r"))
+    return record
+
+
+def _exception_as_json(value: Any) -> Any:
+    if isinstance(value, JobFailed):
+        return {"$error": value.error, "cancelled": value.cancelled}
+    if isinstance(value, JobCancelled):
+        return {"$error": value.error, "cancelled": True}
+    if isinstance(value, BaseException):
+        return {"$error": Error.of(value), "cancelled": isinstance(value, asyncio.CancelledError)}
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _error_from_json(value: Any) -> JobFailed | JobCancelled:
+    if not (isinstance(value, dict) and "$error" in value):
+        return JobFailed(Error(type="Error", message=str(value)))
+    error = Error(**value["$error"])
+    return JobCancelled(error) if value.get("cancelled") else JobFailed(error)

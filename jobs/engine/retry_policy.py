@@ -1,0 +1,82 @@
+"""How long a failed attempt waits for the next one, so that a broken peer is not hammered."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+DAY_S = 86_400.0
+
+
+class RetryPolicy(Protocol):
+    """Decides the wait after a failed attempt."""
+
+    def delay_s(self, attempt: int) -> float:
+        """Seconds to wait after failed attempt number `attempt` (the first is 1), jitter included."""
+
+    def describe(self) -> dict[str, object]:
+        """The policy as plain values for people: kind, its numbers, units in the names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exponential:
+    """`base_s`, then `factor` times as long after each failure, never over `cap_s`.
+
+    `jitter` is the share by which a wait is varied both ways: jobs that failed together must not return together.
+    """
+
+    base_s: float = 5.0
+    factor: float = 2.0
+    cap_s: float = 3600.0
+    jitter: float = 0.25
+
+    def __post_init__(self) -> None:
+        if not (self.base_s > 0 and self.factor >= 1 and self.cap_s >= self.base_s):
+            raise ValueError("Exponential needs base_s > 0, factor >= 1 and cap_s >= base_s")
+        _check_jitter(self.jitter)
+
+    def delay_s(self, attempt: int) -> float:
+        # the exponent is bounded: a float overflows past 2 ** 1023
+        planned_s = self.base_s * self.factor ** min(attempt - 1, 64)
+        return min(_vary(min(planned_s, self.cap_s), self.jitter), self.cap_s)
+
+    def describe(self) -> dict[str, object]:
+        return {
+            "kind": "exponential",
+            "base_s": self.base_s,
+            "factor": self.factor,
+            "cap_s": self.cap_s,
+            "jitter": self.jitter,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Delays:
+    """An explicit list of waits in seconds; the last one repeats."""
+
+    delays_s: Sequence[float]
+    jitter: float = 0.1
+    cap_s: float = DAY_S
+
+    def __post_init__(self) -> None:
+        if not self.delays_s or min(self.delays_s) < 0:
+            raise ValueError("Delays needs at least one wait, none of them negative")
+        _check_jitter(self.jitter)
+
+    def delay_s(self, attempt: int) -> float:
+        planned_s = self.delays_s[min(attempt, len(self.delays_s)) - 1]
+        return min(_vary(planned_s, self.jitter), self.cap_s)
+
+    def describe(self) -> dict[str, object]:
+        return {"kind": "delays", "delays_s": list(self.delays_s), "jitter": self.jitter, "cap_s": self.cap_s}
+
+
+def _check_jitter(jitter: float) -> None:
+    if not 0 <= jitter < 1:
+        raise ValueError("jitter is a share: 0 <= jitter < 1")
+
+
+def _vary(delay_s: float, jitter: float) -> float:
+    return delay_s * random.uniform(1 - jitter, 1 + jitter)

@@ -1,0 +1,75 @@
+"""Processes for CPU work, so that the event loop never waits for a computation, and one that runs over is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from multiprocessing.connection import wait
+from typing import ParamSpec, TypeVar
+
+import pebble
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+NICE = 10
+"""A computation yields the processor to the event loops of API and worker, which only want it for moments."""
+
+
+class ProcessDied(Exception):
+    """The process ended under the computation: out of memory, a crash in native code, a kill."""
+
+
+class ProcessPool:
+    """A fixed number of processes; what finds none free waits its turn without a limit."""
+
+    def __init__(self, pool: pebble.ProcessPool) -> None:
+        self._pool = pool
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, *, processes: int) -> AsyncIterator[ProcessPool]:
+        # spawn: a fork would copy the loop's threads and sockets into every process
+        pool = pebble.ProcessPool(
+            max_workers=processes, initializer=_start_process, context=multiprocessing.get_context("spawn")
+        )
+        try:
+            yield cls(pool)
+        finally:
+            pool.stop()
+            await asyncio.to_thread(pool.join)
+
+    async def run(self, timeout_s: float, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What `function` returns, or raises, in another process. It must be importable, its values picklable.
+
+        `timeout_s` counts from the moment it starts; over it, or when the caller is cancelled, its process is killed.
+        Raises TimeoutError, ProcessDied.
+        """
+        future = self._pool.schedule(function, args=args, kwargs=kwargs, timeout=timeout_s)
+        try:
+            return await asyncio.wrap_future(future)
+        except (TimeoutError, concurrent.futures.TimeoutError):
+            raise TimeoutError(f"{function.__name__} ran longer than {timeout_s:g} s") from None
+        except pebble.ProcessExpired as error:
+            raise ProcessDied(f"the process running {function.__name__} died with exit code {error.exitcode}") from None
+
+
+def _start_process() -> None:
+    os.nice(NICE)
+    # Ctrl-C in a terminal reaches every process of the group: the worker alone decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_worker, daemon=True).start()
+
+
+def _end_with_worker() -> None:
+    """A worker that was killed cannot stop its processes: they end themselves."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)

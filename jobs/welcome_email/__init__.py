@@ -1,0 +1,91 @@
+"""Greets a new user by e-mail, once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, EmailStr, Field, field_validator
+
+from jobs import Context, Exponential, Fail, Retry, job
+from settings import Settings
+
+if TYPE_CHECKING:
+    from jobs.welcome_email.smtp import SmtpPool
+
+
+class WelcomeEmail(BaseModel):
+    """Whom to greet."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    to: EmailStr
+    name: str = Field(min_length=1, max_length=200)
+
+    @field_validator("name")
+    @classmethod
+    def _fits_a_header(cls, name: str) -> str:
+        """The name stands in headers: what could end one or hide an encoded line break there is refused.
+
+        CVE-2024-6923: `=?utf-8?q?x=0d=0aBcc=3a…?=` becomes a line of its own when Python re-folds the header.
+        """
+        if not name.isprintable() or "=?" in name:
+            raise ValueError("must be plain text without line breaks, control characters or '=?'")
+        return name
+
+
+class EmailReceipt(BaseModel):
+    """What the mail server said when it took the message over."""
+
+    message_id: str
+    response: str
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """What a letter needs of the worker."""
+
+    smtp: SmtpPool
+    sender: str
+
+
+@asynccontextmanager
+async def post(settings: Settings) -> AsyncIterator[Post]:
+    """Connections to `SMTP_URL`; where there is none, to a mail sink that keeps messages under `DATA_DIR`/mail."""
+    from jobs.welcome_email.mail_sink import opened_sink
+    from jobs.welcome_email.smtp import SmtpPool
+
+    if settings.smtp_url is not None:
+        async with SmtpPool.open(settings.smtp_url.get_secret_value()) as smtp:
+            yield Post(smtp, settings.mail_from)
+        return
+    async with opened_sink(settings.data_dir / "mail") as url, SmtpPool.open(url) as smtp:
+        yield Post(smtp, settings.mail_from)
+
+
+@job(
+    max_tries=8,
+    timeout_s=60,
+    retry=Exponential(base_s=10, factor=3, cap_s=3600),
+    uses=[post],
+    examples=[{"to": "ada@example.com", "name": "Ada"}],
+)
+async def welcome_email(ctx: Context, args: WelcomeEmail) -> EmailReceipt:
+    """Sends a welcome message, as text and HTML, by SMTP.
+
+    The message is the same on every attempt, its `Message-ID` included: a mail server or reader can drop a second copy.
+    """
+    from jobs.welcome_email.letter import HeaderRefused, compose
+    from jobs.welcome_email.smtp import Rejected, Unavailable
+
+    lent = ctx.use(post)
+    try:
+        letter = compose(args.to, args.name, sender=lent.sender, job_id=ctx.job_id, date=ctx.enqueued_at)
+        response = await lent.smtp.send(letter)
+    except (HeaderRefused, Rejected) as error:
+        raise Fail(str(error)) from None
+    except Unavailable as error:
+        raise Retry(str(error)) from None
+    return EmailReceipt(message_id=letter.message_id, response=response)

@@ -1,0 +1,162 @@
+"""Hands letters to a mail server: a few connections kept open, and every answer sorted into sent, later or never."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Self
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import aiosmtplib
+
+from jobs.welcome_email.letter import Letter
+from settings import is_loopback
+
+CONNECTIONS = 8
+"""Commands follow one another on a connection; more at once than this many servers would turn away."""
+IDLE_LIMIT_S = 30.0
+"""Servers close an idle connection after minutes (RFC 5321 §4.5.3.2: five); ours are given up long before."""
+COMMAND_TIMEOUT_S = 30.0
+
+
+class Unavailable(Exception):
+    """The server cannot take the letter now: a 4xx reply, or a fault of the connection. It may later."""
+
+
+class Rejected(Exception):
+    """The server will never take this letter: a 5xx reply, or something it does not support."""
+
+
+@dataclass(frozen=True, slots=True)
+class SmtpServer:
+    """Where and how to connect: `smtp[s]://[user:password@]host[:port][?starttls=auto|required|never]`."""
+
+    host: str
+    port: int
+    username: str | None
+    password: str | None
+    implicit_tls: bool
+    starttls: bool | None
+    """True: required; False: never; None: where the server offers it."""
+
+    @classmethod
+    def parse(cls, url: str) -> Self:
+        """STARTTLS is required by default where a password would travel to another machine. Raises ValueError."""
+        parts = urlsplit(url)
+        implicit_tls = parts.scheme == "smtps"
+        host = parts.hostname or "localhost"
+        secret_travels = parts.username is not None and not is_loopback(host)
+        mode = parse_qs(parts.query).get("starttls", ["required" if secret_travels else "auto"])[0]
+        if mode not in ("auto", "required", "never"):
+            raise ValueError("SMTP_URL: starttls must be auto, required or never")
+        return cls(
+            host=host,
+            port=parts.port or (465 if implicit_tls else 587 if parts.username else 25),
+            username=unquote(parts.username) if parts.username else None,
+            password=unquote(parts.password) if parts.password else None,
+            implicit_tls=implicit_tls,
+            starttls=False if implicit_tls else {"auto": None, "required": True, "never": False}[mode],
+        )
+
+    async def connect(self) -> aiosmtplib.SMTP:
+        """A connection that has said hello and, where there are credentials, logged in."""
+        client = aiosmtplib.SMTP(
+            hostname=self.host,
+            port=self.port,
+            username=self.username,
+            password=self.password,
+            use_tls=self.implicit_tls,
+            start_tls=self.starttls,
+            timeout=COMMAND_TIMEOUT_S,
+        )
+        await client.connect()
+        return client
+
+
+@dataclass(frozen=True, slots=True)
+class _Idle:
+    client: aiosmtplib.SMTP
+    since_s: float
+
+    @property
+    def usable(self) -> bool:
+        return self.client.is_connected and time.monotonic() - self.since_s < IDLE_LIMIT_S
+
+
+class SmtpPool:
+    """Up to eight connections to one server, opened when needed."""
+
+    def __init__(self, server: SmtpServer) -> None:
+        self._server = server
+        self._free = asyncio.Semaphore(CONNECTIONS)
+        self._idle: list[_Idle] = []
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, url: str) -> AsyncIterator[SmtpPool]:
+        """A pool for `url`; connects at the first letter. Raises ValueError for a URL that it cannot read."""
+        pool = cls(SmtpServer.parse(url))
+        try:
+            yield pool
+        finally:
+            await asyncio.gather(*(_quit(idle.client) for idle in pool._idle))
+
+    async def send(self, letter: Letter) -> str:
+        """Sends a letter; returns the server's last reply. Raises Unavailable or Rejected.
+
+        A connection lost after the message and before the reply to it leaves unknown whether it was taken (RFC 1047):
+        that is Unavailable too, so the letter may arrive twice, with the same Message-ID.
+        """
+        async with self._free:
+            try:
+                client = await self._take()
+                reply = await _transact(client, letter)
+            except aiosmtplib.SMTPNotSupported as error:
+                raise Rejected(f"the mail server does not support it: {error}") from None
+            except aiosmtplib.SMTPResponseException as error:
+                raise _sorted(error) from None
+            except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
+                raise Unavailable(f"{type(error).__name__}: {error}") from None
+            self._idle.append(_Idle(client, time.monotonic()))
+        return reply
+
+    async def _take(self) -> aiosmtplib.SMTP:
+        while self._idle:
+            idle = self._idle.pop()
+            if idle.usable:
+                return idle.client
+            await _quit(idle.client)
+        return await self._server.connect()
+
+
+async def _transact(client: aiosmtplib.SMTP, letter: Letter) -> str:
+    """One mail transaction (RFC 5321 §3.3), its steps by hand: the reply to each decides what the letter's end is."""
+    try:
+        options = ["SMTPUTF8", "BODY=8BITMIME"] if letter.needs_smtputf8 else []
+        if letter.needs_smtputf8 and not client.supports_extension("smtputf8"):
+            raise aiosmtplib.SMTPNotSupported("SMTPUTF8, which the recipient's address needs")
+        encoding = "utf-8" if letter.needs_smtputf8 else "ascii"
+        await client.mail(letter.sender, options=options, encoding=encoding)
+        await client.rcpt(letter.recipient, encoding=encoding)
+        reply = await client.data(letter.content)
+    except BaseException:
+        # cut off or refused: what state the server is in is not worth knowing
+        client.close()
+        raise
+    return f"{reply.code} {reply.message}"
+
+
+def _sorted(error: aiosmtplib.SMTPResponseException) -> Unavailable | Rejected:
+    """RFC 5321 §4.2.1: 4yz is transient, 5yz is permanent."""
+    kind = Rejected if 500 <= error.code < 600 else Unavailable
+    return kind(f"the mail server answered {error.code} {error.message}")
+
+
+async def _quit(client: aiosmtplib.SMTP) -> None:
+    with contextlib.suppress(aiosmtplib.SMTPException, OSError, TimeoutError):
+        await asyncio.wait_for(client.quit(), timeout=1)
+    client.close()

@@ -1,0 +1,101 @@
+"""Puts the HTTP service together: what is shared opens in one lifespan, each resource has its router."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+
+from jobs.engine.catalog import Catalog, discover
+from jobs.engine.job_ends import JobEnds
+from jobs.engine.queue import Queue
+from jobs.engine.redis_connection import connect
+from jobs.resources.storage import Storage
+from service import enqueueing, files, health, job_types, jobs, problems
+from service.body_limit import MULTIPART_OVERHEAD_BYTES, BodyLimit
+from service.dependencies import Shared
+from settings import Settings
+
+REPLY_TIMEOUT_S = 1.5
+"""With the second a connection may take, Redis' absence is known well within the two that a client is promised … """
+
+DESCRIPTION = """FastAPI's `BackgroundTasks` made durable: a request puts a job into Redis, a worker runs it.
+
+Errors are `application/problem+json` (RFC 9457). Times are RFC 3339 in UTC, durations seconds or `10m`-like.
+"""
+
+
+def create_app(settings: Settings, *, redis_url: str) -> FastAPI:
+    """The service for these settings, on that Redis.
+
+    Raises ImportError, TypeError or ValueError where a package of job types cannot be used.
+    """
+    catalog = discover(settings.job_packages)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with opened(settings, catalog, redis_url=redis_url) as shared:
+            app.state.shared = shared
+            yield
+
+    app = FastAPI(title="Errand", version="0.1.0", description=DESCRIPTION, lifespan=lifespan)
+    app.state.settings = settings
+    app.add_middleware(BodyLimit, limit_of=_limit_of(settings, catalog))
+    problems.install(app)
+    for router in (enqueueing.router(catalog), jobs.router, job_types.router, files.router, health.router):
+        app.include_router(router)
+    app.openapi = _openapi_with_args(app, catalog)  # type: ignore[method-assign]  # FastAPI's way to extend it
+    return app
+
+
+@asynccontextmanager
+async def opened(settings: Settings, catalog: Catalog, *, redis_url: str) -> AsyncIterator[Shared]:
+    """What requests share. Needs no Redis to open: while it is away requests are answered 503."""
+    redis = connect(redis_url, reply_timeout_s=REPLY_TIMEOUT_S)
+    subscriber = connect(redis_url, reply_timeout_s=None)
+    try:
+        async with JobEnds(subscriber).listening() as ends:
+            yield Shared(
+                settings=settings,
+                catalog=catalog,
+                redis=redis,
+                queue=Queue(redis, ended_ttl_s=settings.result_ttl_s),
+                ends=ends,
+                storage=Storage.at(settings.files_url),
+            )
+    finally:
+        await subscriber.aclose()
+        await redis.aclose()
+
+
+def _limit_of(settings: Settings, catalog: Catalog) -> Any:
+    """Uploads go to disk and may be large; JSON is read into memory and may not."""
+    upload_paths = {f"/v1/jobs/{name}" for name, job_type in catalog.items() if job_type.file_field}
+
+    def limit_of(path: str, content_type: str) -> int:
+        if path in upload_paths and content_type.lower().startswith("multipart/form-data"):
+            return settings.upload_limit_bytes + MULTIPART_OVERHEAD_BYTES
+        return settings.body_limit_bytes
+
+    return limit_of
+
+
+def _openapi_with_args(app: FastAPI, catalog: Catalog) -> Any:
+    """FastAPI's document, with the args of types that take a file: their bodies are read by hand and unknown to it."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = get_openapi(
+                title=app.title, version=app.version, description=app.description, routes=app.routes
+            )
+            models = [(job_type.args_model, "validation") for job_type in catalog.values() if job_type.file_field]
+            _, schemas = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
+            document["components"]["schemas"].update(schemas.get("$defs", {}))
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    return openapi

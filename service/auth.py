@@ -1,0 +1,58 @@
+"""Who may do what: bearer keys with scopes; without keys, this machine alone."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from service.problems import Problem
+from settings import ApiKey, Scope, is_loopback
+
+bearer = HTTPBearer(auto_error=False, description="a key of `API_KEYS`; none is needed where none is set")
+
+
+def require(scope: Scope) -> Callable[..., None]:
+    """A dependency that lets a request through whose key has that scope."""
+
+    def check(
+        request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
+    ) -> None:
+        keys: tuple[ApiKey, ...] = request.app.state.settings.api_keys
+        if not keys:
+            _check_local(request)
+            return
+        key = _matching(keys, credentials.credentials if credentials else "")
+        if key is None:
+            detail = "Send 'Authorization: Bearer <key>' with one of the service's keys."
+            raise Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": "Bearer"})
+        if scope not in key.scopes:
+            raise Problem(403, "forbidden", f"This key lacks the scope '{scope}', which this request needs.")
+
+    return check
+
+
+def _matching(keys: tuple[ApiKey, ...], given: str) -> ApiKey | None:
+    """Compares with every key, each in constant time: how long it takes tells nothing."""
+    found = None
+    for key in keys:
+        if hmac.compare_digest(key.key.get_secret_value().encode(), given.encode()):
+            found = key
+    return found
+
+
+def _check_local(request: Request) -> None:
+    """Without keys only this machine is served, and no web page that its browser happens to show.
+
+    A page elsewhere can make a browser call loopback: by its own name, re-bound to 127.0.0.1 (then `Host` tells), or
+    directly (then `Origin` tells).
+    """
+    peer = request.client.host if request.client else "127.0.0.1"
+    origin = request.headers.get("origin")
+    names = [request.url.hostname or "", *([urlsplit(origin).hostname or ""] if origin else [])]
+    if not is_loopback(peer) or not all(map(is_loopback, names)):
+        raise Problem(403, "forbidden", "Without API_KEYS this service answers its own machine only.")

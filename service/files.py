@@ -1,0 +1,56 @@
+"""`GET /v1/files/{key}`: what jobs have stored."""
+
+from __future__ import annotations
+
+import mimetypes
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import StreamingResponse
+
+from jobs.resources.storage import FileMissing
+from service import auth
+from service.dependencies import SharedDep
+from service.enqueueing import ERRORS
+from service.problems import Problem, ProblemDetails
+
+router = APIRouter(prefix="/v1/files", tags=["files"])
+
+UPLOADS = "uploads/"
+"""What clients sent is for jobs alone: shown under our name, a page among it could act as ours."""
+
+
+@router.get(
+    "/{key:path}",
+    response_class=StreamingResponse,
+    responses={
+        200: {"content": {"application/octet-stream": {}}, "description": "the file"},
+        304: {"description": "the client's copy is still right"},
+        404: {"model": ProblemDetails, "description": "nothing is stored there"},
+        **{status: ERRORS[status] for status in (401, 403)},
+    },
+    dependencies=[Depends(auth.require("read"))],
+    operation_id="get_file",
+)
+async def get_file(key: str, request: Request, to: SharedDep) -> Response:
+    """A stored output, streamed."""
+    try:
+        if key.startswith(UPLOADS):
+            raise FileMissing(key)
+        info = await to.storage.info(key)
+    except FileMissing:
+        raise Problem(404, "unknown-file", f"Nothing is stored under '{key}'.") from None
+    etag = info.etag if info.etag.startswith('"') else f'"{info.etag}"'
+    headers = {
+        "ETag": etag,
+        "Cache-Control": "private, max-age=3600",
+        # never guessed, never a page: stored bytes are data
+        "X-Content-Type-Options": "nosniff",
+        "Content-Security-Policy": "default-src 'none'; sandbox",
+    }
+    if etag in [tag.strip() for tag in request.headers.get("if-none-match", "").split(",")]:
+        return Response(status_code=304, headers=headers)
+    return StreamingResponse(
+        to.storage.read(key),
+        media_type=mimetypes.guess_type(key)[0] or "application/octet-stream",
+        headers={**headers, "Content-Length": str(info.size_bytes)},
+    )

@@ -1,0 +1,41 @@
+"""`/healthz` and `/readyz`: for load balancers and supervisors, open to all and saying little."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from jobs.engine.snapshot import live_workers
+from service.dependencies import SharedDep
+from service.problems import Problem, ProblemDetails
+
+router = APIRouter(tags=["health"])
+
+
+class Health(BaseModel):
+    """The answer of a healthy service."""
+
+    status: str = "ok"
+
+
+@router.get("/healthz", operation_id="healthz")
+async def healthz() -> Health:
+    """This process lives and its event loop turns."""
+    return Health()
+
+
+@router.get(
+    "/readyz",
+    operation_id="readyz",
+    responses={503: {"model": ProblemDetails, "description": "Redis is away, or no worker has been heard of lately"}},
+)
+async def readyz(to: SharedDep) -> Health:
+    """Redis answers and at least one worker lives: what is accepted now is run now."""
+    if not await live_workers(to.redis, silent_s=to.settings.lease_s):
+        raise Problem(
+            503,
+            "no-worker",
+            "No worker has been heard of lately: jobs are accepted and wait. Start one with 'make run-worker'.",
+            headers={"Retry-After": "2"},
+        )
+    return Health()

@@ -1,0 +1,91 @@
+"""`/v1/jobs/{id}`: look at a job, wait for it, cancel it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query, Response
+
+from jobs.engine.snapshot import JobSnapshot, read_job
+from service import auth
+from service.dependencies import Shared, SharedDep
+from service.enqueueing import ERRORS
+from service.problems import Problem, ProblemDetails
+from service.views import JobView, job_view, json_response
+
+LONGEST_WAIT_S = 60
+LOOK_EVERY_S = 1.0
+"""What is pushed is a hint; a waiter looks for itself this often."""
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+JobId = Annotated[str, Path(max_length=128, description="the job's id")]
+UNKNOWN = {404: {"model": ProblemDetails, "description": "no such job, or it has been forgotten"}}
+
+
+@router.get(
+    "/{id}",
+    response_model=JobView,
+    responses={**ERRORS, **UNKNOWN},
+    dependencies=[Depends(auth.require("read"))],
+    operation_id="get_job",
+)
+async def get_job(
+    id: JobId,
+    to: SharedDep,
+    wait: Annotated[
+        float, Query(ge=0, le=LONGEST_WAIT_S, description="answer when the job has ended, or after that many seconds")
+    ] = 0,
+) -> Response:
+    """One job: its state, its attempts, its result."""
+    job = await _awaited(to, id, wait_s=wait) if wait else await _found(to, id)
+    return json_response(job_view(job, to.catalog))
+
+
+@router.post(
+    "/{id}/cancel",
+    response_model=JobView,
+    responses={**ERRORS, **UNKNOWN, 409: {"model": ProblemDetails, "description": "it runs, or has ended"}},
+    dependencies=[Depends(auth.require("write"))],
+    operation_id="cancel_job",
+)
+async def cancel_job(id: JobId, to: SharedDep) -> Response:
+    """Ends a job that has not started, or waits for its next try, as `cancelled`."""
+    answer = await to.queue.cancel(id)
+    if answer == "unknown":
+        raise _unknown(id)
+    job = await _found(to, id)
+    if answer != "cancelled":
+        state = "in_progress" if answer == "in_progress" else job.status
+        detail = f"Job {id} is {state}; only a job that is deferred or queued can be cancelled."
+        raise Problem(409, "wrong-state", detail)
+    return json_response(job_view(job, to.catalog))
+
+
+async def _awaited(to: Shared, job_id: str, *, wait_s: float) -> JobSnapshot:
+    """The job when it has ended, or as it is after `wait_s` seconds."""
+    until_s = time.monotonic() + wait_s
+    async with to.ends.watch(job_id) as ended:
+        while True:
+            job = await _found(to, job_id)
+            left_s = until_s - time.monotonic()
+            if job.ended or left_s <= 0:
+                return job
+            ended.clear()
+            try:
+                await asyncio.wait_for(ended.wait(), min(left_s, LOOK_EVERY_S))
+            except TimeoutError:
+                continue
+
+
+async def _found(to: Shared, job_id: str) -> JobSnapshot:
+    job = await read_job(to.redis, job_id, queue_name=to.queue.name)
+    if job is None:
+        raise _unknown(job_id)
+    return job
+
+
+def _unknown(job_id: str) -> Problem:
+    return Problem(404, "unknown-job", f"There is no job '{job_id}'. It never was, or it has been forgotten.")

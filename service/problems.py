@@ -1,0 +1,140 @@
+"""Every error as RFC 9457 problem details, each in a sentence that says what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from redis.exceptions import RedisError
+from starlette.exceptions import HTTPException
+
+from jobs.engine.outage import is_outage
+
+log = structlog.get_logger("errand.http")
+
+MEDIA_TYPE = "application/problem+json"
+REDIS_RETRY_S = 2
+
+
+class FaultyField(BaseModel):
+    """One thing wrong with a request."""
+
+    field: str = Field(description="where: `body.to`, `query.delay`", examples=["body.to"])
+    message: str
+
+
+class ProblemDetails(BaseModel):
+    """What an error answer holds (RFC 9457)."""
+
+    type: str = Field(description="names the kind of problem; stable", examples=["/problems/unknown-job"])
+    title: str
+    status: int
+    detail: str
+    errors: list[FaultyField] | None = Field(None, description="for a validation problem: each field")
+
+
+class Problem(Exception):
+    """Ends a request with that problem. `kind` is its stable name in words with hyphens."""
+
+    def __init__(
+        self,
+        status: int,
+        kind: str,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        errors: Sequence[FaultyField] = (),
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.kind = kind
+        self.detail = detail
+        self.headers = headers
+        self.errors = errors
+
+
+class BodyTooLarge(HTTPException):
+    """413. An HTTPException because FastAPI lets only those out of its reading of a body."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(413, f"The body is larger than {limit_bytes} bytes. Send less, or raise the limit.")
+
+
+def response(problem: Problem) -> JSONResponse:
+    """The answer that a problem is."""
+    details = ProblemDetails(
+        type=f"/problems/{problem.kind}",
+        title=problem.kind.replace("-", " ").capitalize(),
+        status=problem.status,
+        detail=problem.detail,
+        errors=list(problem.errors) or None,
+    )
+    return JSONResponse(
+        details.model_dump(exclude_none=True),
+        status_code=problem.status,
+        media_type=MEDIA_TYPE,
+        headers=dict(problem.headers or {}),
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Makes problem details of everything that can go wrong in a request."""
+
+    @app.exception_handler(Problem)
+    async def on_problem(_: Request, problem: Problem) -> JSONResponse:
+        return response(problem)
+
+    @app.exception_handler(HTTPException)
+    async def on_http_exception(request: Request, error: HTTPException) -> JSONResponse:
+        return response(_of_http_exception(request, error))
+
+    @app.exception_handler(RequestValidationError)
+    async def on_invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        return response(_of_invalid(error))
+
+    @app.exception_handler(RedisError)
+    async def on_redis_error(_: Request, error: RedisError) -> JSONResponse:
+        if not is_outage(error):
+            raise error
+        log.warning("redis is away", error=str(error))
+        return response(redis_away())
+
+    @app.exception_handler(Exception)
+    async def on_fault(_: Request, error: Exception) -> JSONResponse:
+        # starlette logs and re-raises what comes here: the client gets a problem, the log the traceback
+        return response(Problem(500, "internal-error", "The service failed on this request. Its log says why."))
+
+
+def redis_away() -> Problem:
+    """503: nothing was accepted, the same request may succeed soon."""
+    detail = f"Redis cannot be reached, so nothing was accepted. Try again in {REDIS_RETRY_S} seconds."
+    return Problem(503, "redis-unavailable", detail, headers={"Retry-After": str(REDIS_RETRY_S)})
+
+
+def _of_http_exception(request: Request, error: HTTPException) -> Problem:
+    details = {
+        404: f"There is nothing at {request.url.path}. The API is described at /docs.",
+        405: f"{request.method} is not possible at {request.url.path}. The API is described at /docs.",
+    }
+    kind = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
+    detail = details.get(error.status_code, str(error.detail))
+    return Problem(error.status_code, kind, detail, headers=error.headers)
+
+
+def _of_invalid(error: RequestValidationError) -> Problem:
+    faults = [_faulty_field(fault) for fault in error.errors()]
+    detail = "The request does not fit: " + "; ".join(f"{fault.field}: {fault.message}" for fault in faults)
+    return Problem(422, "invalid-request", detail, errors=faults)
+
+
+def _faulty_field(fault: Mapping[str, Any]) -> FaultyField:
+    if fault["type"] == "json_invalid":
+        return FaultyField(field="body", message=f"is not valid JSON: {fault.get('ctx', {}).get('error', fault['msg'])}")
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    return FaultyField(field=".".join(map(str, fault["loc"])), message=message)

@@ -1,0 +1,123 @@
+"""`make run`: API and worker as two processes side by side, their logs prefixed, stopped together."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from typing import IO
+
+from settings import Settings
+
+PROGRAMS = {"api": "service", "worker": "jobs.worker"}
+READY_LIMIT_S = 60.0
+
+
+class Program:
+    """One of the two processes."""
+
+    def __init__(self, name: str, module: str) -> None:
+        self.name = name
+        # a group of its own: Ctrl-C reaches this process alone, which then stops both in good order
+        self.process = subprocess.Popen(
+            [sys.executable, "-u", "-m", module],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            process_group=0,
+        )
+        self._printer = threading.Thread(target=self._print_lines, args=(self.process.stdout,), daemon=True)
+        self._printer.start()
+
+    def _print_lines(self, lines: IO[str]) -> None:
+        for line in lines:
+            print(f"{self.name:6} | {line}", end="", flush=True)
+
+    def stop(self) -> None:
+        """Asks it to end in good order."""
+        if self.process.poll() is None:
+            self.process.terminate()
+
+    def wait(self, timeout_s: float) -> None:
+        """Until it has ended and its last line is printed; after `timeout_s` seconds it is killed."""
+        try:
+            self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self._printer.join(1)
+
+
+def main() -> int:
+    """Runs both until Ctrl-C, SIGTERM, or the end of either; returns the exit code."""
+    settings = Settings.read()
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    programs = [Program(name, module) for name, module in PROGRAMS.items()]
+    fallen = _watch(programs, stop, settings)
+    for program in programs:
+        program.stop()
+    for program in programs:
+        program.wait(settings.drain_s + 20)
+    if fallen is not None:
+        say(f"the {fallen.name} ended with exit code {fallen.process.returncode}: everything is stopped")
+        return 1
+    say("stopped")
+    return 0
+
+
+def _watch(programs: list[Program], stop: threading.Event, settings: Settings) -> Program | None:
+    """Blocks until it is told to stop (None) or a program ends by itself (that program); greets once all is ready."""
+    greeted, since_s = False, time.monotonic()
+    while not stop.wait(0.1):
+        for program in programs:
+            if program.process.poll() is not None:
+                return program
+        if not greeted and (is_ready(settings) or time.monotonic() - since_s > READY_LIMIT_S):
+            greet(settings)
+            greeted = True
+    return None
+
+
+def is_ready(settings: Settings) -> bool:
+    """True where `/readyz` answers 200."""
+    try:
+        with urllib.request.urlopen(f"{address(settings)}/readyz", timeout=1) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def address(settings: Settings) -> str:
+    """Where the API is to be found from this machine."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)
+    return f"http://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{settings.port}"
+
+
+def greet(settings: Settings) -> None:
+    """The address, and three things to try."""
+    key = " -H 'Authorization: Bearer YOUR_KEY'" if settings.api_keys else ""
+    base = f"{address(settings)}/v1/jobs"
+    receiver = f"http://127.0.0.1:{settings.webhook_sink_port}/" if settings.serves_sinks else "https://YOUR.RECEIVER/"
+    hook = json.dumps({"url": receiver, "event": "user.created", "data": {"id": 7}})
+    say(f"Errand listens on {address(settings)} (its API is described at {address(settings)}/docs). Try:")
+    say(f"""  curl{key} '{base}/welcome_email' --json '{{"to": "ada@example.com", "name": "Ada"}}'""")
+    say(f"""  curl{key} '{base}/webhook' --json '{hook}'""")
+    say(f"""  curl{key} '{base}/resize' -F file=@examples/photo.jpg -F 'args={{"sizes": [{{"width": 320}}]}}'""")
+
+
+def say(line: str) -> None:
+    """A line of this process's own."""
+    print(f"run    | {line}", flush=True)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("PYTHONUNBUFFERED", "1")
+    sys.exit(main())

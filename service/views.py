@@ -1,0 +1,125 @@
+"""What the API shows of a job: the shape of its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi.responses import Response
+from pydantic import BaseModel, Field
+
+from jobs.engine.catalog import Catalog
+from jobs.engine.records import AttemptOutcome, Error
+from jobs.engine.snapshot import JobSnapshot, Status
+
+
+class ErrorView(BaseModel):
+    """Why an attempt or a job did not succeed."""
+
+    type: str
+    message: str
+    traceback: str | None = None
+
+
+class AttemptView(BaseModel):
+    """One ended attempt."""
+
+    number: int
+    outcome: AttemptOutcome
+    due_at: datetime
+    started_at: datetime
+    ended_at: datetime
+    worker: str
+    error: ErrorView | None
+    next_attempt_at: datetime | None
+
+
+class ProgressView(BaseModel):
+    """What a job last said of how far it is."""
+
+    fraction: float
+    note: str
+    at: datetime
+
+
+class JobView(BaseModel):
+    """One job. Times are UTC."""
+
+    id: str
+    type: str
+    queue: str
+    status: Status
+    attempt: int = Field(description="how many attempts have begun")
+    max_tries: int | None = Field(description="null where this service does not know the type")
+    args: Mapping[str, Any]
+    result: Any = None
+    error: ErrorView | None = None
+    attempts: list[AttemptView] = Field(description="ended attempts, oldest first")
+    progress: ProgressView | None = None
+    enqueued_at: datetime
+    run_at: datetime | None = Field(description="when it is, or was last, due")
+    started_at: datetime | None = Field(description="when its latest attempt began")
+    finished_at: datetime | None
+    links: dict[str, str]
+
+
+def job_view(job: JobSnapshot, catalog: Catalog) -> JobView:
+    """The job as the API shows it."""
+    known = catalog.get(job.type)
+    return JobView(
+        id=job.id,
+        type=job.type,
+        queue=job.queue,
+        status=job.status,
+        attempt=job.attempt,
+        max_tries=known.max_tries if known else None,
+        args=job.args,
+        result=job.result,
+        error=_error_view(job.error),
+        attempts=[
+            AttemptView(
+                number=attempt.number,
+                outcome=attempt.outcome,
+                due_at=_utc(attempt.due_at_ms),
+                started_at=_utc(attempt.started_at_ms),
+                ended_at=_utc(attempt.ended_at_ms),
+                worker=attempt.worker,
+                error=_error_view(attempt.error),
+                next_attempt_at=_utc_or_none(attempt.next_attempt_at_ms),
+            )
+            for attempt in job.attempts
+        ],
+        progress=job.progress
+        and ProgressView(fraction=job.progress.fraction, note=job.progress.note, at=_utc(job.progress.at_ms)),
+        enqueued_at=_utc(job.enqueued_at_ms),
+        run_at=_utc_or_none(job.run_at_ms),
+        started_at=_utc_or_none(job.started_at_ms),
+        finished_at=_utc_or_none(job.finished_at_ms),
+        links=links_of(job),
+    )
+
+
+def links_of(job: JobSnapshot) -> dict[str, str]:
+    """Where to go from here."""
+    place = f"/v1/jobs/{job.id}"
+    return {"self": place} | ({} if job.ended else {"wait": f"{place}?wait=30", "cancel": f"{place}/cancel"})
+
+
+def json_response(view: BaseModel, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Straight to JSON text in one pass."""
+    return Response(
+        view.model_dump_json(), status_code=status, media_type="application/json", headers=dict(headers or {})
+    )
+
+
+def _error_view(error: Error | None) -> ErrorView | None:
+    return error and ErrorView(type=error.type, message=error.message, traceback=error.traceback)
+
+
+def _utc(at_ms: int) -> datetime:
+    return datetime.fromtimestamp(at_ms / 1000, UTC)
+
+
+def _utc_or_none(at_ms: int | None) -> datetime | None:
+    return None if at_ms is None else _utc(at_ms)

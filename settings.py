@@ -1,0 +1,199 @@
+"""Every setting of Errand, read from the environment once, so that nothing else reads it.
+
+An entry point calls `Settings.read()` and passes the frozen result on. A variable that is
+set but empty counts as unset. A bad value, or an unknown name in `.env`, stops the start
+with one line that names it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from base64 import b64decode
+from binascii import Error as Base64Error
+from email.errors import HeaderParseError
+from email.headerregistry import Address
+from email.utils import parseaddr
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
+
+IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+Scope = Literal["read", "write", "admin"]
+ALL_SCOPES: frozenset[Scope] = frozenset({"read", "write", "admin"})
+DAY_S = 86_400
+MIB = 1024 * 1024
+
+
+class ApiKey(BaseModel):
+    """One credential and what it may do."""
+
+    model_config = ConfigDict(frozen=True)
+
+    key: SecretStr
+    scopes: frozenset[Scope] = ALL_SCOPES
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """`KEY`, or `KEY:read+write` for fewer scopes than all.
+
+        Raises ValueError for a key under 16 characters (too short to be secret) or an unknown scope.
+        """
+        key, _, scopes = text.partition(":")
+        if len(key) < 16:
+            raise ValueError("a key needs at least 16 characters")
+        unknown = {scope for scope in scopes.split("+") if scope} - ALL_SCOPES
+        if unknown:
+            raise ValueError(f"unknown scope {', '.join(sorted(unknown))}: use read, write, admin")
+        return cls(key=SecretStr(key), scopes=frozenset(scopes.split("+")) if scopes else ALL_SCOPES)  # type: ignore[arg-type]  # checked above
+
+
+def _url_with_scheme(*schemes: str) -> AfterValidator:
+    def check(url: SecretStr | str) -> SecretStr | str:
+        text = url.get_secret_value() if isinstance(url, SecretStr) else url
+        if urlsplit(text).scheme not in schemes:
+            raise ValueError(f"must begin with {' or '.join(scheme + '://' for scheme in schemes)}")
+        return url
+
+    return AfterValidator(check)
+
+
+def _split(value: object) -> object:
+    """Comma-separated text as a list of its parts."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+class Settings(BaseSettings):
+    """The whole configuration. Units are in the names; every default works on a laptop."""
+
+    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="forbid", frozen=True)
+
+    redis_url: Annotated[SecretStr, _url_with_scheme("redis", "rediss", "unix")] | None = None
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=1, le=65_535)
+    data_dir: Path = Path("var")
+    api_keys: Annotated[tuple[ApiKey, ...], NoDecode] = ()
+
+    smtp_url: Annotated[SecretStr, _url_with_scheme("smtp", "smtps")] | None = None
+    mail_from: str = "Errand <errand@localhost>"
+
+    storage_url: Annotated[str, _url_with_scheme("file", "s3", "gs", "az")] | None = None
+    body_limit_bytes: int = Field(MIB, ge=1)
+    upload_limit_bytes: int = Field(64 * MIB, ge=1)
+
+    webhook_secret: SecretStr | None = None
+    webhook_allow_networks: Annotated[tuple[IpNetwork, ...], NoDecode] = ()
+    webhook_sink_port: int = Field(8010, ge=0, le=65_535)
+
+    worker_concurrency: int = Field(100, ge=1, le=10_000)
+    cpu_processes: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256)
+    lease_s: float = Field(10, ge=1, le=3600)
+    drain_s: float = Field(25, ge=0, le=3600)
+    result_ttl_s: float = Field(7 * DAY_S, gt=0)
+    dead_ttl_s: float = Field(30 * DAY_S, gt=0)
+    job_packages: Annotated[tuple[str, ...], NoDecode] = ()
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["console", "json"] = "console"
+
+    _split_lists = field_validator("webhook_allow_networks", "job_packages", mode="before")(_split)
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _parse_keys(cls, value: object) -> object:
+        parts = _split(value)
+        return [ApiKey.parse(part) if isinstance(part, str) else part for part in parts]  # type: ignore[attr-defined]
+
+    @field_validator("data_dir")
+    @classmethod
+    def _make_absolute(cls, path: Path) -> Path:
+        """The API and the worker may stand in other folders later: the place is fixed now."""
+        return path.expanduser().absolute()
+
+    @field_validator("mail_from")
+    @classmethod
+    def _check_sender(cls, sender: str) -> str:
+        name, spec = parseaddr(sender)
+        try:
+            address = Address(name, addr_spec=spec)
+        except (HeaderParseError, ValueError, IndexError):
+            address = Address()
+        if not (address.username and address.domain) or not sender.isprintable() or "=?" in sender:
+            raise ValueError("must be an address such as 'Acme <hello@acme.example>'")
+        return sender
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _check_secret(cls, secret: SecretStr | None) -> SecretStr | None:
+        """Standard Webhooks 1.0: `whsec_` and the base64 of 24 to 64 bytes."""
+        if secret is None:
+            return None
+        prefix, _, encoded = secret.get_secret_value().partition("_")
+        try:
+            size = len(b64decode(encoded, validate=True))
+        except Base64Error:
+            size = 0
+        if prefix != "whsec" or not 24 <= size <= 64:
+            raise ValueError("must be whsec_ followed by the base64 of 24 to 64 bytes")
+        return secret
+
+    @model_validator(mode="after")
+    def _stay_on_loopback_without_keys(self) -> Self:
+        if not self.api_keys and not is_loopback(self.host):
+            raise ValueError(f"HOST: {self.host} is not a loopback address, and without API_KEYS only loopback is served")
+        return self
+
+    @property
+    def files_url(self) -> str:
+        """Where stored files lie: `STORAGE_URL`, or a folder under `DATA_DIR`."""
+        return self.storage_url or (self.data_dir / "files").as_uri()
+
+    @property
+    def serves_sinks(self) -> bool:
+        """The webhook sink is for a developer's machine: only where no key guards anything."""
+        return not self.api_keys and self.webhook_sink_port != 0
+
+    @classmethod
+    def read(cls) -> Self:
+        """The settings of this process; exits with one line where one is bad."""
+        try:
+            return cls()
+        except (ValidationError, SettingsError) as error:
+            raise SystemExit(f"settings: {_one_line(error)}") from None
+
+
+def is_loopback(host: str) -> bool:
+    """True for `localhost` and the addresses of 127.0.0.0/8 and ::1."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _one_line(error: ValidationError | SettingsError) -> str:
+    """Names each bad setting and what is wrong; never shows the value, which may be a secret."""
+    if isinstance(error, SettingsError):
+        return str(error)
+    return "; ".join(_say(fault["loc"], fault["type"], fault["msg"]) for fault in error.errors(include_input=False))
+
+
+def _say(place: tuple[int | str, ...], kind: str, message: str) -> str:
+    sentence = message.removeprefix("Value error, ")
+    if not place:
+        return sentence
+    name = str(place[0]).upper()
+    return f"{name}: unknown setting in .env" if kind == "extra_forbidden" else f"{name}: {sentence}"
