@@ -57,7 +57,7 @@ class ApiKey(BaseModel):
         unknown = {scope for scope in scopes.split("+") if scope} - ALL_SCOPES
         if unknown:
             raise ValueError(f"unknown scope {', '.join(sorted(unknown))}: use read, write, admin")
-        return cls(key=SecretStr(key), scopes=frozenset(scopes.split("+")) if scopes else ALL_SCOPES)  # type: ignore[arg-type]  # checked above
+        return cls(key=SecretStr(key), scopes=frozenset(scopes.split("+")) if scopes else ALL_SCOPES)
 
 
 def _url_with_scheme(*schemes: str) -> AfterValidator:
@@ -152,7 +152,9 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _stay_on_loopback_without_keys(self) -> Self:
         if not self.api_keys and not is_loopback(self.host):
-            raise ValueError(f"HOST: {self.host} is not a loopback address, and without API_KEYS only loopback is served")
+            raise ValueError(
+                f"HOST: {self.host} is not a loopback address, and without API_KEYS only loopback is served"
+            )
         return self
 
     @property

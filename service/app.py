@@ -89,9 +89,7 @@ def _openapi_with_args(app: FastAPI, catalog: Catalog) -> Any:
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            document = get_openapi(
-                title=app.title, version=app.version, description=app.description, routes=app.routes
-            )
+            document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
             models = [(job_type.args_model, "validation") for job_type in catalog.values() if job_type.file_field]
             _, schemas = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
             document["components"]["schemas"].update(schemas.get("$defs", {}))

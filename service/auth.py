@@ -19,9 +19,7 @@ bearer = HTTPBearer(auto_error=False, description="a key of `API_KEYS`; none is 
 def require(scope: Scope) -> Callable[..., None]:
     """A dependency that lets a request through whose key has that scope."""
 
-    def check(
-        request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
-    ) -> None:
+    def check(request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> None:
         keys: tuple[ApiKey, ...] = request.app.state.settings.api_keys
         if not keys:
             _check_local(request)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 
@@ -22,7 +22,10 @@ LOOK_EVERY_S = 1.0
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 JobId = Annotated[str, Path(max_length=128, description="the job's id")]
-UNKNOWN = {404: {"model": ProblemDetails, "description": "no such job, or it has been forgotten"}}
+UNKNOWN: dict[int | str, dict[str, Any]] = {
+    404: {"model": ProblemDetails, "description": "no such job, or it has been forgotten"}
+}
+WRONG_STATE: dict[int | str, dict[str, Any]] = {409: {"model": ProblemDetails, "description": "it runs, or has ended"}}
 
 
 @router.get(
@@ -47,7 +50,7 @@ async def get_job(
 @router.post(
     "/{id}/cancel",
     response_model=JobView,
-    responses={**ERRORS, **UNKNOWN, 409: {"model": ProblemDetails, "description": "it runs, or has ended"}},
+    responses={**ERRORS, **UNKNOWN, **WRONG_STATE},
     dependencies=[Depends(auth.require("write"))],
     operation_id="cancel_job",
 )

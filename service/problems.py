@@ -135,6 +135,8 @@ def _of_invalid(error: RequestValidationError) -> Problem:
 
 def _faulty_field(fault: Mapping[str, Any]) -> FaultyField:
     if fault["type"] == "json_invalid":
-        return FaultyField(field="body", message=f"is not valid JSON: {fault.get('ctx', {}).get('error', fault['msg'])}")
+        return FaultyField(
+            field="body", message=f"is not valid JSON: {fault.get('ctx', {}).get('error', fault['msg'])}"
+        )
     message = str(fault["msg"]).removeprefix("Value error, ")
     return FaultyField(field=".".join(map(str, fault["loc"])), message=message)

@@ -114,7 +114,7 @@ def json_response(view: BaseModel, *, status: int = 200, headers: Mapping[str, s
 
 
 def _error_view(error: Error | None) -> ErrorView | None:
-    return error and ErrorView(type=error.type, message=error.message, traceback=error.traceback)
+    return None if error is None else ErrorView(type=error.type, message=error.message, traceback=error.traceback)
 
 
 def _utc(at_ms: int) -> datetime:

@@ -60,9 +60,8 @@ async def run(job_type: JobType[Any, Any], ctx: Context, kwargs: Mapping[str, An
     except Cancel as error:
         return Outcome("cancelled", error=Error.of(error, with_traceback=False))
     except TimeoutError as error:
-        if deadline.expired():
-            error = TimeoutError(f"ran longer than {job_type.timeout_s:g} s")
-        return _retry_or_fail(job_type, ctx, error)
+        own = TimeoutError(f"ran longer than {job_type.timeout_s:g} s") if deadline.expired() else error
+        return _retry_or_fail(job_type, ctx, own)
     except Exception as error:  # noqa: BLE001  # whatever a job raises is an outcome, never the worker's end
         return _retry_or_fail(job_type, ctx, error)
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from jobs.engine import redis_guardian
 
 START_LIMIT_S = 60.0
-"""Loading a large append-only file takes time; a server that does not answer by then has a fault to be read in its log."""
+"""Loading a large append-only file takes time; what does not answer by then has a fault, to be read in its log."""
 SOCKET_PATH_LIMIT_BYTES = 100
 """The kernel's limit is 108 on Linux and 104 on macOS, the closing NUL included."""
 
@@ -65,7 +65,15 @@ def _spawn_guardian(folder: Path, socket_path: Path) -> subprocess.Popen[bytes]:
 
     with (folder / "guardian.log").open("ab") as output:
         return subprocess.Popen(
-            [sys.executable, "-I", "-S", redis_guardian.__file__, str(get_binary_path()), str(folder), str(socket_path)],
+            [
+                sys.executable,
+                "-I",
+                "-S",
+                redis_guardian.__file__,
+                str(get_binary_path()),
+                str(folder),
+                str(socket_path),
+            ],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -24,7 +24,7 @@ HOME_CHANNEL = "errand:ended"
 class JobEnds:
     """One subscription, shared. Channels are subscribed to only while somebody waits for them."""
 
-    def __init__(self, redis: Redis[bytes]) -> None:
+    def __init__(self, redis: Redis) -> None:
         self._pubsub: PubSub = redis.pubsub(ignore_subscribe_messages=True)
         self._waiters: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._outage = Outage()

@@ -121,7 +121,10 @@ def _args_model_of(function: Callable[..., Any]) -> type[Any]:
     parameters = list(inspect.signature(function).parameters)
     if not inspect.iscoroutinefunction(function) or len(parameters) != 2:
         raise TypeError(shape)
-    model = typing.get_type_hints(function).get(parameters[1])
+    try:
+        model = typing.get_type_hints(function).get(parameters[1])
+    except NameError as error:
+        raise TypeError(f"{function.__qualname__}: {error}; annotations must name what its module defines") from None
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
         raise TypeError(f"{shape}, where SomeModel is a pydantic model")
     return model

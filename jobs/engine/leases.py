@@ -14,7 +14,7 @@ FORGET_WORKER_S = 3600
 class Leases:
     """The leases of one worker, `lease_s` seconds long unless renewed."""
 
-    def __init__(self, redis: Redis[bytes], *, worker: str, lease_s: float) -> None:
+    def __init__(self, redis: Redis, *, worker: str, lease_s: float) -> None:
         self.interval_s = lease_s / 3
         """A heartbeat every third of a lease: two may be lost before the hold is."""
         self._redis = redis

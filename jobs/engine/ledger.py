@@ -48,7 +48,9 @@ class Ledger:
         if left.worker == self._worker:
             return  # our own note, repeated after an outage cut off the answer
         log.warning("attempt lost", job_id=job_id, attempt=left.number, worker=left.worker)
-        await self._redis.rpush(keys.attempts(job_id), records.dumps(_lost(left)))
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.rpush(keys.attempts(job_id), records.dumps(_lost(left)))
+            await pipeline.execute()
 
     async def report(self, job_id: str, fraction: float, note: str) -> None:
         """Shows a job's progress; missed while Redis is away: it is news, not an outcome."""
@@ -86,9 +88,7 @@ class Ledger:
             self._write_result(transaction, job_id, result, int(self._ttl.dead_s * 1000))
             await transaction.execute()
 
-    def _write_result(
-        self, transaction: Pipeline[bytes], job_id: str, result: bytes | None, keep_ms: int
-    ) -> None:
+    def _write_result(self, transaction: Pipeline, job_id: str, result: bytes | None, keep_ms: int) -> None:
         if result is not None:
             transaction.set(keys.result(job_id), result, px=keep_ms)
         transaction.pexpire(keys.attempts(job_id), keep_ms)
@@ -99,7 +99,7 @@ class Ledger:
         transaction.publish(keys.ended_channel(job_id), "ended")
 
 
-def _write_attempt(transaction: Pipeline[bytes], job_id: str, ended: Attempt) -> None:
+def _write_attempt(transaction: Pipeline, job_id: str, ended: Attempt) -> None:
     transaction.rpush(keys.attempts(job_id), records.dumps(ended))
     transaction.delete(keys.running(job_id), keys.in_progress(job_id))
 

@@ -8,20 +8,22 @@ from typing import Any, Literal
 
 import structlog
 
+CHATTY = ("arq.worker", "mail.log")
+"""Loggers whose ordinary lines say again what ours say, or what nobody asked."""
+
 
 def configure(*, level: str, form: Literal["console", "json"]) -> None:
     """Sends structlog and the standard library's loggers to standard output in one form."""
     shared: list[Any] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
-        structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
     renderer: Any = (
         structlog.processors.JSONRenderer()
         if form == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), pad_event_to=0)
+        else structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), pad_event_to=0, pad_level=False, sort_keys=False)
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -39,6 +41,8 @@ def configure(*, level: str, form: Literal["console", "json"]) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
     logging.getLogger("arq.worker").addFilter(_is_not_an_attempt)
 
 

@@ -59,7 +59,7 @@ class Outage:
             self._since_s = time.monotonic()
             log.warning("redis is away, waiting for it", error=str(error))
         away_s = time.monotonic() - self._since_s
-        await asyncio.sleep(min(0.1 + away_s / 2, BACKOFF_CAP_S) * random.uniform(0.5, 1))
+        await asyncio.sleep(min(0.1 + away_s / 2, BACKOFF_CAP_S) * random.uniform(0.5, 1))  # noqa: S311  # jitter
 
     def note_end(self) -> None:
         """Redis has answered."""

@@ -79,4 +79,4 @@ def _check_jitter(jitter: float) -> None:
 
 
 def _vary(delay_s: float, jitter: float) -> float:
-    return delay_s * random.uniform(1 - jitter, 1 + jitter)
+    return delay_s * random.uniform(1 - jitter, 1 + jitter)  # noqa: S311  # jitter

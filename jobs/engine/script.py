@@ -8,6 +8,6 @@ from redis.asyncio import Redis
 from redis.commands.core import AsyncScript
 
 
-def load(redis: Redis[bytes], name: str) -> AsyncScript:
+def load(redis: Redis, name: str) -> AsyncScript:
     """The script `name`.lua, ready to be called; the server is sent its text only where it does not know it."""
     return redis.register_script(Path(__file__).with_name(f"{name}.lua").read_text())

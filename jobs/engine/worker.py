@@ -10,16 +10,17 @@ import asyncio
 import contextlib
 import os
 import secrets
+import signal
 import socket
 from collections.abc import Mapping, Sequence
 from datetime import UTC
-from datetime import timezone as Timezone
+from datetime import timezone as TimeZone  # noqa: N812  # arq's parameter has its name
 from functools import cached_property, partial
 from typing import Any
 
 import arq
 import structlog
-from arq.connections import ArqRedis, RedisSettings
+from arq.connections import ArqRedis, RedisSettings, create_pool
 from arq.constants import default_queue_name, expires_extra_ms
 from arq.cron import CronJob
 from arq.jobs import Deserializer, Serializer
@@ -86,7 +87,7 @@ class Worker(arq.Worker):
         job_serializer: Serializer | None = None,
         job_deserializer: Deserializer | None = None,
         expires_extra_ms: int = expires_extra_ms,
-        timezone: Timezone | None = None,
+        timezone: TimeZone | None = None,
         log_results: bool = True,
     ) -> None:
         super().__init__(
@@ -145,29 +146,51 @@ class Worker(arq.Worker):
 
     async def main(self) -> None:
         """Arq's loop, with a heartbeat beside it."""
+        if self._pool is None:
+            self._pool = await self._connect()
         heartbeat = asyncio.create_task(self._beat())
         try:
             await super().main()
         finally:
             heartbeat.cancel()
+            await asyncio.gather(heartbeat, return_exceptions=True)
+
+    async def _connect(self) -> ArqRedis:
+        """As arq does it where it is given no pool."""
+        return await create_pool(
+            self.redis_settings,
+            job_deserializer=self.job_deserializer,
+            job_serializer=self.job_serializer,
+            default_queue_name=self.queue_name,
+            expires_extra_ms=self.expires_extra_ms,
+        )
 
     async def close(self) -> None:
-        """Writes the last outcomes, then closes as arq does."""
-        if self.tasks:
-            _, unwritten = await asyncio.wait(self.tasks.values(), timeout=CLOSE_LIMIT_S)
-            if unwritten:
-                log.error("outcomes not written: redis is away; the jobs will run again", jobs=len(unwritten))
-            self.tasks.clear()
-        if self._pool is not None:
-            with contextlib.suppress(*Outage.ERRORS):
-                await self._leases.leave()
+        """Arq's close, which also writes the last outcomes; in Redis' absence it gives up on them after a while."""
+        if not self._handle_signals:
+            self.handle_sig(signal.SIGUSR1)
+        if self._pool is None:
+            return
+        if self.main_task is not None:
+            await asyncio.gather(self.main_task, return_exceptions=True)
+        await self._finish_running()
         with contextlib.suppress(*Outage.ERRORS):
-            await super().close()
+            await self._leases.leave()
+            await self.pool.delete(self.health_check_key)
+        if self.on_shutdown:
+            await self.on_shutdown(self.ctx)
+        await self.pool.aclose(close_connection_pool=True)
+        self._pool = None
+
+    async def _finish_running(self) -> None:
+        if not self.tasks:
+            return
+        _, unwritten = await asyncio.wait(self.tasks.values(), timeout=CLOSE_LIMIT_S)
+        if unwritten:
+            log.error("outcomes not written: redis is away; the jobs will run again", jobs=len(unwritten))
 
     async def _beat(self) -> None:
         """A heartbeat at once, then every third of a lease, for as long as the process lives."""
-        while self._pool is None:  # arq opens its own connection in main()
-            await asyncio.sleep(0.01)
         while True:
             try:
                 await self._leases.renew(self.tasks)
@@ -179,7 +202,7 @@ class Worker(arq.Worker):
         """One round of arq's loop; while Redis is away, a wait instead of the worker's end."""
         try:
             await super()._poll_iteration()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # sorted by wait_out, which raises what is no outage
             await self._outage.wait_out(error)
         else:
             self._outage.note_end()
@@ -188,7 +211,7 @@ class Worker(arq.Worker):
 
     def _as_arq_function(self, job_type: JobType[Any, Any]) -> Function:
         return arq.func(
-            partial(self._attempt, job_type),
+            partial(self._attempt, job_type),  # type: ignore[arg-type]  # the name is given, arq needs no __qualname__
             name=job_type.name,
             timeout=job_type.timeout_s + BACKSTOP_S,
             max_tries=job_type.max_tries,

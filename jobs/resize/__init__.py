@@ -34,8 +34,8 @@ class Size(BaseModel):
     height: int | None = Field(None, ge=1, le=10_000, description="pixels")
     fit: Fit = Field(
         "inside",
-        description="inside: within the box, shape kept; cover: fills the box, cut at the edges; fill: stretched to the "
-        "box; contain: within the box, the rest padded; outside: covers the box, not cut",
+        description="inside: within the box, shape kept; cover: fills the box, cut at the edges; "
+        "fill: stretched to the box; contain: within the box, the rest padded; outside: covers the box, not cut",
     )
     format: Format | None = Field(None, description="the source's own where not given")
     quality: int | None = Field(None, ge=1, le=100, description="for jpeg, webp and avif; 80, 79 and 63 by default")
@@ -96,11 +96,10 @@ async def resize(ctx: Context, args: Resize) -> Resized:
     What is no image, is cut short, or has over 50 megapixels fails at once.
     """
     with tempfile.TemporaryDirectory(prefix="errand-resize-") as folder:
-        source, target = Path(folder, "source"), Path(folder, "outputs")
-        target.mkdir()
+        source = Path(folder, "source")
         await _fetch(ctx, args, source)
         await ctx.progress(0.2, "source fetched")
-        rendered = await _render(ctx, source, target, args.sizes)
+        rendered = await _render(ctx, source, Path(folder), args.sizes)
         await ctx.progress(0.8, "images made")
         outputs = await asyncio.gather(*(_store(ctx, image) for image in rendered))
     return Resized(outputs=outputs)

@@ -82,7 +82,7 @@ def render(source: Path, folder: Path, sizes: Sequence[Size]) -> list[Rendered]:
 
 
 def _limit_libvips() -> None:
-    """One thread and no cache a process: the pool is the parallelism. Only loaders that are fuzzed against bad files."""
+    """One thread and no cache: the pool is the parallelism. Only loaders that are fuzzed against bad files."""
     pyvips.cache_set_max(0)
     pyvips.concurrency_set(1)
     pyvips.block_untrusted_set(True)
@@ -96,7 +96,9 @@ def _oriented_size(header: pyvips.Image) -> tuple[int, int]:
 def _check_pixels(width: int, height: int, plans: Sequence[Plan]) -> None:
     """A file of a kilobyte can announce any number of pixels: what it announces is checked before it is decoded."""
     if width * height > PIXEL_LIMIT:
-        raise ImageRefused(f"the image has {width} x {height} pixels, over the limit of {PIXEL_LIMIT // 10**6} megapixels")
+        raise ImageRefused(
+            f"the image has {width} x {height} pixels, over the limit of {PIXEL_LIMIT // 10**6} megapixels"
+        )
     for planned in plans:
         if planned.width * planned.height > PIXEL_LIMIT:
             raise ImageRefused(

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Iterable
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+AddressInfo = tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[object, ...]]
 IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 REFUSED_IPV4 = tuple(
@@ -62,7 +63,7 @@ class AddressGuard:
             return True
         return any(address in network for network in self._networks) or is_public(address)
 
-    def open_socket(self, info: tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[object, ...]]) -> socket.socket:  # fmt: skip
+    def open_socket(self, info: AddressInfo) -> socket.socket:
         """A socket for one candidate address, as `getaddrinfo` describes it. Raises AddressRefused."""
         family, kind, protocol, _, place = info
         host, port = str(place[0]).partition("%")[0], int(str(place[1]))

@@ -113,7 +113,7 @@ async def _read_start(response: aiohttp.ClientResponse) -> bytes:
 
 async def _write_body(response: aiohttp.ClientResponse, target: Path, limit_bytes: int) -> int:
     size = 0
-    with target.open("wb") as file:  # noqa: ASYNC230  # page-cache writes of a chunk, far shorter than a thread's start
+    with target.open("wb") as file:  # page-cache writes of a chunk, far shorter than a thread's start
         async for chunk in response.content.iter_chunked(CHUNK_BYTES):
             size += len(chunk)
             if size > limit_bytes:

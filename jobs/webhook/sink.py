@@ -33,7 +33,11 @@ async def opened_sink(settings: Settings) -> AsyncIterator[list[tuple[str, int]]
     await runner.setup()
     try:
         await web.TCPSite(runner, HOST, settings.webhook_sink_port).start()
-        log.info("webhook sink", url=f"http://{HOST}:{settings.webhook_sink_port}/", keeps=str(settings.data_dir / "webhooks"))
+        log.info(
+            "webhook sink",
+            url=f"http://{HOST}:{settings.webhook_sink_port}/",
+            keeps=str(settings.data_dir / "webhooks"),
+        )
     except OSError:
         log.info("webhook sink not opened: the port is taken, by another worker's sink perhaps")
     try:
@@ -45,7 +49,6 @@ async def opened_sink(settings: Settings) -> AsyncIterator[list[tuple[str, int]]
 def _app(folder: Path) -> web.Application:
     async def keep(request: web.Request) -> web.Response:
         body = await request.read()
-        folder.mkdir(parents=True, exist_ok=True)
         received = {
             "received_at": datetime.now(UTC).isoformat(),
             "headers": dict(request.headers),
@@ -55,6 +58,7 @@ def _app(folder: Path) -> web.Application:
         (folder / f"{name[:64] or 'unnamed'}.json").write_text(json.dumps(received, indent=2))
         return web.Response(status=204)
 
+    folder.mkdir(parents=True, exist_ok=True)
     app = web.Application(client_max_size=BODY_LIMIT_BYTES)
     app.router.add_post("/{path:.*}", keep)
     return app

@@ -83,7 +83,10 @@ def _set(message: EmailMessage, header: str, value: Any) -> None:
 
 
 def _checked(message: EmailMessage) -> bytes:
-    """The message as bytes, read back: Python's folding has let values become headers (CVE-2024-6923, CVE-2026-1299)."""
+    """The message as bytes, read back: Python's folding has let values become headers.
+
+    CVE-2024-6923, and CVE-2026-1299 for BytesGenerator.
+    """
     content = message.as_bytes()
     names = BytesParser(policy=policy.default).parsebytes(content, headersonly=True).keys()
     if sorted(names) != sorted(HEADERS):
@@ -99,6 +102,6 @@ def _render(template: str, known: dict[str, str]) -> str:
 def _templates() -> jinja2.Environment:
     return jinja2.Environment(
         loader=jinja2.PackageLoader("jobs.welcome_email"),
-        autoescape=lambda name: name is not None and name.endswith(".html.j2"),
+        autoescape=jinja2.select_autoescape(enabled_extensions=["html.j2"], default=False),
         undefined=jinja2.StrictUndefined,
     )

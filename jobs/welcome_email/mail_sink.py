@@ -28,7 +28,7 @@ class MailFolder:
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802  # aiosmtpd's name
         """Answers 250 when the message lies on the disk, as a mail server must (RFC 5321 §6.1)."""
-        content = bytes(envelope.content or b"")
+        content: bytes = envelope.original_content or b""
         await asyncio.to_thread(self._keep, content)
         return "250 2.0.0 kept"
 
@@ -51,7 +51,9 @@ async def opened_sink(folder: Path) -> AsyncIterator[str]:
     loop = asyncio.get_running_loop()
     keeper = MailFolder(folder)
     server = await loop.create_server(
-        lambda: SMTP(keeper, data_size_limit=SIZE_LIMIT_BYTES, enable_SMTPUTF8=True, ident="Errand mail sink", loop=loop),
+        lambda: SMTP(
+            keeper, data_size_limit=SIZE_LIMIT_BYTES, enable_SMTPUTF8=True, ident="Errand mail sink", loop=loop
+        ),
         host=HOST,
         port=0,
     )

