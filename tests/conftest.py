@@ -1,4 +1,4 @@
-"""What all tests share: a real server of Redis' protocol, settings of their own, the service and a worker in-process."""
+"""What all tests share: a real Redis server, settings of their own, the service and a worker in-process."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ class SmtpReceiver:
     @property
     def messages(self) -> list[EmailMessage]:
         """What was taken, parsed."""
-        return [cast(EmailMessage, BytesParser(policy=default).parsebytes(letter)) for letter in self.letters]
+        return [BytesParser(policy=default).parsebytes(letter) for letter in self.letters]
 
     async def handle_MAIL(
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 from arq.connections import ArqRedis
@@ -12,8 +13,9 @@ from pydantic import BaseModel
 from jobs import Cancel, Context, Delays, Fail, Retry, job
 from jobs.engine import keys
 from jobs.engine.queue import JobExists, Queue
-from jobs.engine.snapshot import ENDS, JobSnapshot, live_workers, read_job
+from jobs.engine.snapshot import JobSnapshot, live_workers, read_job
 from tests.conftest import RunWorker
+from tests.waiting import eventually
 
 
 class Note(BaseModel):
@@ -31,17 +33,22 @@ def queue(redis: ArqRedis) -> Queue:
 
 async def ended(redis: ArqRedis, job_id: str) -> JobSnapshot:
     """The job once it has ended."""
-    async with asyncio.timeout(10):
-        while (snapshot := await read_job(redis, job_id)) is None or snapshot.status not in ENDS:
-            await asyncio.sleep(0.01)
-    return snapshot
+
+    async def look() -> JobSnapshot | None:
+        snapshot = await read_job(redis, job_id)
+        return snapshot if snapshot is not None and snapshot.ended else None
+
+    return await eventually(look)
 
 
 async def due_now(redis: ArqRedis, job_id: str) -> None:
     """Makes a deferred job due, as if its time had come."""
-    async with asyncio.timeout(10):
-        while (snapshot := await read_job(redis, job_id)) is None or snapshot.status != "deferred":
-            await asyncio.sleep(0.01)
+
+    async def deferred() -> bool:
+        snapshot = await read_job(redis, job_id)
+        return snapshot is not None and snapshot.status == "deferred"
+
+    await eventually(deferred)
     await redis.zadd("arq:queue", {job_id: 1}, xx=True)
 
 
@@ -193,11 +200,13 @@ async def test_a_retry_is_never_lost_to_an_expiry(redis: ArqRedis, run_worker: R
     stock = await redis.enqueue_job("later", text="from a stock producer")
     assert stock is not None
     async with run_worker([later]):
-        async with asyncio.timeout(10):
-            while await stock.status() != JobStatus.deferred:
-                await asyncio.sleep(0.01)
+        await eventually(lambda: _is_deferred(stock))
     assert await redis.ttl(keys.body(stock.job_id)) == -1
     assert await redis.ttl(keys.tries(stock.job_id)) == -1
+
+
+async def _is_deferred(stock: Job) -> bool:
+    return await stock.status() == JobStatus.deferred
 
 
 async def test_a_stock_producer_and_reader_work_with_our_worker(redis: ArqRedis, run_worker: RunWorker) -> None:
@@ -254,10 +263,13 @@ async def test_a_lease_is_short_and_renewed_while_the_job_runs(
     put = await queue.enqueue("long", {})
     async with run_worker([long], lease_s=1):
         await asyncio.wait_for(started.wait(), 10)
-        begun = asyncio.get_running_loop().time()
-        while asyncio.get_running_loop().time() - begun < 1.5:
+        begun_s = time.monotonic()
+
+        async def outlived() -> bool:
             assert 0 < await redis.pttl(keys.in_progress(put.job_id)) <= 1000
-            await asyncio.sleep(0.02)
+            return time.monotonic() - begun_s > 1.5
+
+        await eventually(outlived)
         snapshot = await read_job(redis, put.job_id)
         assert snapshot is not None and snapshot.status == "in_progress" and snapshot.started_at_ms is not None
         go_on.set()
@@ -302,9 +314,7 @@ async def test_a_worker_shows_that_it_lives_and_leaves_when_it_stops(redis: ArqR
     async def idle(ctx: Context, args: Note) -> None: ...
 
     async with run_worker([idle]):
-        async with asyncio.timeout(5):
-            while not await live_workers(redis, silent_s=10):
-                await asyncio.sleep(0.01)
+        await eventually(lambda: live_workers(redis, silent_s=10))
     assert await live_workers(redis, silent_s=10) == 0
 
 
@@ -342,7 +352,7 @@ async def test_cancel_stops_a_claim_that_is_under_way(redis: ArqRedis, queue: Qu
         await claim.watch(keys.in_progress(put.job_id))
         await claim.exists(keys.in_progress(put.job_id))
         assert await queue.cancel(put.job_id) == "cancelled"
-        claim.multi()
+        claim.multi()  # type: ignore[no-untyped-call]
         claim.psetex(keys.in_progress(put.job_id), 1000, b"1")
         with pytest.raises(Exception, match="Watched variable changed"):
             await claim.execute()

@@ -1,0 +1,32 @@
+"""Waits for a condition with a deadline: the one place in the tests that sleeps."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+LOOK_EVERY_S = 0.01
+
+
+async def eventually(look: Callable[[], Awaitable[T | None]], *, timeout_s: float = 10) -> T:
+    """What `look` returns, as soon as that is true; TimeoutError where it never is."""
+    deadline_s = time.monotonic() + timeout_s
+    while not (seen := await look()):
+        if time.monotonic() > deadline_s:
+            raise TimeoutError(f"{look} was not true within {timeout_s:g} s, but {seen!r}")
+        await asyncio.sleep(LOOK_EVERY_S)
+    return seen
+
+
+def eventually_sync(look: Callable[[], T | None], *, timeout_s: float = 10) -> T:
+    """The same for tests without an event loop."""
+    deadline_s = time.monotonic() + timeout_s
+    while not (seen := look()):
+        if time.monotonic() > deadline_s:
+            raise TimeoutError(f"{look} was not true within {timeout_s:g} s, but {seen!r}")
+        time.sleep(LOOK_EVERY_S)
+    return seen
