@@ -133,6 +133,7 @@ class Worker(arq.Worker):
         self._ended: dict[str, Attempt] = {}
         """Attempts that have ended and wait for arq's `finish_job` to be written, by job id."""
         self._outage = Outage()
+        self._stopping = False
 
     # --- the life of the process
 
@@ -198,8 +199,19 @@ class Worker(arq.Worker):
                 log.warning("heartbeat missed", error=str(error))
             await asyncio.sleep(self._leases.interval_s)
 
+    def handle_sig(self, signum: signal.Signals) -> None:
+        self._stopping = True
+        super().handle_sig(signum)
+
+    async def _wait_for_tasks_to_complete(self, signum: signal.Signals) -> None:
+        await super()._wait_for_tasks_to_complete(signum)
+        self._stopping = True
+
     async def _poll_iteration(self) -> None:
         """One round of arq's loop; while Redis is away, a wait instead of the worker's end."""
+        if self._stopping:
+            # asyncio.wait_for in Python 3.11, inside redis-py, can swallow the cancellation that stops the loop
+            raise asyncio.CancelledError
         try:
             await super()._poll_iteration()
         except Exception as error:  # noqa: BLE001  # sorted by wait_out, which raises what is no outage
