@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 import uvloop
 
-from jobs.engine import embedded_redis, logs
+from jobs.engine import embedded_redis, lifeline, logs
 from jobs.engine.catalog import Catalog, discover
 from jobs.engine.job_type import JobType, Opener
 from jobs.engine.outage import Outage
@@ -27,6 +27,7 @@ REPLY_TIMEOUT_S = 5.0
 
 def main() -> None:
     """Reads the settings and serves until SIGTERM or SIGINT."""
+    lifeline.hold()
     settings = Settings.read()
     logs.configure(level=settings.log_level, form=settings.log_format)
     catalog = discover_or_exit(settings.job_packages)

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 
 import uvicorn
 
-from jobs.engine import embedded_redis, logs
+from jobs.engine import embedded_redis, lifeline, logs
 from service.app import create_app
 from settings import Settings
 
@@ -16,6 +16,7 @@ GRACE_S = 5
 
 def main() -> None:
     """Reads the settings and serves until SIGTERM or SIGINT."""
+    lifeline.hold()
     settings = Settings.read()
     logs.configure(level=settings.log_level, form=settings.log_format)
     with embedded_redis.joined(settings.data_dir) if settings.redis_url is None else nullcontext() as own_url:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import urllib.error
 import urllib.request
 from typing import IO
 
+from jobs.engine import lifeline
 from settings import Settings
 
 PROGRAMS = {"api": "service", "worker": "jobs.worker"}
@@ -26,7 +26,8 @@ class Program:
         self.name = name
         # a group of its own: Ctrl-C reaches this process alone, which then stops both in good order
         self.process = subprocess.Popen(
-            [sys.executable, "-u", "-m", module],
+            [sys.executable, "-u", "-m", module, lifeline.FLAG],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -108,9 +109,11 @@ def greet(settings: Settings) -> None:
     receiver = f"http://127.0.0.1:{settings.webhook_sink_port}/" if settings.serves_sinks else "https://YOUR.RECEIVER/"
     hook = json.dumps({"url": receiver, "event": "user.created", "data": {"id": 7}})
     say(f"Errand listens on {address(settings)} (its API is described at {address(settings)}/docs). Try:")
-    say(f"""  curl{key} '{base}/welcome_email' --json '{{"to": "ada@example.com", "name": "Ada"}}'""")
-    say(f"""  curl{key} '{base}/webhook' --json '{hook}'""")
-    say(f"""  curl{key} '{base}/resize' -F file=@examples/photo.jpg -F 'args={{"sizes": [{{"width": 320}}]}}'""")
+    # not --json: curl has that only since 7.82
+    as_json = "-H content-type:application/json -d"
+    say(f"""  curl{key} {base}/welcome_email {as_json} '{{"to": "ada@example.com", "name": "Ada"}}'""")
+    say(f"""  curl{key} {base}/webhook {as_json} '{hook}'""")
+    say(f"""  curl{key} {base}/resize -F file=@examples/photo.jpg -F 'args={{"sizes": [{{"width": 320}}]}}'""")
 
 
 def say(line: str) -> None:
@@ -119,5 +122,4 @@ def say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("PYTHONUNBUFFERED", "1")
     sys.exit(main())

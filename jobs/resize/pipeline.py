@@ -111,10 +111,11 @@ def _decode(source: Path, plans: Sequence[Plan], *, width: int, height: int) -> 
     """The picture upright, in sRGB, as large as the largest plan wants it and no larger than it is."""
     scale = min(1.0, max(max(planned.width / width, planned.height / height) for planned in plans))
     image = pyvips.Image.thumbnail(
-        f"{source}[fail_on=truncated]",
+        str(source),
         math.ceil(width * scale),
         height=math.ceil(height * scale),
         size="force",
+        fail_on="truncated",
         output_profile="srgb",
     )
     if image.interpretation != "srgb":

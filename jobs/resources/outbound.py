@@ -51,7 +51,8 @@ class Outbound:
             trust_env=False,
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"User-Agent": USER_AGENT},
+            # nothing here decompresses: what is limited, and written, must be what was sent
+            headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
             timeout=aiohttp.ClientTimeout(total=None, connect=None),
         ) as session:
             yield cls(session)
@@ -89,8 +90,10 @@ class Outbound:
             if isinstance(error.os_error, AddressRefused):
                 raise OutboundRefused(f"{error.host}: {error.os_error}") from None
             raise OutboundFault(f"{error.host}: {error.os_error}") from None
-        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlRedirectClientError, aiohttp.TooManyRedirects) as error:
+        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, aiohttp.TooManyRedirects) as error:
             raise OutboundRefused(f"{type(error).__name__}: {url}") from None
+        except UnicodeError:  # out of getaddrinfo: the host has an empty label, or one of over 63 characters
+            raise OutboundRefused(f"not the name of a host: {url}") from None
         except (aiohttp.ClientError, OSError) as error:
             raise OutboundFault(f"{type(error).__name__}: {error}") from None
 

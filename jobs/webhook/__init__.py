@@ -126,7 +126,7 @@ def retry_after_s(headers: Mapping[str, str], *, now: datetime) -> float | None:
     else:
         try:
             at = parsedate_to_datetime(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         asked_s = (at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds()
     return min(max(asked_s, 1.0), RETRY_AFTER_CAP_S)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,6 +15,10 @@ from settings import Settings
 
 if TYPE_CHECKING:
     from jobs.welcome_email.smtp import SmtpPool
+
+
+BREAKS_LINES = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Unicode categories that no header value may hold: control characters, halves of a pair, line separators."""
 
 
 class WelcomeEmail(BaseModel):
@@ -31,7 +36,8 @@ class WelcomeEmail(BaseModel):
 
         CVE-2024-6923: `=?utf-8?q?x=0d=0aBcc=3a…?=` becomes a line of its own when Python re-folds the header.
         """
-        if not name.isprintable() or "=?" in name:
+        # not `isprintable`: it knows neither the ideographic space nor the joiners that names are written with
+        if "=?" in name or any(unicodedata.category(sign) in BREAKS_LINES for sign in name):
             raise ValueError("must be plain text without line breaks, control characters or '=?'")
         return name
 

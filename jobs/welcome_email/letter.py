@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from email import policy
 from email.headerregistry import Address
 from email.message import EmailMessage
-from email.parser import BytesParser
+from email.parser import Parser
 from email.utils import parseaddr
 from functools import cache
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
 from email_validator import validate_email
@@ -19,6 +21,8 @@ HEADERS = [
     *("From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted", "MIME-Version", "Content-Type"),
 ]
 """What a letter carries, in this order, and nothing else."""
+ASCII_ONLY = policy.SMTP.clone(cte_type="7bit")
+"""For any server: the body is encoded too, as not every one takes 8 bits (RFC 6152)."""
 
 
 class HeaderRefused(Exception):
@@ -45,51 +49,66 @@ def compose(to: str, name: str, *, sender: str, job_id: str, date: datetime) -> 
     Raises HeaderRefused where a value does not stay within its header.
     """
     sender_name, sender_spec = parseaddr(sender)
-    sender_address = Address(sender_name, addr_spec=sender_spec)
+    sender_address = Address(sender_name, addr_spec=_ascii_domain(sender_spec))
     recipient = _ascii_domain(to)
-    message_id = f"<{job_id}@{sender_address.domain}>"
+    # a stock producer may name its job anything: what does not fit a Message-ID is percent-encoded
+    message_id = f"<{quote(job_id, safe='')}@{sender_address.domain}>"
     known = {"name": name, "sender_name": sender_name or sender_address.domain}
 
-    message = EmailMessage(policy.SMTP if recipient.isascii() else policy.SMTPUTF8)
+    message = EmailMessage(ASCII_ONLY if recipient.isascii() else policy.SMTPUTF8)
     _set(message, "From", sender_address)
-    _set(message, "To", Address(name, addr_spec=recipient))
+    _set(message, "To", _mailbox(name, recipient))
     _set(message, "Subject", _render("subject.txt.j2", known))
     _set(message, "Date", date)
     _set(message, "Message-ID", message_id)
     _set(message, "Auto-Submitted", "auto-generated")  # RFC 3834: no out-of-office answers, please
     message.set_content(_render("welcome.txt.j2", known))
     message.add_alternative(_render("welcome.html.j2", known), subtype="html")
-    message.set_boundary(f"=_{job_id}")
+    message.set_boundary(f"=_{hashlib.sha256(job_id.encode()).hexdigest()[:32]}")
     return Letter(
-        sender=sender_spec,
+        sender=sender_address.addr_spec,
         recipient=recipient,
         message_id=message_id,
-        content=_checked(message),
+        content=_checked(message, recipient),
         needs_smtputf8=not recipient.isascii(),
     )
 
 
 def _ascii_domain(address: str) -> str:
     """Mail servers look a domain up in its IDNA form."""
+    if address.isascii():
+        return address
     parts = validate_email(address, check_deliverability=False, test_environment=True)
     return f"{parts.local_part}@{parts.ascii_domain}"
 
 
+def _mailbox(name: str, address: str) -> Address:
+    """`Address(addr_spec=...)` would refuse a local part that is not ASCII."""
+    _refuse_line_breaks("To", name)
+    local_part, _, domain = address.rpartition("@")
+    return Address(name, username=local_part, domain=domain)
+
+
 def _set(message: EmailMessage, header: str, value: Any) -> None:
-    text = str(value)
-    if "\r" in text or "\n" in text or "\0" in text or "=?" in text:
-        raise HeaderRefused(f"{header} must not hold line breaks or encoded words")
+    _refuse_line_breaks(header, str(value))
     message[header] = value
 
 
-def _checked(message: EmailMessage) -> bytes:
-    """The message as bytes, read back: Python's folding has let values become headers.
+def _refuse_line_breaks(header: str, text: str) -> None:
+    # splitlines knows every sign that the email package takes for an end of line, U+2028 and \v among them
+    if len(f"{text}.".splitlines()) > 1 or "\0" in text or "=?" in text:
+        raise HeaderRefused(f"{header} must not hold line breaks or encoded words")
+
+
+def _checked(message: EmailMessage, recipient: str) -> bytes:
+    """The message as bytes, read back: Python's folding has let values become headers, and names addresses.
 
     CVE-2024-6923, and CVE-2026-1299 for BytesGenerator.
     """
     content = message.as_bytes()
-    names = BytesParser(policy=policy.default).parsebytes(content, headersonly=True).keys()
-    if sorted(names) != sorted(HEADERS):
+    headers = Parser(policy=policy.default).parsestr(content.decode(), headersonly=True)
+    addressed = [address.addr_spec for address in headers["To"].addresses]
+    if sorted(headers.keys()) != sorted(HEADERS) or addressed != [recipient]:
         raise HeaderRefused("a value did not stay within its header")
     return content
 

@@ -29,7 +29,11 @@ class MailFolder:
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802  # aiosmtpd's name
         """Answers 250 when the message lies on the disk, as a mail server must (RFC 5321 §6.1)."""
         content: bytes = envelope.original_content or b""
-        await asyncio.to_thread(self._keep, content)
+        try:
+            await asyncio.to_thread(self._keep, content)
+        except OSError as error:  # a full disk, say; aiosmtpd would answer 500: never
+            log.error("message not kept", error=str(error))
+            return "452 4.3.1 could not be kept"
         return "250 2.0.0 kept"
 
     def _keep(self, content: bytes) -> None:

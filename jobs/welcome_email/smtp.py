@@ -7,7 +7,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -21,6 +21,11 @@ CONNECTIONS = 8
 IDLE_LIMIT_S = 30.0
 """Servers close an idle connection after minutes (RFC 5321 §4.5.3.2: five); ours are given up long before."""
 COMMAND_TIMEOUT_S = 30.0
+STARTTLS = {"auto": None, "required": True, "never": False}
+NOT_READABLE = (
+    "SMTP_URL: must be smtp[s]://[user:password@]host[:port][?starttls=auto|required|never], "
+    "with / ? # % in user or password as %2F %3F %23 %25"
+)
 
 
 class Unavailable(Exception):
@@ -38,7 +43,7 @@ class SmtpServer:
     host: str
     port: int
     username: str | None
-    password: str | None
+    password: str | None = field(repr=False)
     implicit_tls: bool
     starttls: bool | None
     """True: required; False: never; None: where the server offers it."""
@@ -46,20 +51,28 @@ class SmtpServer:
     @classmethod
     def parse(cls, url: str) -> Self:
         """STARTTLS is required by default where a password would travel to another machine. Raises ValueError."""
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            # the standard library quotes what it could not read: a piece of the password, perhaps
+            raise ValueError(NOT_READABLE) from None
+        options = parse_qs(parts.query, keep_blank_values=True)
         implicit_tls = parts.scheme == "smtps"
         host = parts.hostname or "localhost"
         secret_travels = parts.username is not None and not is_loopback(host)
-        mode = parse_qs(parts.query).get("starttls", ["required" if secret_travels else "auto"])[0]
-        if mode not in ("auto", "required", "never"):
+        mode = options.pop("starttls", ["required" if secret_travels else "auto"])[0]
+        if options or parts.path.strip("/") or parts.fragment:
+            raise ValueError(NOT_READABLE)
+        if mode not in STARTTLS:
             raise ValueError("SMTP_URL: starttls must be auto, required or never")
         return cls(
             host=host,
-            port=parts.port or (465 if implicit_tls else 587 if parts.username else 25),
+            port=port or (465 if implicit_tls else 587 if parts.username else 25),
             username=unquote(parts.username) if parts.username else None,
             password=unquote(parts.password) if parts.password else None,
             implicit_tls=implicit_tls,
-            starttls=False if implicit_tls else {"auto": None, "required": True, "never": False}[mode],
+            starttls=False if implicit_tls else STARTTLS[mode],
         )
 
     async def connect(self) -> aiosmtplib.SMTP:
@@ -136,9 +149,9 @@ class SmtpPool:
 async def _transact(client: aiosmtplib.SMTP, letter: Letter) -> str:
     """One mail transaction (RFC 5321 §3.3), its steps by hand: the reply to each decides what the letter's end is."""
     try:
+        if letter.needs_smtputf8:
+            await _check_smtputf8(client)
         options = ["SMTPUTF8", "BODY=8BITMIME"] if letter.needs_smtputf8 else []
-        if letter.needs_smtputf8 and not client.supports_extension("smtputf8"):
-            raise aiosmtplib.SMTPNotSupported("SMTPUTF8, which the recipient's address needs")
         encoding = "utf-8" if letter.needs_smtputf8 else "ascii"
         await client.mail(letter.sender, options=options, encoding=encoding)
         await client.rcpt(letter.recipient, encoding=encoding)
@@ -147,13 +160,25 @@ async def _transact(client: aiosmtplib.SMTP, letter: Letter) -> str:
         # cut off or refused: what state the server is in is not worth knowing
         client.close()
         raise
-    return f"{reply.code} {reply.message}"
+    return _readable(reply.code, reply.message)
+
+
+async def _check_smtputf8(client: aiosmtplib.SMTP) -> None:
+    if client.is_ehlo_or_helo_needed:  # without login, and after STARTTLS, nobody has asked yet
+        await client.ehlo()
+    if not client.supports_extension("smtputf8"):
+        raise aiosmtplib.SMTPNotSupported("SMTPUTF8, which the recipient's address needs")
+
+
+def _readable(code: int, message: str) -> str:
+    """A reply as text that has a JSON form: aiosmtplib passes bytes that are no UTF-8 on as lone surrogates."""
+    return f"{code} {message}".encode(errors="surrogateescape").decode(errors="replace")
 
 
 def _sorted(error: aiosmtplib.SMTPResponseException) -> Unavailable | Rejected:
     """RFC 5321 §4.2.1: 4yz is transient, 5yz is permanent."""
     kind = Rejected if 500 <= error.code < 600 else Unavailable
-    return kind(f"the mail server answered {error.code} {error.message}")
+    return kind(f"the mail server answered {_readable(error.code, error.message)}")
 
 
 async def _quit(client: aiosmtplib.SMTP) -> None:

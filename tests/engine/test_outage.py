@@ -1,0 +1,151 @@
+"""A worker whose Redis goes away waits, keeps its outcome, and goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+from redis.exceptions import ConnectionError, ReadOnlyError, ResponseError
+
+from jobs import Context, job
+from jobs.engine.outage import Outage, is_outage
+from jobs.engine.queue import Queue
+from jobs.engine.redis_connection import connect
+from jobs.engine.snapshot import read_job
+from jobs.engine.worker import Worker
+from tests.waiting import eventually
+
+
+class Nothing(BaseModel):
+    pass
+
+
+class Gate:
+    """A proxy between worker and Redis that can be shut: connections are cut and none is let in."""
+
+    def __init__(self, upstream: str) -> None:
+        self._upstream = upstream
+        self._open = asyncio.Event()
+        self._open.set()
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    @asynccontextmanager
+    async def at(self, path: Path) -> AsyncIterator[str]:
+        server = await asyncio.start_unix_server(self._pass_on, path)
+        try:
+            yield f"unix://{path}"
+        finally:
+            server.close()
+            self.shut()
+
+    def shut(self) -> None:
+        self._open.clear()
+        for writer in self._writers:
+            writer.close()
+
+    def open(self) -> None:
+        self._open.set()
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not self._open.is_set():
+            writer.close()
+            return
+        back, forth = await asyncio.open_unix_connection(self._upstream)
+        self._writers |= {writer, forth}
+        await asyncio.gather(_copy(reader, forth), _copy(back, writer))
+        self._writers -= {writer, forth}
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while data := await reader.read(65_536):
+            writer.write(data)
+            await writer.drain()
+    except OSError:
+        pass
+    finally:
+        writer.close()
+
+
+async def test_an_outcome_is_kept_through_an_outage_and_the_worker_goes_on(
+    redis_url: str, redis: object, tmp_path: Path
+) -> None:
+    started, go_on, runs = asyncio.Event(), asyncio.Event(), 0
+
+    @job()
+    async def effect(ctx: Context, args: Nothing) -> int:
+        nonlocal runs
+        runs += 1
+        started.set()
+        await go_on.wait()
+        return runs
+
+    gate = Gate(redis_url.removeprefix("unix://"))
+    direct = connect(redis_url, reply_timeout_s=5)
+    queue = Queue(direct, ended_ttl_s=60)
+    async with gate.at(tmp_path / "gate.sock") as url:
+        pool = connect(url, reply_timeout_s=1)
+        worker = Worker(
+            job_types=[effect],
+            redis_pool=pool,
+            job_serializer=pool.job_serializer,
+            job_deserializer=pool.job_deserializer,
+            handle_signals=False,
+            poll_delay=0.01,
+        )
+        running = asyncio.create_task(worker.async_run())
+        put = await queue.enqueue("effect", {})
+        await asyncio.wait_for(started.wait(), 10)
+        gate.shut()
+        go_on.set()  # the job ends while its outcome cannot be written
+
+        async def noticed() -> bool:
+            return worker._outage.lasts
+
+        await eventually(noticed)
+        assert not running.done(), "an outage must not end the worker"
+        gate.open()
+
+        async def written() -> bool:
+            snapshot = await read_job(direct, put.job_id)
+            return snapshot is not None and snapshot.status == "succeeded"
+
+        await eventually(written)
+        second = await queue.enqueue("effect", {})
+
+        async def goes_on() -> bool:
+            snapshot = await read_job(direct, second.job_id)
+            return snapshot is not None and snapshot.status == "succeeded"
+
+        await eventually(goes_on)
+        assert runs == 2, "what was done once was not done again"
+        await worker.close()
+        await asyncio.gather(running, return_exceptions=True)
+    await direct.aclose()
+
+
+@pytest.mark.parametrize(
+    ("error", "outage"),
+    [
+        (ConnectionError("cut"), True),
+        (TimeoutError(), True),
+        (ReadOnlyError("READONLY"), True),
+        (ResponseError("OOM command not allowed"), True),
+        (ResponseError("WRONGTYPE Operation"), False),
+        (ValueError("ours"), False),
+    ],
+)
+def test_what_counts_as_an_outage(error: Exception, outage: bool) -> None:
+    assert is_outage(error) is outage
+
+
+async def test_what_is_no_outage_is_raised_at_once() -> None:
+    async def broken() -> None:
+        raise ResponseError("WRONGTYPE")
+
+    with pytest.raises(ResponseError):
+        await Outage().outlast(broken)

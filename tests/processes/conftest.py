@@ -1,0 +1,132 @@
+"""API and worker as real processes, each test with a data folder of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from jobs.engine import redis_guardian
+from tests.waiting import eventually_sync
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@dataclass
+class House:
+    """One installation: its settings, and the processes started in it."""
+
+    data_dir: Path
+    port: int
+    sink_port: int
+    environment: dict[str, str] = field(default_factory=dict)
+    root: Path = ROOT
+    processes: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self, module: str, **environment: str) -> subprocess.Popen[str]:
+        """`python -m module` with this installation's settings; its output goes to a file beside the data."""
+        known = {
+            "DATA_DIR": str(self.data_dir),
+            "PORT": str(self.port),
+            "WEBHOOK_SINK_PORT": str(self.sink_port),
+            **self.environment,
+            **environment,
+        }
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        with self.log(module).open("a") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", module],
+                cwd=self.root,
+                env={**os.environ, "PYTHONPATH": str(self.root), **known},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        self.processes.append(process)
+        return process
+
+    def log(self, module: str) -> Path:
+        return self.data_dir / f"{module}.log"
+
+    def api(self, **environment: str) -> subprocess.Popen[str]:
+        """Starts the API; returns when it answers."""
+        process = self.start("service", **environment)
+        eventually_sync(lambda: self.answers("/healthz"), timeout_s=20)
+        return process
+
+    def worker(self, **environment: str) -> subprocess.Popen[str]:
+        """Starts a worker; returns when the API knows of it."""
+        process = self.start("jobs.worker", **environment)
+        eventually_sync(lambda: self.answers("/readyz"), timeout_s=20)
+        return process
+
+    def answers(self, path: str) -> bool:
+        try:
+            return httpx.get(self.url + path, timeout=2).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def post(self, path: str, expect: int = 202, **request: Any) -> dict[str, Any]:
+        answer = httpx.post(self.url + path, timeout=30, **request)
+        assert answer.status_code == expect, answer.text
+        job: dict[str, Any] = answer.json()
+        return job
+
+    def get(self, job_id: str, *, wait_s: float = 0) -> dict[str, Any]:
+        answer = httpx.get(f"{self.url}/v1/jobs/{job_id}", params={"wait": wait_s}, timeout=wait_s + 10)
+        assert answer.status_code == 200, answer.text
+        job: dict[str, Any] = answer.json()
+        return job
+
+    def ended(self, job: dict[str, Any], *, within_s: float = 20) -> dict[str, Any]:
+        """The job at its end."""
+        done = self.get(job["id"], wait_s=within_s)
+        assert done["status"] in ("succeeded", "failed", "cancelled"), json.dumps(done, indent=2)
+        return done
+
+    def redis_is_stopped(self) -> bool:
+        folder = self.data_dir / "redis"
+        return not folder.exists() or not redis_guardian.is_held(folder / "server.lock")
+
+
+@pytest.fixture
+def new_house(tmp_path: Path) -> Iterator[Callable[..., House]]:
+    """Makes installations; at the end of the test nothing of them runs any more."""
+    houses: list[House] = []
+
+    def make(**values: Any) -> House:
+        house = House(tmp_path / f"house-{len(houses)}", port=free_port(), sink_port=free_port(), **values)
+        houses.append(house)
+        return house
+
+    yield make
+    for house in houses:
+        for process in house.processes:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        eventually_sync(house.redis_is_stopped)
+
+
+@pytest.fixture
+def house(new_house: Callable[..., House]) -> House:
+    return new_house()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,111 @@
+"""`make run`'s program: both processes, prefixed logs, three lines to try, a clean end."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+from tests.processes.conftest import ROOT, House
+from tests.waiting import eventually_sync
+
+TRY = re.compile(r"^run    \|   (curl .*)$", re.MULTILINE)
+
+
+def output_of(house: House) -> str:
+    return house.log("service.run").read_text()
+
+
+def greeted(house: House) -> list[str]:
+    """The three lines to try, once they are printed."""
+    return eventually_sync(lambda: lines if len(lines := TRY.findall(output_of(house))) == 3 else None, timeout_s=30)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl: apt install curl")
+def test_the_three_curl_lines_it_prints_end_as_succeeded(house: House) -> None:
+    house.start("service.run")
+    jobs = []
+    for line in greeted(house):
+        command = shlex.split(line.replace("@examples", f"@{ROOT}/examples"))
+        assert command[0] == "curl"
+        answer = subprocess.run([*command, "--silent", "--fail-with-body"], capture_output=True, text=True, check=True)
+        jobs.append(re.search(r'"id":"([^"]+)"', answer.stdout))
+    ends = [house.ended({"id": job[1]}) for job in jobs if job]
+    assert [job["status"] for job in ends] == ["succeeded"] * 3
+    assert re.search(r"^worker \| .*outcome=succeeded", output_of(house), re.MULTILINE)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_stops_both_on_a_signal(house: House, number: signal.Signals) -> None:
+    running = house.start("service.run")
+    greeted(house)
+    running.send_signal(number)
+    assert running.wait(30) == 0
+    assert output_of(house).rstrip().endswith("run    | stopped")
+    eventually_sync(house.redis_is_stopped)
+
+
+@pytest.mark.parametrize("module", ["service", "jobs.worker"])
+def test_it_says_which_one_died_and_fails(house: House, module: str) -> None:
+    running = house.start("service.run")
+    greeted(house)
+    os.kill(_child(running.pid, module), signal.SIGKILL)
+    assert running.wait(30) == 1
+    name = "api" if module == "service" else "worker"
+    assert f"the {name} ended with exit code -9" in output_of(house)
+    eventually_sync(house.redis_is_stopped)
+
+
+def test_killed_itself_it_leaves_nothing_running(house: House) -> None:
+    running = house.start("service.run")
+    greeted(house)
+    running.kill()
+    eventually_sync(house.redis_is_stopped)
+    assert not house.answers("/healthz")
+
+
+def test_a_taken_port_stops_it_with_a_reason(new_house: Callable[..., House]) -> None:
+    first = new_house()
+    first.api()
+    second = new_house()
+    running = second.start("service.run", PORT=str(first.port))
+    assert running.wait(30) == 1
+    assert "address already in use" in output_of(second)
+
+
+@pytest.mark.parametrize("module", ["service", "jobs.worker", "service.run"])
+def test_a_bad_setting_stops_every_program_with_one_line_that_names_it(house: House, module: str) -> None:
+    process = house.start(module, LEASE_S="soon")
+    assert process.wait(10) == 1
+    (line,) = house.log(module).read_text().splitlines()
+    assert line.startswith("settings: LEASE_S:")
+
+
+def test_a_host_beyond_loopback_needs_keys(house: House) -> None:
+    process = house.start("service", HOST="0.0.0.0")
+    assert process.wait(10) == 1
+    assert "HOST: 0.0.0.0" in house.log("service").read_text()
+    assert "API_KEYS" in house.log("service").read_text()
+
+
+@pytest.mark.parametrize("module", ["service", "jobs.worker"])
+def test_a_package_of_job_types_that_cannot_be_imported_is_named(house: House, module: str) -> None:
+    process = house.start(module, JOB_PACKAGES="not_there.jobs")
+    assert process.wait(20) == 1
+    assert house.log(module).read_text().strip() == "job types: No module named 'not_there'"
+
+
+def _child(pid: int, module: str) -> int:
+    """The process that the program started for that module."""
+    with open(f"/proc/{pid}/task/{pid}/children") as listed:
+        for child in listed.read().split():
+            with open(f"/proc/{child}/cmdline") as command:
+                if module in command.read().split("\0"):
+                    return int(child)
+    raise LookupError(module)
