@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from jobs.engine.catalog import Catalog, discover
@@ -18,6 +19,7 @@ from jobs.resources.storage import Storage
 from service import enqueueing, files, health, job_types, jobs, problems
 from service.body_limit import MULTIPART_OVERHEAD_BYTES, BodyLimit
 from service.dependencies import Shared
+from service.problems import ProblemDetails
 from settings import Settings
 
 REPLY_TIMEOUT_S = 1.5
@@ -85,13 +87,16 @@ def _limit_of(settings: Settings, catalog: Catalog) -> Any:
 
 
 def _openapi_with_args(app: FastAPI, catalog: Catalog) -> Any:
-    """FastAPI's document, with the args of types that take a file: their bodies are read by hand and unknown to it."""
+    """FastAPI's document, with the models that it does not see: of errors, and of bodies that are read by hand."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-            models = [(job_type.args_model, "validation") for job_type in catalog.values() if job_type.file_field]
-            _, schemas = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
+            models: list[type[BaseModel]] = [ProblemDetails]
+            models += [job_type.args_model for job_type in catalog.values() if job_type.file_field]
+            _, schemas = models_json_schema(
+                [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
+            )
             document["components"]["schemas"].update(schemas.get("$defs", {}))
             app.openapi_schema = document
         return app.openapi_schema

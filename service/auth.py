@@ -50,7 +50,14 @@ def _check_local(request: Request) -> None:
     directly (then `Origin` tells).
     """
     peer = request.client.host if request.client else "127.0.0.1"
-    origin = request.headers.get("origin")
-    names = [request.url.hostname or "", *([urlsplit(origin).hostname or ""] if origin else [])]
-    if not is_loopback(peer) or not all(map(is_loopback, names)):
+    # the header itself: where it makes no sense, starlette's `request.url` shows the server's own name instead
+    places = [f"//{request.headers.get('host', 'localhost')}", request.headers.get("origin", "http://localhost")]
+    if not is_loopback(peer) or not all(map(_is_on_loopback, places)):
         raise Problem(403, "forbidden", "Without API_KEYS this service answers its own machine only.")
+
+
+def _is_on_loopback(url: str) -> bool:
+    try:
+        return is_loopback(urlsplit(url).hostname or "")
+    except ValueError:
+        return False

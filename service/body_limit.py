@@ -49,6 +49,4 @@ def _counting(receive: Receive, limit_bytes: int) -> Receive:
 
 def _refuse(limit_bytes: int) -> ASGIApp:
     error = problems.BodyTooLarge(limit_bytes)
-    kind = "request-entity-too-large"
-    # the rest of the body is not read: the connection ends with the answer
-    return problems.response(problems.Problem(413, kind, error.detail, headers={"Connection": "close"}))
+    return problems.response(problems.Problem(413, problems.TOO_LARGE, error.detail, headers=error.headers))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from arq.utils import to_unix_ms
 from fastapi import APIRouter, Body, Depends, Query, Request, Response
-from pydantic import AwareDatetime, BaseModel
+from pydantic import AfterValidator, AwareDatetime, BaseModel
 
 from jobs.engine.catalog import Catalog
 from jobs.engine.job_type import JobType
@@ -15,20 +15,30 @@ from jobs.engine.queue import Enqueued
 from jobs.engine.snapshot import JobSnapshot
 from service import auth, uploads
 from service.dependencies import Shared, SharedDep
-from service.durations import DurationS
-from service.problems import FaultyField, Problem, ProblemDetails
+from service.durations import LONGEST_S, DurationS
+from service.json_body import StrictJsonRoute
+from service.problems import FaultyField, Problem, documented
 from service.views import JobView, job_view, json_response
 
-ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ProblemDetails, "description": description}
-    for status, description in {
+ERRORS = documented(
+    {
         401: "no key, or a wrong one",
         403: "the key lacks the scope",
         413: "the body is too large",
         422: "the request does not fit; each faulty field is named",
         503: "Redis cannot be reached; nothing was accepted",
-    }.items()
-}
+    }
+)
+
+
+def _not_too_far(run_at: datetime) -> datetime:
+    """The same bound as a delay has: no year that Python or Redis cannot tell gets past it."""
+    if (run_at - datetime.now(UTC)).total_seconds() > LONGEST_S:
+        raise ValueError(f"must be at most {LONGEST_S // 86_400} days from now")
+    return run_at
+
+
+RunAt = Annotated[AwareDatetime, AfterValidator(_not_too_far)]
 
 
 class When:
@@ -38,7 +48,7 @@ class When:
         self,
         delay: Annotated[DurationS | None, Query(description="how long from now: seconds, or `10m`-like")] = None,
         run_at: Annotated[
-            AwareDatetime | None,
+            RunAt | None,
             Query(description="when, RFC 3339; at once where that has passed", examples=["2030-01-01T09:00:00Z"]),
         ] = None,
     ) -> None:
@@ -46,12 +56,17 @@ class When:
             errors = [FaultyField(field="query.delay", message="cannot be given together with run_at")]
             raise Problem(422, "invalid-request", "Give either delay or run_at, not both.", errors=errors)
         self.delay_ms = int((delay or 0) * 1000)
-        self.run_at_ms = None if run_at is None else _unix_ms(run_at)
+        self.run_at_ms = None if run_at is None else to_unix_ms(run_at)
 
 
 def router(catalog: Catalog) -> APIRouter:
     """A route for each type of the catalog, and one that says which there are."""
-    routes = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(auth.require("write"))])
+    routes = APIRouter(
+        prefix="/v1/jobs",
+        tags=["jobs"],
+        dependencies=[Depends(auth.require("write"))],
+        route_class=StrictJsonRoute,
+    )
     for job_type in catalog.values():
         endpoint = _upload_endpoint(job_type) if job_type.file_field else _json_endpoint(job_type)
         routes.add_api_route(
@@ -120,7 +135,3 @@ def _just_put(job_type: JobType[Any, Any], args: dict[str, Any], put: Enqueued, 
 
 def _examples(job_type: JobType[Any, Any]) -> dict[str, Any]:
     return {f"example {number}": {"value": value} for number, value in enumerate(job_type.examples, start=1)}
-
-
-def _unix_ms(at: datetime) -> int:
-    return to_unix_ms(at)

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from jobs.engine.snapshot import live_workers
 from service.dependencies import SharedDep
-from service.problems import Problem, ProblemDetails
+from service.problems import Problem, documented
 
 router = APIRouter(tags=["health"])
 
@@ -27,7 +27,7 @@ async def healthz() -> Health:
 @router.get(
     "/readyz",
     operation_id="readyz",
-    responses={503: {"model": ProblemDetails, "description": "Redis is away, or no worker has been heard of lately"}},
+    responses=documented({503: "Redis is away, or no worker has been heard of lately"}),
 )
 async def readyz(to: SharedDep) -> Health:
     """Redis answers and at least one worker lives: what is accepted now is run now."""

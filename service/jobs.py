@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 
@@ -12,7 +12,7 @@ from jobs.engine.snapshot import JobSnapshot, read_job
 from service import auth
 from service.dependencies import Shared, SharedDep
 from service.enqueueing import ERRORS
-from service.problems import Problem, ProblemDetails
+from service.problems import Problem, documented
 from service.views import JobView, job_view, json_response
 
 LONGEST_WAIT_S = 60
@@ -22,10 +22,8 @@ LOOK_EVERY_S = 1.0
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 JobId = Annotated[str, Path(max_length=128, description="the job's id")]
-UNKNOWN: dict[int | str, dict[str, Any]] = {
-    404: {"model": ProblemDetails, "description": "no such job, or it has been forgotten"}
-}
-WRONG_STATE: dict[int | str, dict[str, Any]] = {409: {"model": ProblemDetails, "description": "it runs, or has ended"}}
+UNKNOWN = documented({404: "no such job, or it has been forgotten"})
+WRONG_STATE = documented({409: "it runs, or has ended"})
 
 
 @router.get(
@@ -70,6 +68,8 @@ async def cancel_job(id: JobId, to: SharedDep) -> Response:
 async def _awaited(to: Shared, job_id: str, *, wait_s: float) -> JobSnapshot:
     """The job when it has ended, or as it is after `wait_s` seconds."""
     until_s = time.monotonic() + wait_s
+    # before anything is subscribed to: to subscribe has no time limit where Redis is silent
+    await _found(to, job_id)
     async with to.ends.watch(job_id) as ended:
         while True:
             job = await _found(to, job_id)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from fastapi import Request
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from service.problems import Problem
+from service.problems import TOO_LARGE, Problem
 
 
 @dataclass(slots=True)
@@ -32,7 +33,7 @@ class Part:
         async for chunk in self.chunks():
             content += chunk
             if len(content) > limit_bytes:
-                raise Problem(413, "request-entity-too-large", f"Part '{self.name}' is over {limit_bytes} bytes.")
+                raise Problem(413, TOO_LARGE, f"Part '{self.name}' is over {limit_bytes} bytes.")
         return content
 
 
@@ -68,19 +69,20 @@ class _Reader:
         self._headers = _Headers()
         self._events: deque[Part | bytes | None] = deque()
         self._complete = False
-        self._parser = MultipartParser(
-            boundary,
-            {
-                "on_part_begin": self._begin_part,
-                "on_header_field": self._add_to_name,
-                "on_header_value": self._add_to_value,
-                "on_header_end": lambda: self._headers.close_line(),
-                "on_headers_finished": self._finish_headers,
-                "on_part_data": lambda data, start, end: self._events.append(data[start:end]),
-                "on_part_end": lambda: self._events.append(None),
-                "on_end": self._finish,
-            },
-        )
+        with _telling_faults():
+            self._parser = MultipartParser(
+                boundary,
+                {
+                    "on_part_begin": self._begin_part,
+                    "on_header_field": self._add_to_name,
+                    "on_header_value": self._add_to_value,
+                    "on_header_end": lambda: self._headers.close_line(),
+                    "on_headers_finished": self._finish_headers,
+                    "on_part_data": lambda data, start, end: self._events.append(data[start:end]),
+                    "on_part_end": lambda: self._events.append(None),
+                    "on_end": self._finish,
+                },
+            )
 
     async def next_part(self) -> Part | None:
         """The next part, past whatever is left of this one; None after the last."""
@@ -101,10 +103,8 @@ class _Reader:
             chunk = await anext(self._stream, b"")
             if not chunk and not self._complete:
                 raise _malformed("it ends in the middle of a part")
-            try:
+            with _telling_faults():
                 self._parser.write(chunk)
-            except FormParserError as error:
-                raise _malformed(str(error)) from None
         return self._events.popleft() if self._events else None
 
     def _begin_part(self) -> None:
@@ -129,6 +129,14 @@ class _Reader:
 
     def _finish(self) -> None:
         self._complete = True
+
+
+@contextmanager
+def _telling_faults() -> Iterator[None]:
+    try:
+        yield
+    except FormParserError as error:
+        raise _malformed(str(error).rstrip(".")) from None
 
 
 def _malformed(reason: str) -> Problem:

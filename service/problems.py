@@ -13,12 +13,15 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from jobs.engine.outage import is_outage
 
 log = structlog.get_logger("errand.http")
 
 MEDIA_TYPE = "application/problem+json"
+TOO_LARGE = "content-too-large"
+"""The kind of every 413, by RFC 9110's name for it; Python's changed with 3.13."""
 REDIS_RETRY_S = 2
 
 
@@ -63,7 +66,9 @@ class BodyTooLarge(HTTPException):
     """413. An HTTPException because FastAPI lets only those out of its reading of a body."""
 
     def __init__(self, limit_bytes: int) -> None:
-        super().__init__(413, f"The body is larger than {limit_bytes} bytes. Send less, or raise the limit.")
+        detail = f"The body is larger than {limit_bytes} bytes. Send less, or raise the limit."
+        # the rest of the body is not read: the connection ends with the answer
+        super().__init__(413, detail, headers={"Connection": "close"})
 
 
 def response(problem: Problem) -> JSONResponse:
@@ -81,6 +86,15 @@ def response(problem: Problem) -> JSONResponse:
         media_type=MEDIA_TYPE,
         headers=dict(problem.headers or {}),
     )
+
+
+def documented(descriptions: Mapping[int, str]) -> dict[int | str, dict[str, Any]]:
+    """What a route says of its error answers in the OpenAPI document, by status.
+
+    A `model` would have FastAPI document them as `application/json`, which they are not.
+    """
+    content = {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{ProblemDetails.__name__}"}}}
+    return {status: {"description": description, "content": content} for status, description in descriptions.items()}
 
 
 def install(app: FastAPI) -> None:
@@ -105,6 +119,11 @@ def install(app: FastAPI) -> None:
         log.warning("redis is away", error=str(error))
         return response(redis_away())
 
+    @app.exception_handler(ClientDisconnect)
+    async def on_hang_up(_: Request, error: ClientDisconnect) -> JSONResponse:
+        # nobody reads it; it only keeps a client's hanging up from being logged as a fault of the service
+        return response(Problem(400, "bad-request", "The connection ended before the request did."))
+
     @app.exception_handler(Exception)
     async def on_fault(_: Request, error: Exception) -> JSONResponse:
         # starlette logs and re-raises what comes here: the client gets a problem, the log the traceback
@@ -122,7 +141,7 @@ def _of_http_exception(request: Request, error: HTTPException) -> Problem:
         404: f"There is nothing at {request.url.path}. The API is described at /docs.",
         405: f"{request.method} is not possible at {request.url.path}. The API is described at /docs.",
     }
-    kind = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
+    kind = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-") if error.status_code != 413 else TOO_LARGE
     detail = details.get(error.status_code, str(error.detail))
     return Problem(error.status_code, kind, detail, headers=error.headers)
 
@@ -139,4 +158,7 @@ def _faulty_field(fault: Mapping[str, Any]) -> FaultyField:
             field="body", message=f"is not valid JSON: {fault.get('ctx', {}).get('error', fault['msg'])}"
         )
     message = str(fault["msg"]).removeprefix("Value error, ")
+    if fault["loc"] == ("body",) and fault["type"] in ("missing", "model_type", "model_attributes_type"):
+        # also where it is JSON, but sent as curl's default, a web form
+        message = "must be a JSON object, sent with 'Content-Type: application/json'"
     return FaultyField(field=".".join(map(str, fault["loc"])), message=message)

@@ -17,6 +17,22 @@ from settings import Settings
 
 PROGRAMS = {"api": "service", "worker": "jobs.worker"}
 READY_LIMIT_S = 60.0
+LOOK_EVERY_S = 0.1
+
+
+class StopSignal:
+    """Notes SIGINT and SIGTERM.
+
+    A plain attribute, looked at from time to time: an Event takes a lock, and the handler may interrupt its holder.
+    """
+
+    def __init__(self) -> None:
+        self.to_stop = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._note)
+
+    def _note(self, *_: object) -> None:
+        self.to_stop = True
 
 
 class Program:
@@ -58,11 +74,9 @@ class Program:
 def main() -> int:
     """Runs both until Ctrl-C, SIGTERM, or the end of either; returns the exit code."""
     settings = Settings.read()
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    told = StopSignal()
     programs = [Program(name, module) for name, module in PROGRAMS.items()]
-    fallen = _watch(programs, stop, settings)
+    fallen = _watch(programs, told, settings)
     for program in programs:
         program.stop()
     for program in programs:
@@ -74,10 +88,11 @@ def main() -> int:
     return 0
 
 
-def _watch(programs: list[Program], stop: threading.Event, settings: Settings) -> Program | None:
+def _watch(programs: list[Program], told: StopSignal, settings: Settings) -> Program | None:
     """Blocks until it is told to stop (None) or a program ends by itself (that program); greets once all is ready."""
     greeted, since_s = False, time.monotonic()
-    while not stop.wait(0.1):
+    while not told.to_stop:
+        time.sleep(LOOK_EVERY_S)
         for program in programs:
             if program.process.poll() is not None:
                 return program

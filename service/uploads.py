@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
-from pydantic_core import from_json
 
 from jobs.engine.job_type import JobType
 from jobs.engine.stored_file import StoredFile
 from jobs.resources.storage import Storage
+from service import json_body
 from service.multipart import Part, parts_of
 from service.problems import FaultyField, Problem
 
+FORM = "multipart/form-data"
 ARGS_LIMIT_BYTES = 64 * 1024
 
 
@@ -30,10 +31,13 @@ async def received_args(request: Request, storage: Storage, job_type: JobType[An
     """
     stored: list[StoredFile] = []
     try:
-        if _is_form(request):
+        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media_type == FORM:
             raw = await _read_form(request, storage, job_type, stored)
-        else:
+        elif media_type == "application/json":
             raw = _parsed(await request.body())
+        else:
+            raise _bad_form("", f"must be sent as {FORM} with a file, or as application/json")
         yield _validated(job_type, raw)
     except BaseException:
         for file in stored:
@@ -45,28 +49,41 @@ async def received_args(request: Request, storage: Storage, job_type: JobType[An
 def request_body(job_type: JobType[Any, Any]) -> dict[str, Any]:
     """The OpenAPI description of both ways to send the args."""
     args = {"$ref": f"#/components/schemas/{job_type.args_model.__name__}"}
+    fields = job_type.args_model.model_fields.items()
+    needs_args = any(field.is_required() for name, field in fields if name != job_type.file_field)
     form = {
         "type": "object",
-        "required": ["file"],
+        "required": ["args", "file"] if needs_args else ["file"],
         "properties": {
             "args": {**args, "description": "the args as JSON, without the file"},
             "file": {"type": "string", "format": "binary"},
         },
     }
-    examples = {f"example {number}": {"value": value} for number, value in enumerate(job_type.examples, start=1)}
+    named = {f"example {number}": value for number, value in enumerate(job_type.examples, start=1)}
+    whole = {name: {"value": value} for name, value in named.items() if _fits(job_type, value)}
+    with_file = {name: {"value": {"args": value}} for name, value in named.items() if name not in whole}
     return {
         "requestBody": {
             "required": True,
             "content": {
-                "multipart/form-data": {"schema": form, "encoding": {"args": {"contentType": "application/json"}}},
-                "application/json": {"schema": args, "examples": examples},
+                FORM: {
+                    "schema": form,
+                    "examples": with_file,
+                    "encoding": {"args": {"contentType": "application/json"}},
+                },
+                "application/json": {"schema": args, "examples": whole},
             },
         }
     }
 
 
-def _is_form(request: Request) -> bool:
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower() == "multipart/form-data"
+def _fits(job_type: JobType[Any, Any], example: Mapping[str, Any]) -> bool:
+    """True for args that are whole without a file."""
+    try:
+        job_type.args_model.model_validate(example)
+    except ValidationError:
+        return False
+    return True
 
 
 async def _read_form(
@@ -80,7 +97,7 @@ async def _read_form(
             raise _bad_form(part.name, "is given twice" if part.name in seen else "is neither 'args' nor 'file'")
         seen.add(part.name)
         if part.name == "args":
-            raw = _parsed(await part.read(limit_bytes=ARGS_LIMIT_BYTES))
+            raw = _parsed(await part.read(limit_bytes=ARGS_LIMIT_BYTES), part="args")
         else:
             await _store(part, storage, stored)
     if not isinstance(raw, dict) or not stored:
@@ -103,11 +120,11 @@ def _validated(job_type: JobType[Any, Any], raw: Any) -> BaseModel:
     return args
 
 
-def _parsed(body: bytes) -> Any:
+def _parsed(body: bytes, *, part: str = "") -> Any:
     try:
-        return from_json(body, allow_inf_nan=False)
+        return json_body.parsed(body)
     except ValueError as error:
-        raise _bad_form("", f"is not valid JSON: {error}") from None
+        raise _bad_form(part, f"is not valid JSON: {error}") from None
 
 
 def _bad_form(part: str, message: str) -> Problem:
@@ -115,6 +132,6 @@ def _bad_form(part: str, message: str) -> Problem:
     return Problem(
         422,
         "invalid-request",
-        f"The request does not fit: {field} {message}",
+        f"The request does not fit: {field}: {message}",
         errors=[FaultyField(field=field, message=message)],
     )
