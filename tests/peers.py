@@ -44,9 +44,9 @@ class HttpReceiver:
         receiver = cls()
         app = web.Application(client_max_size=64 * 1024 * 1024)
         app.router.add_route("*", "/{path:.*}", receiver._answer)
-        runner = web.AppRunner(app, access_log=None)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0, shutdown_timeout=0.1)
+        site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         port = cast(Any, site._server).sockets[0].getsockname()[1]
         receiver.url = f"http://127.0.0.1:{port}"

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import PydanticSerializationError, to_jsonable_python
+from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from jobs.engine.control import Cancel, Fail, Retry
 from jobs.engine.job_type import Context, JobType
@@ -80,9 +80,7 @@ def _retry_or_fail(job_type: JobType[Any, Any], ctx: Context, error: Exception) 
 
 
 def _as_json(returned: Any) -> Any:
-    if isinstance(returned, BaseModel):
-        return returned.model_dump(mode="json")
-    return to_jsonable_python(returned, inf_nan_mode="null")
+    return from_json(to_json(returned, inf_nan_mode="null"))
 
 
 def _say(error: ValidationError) -> str:

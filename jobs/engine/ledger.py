@@ -54,7 +54,7 @@ class Ledger:
 
     async def report(self, job_id: str, fraction: float, note: str) -> None:
         """Shows a job's progress; missed while Redis is away: it is news, not an outcome."""
-        progress = Progress(fraction=fraction, note=note[:200], at_ms=timestamp_ms())
+        progress = Progress(fraction=fraction, note=records.clean(note[:200]), at_ms=timestamp_ms())
         with contextlib.suppress(*Outage.ERRORS):
             await self._redis.set(keys.progress(job_id), records.dumps(progress), px=int(self._ttl.dead_s * 1000))
 

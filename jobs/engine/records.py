@@ -31,8 +31,8 @@ class Error:
         lines = "".join(traceback.format_exception(error)) if with_traceback else None
         return cls(
             type=type(error).__name__,
-            message=str(error)[:MESSAGE_LIMIT_CHARS],
-            traceback=lines and lines[-TRACEBACK_LIMIT_CHARS:],
+            message=clean(str(error)[:MESSAGE_LIMIT_CHARS]),
+            traceback=lines and clean(lines[-TRACEBACK_LIMIT_CHARS:]),
         )
 
 
@@ -106,6 +106,11 @@ class JobCancelled(asyncio.CancelledError):
     def __init__(self, error: Error) -> None:
         super().__init__(error.message)
         self.error = error
+
+
+def clean(text: str) -> str:
+    """Text that has a UTF-8 form: what bytes of a peer left half decoded (a lone surrogate) becomes `?`."""
+    return text.encode(errors="replace").decode()
 
 
 def dumps(record: Any) -> bytes:

@@ -73,7 +73,7 @@ async def post(settings: Settings) -> AsyncIterator[Post]:
 
 @job(
     max_tries=8,
-    timeout_s=60,
+    timeout_s=720,
     retry=Exponential(base_s=10, factor=3, cap_s=3600),
     uses=[post],
     examples=[{"to": "ada@example.com", "name": "Ada"}],

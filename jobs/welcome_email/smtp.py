@@ -21,6 +21,8 @@ CONNECTIONS = 8
 IDLE_LIMIT_S = 30.0
 """Servers close an idle connection after minutes (RFC 5321 §4.5.3.2: five); ours are given up long before."""
 COMMAND_TIMEOUT_S = 30.0
+FINAL_REPLY_TIMEOUT_S = 600.0
+"""For the reply to the final dot (RFC 5321 §4.5.3.2.6): who gives up sooner sends a letter twice."""
 STARTTLS = {"auto": None, "required": True, "never": False}
 NOT_READABLE = (
     "SMTP_URL: must be smtp[s]://[user:password@]host[:port][?starttls=auto|required|never], "
@@ -155,7 +157,7 @@ async def _transact(client: aiosmtplib.SMTP, letter: Letter) -> str:
         encoding = "utf-8" if letter.needs_smtputf8 else "ascii"
         await client.mail(letter.sender, options=options, encoding=encoding)
         await client.rcpt(letter.recipient, encoding=encoding)
-        reply = await client.data(letter.content)
+        reply = await client.data(letter.content, timeout=FINAL_REPLY_TIMEOUT_S)
     except BaseException:
         # cut off or refused: what state the server is in is not worth knowing
         client.close()

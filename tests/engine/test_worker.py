@@ -177,6 +177,25 @@ async def test_a_result_without_a_json_form_fails_the_job(redis: ArqRedis, queue
     assert done.status == "failed" and done.error is not None and done.error.type == "InvalidResult"
 
 
+async def test_text_that_is_no_unicode_cannot_harm_the_worker(
+    redis: ArqRedis, queue: Queue, run_worker: RunWorker
+) -> None:
+    """A lone surrogate, as bytes of a peer leave it, has no UTF-8 form and so none in JSON."""
+
+    @job(max_tries=1)
+    async def mangled(ctx: Context, args: Note) -> str:
+        await ctx.progress(0.1, "note \udce4")
+        if args.text == "raise":
+            raise ValueError("reply \udce4")
+        return "result \udce4"
+
+    raising, returning = await queue.enqueue("mangled", {"text": "raise"}), await queue.enqueue("mangled", {})
+    async with run_worker([mangled]):
+        raised, returned = await ended(redis, raising.job_id), await ended(redis, returning.job_id)
+    assert raised.error is not None and raised.error.message == "reply ?"
+    assert returned.error is not None and returned.error.type == "InvalidResult"
+
+
 async def test_an_unknown_type_is_kept_as_failed_with_the_reason(
     redis: ArqRedis, queue: Queue, run_worker: RunWorker
 ) -> None:

@@ -1,0 +1,320 @@
+"""The webhook, from its args to a real receiver that verifies what it is sent."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import stat
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import standardwebhooks
+from aiohttp import web
+from arq.connections import ArqRedis
+from pydantic import ValidationError
+
+from jobs.engine.queue import Queue
+from jobs.engine.records import Error
+from jobs.engine.snapshot import JobSnapshot, read_job
+from jobs.webhook import RETRY_AFTER_CAP_S, Webhook, retry_after_s, webhook
+from jobs.webhook.signing import Signer, kept_secret
+from jobs.webhook.sink import opened_sink
+from jobs.worker import opened
+from settings import Settings
+from tests.conftest import RunWorker, make_settings
+from tests.engine.test_worker import due_now, ended
+from tests.peers import HttpReceiver, Received
+from tests.processes.conftest import free_port
+from tests.waiting import eventually
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return make_settings(tmp_path, webhook_secret=SECRET)
+
+
+async def enqueue(redis: ArqRedis, url: str) -> str:
+    args = {"url": url, "event": "user.created", "data": {"id": 7, "name": "Žofie"}}
+    return (await Queue(redis, ended_ttl_s=60).enqueue("webhook", args)).job_id
+
+
+async def attempted(redis: ArqRedis, job_id: str) -> JobSnapshot:
+    """The job once its first attempt has ended."""
+
+    async def look() -> JobSnapshot | None:
+        snapshot = await read_job(redis, job_id)
+        return snapshot if snapshot is not None and snapshot.attempts else None
+
+    return await eventually(look)
+
+
+def verified(request: Received, secret: str = SECRET) -> Any:
+    """The event that a receiver reads with the library of the Standard Webhooks authors."""
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    return standardwebhooks.Webhook(secret).verify(request.body.decode(), headers)
+
+
+def wait_ms(job: JobSnapshot, number: int) -> int:
+    """What was planned between the end of that attempt and the next."""
+    attempt = job.attempts[number - 1]
+    assert attempt.next_attempt_at_ms is not None
+    return attempt.next_attempt_at_ms - attempt.ended_at_ms
+
+
+# --- signing
+
+
+def test_signatures_are_those_of_the_specification() -> None:
+    signature = Signer(SECRET).sign("msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", b'{"test": 2432232314}')
+    assert signature == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+def test_a_secret_is_made_once_however_many_ask_for_it_and_only_its_owner_reads_it(tmp_path: Path) -> None:
+    makers, path = 8, tmp_path / "new" / "webhook_secret"
+    together = threading.Barrier(makers)
+
+    def make(_: int) -> str:
+        together.wait()
+        return kept_secret(path)
+
+    with ThreadPoolExecutor(makers) as pool:
+        secrets = set(pool.map(make, range(makers)))
+    assert secrets == {path.read_text().strip()}
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert list(path.parent.iterdir()) == [path]
+    make_settings(tmp_path, webhook_secret=secrets.pop())  # a secret that the setting would take
+
+
+# --- delivery
+
+
+async def test_a_receiver_can_verify_a_delivery(
+    redis: ArqRedis, run_worker: RunWorker, receiver: HttpReceiver, tmp_path: Path
+) -> None:
+    async with run_worker([webhook], make_settings(tmp_path)):  # with a secret that is made on the spot
+        job_id = await enqueue(redis, f"{receiver.url}/hooks?for=me")
+        done = await ended(redis, job_id)
+    assert done.status == "succeeded" and done.result["status"] == 204 and len(done.attempts) == 1
+    (request,) = receiver.requests
+    assert (request.method, request.path) == ("POST", "/hooks")
+    assert request.headers["Content-Type"] == "application/json"
+    assert request.headers["webhook-id"] == job_id
+    event = verified(request, (tmp_path / "webhook_secret").read_text().strip())
+    enqueued_at = datetime.fromtimestamp(done.enqueued_at_ms / 1000, UTC)
+    assert datetime.fromisoformat(event.pop("timestamp")) == enqueued_at
+    assert event == {"type": "user.created", "data": {"id": 7, "name": "Žofie"}}
+
+
+async def test_a_receiver_that_is_down_twice_gets_the_same_event_signed_anew(
+    redis: ArqRedis, run_worker: RunWorker, receiver: HttpReceiver
+) -> None:
+    receiver.answers = [503, 503, 200]
+    job_id = await enqueue(redis, receiver.url)
+    async with run_worker([webhook]):
+        for sent in (1, 2):
+            await receiver.wait_for(sent)
+            await next_second()
+            await due_now(redis, job_id)
+        done = await ended(redis, job_id)
+    assert [attempt.outcome for attempt in done.attempts] == ["retry", "retry", "succeeded"]
+    assert 4_500 <= wait_ms(done, 1) <= 5_500 and 270_000 <= wait_ms(done, 2) <= 330_000
+    assert {request.headers["webhook-id"] for request in receiver.requests} == {job_id}
+    assert len({request.body for request in receiver.requests}) == 1
+    assert len({request.headers["webhook-signature"] for request in receiver.requests}) == 3
+    for attempt, request in zip(done.attempts, receiver.requests, strict=True):
+        timestamp_s = int(request.headers["webhook-timestamp"])
+        assert attempt.started_at_ms // 1000 <= timestamp_s <= attempt.ended_at_ms // 1000
+        assert verified(request)["data"]["id"] == 7
+
+
+async def next_second() -> None:
+    """Timestamps are whole seconds: only in another one can they differ."""
+    now_s = int(time.time())
+
+    async def passed() -> bool:
+        return int(time.time()) > now_s
+
+    await eventually(passed)
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308, 400, 404, 429, 500])
+async def test_any_other_answer_is_tried_again_and_no_redirect_followed(
+    redis: ArqRedis, run_worker: RunWorker, receiver: HttpReceiver, status: int
+) -> None:
+    receiver.answers = [web.Response(status=status, headers={"Location": "/elsewhere"}, text="not\nnow")]
+    async with run_worker([webhook]):
+        job = await attempted(redis, await enqueue(redis, receiver.url))
+    assert job.status == "deferred"
+    assert job.attempts[0].error == Error("Retry", f"the receiver answered {status}: not\nnow")
+    assert [request.path for request in receiver.requests] == ["/"]
+
+
+async def test_a_receiver_that_is_gone_is_told_nothing_more(
+    redis: ArqRedis, run_worker: RunWorker, receiver: HttpReceiver
+) -> None:
+    receiver.answers = [410]
+    async with run_worker([webhook]):
+        done = await ended(redis, await enqueue(redis, receiver.url))
+    assert (done.status, len(done.attempts)) == ("failed", 1)
+    assert done.error is not None and "410" in done.error.message
+
+
+async def test_a_receiver_that_does_not_answer_in_time_is_tried_again(
+    redis: ArqRedis, run_worker: RunWorker, receiver: HttpReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.webhook.DEADLINE_S", 0.2)
+    receiver.delay_s = 60
+    async with run_worker([webhook]):
+        job = await attempted(redis, await enqueue(redis, receiver.url))
+    assert job.attempts[0].outcome == "retry"
+    assert job.attempts[0].error == Error("Retry", "no complete answer within 0.2 s")
+
+
+async def test_of_a_long_complaint_the_start_is_kept(
+    redis: ArqRedis, run_worker: RunWorker, receiver: HttpReceiver
+) -> None:
+    receiver.answers = [web.Response(status=500, body=b"\xff" + b"x" * 10_000_000)]
+    async with run_worker([webhook]):
+        job = await attempted(redis, await enqueue(redis, receiver.url))
+    assert job.attempts[0].error is not None
+    assert job.attempts[0].error.message == f"the receiver answered 500: \N{REPLACEMENT CHARACTER}{'x' * 199}"
+
+
+# --- Retry-After
+
+
+@pytest.mark.parametrize(("asked", "planned_ms"), [("90", (90_000, 90_000)), ("soon", (4_500, 5_500))])
+async def test_the_next_attempt_waits_as_long_as_the_receiver_asks(
+    redis: ArqRedis, run_worker: RunWorker, receiver: HttpReceiver, asked: str, planned_ms: tuple[int, int]
+) -> None:
+    receiver.answers = [web.Response(status=503, headers={"Retry-After": asked})]
+    async with run_worker([webhook]):
+        job = await attempted(redis, await enqueue(redis, receiver.url))
+    assert planned_ms[0] <= wait_ms(job, 1) <= planned_ms[1]
+
+
+NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("value", "wait_s"),
+    [
+        ("120", 120),
+        (" 120 ", 120),
+        (format_datetime(NOW + timedelta(minutes=5), usegmt=True), 300),
+        ("Sunday, 01-Nov-26 12:00:30 GMT", 30),
+        ("0", 1),
+        (format_datetime(NOW - timedelta(hours=1), usegmt=True), 1),
+        ("9" * 5_000, RETRY_AFTER_CAP_S),
+        (format_datetime(NOW + timedelta(days=9), usegmt=True), RETRY_AFTER_CAP_S),
+        *((rubbish, None) for rubbish in ("", "-5", "1.5", "1e3", "٣", "²", "soon", "12:00", "Mon,", "\x00")),
+        ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", None),
+        ("Mon, 01 Jan 2027 00:00:00 +99999999999999999999", None),
+    ],
+)
+def test_retry_after_is_read_as_seconds_or_a_date(value: str, wait_s: float | None) -> None:
+    assert retry_after_s({"rEtRy-aFtEr": value}, now=NOW) == wait_s
+
+
+def test_without_retry_after_the_schedule_decides() -> None:
+    assert retry_after_s({"Retry": "5"}, now=NOW) is None
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "2130706433"])
+async def test_loopback_is_refused_at_once_where_no_setting_lets_it_through(
+    redis: ArqRedis, run_worker: RunWorker, receiver: HttpReceiver, tmp_path: Path, host: str
+) -> None:
+    async with run_worker([webhook], make_settings(tmp_path, webhook_allow_networks="")):
+        done = await ended(redis, await enqueue(redis, receiver.url.replace("127.0.0.1", host)))
+    assert (done.status, len(done.attempts)) == ("failed", 1)
+    assert done.error is not None and "not public (WEBHOOK_ALLOW_NETWORKS" in done.error.message
+    assert receiver.requests == []
+
+
+async def test_a_host_that_cannot_exist_is_refused_at_once(redis: ArqRedis, run_worker: RunWorker) -> None:
+    async with run_worker([webhook]):
+        done = await ended(redis, await enqueue(redis, f"http://{'a' * 64}.example/"))
+    assert (done.status, len(done.attempts)) == ("failed", 1)
+
+
+@pytest.mark.parametrize("userinfo", ["ada:s3cret@", "ada@", ":s3cret@"])
+async def test_credentials_in_a_url_are_a_validation_error_that_does_not_repeat_them(
+    client: httpx.AsyncClient, userinfo: str
+) -> None:
+    body = {"url": f"https://{userinfo}receiver.example/", "event": "user.created", "data": None}
+    answer = await client.post("/v1/jobs/webhook", json=body)
+    assert answer.status_code == 422
+    (error,) = answer.json()["errors"]
+    assert error["field"] == "body.url" and "no credentials" in error["message"]
+    assert "s3cret" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "faulty",
+    [
+        {"url": "ftp://receiver.example/"},
+        {"url": "/hooks"},
+        {"event": ""},
+        {"event": "user created"},
+        {"event": "user.created\n"},
+        {"event": "x" * 129},
+        {"to": "nobody"},
+    ],
+)
+def test_args_that_make_no_event_are_refused(faulty: dict[str, Any]) -> None:
+    good = {"url": "https://receiver.example/", "event": "user.created", "data": None}
+    Webhook.model_validate(good)
+    with pytest.raises(ValidationError):
+        Webhook.model_validate({**good, **faulty})
+
+
+# --- the sink
+
+
+async def test_the_sink_keeps_deliveries_and_is_the_one_loopback_endpoint_let_through(
+    redis: ArqRedis, run_worker: RunWorker, receiver: HttpReceiver, tmp_path: Path
+) -> None:
+    port = free_port()
+    only_sink = make_settings(tmp_path, webhook_secret=SECRET, webhook_allow_networks="", webhook_sink_port=port)
+    async with run_worker([webhook], only_sink):
+        to_sink = await ended(redis, await enqueue(redis, f"http://127.0.0.1:{port}/any/path"))
+        beside = await ended(redis, await enqueue(redis, receiver.url))
+    assert (to_sink.status, beside.status, receiver.requests) == ("succeeded", "failed", [])
+    kept = json.loads(text_of(tmp_path / "webhooks" / f"{to_sink.id}.json"))
+    assert verified(Received(0, "POST", "/", kept["headers"], kept["body"].encode()))["type"] == "user.created"
+
+
+def text_of(path: Path) -> str:
+    return path.read_text()
+
+
+async def test_a_second_worker_uses_the_sink_of_the_first(
+    redis: ArqRedis, run_worker: RunWorker, tmp_path: Path
+) -> None:
+    port = free_port()
+    first, second = (
+        make_settings(tmp_path / name, webhook_allow_networks="", webhook_sink_port=port) for name in ("1", "2")
+    )
+    async with opened([webhook], first), run_worker([webhook], second):
+        done = await ended(redis, await enqueue(redis, f"http://127.0.0.1:{port}/"))
+    assert done.status == "succeeded" and text_of(tmp_path / "1" / "webhooks" / f"{done.id}.json")
+
+
+async def test_there_is_no_sink_where_keys_guard_the_service(tmp_path: Path) -> None:
+    guarded = make_settings(tmp_path, api_keys="k" * 16, webhook_sink_port=free_port())
+    async with opened_sink(guarded) as endpoints:
+        assert endpoints == []
+        with pytest.raises(OSError):
+            await asyncio.open_connection("127.0.0.1", guarded.webhook_sink_port)
