@@ -13,7 +13,7 @@ from base64 import b64decode
 from binascii import Error as Base64Error
 from email.errors import HeaderParseError
 from email.headerregistry import Address
-from email.utils import parseaddr
+from email.utils import getaddresses
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -34,6 +34,8 @@ IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 Scope = Literal["read", "write", "admin"]
 ALL_SCOPES: frozenset[Scope] = frozenset({"read", "write", "admin"})
 DAY_S = 86_400
+LONGEST_TTL_S = 36_500 * DAY_S
+"""Past it Redis' own arithmetic ends; nobody keeps an outcome for a century."""
 MIB = 1024 * 1024
 
 
@@ -51,23 +53,40 @@ class ApiKey(BaseModel):
 
         Raises ValueError for a key under 16 characters (too short to be secret) or an unknown scope.
         """
-        key, _, scopes = text.partition(":")
+        key, colon, scopes = text.partition(":")
+        wanted = frozenset(scopes.split("+")) if colon else ALL_SCOPES
         if len(key) < 16:
             raise ValueError("a key needs at least 16 characters")
-        unknown = {scope for scope in scopes.split("+") if scope} - ALL_SCOPES
-        if unknown:
-            raise ValueError(f"unknown scope {', '.join(sorted(unknown))}: use read, write, admin")
-        return cls(key=SecretStr(key), scopes=frozenset(scopes.split("+")) if scopes else ALL_SCOPES)
+        if not wanted <= ALL_SCOPES:
+            # not quoted: it may be the second half of a key that has a colon in it
+            raise ValueError("what follows a key's colon must be scopes joined by '+': read, write, admin")
+        return cls(key=SecretStr(key), scopes=wanted)
 
 
 def _url_with_scheme(*schemes: str) -> AfterValidator:
     def check(url: SecretStr | str) -> SecretStr | str:
         text = url.get_secret_value() if isinstance(url, SecretStr) else url
-        if urlsplit(text).scheme not in schemes:
+        if not text.startswith(tuple(f"{scheme}://" for scheme in schemes)):
             raise ValueError(f"must begin with {' or '.join(scheme + '://' for scheme in schemes)}")
+        _check_place(text)
         return url
 
     return AfterValidator(check)
+
+
+def _check_place(url: str) -> None:
+    try:
+        parts, port = urlsplit(url), urlsplit(url).port
+    except ValueError:
+        # urllib's own words can quote a part of a password
+        raise ValueError(
+            "has no readable host and port (in a password, '/', '?', '#' and '@' must be %-encoded)"
+        ) from None
+    if parts.scheme in ("file", "unix"):
+        if parts.hostname or port or not parts.path.strip("/"):
+            raise ValueError(f"needs an absolute path: {parts.scheme}:///some/where")
+    elif not parts.hostname:
+        raise ValueError("names no host" if parts.scheme not in ("s3", "gs", "az") else "names no bucket")
 
 
 def _split(value: object) -> object:
@@ -101,8 +120,8 @@ class Settings(BaseSettings):
     cpu_processes: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256)
     lease_s: float = Field(10, ge=1, le=3600)
     drain_s: float = Field(25, ge=0, le=3600)
-    result_ttl_s: float = Field(7 * DAY_S, gt=0)
-    dead_ttl_s: float = Field(30 * DAY_S, gt=0)
+    result_ttl_s: float = Field(7 * DAY_S, ge=1, le=LONGEST_TTL_S)
+    dead_ttl_s: float = Field(30 * DAY_S, ge=1, le=LONGEST_TTL_S)
     job_packages: Annotated[tuple[str, ...], NoDecode] = ()
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -125,8 +144,8 @@ class Settings(BaseSettings):
     @field_validator("mail_from")
     @classmethod
     def _check_sender(cls, sender: str) -> str:
-        name, spec = parseaddr(sender)
         try:
+            ((name, spec),) = getaddresses([sender])
             address = Address(name, addr_spec=spec)
         except (HeaderParseError, ValueError, IndexError):
             address = Address()

@@ -23,7 +23,7 @@ from service.problems import ProblemDetails
 from settings import Settings
 
 REPLY_TIMEOUT_S = 1.5
-"""With the second a connection may take, Redis' absence is known well within the two that a client is promised … """
+"""For one reply of Redis; `redis_deadline` bounds a whole request."""
 
 DESCRIPTION = """FastAPI's `BackgroundTasks` made durable: a request puts a job into Redis, a worker runs it.
 

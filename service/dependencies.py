@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated
 
 from arq.connections import ArqRedis
 from fastapi import Depends, Request
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from jobs.engine.catalog import Catalog
 from jobs.engine.job_ends import JobEnds
 from jobs.engine.queue import Queue
 from jobs.resources.storage import Storage
 from settings import Settings
+
+REDIS_DEADLINE_S = 1.7
+"""A client is promised an answer within 2 s where Redis is away."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,3 +41,17 @@ def shared(request: Request) -> Shared:
 
 
 SharedDep = Annotated[Shared, Depends(shared)]
+
+
+@asynccontextmanager
+async def redis_deadline() -> AsyncIterator[None]:
+    """Bounds what a request spends on Redis in all.
+
+    The client's own time limits are for one reply, and its connections are made one after the other: behind a silent
+    server the tenth request would wait for the time-outs of nine others.
+    """
+    try:
+        async with asyncio.timeout(REDIS_DEADLINE_S):
+            yield
+    except TimeoutError:
+        raise RedisTimeoutError(f"no answer within {REDIS_DEADLINE_S:g} s") from None

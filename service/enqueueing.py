@@ -14,8 +14,8 @@ from jobs.engine.job_type import JobType
 from jobs.engine.queue import Enqueued
 from jobs.engine.snapshot import JobSnapshot
 from service import auth, uploads
-from service.dependencies import Shared, SharedDep
-from service.durations import LONGEST_S, DurationS
+from service.dependencies import Shared, SharedDep, redis_deadline
+from service.durations import DurationS
 from service.json_body import StrictJsonRoute
 from service.problems import FaultyField, Problem, documented
 from service.views import JobView, job_view, json_response
@@ -31,14 +31,14 @@ ERRORS = documented(
 )
 
 
-def _not_too_far(run_at: datetime) -> datetime:
-    """The same bound as a delay has: no year that Python or Redis cannot tell gets past it."""
-    if (run_at - datetime.now(UTC)).total_seconds() > LONGEST_S:
-        raise ValueError(f"must be at most {LONGEST_S // 86_400} days from now")
-    return run_at
+def _in_utc(at: datetime) -> datetime:
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must be within the years 1 to 9999 in UTC") from None
 
 
-RunAt = Annotated[AwareDatetime, AfterValidator(_not_too_far)]
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 
 
 class When:
@@ -48,7 +48,7 @@ class When:
         self,
         delay: Annotated[DurationS | None, Query(description="how long from now: seconds, or `10m`-like")] = None,
         run_at: Annotated[
-            RunAt | None,
+            Moment | None,
             Query(description="when, RFC 3339; at once where that has passed", examples=["2030-01-01T09:00:00Z"]),
         ] = None,
     ) -> None:
@@ -115,7 +115,8 @@ def _upload_endpoint(job_type: JobType[Any, Any]) -> Any:
 async def enqueue(to: Shared, job_type: JobType[Any, Any], args: BaseModel, when: When) -> Response:
     """Puts the job and answers 202 with it as it now is, which needs no second look at Redis."""
     known_args = args.model_dump(mode="json", exclude_defaults=True)
-    put = await to.queue.enqueue(job_type.name, known_args, delay_ms=when.delay_ms, run_at_ms=when.run_at_ms)
+    async with redis_deadline():
+        put = await to.queue.enqueue(job_type.name, known_args, delay_ms=when.delay_ms, run_at_ms=when.run_at_ms)
     view = job_view(_just_put(job_type, known_args, put, queue_name=to.queue.name), to.catalog)
     return json_response(view, status=202, headers={"Location": view.links["self"]})
 

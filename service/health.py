@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from jobs.engine.snapshot import live_workers
-from service.dependencies import SharedDep
+from service.dependencies import SharedDep, redis_deadline
 from service.problems import Problem, documented
 
 router = APIRouter(tags=["health"])
@@ -31,7 +31,9 @@ async def healthz() -> Health:
 )
 async def readyz(to: SharedDep) -> Health:
     """Redis answers and at least one worker lives: what is accepted now is run now."""
-    if not await live_workers(to.redis, silent_s=to.settings.lease_s):
+    async with redis_deadline():
+        live = await live_workers(to.redis, silent_s=to.settings.lease_s)
+    if not live:
         raise Problem(
             503,
             "no-worker",

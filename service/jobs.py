@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 
 from jobs.engine.snapshot import JobSnapshot, read_job
 from service import auth
-from service.dependencies import Shared, SharedDep
+from service.dependencies import Shared, SharedDep, redis_deadline
 from service.enqueueing import ERRORS
 from service.problems import Problem, documented
 from service.views import JobView, job_view, json_response
@@ -54,10 +54,9 @@ async def get_job(
 )
 async def cancel_job(id: JobId, to: SharedDep) -> Response:
     """Ends a job that has not started, or waits for its next try, as `cancelled`."""
-    answer = await to.queue.cancel(id)
-    if answer == "unknown":
-        raise _unknown(id)
-    job = await _found(to, id)
+    async with redis_deadline():
+        answer = await to.queue.cancel(id)
+        job = await _found(to, id)
     if answer != "cancelled":
         state = "in_progress" if answer == "in_progress" else job.status
         detail = f"Job {id} is {state}; only a job that is deferred or queued can be cancelled."
@@ -84,7 +83,8 @@ async def _awaited(to: Shared, job_id: str, *, wait_s: float) -> JobSnapshot:
 
 
 async def _found(to: Shared, job_id: str) -> JobSnapshot:
-    job = await read_job(to.redis, job_id, queue_name=to.queue.name)
+    async with redis_deadline():
+        job = await read_job(to.redis, job_id, queue_name=to.queue.name)
     if job is None:
         raise _unknown(job_id)
     return job

@@ -9,7 +9,14 @@ from collections.abc import Awaitable, Callable
 from typing import ClassVar, TypeVar
 
 import structlog
-from redis.exceptions import BusyLoadingError, ConnectionError, ReadOnlyError, ResponseError, TimeoutError
+from redis.exceptions import (
+    BusyLoadingError,
+    ConnectionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+    TimeoutError,
+)
 
 log = structlog.get_logger("errand.redis")
 
@@ -22,7 +29,9 @@ BACKOFF_CAP_S = 2.0
 def is_outage(error: BaseException) -> bool:
     """True where Redis cannot take the call now but may later: away, loading, failing over, out of memory."""
     if isinstance(error, ResponseError):
-        return str(error).startswith(("OOM", "LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "NOREPLICAS"))
+        # redis-py makes classes of some of these answers, and leaves others as they came
+        known = str(error).startswith(("MASTERDOWN", "CLUSTERDOWN", "NOREPLICAS"))
+        return known or isinstance(error, Outage.ERRORS)
     return isinstance(error, Outage.ERRORS)
 
 
@@ -34,6 +43,7 @@ class Outage:
         TimeoutError,
         BusyLoadingError,
         ReadOnlyError,
+        OutOfMemoryError,
         OSError,
     )
 

@@ -7,10 +7,11 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from jobs import Context, Exponential, Fail, StoredFile, job
-from jobs.resources import outbound, process_pool, storage
+from jobs.resources.caller_url import CallerUrl
+from jobs.resources.openers import outbound, process_pool, storage
 
 if TYPE_CHECKING:
     from jobs.resize.pipeline import Rendered
@@ -52,9 +53,9 @@ class Resize(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    sizes: Annotated[tuple[Size, ...], Field(min_length=1, max_length=20)]
+    sizes: Annotated[list[Size], Field(min_length=1, max_length=20)]
     file: StoredFile | None = Field(None, description="the upload; filled in by the service")
-    source_url: HttpUrl | None = Field(None, description="where to fetch the image from, instead of an upload")
+    source_url: CallerUrl | None = Field(None, description="where to fetch the image from, instead of an upload")
 
     @model_validator(mode="after")
     def _has_one_source(self) -> Self:
@@ -122,7 +123,7 @@ async def _fetch(ctx: Context, args: Resize, target: Path) -> None:
         raise Fail(f"source_url: {error}") from None
 
 
-async def _render(ctx: Context, source: Path, target: Path, sizes: tuple[Size, ...]) -> list[Rendered]:
+async def _render(ctx: Context, source: Path, target: Path, sizes: list[Size]) -> list[Rendered]:
     from jobs.resize.pipeline import ImageRefused, render
 
     try:

@@ -29,6 +29,7 @@ FORMAT_OF_LOADER: dict[str, Format] = {
     "gifload": "gif",
     "tiffload": "tiff",
 }
+RGBA_BANDS = 4
 DEFAULT_QUALITY = {"jpeg": 80, "webp": 79, "avif": 63}
 SAVE_OPTIONS: dict[Format, dict[str, Any]] = {
     "jpeg": {"optimize_coding": True},
@@ -38,6 +39,8 @@ SAVE_OPTIONS: dict[Format, dict[str, Any]] = {
     "gif": {},
     "tiff": {"compression": "deflate"},
 }
+SIDE_LIMIT: dict[Format, int] = {"jpeg": 65_500, "webp": 16_383, "avif": 16_384, "gif": 65_535}
+"""The longest side in pixels that a format, or its encoder, can take."""
 ORIENTATIONS_ON_THEIR_SIDE = range(5, 9)
 """EXIF orientation values that swap width and height."""
 
@@ -67,18 +70,16 @@ def render(source: Path, folder: Path, sizes: Sequence[Size]) -> list[Rendered]:
     except pyvips.Error:
         raise ImageRefused(f"not an image that can be read ({READABLE})") from None
     width, height = _oriented_size(header)
+    own_format = FORMAT_OF_LOADER.get(header.get("vips-loader").removesuffix("_source"), "jpeg")
     plans = [plan(size, width=width, height=height) for size in sizes]
+    formats = [size.format or own_format for size in sizes]
     _check_pixels(width, height, plans)
-    try:
-        base = _decode(source, plans, width=width, height=height)
-        own_format = FORMAT_OF_LOADER.get(header.get("vips-loader").removesuffix("_source"), "jpeg")
-        return [
-            _write(base, size, planned, folder / f"{number}", size.format or own_format)
-            for number, (size, planned) in enumerate(zip(sizes, plans, strict=True), start=1)
-        ]
-    except pyvips.Error as error:
-        reason = str(error.detail or error.message).strip().splitlines()[0]
-        raise ImageRefused(f"the image is damaged or cut short: {reason}") from None
+    _check_sides(plans, formats)
+    base = _decode(source, plans, width=width, height=height)
+    return [
+        _write(base, size, planned, folder / f"{number}", form)
+        for number, (size, planned, form) in enumerate(zip(sizes, plans, formats, strict=True), start=1)
+    ]
 
 
 def _limit_libvips() -> None:
@@ -99,28 +100,44 @@ def _check_pixels(width: int, height: int, plans: Sequence[Plan]) -> None:
         raise ImageRefused(
             f"the image has {width} x {height} pixels, over the limit of {PIXEL_LIMIT // 10**6} megapixels"
         )
-    for planned in plans:
-        if planned.width * planned.height > PIXEL_LIMIT:
+    steps = [(planned.width, planned.height) for planned in plans]
+    steps += [(planned.canvas_width, planned.canvas_height) for planned in plans]
+    for across, down in steps:
+        if across * down > PIXEL_LIMIT:
             raise ImageRefused(
-                f"an output of {planned.width} x {planned.height} pixels is over the limit of "
-                f"{PIXEL_LIMIT // 10**6} megapixels"
+                f"an output of {across} x {down} pixels is over the limit of {PIXEL_LIMIT // 10**6} megapixels"
+            )
+
+
+def _check_sides(plans: Sequence[Plan], formats: Sequence[Format]) -> None:
+    for planned, form in zip(plans, formats, strict=True):
+        if max(planned.canvas_width, planned.canvas_height) > SIDE_LIMIT.get(form, PIXEL_LIMIT):
+            raise ImageRefused(
+                f"an output of {planned.canvas_width} x {planned.canvas_height} pixels cannot be {form}, "
+                f"whose sides end at {SIDE_LIMIT[form]}"
             )
 
 
 def _decode(source: Path, plans: Sequence[Plan], *, width: int, height: int) -> pyvips.Image:
     """The picture upright, in sRGB, as large as the largest plan wants it and no larger than it is."""
     scale = min(1.0, max(max(planned.width / width, planned.height / height) for planned in plans))
-    image = pyvips.Image.thumbnail(
-        str(source),
-        math.ceil(width * scale),
-        height=math.ceil(height * scale),
-        size="force",
-        fail_on="truncated",
-        output_profile="srgb",
-    )
-    if image.interpretation != "srgb":
-        image = image.colourspace("srgb")
-    return image.copy_memory()
+    try:
+        image = pyvips.Image.thumbnail(
+            str(source),
+            math.ceil(width * scale),
+            height=math.ceil(height * scale),
+            size="force",
+            fail_on="truncated",  # in an option string after the path it would be ignored (libvips 8.18)
+            output_profile="srgb",
+        )
+        if image.interpretation != "srgb":
+            image = image.colourspace("srgb")
+        if image.bands > RGBA_BANDS:
+            image = image.extract_band(0, n=RGBA_BANDS)  # what a TIFF may carry besides is not for the eye
+        return image.copy_memory()
+    except pyvips.Error as error:
+        reason = str(error.detail or error.message).strip().splitlines()[0]
+        raise ImageRefused(f"the image is damaged or cut short: {reason}") from None
 
 
 def _write(base: pyvips.Image, size: Size, planned: Plan, stem: Path, form: Format) -> Rendered:

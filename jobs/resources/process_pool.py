@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import asynccontextmanager
 from multiprocessing.connection import wait
 from typing import ParamSpec, TypeVar
@@ -29,21 +30,19 @@ class ProcessDied(Exception):
 class ProcessPool:
     """A fixed number of processes; what finds none free waits its turn without a limit."""
 
-    def __init__(self, pool: pebble.ProcessPool) -> None:
-        self._pool = pool
+    def __init__(self, processes: int) -> None:
+        self._processes = processes
+        self._pool = self._new_pool()
 
     @classmethod
     @asynccontextmanager
     async def open(cls, *, processes: int) -> AsyncIterator[ProcessPool]:
-        # spawn: a fork would copy the loop's threads and sockets into every process
-        pool = pebble.ProcessPool(
-            max_workers=processes, initializer=_start_process, context=multiprocessing.get_context("spawn")
-        )
+        """Processes start at the first computation and end with the block, computations with them."""
+        pool = cls(processes)
         try:
-            yield cls(pool)
+            yield pool
         finally:
-            pool.stop()  # type: ignore[no-untyped-call]
-            await asyncio.to_thread(pool.join)
+            await asyncio.to_thread(_stop, pool._pool)
 
     async def run(self, timeout_s: float, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What `function` returns, or raises, in another process. It must be importable, its values picklable.
@@ -51,13 +50,32 @@ class ProcessPool:
         `timeout_s` counts from the moment it starts; over it, or when the caller is cancelled, its process is killed.
         Raises TimeoutError, ProcessDied.
         """
-        future = self._pool.schedule(function, args=args, kwargs=kwargs, timeout=timeout_s)
+        future = self._usable_pool().schedule(function, args=args, kwargs=kwargs, timeout=timeout_s)
         try:
             return await asyncio.wrap_future(future)
         except (TimeoutError, concurrent.futures.TimeoutError):
             raise TimeoutError(f"{function.__name__} ran longer than {timeout_s:g} s") from None
         except pebble.ProcessExpired as error:
             raise ProcessDied(f"the process running {function.__name__} died with exit code {error.exitcode}") from None
+        except BrokenProcessPool:
+            raise ProcessDied(f"the processes died before {function.__name__} could run") from None
+
+    def _usable_pool(self) -> pebble.ProcessPool:
+        """pebble gives a whole pool up when an idle process of it dies: then a new one takes its place."""
+        if not self._pool.active:
+            threading.Thread(target=_stop, args=[self._pool], daemon=True).start()
+            self._pool = self._new_pool()
+        return self._pool
+
+    def _new_pool(self) -> pebble.ProcessPool:
+        # spawn: a fork would copy the loop's threads and sockets into every process
+        context = multiprocessing.get_context("spawn")
+        return pebble.ProcessPool(max_workers=self._processes, initializer=_start_process, context=context)
+
+
+def _stop(pool: pebble.ProcessPool) -> None:
+    pool.stop()  # type: ignore[no-untyped-call]
+    pool.join()
 
 
 def _start_process() -> None:

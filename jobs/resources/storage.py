@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import obstore
-from obstore.exceptions import NotFoundError
+from obstore.exceptions import GenericError, NotFoundError
 from obstore.store import LocalStore, ObjectStore, from_url
 
-KEY = re.compile(r"(?!.*//)[A-Za-z0-9][A-Za-z0-9._/-]{0,255}")
+SEGMENT = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
+KEY = re.compile(rf"(?=.{{1,256}}\Z){SEGMENT}(?:/{SEGMENT})*")
+BELOW_A_FILE = "(os error 20)"
+"""How a folder says that what a key goes through is a file (ENOTDIR); obstore has no type of its own for it."""
 CHUNK_BYTES = 1024 * 1024
 PART_BYTES = 5 * 1024 * 1024
 """The least that S3 takes as a part; at most two parts of an upload are in memory."""
@@ -65,18 +69,14 @@ class Storage:
 
     async def info(self, key: str) -> FileInfo:
         """Raises FileMissing."""
-        try:
+        with _telling_missing(key):
             meta = await obstore.head_async(self._store, _checked(key))
-        except (NotFoundError, FileNotFoundError):
-            raise FileMissing(key) from None
         return FileInfo(size_bytes=meta["size"], etag=meta["e_tag"] or "")
 
     async def read(self, key: str) -> AsyncIterator[bytes]:
         """The stored bytes in chunks. Raises FileMissing at the first."""
-        try:
+        with _telling_missing(key):
             found = await obstore.get_async(self._store, _checked(key))
-        except (NotFoundError, FileNotFoundError):
-            raise FileMissing(key) from None
         async for chunk in found.stream(min_chunk_size=CHUNK_BYTES):
             yield bytes(chunk)
 
@@ -90,14 +90,25 @@ class Storage:
 
     async def delete(self, key: str) -> None:
         """Forgets a file; one that is not there is forgotten already."""
-        try:
+        with suppress(FileMissing), _telling_missing(key):
             await obstore.delete_async(self._store, _checked(key))
-        except (NotFoundError, FileNotFoundError):
-            return
 
 
 def _checked(key: str) -> str:
     """A key that means the same in every store. Raises FileMissing for any other: nothing can lie there."""
-    if not KEY.fullmatch(key) or ".." in key:
+    if not KEY.fullmatch(key):
         raise FileMissing(key)
     return key
+
+
+@contextmanager
+def _telling_missing(key: str) -> Iterator[None]:
+    """Makes FileMissing of the several ways in which stores say that nothing is there."""
+    try:
+        yield
+    except (NotFoundError, FileNotFoundError):
+        raise FileMissing(key) from None
+    except GenericError as error:
+        if BELOW_A_FILE in str(error):
+            raise FileMissing(key) from None
+        raise

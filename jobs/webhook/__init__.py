@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl, JsonValue, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic_core import to_json
 
 from jobs import Context, Delays, Fail, Retry, job
+from jobs.resources.caller_url import CallerUrl
 from settings import Settings
 
 if TYPE_CHECKING:
@@ -32,16 +33,9 @@ class Webhook(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    url: HttpUrl
+    url: CallerUrl
     event: str = Field(pattern=r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$", max_length=128)
     data: JsonValue = Field(description="the payload, any JSON")
-
-    @field_validator("url")
-    @classmethod
-    def _carries_no_credentials(cls, url: HttpUrl) -> HttpUrl:
-        if url.username or url.password:
-            raise ValueError("put no credentials in the URL: args are shown in every view of the job")
-        return url
 
 
 class Delivery(BaseModel):

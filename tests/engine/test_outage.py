@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
-from redis.exceptions import ConnectionError, ReadOnlyError, ResponseError
+from redis.exceptions import ConnectionError, OutOfMemoryError, ReadOnlyError, ResponseError
 
 from jobs import Context, job
 from jobs.engine.outage import Outage, is_outage
@@ -134,7 +134,8 @@ async def test_an_outcome_is_kept_through_an_outage_and_the_worker_goes_on(
         (ConnectionError("cut"), True),
         (TimeoutError(), True),
         (ReadOnlyError("READONLY"), True),
-        (ResponseError("OOM command not allowed"), True),
+        (OutOfMemoryError("command not allowed when used memory > 'maxmemory'"), True),
+        (ResponseError("MASTERDOWN Link with MASTER is down"), True),
         (ResponseError("WRONGTYPE Operation"), False),
         (ValueError("ours"), False),
     ],

@@ -1,0 +1,212 @@
+"""The image resize as its users meet it: HTTP in, a worker with its processes, files out."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from typing import Any
+
+import httpx
+import pytest
+from aiohttp import web
+from arq.connections import ArqRedis
+from arq.constants import default_queue_name
+from pydantic import ValidationError
+
+import jobs.resize as module
+from jobs.resize import Resize, Size, resize
+from settings import Settings
+from tests.conftest import RunWorker, make_settings
+from tests.images import format_of, image, size_of
+from tests.peers import HttpReceiver
+from tests.waiting import eventually
+
+Job = dict[str, Any]
+
+
+async def upload(client: httpx.AsyncClient, content: bytes, *sizes: dict[str, Any]) -> str:
+    """The place of a job that resizes this content."""
+    form = {"args": json.dumps({"sizes": sizes})}
+    answer = await client.post("/v1/jobs/resize", data=form, files={"file": ("cat.jpg", content)})
+    assert answer.status_code == 202, answer.text
+    return str(answer.headers["location"])
+
+
+async def ended(client: httpx.AsyncClient, place: str) -> Job:
+    """The job when it has ended."""
+    job: Job = (await client.get(place, params={"wait": 20})).json()
+    assert job["finished_at"] is not None, job
+    return job
+
+
+async def failure(client: httpx.AsyncClient, place: str) -> str:
+    """Why a job failed, which it must at its first attempt."""
+    job = await ended(client, place)
+    assert (job["status"], [attempt["outcome"] for attempt in job["attempts"]]) == ("failed", ["failed"])
+    assert job["error"]["type"] == "Fail" and job["error"]["traceback"] is None
+    return str(job["error"]["message"])
+
+
+async def test_an_upload_comes_out_in_every_size_asked_for(client: httpx.AsyncClient, run_worker: RunWorker) -> None:
+    sizes: list[dict[str, Any]] = [
+        {"width": 300},
+        {"width": 64, "height": 64, "fit": "cover", "format": "webp", "quality": 50},
+        {"height": 50, "format": "avif"},
+    ]
+    async with run_worker([resize]):
+        job = await ended(client, await upload(client, image(600, 401), *sizes))
+    assert job["status"] == "succeeded"
+    outputs = job["result"]["outputs"]
+    made = [(output["width"], output["height"], output["format"]) for output in outputs]
+    assert made == [(300, 200, "jpeg"), (64, 64, "webp"), (75, 50, "avif")]
+    for output, loader in zip(outputs, ("jpegload_buffer", "webpload_buffer", "heifload_buffer"), strict=True):
+        served = await client.get(output["url"])
+        assert served.status_code == 200
+        assert served.headers["content-type"] == f"image/{output['format']}"
+        assert len(served.content) == output["bytes"]
+        assert size_of(served.content) == (output["width"], output["height"])
+        assert format_of(served.content) == loader
+    assert (job["progress"]["fraction"], job["progress"]["note"]) == (0.8, "images made")
+
+
+async def test_what_is_not_an_image_fails_at_once_and_says_why(
+    client: httpx.AsyncClient, run_worker: RunWorker
+) -> None:
+    photo = image(300, 200)
+    async with run_worker([resize]):
+        text = await upload(client, b"Dear Sir or Madam,\n" * 100, {"width": 10})
+        cut = await upload(client, photo[: len(photo) * 9 // 10], {"width": 10})
+        too_large = await upload(client, image(20, 20), {"width": 10_000})
+        empty = await upload(client, b"", {"width": 10})
+        assert "not an image that can be read" in await failure(client, text)
+        assert "damaged or cut short" in await failure(client, cut)
+        assert "over the limit of 50 megapixels" in await failure(client, too_large)
+        assert "not an image that can be read" in await failure(client, empty)
+
+
+async def test_an_upload_that_is_gone_fails_at_once(
+    client: httpx.AsyncClient, run_worker: RunWorker, settings: Settings
+) -> None:
+    place = await upload(client, image(20, 20), {"width": 10})
+    for stored in (settings.data_dir / "files" / "uploads").iterdir():
+        stored.unlink()
+    async with run_worker([resize]):
+        assert "no longer stored" in await failure(client, place)
+
+
+async def from_url(client: httpx.AsyncClient, url: str) -> str:
+    """The place of a job that fetches its image there."""
+    answer = await client.post("/v1/jobs/resize", json={"source_url": url, "sizes": [{"width": 30}]})
+    assert answer.status_code == 202, answer.text
+    return str(answer.headers["location"])
+
+
+async def test_an_image_is_fetched_from_a_url(
+    client: httpx.AsyncClient, run_worker: RunWorker, receiver: HttpReceiver
+) -> None:
+    receiver.answers = [web.Response(body=image(60, 40, form="png"))]
+    async with run_worker([resize]):
+        job = await ended(client, await from_url(client, f"{receiver.url}/cat.png"))
+    assert [request.path for request in receiver.requests] == ["/cat.png"]
+    (output,) = job["result"]["outputs"]
+    assert (output["width"], output["height"], output["format"]) == (30, 20, "png")
+
+
+async def test_a_url_that_has_no_image_fails_at_once(
+    client: httpx.AsyncClient, run_worker: RunWorker, receiver: HttpReceiver
+) -> None:
+    async with run_worker([resize]):
+        receiver.answers = [404]
+        assert await failure(client, await from_url(client, receiver.url)) == "source_url: answered 404"
+        receiver.answers = [web.Response(text="<html>a page</html>")]
+        assert "not an image that can be read" in await failure(client, await from_url(client, receiver.url))
+
+
+async def test_a_url_of_this_network_is_refused(
+    client: httpx.AsyncClient, run_worker: RunWorker, receiver: HttpReceiver, settings: Settings, redis_url: str
+) -> None:
+    guarded = make_settings(settings.data_dir, redis_url=redis_url, webhook_allow_networks="")
+    async with run_worker([resize], guarded):
+        assert "not public" in await failure(client, await from_url(client, receiver.url))
+    assert receiver.requests == []
+
+
+async def test_a_url_that_is_down_is_tried_again(
+    client: httpx.AsyncClient, run_worker: RunWorker, receiver: HttpReceiver, redis: ArqRedis
+) -> None:
+    receiver.answers = [503, web.Response(body=image(60, 40))]
+    place = await from_url(client, receiver.url)
+    async with run_worker([resize]):
+        waiting = await deferred(client, place)
+        assert "503" in waiting["attempts"][0]["error"]["message"]
+        await make_due(redis, waiting)
+        assert (await ended(client, place))["status"] == "succeeded"
+
+
+async def deferred(client: httpx.AsyncClient, place: str) -> Job:
+    """The job once it waits for its next attempt."""
+
+    async def look() -> Job | None:
+        job: Job = (await client.get(place)).json()
+        return job if job["status"] == "deferred" else None
+
+    return await eventually(look)
+
+
+async def make_due(redis: ArqRedis, job: Job) -> None:
+    """Lets the time of its next attempt come."""
+    await redis.zadd(default_queue_name, {job["id"]: 1}, xx=True)
+
+
+async def test_an_image_that_takes_too_long_or_whose_process_dies_is_tried_again(
+    client: httpx.AsyncClient, run_worker: RunWorker, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = await upload(client, image(700, 500), {"width": 1_000, "format": "avif"})
+
+    async def died() -> Job | None:
+        for process in multiprocessing.active_children():
+            process.kill()
+        job: Job = (await client.get(place)).json()
+        return job if (job["status"], job["attempt"]) == ("deferred", 2) else None
+
+    async with run_worker([resize]):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "RENDER_LIMIT_S", 0.05)
+            late = await deferred(client, place)
+        await make_due(redis, late)
+        await make_due(redis, await eventually(died))
+        done = await ended(client, place)
+    errors = [attempt["error"] and attempt["error"]["type"] for attempt in done["attempts"]]
+    assert (done["status"], errors) == ("succeeded", ["TimeoutError", "ProcessDied", None])
+    assert "render ran longer than 0.05 s" in done["attempts"][0]["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("args", "place"),
+    [
+        ({"sizes": [{}]}, ("sizes", 0)),
+        ({"sizes": [{"fit": "cover"}]}, ("sizes", 0)),
+        ({"sizes": [{"width": 0}]}, ("sizes", 0, "width")),
+        ({"sizes": [{"width": 10_001}]}, ("sizes", 0, "width")),
+        ({"sizes": [{"width": 10, "quality": 101}]}, ("sizes", 0, "quality")),
+        ({"sizes": [{"width": 10, "format": "bmp"}]}, ("sizes", 0, "format")),
+        ({"sizes": [{"width": 10, "fit": "crop"}]}, ("sizes", 0, "fit")),
+        ({"sizes": [{"width": 10, "depth": 1}]}, ("sizes", 0, "depth")),
+        ({"sizes": []}, ("sizes",)),
+        ({"sizes": [{"width": 10}] * 21}, ("sizes",)),
+        ({"source_url": "ftp://e.example/a.jpg"}, ("source_url",)),
+        ({"file": {"key": "uploads/../secret", "bytes": 1}, "source_url": None}, ("file", "key")),
+        ({"file": {"key": "resize/1/a.png", "bytes": 1}, "source_url": None}, ("file", "key")),
+        ({"source_url": None}, ()),
+    ],
+)
+def test_args_that_make_no_sense_are_refused(args: dict[str, Any], place: tuple[str | int, ...]) -> None:
+    with pytest.raises(ValidationError) as refused:
+        Resize.model_validate({"sizes": [{"width": 10}], "source_url": "https://e.example/a.jpg", **args})
+    assert [error["loc"] for error in refused.value.errors()] == [place]
+
+
+def test_a_size_may_leave_all_but_one_side_open() -> None:
+    assert Size(height=10).model_dump() == {
+        **{"width": None, "height": 10, "fit": "inside", "format": None, "quality": None}
+    }

@@ -1,0 +1,29 @@
+"""What the tests have computed in other processes; those import this file and no more."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import NoReturn
+
+
+def note_and_hang(note: Path) -> NoReturn:
+    """Says which process it is in, then goes on for ever."""
+    note.write_text(str(os.getpid()))
+    while True:
+        time.sleep(60)
+
+
+def die_once(note: Path) -> str:
+    """Is killed, as by a kernel that is out of memory, at its first run."""
+    if not note.exists():
+        note.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "alive"
+
+
+def refuse(reason: str) -> NoReturn:
+    """Raises what its caller is to see."""
+    raise ValueError(reason)

@@ -1,0 +1,164 @@
+"""Computations in other processes, and what becomes of them when they are killed, late, or no longer wanted."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from arq.connections import ArqRedis
+from pydantic import BaseModel
+
+from jobs import Context, Delays, job
+from jobs.engine.queue import Queue
+from jobs.engine.snapshot import JobSnapshot, read_job
+from jobs.resources.openers import process_pool
+from jobs.resources.process_pool import NICE, ProcessDied, ProcessPool
+from tests.conftest import RunWorker
+from tests.resources.computations import die_once, note_and_hang, refuse
+from tests.waiting import eventually
+
+
+class Note(BaseModel):
+    path: Path
+
+
+@job(uses=[process_pool], retry=Delays([0.01]))
+async def fragile(ctx: Context, args: Note) -> str:
+    return await ctx.use(process_pool).run(10, die_once, args.path)
+
+
+@pytest.fixture
+async def pool() -> AsyncIterator[ProcessPool]:
+    async with ProcessPool.open(processes=1) as opened:
+        yield opened
+
+
+async def process_of(note: Path) -> int:
+    """The process that `note_and_hang` runs in, once it does."""
+
+    async def look() -> int:
+        return int((note.read_text() if note.exists() else "") or 0)  # noqa: ASYNC240  # a file of six bytes
+
+    return await eventually(look)
+
+
+async def gone(pid: int) -> None:
+    """Once that child of ours has ended."""
+
+    async def look() -> bool:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        return False
+
+    await eventually(look)
+
+
+async def test_a_computation_returns_or_raises_as_it_would_here(pool: ProcessPool) -> None:
+    assert await pool.run(10, os.getpid) != os.getpid()
+    assert await pool.run(10, divmod, 7, 2) == (3, 1)
+    with pytest.raises(ValueError, match="because"):
+        await pool.run(10, refuse, "because")
+    assert await pool.run(10, os.nice, 0) == min(os.nice(0) + NICE, 19)
+
+
+async def test_a_computation_over_its_time_has_its_process_killed(pool: ProcessPool, tmp_path: Path) -> None:
+    running = asyncio.create_task(pool.run(0.3, note_and_hang, tmp_path / "note"))
+    pid = await process_of(tmp_path / "note")
+    with pytest.raises(TimeoutError, match=r"note_and_hang ran longer than 0\.3 s"):
+        await running
+    await gone(pid)
+    assert await pool.run(10, os.getpid) != pid
+
+
+async def test_the_wait_for_a_free_process_does_not_count(pool: ProcessPool) -> None:
+    await asyncio.gather(*(pool.run(0.5, time.sleep, 0.2) for _ in range(4)))
+
+
+async def test_a_cancelled_caller_takes_its_computation_along(pool: ProcessPool, tmp_path: Path) -> None:
+    running = asyncio.create_task(pool.run(60, note_and_hang, tmp_path / "note"))
+    pid = await process_of(tmp_path / "note")
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await gone(pid)
+    assert await pool.run(10, os.getpid) != pid
+
+
+async def test_a_killed_process_is_said_to_have_died_and_is_replaced(pool: ProcessPool, tmp_path: Path) -> None:
+    running = asyncio.create_task(pool.run(60, note_and_hang, tmp_path / "note"))
+    os.kill(await process_of(tmp_path / "note"), signal.SIGKILL)
+    with pytest.raises(ProcessDied, match="note_and_hang died with exit code -9"):
+        await running
+    assert await pool.run(10, divmod, 7, 2) == (3, 1)
+
+
+async def test_a_process_killed_while_it_is_idle_costs_no_more_than_a_try(pool: ProcessPool) -> None:
+    os.kill(await pool.run(10, os.getpid), signal.SIGKILL)
+
+    async def works_again() -> int | None:
+        try:
+            return await pool.run(10, os.getpid)
+        except ProcessDied:
+            return None
+
+    await eventually(works_again)
+
+
+async def test_a_job_whose_process_is_killed_is_tried_again(
+    redis: ArqRedis, run_worker: RunWorker, tmp_path: Path
+) -> None:
+    put = await Queue(redis, ended_ttl_s=60).enqueue("fragile", {"path": str(tmp_path / "note")})
+
+    async def ended() -> JobSnapshot | None:
+        snapshot = await read_job(redis, put.job_id)
+        return snapshot if snapshot is not None and snapshot.ended else None
+
+    async with run_worker([fragile]):
+        done = await eventually(ended)
+    assert (done.status, done.result) == ("succeeded", "alive")
+    assert [attempt.outcome for attempt in done.attempts] == ["retry", "succeeded"]
+    assert done.attempts[0].error is not None and done.attempts[0].error.type == "ProcessDied"
+
+
+async def test_closing_ends_the_computations_and_their_processes(tmp_path: Path) -> None:
+    async with ProcessPool.open(processes=1) as pool:
+        running = asyncio.create_task(pool.run(60, note_and_hang, tmp_path / "note"))
+        pid = await process_of(tmp_path / "note")
+    await gone(pid)
+    with pytest.raises(ProcessDied):
+        await asyncio.wait_for(running, 5)
+
+
+WORKER = """
+import asyncio, sys
+from pathlib import Path
+from jobs.resources.process_pool import ProcessPool
+from tests.resources.computations import note_and_hang
+
+async def main():
+    async with ProcessPool.open(processes=1) as pool:
+        await pool.run(600, note_and_hang, Path(sys.argv[1]))
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+
+
+async def test_the_processes_of_a_killed_worker_end_themselves(tmp_path: Path) -> None:
+    (tmp_path / "worker.py").write_text(WORKER)
+    command = [sys.executable, str(tmp_path / "worker.py"), str(tmp_path / "note")]
+    worker = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    await process_of(tmp_path / "note")
+    worker.kill()
+    # its processes write to the same pipe, which ends with the last of them
+    assert worker.stdout is not None
+    assert await asyncio.wait_for(worker.stdout.read(), 10) == b""
+    await worker.wait()

@@ -1,0 +1,157 @@
+"""Files by key, on a local folder: whole or not at all, and nowhere but below that folder."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from jobs.resources.storage import FileMissing, Storage
+from tests.waiting import eventually
+
+MIB = 1024 * 1024
+KEY = "resize/1/a.png"
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return Storage.at((tmp_path / "files").as_uri())
+
+
+def stored(folder: Path) -> list[str]:
+    """Every file below, hidden and half-written ones included."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+async def chunks(*content: bytes) -> AsyncIterator[bytes]:
+    for chunk in content:
+        yield chunk
+
+
+async def content_of(storage: Storage, key: str) -> bytes:
+    return b"".join([chunk async for chunk in storage.read(key)])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [[], [b""], [b"abc"], [b"a", b"", b"bc"], [bytes([n]) * MIB for n in range(13)]],
+    ids=["nothing", "an empty chunk", "one chunk", "small chunks", "several parts"],
+)
+async def test_what_is_written_is_read_back(storage: Storage, tmp_path: Path, content: list[bytes]) -> None:
+    whole = b"".join(content)
+    assert await storage.write(KEY, chunks(*content)) == len(whole)
+    assert await content_of(storage, KEY) == whole
+    assert (await storage.info(KEY)).size_bytes == len(whole)
+    assert (tmp_path / "files" / KEY).read_bytes() == whole
+    assert await storage.fetch(KEY, tmp_path / "copy") == len(whole)
+    assert (tmp_path / "copy").read_bytes() == whole
+
+
+async def test_a_local_file_is_saved(storage: Storage, tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(b"abc")
+    assert await storage.save(KEY, tmp_path / "source") == 3
+    assert await content_of(storage, KEY) == b"abc"
+
+
+async def test_writing_again_replaces_and_changes_the_tag(storage: Storage) -> None:
+    await storage.write(KEY, chunks(b"first"))
+    tag = (await storage.info(KEY)).etag
+    assert tag and (await storage.info(KEY)).etag == tag
+    await storage.write(KEY, chunks(b"second"))
+    assert await content_of(storage, KEY) == b"second"
+    assert (await storage.info(KEY)).etag != tag
+
+
+@pytest.mark.parametrize("before_mib", [0, 1, 6, 12])
+async def test_a_write_that_fails_midway_leaves_nothing(storage: Storage, tmp_path: Path, before_mib: int) -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        for _ in range(before_mib):
+            yield bytes(MIB)
+        raise ConnectionError("the client hung up")
+
+    with pytest.raises(ConnectionError, match="hung up"):
+        await storage.write(KEY, broken())
+    assert stored(tmp_path) == []
+    with pytest.raises(FileMissing):
+        await storage.info(KEY)
+
+
+@pytest.mark.parametrize("before_mib", [0, 6, 12])
+async def test_a_write_that_is_cancelled_leaves_nothing(storage: Storage, tmp_path: Path, before_mib: int) -> None:
+    waiting = asyncio.Event()
+
+    async def stuck() -> AsyncIterator[bytes]:
+        for _ in range(before_mib):
+            yield bytes(MIB)
+        waiting.set()
+        await asyncio.Event().wait()
+
+    writing = asyncio.create_task(storage.write(KEY, stuck()))
+    await waiting.wait()
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+
+    async def nothing_left() -> bool:
+        return not stored(tmp_path)
+
+    await eventually(nothing_left)  # what was half written is deleted in the background
+
+
+async def test_a_write_that_fails_leaves_what_was_there_before(storage: Storage) -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        yield bytes(12 * MIB)
+        raise ConnectionError
+
+    await storage.write(KEY, chunks(b"first"))
+    with pytest.raises(ConnectionError):
+        await storage.write(KEY, broken())
+    assert await content_of(storage, KEY) == b"first"
+
+
+async def test_what_was_deleted_or_never_stored_is_missing(storage: Storage, tmp_path: Path) -> None:
+    await storage.write(KEY, chunks(b"abc"))
+    await storage.delete(KEY)
+    await storage.delete(KEY)
+    await storage.delete("../files")
+    for key in (KEY, "resize", "resize/1/b.png"):
+        with pytest.raises(FileMissing):
+            await storage.info(key)
+        with pytest.raises(FileMissing):
+            await content_of(storage, key)
+        with pytest.raises(FileMissing):
+            await storage.fetch(key, tmp_path / "copy")
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("", ".", "..", "/", "../secret", "a/../../secret", "a/..", "/etc/passwd", "a//b", "a/", "./a", "a/./b"),
+        *(".hidden", "a/.hidden", "a\\..\\b", "a\x00", "a\n", "a b", "a#1", "a%2e", "é", "x" * 129, "a/" * 150 + "a"),
+    ],
+)
+async def test_a_key_that_could_mean_something_else_elsewhere_is_never_found(
+    storage: Storage, tmp_path: Path, key: str
+) -> None:
+    (tmp_path / "secret").write_text("s3cret")
+    before = stored(tmp_path)
+    for refused in (storage.info(key), content_of(storage, key), storage.write(key, chunks(b"x"))):
+        with pytest.raises(FileMissing):
+            await refused
+    assert stored(tmp_path) == before
+
+
+async def test_a_key_that_goes_through_a_file_is_not_found(storage: Storage) -> None:
+    await storage.write(KEY, chunks(b"abc"))
+    with pytest.raises(FileMissing):
+        await storage.info(f"{KEY}/b")
+    with pytest.raises(FileMissing):
+        await content_of(storage, f"{KEY}/b")
+
+
+async def test_a_folder_with_odd_letters_in_its_name_is_that_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "ä b%20c"
+    await Storage.at(folder.as_uri()).write(KEY, chunks(b"abc"))
+    assert stored(folder) == [KEY]

@@ -1,0 +1,109 @@
+"""The whole of the service: its OpenAPI document, and that it starts without what it needs later."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from fastapi.openapi.models import OpenAPI
+
+from tests.conftest import OpenClient
+
+Document = dict[str, Any]
+
+
+@pytest.fixture
+async def document(client: httpx.AsyncClient) -> Document:
+    answer: Document = (await client.get("/openapi.json")).json()
+    return answer
+
+
+def nodes_of(node: Any) -> Iterator[dict[str, Any]]:
+    """Every object in a JSON document."""
+    if isinstance(node, dict):
+        yield node
+    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from nodes_of(child)
+
+
+def operations_of(document: Document) -> dict[str, dict[str, Any]]:
+    """The operations by their ids; two of one id would be one too few."""
+    every = [operation for path in document["paths"].values() for operation in path.values()]
+    by_id = {operation["operationId"]: operation for operation in every}
+    assert len(by_id) == len(every)
+    return by_id
+
+
+async def test_the_document_is_openapi(document: Document) -> None:
+    assert document["openapi"].startswith("3.1")
+    OpenAPI.model_validate(document)
+
+
+async def test_every_reference_in_the_document_leads_somewhere(document: Document) -> None:
+    references = {node["$ref"] for node in nodes_of(document) if isinstance(node.get("$ref"), str)}
+    assert "#/components/schemas/Resize" in references and "#/components/schemas/StoredFile" in references
+    for reference in references:
+        target: Any = document
+        for step in reference.removeprefix("#/").split("/"):
+            target = target[step]
+
+
+async def test_every_operation_has_a_stable_name_and_says_what_it_does(document: Document) -> None:
+    operations = operations_of(document)
+    assert set(operations) == {
+        *("enqueue_resize", "enqueue_webhook", "enqueue_welcome_email", "get_job", "cancel_job"),
+        *("list_job_types", "get_file", "healthz", "readyz"),
+    }
+    assert all(operation["summary"] for operation in operations.values())
+
+
+async def test_every_error_is_documented_as_the_problem_that_it_is(document: Document) -> None:
+    for name, operation in operations_of(document).items():
+        for status, answer in operation["responses"].items():
+            if int(status) >= 400:
+                assert list(answer["content"]) == ["application/problem+json"], (name, status)
+        secured = "security" in operation
+        assert secured == ("401" in operation["responses"]) == (name not in ("healthz", "readyz"))
+
+
+async def test_the_examples_of_every_type_are_accepted_as_they_stand(
+    client: httpx.AsyncClient, document: Document
+) -> None:
+    for path, operations in document["paths"].items():
+        body = operations.get("post", {}).get("requestBody")
+        if body is None:
+            continue
+        examples = body["content"]["application/json"]["examples"]
+        assert examples, path
+        for example in examples.values():
+            assert (await client.post(path, json=example["value"])).status_code == 202, path
+
+
+async def test_a_type_that_takes_a_file_documents_both_ways_to_send_its_args(document: Document) -> None:
+    content = operations_of(document)["enqueue_resize"]["requestBody"]["content"]
+    assert set(content) == {"multipart/form-data", "application/json"}
+    form = content["multipart/form-data"]
+    assert form["schema"]["required"] == ["args", "file"]
+    assert form["schema"]["properties"]["args"]["$ref"] == "#/components/schemas/Resize"
+    assert form["schema"]["properties"]["file"] == {"type": "string", "format": "binary"}
+    assert form["encoding"]["args"]["contentType"] == "application/json"
+    assert [set(example["value"]) for example in form["examples"].values()] == [{"args"}]
+
+
+async def test_a_time_can_be_given_for_every_type(document: Document) -> None:
+    for name, operation in operations_of(document).items():
+        if name.startswith("enqueue_"):
+            assert [parameter["name"] for parameter in operation["parameters"]] == ["delay", "run_at"]
+            assert operation["responses"]["202"]["content"]["application/json"]["schema"]["$ref"].endswith("/JobView")
+
+
+async def test_the_documentation_is_for_people_too(client: httpx.AsyncClient) -> None:
+    assert "swagger" in (await client.get("/docs")).text
+
+
+async def test_the_service_opens_and_closes_again_and_again(open_client: OpenClient) -> None:
+    for _ in range(2):
+        async with open_client() as client:
+            assert (await client.get("/v1/jobs/x")).status_code == 404

@@ -1,0 +1,139 @@
+"""`/v1/jobs/{id}`: look, wait, cancel."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import httpx
+import pytest
+from arq.connections import ArqRedis
+from arq.constants import default_queue_name
+
+from jobs.engine.queue import Queue
+from jobs.webhook import webhook
+from tests.conftest import RunWorker
+from tests.peers import HttpReceiver
+from tests.service.answers import LETTER, faulty_fields, problem_of
+from tests.waiting import eventually
+
+
+async def put_webhook(client: httpx.AsyncClient, receiver: HttpReceiver) -> str:
+    """The place of a job that posts to the receiver."""
+    args = {"url": receiver.url, "event": "user.created", "data": 1}
+    return str((await client.post("/v1/jobs/webhook", json=args)).headers["location"])
+
+
+async def put_letter(client: httpx.AsyncClient, **when: str) -> str:
+    """The place of a job that no worker of these tests runs."""
+    return str((await client.post("/v1/jobs/welcome_email", params=when, json=LETTER)).headers["location"])
+
+
+async def test_an_ended_job_shows_its_result_and_every_attempt(
+    client: httpx.AsyncClient, run_worker: RunWorker, receiver: HttpReceiver, redis: ArqRedis
+) -> None:
+    receiver.answers = [503]
+    place = await put_webhook(client, receiver)
+    job_id = place.rpartition("/")[2]
+
+    async def failed_once() -> dict[str, Any] | None:
+        job: dict[str, Any] = (await client.get(place)).json()
+        return job if job["status"] == "deferred" else None
+
+    async with run_worker([webhook]) as worker:
+        waiting = await eventually(failed_once)
+        await redis.zadd(default_queue_name, {job_id: 1}, xx=True)
+        done = (await client.get(place, params={"wait": 10})).json()
+    (first,) = waiting["attempts"]
+    assert (first["number"], first["outcome"], first["worker"]) == (1, "retry", worker.name)
+    assert first["error"]["type"] == "Retry" and "503" in first["error"]["message"]
+    assert first["due_at"] <= first["started_at"] <= first["ended_at"] < first["next_attempt_at"] == waiting["run_at"]
+    assert (done["status"], done["attempt"], done["max_tries"], done["error"]) == (
+        "succeeded",
+        2,
+        webhook.max_tries,
+        None,
+    )
+    assert done["result"]["status"] == 204
+    assert [attempt["outcome"] for attempt in done["attempts"]] == ["retry", "succeeded"]
+    assert done["started_at"] <= done["finished_at"]
+    assert done["links"] == {"self": place}
+
+
+async def test_a_job_of_a_type_that_only_others_know_is_shown_as_well(
+    client: httpx.AsyncClient, redis: ArqRedis
+) -> None:
+    put = await Queue(redis, ended_ttl_s=60).enqueue("fax", {"to": "1"})
+    job = (await client.get(f"/v1/jobs/{put.job_id}")).json()
+    assert (job["type"], job["status"], job["max_tries"]) == ("fax", "queued", None)
+
+
+@pytest.mark.parametrize("wait", [0, 30])
+async def test_an_unknown_job_is_said_to_be_so_at_once(client: httpx.AsyncClient, wait: int) -> None:
+    details = problem_of(await client.get("/v1/jobs/nope", params={"wait": wait}), 404, "unknown-job")
+    assert "nope" in details["detail"]
+
+
+async def test_a_wait_returns_as_soon_as_the_job_ends(
+    client: httpx.AsyncClient, run_worker: RunWorker, receiver: HttpReceiver
+) -> None:
+    place = await put_webhook(client, receiver)
+    waiting = asyncio.create_task(client.get(place, params={"wait": 60}))
+    async with run_worker([webhook]):
+        await receiver.wait_for(1)
+        begun_s = time.monotonic()
+        assert (await waiting).json()["status"] == "succeeded"
+        # told by the job's end, not by the waiter's own next look
+        assert time.monotonic() - begun_s < 0.7
+
+
+@pytest.mark.parametrize(("wait_s", "at_least_s"), [("0", 0), ("0.3", 0.3)])
+async def test_a_wait_ends_when_its_time_is_over(client: httpx.AsyncClient, wait_s: str, at_least_s: float) -> None:
+    place = await put_letter(client)
+    begun_s = time.monotonic()
+    job = (await client.get(place, params={"wait": wait_s})).json()
+    assert job["status"] == "queued"
+    assert at_least_s <= time.monotonic() - begun_s < at_least_s + 0.5
+
+
+@pytest.mark.parametrize("wait", ["61", "-1", "nan", "inf", "long"])
+async def test_a_wait_is_a_number_of_seconds_up_to_a_minute(client: httpx.AsyncClient, wait: str) -> None:
+    assert faulty_fields(await client.get(await put_letter(client), params={"wait": wait})) == ["query.wait"]
+
+
+@pytest.mark.parametrize("when", [{}, {"delay": "1h"}])
+async def test_a_job_that_has_not_started_can_be_cancelled_once(
+    client: httpx.AsyncClient, when: dict[str, str]
+) -> None:
+    place = await put_letter(client, **when)
+    cancelled = await client.post(f"{place}/cancel")
+    assert (cancelled.status_code, cancelled.json()["status"]) == (200, "cancelled")
+    assert cancelled.json()["finished_at"] is not None
+    assert (await client.get(place)).json() == cancelled.json()
+    again = problem_of(await client.post(f"{place}/cancel"), 409, "wrong-state")
+    assert "cancelled" in again["detail"]
+
+
+async def test_a_job_that_runs_or_has_ended_cannot_be_cancelled(
+    client: httpx.AsyncClient, run_worker: RunWorker, receiver: HttpReceiver
+) -> None:
+    receiver.delay_s = 0.3
+    place = await put_webhook(client, receiver)
+    async with run_worker([webhook]):
+        await receiver.wait_for(1)
+        running = problem_of(await client.post(f"{place}/cancel"), 409, "wrong-state")
+        assert "in_progress" in running["detail"]
+        await client.get(place, params={"wait": 10})
+    ended = problem_of(await client.post(f"{place}/cancel"), 409, "wrong-state")
+    assert "succeeded" in ended["detail"]
+
+
+async def test_an_unknown_job_cannot_be_cancelled(client: httpx.AsyncClient) -> None:
+    problem_of(await client.post("/v1/jobs/nope/cancel"), 404, "unknown-job")
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs/{}", "/v1/jobs/{}/cancel"])
+async def test_what_is_too_long_for_an_id_is_refused(client: httpx.AsyncClient, path: str) -> None:
+    method = "POST" if path.endswith("cancel") else "GET"
+    assert faulty_fields(await client.request(method, path.format("x" * 129))) == ["path.id"]

@@ -1,0 +1,231 @@
+"""Settings: a bad one stops the start with one line that names it and shows no secret."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from settings import ALL_SCOPES, ApiKey, Settings, is_loopback
+
+ROOT = Path(__file__).parent.parent
+KEY = "0123456789abcdef"
+WHSEC = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to stand in, whose `.env` counts."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(Settings.model_config, "env_file", ".env")
+    return tmp_path
+
+
+def complaint() -> str:
+    """The one line that the start stops with."""
+    with pytest.raises(SystemExit) as stopped:
+        Settings.read()
+    line = str(stopped.value)
+    assert line.startswith("settings: ") and "\n" not in line
+    return line.removeprefix("settings: ")
+
+
+BAD = {
+    "REDIS_URL": [
+        *("http://h", "localhost:6379", "redis://", "redis://h:port", "redis://h:99999", "redis://[::1", "unix://"),
+        *("redis+sentinel://h/mymaster", "unix://relative/redis.sock"),
+    ],
+    "HOST": ["0.0.0.0", "::", "example.com", "192.168.1.7"],
+    "PORT": ["0", "65536", "http"],
+    "API_KEYS": ["short", f"{KEY}:", f"{KEY}:+", f"{KEY}:read+", f"{KEY}:READ", f"{KEY}:all", f"{KEY},short"],
+    "SMTP_URL": ["smtp.example.com", "smtp://", "http://h", "smtp://h:port"],
+    "MAIL_FROM": ["Ada", "Ada <ada>", "<>", "a@b.c\nBcc: d@e.f", "=?utf-8?q?x?= <a@b.c>", "a@b.c, d@e.f"],
+    "STORAGE_URL": ["ftp://h", "/srv/files", "file://", "file://relative/files", "s3://"],
+    "BODY_LIMIT_BYTES": ["0", "1 MB"],
+    "UPLOAD_LIMIT_BYTES": ["-1"],
+    "WEBHOOK_SECRET": ["secret", "whsec_", "whsec_c2hvcnQ=", "whsec_é", WHSEC.removeprefix("whsec_")],
+    "WEBHOOK_ALLOW_NETWORKS": ["localhost", "10.0.0.1/8", "10.0.0.0/8;127.0.0.0/8"],
+    "WEBHOOK_SINK_PORT": ["-1"],
+    "WORKER_CONCURRENCY": ["0"],
+    "CPU_PROCESSES": ["0", "257"],
+    "LEASE_S": ["0", "nan", "inf", "10s"],
+    "DRAIN_S": ["-1"],
+    "RESULT_TTL_S": ["0", "nan", "inf"],
+    "DEAD_TTL_S": ["0", "1e300"],
+    "LOG_LEVEL": ["loud"],
+    "LOG_FORMAT": ["xml"],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in BAD.items() for value in values])
+def test_a_bad_value_stops_the_start_with_a_line_that_names_the_setting(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert complaint().startswith(f"{name}: ")
+
+
+def test_every_setting_that_can_be_bad_is_tried_here() -> None:
+    assert {name.upper() for name in Settings.model_fields} - set(BAD) == {"DATA_DIR", "JOB_PACKAGES"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("API_KEYS", "hunter2"),
+        ("API_KEYS", f"{KEY}:hunter2"),
+        ("REDIS_URL", "http://:hunter2@h"),
+        ("REDIS_URL", "redis://:hunter2/x@h"),
+        ("REDIS_URL", "redis://u:hunter2@h:port"),
+        ("REDIS_URL", "redis://u:hunter2@[h"),
+        ("SMTP_URL", "smtp://u:hunter2@"),
+        ("WEBHOOK_SECRET", "hunter2"),
+        ("WEBHOOK_SECRET", "whsec_hunter2"),
+    ],
+)
+def test_no_complaint_shows_a_secret(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    assert "hunter2" not in complaint()
+
+
+def test_settings_do_not_show_their_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "API_KEYS": "hunter2-hunter2-hunter2",
+        "REDIS_URL": "redis://:hunter2@h",
+        "SMTP_URL": "smtp://u:hunter2@h",
+        "WEBHOOK_SECRET": WHSEC,
+    }.items():
+        monkeypatch.setenv(name, value)
+    shown = repr(Settings.read())
+    assert "hunter2" not in shown and WHSEC not in shown
+
+
+def test_every_bad_value_is_named_in_the_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "http")
+    monkeypatch.setenv("LOG_LEVEL", "loud")
+    assert all(
+        part.startswith(name) for part, name in zip(complaint().split("; "), ("PORT: ", "LOG_LEVEL: "), strict=True)
+    )
+
+
+@pytest.mark.parametrize("line", ["PROT=9000", "prot=9000", "PROT=hunter2"])
+def test_an_unknown_name_in_the_env_file_is_named(here: Path, line: str) -> None:
+    (here / ".env").write_text(f"# mine\n{line}\n")
+    assert complaint() == "PROT: unknown setting in .env"
+
+
+def test_a_bad_value_in_the_env_file_is_named(here: Path) -> None:
+    (here / ".env").write_text("PORT=http\n")
+    assert complaint().startswith("PORT: ")
+
+
+def test_the_environment_goes_before_the_env_file(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / ".env").write_text("PORT=9000\nDRAIN_S=3\n")
+    monkeypatch.setenv("PORT", "9001")
+    settings = Settings.read()
+    assert (settings.port, settings.drain_s) == (9001, 3)
+
+
+@pytest.mark.parametrize("name", sorted(name.upper() for name in Settings.model_fields))
+def test_a_variable_that_is_set_but_empty_counts_as_unset(
+    here: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    defaults = Settings.read()
+    monkeypatch.setenv(name, "")
+    assert Settings.read() == defaults
+    monkeypatch.delenv(name)
+    (here / ".env").write_text(f"{name}=\n")
+    assert Settings.read() == defaults
+
+
+def test_the_defaults_work_on_a_laptop(here: Path) -> None:
+    settings = Settings.read()
+    assert (settings.host, settings.port, settings.redis_url, settings.api_keys) == ("127.0.0.1", 8000, None, ())
+    assert settings.data_dir == here / "var"
+    assert settings.files_url == (here / "var" / "files").as_uri()
+
+
+def test_the_data_folder_is_fixed_when_the_settings_are_read(
+    here: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATA_DIR", "mine")
+    settings = Settings.read()
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    assert settings.data_dir == here / "mine"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
+def test_loopback_needs_no_keys(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    monkeypatch.setenv("HOST", host)
+    assert Settings.read().host == host
+
+
+def test_other_addresses_are_served_where_keys_guard_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOST", "0.0.0.0")
+    assert "API_KEYS" in complaint()
+    monkeypatch.setenv("API_KEYS", KEY)
+    settings = Settings.read()
+    assert settings.host == "0.0.0.0" and not settings.serves_sinks
+
+
+def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("API_KEYS", f"{KEY}, {KEY}-reader:read ,{KEY}-both:write+read,")
+    monkeypatch.setenv("WEBHOOK_ALLOW_NETWORKS", "127.0.0.0/8, ::1/128")
+    monkeypatch.setenv("JOB_PACKAGES", "acme.jobs, more")
+    settings = Settings.read()
+    keys = {key.key.get_secret_value(): key.scopes for key in settings.api_keys}
+    assert keys == {KEY: ALL_SCOPES, f"{KEY}-reader": {"read"}, f"{KEY}-both": {"read", "write"}}
+    assert [str(network) for network in settings.webhook_allow_networks] == ["127.0.0.0/8", "::1/128"]
+    assert settings.job_packages == ("acme.jobs", "more")
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://h", "rediss://u:p%2F@h:6380/3", "redis://[::1]:6379", "unix:///run/redis.sock"]
+)
+def test_any_kind_of_redis_url_is_taken(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("REDIS_URL", url)
+    taken = Settings.read().redis_url
+    assert taken is not None and taken.get_secret_value() == url
+
+
+@pytest.mark.parametrize(
+    "url", ["file:///srv/files", "s3://bucket", "s3://bucket/below", "gs://bucket", "az://container"]
+)
+def test_any_kind_of_storage_url_is_taken(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("STORAGE_URL", url)
+    assert Settings.read().files_url == url
+
+
+def test_settings_cannot_be_changed() -> None:
+    settings = Settings.read()
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.port = 1  # type: ignore[misc]  # as asked for
+    with pytest.raises(ValidationError, match="frozen"):
+        ApiKey.parse(KEY).scopes = frozenset()  # type: ignore[misc]  # as asked for
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1", True),
+        ("::1", True),
+        ("localhost", True),
+        ("127.0.0.1.evil.example", False),
+        ("", False),
+        ("0", False),
+    ],
+)
+def test_loopback_is_told_by_the_address(host: str, expected: bool) -> None:
+    assert is_loopback(host) is expected
+
+
+@pytest.mark.parametrize("module", ["service", "jobs.worker"])
+def test_a_process_that_is_started_with_a_bad_setting_says_so_in_one_line_and_fails(here: Path, module: str) -> None:
+    environment = {**os.environ, "PORT": "http", "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run([sys.executable, "-m", module], cwd=here, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 1 and ended.stdout == ""
+    assert ended.stderr.startswith("settings: PORT: ") and ended.stderr.count("\n") == 1
