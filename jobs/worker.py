@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+import signal
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from typing import Any
 
 import structlog
 import uvloop
 
-from jobs.engine import embedded_redis, lifeline, logs
+from jobs.engine import embedded_redis, keys, lifeline, logs
+from jobs.engine.attempt_log import AttemptLog
 from jobs.engine.catalog import Catalog, discover
 from jobs.engine.job_type import JobType, Opener
 from jobs.engine.outage import Outage
@@ -20,8 +22,8 @@ from settings import Settings
 
 log = structlog.get_logger("errand.worker")
 
-POLL_S = 0.02
-"""Between looks at the queue: an idle worker picks a job up within this time, for about 1 % of a core."""
+POLL_S = 1.0
+"""An idle worker is woken; it also looks for itself this often, for stock producers and lost hints."""
 REPLY_TIMEOUT_S = 5.0
 
 
@@ -46,30 +48,73 @@ def discover_or_exit(packages: Iterable[str]) -> Catalog:
 
 
 async def serve(settings: Settings, catalog: Catalog, *, redis_url: str) -> None:
-    """Runs one worker until it is stopped by a signal."""
+    """Runs a worker for each queue of this process until a signal stops them."""
     redis = connect(redis_url, reply_timeout_s=REPLY_TIMEOUT_S)
     await Outage().outlast(redis.ping)
+    await redis.aclose()
     async with opened(catalog.values(), settings) as resources:
-        worker = Worker(
-            job_types=list(catalog.values()),
-            resources=resources,
-            redis_pool=redis,
-            job_serializer=redis.job_serializer,
-            job_deserializer=redis.job_deserializer,
-            lease_s=settings.lease_s,
-            result_ttl_s=settings.result_ttl_s,
-            dead_ttl_s=settings.dead_ttl_s,
-            max_jobs=settings.worker_concurrency,
-            poll_delay=POLL_S,
-            job_completion_wait=int(settings.drain_s),
-        )
-        log.info("worker ready", name=worker.name, types=sorted(catalog), concurrency=settings.worker_concurrency)
-        try:
-            await worker.async_run()
-        except asyncio.CancelledError:
-            log.info("worker stopped", complete=worker.jobs_complete, failed=worker.jobs_failed)
-        finally:
-            await worker.close()
+        shares = settings.queue_shares(catalog.queues)
+        workers = [
+            worker_of(queue, concurrency, settings, catalog, resources, redis_url=redis_url)
+            for queue, concurrency in shares.items()
+        ]
+        log.info("worker ready", types=sorted(catalog), queues=shares)
+        await run_until_signal(workers)
+
+
+def worker_of(
+    queue: str,
+    concurrency: int,
+    settings: Settings,
+    catalog: Catalog,
+    resources: Mapping[Opener[Any], Any],
+    *,
+    redis_url: str,
+) -> Worker:
+    """The worker of one queue; it knows every job type, whichever queue a producer chose."""
+    redis = connect(redis_url, reply_timeout_s=REPLY_TIMEOUT_S)
+    return Worker(
+        job_types=list(catalog.values()),
+        resources=resources,
+        queue_name=keys.queue(queue),
+        redis_pool=redis,
+        job_serializer=redis.job_serializer,
+        job_deserializer=redis.job_deserializer,
+        attempt_log=AttemptLog(settings.log_format, level=settings.log_level),
+        lease_s=settings.lease_s,
+        result_ttl_s=settings.result_ttl_s,
+        dead_ttl_s=settings.dead_ttl_s,
+        max_jobs=concurrency,
+        poll_delay=POLL_S,
+        job_completion_wait=settings.drain_s,  # type: ignore[arg-type]  # arq says int and takes any number
+        allow_abort_jobs=True,
+        handle_signals=False,
+    )
+
+
+async def run_until_signal(workers: Sequence[Worker]) -> None:
+    """Runs them side by side; a signal lets their jobs end for as long as a drain may last."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _drain, workers, number)
+    running = [asyncio.create_task(worker.async_run()) for worker in workers]
+    try:
+        # a worker ends by cancellation when it is told to stop; by an exception only where it is broken
+        ended, _ = await asyncio.wait(running, return_when=asyncio.FIRST_EXCEPTION)
+        broken = [error for task in ended if not task.cancelled() and (error := task.exception())]
+        if not broken:
+            await asyncio.wait(running)
+    finally:
+        await asyncio.gather(*(worker.close() for worker in workers))
+    counts = {name: sum(getattr(worker, name) for worker in workers) for name in ("jobs_complete", "jobs_failed")}
+    log.info("worker stopped", **counts)
+    if broken:
+        raise broken[0]
+
+
+def _drain(workers: Sequence[Worker], number: signal.Signals) -> None:
+    for worker in workers:
+        worker.handle_sig_wait_for_completion(number)
 
 
 @asynccontextmanager

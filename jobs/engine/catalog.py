@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from jobs.engine.job_type import JobType
+from jobs.engine.keys import DEFAULT_QUEUE
 
 HOUSE = "jobs"
 NOT_JOB_TYPES = frozenset({"engine", "resources", "worker"})
@@ -25,6 +26,12 @@ class Catalog(Mapping[str, JobType[Any, Any]]):
             if known is not job_type:
                 places = f"{known.function.__module__} and {job_type.function.__module__}"
                 raise ValueError(f"two job types are named {job_type.name}: {places}")
+
+    @property
+    def queues(self) -> list[str]:
+        """The names of the queues that the types use, the default one first."""
+        others = {job_type.queue for job_type in self._by_name.values()} - {DEFAULT_QUEUE}
+        return [DEFAULT_QUEUE, *sorted(others)]
 
     def __getitem__(self, name: str) -> JobType[Any, Any]:
         return self._by_name[name]

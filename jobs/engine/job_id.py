@@ -18,9 +18,12 @@ def new_job_id() -> str:
     """A UUIDv7 (RFC 9562 §5.7), greater than every earlier one of this process."""
     global _last
     with _lock:
-        fresh = time.time_ns() // 1_000_000 << 74 | secrets.randbits(74)
-        # RFC 9562 §6.2, method 2: within one millisecond the random part counts on
-        _last = fresh if fresh >> 74 > _last >> 74 else _last + 1 + secrets.randbits(32)
+        now_ms = time.time_ns() // 1_000_000
+        if now_ms > _last >> 74:
+            _last = now_ms << 74 | secrets.randbits(74)
+        else:
+            # RFC 9562 §6.2, method 2: within one millisecond the random part counts on
+            _last += 1 + secrets.randbits(32)
         value = _last
     unix_ms, random = value >> 74, value & (1 << 74) - 1
     bits = unix_ms << 80 | 0x7 << 76 | random >> 62 << 64 | 0b10 << 62 | random & (1 << 62) - 1

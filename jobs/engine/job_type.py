@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import typing
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -10,10 +11,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from jobs.engine.keys import DEFAULT_QUEUE
 from jobs.engine.retry_policy import Exponential, RetryPolicy
 from jobs.engine.stored_file import StoredFile
+
+QUEUE_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 Args = TypeVar("Args", bound=BaseModel)
 Result = TypeVar("Result")
@@ -61,6 +65,8 @@ class JobType(Generic[Args, Result]):
     args_model: type[Args]
     result_schema: Mapping[str, Any]
     """JSON Schema of what a successful attempt returns."""
+    queue: str
+    """The name of its queue."""
     max_tries: int
     timeout_s: float
     retry: RetryPolicy
@@ -70,6 +76,14 @@ class JobType(Generic[Args, Result]):
 
     def __call__(self, ctx: Context, args: Args) -> Awaitable[Result]:
         return self.function(ctx, args)
+
+    def takes(self, args: Mapping[str, Any]) -> bool:
+        """True for args that fit the model as they stand; those of an upload lack its file."""
+        try:
+            self.args_model.model_validate(args)
+        except ValidationError:
+            return False
+        return True
 
     @property
     def file_field(self) -> str | None:
@@ -82,6 +96,7 @@ class JobType(Generic[Args, Result]):
 
 def job(
     *,
+    queue: str = DEFAULT_QUEUE,
     max_tries: int = 5,
     timeout_s: float = 300,
     retry: RetryPolicy | None = None,
@@ -90,11 +105,15 @@ def job(
 ) -> Callable[[Callable[[Context, Args], Awaitable[Result]]], JobType[Args, Result]]:
     """Makes `async def name(ctx: Context, args: SomeModel) -> Result` a job type called `name`.
 
-    `max_tries` counts every attempt, the first included. `timeout_s` bounds one attempt, in seconds. `uses` lists
-    what the worker opens once and lends by `ctx.use(...)`. `examples` are args shown in the OpenAPI document.
+    `queue` names its queue: jobs that keep a processor busy belong into `cpu`, where as many run at once as there are
+    processes for them. `max_tries` counts every attempt, the first included. `timeout_s` bounds one attempt, in
+    seconds. `uses` lists what the worker opens once and lends by `ctx.use(...)`. `examples` are args shown in the
+    OpenAPI document.
 
     Raises TypeError for a function of another shape, ValueError for a number out of range.
     """
+    if not QUEUE_NAME.fullmatch(queue):
+        raise ValueError(f"{queue!r} is no name for a queue: letters, digits, '-' and '_'")
     if max_tries < 1 or timeout_s <= 0:
         raise ValueError("@job needs max_tries >= 1 and timeout_s > 0")
 
@@ -104,6 +123,7 @@ def job(
             function=function,
             args_model=_args_model_of(function),
             result_schema=_result_schema_of(function),
+            queue=queue,
             max_tries=max_tries,
             timeout_s=timeout_s,
             retry=retry or Exponential(),

@@ -1,16 +1,36 @@
 """The names of all keys in Redis, in one place: Arq's own, and ours beside them.
 
-Arq's names and meanings are those of Arq 0.28 (`arq.constants`). A job's keys end in its id, so that a hash tag
-in the id puts them on one Cluster node together.
+Arq's names and meanings are those of Arq 0.28 (`arq.constants`). Ours say which queue they belong to; a job's keys end
+in its id. With a hash tag in the queue's name and in its job ids, all that one script touches lies on one Cluster
+node. The scripts build a job's keys from its id with the same prefixes.
 """
 
 from __future__ import annotations
 
-from arq.constants import abort_jobs_ss, in_progress_key_prefix, job_key_prefix, result_key_prefix, retry_key_prefix
+from arq.constants import (
+    abort_jobs_ss,
+    default_queue_name,
+    in_progress_key_prefix,
+    job_key_prefix,
+    result_key_prefix,
+    retry_key_prefix,
+)
 
+DEFAULT_QUEUE = "default"
 ABORT = abort_jobs_ss
-WORKERS = "errand:workers"
-"""Sorted set: worker name, score = its last heartbeat in ms of the server's clock."""
+"""Arq's set of job ids to abort; read for stock clients, outside the scripts."""
+
+
+def queue(name: str) -> str:
+    """The sorted set of the queue called `name`; `default` is Arq's own default queue."""
+    return default_queue_name if name == DEFAULT_QUEUE else f"{default_queue_name}:{name}"
+
+
+def queue_name(queue: str) -> str:
+    """The name of the queue in that sorted set; a queue that was not named by us keeps its key as its name."""
+    if queue == default_queue_name:
+        return DEFAULT_QUEUE
+    return queue.removeprefix(f"{default_queue_name}:")
 
 
 def body(job_id: str) -> str:
@@ -18,8 +38,8 @@ def body(job_id: str) -> str:
     return job_key_prefix + job_id
 
 
-def in_progress(job_id: str) -> str:
-    """Arq's lease: exists while a worker runs the job."""
+def lease(job_id: str) -> str:
+    """Arq's in-progress key: exists while a worker runs the job; ours holds the token of its owner."""
     return in_progress_key_prefix + job_id
 
 
@@ -29,25 +49,45 @@ def tries(job_id: str) -> str:
 
 
 def result(job_id: str) -> str:
-    """Arq's serialised outcome."""
+    """Arq's serialised outcome; ours has the job's attempts in it."""
     return result_key_prefix + job_id
 
 
 def attempts(job_id: str) -> str:
-    """List: the job's ended attempts, oldest first, as JSON."""
+    """List: the ended attempts of a job that has not ended, oldest first, as JSON."""
     return f"errand:attempts:{job_id}"
 
 
-def running(job_id: str) -> str:
-    """JSON: the attempt begun last; gone when its end is recorded."""
-    return f"errand:running:{job_id}"
-
-
 def progress(job_id: str) -> str:
-    """JSON: what the job last reported of itself."""
+    """JSON: what a job that has not ended last reported of itself."""
     return f"errand:progress:{job_id}"
 
 
-def ended_channel(job_id: str) -> str:
-    """Channel: says so when the job ends."""
-    return f"errand:ended:{job_id}"
+def running(queue: str) -> str:
+    """Hash: job id → the attempt that was begun last, as `number due_ms started_ms worker`."""
+    return f"errand:{queue}:running"
+
+
+def workers(queue: str) -> str:
+    """Sorted set: worker name, score = its last heartbeat in ms of the server's clock."""
+    return f"errand:{queue}:workers"
+
+
+def wake(queue: str) -> str:
+    """List: holds a token when an idle worker should look at the queue."""
+    return f"errand:{queue}:wake"
+
+
+def paused(queue: str) -> str:
+    """Exists while nothing is claimed from the queue."""
+    return f"errand:{queue}:paused"
+
+
+def counters(queue: str) -> str:
+    """Hash: how many attempts ended how, and histograms of their latencies."""
+    return f"errand:{queue}:counters"
+
+
+def events(queue: str) -> str:
+    """Channel: each message holds changes of state, a line `status id` each."""
+    return f"errand:{queue}:events"

@@ -1,35 +1,142 @@
-"""Keeps a worker's hold on the jobs it runs, and shows that it lives."""
+"""A worker's hold on jobs: claim, renew, finish. The only reader of the scripts that do it.
+
+A lease is Arq's in-progress key with a token in it that names its owner and claim. Who writes proves with the token
+that the lease is still its own; what anybody else says is dropped.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
 
 from redis.asyncio import Redis
 
 from jobs.engine import keys, script
 
 FORGET_WORKER_S = 3600
+FOR_EVER_MS = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A job that is ours for now."""
+
+    job_id: str
+    due_at_ms: int
+    job_try: int
+    """The number of the attempt that begins; the first is 1."""
+    body: bytes | None
+    """None where it has expired, as a stock producer's may."""
+    attempts: list[bytes]
+    """Records of the earlier attempts, oldest first."""
+    lost: bytes | None
+    """The attempt before, where it was begun and never ended: `number due_ms started_ms worker`."""
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What one look at the queue brought."""
+
+    claims: Sequence[Claim]
+    next_due_ms: int | None
+    """When the first of what was left is due, in ms since the epoch; None where nothing is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finish:
+    """What becomes of a claimed job: it ends, or is due again where `due_again_ms` is given."""
+
+    job_id: str
+    token: str
+    status: str
+    result: bytes | None = None
+    keep_result_ms: int = 0
+    """0: not at all; FOR_EVER_MS."""
+    due_again_ms: int | None = None
+    attempt: bytes | None = None
+    """The record of an attempt that is followed by another."""
+    keep_lease_ms: int = 0
+    give_try_back: bool = False
 
 
 class Leases:
-    """The leases of one worker, `lease_s` seconds long unless renewed."""
+    """The leases of one worker on one queue, `lease_s` seconds long unless renewed."""
 
-    def __init__(self, redis: Redis, *, worker: str, lease_s: float) -> None:
+    def __init__(self, redis: Redis, *, queue: str, worker: str, lease_s: float, visible: bool = True) -> None:
         self.interval_s = lease_s / 3
         """A heartbeat every third of a lease: two may be lost before the hold is."""
         self._redis = redis
+        self._queue = queue
         self._worker = worker
+        self._visible = visible
         self._lease_ms = int(lease_s * 1000)
-        self._heartbeat = script.load(redis, "heartbeat")
+        self._numbers = count(1)
+        self._claim = script.load(redis, "claim")
+        self._renew = script.load(redis, "renew")
+        self._finish = script.load(redis, "finish")
 
-    async def renew(self, job_ids: Iterable[str]) -> int:
-        """One heartbeat: renews the leases of these jobs; returns how many were still held."""
-        renewed: int = await self._heartbeat(
-            keys=[keys.WORKERS, *map(keys.in_progress, job_ids)],
-            args=[self._worker, self._lease_ms, FORGET_WORKER_S * 1000],
+    async def claim(self, most: int) -> Claimed:
+        """Takes up to `most` jobs that are due by the server's clock; counts their tries."""
+        token = f"{self._worker}#{next(self._numbers)}"
+        queue = self._queue
+        next_due_ms, jobs = await self._claim(
+            keys=[queue, keys.running(queue), keys.wake(queue), keys.paused(queue)],
+            args=[token, self._worker, self._lease_ms, most, keys.events(queue)],
         )
-        return renewed
+        claims = [
+            Claim(
+                job_id=job_id.decode(),
+                due_at_ms=int(float(due)),
+                job_try=job_try,
+                body=body,
+                attempts=attempts,
+                lost=lost,
+                token=token,
+            )
+            for job_id, due, job_try, body, attempts, lost in jobs
+        ]
+        return Claimed(claims, None if next_due_ms < 0 else next_due_ms)
+
+    async def renew(self, held: Mapping[str, str], counters: Mapping[str, int]) -> list[str]:
+        """One heartbeat: renews the leases held (job id → token), adds up counters; returns the ids of lost ones."""
+        queue = self._queue
+        lost: list[bytes] = await self._renew(
+            keys=[queue, keys.workers(queue), keys.counters(queue), *map(keys.lease, held)],
+            args=[
+                self._worker if self._visible else "",
+                self._lease_ms,
+                FORGET_WORKER_S * 1000,
+                len(held),
+                *(part for lease in held.items() for part in lease),
+                *(part for counter in counters.items() for part in counter),
+            ],
+        )
+        return [job_id.decode() for job_id in lost]
+
+    async def finish(self, outcomes: Iterable[Finish]) -> list[bool]:
+        """Writes outcomes in one call; False for each whose lease was no longer ours: it was dropped."""
+        arguments: list[str | bytes | int] = [keys.events(self._queue)]
+        for outcome in outcomes:
+            arguments += _as_arguments(outcome)
+        written = await self._finish(keys=[self._queue, keys.running(self._queue)], args=arguments)
+        return [bool(answer) for answer in written]
 
     async def leave(self) -> None:
         """The worker stops: it is not waited for any more."""
-        await self._redis.zrem(keys.WORKERS, self._worker)
+        await self._redis.zrem(keys.workers(self._queue), self._worker)
+
+
+def _as_arguments(outcome: Finish) -> tuple[str | bytes | int, ...]:
+    return (
+        outcome.job_id,
+        outcome.token,
+        outcome.status,
+        outcome.result or "",
+        "" if outcome.keep_result_ms == FOR_EVER_MS else outcome.keep_result_ms,
+        "" if outcome.due_again_ms is None else outcome.due_again_ms,
+        outcome.attempt or "",
+        outcome.keep_lease_ms,
+        int(outcome.give_try_back),
+    )

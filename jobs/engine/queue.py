@@ -1,23 +1,23 @@
-"""The producer's side of a queue: enqueue a job, cancel one."""
+"""The producer's side of a queue: enqueue jobs, cancel one, pause and resume."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from arq.connections import ArqRedis
-from arq.constants import default_queue_name
-from arq.jobs import deserialize_job, serialize_job, serialize_result
+from arq.jobs import deserialize_job, serialize_result
 from arq.utils import timestamp_ms, to_unix_ms
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from jobs.engine import keys, records, script
 from jobs.engine.job_id import new_job_id
 
-DEFERRED = 2
-"""The script's word for a job that was put, to be due later."""
-
 CancelAnswer = Literal["cancelled", "in_progress", "ended", "unknown"]
+MOST_AT_ONCE = 10_000
+"""A script call holds Redis up for everybody: this many jobs take it some tens of milliseconds."""
 
 
 class JobExists(Exception):
@@ -35,15 +35,36 @@ class Enqueued:
     """Not due at once."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    job_id: str
+    body: bytes
+    enqueued_at_ms: int
+    delay_ms: int
+    run_at_ms: int | None
+
+
 class Queue:
     """One queue of jobs, in Arq's format."""
 
-    def __init__(self, redis: ArqRedis, *, name: str = default_queue_name, ended_ttl_s: float) -> None:
+    def __init__(
+        self,
+        redis: ArqRedis,
+        *,
+        name: str = keys.DEFAULT_QUEUE,
+        ended_ttl_s: float,
+        deadline_s: float | None = None,
+    ) -> None:
+        """`ended_ttl_s`: how long a cancelled job is kept. `deadline_s`: the longest that an enqueue may take."""
         self.name = name
+        self.key = keys.queue(name)
         self._redis = redis
         self._ended_ttl_s = ended_ttl_s
+        self._deadline_s = deadline_s
         self._enqueue = script.load(redis, "enqueue")
         self._cancel = script.load(redis, "cancel")
+        self._waiting: list[tuple[_Entry, asyncio.Future[int]]] = []
+        self._sender: asyncio.Task[None] | None = None
 
     async def enqueue(
         self,
@@ -57,42 +78,111 @@ class Queue:
         """Puts a job of that type; `args` are its keyword arguments, JSON values only.
 
         It is due `delay_ms` from now by Redis' clock, or at `run_at_ms` (ms since the epoch), at once where that
-        has passed. Raises JobExists, and redis' errors where Redis is away.
+        has passed. Calls that are made while another is under way go to Redis together. Raises JobExists, and redis'
+        errors where Redis is away.
         """
-        job_id = job_id or new_job_id()
-        enqueued_at_ms = timestamp_ms()
-        body = serialize_job(type_name, (), dict(args), None, enqueued_at_ms, serializer=records.dumps)
-        put, due_at_ms = await self._enqueue(
-            keys=[keys.body(job_id), keys.result(job_id), self.name],
-            args=[job_id, body, delay_ms, "" if run_at_ms is None else run_at_ms],
-        )
-        if not put:
-            raise JobExists(job_id)
-        return Enqueued(job_id=job_id, enqueued_at_ms=enqueued_at_ms, due_at_ms=due_at_ms, deferred=put == DEFERRED)
+        entry = _entry(type_name, args, job_id=job_id, delay_ms=delay_ms, run_at_ms=run_at_ms)
+        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._waiting.append((entry, answer))
+        if self._sender is None:
+            self._sender = asyncio.ensure_future(self._send_waiting())
+        return _enqueued(entry, await answer)
+
+    async def enqueue_many(
+        self, type_name: str, many_args: Iterable[Mapping[str, Any]], *, delay_ms: int = 0, run_at_ms: int | None = None
+    ) -> list[Enqueued]:
+        """Puts up to 10,000 jobs of one type in one call: all, or none where Redis is away.
+
+        Raises ValueError for more.
+        """
+        entries = [_entry(type_name, args, job_id=None, delay_ms=delay_ms, run_at_ms=run_at_ms) for args in many_args]
+        if len(entries) > MOST_AT_ONCE:
+            raise ValueError(f"{len(entries)} jobs are over the limit of {MOST_AT_ONCE} for one call")
+        answers = await self._put_in_time(entries) if entries else []
+        return [_enqueued(entry, answer) for entry, answer in zip(entries, answers, strict=True)]
 
     async def cancel(self, job_id: str) -> CancelAnswer:
         """Ends a job that has not started (deferred, queued, or waiting for its next try) as `cancelled`."""
         answer: bytes = await self._cancel(
             keys=[
+                self.key,
+                keys.running(self.key),
                 keys.body(job_id),
                 keys.result(job_id),
-                self.name,
-                keys.in_progress(job_id),
+                keys.lease(job_id),
                 keys.tries(job_id),
                 keys.attempts(job_id),
+                keys.progress(job_id),
             ],
             args=[
                 job_id,
                 await self._cancelled_outcome(job_id),
                 int(self._ended_ttl_s * 1000),
-                keys.ended_channel(job_id),
+                keys.events(self.key),
             ],
         )
         return answer.decode()  # type: ignore[return-value]  # the script's four words
 
+    async def pause(self) -> None:
+        """Nothing is claimed from the queue until it is resumed; what runs goes on."""
+        await self._redis.set(keys.paused(self.key), timestamp_ms())
+
+    async def resume(self) -> None:
+        """Ends a pause and wakes a worker."""
+        async with self._redis.pipeline(transaction=True) as transaction:
+            transaction.delete(keys.paused(self.key))
+            transaction.lpush(keys.wake(self.key), 1)
+            await transaction.execute()
+
+    async def _send_waiting(self) -> None:
+        """One call after another, each with all that came during the one before; no timer holds anything back."""
+        try:
+            while self._waiting:
+                group, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
+                await self._send(group)
+        finally:
+            self._sender = None
+
+    async def _send(self, group: Sequence[tuple[_Entry, asyncio.Future[int]]]) -> None:
+        try:
+            answers = await self._put_in_time([entry for entry, _ in group])
+        except BaseException as error:  # every caller is told; a cancelled sender must not leave one waiting
+            # who waited meanwhile as well: behind a silent Redis each group would wait as long as this one did
+            group, self._waiting = [*group, *self._waiting], []
+            for _, answer in group:
+                if not answer.done():
+                    answer.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            for (_, answer), due_at_ms in zip(group, answers, strict=True):
+                if not answer.done():
+                    answer.set_result(due_at_ms)
+
+    async def _put_in_time(self, entries: Sequence[_Entry]) -> list[int]:
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                return await self._put(entries)
+        except TimeoutError:
+            raise RedisTimeoutError(f"no answer within {self._deadline_s:g} s") from None
+
+    async def _put(self, entries: Sequence[_Entry]) -> list[int]:
+        """The script's answers: when each is due, negative for later, 0 where its id is taken."""
+        names: list[str] = [self.key, keys.wake(self.key)]
+        arguments: list[str | bytes | int] = [keys.events(self.key)]
+        for entry in entries:
+            names += (keys.body(entry.job_id), keys.result(entry.job_id))
+            run_at_ms = "" if entry.run_at_ms is None else entry.run_at_ms
+            arguments += (entry.job_id, entry.body, entry.delay_ms, run_at_ms)
+        answers: list[int] = await self._enqueue(keys=names, args=arguments)
+        return answers
+
     async def _cancelled_outcome(self, job_id: str) -> bytes:
         """The result record of a cancelled job; empty for an unknown one, which the script will not use."""
-        body, tries = await self._redis.mget(keys.body(job_id), keys.tries(job_id))
+        async with self._redis.pipeline(transaction=True) as transaction:
+            transaction.mget(keys.body(job_id), keys.tries(job_id))
+            transaction.lrange(keys.attempts(job_id), 0, -1)
+            (body, tries), attempts = await transaction.execute()
         if body is None:
             return b""
         job = deserialize_job(body, deserializer=records.loads)
@@ -109,8 +199,22 @@ class Queue:
             now_ms,
             now_ms,
             ref=job_id,
-            queue_name=self.name,
+            queue_name=self.key,
             job_id=job_id,
-            serializer=records.dumps,
+            serializer=lambda record: records.dumps({**record, "attempts": list(map(records.loads, attempts))}),
         )
         return outcome or b""
+
+
+def _entry(
+    type_name: str, args: Mapping[str, Any], *, job_id: str | None, delay_ms: int, run_at_ms: int | None
+) -> _Entry:
+    enqueued_at_ms = timestamp_ms()
+    body = records.dumps({"t": None, "f": type_name, "a": (), "k": args, "et": enqueued_at_ms})
+    return _Entry(job_id or new_job_id(), body, enqueued_at_ms, delay_ms, run_at_ms)
+
+
+def _enqueued(entry: _Entry, answer: int) -> Enqueued:
+    if answer == 0:
+        raise JobExists(entry.job_id)
+    return Enqueued(entry.job_id, entry.enqueued_at_ms, abs(answer), deferred=answer < 0)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from arq.connections import ArqRedis
-from arq.constants import default_queue_name
-from arq.jobs import JobDef, JobResult, deserialize_job, deserialize_result
+from arq.constants import default_queue_name as DEFAULT  # noqa: N812
+from arq.jobs import JobDef, deserialize_job, deserialize_result
 from arq.utils import to_unix_ms
 
 from jobs.engine import keys, records
@@ -45,73 +45,79 @@ class JobSnapshot:
         return self.status in ENDS
 
 
-async def read_job(redis: ArqRedis, job_id: str, *, queue_name: str = default_queue_name) -> JobSnapshot | None:
-    """The job of that id; None where it is unknown or forgotten."""
+async def read_job(redis: ArqRedis, job_id: str, *, queues: Sequence[str] = (DEFAULT,)) -> JobSnapshot | None:
+    """The job of that id, in one of these queues (their keys); None where it is unknown or forgotten."""
     async with redis.pipeline(transaction=True) as transaction:
         transaction.mget(
-            keys.body(job_id),
-            keys.result(job_id),
-            keys.in_progress(job_id),
-            keys.running(job_id),
-            keys.progress(job_id),
-            keys.tries(job_id),
+            keys.body(job_id), keys.result(job_id), keys.lease(job_id), keys.progress(job_id), keys.tries(job_id)
         )
-        transaction.zscore(queue_name, job_id)
         transaction.lrange(keys.attempts(job_id), 0, -1)
         transaction.time()
-        values, score, ended, (seconds, micros) = await transaction.execute()
-    body, result, lease, running, progress, tries = values
-    attempts = _attempts_of(ended)
+        for queue in queues:
+            transaction.zscore(queue, job_id)
+            transaction.hget(keys.running(queue), job_id)
+        (body, result, lease, progress, tries), ended, (seconds, micros), *places = await transaction.execute()
     if result is not None:
-        snapshot = _ended_job(job_id, deserialize_result(result, deserializer=records.loads), attempts)
-    elif body is not None:
-        snapshot = _live_job(
-            job_id,
-            deserialize_job(body, deserializer=records.loads),
-            queue_name=queue_name,
-            attempts=attempts,
-            due_at_ms=None if score is None else int(score),
-            running=RunningAttempt(**records.loads(running)) if running and lease else None,
-            in_progress=lease is not None,
-            tries=int(tries or 0),
-            now_ms=seconds * 1000 + micros // 1000,
-        )
-    else:
+        return _ended_job(job_id, result)
+    if body is None:
         return None
-    return replace(snapshot, progress=Progress(**records.loads(progress)) if progress else None)
+    here = next((place for place in zip(queues, places[::2], places[1::2], strict=True) if place[1] is not None), None)
+    queue, score, running = here or (queues[0], None, None)
+    return _live_job(
+        job_id,
+        deserialize_job(body, deserializer=records.loads),
+        queue=queue,
+        attempts=tuple(_attempt_from(records.loads(record)) for record in ended),
+        due_at_ms=None if score is None else int(score),
+        running=_begun(running) if running and lease else None,
+        in_progress=lease is not None,
+        tries=int(tries or 0),
+        progress=Progress(**records.loads(progress)) if progress else None,
+        now_ms=seconds * 1000 + micros // 1000,
+    )
 
 
-async def live_workers(redis: ArqRedis, *, silent_s: float) -> int:
-    """How many workers have sent a heartbeat in the last `silent_s` seconds, by the server's clock."""
+async def live_workers(redis: ArqRedis, *, queues: Sequence[str] = (DEFAULT,), silent_s: float) -> list[int]:
+    """For each queue how many workers have sent a heartbeat in the last `silent_s` seconds, by the server's clock."""
     seconds, micros = await redis.time()
     since_ms = seconds * 1000 + micros // 1000 - int(silent_s * 1000)
-    return int(await redis.zcount(keys.WORKERS, since_ms, "+inf"))
+    async with redis.pipeline(transaction=False) as pipeline:
+        for queue in queues:
+            pipeline.zcount(keys.workers(queue), since_ms, "+inf")
+        counts: list[int] = await pipeline.execute()
+    return counts
 
 
-def _attempts_of(raw: list[bytes]) -> tuple[Attempt, ...]:
-    """The records, oldest first. One is written twice where an outage cut off the answer to its write."""
-    return tuple(_attempt_from(record) for record in dict.fromkeys(raw))
-
-
-def _attempt_from(raw: bytes) -> Attempt:
-    fields = records.loads(raw)
+def _attempt_from(fields: dict[str, Any]) -> Attempt:
     error = fields.pop("error", None)
     return Attempt(**fields, error=Error(**error) if error else None)
 
 
-def _ended_job(job_id: str, result: JobResult, attempts: tuple[Attempt, ...]) -> JobSnapshot:
+def _begun(running: bytes) -> RunningAttempt:
+    number, due_ms, started_ms, worker = running.decode().split(" ", 3)
+    return RunningAttempt(
+        number=int(number), due_at_ms=int(float(due_ms)), started_at_ms=int(started_ms), worker=worker
+    )
+
+
+def _ended_job(job_id: str, record: bytes) -> JobSnapshot:
+    """From Arq's result; what a stock worker wrote has no attempts in it."""
+    fields = records.loads(record)
+    result = deserialize_result(record, deserializer=records.loads)
     failure = result.result if not result.success else None
+    attempts = tuple(map(_attempt_from, fields.get("attempts", [])))
     last = attempts[-1] if attempts else None
     return JobSnapshot(
         id=job_id,
         type=result.function,
-        queue=result.queue_name,
+        queue=keys.queue_name(result.queue_name),
         status=_end_of(failure),
         attempt=last.number if last else result.job_try or 0,
         args=result.kwargs,
         result=result.result if result.success else None,
         error=failure.error if isinstance(failure, JobFailed | JobCancelled) else None,
         attempts=attempts,
+        progress=Progress(**fields["progress"]) if fields.get("progress") else None,
         enqueued_at_ms=to_unix_ms(result.enqueue_time),
         run_at_ms=last.due_at_ms if last else None,
         started_at_ms=last.started_at_ms if last else None,
@@ -133,12 +139,13 @@ def _live_job(
     job_id: str,
     job: JobDef,
     *,
-    queue_name: str,
+    queue: str,
     attempts: tuple[Attempt, ...],
     due_at_ms: int | None,
     running: RunningAttempt | None,
     in_progress: bool,
     tries: int,
+    progress: Progress | None,
     now_ms: int,
 ) -> JobSnapshot:
     waiting: Status = "deferred" if due_at_ms is not None and due_at_ms > now_ms else "queued"
@@ -146,12 +153,14 @@ def _live_job(
     return JobSnapshot(
         id=job_id,
         type=job.function,
-        queue=queue_name,
+        queue=keys.queue_name(queue),
         status="in_progress" if in_progress else waiting,
         attempt=max(tries, last.number if last else 0),
         args=job.kwargs,
         attempts=attempts,
+        progress=progress,
         enqueued_at_ms=to_unix_ms(job.enqueue_time),
-        run_at_ms=due_at_ms,
+        # of a running job the queue holds the end of the lease, not when it was due
+        run_at_ms=running.due_at_ms if running else due_at_ms,
         started_at_ms=last.started_at_ms if last else None,
     )

@@ -1,44 +1,56 @@
-"""Arq's worker, whose jobs run as recorded attempts and which does not die when Redis is away.
+"""Arq's worker on an engine of its own: claims and finishes in groups, is woken, and waits out an absent Redis.
 
-Claiming and the pace of the loop are Arq's own. What differs: leases are short and renewed, an outcome is written
-together with the record of its attempt, and an outage of Redis is waited out.
+The constructor, the hooks and what plain functions see are Arq's. A round of the loop claims as many due jobs as there
+are free slots, in one call; each runs as a task; outcomes are handed to the finisher, which frees the slot.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import math
 import os
 import secrets
 import signal
 import socket
+import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC
 from datetime import timezone as TimeZone  # noqa: N812  # arq's parameter has its name
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import arq
 import structlog
-from arq.connections import ArqRedis, RedisSettings, create_pool
+from arq.connections import ArqRedis, RedisSettings, create_pool, log_redis_info
 from arq.constants import default_queue_name, expires_extra_ms
 from arq.cron import CronJob
 from arq.jobs import Deserializer, Serializer
 from arq.typing import SecondsTimedelta, StartupShutdown, WorkerCoroutine
-from arq.utils import timestamp_ms
 from arq.worker import Function
 
-from jobs.engine import attempt
-from jobs.engine.job_type import Context, JobType, Opener
-from jobs.engine.leases import Leases
-from jobs.engine.ledger import Ledger, OutcomeTtl
+from jobs.engine import arq_function, keys, records
+from jobs.engine.aborts import Aborts
+from jobs.engine.attempt_log import AttemptLog
+from jobs.engine.counters import Counters
+from jobs.engine.finisher import Finisher
+from jobs.engine.job_run import JobRuns, OutcomeTtl, lost_attempt
+from jobs.engine.job_type import JobType, Opener
+from jobs.engine.leases import Claim, Claimed, Finish, Leases
 from jobs.engine.outage import Outage
-from jobs.engine.records import Attempt, Error, JobFailed, RunningAttempt
+from jobs.engine.records import Error
+from jobs.engine.wakeups import Wakeups
 
 log = structlog.get_logger("errand.worker")
 
-BACKSTOP_S = 10
-"""Arq's own time limit stands this far behind the attempt's, which is the one that decides."""
+arq_log = logging.getLogger("arq.worker")
+
+CLAIMS_IN_STEP = 2
+"""A claim fills this part of the slots: while its jobs run the next one is on its way, and neither side waits."""
+UNWRITTEN_FACTOR = 2
+"""Outcomes on their way to Redis do not hold a slot, up to this many slots' worth of jobs in all."""
+CRON_LOOK_S = 0.5
+"""Arq looks at its cron jobs this often, and plans them no further ahead."""
 CLOSE_LIMIT_S = 10
 """How long a stopping worker tries to write its last outcomes; what it cannot write runs again elsewhere."""
 
@@ -59,6 +71,7 @@ class Worker(arq.Worker):
         lease_s: float = 10,
         result_ttl_s: float = 7 * 86_400,
         dead_ttl_s: float = 30 * 86_400,
+        attempt_log: AttemptLog | None = None,
         queue_name: str | None = default_queue_name,
         cron_jobs: Sequence[CronJob] | None = None,
         redis_settings: RedisSettings | None = None,
@@ -91,7 +104,7 @@ class Worker(arq.Worker):
         log_results: bool = True,
     ) -> None:
         super().__init__(
-            [*functions, *map(self._as_arq_function, job_types)],
+            [*functions, *map(_as_arq_function, job_types)],
             queue_name=queue_name,
             cron_jobs=cron_jobs,
             redis_settings=redis_settings,
@@ -124,37 +137,99 @@ class Worker(arq.Worker):
             log_results=log_results,
         )
         self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
-        # arq's lease is its longest timeout: ours is short and renewed by heartbeats
-        self.in_progress_timeout_s = lease_s
-        self._lease_s = lease_s
-        self._ttl = OutcomeTtl(ended_s=result_ttl_s, dead_s=dead_ttl_s)
+        self._job_types = {job_type.name: job_type for job_type in job_types}
         self._resources = resources or {}
-        self._runs_job_types = bool(job_types)
-        self._ended: dict[str, Attempt] = {}
-        """Attempts that have ended and wait for arq's `finish_job` to be written, by job id."""
+        self._ttl = OutcomeTtl(ended_s=result_ttl_s, dead_s=dead_ttl_s)
+        self._attempt_log = attempt_log or AttemptLog()
+        self._lease_s = lease_s
         self._outage = Outage()
+        self._counters = Counters()
+        self._held: dict[str, str] = {}
+        """The tokens of the leases held, by job id: of jobs that run, and of outcomes not yet written."""
+        self._enqueued_at_ms: dict[str, int] = {}
+        """When the jobs that run were enqueued, by job id."""
+        self._room = asyncio.Event()
+        """Set when a slot has become free."""
+        self._nudge = asyncio.Event()
+        """Set when an idle loop has a reason to look sooner than it knew."""
+        self._next_due_ms: int | None = None
+        self._more_is_due = True
+        self._aborts = Aborts()
         self._stopping = False
+        self._serving = False
 
     # --- the life of the process
 
     @cached_property
     def _leases(self) -> Leases:
-        return Leases(self.pool, worker=self.name, lease_s=self._lease_s)
+        return Leases(
+            self.pool, queue=self.queue_name, worker=self.name, lease_s=self._lease_s, visible=bool(self._job_types)
+        )
 
     @cached_property
-    def _ledger(self) -> Ledger:
-        return Ledger(self.pool, queue_name=self.queue_name, worker=self.name, ttl=self._ttl)
+    def _finisher(self) -> Finisher:
+        return Finisher(self._leases, self._outage, done=self._release)
+
+    @cached_property
+    def _wakeups(self) -> Wakeups:
+        return Wakeups(self.pool, queue=self.queue_name)
+
+    @cached_property
+    def _runs(self) -> JobRuns:
+        return JobRuns(
+            redis=self.pool,
+            queue=self.queue_name,
+            worker=self.name,
+            resources=self._resources,
+            ttl=self._ttl,
+            attempt_log=self._attempt_log,
+            counters=self._counters,
+        )
 
     async def main(self) -> None:
-        """Arq's loop, with a heartbeat beside it."""
+        """Starts as arq does, then claims and runs jobs until it is cancelled or, in a burst, the queue is empty."""
         if self._pool is None:
             self._pool = await self._connect()
+        arq_log.info("Starting worker for %d functions: %s", len(self.functions), ", ".join(self.functions))
+        await log_redis_info(self.pool, arq_log.info)
+        self.ctx["redis"] = self.pool
+        if self.on_startup:
+            await self.on_startup(self.ctx)
+        self._serving = True
         heartbeat = asyncio.create_task(self._beat())
         try:
-            await super().main()
+            await self._serve()
         finally:
+            self._serving = False
             heartbeat.cancel()
             await asyncio.gather(heartbeat, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Arq's close, which also writes the last outcomes; in Redis' absence it gives up on them after a while."""
+        if not self._handle_signals:
+            self.handle_sig(signal.SIGUSR1)
+        if self._pool is None:
+            return
+        if self.main_task is not None:
+            await asyncio.gather(self.main_task, return_exceptions=True)
+        await self._finish_running()
+        await self._wakeups.close()
+        with contextlib.suppress(*Outage.ERRORS):
+            await self._leases.renew({}, self._counters.take())
+            await self._leases.leave()
+            await self.pool.delete(self.health_check_key)
+        if self.on_shutdown:
+            await self.on_shutdown(self.ctx)
+        await self.pool.aclose(close_connection_pool=True)
+        self._pool = None
+
+    def handle_sig(self, signum: signal.Signals) -> None:
+        self._stopping = True
+        super().handle_sig(signum)
+
+    async def _wait_for_tasks_to_complete(self, signum: signal.Signals) -> None:
+        await super()._wait_for_tasks_to_complete(signum)
+        self._stopping = True
 
     async def _connect(self) -> ArqRedis:
         """As arq does it where it is given no pool."""
@@ -166,158 +241,199 @@ class Worker(arq.Worker):
             expires_extra_ms=self.expires_extra_ms,
         )
 
-    async def close(self) -> None:
-        """Arq's close, which also writes the last outcomes; in Redis' absence it gives up on them after a while."""
-        if not self._handle_signals:
-            self.handle_sig(signal.SIGUSR1)
-        if self._pool is None:
-            return
-        if self.main_task is not None:
-            await asyncio.gather(self.main_task, return_exceptions=True)
-        await self._finish_running()
-        with contextlib.suppress(*Outage.ERRORS):
-            await self._leases.leave()
-            await self.pool.delete(self.health_check_key)
-        if self.on_shutdown:
-            await self.on_shutdown(self.ctx)
-        await self.pool.aclose(close_connection_pool=True)
-        self._pool = None
-
     async def _finish_running(self) -> None:
-        if not self.tasks:
-            return
-        _, unwritten = await asyncio.wait(self.tasks.values(), timeout=CLOSE_LIMIT_S)
+        if self.tasks:
+            await asyncio.wait(self.tasks.values(), timeout=CLOSE_LIMIT_S)
+        unwritten = await self._finisher.drain(CLOSE_LIMIT_S)
         if unwritten:
-            log.error("outcomes not written: redis is away; the jobs will run again", jobs=len(unwritten))
+            log.error("outcomes not written: redis is away; the jobs will run again", jobs=unwritten)
 
     async def _beat(self) -> None:
         """A heartbeat at once, then every third of a lease, for as long as the process lives."""
+        # not `while True`: the cancellation that ends it may be swallowed, see _poll_iteration
+        while self._serving:
+            counted = self._counters.take()
+            try:
+                lost = await self._leases.renew(self._held, counted)
+            except Outage.ERRORS as error:
+                self._counters.put_back(counted)
+                log.warning("heartbeat missed", error=str(error))
+            else:
+                self._give_up(lost)
+            if self._serving:
+                await asyncio.sleep(self._leases.interval_s)
+
+    # --- the loop
+
+    async def _serve(self) -> None:
         while True:
             try:
-                await self._leases.renew(self.tasks)
-            except Outage.ERRORS as error:
-                log.warning("heartbeat missed", error=str(error))
-            await asyncio.sleep(self._leases.interval_s)
-
-    def handle_sig(self, signum: signal.Signals) -> None:
-        self._stopping = True
-        super().handle_sig(signum)
-
-    async def _wait_for_tasks_to_complete(self, signum: signal.Signals) -> None:
-        await super()._wait_for_tasks_to_complete(signum)
-        self._stopping = True
+                await self._poll_iteration()
+                if self.burst and await self._burst_is_over():
+                    return
+                self._outage.note_end()
+            except Exception as error:  # noqa: BLE001  # sorted by wait_out, which raises what is no outage
+                await self._outage.wait_out(error)
+            else:
+                await self._rest()
 
     async def _poll_iteration(self) -> None:
-        """One round of arq's loop; while Redis is away, a wait instead of the worker's end."""
+        """Claims what is due and there is room for, and starts it."""
         if self._stopping:
             # asyncio.wait_for in Python 3.11, inside redis-py, can swallow the cancellation that stops the loop
             raise asyncio.CancelledError
-        try:
-            await super()._poll_iteration()
-        except Exception as error:  # noqa: BLE001  # sorted by wait_out, which raises what is no outage
-            await self._outage.wait_out(error)
+        if self.allow_abort_jobs:
+            await self._look_for_aborts()
+        most = min(self._free_slots(), self.queue_read_limit, math.ceil(self.max_jobs / CLAIMS_IN_STEP))
+        if self.burst and self.max_burst_jobs >= 0:
+            most = min(most, self.max_burst_jobs - self._jobs_started())
+        if self.allow_pick_jobs and most > 0:
+            self._start(await self._leases.claim(most), asked=most)
+        await self.heart_beat()
+
+    async def start_jobs(self, job_ids: list[bytes]) -> None:
+        """Claims and starts up to that many due jobs; which ones, the claim decides."""
+        if (most := min(self._free_slots(), len(job_ids))) > 0:
+            self._start(await self._leases.claim(most), asked=most)
+
+    async def _burst_is_over(self) -> bool:
+        """The queue is empty, or as many jobs have been started as the burst allows."""
+        if 0 <= self.max_burst_jobs <= self._jobs_started():
+            await asyncio.gather(*self.tasks.values())
+            await self._finisher.drain(CLOSE_LIMIT_S)
+            return True
+        return not await self.pool.zcard(self.queue_name)
+
+    async def _rest(self) -> None:
+        """Until there is something to do: room for jobs that are due, a wake-up, the next due time, or a poll."""
+        self._room.clear()
+        if not self._free_slots() or not self.allow_pick_jobs:
+            await self._wakeups.pass_on()
+            await _set_within(self._room, self.poll_delay_s)
+        elif self.burst or self._more_is_due:
+            await asyncio.sleep(0 if self._more_is_due else self.poll_delay_s)
         else:
-            self._outage.note_end()
+            await self._wakeups.wait(self._idle_s(), self._nudge)
+            self._nudge.clear()
+
+    def _idle_s(self) -> float:
+        limits_s = [self.poll_delay_s]
+        if self.cron_jobs:
+            limits_s.append(CRON_LOOK_S)
+        if self._next_due_ms is not None:
+            limits_s.append((self._next_due_ms - time.time() * 1000) / 1000)
+        return max(min(limits_s), 0.0)
+
+    def _free_slots(self) -> int:
+        return min(self.max_jobs - len(self.tasks), UNWRITTEN_FACTOR * self.max_jobs - len(self._held))
+
+    async def _look_for_aborts(self) -> None:
+        """Cancels the running jobs that a stock client wants to abort."""
+        for job_id in await self._aborts.look(self.pool, running=self._enqueued_at_ms):
+            self.aborting_tasks.add(job_id)
+            (self.job_tasks.get(job_id) or self.tasks[job_id]).cancel()
 
     # --- one job
 
-    def _as_arq_function(self, job_type: JobType[Any, Any]) -> Function:
-        return arq.func(
-            partial(self._attempt, job_type),  # type: ignore[arg-type]  # the name is given, arq needs no __qualname__
-            name=job_type.name,
-            timeout=job_type.timeout_s + BACKSTOP_S,
-            max_tries=job_type.max_tries,
-        )
+    def _start(self, claimed: Claimed, *, asked: int) -> None:
+        self._next_due_ms = claimed.next_due_ms
+        self._more_is_due = len(claimed.claims) == asked
+        for claim in claimed.claims:
+            self._held[claim.job_id] = claim.token
+            self.tasks[claim.job_id] = self.loop.create_task(self._run(claim))
 
-    async def _attempt(self, job_type: JobType[Any, Any], ctx: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """One attempt, as a coroutine that arq runs: returns the result, or raises what arq makes the outcome of."""
-        job_id: str = ctx["job_id"]
-        begun = RunningAttempt(
-            number=ctx["job_try"], due_at_ms=ctx["score"], started_at_ms=timestamp_ms(), worker=self.name
-        )
-        await self._outage.outlast(partial(self._ledger.begin, job_id, begun))
+    async def _run(self, claim: Claim) -> None:
+        """One claimed job, from its bytes to its outcome; whatever goes wrong here is this job's matter alone."""
         try:
-            outcome = await attempt.run(job_type, self._context(job_type, ctx), _keywords(args, kwargs))
-        except asyncio.CancelledError:
-            self._ended[job_id] = self._cut_short(job_id, begun)
-            _log_attempt(job_type, job_id, self._ended[job_id])
-            raise
-        self._ended[job_id] = outcome.end_of(begun, ended_at_ms=timestamp_ms())
-        _log_attempt(job_type, job_id, self._ended[job_id])
-        return _hand_to_arq(outcome)
+            job, error = arq_function.read(self, claim)
+            self._enqueued_at_ms[claim.job_id] = job.enqueued_at_ms
+            if claim.lost is not None:
+                await self._record_lost(claim)
+            if error is None and self._aborts.wants(claim.job_id, enqueued_at_ms=job.enqueued_at_ms):
+                arq_log.info("%6.2fs ⊘ %s aborted before start", job.age_s, job.ref)
+                await self.pool.zrem(keys.ABORT, claim.job_id)
+                self._finisher.put(self._unstarted(job, asyncio.CancelledError()))
+            elif refused := error or arq_function.refusal(self, job):
+                self._finisher.put(self._unstarted(job, refused))
+            elif (job_type := self._job_types.get(job.function)) is not None:
+                finish = await self._runs.run(job_type, job, self.aborting_tasks)
+                self._count(finish)
+                self._finisher.put(finish)
+            else:
+                await arq_function.run(self, job, self._finisher.write)
+        except Exception:
+            log.exception("a job could not be handled; its lease runs out and it is claimed again", job_id=claim.job_id)
+            self._held.pop(claim.job_id, None)
+        finally:
+            del self.tasks[claim.job_id]
+            self._enqueued_at_ms.pop(claim.job_id, None)
+            self._room.set()
 
-    def _context(self, job_type: JobType[Any, Any], ctx: dict[str, Any]) -> Context:
-        return Context(
-            job_id=ctx["job_id"],
-            attempt=ctx["job_try"],
-            max_tries=job_type.max_tries,
-            enqueued_at=ctx["enqueue_time"].astimezone(UTC),
-            resources=self._resources,
-            report=partial(self._ledger.report, ctx["job_id"]),
-        )
+    def _unstarted(self, job: arq_function.ReadJob, error: BaseException) -> Finish:
+        if not self._job_types:
+            return arq_function.unstarted(self, job, error)
+        self.jobs_failed += 1
+        if isinstance(error, asyncio.CancelledError):
+            return self._runs.unstarted(job, Error("Cancel", "aborted before it started"), cancelled=True)
+        return self._runs.unstarted(job, Error.of(error, with_traceback=False))
 
-    def _cut_short(self, job_id: str, begun: RunningAttempt) -> Attempt:
-        """The end of an attempt that was cancelled from outside: by arq's abort, or by a drain that hands it back."""
-        now_ms = timestamp_ms()
-        if job_id in self.aborting_tasks:
-            return Attempt.end(begun, "cancelled", at_ms=now_ms, error=Error("Cancel", "aborted while it ran"))
-        return Attempt.end(begun, "handed_back", at_ms=now_ms, next_attempt_at_ms=now_ms)
+    async def _record_lost(self, claim: Claim) -> None:
+        """The attempt whose worker died is part of the job's story."""
+        lost = lost_attempt(claim)
+        if lost is None or not self._job_types:
+            return
+        log.warning("attempt lost", job_id=claim.job_id, attempt=lost.number, worker=lost.worker)
+        record = records.dumps(lost)
+        await self._outage.outlast(lambda: self._append_attempt(claim.job_id, record))
+        claim.attempts.append(record)
 
-    async def finish_job(
-        self,
-        job_id: str,
-        finish: bool,
-        result_data: bytes | None,
-        result_timeout_s: float | None,
-        keep_result_forever: bool,
-        incr_score: int | None,
-        keep_in_progress: float | None,
-    ) -> None:
-        """Arq's finish; a job type's outcome goes to the ledger, and waits for Redis where it must."""
-        ended = self._ended.pop(job_id, None)
-        if ended is None:
-            await super().finish_job(
-                job_id, finish, result_data, result_timeout_s, keep_result_forever, incr_score, keep_in_progress
-            )
-        elif finish:
-            await self._outage.outlast(partial(self._ledger.end, job_id, ended, result_data))
+    async def _append_attempt(self, job_id: str, record: bytes) -> None:
+        async with self.pool.pipeline(transaction=False) as pipeline:
+            pipeline.rpush(keys.attempts(job_id), record)
+            await pipeline.execute()
+
+    def _count(self, finish: Finish) -> None:
+        """Arq's three numbers."""
+        if finish.due_again_ms is not None:
+            self.jobs_retried += 1
+        elif finish.status == "succeeded":
+            self.jobs_complete += 1
         else:
-            await self._outage.outlast(partial(self._ledger.next_try, job_id, ended))
+            self.jobs_failed += 1
 
-    async def finish_failed_job(self, job_id: str, result_data: bytes | None) -> None:
-        """Arq's end for a job that it does not start: unknown, unreadable, or out of tries after lost attempts."""
-        if self._runs_job_types:
-            await self._outage.outlast(partial(self._ledger.end_unstarted, job_id, result_data))
-        else:
-            await super().finish_failed_job(job_id, result_data)
+    # --- after a job
 
+    def _release(self, outcomes: Sequence[Finish], written: Sequence[bool]) -> None:
+        """The outcomes are in Redis, or were dropped because the lease had become another's."""
+        for outcome in outcomes:
+            self._held.pop(outcome.job_id, None)
+            if outcome.due_again_ms is not None and outcome.due_again_ms < (self._next_due_ms or math.inf):
+                self._next_due_ms = outcome.due_again_ms
+                self._nudge.set()
+        if not all(written):
+            stale = [outcome.job_id for outcome, kept in zip(outcomes, written, strict=True) if not kept]
+            self._counters.count_stale(len(stale))
+            log.warning("outcomes dropped: the leases had been lost", job_ids=stale)
+        self._room.set()
 
-def _keywords(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A job's args by name. A stock producer may pass them as one positional mapping; nothing else has names."""
-    match args:
-        case ():
-            return kwargs
-        case (Mapping() as only,) if not kwargs:
-            return only
-        case _:
-            return {**kwargs, "positional arguments": list(args)}
-
-
-def _hand_to_arq(outcome: attempt.Outcome) -> Any:
-    """Arq's `run_job` reads an outcome from what its coroutine returns or raises."""
-    if outcome.status == "succeeded":
-        return outcome.result
-    if outcome.status == "retry":
-        raise arq.Retry(defer=outcome.retry_after_s)
-    raise JobFailed(outcome.error or Error("Error", "unknown"), cancelled=outcome.status == "cancelled")
+    def _give_up(self, lost: Sequence[str]) -> None:
+        """A lease that was lost means that the job is, or will be, run by another: ours is stopped."""
+        for job_id in lost:
+            if (task := self.tasks.get(job_id)) is not None and job_id in self._held:
+                log.warning("lease lost, attempt stopped", job_id=job_id)
+                self._held.pop(job_id)
+                task.cancel()
 
 
-def _log_attempt(job_type: JobType[Any, Any], job_id: str, ended: Attempt) -> None:
-    """The one line an attempt leaves in the log."""
-    line = log.bind(job_id=job_id, type=job_type.name, attempt=ended.number, outcome=ended.outcome)
-    line = line.bind(duration_s=(ended.ended_at_ms - ended.started_at_ms) / 1000)
-    if ended.next_attempt_at_ms is not None:
-        line = line.bind(retry_in_s=(ended.next_attempt_at_ms - ended.ended_at_ms) / 1000)
-    if ended.error is not None:
-        line = line.bind(error=f"{ended.error.type}: {ended.error.message}")
-    (line.error if ended.outcome == "failed" else line.info)("attempt")
+def _as_arq_function(job_type: JobType[Any, Any]) -> Function:
+    """How arq knows a job type: its name and its number of tries."""
+
+    async def never_called(ctx: dict[str, Any]) -> None:
+        raise AssertionError("job types are run by the engine")
+
+    return arq.func(never_called, name=job_type.name, max_tries=job_type.max_tries, timeout=job_type.timeout_s)
+
+
+async def _set_within(event: asyncio.Event, timeout_s: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), timeout_s)

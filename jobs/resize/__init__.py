@@ -81,6 +81,7 @@ class Resized(BaseModel):
 
 
 @job(
+    queue="cpu",
     max_tries=3,
     timeout_s=300,
     retry=Exponential(base_s=2, cap_s=60),

@@ -1,4 +1,4 @@
-"""Lets many waiters of one process hear of the ends of jobs over one connection.
+"""Lets many waiters of one process hear of changes to jobs over one connection.
 
 What is pushed is a hint: a stock Arq worker sends none, and a connection may be cut. Who waits reads again from time
 to time.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
@@ -17,20 +17,22 @@ from redis.asyncio.client import PubSub
 from jobs.engine import keys
 from jobs.engine.outage import Outage
 
-HOME_CHANNEL = "errand:ended"
+HOME_CHANNEL = "errand:home"
 """Keeps the subscription open while nobody waits; nothing is published here."""
+ENDS = frozenset({"succeeded", "failed", "cancelled"})
 
 
-class JobEnds:
-    """One subscription, shared. Channels are subscribed to only while somebody waits for them."""
+class JobEvents:
+    """One subscription to the events of some queues, shared; it costs nothing while nobody waits."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, *, queues: Sequence[str]) -> None:
+        self._channels = [keys.events(queue) for queue in queues]
         self._pubsub: PubSub = redis.pubsub(ignore_subscribe_messages=True)
         self._waiters: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._outage = Outage()
 
     @contextlib.asynccontextmanager
-    async def listening(self) -> AsyncIterator[JobEnds]:
+    async def listening(self) -> AsyncIterator[JobEvents]:
         """Listens in the background for as long as the block lasts."""
         listener = asyncio.create_task(self._listen())
         try:
@@ -42,32 +44,36 @@ class JobEnds:
             await self._pubsub.aclose()  # type: ignore[no-untyped-call]
 
     @contextlib.asynccontextmanager
-    async def watch(self, job_id: str) -> AsyncIterator[asyncio.Event]:
+    async def end_of(self, job_id: str) -> AsyncIterator[asyncio.Event]:
         """An event that is set when the job ends, as far as that is heard."""
-        channel, heard = keys.ended_channel(job_id), asyncio.Event()
-        self._waiters[channel].add(heard)
+        heard = asyncio.Event()
+        self._waiters[job_id].add(heard)
         try:
-            if len(self._waiters[channel]) == 1:
+            if len(self._waiters) == 1:
                 with contextlib.suppress(*Outage.ERRORS):
-                    await self._pubsub.subscribe(channel)
+                    await self._pubsub.subscribe(*self._channels)
             yield heard
         finally:
-            self._waiters[channel].discard(heard)
-            if not self._waiters[channel]:
-                del self._waiters[channel]
+            self._waiters[job_id].discard(heard)
+            if not self._waiters[job_id]:
+                del self._waiters[job_id]
+            if not self._waiters:
                 with contextlib.suppress(*Outage.ERRORS):
-                    await self._pubsub.unsubscribe(channel)
+                    await self._pubsub.unsubscribe(*self._channels)
 
     async def _listen(self) -> None:
         while True:
             try:
-                await self._pubsub.subscribe(HOME_CHANNEL, *self._waiters)
+                await self._pubsub.subscribe(HOME_CHANNEL, *(self._channels if self._waiters else ()))
                 self._outage.note_end()
                 async for message in self._pubsub.listen():
-                    self._wake(message["channel"].decode())
+                    self._hear(message["data"].decode())
             except Outage.ERRORS as error:
                 await self._outage.wait_out(error)
 
-    def _wake(self, channel: str) -> None:
-        for heard in self._waiters.get(channel, ()):
-            heard.set()
+    def _hear(self, changes: str) -> None:
+        for line in changes.splitlines():
+            status, _, job_id = line.partition(" ")
+            if status in ENDS:
+                for heard in self._waiters.get(job_id, ()):
+                    heard.set()

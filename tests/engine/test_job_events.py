@@ -9,15 +9,17 @@ import pytest
 from arq.connections import ArqRedis
 
 from jobs.engine import keys
-from jobs.engine.job_ends import HOME_CHANNEL, JobEnds
+from jobs.engine.job_events import HOME_CHANNEL, JobEvents
 from jobs.engine.redis_connection import connect
 from tests.waiting import eventually
 
+QUEUE = "arq:queue"
+
 
 @pytest.fixture
-async def ends(redis_url: str, redis: ArqRedis) -> AsyncIterator[JobEnds]:
+async def ends(redis_url: str, redis: ArqRedis) -> AsyncIterator[JobEvents]:
     subscriber = connect(redis_url, reply_timeout_s=None)
-    async with JobEnds(subscriber).listening() as listening:
+    async with JobEvents(subscriber, queues=[QUEUE]).listening() as listening:
         await eventually(lambda: subscribed(redis, HOME_CHANNEL))
         yield listening
     await subscriber.aclose()
@@ -30,30 +32,30 @@ async def subscribed(redis: ArqRedis, channel: str) -> int:
 
 async def end(redis: ArqRedis, job_id: str) -> int:
     """Says that a job has ended; returns how many connections heard it."""
-    return int(await redis.publish(keys.ended_channel(job_id), "ended"))
+    return int(await redis.publish(keys.events(QUEUE), f"in_progress other\nsucceeded {job_id}"))
 
 
-async def test_every_waiter_for_a_job_hears_its_end_and_nobody_else(redis: ArqRedis, ends: JobEnds) -> None:
-    async with ends.watch("a") as first, ends.watch("a") as second, ends.watch("b") as other:
-        await eventually(lambda: subscribed(redis, keys.ended_channel("a")))
+async def test_every_waiter_for_a_job_hears_its_end_and_nobody_else(redis: ArqRedis, ends: JobEvents) -> None:
+    async with ends.end_of("a") as first, ends.end_of("a") as second, ends.end_of("b") as other:
+        await eventually(lambda: subscribed(redis, keys.events(QUEUE)))
         assert await end(redis, "a") == 1, "all waiters share one subscription"
         await asyncio.wait_for(asyncio.gather(first.wait(), second.wait()), 5)
         assert not other.is_set()
 
 
-async def test_who_no_longer_waits_costs_redis_nothing(redis: ArqRedis, ends: JobEnds) -> None:
-    async with ends.watch("a"):
-        await eventually(lambda: subscribed(redis, keys.ended_channel("a")))
+async def test_who_no_longer_waits_costs_redis_nothing(redis: ArqRedis, ends: JobEvents) -> None:
+    async with ends.end_of("a"):
+        await eventually(lambda: subscribed(redis, keys.events(QUEUE)))
 
     async def gone() -> bool:
-        return not await subscribed(redis, keys.ended_channel("a"))
+        return not await subscribed(redis, keys.events(QUEUE))
 
     await eventually(gone)
 
 
-async def test_a_cut_connection_is_opened_again_with_its_subscriptions(redis: ArqRedis, ends: JobEnds) -> None:
-    async with ends.watch("a") as ended:
-        await eventually(lambda: subscribed(redis, keys.ended_channel("a")))
+async def test_a_cut_connection_is_opened_again_with_its_subscriptions(redis: ArqRedis, ends: JobEvents) -> None:
+    async with ends.end_of("a") as ended:
+        await eventually(lambda: subscribed(redis, keys.events(QUEUE)))
         await redis.client_kill_filter(_type="pubsub")
         await eventually(lambda: end(redis, "a"))
         await asyncio.wait_for(ended.wait(), 5)

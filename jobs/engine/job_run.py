@@ -1,0 +1,206 @@
+"""Runs one claimed job of a job type: an attempt, its record, and what becomes of the job."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import structlog
+from arq.utils import timestamp_ms
+from pydantic_core import PydanticSerializationError, from_json
+from redis.asyncio import Redis
+
+from jobs.engine import attempt, keys, records
+from jobs.engine.arq_function import ReadJob
+from jobs.engine.attempt import Outcome
+from jobs.engine.attempt_log import AttemptLog
+from jobs.engine.counters import Counters
+from jobs.engine.job_type import Context, JobType, Opener
+from jobs.engine.leases import Claim, Finish
+from jobs.engine.outage import Outage
+from jobs.engine.records import Attempt, Error, JobFailed, Progress, RunningAttempt
+
+log = structlog.get_logger("errand.worker")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutcomeTtl:
+    """How long an ended job is kept, in seconds: `dead_s` where it failed, `ended_s` otherwise."""
+
+    ended_s: float
+    dead_s: float
+
+    def of_ms(self, status: str) -> int:
+        return int(1000 * (self.dead_s if status == "failed" else self.ended_s))
+
+
+@dataclass(slots=True, kw_only=True)
+class JobRuns:
+    """How one worker runs the jobs of its job types."""
+
+    redis: Redis
+    queue: str
+    worker: str
+    resources: Mapping[Opener[Any], Any]
+    ttl: OutcomeTtl
+    attempt_log: AttemptLog
+    counters: Counters
+
+    async def run(self, job_type: JobType[Any, Any], job: ReadJob, aborted: set[str]) -> Finish:
+        """One attempt; `aborted` holds the ids of jobs that somebody wants to end while they run."""
+        claim = job.claim
+        begun = RunningAttempt(
+            number=job.job_try, due_at_ms=claim.due_at_ms, started_at_ms=timestamp_ms(), worker=self.worker
+        )
+        progress: list[Progress] = []
+        ctx = self._context(job_type, job, progress)
+        try:
+            outcome = await attempt.run(job_type, ctx, _keywords(job.args, job.kwargs))
+        except asyncio.CancelledError:
+            if claim.job_id not in aborted:
+                return self._hand_back(job_type, claim, begun)
+            aborted.discard(claim.job_id)
+            outcome = Outcome("cancelled", error=Error("Cancel", "aborted while it ran"))
+        ended = outcome.end_of(begun, ended_at_ms=timestamp_ms())
+        if ended.outcome == "retry":
+            return self._again(job_type, claim, ended, status="deferred")
+        return self._end(job_type, job, ended, outcome.result, progress)
+
+    def unstarted(self, job: ReadJob, error: Error, *, cancelled: bool = False) -> Finish:
+        """The end of a job without a further attempt: unknown, unreadable, aborted, or out of tries."""
+        status = "cancelled" if cancelled else "failed"
+        now_ms = timestamp_ms()
+        record = self._record(
+            job, status, JobFailed(error, cancelled=cancelled), started_at_ms=now_ms, ended_at_ms=now_ms, ended=None
+        )
+        return self._ending(job.claim, status, record)
+
+    def _context(self, job_type: JobType[Any, Any], job: ReadJob, progress: list[Progress]) -> Context:
+        return Context(
+            job_id=job.claim.job_id,
+            attempt=job.job_try,
+            max_tries=job_type.max_tries,
+            enqueued_at=datetime.fromtimestamp(job.enqueued_at_ms / 1000, UTC),
+            resources=self.resources,
+            report=partial(self._report, job.claim.job_id, progress),
+        )
+
+    async def _report(self, job_id: str, progress: list[Progress], fraction: float, note: str) -> None:
+        """Shows a job's progress; missed while Redis is away: it is news, not an outcome."""
+        progress[:] = [Progress(fraction=fraction, note=records.clean(note[:200]), at_ms=timestamp_ms())]
+        with contextlib.suppress(*Outage.ERRORS):
+            await self.redis.set(keys.progress(job_id), records.dumps(progress[0]), px=int(self.ttl.dead_s * 1000))
+
+    def _hand_back(self, job_type: JobType[Any, Any], claim: Claim, begun: RunningAttempt) -> Finish:
+        """A drain ends the attempt; it does not count as a try."""
+        now_ms = timestamp_ms()
+        ended = Attempt.end(begun, "handed_back", at_ms=now_ms, next_attempt_at_ms=now_ms)
+        return self._again(job_type, claim, ended, status="queued")
+
+    def _again(self, job_type: JobType[Any, Any], claim: Claim, ended: Attempt, *, status: str) -> Finish:
+        self._note(job_type, claim, ended)
+        return Finish(
+            job_id=claim.job_id,
+            token=claim.token,
+            status=status,
+            due_again_ms=ended.next_attempt_at_ms,
+            attempt=records.dumps(ended),
+            give_try_back=ended.outcome == "handed_back",
+        )
+
+    def _end(
+        self, job_type: JobType[Any, Any], job: ReadJob, ended: Attempt, result: Any, progress: list[Progress]
+    ) -> Finish:
+        try:
+            record = self._ended_record(job, ended, result, progress)
+        except PydanticSerializationError as error:
+            refused = Error("InvalidResult", f"the result has no JSON form: {error}")
+            ended = Attempt.end(ended, "failed", at_ms=ended.ended_at_ms, error=refused)
+            record = self._ended_record(job, ended, None, progress)
+        self._note(job_type, job.claim, ended)
+        return self._ending(job.claim, ended.outcome, record)
+
+    def _ended_record(self, job: ReadJob, ended: Attempt, result: Any, progress: list[Progress]) -> bytes:
+        if ended.error is not None:
+            result = JobFailed(ended.error, cancelled=ended.outcome == "cancelled")
+        return self._record(
+            job,
+            ended.outcome,
+            result,
+            started_at_ms=ended.started_at_ms,
+            ended_at_ms=ended.ended_at_ms,
+            ended=ended,
+            progress=progress,
+        )
+
+    def _record(
+        self,
+        job: ReadJob,
+        status: str,
+        result: Any,
+        *,
+        started_at_ms: int,
+        ended_at_ms: int,
+        ended: Attempt | None,
+        progress: list[Progress] | None = None,
+    ) -> bytes:
+        """Arq's result record; beside its fields, which stock Arq reads, the attempts and the last progress."""
+        attempts: list[Any] = [from_json(record) for record in job.claim.attempts]
+        record: dict[str, Any] = {
+            "t": job.job_try,
+            "f": job.function,
+            "a": job.args,
+            "k": job.kwargs,
+            "et": job.enqueued_at_ms,
+            "s": status == "succeeded",
+            "r": result,
+            "st": started_at_ms,
+            "ft": ended_at_ms,
+            "q": self.queue,
+            "id": job.claim.job_id,
+            "attempts": attempts if ended is None else [*attempts, ended],
+        }
+        if progress:
+            record["progress"] = progress[0]
+        return records.dumps(record)
+
+    def _ending(self, claim: Claim, status: str, record: bytes) -> Finish:
+        return Finish(
+            job_id=claim.job_id,
+            token=claim.token,
+            status=status,
+            result=record,
+            keep_result_ms=self.ttl.of_ms(status),
+        )
+
+    def _note(self, job_type: JobType[Any, Any], claim: Claim, ended: Attempt) -> None:
+        self.attempt_log.add(job_type.name, claim.job_id, ended)
+        self.counters.count(ended)
+
+
+def lost_attempt(claim: Claim) -> Attempt | None:
+    """The attempt before this one, where its worker died under it; None where there is none."""
+    if claim.lost is None:
+        return None
+    number, due_ms, started_ms, worker = claim.lost.decode().split(" ", 3)
+    begun = RunningAttempt(
+        number=int(number), due_at_ms=int(float(due_ms)), started_at_ms=int(started_ms), worker=worker
+    )
+    error = Error("WorkerLost", "the worker ended before the attempt did")
+    return Attempt.end(begun, "lost", at_ms=timestamp_ms(), error=error)
+
+
+def _keywords(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A job's args by name. A stock producer may pass them as one positional mapping; nothing else has names."""
+    match args:
+        case () | []:
+            return kwargs
+        case [Mapping() as only] if not kwargs:
+            return only
+        case _:
+            return {**kwargs, "positional arguments": list(args)}

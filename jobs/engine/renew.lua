@@ -1,0 +1,30 @@
+-- One heartbeat of a worker: says that it lives, renews its leases, adds up its counters.
+-- KEYS  1 queue  2 workers  3 counters  4… leases
+-- ARGV  1 worker  2 lease in ms  3 when to forget a silent worker, in ms  4 number of jobs
+--       5… of each job: id, token; then of each counter: name, increment
+-- returns the ids of jobs whose lease was lost
+local queue, workers, counters = KEYS[1], KEYS[2], KEYS[3]
+local worker, lease_ms, forget_ms, jobs = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+if worker ~= '' then
+  redis.call('ZADD', workers, string.format('%.0f', now_ms), worker)
+  redis.call('ZREMRANGEBYSCORE', workers, '-inf', string.format('(%.0f', now_ms - forget_ms))
+end
+
+local lost = {}
+local lease_end = string.format('%.0f', now_ms + lease_ms)
+for number = 1, jobs do
+  local lease, id, token = KEYS[number + 3], ARGV[number * 2 + 3], ARGV[number * 2 + 4]
+  if redis.call('GET', lease) == token then
+    redis.call('PEXPIRE', lease, lease_ms)
+    redis.call('ZADD', queue, 'XX', lease_end, id)
+  else
+    lost[#lost + 1] = id
+  end
+end
+for index = 5 + jobs * 2, #ARGV, 2 do
+  redis.call('HINCRBY', counters, ARGV[index], ARGV[index + 1])
+end
+return lost
