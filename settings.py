@@ -11,6 +11,7 @@ import ipaddress
 import os
 from base64 import b64decode
 from binascii import Error as Base64Error
+from collections.abc import Iterable
 from email.errors import HeaderParseError
 from email.headerregistry import Address
 from email.utils import getaddresses
@@ -37,6 +38,7 @@ DAY_S = 86_400
 LONGEST_TTL_S = 36_500 * DAY_S
 """Past it Redis' own arithmetic ends; nobody keeps an outcome for a century."""
 MIB = 1024 * 1024
+CPU_QUEUE = "cpu"
 
 
 class ApiKey(BaseModel):
@@ -61,6 +63,23 @@ class ApiKey(BaseModel):
             # not quoted: it may be the second half of a key that has a colon in it
             raise ValueError("what follows a key's colon must be scopes joined by '+': read, write, admin")
         return cls(key=SecretStr(key), scopes=wanted)
+
+
+class QueueShare(BaseModel):
+    """A queue that a worker serves, and how many of its jobs at once where that is said."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    concurrency: int | None = Field(None, ge=1, le=10_000)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """`NAME` or `NAME:NUMBER`. Raises ValueError."""
+        name, colon, number = text.partition(":")
+        if colon and not number.isdecimal():
+            raise ValueError("must be queues, comma separated, each NAME or NAME:NUMBER")
+        return cls(name=name, concurrency=int(number) if colon else None)
 
 
 def _url_with_scheme(*schemes: str) -> AfterValidator:
@@ -110,12 +129,14 @@ class Settings(BaseSettings):
 
     storage_url: Annotated[str, _url_with_scheme("file", "s3", "gs", "az")] | None = None
     body_limit_bytes: int = Field(MIB, ge=1)
+    batch_limit_bytes: int = Field(16 * MIB, ge=1)
     upload_limit_bytes: int = Field(64 * MIB, ge=1)
 
     webhook_secret: SecretStr | None = None
     webhook_allow_networks: Annotated[tuple[IpNetwork, ...], NoDecode] = ()
     webhook_sink_port: int = Field(8010, ge=0, le=65_535)
 
+    worker_queues: Annotated[tuple[QueueShare, ...], NoDecode] = ()
     worker_concurrency: int = Field(100, ge=1, le=10_000)
     cpu_processes: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256)
     lease_s: float = Field(10, ge=1, le=3600)
@@ -128,6 +149,12 @@ class Settings(BaseSettings):
     log_format: Literal["console", "json"] = "console"
 
     _split_lists = field_validator("webhook_allow_networks", "job_packages", mode="before")(_split)
+
+    @field_validator("worker_queues", mode="before")
+    @classmethod
+    def _parse_queues(cls, value: object) -> object:
+        parts = _split(value)
+        return [QueueShare.parse(part) if isinstance(part, str) else part for part in parts]  # type: ignore[attr-defined]
 
     @field_validator("api_keys", mode="before")
     @classmethod
@@ -175,6 +202,15 @@ class Settings(BaseSettings):
                 f"HOST: {self.host} is not a loopback address, and without API_KEYS only loopback is served"
             )
         return self
+
+    def queue_shares(self, known: Iterable[str]) -> dict[str, int]:
+        """How many jobs of which queue a worker runs at once; the `known` ones where `WORKER_QUEUES` names none.
+
+        I/O jobs mostly wait, and many fit into one process; of CPU jobs as many run as there are processes for them.
+        """
+        shares = self.worker_queues or [QueueShare(name=name) for name in known]
+        usual = {CPU_QUEUE: self.cpu_processes}
+        return {share.name: share.concurrency or usual.get(share.name, self.worker_concurrency) for share in shares}
 
     @property
     def files_url(self) -> str:

@@ -12,13 +12,13 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from jobs.engine.catalog import Catalog, discover
-from jobs.engine.job_ends import JobEnds
+from jobs.engine.job_events import JobEvents
 from jobs.engine.queue import Queue
 from jobs.engine.redis_connection import connect
 from jobs.resources.storage import Storage
-from service import enqueueing, files, health, job_types, jobs, problems
+from service import batches, enqueueing, files, health, job_types, jobs, problems
 from service.body_limit import MULTIPART_OVERHEAD_BYTES, BodyLimit
-from service.dependencies import Shared
+from service.dependencies import REDIS_DEADLINE_S, Shared
 from service.problems import ProblemDetails
 from settings import Settings
 
@@ -48,7 +48,14 @@ def create_app(settings: Settings, *, redis_url: str) -> FastAPI:
     app.state.settings = settings
     app.add_middleware(BodyLimit, limit_of=_limit_of(settings, catalog))
     problems.install(app)
-    for router in (enqueueing.router(catalog), jobs.router, job_types.router, files.router, health.router):
+    enqueueing.install(app, catalog)
+    for router in (
+        batches.router(catalog),
+        jobs.router,
+        job_types.router,
+        files.router,
+        health.router,
+    ):
         app.include_router(router)
     app.openapi = _openapi_with_args(app, catalog)  # type: ignore[method-assign]  # FastAPI's way to extend it
     return app
@@ -60,13 +67,18 @@ async def opened(settings: Settings, catalog: Catalog, *, redis_url: str) -> Asy
     redis = connect(redis_url, reply_timeout_s=REPLY_TIMEOUT_S)
     subscriber = connect(redis_url, reply_timeout_s=None)
     try:
-        async with JobEnds(subscriber).listening() as ends:
+        queues = {
+            name: Queue(redis, name=name, ended_ttl_s=settings.result_ttl_s, deadline_s=REDIS_DEADLINE_S)
+            for name in catalog.queues
+        }
+        events = JobEvents(subscriber, queues=[queue.key for queue in queues.values()])
+        async with events.listening():
             yield Shared(
                 settings=settings,
                 catalog=catalog,
                 redis=redis,
-                queue=Queue(redis, ended_ttl_s=settings.result_ttl_s),
-                ends=ends,
+                queues=queues,
+                events=events,
                 storage=Storage.at(settings.files_url),
             )
     finally:
@@ -77,8 +89,11 @@ async def opened(settings: Settings, catalog: Catalog, *, redis_url: str) -> Asy
 def _limit_of(settings: Settings, catalog: Catalog) -> Any:
     """Uploads go to disk and may be large; JSON is read into memory and may not."""
     upload_paths = {f"/v1/jobs/{name}" for name, job_type in catalog.items() if job_type.file_field}
+    batch_paths = {f"/v1/jobs/{name}/batch" for name in catalog}
 
     def limit_of(path: str, content_type: str) -> int:
+        if path in batch_paths:
+            return settings.batch_limit_bytes
         if path in upload_paths and content_type.lower().startswith("multipart/form-data"):
             return settings.upload_limit_bytes + MULTIPART_OVERHEAD_BYTES
         return settings.body_limit_bytes
@@ -93,7 +108,7 @@ def _openapi_with_args(app: FastAPI, catalog: Catalog) -> Any:
         if app.openapi_schema is None:
             document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
             models: list[type[BaseModel]] = [ProblemDetails]
-            models += [job_type.args_model for job_type in catalog.values() if job_type.file_field]
+            models += [job_type.args_model for job_type in catalog.values()]
             _, schemas = models_json_schema(
                 [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
             )

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from arq.connections import ArqRedis
 from fastapi import Depends, Request
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from jobs.engine.catalog import Catalog
-from jobs.engine.job_ends import JobEnds
+from jobs.engine.job_events import JobEvents
+from jobs.engine.job_type import JobType
 from jobs.engine.queue import Queue
 from jobs.resources.storage import Storage
 from settings import Settings
@@ -29,13 +30,23 @@ class Shared:
     settings: Settings
     catalog: Catalog
     redis: ArqRedis
-    queue: Queue
-    ends: JobEnds
+    queues: Mapping[str, Queue]
+    """The queues of the catalog, by name, the default one first."""
+    events: JobEvents
     storage: Storage
 
+    def queue_of(self, job_type: JobType[Any, Any]) -> Queue:
+        """Where jobs of that type go."""
+        return self.queues[job_type.queue]
 
-def shared(request: Request) -> Shared:
-    """What the lifespan opened."""
+    @property
+    def queue_keys(self) -> list[str]:
+        """Where a job may be, as the engine knows it."""
+        return [queue.key for queue in self.queues.values()]
+
+
+async def shared(request: Request) -> Shared:
+    """What the lifespan opened. Async, as every dependency here: FastAPI sends others through a thread."""
     opened: Shared = request.app.state.shared
     return opened
 

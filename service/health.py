@@ -32,8 +32,8 @@ async def healthz() -> Health:
 async def readyz(to: SharedDep) -> Health:
     """Redis answers and at least one worker lives: what is accepted now is run now."""
     async with redis_deadline():
-        live = await live_workers(to.redis, silent_s=to.settings.lease_s)
-    if not live:
+        live = await live_workers(to.redis, queues=to.queue_keys, silent_s=to.settings.lease_s)
+    if not any(live):
         raise Problem(
             503,
             "no-worker",

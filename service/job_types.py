@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from arq.constants import default_queue_name
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel
 
@@ -47,7 +46,7 @@ def _view(job_type: JobType[Any, Any]) -> JobTypeView:
     return JobTypeView(
         name=job_type.name,
         summary=job_type.summary,
-        queue=default_queue_name,
+        queue=job_type.queue,
         takes_file=job_type.file_field is not None,
         args_schema=job_type.args_model.model_json_schema(),
         result_schema=job_type.result_schema,

@@ -55,7 +55,9 @@ async def get_job(
 async def cancel_job(id: JobId, to: SharedDep) -> Response:
     """Ends a job that has not started, or waits for its next try, as `cancelled`."""
     async with redis_deadline():
-        answer = await to.queue.cancel(id)
+        # where it is decides which queue is told; it may move on meanwhile, and the script knows
+        found = await _found(to, id)
+        answer = await to.queues[found.queue].cancel(id) if found.queue in to.queues else "ended"
         job = await _found(to, id)
     if answer != "cancelled":
         state = "in_progress" if answer == "in_progress" else job.status
@@ -69,7 +71,7 @@ async def _awaited(to: Shared, job_id: str, *, wait_s: float) -> JobSnapshot:
     until_s = time.monotonic() + wait_s
     # before anything is subscribed to: to subscribe has no time limit where Redis is silent
     await _found(to, job_id)
-    async with to.ends.watch(job_id) as ended:
+    async with to.events.end_of(job_id) as ended:
         while True:
             job = await _found(to, job_id)
             left_s = until_s - time.monotonic()
@@ -84,7 +86,7 @@ async def _awaited(to: Shared, job_id: str, *, wait_s: float) -> JobSnapshot:
 
 async def _found(to: Shared, job_id: str) -> JobSnapshot:
     async with redis_deadline():
-        job = await read_job(to.redis, job_id, queue_name=to.queue.name)
+        job = await read_job(to.redis, job_id, queues=to.queue_keys)
     if job is None:
         raise _unknown(job_id)
     return job

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from json import JSONDecodeError
 from typing import Any
 
-from fastapi import Request, Response
-from fastapi.routing import APIRoute
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
 from pydantic_core import from_json
+
+from service.problems import FaultyField, Problem
 
 DEEP_LEVELS = 190
 """The queue's reader goes about 200 levels deep, and the record of a job puts one around its args."""
@@ -26,21 +27,35 @@ def parsed(body: bytes) -> Any:
     return value
 
 
-class StrictJsonRoute(APIRoute):
-    """A route whose JSON bodies are read by `parsed`; Python's own reader, FastAPI's choice, takes more than JSON."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handler = super().get_route_handler()
-
-        async def handle(request: Request) -> Response:
-            return await handler(_StrictRequest(request.scope, request.receive))
-
-        return handle
+async def read(request: Request) -> Any:
+    """The value in the request's body. Raises Problem 422 for a body of another kind, or that is not JSON."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json" and not (
+        media_type.startswith("application/") and media_type.endswith("+json")
+    ):
+        raise unfit("body", "must be JSON, sent with 'Content-Type: application/json'")
+    return value_in(await request.body(), field="body")
 
 
-class _StrictRequest(Request):
-    async def json(self) -> Any:
-        try:
-            return parsed(await self.body())
-        except ValueError as error:
-            raise JSONDecodeError(str(error), "", 0) from None
+def value_in(body: bytes, *, field: str) -> Any:
+    """The value in `body`, which the request has in that field. Raises Problem 422."""
+    try:
+        return parsed(body)
+    except ValueError as error:
+        raise unfit(field, f"is not valid JSON: {error}") from None
+
+
+def invalid(error: ValidationError, *place: str | int) -> RequestValidationError:
+    """The 422 of a body, or of the item at `place` in it, that does not fit its model."""
+    return RequestValidationError(faults_of(error, *place))
+
+
+def faults_of(error: ValidationError, *place: str | int) -> list[dict[str, Any]]:
+    """What is wrong, each with where it is in the request."""
+    return [{**fault, "loc": ("body", *place, *fault["loc"])} for fault in error.errors(include_url=False)]
+
+
+def unfit(field: str, message: str) -> Problem:
+    """A 422 that names one field."""
+    errors = [FaultyField(field=field, message=message)]
+    return Problem(422, "invalid-request", f"The request does not fit: {field}: {message}", errors=errors)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import Request
-from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 
 from jobs.engine.job_type import JobType
@@ -17,7 +16,7 @@ from jobs.engine.stored_file import StoredFile
 from jobs.resources.storage import Storage
 from service import json_body
 from service.multipart import Part, parts_of
-from service.problems import FaultyField, Problem
+from service.problems import Problem
 
 FORM = "multipart/form-data"
 ARGS_LIMIT_BYTES = 64 * 1024
@@ -35,9 +34,9 @@ async def received_args(request: Request, storage: Storage, job_type: JobType[An
         if media_type == FORM:
             raw = await _read_form(request, storage, job_type, stored)
         elif media_type == "application/json":
-            raw = _parsed(await request.body())
+            raw = json_body.value_in(await request.body(), field="body")
         else:
-            raise _bad_form("", f"must be sent as {FORM} with a file, or as application/json")
+            raise json_body.unfit("body", f"must be sent as {FORM} with a file, or as application/json")
         yield _validated(job_type, raw)
     except BaseException:
         for file in stored:
@@ -60,7 +59,7 @@ def request_body(job_type: JobType[Any, Any]) -> dict[str, Any]:
         },
     }
     named = {f"example {number}": value for number, value in enumerate(job_type.examples, start=1)}
-    whole = {name: {"value": value} for name, value in named.items() if _fits(job_type, value)}
+    whole = {name: {"value": value} for name, value in named.items() if job_type.takes(value)}
     with_file = {name: {"value": {"args": value}} for name, value in named.items() if name not in whole}
     return {
         "requestBody": {
@@ -77,15 +76,6 @@ def request_body(job_type: JobType[Any, Any]) -> dict[str, Any]:
     }
 
 
-def _fits(job_type: JobType[Any, Any], example: Mapping[str, Any]) -> bool:
-    """True for args that are whole without a file."""
-    try:
-        job_type.args_model.model_validate(example)
-    except ValidationError:
-        return False
-    return True
-
-
 async def _read_form(
     request: Request, storage: Storage, job_type: JobType[Any, Any], stored: list[StoredFile]
 ) -> dict[str, Any]:
@@ -97,7 +87,7 @@ async def _read_form(
             raise _bad_form(part.name, "is given twice" if part.name in seen else "is neither 'args' nor 'file'")
         seen.add(part.name)
         if part.name == "args":
-            raw = _parsed(await part.read(limit_bytes=ARGS_LIMIT_BYTES), part="args")
+            raw = json_body.value_in(await part.read(limit_bytes=ARGS_LIMIT_BYTES), field="body.args")
         else:
             await _store(part, storage, stored)
     if not isinstance(raw, dict) or not stored:
@@ -115,23 +105,9 @@ def _validated(job_type: JobType[Any, Any], raw: Any) -> BaseModel:
     try:
         args: BaseModel = job_type.args_model.model_validate(raw)
     except ValidationError as error:
-        faults = [{**fault, "loc": ("body", *fault["loc"])} for fault in error.errors(include_url=False)]
-        raise RequestValidationError(faults) from None
+        raise json_body.invalid(error) from None
     return args
 
 
-def _parsed(body: bytes, *, part: str = "") -> Any:
-    try:
-        return json_body.parsed(body)
-    except ValueError as error:
-        raise _bad_form(part, f"is not valid JSON: {error}") from None
-
-
 def _bad_form(part: str, message: str) -> Problem:
-    field = f"body.{part}" if part else "body"
-    return Problem(
-        422,
-        "invalid-request",
-        f"The request does not fit: {field}: {message}",
-        errors=[FaultyField(field=field, message=message)],
-    )
+    return json_body.unfit(f"body.{part}", message)

@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
+from pydantic_core import to_json
 
 from jobs.engine.catalog import Catalog
 from jobs.engine.records import AttemptOutcome, Error
@@ -97,6 +98,30 @@ def job_view(job: JobSnapshot, catalog: Catalog) -> JobView:
         started_at=_utc_or_none(job.started_at_ms),
         finished_at=_utc_or_none(job.finished_at_ms),
         links=links_of(job),
+    )
+
+
+def new_job_json(job: JobSnapshot, *, max_tries: int) -> bytes:
+    """What `job_view` shows of a job that was just put, as JSON and without the way through a model."""
+    return to_json(
+        {
+            "id": job.id,
+            "type": job.type,
+            "queue": job.queue,
+            "status": job.status,
+            "attempt": 0,
+            "max_tries": max_tries,
+            "args": job.args,
+            "result": None,
+            "error": None,
+            "attempts": [],
+            "progress": None,
+            "enqueued_at": _utc(job.enqueued_at_ms),
+            "run_at": _utc_or_none(job.run_at_ms),
+            "started_at": None,
+            "finished_at": None,
+            "links": links_of(job),
+        }
     )
 
 

@@ -47,10 +47,12 @@ BAD = {
     "STORAGE_URL": ["ftp://h", "/srv/files", "file://", "file://relative/files", "s3://"],
     "BODY_LIMIT_BYTES": ["0", "1 MB"],
     "UPLOAD_LIMIT_BYTES": ["-1"],
+    "BATCH_LIMIT_BYTES": ["0"],
     "WEBHOOK_SECRET": ["secret", "whsec_", "whsec_c2hvcnQ=", "whsec_é", WHSEC.removeprefix("whsec_")],
     "WEBHOOK_ALLOW_NETWORKS": ["localhost", "10.0.0.1/8", "10.0.0.0/8;127.0.0.0/8"],
     "WEBHOOK_SINK_PORT": ["-1"],
     "WORKER_CONCURRENCY": ["0"],
+    "WORKER_QUEUES": ["default:", "default:many", "default:0", "a b", "a:b:c", ":5"],
     "CPU_PROCESSES": ["0", "257"],
     "LEASE_S": ["0", "nan", "inf", "10s"],
     "DRAIN_S": ["-1"],
@@ -229,3 +231,20 @@ def test_a_process_that_is_started_with_a_bad_setting_says_so_in_one_line_and_fa
     ended = subprocess.run([sys.executable, "-m", module], cwd=here, env=environment, capture_output=True, text=True)
     assert ended.returncode == 1 and ended.stdout == ""
     assert ended.stderr.startswith("settings: PORT: ") and ended.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("named", "shares"),
+    [
+        ("", {"default": 50, "cpu": 3}),
+        ("cpu", {"cpu": 3}),
+        ("default,reports", {"default": 50, "reports": 50}),
+        ("default:7, cpu:1", {"default": 7, "cpu": 1}),
+    ],
+)
+def test_a_worker_shares_its_slots_among_the_queues_named(
+    monkeypatch: pytest.MonkeyPatch, named: str, shares: dict[str, int]
+) -> None:
+    for name, value in (("WORKER_QUEUES", named), ("WORKER_CONCURRENCY", "50"), ("CPU_PROCESSES", "3")):
+        monkeypatch.setenv(name, value)
+    assert Settings.read().queue_shares(["default", "cpu"]) == shares

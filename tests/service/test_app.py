@@ -54,6 +54,7 @@ async def test_every_operation_has_a_stable_name_and_says_what_it_does(document:
     operations = operations_of(document)
     assert set(operations) == {
         *("enqueue_resize", "enqueue_webhook", "enqueue_welcome_email", "get_job", "cancel_job"),
+        *("enqueue_resize_batch", "enqueue_webhook_batch", "enqueue_welcome_email_batch"),
         *("list_job_types", "get_file", "healthz", "readyz"),
     }
     assert all(operation["summary"] for operation in operations.values())
@@ -96,7 +97,8 @@ async def test_a_time_can_be_given_for_every_type(document: Document) -> None:
     for name, operation in operations_of(document).items():
         if name.startswith("enqueue_"):
             assert [parameter["name"] for parameter in operation["parameters"]] == ["delay", "run_at"]
-            assert operation["responses"]["202"]["content"]["application/json"]["schema"]["$ref"].endswith("/JobView")
+            shown = operation["responses"]["202"]["content"]["application/json"]["schema"]["$ref"]
+            assert shown.endswith("/Batch" if name.endswith("_batch") else "/JobView")
 
 
 async def test_the_documentation_is_for_people_too(client: httpx.AsyncClient) -> None:

@@ -9,7 +9,10 @@ import httpx
 import pytest
 from arq.connections import ArqRedis
 
+from jobs.engine.catalog import discover
+from jobs.engine.snapshot import JobSnapshot
 from jobs.webhook import webhook
+from service.views import job_view, new_job_json
 from tests.service.answers import LETTER, faulty_fields, problem_of
 
 EVENT = {"url": "https://receiver.example/", "event": "user.created", "data": {"id": 7}}
@@ -26,7 +29,7 @@ async def test_a_job_is_accepted_with_its_place_and_its_first_state(client: http
     assert answer.headers["location"] == job["links"]["self"] == f"/v1/jobs/{job['id']}"
     assert {key: job[key] for key in ("type", "queue", "status", "attempt", "max_tries", "args", "attempts")} == {
         "type": "webhook",
-        "queue": "arq:queue",
+        "queue": "default",
         "status": "queued",
         "attempt": 0,
         "max_tries": webhook.max_tries,
@@ -131,3 +134,19 @@ async def test_json_may_name_its_charset(client: httpx.AsyncClient, suffix: str)
     source = b'{"source_url": "https://e.example/a.jpg", "sizes": [{"width": 10}]}'
     for type_name, body in (("welcome_email", b'{"to": "ada@example.com", "name": "Ada"}'), ("resize", source)):
         assert (await client.post(f"/v1/jobs/{type_name}", content=body, headers=headers)).status_code == 202
+
+
+def test_the_quick_answer_to_a_new_job_is_the_view_that_every_other_answer_shows() -> None:
+    catalog = discover()
+    job = JobSnapshot(
+        id="1",
+        type="webhook",
+        queue="default",
+        status="deferred",
+        attempt=0,
+        args={"url": "https://receiver.example/", "event": "tick", "data": {"ä": [1, None, 2.5]}},
+        enqueued_at_ms=1_795_215_011_043,
+        run_at_ms=1_795_215_012_000,
+    )
+    quick = new_job_json(job, max_tries=catalog["webhook"].max_tries)
+    assert quick.decode() == job_view(job, catalog).model_dump_json()

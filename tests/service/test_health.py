@@ -41,5 +41,5 @@ async def test_it_is_ready_while_a_worker_lives(client: httpx.AsyncClient, run_w
 
 async def test_a_worker_that_fell_silent_does_not_count(client: httpx.AsyncClient, redis: ArqRedis) -> None:
     seconds, _ = await redis.time()
-    await redis.zadd(keys.WORKERS, {"killed-last-minute": (seconds - 60) * 1000})
+    await redis.zadd(keys.workers("arq:queue"), {"killed-last-minute": (seconds - 60) * 1000})
     problem_of(await client.get("/readyz"), 503, "no-worker")

@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import pytest
 from arq.connections import ArqRedis
-from arq.constants import default_queue_name
 
+from jobs.engine import keys
 from settings import Settings
 from tests.conftest import OpenClient
 from tests.service import forms
@@ -88,7 +88,7 @@ async def test_the_service_goes_on_when_redis_is_back(
 async def test_a_fault_of_the_service_shows_nothing_of_its_inside(
     client: httpx.AsyncClient, redis: ArqRedis, settings: Settings
 ) -> None:
-    await redis.set(default_queue_name, "no sorted set")
+    await redis.set(keys.queue("cpu"), "no sorted set")
     answer = await client.post("/v1/jobs/resize", content=UPLOAD, headers=forms.HEADERS)
     problem_of(answer, 500, "internal-error")
     assert "WRONGTYPE" not in answer.text

@@ -1,0 +1,90 @@
+"""`POST /v1/jobs/{type}/batch`: many jobs of one type in one request, all or none."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field, ValidationError
+
+from jobs.engine.catalog import Catalog
+from jobs.engine.job_type import JobType
+from jobs.engine.queue import MOST_AT_ONCE
+from service import auth, json_body
+from service.dependencies import SharedDep
+from service.enqueueing import ERRORS, WhenDep
+from service.views import json_response
+
+STRETCH = 200
+"""Items that are checked in one turn of the event loop: other requests wait no longer than these take."""
+FAULTS_SHOWN = 100
+
+
+class Batch(BaseModel):
+    """What was put."""
+
+    count: int
+    ids: list[str] = Field(description="in the order of the request")
+
+
+def router(catalog: Catalog) -> APIRouter:
+    """A route for each type of the catalog."""
+    routes = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(auth.require("write"))])
+    for job_type in catalog.values():
+        routes.add_api_route(
+            f"/{job_type.name}/batch",
+            _endpoint(job_type),
+            methods=["POST"],
+            status_code=202,
+            response_model=Batch,
+            responses=ERRORS,
+            summary=f"{job_type.summary.rstrip('.')}: up to {MOST_AT_ONCE} at once, all or none.",
+            operation_id=f"enqueue_{job_type.name}_batch",
+            openapi_extra=_request_body(job_type),
+        )
+    return routes
+
+
+def _endpoint(job_type: JobType[Any, Any]) -> Any:
+    async def endpoint(request: Request, to: SharedDep, when: WhenDep) -> Response:
+        many_args = await _checked(job_type, _items(await json_body.read(request)))
+        put = await to.queue_of(job_type).enqueue_many(
+            job_type.name, many_args, delay_ms=when.delay_ms, run_at_ms=when.run_at_ms
+        )
+        return json_response(Batch(count=len(put), ids=[job.job_id for job in put]), status=202)
+
+    return endpoint
+
+
+def _items(value: Any) -> list[Any]:
+    if not isinstance(value, list) or not 1 <= len(value) <= MOST_AT_ONCE:
+        raise json_body.unfit("body", f"must be an array of 1 to {MOST_AT_ONCE} args")
+    return value
+
+
+async def _checked(job_type: JobType[Any, Any], items: list[Any]) -> list[dict[str, Any]]:
+    """The args as they go into the queue; raises a 422 that names each faulty item by its index."""
+    checked: list[dict[str, Any]] = []
+    faults: list[dict[str, Any]] = []
+    for index, item in enumerate(items):
+        if index % STRETCH == STRETCH - 1:
+            await asyncio.sleep(0)
+        try:
+            args = job_type.args_model.model_validate(item)
+        except ValidationError as error:
+            faults += json_body.faults_of(error, index)
+        else:
+            checked.append(args.model_dump(mode="json", exclude_defaults=True))
+    if faults:
+        raise RequestValidationError(faults[:FAULTS_SHOWN])
+    return checked
+
+
+def _request_body(job_type: JobType[Any, Any]) -> dict[str, Any]:
+    args = {"$ref": f"#/components/schemas/{job_type.args_model.__name__}"}
+    schema = {"type": "array", "items": args, "minItems": 1, "maxItems": MOST_AT_ONCE}
+    examples = {"example": {"value": [example for example in job_type.examples if job_type.takes(example)]}}
+    content = {"application/json": {"schema": schema, "examples": examples}}
+    return {"requestBody": {"required": True, "content": content}}
