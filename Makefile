@@ -1,6 +1,6 @@
 # Every target does the set-up that it needs. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help run run-api run-worker test check format lock
+.PHONY: help run run-api run-worker test check format lock bench bench-peers
 
 # the newest Python >= 3.11 on the PATH; name another with `make PYTHON=…`
 PYTHON ?= $(shell for name in python3.14 python3.13 python3.12 python3.11 python3 python; do \
@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/.run ## API, worker and what they need, until Ctrl-C
 	@exec $(BIN)/python -m service.run
@@ -27,6 +27,12 @@ check: $(VENV)/.dev ## lint, format and types: what CI runs
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+bench: $(VENV)/.dev ## the engine against stock Arq and its own bars; about ten minutes
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+bench-peers: $(VENV)/.dev ## the same with SAQ, taskiq, streaq and dramatiq, each in an environment made on the spot
+	@$(BIN)/python -m tests.bench --peers $(ARGS)
 
 format: $(VENV)/.dev ## puts the code into the one format
 	@$(BIN)/ruff check --fix --quiet .

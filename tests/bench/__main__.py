@@ -1,0 +1,181 @@
+"""`make bench` and `make bench-peers`: every bar of the engine, measured now, on this machine.
+
+A line that misses its bar says so and makes the program end with 1. With `--write` the tables go to docs/benchmarks.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from tests.bench.peers.environments import PEERS, candidate_of
+from tests.bench.report import Bar, Report
+from tests.bench.runs import (
+    ARQ_SHIPPED,
+    ARQ_TUNED,
+    ERRAND,
+    Candidate,
+    Figures,
+    in_turn,
+    serve_and_load,
+    share_the_queue,
+)
+
+JOBS, SHIPPED_JOBS, TUNED_JOBS, PEER_JOBS = 60_000, 600, 10_000, 5_000
+PICKUPS = 300
+
+
+def main() -> int:
+    """Measures, prints, and returns 1 where a bar was missed."""
+    options = _options()
+    peers: list[Candidate] = [candidate_of(name) for name in PEERS] if options.peers else []
+    report = Report()
+    for section in (throughput, pickup, deferred, depth, workers, http, enqueueing, idle):
+        if options.only in ("", section.__name__):
+            section(report, peers, runs=options.runs)
+    report.finish()
+    if options.write:
+        when = datetime.now(UTC).date().isoformat()
+        Path("docs/benchmarks.md").write_text(report.as_markdown(when=when, runs=options.runs, peers=bool(peers)))
+    return 1 if report.missed else 0
+
+
+def throughput(report: Report, peers: list[Candidate], *, runs: int) -> None:
+    """No-op jobs a second of one worker process, results kept, every attempt recorded and logged."""
+    measures: dict[str, Callable[[], Figures]] = {
+        ERRAND.name: partial(ERRAND.measure, "throughput", JOBS),
+        ARQ_TUNED.name: partial(ARQ_TUNED.measure, "throughput", TUNED_JOBS),
+        ARQ_SHIPPED.name: partial(ARQ_SHIPPED.measure, "throughput", SHIPPED_JOBS),
+        **{peer.name: partial(peer.measure, "throughput", PEER_JOBS) for peer in peers},
+    }
+    taken = in_turn(measures, runs=runs)
+    rate = taken[ERRAND.name]["jobs_per_s"]
+    report.section("Throughput", throughput.__doc__)
+    for name, figures in taken.items():
+        ratio = rate / figures["jobs_per_s"]
+        bar = Bar.at_least(6, ratio) if name not in (ERRAND.name, ARQ_SHIPPED.name) else None
+        report.line(name, f"{ratio:.1f} x", f"{figures['jobs_per_s']:,.0f} jobs/s", bar)
+    calls = taken[ERRAND.name]["calls_per_job"]
+    report.line("Redis calls per job", f"{calls:.3f}", "at saturation", Bar.at_most(0.2, calls))
+
+
+def pickup(report: Report, peers: list[Candidate], *, runs: int) -> None:
+    """From the enqueue call to the job's first line, one job at a time, the worker idle."""
+    candidates = [ERRAND, ARQ_TUNED, ARQ_SHIPPED, *peers]
+    taken = in_turn(
+        {one.name: partial(one.measure, "latency", 60 if one is ARQ_SHIPPED else PICKUPS) for one in candidates},
+        runs=runs,
+    )
+    mine = taken[ERRAND.name]
+    report.section("Idle pick-up latency", pickup.__doc__)
+    for name, figures in taken.items():
+        figure = f"p50 {figures['p50_ms']:.2f} ms, p99 {figures['p99_ms']:.2f} ms"
+        report.line(
+            name, f"{mine['p50_ms'] / figures['p50_ms']:.2f} x / {mine['p99_ms'] / figures['p99_ms']:.2f} x", figure
+        )
+    for share in ("p50_ms", "p99_ms") if peers else ():
+        best = min(figures[share] for name, figures in taken.items() if name != ERRAND.name)
+        ratio = mine[share] / best
+        report.line(f"{share[:3]} against the best peer", f"{ratio:.2f} x", "", Bar.at_most(1.0, ratio))
+
+
+def deferred(report: Report, peers: list[Candidate], *, runs: int) -> None:
+    """How late deferred jobs begin, with 100,000 others deferred behind them."""
+    figures = in_turn({"Errand": partial(ERRAND.measure, "deferred", 100_000, 2_000)}, runs=runs)["Errand"]
+    report.section("Deferred lateness", deferred.__doc__)
+    late = f"p50 {figures['p50_ms']:.2f} ms"
+    report.line("p99", f"{figures['p99_ms']:.2f} ms", late, Bar.at_most(10, figures["p99_ms"]))
+
+
+def depth(report: Report, peers: list[Candidate], *, runs: int) -> None:
+    """Throughput with 1,000,000 due jobs waiting against that with 10,000."""
+    taken = in_turn(
+        {
+            "10,000": partial(ERRAND.measure, "throughput", 30_000, 10_000),
+            "1,000,000": partial(ERRAND.measure, "throughput", 30_000, 1_000_000),
+        },
+        runs=runs,
+    )
+    shallow, deep = (taken[name]["jobs_per_s"] for name in ("10,000", "1,000,000"))
+    report.section("Depth", depth.__doc__)
+    report.line(
+        "1,000,000 waiting", f"{deep / shallow:.2f} x", f"{deep:,.0f} jobs/s", Bar.at_least(0.9, deep / shallow)
+    )
+
+
+def workers(report: Report, peers: list[Candidate], *, runs: int) -> None:
+    """Worker processes on one queue of 60,000 jobs."""
+    taken = in_turn({str(number): partial(share_the_queue, number, JOBS) for number in (1, 2, 4)}, runs=runs)
+    report.section("Several workers", workers.__doc__)
+    alone = taken["1"]["jobs_per_s"]
+    for number, figures in taken.items():
+        ratio = figures["jobs_per_s"] / alone
+        bar = Bar.at_least(1.0, ratio) if number == "4" else None
+        report.line(f"{number} workers", f"{ratio:.2f} x", f"{figures['jobs_per_s']:,.0f} jobs/s", bar)
+    once, calls = taken["4"]["exactly_once"], taken["4"]["calls_per_job"]
+    report.line("every job run exactly once", "yes" if once else "no", "4 workers", Bar.at_least(1, once))
+    report.line("Redis calls per job", f"{calls:.3f}", "4 workers", Bar.at_most(0.2, calls))
+
+
+def http(report: Report, peers: list[Candidate], *, runs: int) -> None:
+    """Requests a second of one API process, with a key, against a bare FastAPI route with the same body."""
+    taken = in_turn(
+        {
+            "bare": partial(serve_and_load, bare=True, requests=20_000),
+            "ours": partial(serve_and_load, bare=False, requests=20_000),
+            "batch": partial(serve_and_load, bare=False, requests=8, batch=5_000),
+        },
+        runs=runs,
+    )
+    report.section("HTTP", http.__doc__)
+    bare, single = taken["bare"]["requests_per_s"], taken["ours"]["requests_per_s"]
+    report.line("POST /v1/jobs/{type}", f"{single / bare:.2f} x", f"{single:,.0f}/s", Bar.at_least(0.8, single / bare))
+    report.line("a bare route", "1", f"{bare:,.0f}/s")
+    batch = taken["batch"]["jobs_per_s"]
+    report.line("POST …/batch", f"{batch:,.0f} jobs/s", "5,000 in each", Bar.at_least(30_000, batch))
+
+
+def enqueueing(report: Report, peers: list[Candidate], *, runs: int) -> None:
+    """Jobs a second into the queue from one process, and what a queued job takes in Redis."""
+    taken = in_turn(
+        {
+            "ours": partial(ERRAND.measure, "enqueue", 20_000),
+            "memory": partial(ERRAND.measure, "memory", 20_000),
+            "arq": partial(Candidate("arq", ARQ_TUNED.command).measure, "enqueue", 5_000),
+        },
+        runs=runs,
+    )
+    mine, arq = taken["ours"] | taken["memory"], taken["arq"]
+    report.section("Enqueue", enqueueing.__doc__)
+    for kind, what in (("concurrent", "a hundred callers"), ("one_by_one", "one caller"), ("many", "10,000 in a call")):
+        rate = mine[f"{kind}_per_s"]
+        report.line(what, f"{rate / arq['concurrent_per_s']:.1f} x", f"{rate:,.0f} jobs/s")
+    report.line("arq, a hundred callers", "1", f"{arq['concurrent_per_s']:,.0f} jobs/s")
+    ours_bytes, arq_bytes = mine["bytes_per_queued_job"], arq["bytes_per_queued_job"]
+    report.line("memory of a queued job", f"{ours_bytes / arq_bytes:.2f} x arq's", f"{ours_bytes:.0f} bytes")
+
+
+def idle(report: Report, peers: list[Candidate], *, runs: int) -> None:
+    """What a worker process, all its queues served, costs while it has nothing to do."""
+    figures = in_turn({"idle": partial(ERRAND.measure, "idle", 20)}, runs=runs)["idle"]
+    report.section("Idle worker", idle.__doc__)
+    calls, core = figures["calls_per_s"], figures["core_percent"]
+    report.line("Redis calls", f"{calls:.2f} /s", "", Bar.at_most(3, calls))
+    report.line("processor", f"{core:.2f} % of a core", "", Bar.at_most(1, core))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make bench")
+    parser.add_argument("--peers", action="store_true", help="measure SAQ, taskiq, streaq and dramatiq as well")
+    parser.add_argument("--runs", type=int, default=3, help="how many runs the medians are of")
+    parser.add_argument("--only", default="", help="one section: throughput, pickup, deferred, depth, workers, …")
+    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,44 @@
+"""The job types that are measured: they do nothing, or say when they began."""
+
+from __future__ import annotations
+
+import time
+from typing import ClassVar
+
+from pydantic import BaseModel
+
+from jobs import Context, job
+
+
+class Nothing(BaseModel):
+    """No args."""
+
+
+class Sent(BaseModel):
+    """When it was, or was to be, in seconds since the epoch."""
+
+    at_s: float
+
+
+class Seen:
+    """What the jobs of this process have noted."""
+
+    late_s: ClassVar[list[float]] = []
+    ids: ClassVar[list[str]] = []
+
+
+@job()
+async def noop(ctx: Context, args: Nothing) -> None:
+    """Does nothing."""
+
+
+@job()
+async def noted(ctx: Context, args: Nothing) -> None:
+    """Notes that it ran."""
+    Seen.ids.append(ctx.job_id)
+
+
+@job()
+async def timed(ctx: Context, args: Sent) -> None:
+    """Notes how late it began."""
+    Seen.late_s.append(time.time() - args.at_s)

@@ -1,0 +1,125 @@
+"""Runs candidates as processes of their own, each on a fresh Redis, and takes medians."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.bench.server import free_port, private_redis
+
+ROOT = Path(__file__).parent.parent.parent
+LIMIT_S = 300
+Figures = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Somebody who can be measured: a program that takes `MEASURE URL OUT NUMBER …`."""
+
+    name: str
+    command: tuple[str, ...]
+    extra: tuple[float, ...] = ()
+
+    def measure(self, name: str, *numbers: float, url: str | None = None) -> Figures:
+        """One measure in a process of its own; on a fresh Redis, or on the one at `url`."""
+        if url is None:
+            with private_redis() as fresh:
+                return self.measure(name, *numbers, url=fresh)
+        with self.started(name, *numbers, url=url) as (process, out):
+            if process.wait(LIMIT_S) != 0:
+                raise RuntimeError(f"{self.name} could not {name}: {(out.parent / 'errors').read_text()[-2000:]}")
+            figures: Figures = json.loads(out.read_text())
+            return figures
+
+    @contextlib.contextmanager
+    def started(self, name: str, *numbers: float, url: str) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+        """Its process, and the file in which it leaves its figures; what it logs is thrown away."""
+        with tempfile.TemporaryDirectory(prefix="errand-bench-") as folder:
+            out = Path(folder, "figures")
+            arguments = [name, url, str(out), *(str(number) for number in (*numbers, *self.extra))]
+            with Path(folder, "errors").open("wb") as errors:
+                process = subprocess.Popen(
+                    [*self.command, *arguments],
+                    cwd=ROOT,
+                    env={**os.environ, "PYTHONPATH": str(ROOT)},
+                    stdout=subprocess.DEVNULL,
+                    stderr=errors,
+                )
+            try:
+                yield process, out
+            finally:
+                process.kill()
+                process.wait()
+
+
+def ours(module: str = "errand_side") -> tuple[str, ...]:
+    return (sys.executable, "-m", f"tests.bench.{module}")
+
+
+ERRAND = Candidate("Errand", ours())
+ARQ_SHIPPED = Candidate("arq, as shipped", ours("arq_side"), (0,))
+ARQ_TUNED = Candidate("arq, tuned", ours("arq_side"), (1,))
+HTTP = Candidate("HTTP", ours("http_side"))
+
+
+def medians(runs: list[Figures]) -> Figures:
+    """Of each figure over the runs."""
+    return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
+
+
+def in_turn(measures: dict[str, Callable[[], Figures]], *, runs: int) -> dict[str, Figures]:
+    """Medians of several measures, taken A B C A B C: what slows the machine down meanwhile hits all alike."""
+    taken: dict[str, list[Figures]] = {name: [] for name in measures}
+    for _ in range(runs):
+        for name, measure in measures.items():
+            taken[name].append(measure())
+    return {name: medians(figures) for name, figures in taken.items()}
+
+
+def share_the_queue(workers: int, jobs: int) -> Figures:
+    """`workers` processes on one queue: the total rate, the calls, and whether every job ran exactly once."""
+    with private_redis() as url, contextlib.ExitStack() as stack:
+        ERRAND.measure("prepare", jobs, url=url)
+        started = [stack.enter_context(ERRAND.started("share", jobs, url=url)) for _ in range(workers)]
+        for process, _ in started:
+            process.wait(LIMIT_S)
+        parts = [json.loads(out.read_text()) for _, out in started]
+    ids = [job_id for part in parts for job_id in part["ids"]]
+    busy_s = max(part["ended_s"] for part in parts) - min(part["started_s"] for part in parts)
+    return {
+        "jobs_per_s": jobs / busy_s,
+        "calls_per_job": sum(part["calls"] for part in parts) / jobs,
+        "exactly_once": float(len(ids) == len(set(ids)) == jobs),
+    }
+
+
+def serve_and_load(*, bare: bool, requests: int, batch: int = 0) -> Figures:
+    """Requests a second against one uvicorn process."""
+    port = free_port()
+    with private_redis() as url, HTTP.started("serve", port, float(bare), url=url):
+        _wait_for(f"http://127.0.0.1:{port}/openapi.json")
+        figures = HTTP.measure("load", port, requests, batch, url=url)
+    if batch:
+        figures["jobs_per_s"] = figures["requests_per_s"] * batch
+    return figures
+
+
+def _wait_for(address: str) -> None:
+    deadline_s = time.monotonic() + 20
+    while time.monotonic() < deadline_s:
+        with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(address, timeout=1):
+            return
+        time.sleep(0.05)
+    raise TimeoutError(f"nothing answers at {address}")
