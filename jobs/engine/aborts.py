@@ -13,7 +13,7 @@ from jobs.engine import keys
 
 LOOK_EVERY_S = 0.5
 """Arq's own pace, while jobs run."""
-LOOK_WHEN_IDLE_S = 10.0
+LOOK_WHEN_IDLE_S = 30.0
 
 
 class Aborts:

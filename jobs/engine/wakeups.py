@@ -15,7 +15,7 @@ from redis.asyncio import ConnectionPool, Redis
 from jobs.engine import keys
 from jobs.engine.outage import Outage
 
-BLOCK_S = 10
+BLOCK_S = 30
 """How long one blocking call lasts; a new one costs Redis next to nothing."""
 
 
