@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
 
 import httpx
 import redis as sync_redis
 
 from jobs.engine.embedded_redis import socket_path
 from tests.images import image
-from tests.processes.conftest import House
+from tests.processes.conftest import ROOT, House
 from tests.waiting import eventually_sync
 
 LETTER = {"to": "ada@example.com", "name": "Ada"}
@@ -63,6 +65,46 @@ def test_a_worker_killed_in_the_middle_of_a_job_is_followed_by_another(house: Ho
     done = house.ended(job, within_s=40)
     assert done["status"] == "succeeded"
     assert [attempt["outcome"] for attempt in done["attempts"]] == ["lost", "succeeded"]
+
+
+ONLY_ONCE_SLOW = """
+import asyncio
+from pydantic import BaseModel
+from jobs import Context, job
+
+class Nothing(BaseModel): ...
+
+@job()
+async def slow_at_first(ctx: Context, args: Nothing) -> int:
+    if ctx.attempt == 1:
+        await asyncio.sleep(60)
+    return ctx.attempt
+"""
+LEASE_S = 2
+
+
+def test_a_killed_workers_jobs_run_elsewhere_within_a_lease_and_a_second(
+    new_house: Callable[..., House], tmp_path: Path
+) -> None:
+    (tmp_path / "slow_jobs.py").write_text(ONLY_ONCE_SLOW)
+    environment = {"JOB_PACKAGES": "slow_jobs", "PYTHONPATH": f"{ROOT}:{tmp_path}", "LEASE_S": str(LEASE_S)}
+    house = new_house(environment=environment)
+    house.api()
+    victim = house.worker()
+    jobs = [house.post("/v1/jobs/slow_at_first", json={}) for _ in range(20)]
+    eventually_sync(lambda: all(house.get(job["id"])["status"] == "in_progress" for job in jobs))
+    rescuer = house.worker()
+    killed_at = datetime.now(UTC)
+    victim.kill()
+    ends = [house.ended(job) for job in jobs]
+    assert [[attempt["outcome"] for attempt in job["attempts"]] for job in ends] == [["lost", "succeeded"]] * len(jobs)
+    recovered_s = [(_started(job["attempts"][1]) - killed_at).total_seconds() for job in ends]
+    assert max(recovered_s) <= LEASE_S + 1
+    assert rescuer.poll() is None
+
+
+def _started(attempt: dict[str, str]) -> datetime:
+    return datetime.fromisoformat(attempt["started_at"])
 
 
 def test_a_killed_worker_leaves_no_process_behind(house: House) -> None:
