@@ -16,21 +16,18 @@ import signal
 import socket
 import time
 from collections.abc import Mapping, Sequence
-from datetime import timezone as TimeZone  # noqa: N812  # arq's parameter has its name
 from functools import cached_property
-from typing import Any
+from typing import Any, Unpack
 
 import arq
 import structlog
-from arq.connections import ArqRedis, RedisSettings, create_pool, log_redis_info
-from arq.constants import default_queue_name, expires_extra_ms
-from arq.cron import CronJob
-from arq.jobs import Deserializer, Serializer
-from arq.typing import SecondsTimedelta, StartupShutdown, WorkerCoroutine
+from arq.connections import ArqRedis, create_pool, log_redis_info
+from arq.typing import WorkerCoroutine
 from arq.worker import Function
 
 from jobs.engine import arq_function, keys, records
 from jobs.engine.aborts import Aborts
+from jobs.engine.arq_options import ArqOptions, signature_with_arqs
 from jobs.engine.attempt_log import AttemptLog
 from jobs.engine.counters import Counters
 from jobs.engine.finisher import Finisher
@@ -72,70 +69,9 @@ class Worker(arq.Worker):
         result_ttl_s: float = 7 * 86_400,
         dead_ttl_s: float = 30 * 86_400,
         attempt_log: AttemptLog | None = None,
-        queue_name: str | None = default_queue_name,
-        cron_jobs: Sequence[CronJob] | None = None,
-        redis_settings: RedisSettings | None = None,
-        redis_pool: ArqRedis | None = None,
-        burst: bool = False,
-        on_startup: StartupShutdown | None = None,
-        on_shutdown: StartupShutdown | None = None,
-        on_job_start: StartupShutdown | None = None,
-        on_job_end: StartupShutdown | None = None,
-        after_job_end: StartupShutdown | None = None,
-        handle_signals: bool = True,
-        job_completion_wait: int = 0,
-        max_jobs: int = 10,
-        job_timeout: SecondsTimedelta = 300,
-        keep_result: SecondsTimedelta = 3600,
-        keep_result_forever: bool = False,
-        poll_delay: SecondsTimedelta = 0.5,
-        queue_read_limit: int | None = None,
-        max_tries: int = 5,
-        health_check_interval: SecondsTimedelta = 3600,
-        health_check_key: str | None = None,
-        ctx: dict[Any, Any] | None = None,
-        retry_jobs: bool = True,
-        allow_abort_jobs: bool = False,
-        max_burst_jobs: int = -1,
-        job_serializer: Serializer | None = None,
-        job_deserializer: Deserializer | None = None,
-        expires_extra_ms: int = expires_extra_ms,
-        timezone: TimeZone | None = None,
-        log_results: bool = True,
+        **options: Unpack[ArqOptions],
     ) -> None:
-        super().__init__(
-            [*functions, *map(_as_arq_function, job_types)],
-            queue_name=queue_name,
-            cron_jobs=cron_jobs,
-            redis_settings=redis_settings,
-            redis_pool=redis_pool,
-            burst=burst,
-            on_startup=on_startup,
-            on_shutdown=on_shutdown,
-            on_job_start=on_job_start,
-            on_job_end=on_job_end,
-            after_job_end=after_job_end,
-            handle_signals=handle_signals,
-            job_completion_wait=job_completion_wait,
-            max_jobs=max_jobs,
-            job_timeout=job_timeout,
-            keep_result=keep_result,
-            keep_result_forever=keep_result_forever,
-            poll_delay=poll_delay,
-            queue_read_limit=queue_read_limit,
-            max_tries=max_tries,
-            health_check_interval=health_check_interval,
-            health_check_key=health_check_key,
-            ctx=ctx,
-            retry_jobs=retry_jobs,
-            allow_abort_jobs=allow_abort_jobs,
-            max_burst_jobs=max_burst_jobs,
-            job_serializer=job_serializer,
-            job_deserializer=job_deserializer,
-            expires_extra_ms=expires_extra_ms,
-            timezone=timezone,
-            log_results=log_results,
-        )
+        super().__init__([*functions, *map(_as_arq_function, job_types)], **options)
         self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
         self._job_types = {job_type.name: job_type for job_type in job_types}
         self._resources = resources or {}
@@ -157,6 +93,8 @@ class Worker(arq.Worker):
         self._aborts = Aborts()
         self._stopping = False
         self._serving = False
+
+    __signature__ = signature_with_arqs(__init__)
 
     # --- the life of the process
 
