@@ -21,6 +21,8 @@ from jobs.engine.leases import FOR_EVER_MS, Claim, Finish
 
 logger = logging.getLogger("arq.worker")
 
+LATEST_MS = 253_402_300_799_000
+"""The end of the year 9999: no time after it can be shown."""
 LATE_MS = 1200
 """From when on Arq's start line says how late a job is."""
 
@@ -61,8 +63,22 @@ def read(worker: Worker, claim: Claim) -> tuple[ReadJob, Exception | None]:
     except SerializationError as error:
         logger.exception("deserializing job %s failed", claim.job_id)
         return job, error
+    if not _makes_sense(job, asked_try):
+        logger.warning("job %s has fields of wrong types", claim.job_id)
+        return ReadJob(claim, job_try=claim.job_try), SerializationError("fields of wrong types")
     job.job_try = max(job.job_try, asked_try or 0)
     return job, None
+
+
+def _makes_sense(job: ReadJob, asked_try: object) -> bool:
+    """A body may be anybody's: its fields are looked at before they are worked with."""
+    kinds: list[tuple[object, type]] = [
+        (job.function, str),
+        (job.kwargs, dict),
+        (job.enqueued_at_ms, int),
+        (asked_try or 0, int),
+    ]
+    return all(isinstance(value, kind) for value, kind in kinds) and 0 <= job.enqueued_at_ms <= LATEST_MS
 
 
 def unstarted(worker: Worker, job: ReadJob, error: BaseException) -> Finish:
@@ -132,14 +148,14 @@ def _unsuccessful(worker: Worker, job: ReadJob, function: Function | CronJob, er
         defer_ms = error.defer_score or 0
         logger.info("%6.2fs ↻ %s retrying job in %0.2fs", _ran_s(job), ref, defer_ms / 1000)
         worker.jobs_retried += 1
-        return _again(job, function, due_again_ms=timestamp_ms() + defer_ms)
+        return _again(job, function, due_in_ms=defer_ms)
     if job_id in worker.aborting_tasks and isinstance(error, asyncio.CancelledError):
         logger.info("%6.2fs ⊘ %s aborted", _ran_s(job), ref)
         worker.aborting_tasks.remove(job_id)
     elif worker.retry_jobs and isinstance(error, asyncio.CancelledError | RetryJob):
         logger.info("%6.2fs ↻ %s cancelled, will be run again", _ran_s(job), ref)
         worker.jobs_retried += 1
-        return _again(job, function, due_again_ms=job.claim.due_at_ms)
+        return _again(job, function, due_in_ms=0)
     else:
         extra = getattr(error, "extra", None)
         extra = extra() if callable(extra) else extra
@@ -149,13 +165,13 @@ def _unsuccessful(worker: Worker, job: ReadJob, function: Function | CronJob, er
     return _end(worker, job, success=False, result=error, keep=_keep(worker, function), function=function)
 
 
-def _again(job: ReadJob, function: Function | CronJob, *, due_again_ms: int) -> Finish:
+def _again(job: ReadJob, function: Function | CronJob, *, due_in_ms: int) -> Finish:
     claim = job.claim
     return Finish(
         job_id=claim.job_id,
         token=claim.token,
-        status="deferred" if due_again_ms > timestamp_ms() else "queued",
-        due_again_ms=due_again_ms,
+        status="deferred" if due_in_ms > 0 else "queued",
+        due_in_ms=due_in_ms,
         keep_lease_ms=_keep_lease_ms(function),
     )
 

@@ -37,7 +37,7 @@ class Outcome:
 
 
 async def run(job_type: JobType[Any, Any], ctx: Context, kwargs: Mapping[str, Any]) -> Outcome:
-    """Runs one attempt and decides its outcome; raises only CancelledError, when the worker itself cancels it.
+    """Runs one attempt and decides its outcome; raises only CancelledError, when its task is cancelled from outside.
 
     An exception or a timeout is retried by the type's policy while tries are left; `Fail` and args that do not
     fit the model end the job at once.
@@ -62,11 +62,16 @@ async def run(job_type: JobType[Any, Any], ctx: Context, kwargs: Mapping[str, An
     except TimeoutError as error:
         own = TimeoutError(f"ran longer than {job_type.timeout_s:g} s") if deadline.expired() else error
         return _retry_or_fail(job_type, ctx, own)
-    except Exception as error:  # noqa: BLE001  # whatever a job raises is an outcome, never the worker's end
+    except asyncio.CancelledError as error:
+        # asked of this task by a drain, an abort or a lost lease; else the job's own, of something that it awaited
+        if (task := asyncio.current_task()) is not None and task.cancelling():
+            raise
+        return _retry_or_fail(job_type, ctx, error)
+    except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001  # an outcome, never the worker's end
         return _retry_or_fail(job_type, ctx, error)
 
 
-def _retry_or_fail(job_type: JobType[Any, Any], ctx: Context, error: Exception) -> Outcome:
+def _retry_or_fail(job_type: JobType[Any, Any], ctx: Context, error: BaseException) -> Outcome:
     """Another try by the policy, or by the job's own word; the end where tries are used up."""
     recorded = Error.of(error, with_traceback=not isinstance(error, Retry | TimeoutError))
     if ctx.attempt >= ctx.max_tries:

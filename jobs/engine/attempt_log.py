@@ -44,7 +44,8 @@ class AttemptLog:
 
 def _as_text(type_name: str, job_id: str, ended: Attempt) -> str:
     line = (
-        f"{_time(ended.ended_at_ms)} [{_level(ended)}] attempt [errand.worker] job_id={job_id} type={type_name} "
+        f"{_time(ended.ended_at_ms)} [{_level(ended)}] attempt [errand.worker] "
+        f"job_id={_one_line(job_id)} type={type_name} "
         f"attempt={ended.number} outcome={ended.outcome} duration_s={_duration_s(ended)}"
     )
     if ended.next_attempt_at_ms is not None:
@@ -52,6 +53,11 @@ def _as_text(type_name: str, job_id: str, ended: Attempt) -> str:
     if ended.error is not None:
         line += f" error={f'{ended.error.type}: {ended.error.message}'!r}"
     return line + "\n"
+
+
+def _one_line(job_id: str) -> str:
+    """A stock producer names its jobs as it likes; a line break in a name must not forge a line."""
+    return job_id if job_id.isprintable() else repr(job_id)
 
 
 def _as_json(type_name: str, job_id: str, ended: Attempt) -> str:

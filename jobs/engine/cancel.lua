@@ -10,7 +10,7 @@ if redis.call('EXISTS', result) == 1 then
   return 'ended'
 elseif redis.call('EXISTS', lease) == 1 then
   return 'in_progress'
-elseif redis.call('EXISTS', body) == 0 then
+elseif redis.call('EXISTS', body) == 0 or outcome == '' then
   return 'unknown'
 end
 

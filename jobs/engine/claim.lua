@@ -1,9 +1,9 @@
 -- Claims due jobs for a worker: takes their leases, counts the try, fetches the bodies.
 -- KEYS  1 queue  2 running  3 wake  4 paused
--- ARGV  1 token of this claim  2 worker  3 lease in ms  4 how many at most  5 channel of events
--- returns {when the next job is due in ms or -1, jobs}; of each job {id, due, try, body, earlier attempts, lost attempt}
+-- ARGV  1 token of this claim  2 lease in ms  3 how many at most  4 channel of events
+-- returns {in how many ms the next job is due or -1, jobs}; of each job {id, due, try, body, attempts, lost}
 local queue, running, wake, paused = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local token, worker, lease_ms, most, channel = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
+local token, lease_ms, most, channel = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 
 if redis.call('EXISTS', paused) == 1 then
   return {-1, {}}
@@ -12,13 +12,41 @@ local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local now, lease_end = string.format('%.0f', now_ms), string.format('%.0f', now_ms + lease_ms)
 
+-- a key of another kind than it should be is no reason to leave the jobs behind this one unclaimed
+local function sound(key, command, ...)
+  local answer = redis.pcall(command, key, ...)
+  if type(answer) == 'table' and answer.err then
+    redis.call('DEL', key)
+    answer = redis.call(command, key, ...)
+  end
+  return answer
+end
+
+-- an attempt that was begun and never ended died with its worker: it is part of the job's story
+local function record_lost(id)
+  local begun = redis.call('HGET', running, id)
+  if not begun then
+    return false
+  end
+  local number, due, started, worker = string.match(begun, '^(%d+) (%d+)%S* (%d+) (.*)#%d+$')
+  if not number then
+    return false
+  end
+  sound('errand:attempts:' .. id, 'RPUSH', cjson.encode({
+    number = tonumber(number), due_at_ms = tonumber(due), started_at_ms = tonumber(started), worker = worker,
+    ended_at_ms = now_ms, outcome = 'lost',
+    error = {type = 'WorkerLost', message = 'the worker ended, or lost its lease, before the attempt ended'},
+  }))
+  return 1
+end
+
 local function claimed(id, due)
-  local try = redis.call('INCR', 'arq:retry:' .. id)
+  local try = sound('arq:retry:' .. id, 'INCR')
   -- out of the way of the next claim, and due again by itself when the lease is not renewed
   redis.call('ZADD', queue, lease_end, id)
-  local lost = try > 1 and redis.call('HGET', running, id)
-  redis.call('HSET', running, id, try .. ' ' .. due .. ' ' .. now .. ' ' .. worker)
-  local attempts = redis.call('LRANGE', 'errand:attempts:' .. id, 0, -1)
+  local lost = try > 1 and record_lost(id)
+  redis.call('HSET', running, id, try .. ' ' .. due .. ' ' .. now .. ' ' .. token)
+  local attempts = sound('errand:attempts:' .. id, 'LRANGE', 0, -1)
   return {id, due, try, redis.call('GET', 'arq:job:' .. id), attempts, lost}
 end
 
@@ -50,4 +78,4 @@ end
 if #changes > 0 then
   redis.call('PUBLISH', channel, table.concat(changes, '\n'))
 end
-return {tonumber(next[2] or -1), jobs}
+return {next[2] and math.max(tonumber(next[2]) - now_ms, 0) or -1, jobs}

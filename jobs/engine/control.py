@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+LONGEST_WAIT_S = 10 * 365 * 86_400
+
 
 class Retry(Exception):
     """Run this job again, if it has tries left.
@@ -10,8 +12,8 @@ class Retry(Exception):
     """
 
     def __init__(self, reason: str = "asked to be retried", *, after_s: float | None = None) -> None:
-        if after_s is not None and after_s < 0:
-            raise ValueError("after_s must not be negative")
+        if after_s is not None and not 0 <= after_s <= LONGEST_WAIT_S:
+            raise ValueError(f"after_s must be between 0 and {LONGEST_WAIT_S} s")
         super().__init__(reason)
         self.after_s = after_s
 

@@ -1,7 +1,7 @@
 -- Writes what became of claimed jobs. Only the owner of a lease has a say: the outcome of any other is dropped.
 -- KEYS  1 queue  2 running
 -- ARGV  1 channel of events  2… of each job: id, token, status, result, keep the result (ms, '' for ever, 0 not),
---       due again (ms since the epoch, '' not), attempt, keep the lease (ms or 0), give the try back (0 or 1)
+--       due again (ms from now, '' not), attempt, keep the lease (ms or 0), give the try back (0 or 1)
 -- returns of each job 1 where it was written, 0 where the lease was not the caller's
 local queue, running, channel = KEYS[1], KEYS[2], ARGV[1]
 
@@ -15,8 +15,12 @@ local function ended(id, result, keep_ms)
   redis.call('ZREM', queue, id)
 end
 
-local function due_again(id, due, attempt, give_back)
-  redis.call('ZADD', queue, 'XX', due, id)
+-- the server's clock decides, so that a worker's skewed one does not
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local function due_again(id, due_in_ms, attempt, give_back)
+  redis.call('ZADD', queue, 'XX', string.format('%.0f', now_ms + due_in_ms), id)
   -- arq lets both expire after a day: a retry may be due later than that
   redis.call('PERSIST', 'arq:job:' .. id)
   redis.call('PERSIST', 'arq:retry:' .. id)
@@ -30,20 +34,23 @@ end
 
 local answers, changes = {}, {}
 for at = 2, #ARGV, 9 do
-  local id, token, status = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  local id, token, status, result, keep_ms, due_in_ms, attempt, keep_lease_ms, give_back = unpack(ARGV, at, at + 8)
   local lease = 'arq:in-progress:' .. id
-  local owned = redis.call('GET', lease) == token
+  local holder = redis.call('GET', lease)
+  -- a lease that lapsed while Redis was away is still ours where nobody has claimed the job since
+  local begun = not holder and redis.call('EXISTS', 'arq:job:' .. id) == 1 and redis.call('HGET', running, id)
+  local owned = holder == token or (begun and string.sub(begun, -#token - 1) == ' ' .. token)
   answers[#answers + 1] = owned and 1 or 0
   if owned then
-    if ARGV[at + 5] == '' then
-      ended(id, ARGV[at + 3], ARGV[at + 4])
+    if due_in_ms == '' then
+      ended(id, result, keep_ms)
     else
-      due_again(id, ARGV[at + 5], ARGV[at + 6], ARGV[at + 8])
+      due_again(id, due_in_ms, attempt, give_back)
     end
-    if ARGV[at + 7] == '0' then
+    if keep_lease_ms == '0' then
       redis.call('DEL', lease)
     else
-      redis.call('PEXPIRE', lease, ARGV[at + 7])
+      redis.call('PEXPIRE', lease, keep_lease_ms)
     end
     redis.call('HDEL', running, id)
     changes[#changes + 1] = status .. ' ' .. id

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import accumulate
 
 import structlog
 
@@ -16,6 +17,7 @@ from jobs.engine.outage import Outage
 
 log = structlog.get_logger("errand.worker")
 
+MOST_BYTES_AT_ONCE = 16 * 1024 * 1024
 MOST_AT_ONCE = 500
 """A script call holds Redis up for everybody: this many outcomes take it a few milliseconds."""
 
@@ -60,13 +62,19 @@ class Finisher:
     async def _write(self) -> None:
         try:
             while self._waiting:
-                group = self._waiting[:MOST_AT_ONCE]
+                group = self._next_group()
                 written = await self._written(group)
                 del self._waiting[: len(group)]
                 self._done(group, written)
                 self._tell_watchers(group)
         finally:
             self._writer = None
+
+    def _next_group(self) -> list[Finish]:
+        """As many as one call may carry, by number and by size."""
+        sizes = accumulate(len(outcome.result or b"") for outcome in self._waiting[:MOST_AT_ONCE])
+        fitting = sum(1 for size in sizes if size <= MOST_BYTES_AT_ONCE)
+        return self._waiting[: max(fitting, 1)]
 
     async def _written(self, group: Sequence[Finish]) -> Sequence[bool]:
         try:

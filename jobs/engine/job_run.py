@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -22,10 +21,13 @@ from jobs.engine.attempt_log import AttemptLog
 from jobs.engine.counters import Counters
 from jobs.engine.job_type import Context, JobType, Opener
 from jobs.engine.leases import Claim, Finish
-from jobs.engine.outage import Outage
+from jobs.engine.outage import missed
 from jobs.engine.records import Attempt, Error, JobFailed, Progress, RunningAttempt
 
 log = structlog.get_logger("errand.worker")
+
+RECORD_LIMIT_BYTES = 16 * 1024 * 1024
+"""Larger results belong into storage; Redis cuts the connection over 512 MB, which would look like its absence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +95,7 @@ class JobRuns:
     async def _report(self, job_id: str, progress: list[Progress], fraction: float, note: str) -> None:
         """Shows a job's progress; missed while Redis is away: it is news, not an outcome."""
         progress[:] = [Progress(fraction=fraction, note=records.clean(note[:200]), at_ms=timestamp_ms())]
-        with contextlib.suppress(*Outage.ERRORS):
+        with missed():
             await self.redis.set(keys.progress(job_id), records.dumps(progress[0]), px=int(self.ttl.dead_s * 1000))
 
     def _hand_back(self, job_type: JobType[Any, Any], claim: Claim, begun: RunningAttempt) -> Finish:
@@ -108,7 +110,7 @@ class JobRuns:
             job_id=claim.job_id,
             token=claim.token,
             status=status,
-            due_again_ms=ended.next_attempt_at_ms,
+            due_in_ms=max((ended.next_attempt_at_ms or 0) - ended.ended_at_ms, 0),
             attempt=records.dumps(ended),
             give_try_back=ended.outcome == "handed_back",
         )
@@ -120,6 +122,12 @@ class JobRuns:
             record = self._ended_record(job, ended, result, progress)
         except PydanticSerializationError as error:
             refused = Error("InvalidResult", f"the result has no JSON form: {error}")
+            ended = Attempt.end(ended, "failed", at_ms=ended.ended_at_ms, error=refused)
+            record = self._ended_record(job, ended, None, progress)
+        if len(record) > RECORD_LIMIT_BYTES:
+            refused = Error(
+                "InvalidResult", f"the record has {len(record)} bytes, over the limit of {RECORD_LIMIT_BYTES}"
+            )
             ended = Attempt.end(ended, "failed", at_ms=ended.ended_at_ms, error=refused)
             record = self._ended_record(job, ended, None, progress)
         self._note(job_type, job.claim, ended)
@@ -150,7 +158,7 @@ class JobRuns:
         progress: list[Progress] | None = None,
     ) -> bytes:
         """Arq's result record; beside its fields, which stock Arq reads, the attempts and the last progress."""
-        attempts: list[Any] = [from_json(record) for record in job.claim.attempts]
+        attempts: list[Any] = list(_readable(job.claim.attempts))
         record: dict[str, Any] = {
             "t": job.job_try,
             "f": job.function,
@@ -183,16 +191,12 @@ class JobRuns:
         self.counters.count(ended)
 
 
-def lost_attempt(claim: Claim) -> Attempt | None:
-    """The attempt before this one, where its worker died under it; None where there is none."""
-    if claim.lost is None:
-        return None
-    number, due_ms, started_ms, worker = claim.lost.decode().split(" ", 3)
-    begun = RunningAttempt(
-        number=int(number), due_at_ms=int(float(due_ms)), started_at_ms=int(started_ms), worker=worker
-    )
-    error = Error("WorkerLost", "the worker ended before the attempt did")
-    return Attempt.end(begun, "lost", at_ms=timestamp_ms(), error=error)
+def _readable(attempts: Sequence[bytes]) -> Iterator[Any]:
+    for record in attempts:
+        try:
+            yield from_json(record)
+        except ValueError:
+            log.warning("an attempt's record cannot be read and is left out", record=record[:200])
 
 
 def _keywords(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -64,7 +64,7 @@ def progress(job_id: str) -> str:
 
 
 def running(queue: str) -> str:
-    """Hash: job id → the attempt that was begun last, as `number due_ms started_ms worker`."""
+    """Hash: job id → the attempt that was begun last, as `number due_ms started_ms token`."""
     return f"errand:{queue}:running"
 
 

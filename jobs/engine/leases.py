@@ -10,9 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 
+import structlog
 from redis.asyncio import Redis
 
 from jobs.engine import keys, script
+
+log = structlog.get_logger("errand.worker")
 
 FORGET_WORKER_S = 3600
 FOR_EVER_MS = -1
@@ -30,9 +33,13 @@ class Claim:
     """None where it has expired, as a stock producer's may."""
     attempts: list[bytes]
     """Records of the earlier attempts, oldest first."""
-    lost: bytes | None
-    """The attempt before, where it was begun and never ended: `number due_ms started_ms worker`."""
+    lost: bool
+    """The attempt before this one was begun and never ended; its record is among those."""
     token: str
+
+    def handed_back(self) -> Finish:
+        """It was not begun: due at once, the try not counted."""
+        return Finish(job_id=self.job_id, token=self.token, status="queued", due_in_ms=0, give_try_back=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +47,13 @@ class Claimed:
     """What one look at the queue brought."""
 
     claims: Sequence[Claim]
-    next_due_ms: int | None
-    """When the first of what was left is due, in ms since the epoch; None where nothing is."""
+    due_in_ms: int | None
+    """How long until the first of what was left is due; None where nothing is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finish:
-    """What becomes of a claimed job: it ends, or is due again where `due_again_ms` is given."""
+    """What becomes of a claimed job: it ends, or is due again where `due_in_ms` is given."""
 
     job_id: str
     token: str
@@ -54,7 +61,8 @@ class Finish:
     result: bytes | None = None
     keep_result_ms: int = 0
     """0: not at all; FOR_EVER_MS."""
-    due_again_ms: int | None = None
+    due_in_ms: int | None = None
+    """From now, by the server's clock."""
     attempt: bytes | None = None
     """The record of an attempt that is followed by another."""
     keep_lease_ms: int = 0
@@ -81,29 +89,36 @@ class Leases:
         """Takes up to `most` jobs that are due by the server's clock; counts their tries."""
         token = f"{self._worker}#{next(self._numbers)}"
         queue = self._queue
-        next_due_ms, jobs = await self._claim(
+        due_in_ms, jobs = await self._claim(
             keys=[queue, keys.running(queue), keys.wake(queue), keys.paused(queue)],
-            args=[token, self._worker, self._lease_ms, most, keys.events(queue)],
+            args=[token, self._lease_ms, most, keys.events(queue)],
         )
         claims = [
             Claim(
                 job_id=job_id.decode(),
-                due_at_ms=int(float(due)),
+                due_at_ms=int(max(float(due), 0)),
                 job_try=job_try,
                 body=body,
                 attempts=attempts,
-                lost=lost,
+                lost=bool(lost),
                 token=token,
             )
             for job_id, due, job_try, body, attempts, lost in jobs
+            if _is_text(job_id)
         ]
-        return Claimed(claims, None if next_due_ms < 0 else next_due_ms)
+        return Claimed(claims, None if due_in_ms < 0 else due_in_ms)
 
     async def renew(self, held: Mapping[str, str], counters: Mapping[str, int]) -> list[str]:
         """One heartbeat: renews the leases held (job id → token), adds up counters; returns the ids of lost ones."""
         queue = self._queue
         lost: list[bytes] = await self._renew(
-            keys=[queue, keys.workers(queue), keys.counters(queue), *map(keys.lease, held)],
+            keys=[
+                queue,
+                keys.workers(queue),
+                keys.counters(queue),
+                keys.running(queue),
+                *(name for job_id in held for name in (keys.lease(job_id), keys.body(job_id))),
+            ],
             args=[
                 self._worker if self._visible else "",
                 self._lease_ms,
@@ -128,6 +143,16 @@ class Leases:
         await self._redis.zrem(keys.workers(self._queue), self._worker)
 
 
+def _is_text(job_id: bytes) -> bool:
+    """Nobody who enqueues by a client can make an id that is not; it must not keep the others from being run."""
+    try:
+        job_id.decode()
+    except UnicodeDecodeError:
+        log.error("a job id is not UTF-8 and cannot be run", job_id=repr(job_id))
+        return False
+    return True
+
+
 def _as_arguments(outcome: Finish) -> tuple[str | bytes | int, ...]:
     return (
         outcome.job_id,
@@ -135,7 +160,7 @@ def _as_arguments(outcome: Finish) -> tuple[str | bytes | int, ...]:
         outcome.status,
         outcome.result or "",
         "" if outcome.keep_result_ms == FOR_EVER_MS else outcome.keep_result_ms,
-        "" if outcome.due_again_ms is None else outcome.due_again_ms,
+        "" if outcome.due_in_ms is None else outcome.due_in_ms,
         outcome.attempt or "",
         outcome.keep_lease_ms,
         int(outcome.give_try_back),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import ClassVar, TypeVar
 
 import structlog
@@ -22,17 +23,29 @@ log = structlog.get_logger("errand.redis")
 
 T = TypeVar("T")
 
+REFUSED_FOR_NOW = (
+    *("MASTERDOWN", "CLUSTERDOWN", "NOREPLICAS", "BUSY ", "MISCONF", "UNBLOCKED", "TRYAGAIN"),
+    "Protocol error: unauthenticated",  # a password is missing, and the call too large to be told so politely
+)
+"""How such answers begin that redis-py makes no class of."""
 BACKOFF_CAP_S = 2.0
 """Redis is asked at least this often, so that work goes on soon after its return."""
 
 
 def is_outage(error: BaseException) -> bool:
     """True where Redis cannot take the call now but may later: away, loading, failing over, out of memory."""
-    if isinstance(error, ResponseError):
-        # redis-py makes classes of some of these answers, and leaves others as they came
-        known = str(error).startswith(("MASTERDOWN", "CLUSTERDOWN", "NOREPLICAS"))
-        return known or isinstance(error, Outage.ERRORS)
-    return isinstance(error, Outage.ERRORS)
+    known = isinstance(error, ResponseError) and str(error).startswith(REFUSED_FOR_NOW)
+    return known or isinstance(error, Outage.ERRORS)
+
+
+@contextmanager
+def missed() -> Iterator[None]:
+    """For a call that may be missed while Redis is away."""
+    try:
+        yield
+    except Exception as error:
+        if not is_outage(error):
+            raise
 
 
 class Outage:

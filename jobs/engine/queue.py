@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from arq.connections import ArqRedis
-from arq.jobs import deserialize_job, serialize_result
+from arq.jobs import DeserializationError, JobDef, deserialize_job, serialize_result
 from arq.utils import timestamp_ms, to_unix_ms
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -185,7 +186,7 @@ class Queue:
             (body, tries), attempts = await transaction.execute()
         if body is None:
             return b""
-        job = deserialize_job(body, deserializer=records.loads)
+        job = _readable(body)
         now_ms = timestamp_ms()
         error = records.Error(type="Cancel", message="cancelled before it started")
         outcome = serialize_result(
@@ -204,6 +205,14 @@ class Queue:
             serializer=lambda record: records.dumps({**record, "attempts": list(map(records.loads, attempts))}),
         )
         return outcome or b""
+
+
+def _readable(body: bytes) -> JobDef:
+    """The job in a body; what cannot be read can still be cancelled."""
+    try:
+        return deserialize_job(body, deserializer=records.loads)
+    except DeserializationError:
+        return JobDef("<unknown>", (), {}, 0, datetime.fromtimestamp(0, UTC), None, None)
 
 
 def _entry(

@@ -31,7 +31,7 @@ class Error:
         lines = "".join(traceback.format_exception(error)) if with_traceback else None
         return cls(
             type=type(error).__name__,
-            message=clean(str(error)[:MESSAGE_LIMIT_CHARS]),
+            message=clean(_words(error)[:MESSAGE_LIMIT_CHARS]),
             traceback=lines and clean(lines[-TRACEBACK_LIMIT_CHARS:]),
         )
 
@@ -106,6 +106,13 @@ class JobCancelled(asyncio.CancelledError):
     def __init__(self, error: Error) -> None:
         super().__init__(error.message)
         self.error = error
+
+
+def _words(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001  # a job's own exception class may raise here
+        return "(an exception without words)"
 
 
 def clean(text: str) -> str:

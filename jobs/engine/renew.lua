@@ -1,9 +1,9 @@
 -- One heartbeat of a worker: says that it lives, renews its leases, adds up its counters.
--- KEYS  1 queue  2 workers  3 counters  4… leases
+-- KEYS  1 queue  2 workers  3 counters  4 running  5… of each job: lease, body
 -- ARGV  1 worker  2 lease in ms  3 when to forget a silent worker, in ms  4 number of jobs
 --       5… of each job: id, token; then of each counter: name, increment
 -- returns the ids of jobs whose lease was lost
-local queue, workers, counters = KEYS[1], KEYS[2], KEYS[3]
+local queue, workers, counters, running = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local worker, lease_ms, forget_ms, jobs = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 
 local time = redis.call('TIME')
@@ -16,9 +16,13 @@ end
 local lost = {}
 local lease_end = string.format('%.0f', now_ms + lease_ms)
 for number = 1, jobs do
-  local lease, id, token = KEYS[number + 3], ARGV[number * 2 + 3], ARGV[number * 2 + 4]
-  if redis.call('GET', lease) == token then
-    redis.call('PEXPIRE', lease, lease_ms)
+  local lease, body = KEYS[number * 2 + 3], KEYS[number * 2 + 4]
+  local id, token = ARGV[number * 2 + 3], ARGV[number * 2 + 4]
+  local holder = redis.call('GET', lease)
+  -- a lease that lapsed while Redis was away is still ours where nobody has claimed the job since
+  local begun = not holder and redis.call('EXISTS', body) == 1 and redis.call('HGET', running, id)
+  if holder == token or (begun and string.sub(begun, -#token - 1) == ' ' .. token) then
+    redis.call('SET', lease, token, 'PX', lease_ms)
     redis.call('ZADD', queue, 'XX', lease_end, id)
   else
     lost[#lost + 1] = id

@@ -94,7 +94,9 @@ def _attempt_from(fields: dict[str, Any]) -> Attempt:
 
 
 def _begun(running: bytes) -> RunningAttempt:
-    number, due_ms, started_ms, worker = running.decode().split(" ", 3)
+    """From the queue's hash of running jobs: `number due_ms started_ms token`, the token being `worker#number`."""
+    number, due_ms, started_ms, token = running.decode().split(" ", 3)
+    worker = token.rsplit("#", 1)[0]
     return RunningAttempt(
         number=int(number), due_at_ms=int(float(due_ms)), started_at_ms=int(started_ms), worker=worker
     )

@@ -7,14 +7,17 @@ the one that has waited longest.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import Any
 
+import structlog
 from redis.asyncio import ConnectionPool, Redis
 
 from jobs.engine import keys
-from jobs.engine.outage import Outage
+from jobs.engine.outage import missed
 
+log = structlog.get_logger("errand.worker")
+
+PAUSE_S = 1.0
 BLOCK_S = 30
 """How long one blocking call lasts; a new one costs Redis next to nothing."""
 
@@ -39,13 +42,18 @@ class Wakeups:
         if self._listener.done():
             self._listener = None
 
-    async def pass_on(self) -> None:
-        """Gives a token that came while this worker had no room back, for another worker."""
-        listener = self._listener
-        if listener is not None and listener.done():
-            self._listener = None
+    async def wait_for_room(self, room: asyncio.Event, timeout_s: float) -> None:
+        """Returns when `room` is set, or after `timeout_s`; a token that comes meanwhile is given back, for others."""
+        waiting = asyncio.create_task(room.wait())
+        ears = {waiting} if self._listener is None else {waiting, self._listener}
+        try:
+            await asyncio.wait(ears, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+        if self._listener is not None and self._listener.done():
+            listener, self._listener = self._listener, None
             if listener.result():
-                with contextlib.suppress(*Outage.ERRORS):
+                with missed():
                     await self._redis.lpush(self._key, 1)  # type: ignore[misc]  # redis-py types both its clients
 
     async def close(self) -> None:
@@ -57,9 +65,12 @@ class Wakeups:
 
     async def _listen(self) -> bool:
         """True when a token came; False when none did, for whatever reason."""
-        with contextlib.suppress(*Outage.ERRORS):
+        try:
             return await self._redis.blpop([self._key], timeout=BLOCK_S) is not None  # type: ignore[misc]
-        return False
+        except Exception as error:  # noqa: BLE001  # a hint may be missed for any reason; polling is the promise
+            log.debug("no wake-ups for a while", error=str(error))
+            await asyncio.sleep(PAUSE_S)  # refused at once again and again, it would keep the loop spinning
+            return False
 
 
 def _patient_copy(pool: ConnectionPool) -> ConnectionPool:

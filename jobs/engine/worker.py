@@ -24,17 +24,18 @@ import structlog
 from arq.connections import ArqRedis, create_pool, log_redis_info
 from arq.typing import WorkerCoroutine
 from arq.worker import Function
+from redis.exceptions import ResponseError
 
-from jobs.engine import arq_function, keys, records
+from jobs.engine import arq_function, keys
 from jobs.engine.aborts import Aborts
 from jobs.engine.arq_options import ArqOptions, signature_with_arqs
 from jobs.engine.attempt_log import AttemptLog
 from jobs.engine.counters import Counters
 from jobs.engine.finisher import Finisher
-from jobs.engine.job_run import JobRuns, OutcomeTtl, lost_attempt
+from jobs.engine.job_run import JobRuns, OutcomeTtl
 from jobs.engine.job_type import JobType, Opener
 from jobs.engine.leases import Claim, Claimed, Finish, Leases
-from jobs.engine.outage import Outage
+from jobs.engine.outage import Outage, is_outage, missed
 from jobs.engine.records import Error
 from jobs.engine.wakeups import Wakeups
 
@@ -48,6 +49,7 @@ UNWRITTEN_FACTOR = 2
 """Outcomes on their way to Redis do not hold a slot, up to this many slots' worth of jobs in all."""
 CRON_LOOK_S = 0.5
 """Arq looks at its cron jobs this often, and plans them no further ahead."""
+REFUSED_PAUSE_S = 1.0
 CLOSE_LIMIT_S = 10
 """How long a stopping worker tries to write its last outcomes; what it cannot write runs again elsewhere."""
 
@@ -88,11 +90,14 @@ class Worker(arq.Worker):
         """Set when a slot has become free."""
         self._nudge = asyncio.Event()
         """Set when an idle loop has a reason to look sooner than it knew."""
-        self._next_due_ms: int | None = None
+        self._next_due_s = math.inf
+        """When this process knows the next job to be due, on its monotonic clock."""
         self._more_is_due = True
         self._aborts = Aborts()
         self._stopping = False
         self._serving = False
+        self._heartbeat: asyncio.Task[None] | None = None
+        self._renewed_s = time.monotonic()
 
     __signature__ = signature_with_arqs(__init__)
 
@@ -134,13 +139,8 @@ class Worker(arq.Worker):
         if self.on_startup:
             await self.on_startup(self.ctx)
         self._serving = True
-        heartbeat = asyncio.create_task(self._beat())
-        try:
-            await self._serve()
-        finally:
-            self._serving = False
-            heartbeat.cancel()
-            await asyncio.gather(heartbeat, return_exceptions=True)
+        self._heartbeat = asyncio.create_task(self._beat())
+        await self._serve()
 
     async def close(self) -> None:
         """Arq's close, which also writes the last outcomes; in Redis' absence it gives up on them after a while."""
@@ -151,8 +151,9 @@ class Worker(arq.Worker):
         if self.main_task is not None:
             await asyncio.gather(self.main_task, return_exceptions=True)
         await self._finish_running()
+        await self._stop_beating()
         await self._wakeups.close()
-        with contextlib.suppress(*Outage.ERRORS):
+        with missed():
             await self._leases.renew({}, self._counters.take())
             await self._leases.leave()
             await self.pool.delete(self.health_check_key)
@@ -179,6 +180,12 @@ class Worker(arq.Worker):
             expires_extra_ms=self.expires_extra_ms,
         )
 
+    async def _stop_beating(self) -> None:
+        self._serving = False
+        if self._heartbeat is not None:
+            self._heartbeat.cancel()
+            await asyncio.gather(self._heartbeat, return_exceptions=True)
+
     async def _finish_running(self) -> None:
         if self.tasks:
             await asyncio.wait(self.tasks.values(), timeout=CLOSE_LIMIT_S)
@@ -190,16 +197,20 @@ class Worker(arq.Worker):
         """A heartbeat at once, then every third of a lease, for as long as the process lives."""
         # not `while True`: the cancellation that ends it may be swallowed, see _poll_iteration
         while self._serving:
-            counted = self._counters.take()
-            try:
-                lost = await self._leases.renew(self._held, counted)
-            except Outage.ERRORS as error:
-                self._counters.put_back(counted)
-                log.warning("heartbeat missed", error=str(error))
-            else:
-                self._give_up(lost)
+            await self._renew()
             if self._serving:
                 await asyncio.sleep(self._leases.interval_s)
+
+    async def _renew(self) -> None:
+        counted, held, begun_s = self._counters.take(), dict(self._held), time.monotonic()
+        try:
+            lost = await self._leases.renew(held, counted)
+        except Exception as error:  # noqa: BLE001  # whatever Redis answers, the next heartbeat must come
+            self._counters.put_back(counted)
+            log.warning("heartbeat missed", error=str(error))
+        else:
+            self._renewed_s = begun_s
+            self._give_up({job_id: held[job_id] for job_id in lost})
 
     # --- the loop
 
@@ -210,6 +221,13 @@ class Worker(arq.Worker):
                 if self.burst and await self._burst_is_over():
                     return
                 self._outage.note_end()
+            except (ResponseError, ValueError, OverflowError) as error:
+                # a member of the queue that cannot be claimed: parked by its lease
+                if is_outage(error):
+                    await self._outage.wait_out(error)
+                else:
+                    log.exception("a claim was refused")
+                    await asyncio.sleep(REFUSED_PAUSE_S)
             except Exception as error:  # noqa: BLE001  # sorted by wait_out, which raises what is no outage
                 await self._outage.wait_out(error)
             else:
@@ -220,19 +238,34 @@ class Worker(arq.Worker):
         if self._stopping:
             # asyncio.wait_for in Python 3.11, inside redis-py, can swallow the cancellation that stops the loop
             raise asyncio.CancelledError
+        if self._held and time.monotonic() - self._renewed_s > 2 * self._leases.interval_s:
+            # the loop was blocked or Redis away: our jobs are due again, and must not be claimed as if they were lost
+            await self._renew()
         if self.allow_abort_jobs:
             await self._look_for_aborts()
         most = min(self._free_slots(), self.queue_read_limit, math.ceil(self.max_jobs / CLAIMS_IN_STEP))
         if self.burst and self.max_burst_jobs >= 0:
             most = min(most, self.max_burst_jobs - self._jobs_started())
         if self.allow_pick_jobs and most > 0:
-            self._start(await self._leases.claim(most), asked=most)
+            await self._claim(most)
         await self.heart_beat()
+
+    async def _claim(self, most: int) -> None:
+        claiming = asyncio.create_task(self._leases.claim(most))
+        try:
+            claimed = await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            # the worker stops; Redis may have leased it jobs by then
+            with contextlib.suppress(Exception):
+                for claim in (await claiming).claims:
+                    self._finisher.put(claim.handed_back())
+            raise
+        self._start(claimed, asked=most)
 
     async def start_jobs(self, job_ids: list[bytes]) -> None:
         """Claims and starts up to that many due jobs; which ones, the claim decides."""
         if (most := min(self._free_slots(), len(job_ids))) > 0:
-            self._start(await self._leases.claim(most), asked=most)
+            await self._claim(most)
 
     async def _burst_is_over(self) -> bool:
         """The queue is empty, or as many jobs have been started as the burst allows."""
@@ -246,8 +279,7 @@ class Worker(arq.Worker):
         """Until there is something to do: room for jobs that are due, a wake-up, the next due time, or a poll."""
         self._room.clear()
         if not self._free_slots() or not self.allow_pick_jobs:
-            await self._wakeups.pass_on()
-            await _set_within(self._room, self.poll_delay_s)
+            await self._wakeups.wait_for_room(self._room, self.poll_delay_s)
         elif self.burst or self._more_is_due:
             await asyncio.sleep(0 if self._more_is_due else self.poll_delay_s)
         else:
@@ -255,11 +287,9 @@ class Worker(arq.Worker):
             self._nudge.clear()
 
     def _idle_s(self) -> float:
-        limits_s = [self.poll_delay_s]
+        limits_s = [self.poll_delay_s, self._next_due_s - time.monotonic()]
         if self.cron_jobs:
             limits_s.append(CRON_LOOK_S)
-        if self._next_due_ms is not None:
-            limits_s.append((self._next_due_ms - time.time() * 1000) / 1000)
         return max(min(limits_s), 0.0)
 
     def _free_slots(self) -> int:
@@ -274,7 +304,7 @@ class Worker(arq.Worker):
     # --- one job
 
     def _start(self, claimed: Claimed, *, asked: int) -> None:
-        self._next_due_ms = claimed.next_due_ms
+        self._next_due_s = math.inf if claimed.due_in_ms is None else time.monotonic() + claimed.due_in_ms / 1000
         self._more_is_due = len(claimed.claims) == asked
         for claim in claimed.claims:
             self._held[claim.job_id] = claim.token
@@ -285,8 +315,8 @@ class Worker(arq.Worker):
         try:
             job, error = arq_function.read(self, claim)
             self._enqueued_at_ms[claim.job_id] = job.enqueued_at_ms
-            if claim.lost is not None:
-                await self._record_lost(claim)
+            if claim.lost and self._job_types:
+                log.warning("attempt lost", job_id=claim.job_id, attempt=claim.job_try - 1)
             if error is None and self._aborts.wants(claim.job_id, enqueued_at_ms=job.enqueued_at_ms):
                 arq_log.info("%6.2fs ⊘ %s aborted before start", job.age_s, job.ref)
                 await self.pool.zrem(keys.ABORT, claim.job_id)
@@ -299,12 +329,18 @@ class Worker(arq.Worker):
                 self._finisher.put(finish)
             else:
                 await arq_function.run(self, job, self._finisher.write)
-        except Exception:
-            log.exception("a job could not be handled; its lease runs out and it is claimed again", job_id=claim.job_id)
-            self._held.pop(claim.job_id, None)
+        except Exception as error:
+            log.exception("a job could not be handled", job_id=claim.job_id)
+            self._end_unhandled(claim, error)
+        except asyncio.CancelledError:
+            # cancelled outside of its function, by an abort or a drain: nobody will write an outcome
+            self._let_go(claim.job_id, claim.token)
+            raise
         finally:
-            del self.tasks[claim.job_id]
-            self._enqueued_at_ms.pop(claim.job_id, None)
+            if self.tasks.get(claim.job_id) is asyncio.current_task():
+                del self.tasks[claim.job_id]
+                self._enqueued_at_ms.pop(claim.job_id, None)
+            self.aborting_tasks.discard(claim.job_id)
             self._room.set()
 
     def _unstarted(self, job: arq_function.ReadJob, error: BaseException) -> Finish:
@@ -315,24 +351,17 @@ class Worker(arq.Worker):
             return self._runs.unstarted(job, Error("Cancel", "aborted before it started"), cancelled=True)
         return self._runs.unstarted(job, Error.of(error, with_traceback=False))
 
-    async def _record_lost(self, claim: Claim) -> None:
-        """The attempt whose worker died is part of the job's story."""
-        lost = lost_attempt(claim)
-        if lost is None or not self._job_types:
+    def _end_unhandled(self, claim: Claim, error: Exception) -> None:
+        """What cannot even be decided on is claimed again while it may be, then ends as failed."""
+        if not self._job_types or claim.job_try < self.max_tries:
+            self._let_go(claim.job_id, claim.token)  # the lease runs out and it is claimed again
             return
-        log.warning("attempt lost", job_id=claim.job_id, attempt=lost.number, worker=lost.worker)
-        record = records.dumps(lost)
-        await self._outage.outlast(lambda: self._append_attempt(claim.job_id, record))
-        claim.attempts.append(record)
-
-    async def _append_attempt(self, job_id: str, record: bytes) -> None:
-        async with self.pool.pipeline(transaction=False) as pipeline:
-            pipeline.rpush(keys.attempts(job_id), record)
-            await pipeline.execute()
+        claim.attempts.clear()
+        self._finisher.put(self._unstarted(arq_function.ReadJob(claim, job_try=claim.job_try), error))
 
     def _count(self, finish: Finish) -> None:
         """Arq's three numbers."""
-        if finish.due_again_ms is not None:
+        if finish.due_in_ms is not None:
             self.jobs_retried += 1
         elif finish.status == "succeeded":
             self.jobs_complete += 1
@@ -344,9 +373,9 @@ class Worker(arq.Worker):
     def _release(self, outcomes: Sequence[Finish], written: Sequence[bool]) -> None:
         """The outcomes are in Redis, or were dropped because the lease had become another's."""
         for outcome in outcomes:
-            self._held.pop(outcome.job_id, None)
-            if outcome.due_again_ms is not None and outcome.due_again_ms < (self._next_due_ms or math.inf):
-                self._next_due_ms = outcome.due_again_ms
+            self._let_go(outcome.job_id, outcome.token)
+            if outcome.due_in_ms is not None and time.monotonic() + outcome.due_in_ms / 1000 < self._next_due_s:
+                self._next_due_s = time.monotonic() + outcome.due_in_ms / 1000
                 self._nudge.set()
         if not all(written):
             stale = [outcome.job_id for outcome, kept in zip(outcomes, written, strict=True) if not kept]
@@ -354,10 +383,15 @@ class Worker(arq.Worker):
             log.warning("outcomes dropped: the leases had been lost", job_ids=stale)
         self._room.set()
 
-    def _give_up(self, lost: Sequence[str]) -> None:
+    def _let_go(self, job_id: str, token: str) -> None:
+        """That claim's lease is not renewed any more; a later claim of the same job keeps its own."""
+        if self._held.get(job_id) == token:
+            del self._held[job_id]
+
+    def _give_up(self, lost: Mapping[str, str]) -> None:
         """A lease that was lost means that the job is, or will be, run by another: ours is stopped."""
-        for job_id in lost:
-            if (task := self.tasks.get(job_id)) is not None and job_id in self._held:
+        for job_id, token in lost.items():
+            if (task := self.tasks.get(job_id)) is not None and self._held.get(job_id) == token:
                 log.warning("lease lost, attempt stopped", job_id=job_id)
                 self._held.pop(job_id)
                 task.cancel()
@@ -370,8 +404,3 @@ def _as_arq_function(job_type: JobType[Any, Any]) -> Function:
         raise AssertionError("job types are run by the engine")
 
     return arq.func(never_called, name=job_type.name, max_tries=job_type.max_tries, timeout=job_type.timeout_s)
-
-
-async def _set_within(event: asyncio.Event, timeout_s: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(event.wait(), timeout_s)
