@@ -59,6 +59,8 @@ class ApiKey(BaseModel):
         wanted = frozenset(scopes.split("+")) if colon else ALL_SCOPES
         if len(key) < 16:
             raise ValueError("a key needs at least 16 characters")
+        if not (key.isascii() and key.isprintable()):
+            raise ValueError("a key may hold printable ASCII characters only: it travels in a header")
         if not wanted <= ALL_SCOPES:
             # not quoted: it may be the second half of a key that has a colon in it
             raise ValueError("what follows a key's colon must be scopes joined by '+': read, write, admin")
@@ -226,9 +228,17 @@ class Settings(BaseSettings):
     def read(cls) -> Self:
         """The settings of this process; exits with one line where one is bad."""
         try:
-            return cls()
+            settings = cls()
+            settings.data_dir.mkdir(parents=True, exist_ok=True)
         except (ValidationError, SettingsError) as error:
             raise SystemExit(f"settings: {_one_line(error)}") from None
+        except UnicodeDecodeError:
+            raise SystemExit("settings: .env: is not UTF-8 text") from None
+        except OSError as error:
+            raise SystemExit(f"settings: DATA_DIR: {error.strerror}: {error.filename}") from None
+        if not os.access(settings.data_dir, os.W_OK):
+            raise SystemExit(f"settings: DATA_DIR: {settings.data_dir} cannot be written to")
+        return settings
 
 
 def is_loopback(host: str) -> bool:

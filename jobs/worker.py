@@ -58,6 +58,8 @@ async def serve(settings: Settings, catalog: Catalog, *, redis_url: str) -> None
             worker_of(queue, concurrency, settings, catalog, resources, redis_url=redis_url)
             for queue, concurrency in shares.items()
         ]
+        if unused := set(shares) - set(catalog.queues):
+            log.warning("no job type uses these queues: is WORKER_QUEUES right?", queues=sorted(unused))
         log.info("worker ready", types=sorted(catalog), queues=shares)
         await run_until_signal(workers)
 
@@ -124,7 +126,11 @@ async def opened(
     """Everything that the job types use, each opened once; closed in reverse."""
     openers = dict.fromkeys(opener for job_type in job_types for opener in job_type.uses)
     async with AsyncExitStack() as stack:
-        yield {opener: await stack.enter_async_context(opener(settings)) for opener in openers}
+        try:
+            resources = {opener: await stack.enter_async_context(opener(settings)) for opener in openers}
+        except ValueError as error:  # a setting that only the library behind it can judge, such as SMTP_URL's options
+            raise SystemExit(f"settings: {error}") from None
+        yield resources
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from typing import Any
 
 from fastapi import Request
@@ -11,6 +13,8 @@ from pydantic_core import from_json
 
 from service.problems import FaultyField, Problem
 
+HUGE_NUMBER = re.compile(rb"\d[eE]\+?\d{3}|\d{300}")
+"""What may be beyond the floats: it would be read as infinity and stored as null."""
 DEEP_LEVELS = 190
 """The queue's reader goes about 200 levels deep, and the record of a job puts one around its args."""
 
@@ -22,9 +26,18 @@ def parsed(body: bytes) -> Any:
     what is nested too deeply to be stored.
     """
     value = from_json(body, allow_inf_nan=False)
+    if HUGE_NUMBER.search(body) and not _is_finite(value):
+        raise ValueError("a number is too large")
     if body.count(b"[") + body.count(b"{") > DEEP_LEVELS:
         from_json(b"[%b]" % body)
     return value
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return all(map(_is_finite, parts))
 
 
 async def read(request: Request) -> Any:

@@ -41,7 +41,16 @@ BAD = {
     ],
     "HOST": ["0.0.0.0", "::", "example.com", "192.168.1.7"],
     "PORT": ["0", "65536", "http"],
-    "API_KEYS": ["short", f"{KEY}:", f"{KEY}:+", f"{KEY}:read+", f"{KEY}:READ", f"{KEY}:all", f"{KEY},short"],
+    "API_KEYS": [
+        "short",
+        f"{KEY}:",
+        f"{KEY}:+",
+        f"{KEY}:read+",
+        f"{KEY}:READ",
+        f"{KEY}:all",
+        f"{KEY},short",
+        "schlüssel-0123456789",
+    ],
     "SMTP_URL": ["smtp.example.com", "smtp://", "http://h", "smtp://h:port"],
     "MAIL_FROM": ["Ada", "Ada <ada>", "<>", "a@b.c\nBcc: d@e.f", "=?utf-8?q?x?= <a@b.c>", "a@b.c, d@e.f"],
     "STORAGE_URL": ["ftp://h", "/srv/files", "file://", "file://relative/files", "s3://"],
@@ -248,3 +257,14 @@ def test_a_worker_shares_its_slots_among_the_queues_named(
     for name, value in (("WORKER_QUEUES", named), ("WORKER_CONCURRENCY", "50"), ("CPU_PROCESSES", "3")):
         monkeypatch.setenv(name, value)
     assert Settings.read().queue_shares(["default", "cpu"]) == shares
+
+
+def test_a_data_folder_that_cannot_be_made_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "file" / "data"))
+    assert complaint().startswith("DATA_DIR: Not a directory")
+
+
+def test_an_env_file_that_is_no_text_is_named(here: Path) -> None:
+    (here / ".env").write_bytes(b"HOST=\xff\xfe")
+    assert complaint() == ".env: is not UTF-8 text"

@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 from jobs.engine import redis_guardian
 
@@ -44,7 +45,7 @@ def joined(data_dir: Path) -> Iterator[str]:
         fcntl.flock(membership, fcntl.LOCK_SH)
         path = socket_path(folder)
         _start(folder, path)
-        yield f"unix://{path}"
+        yield f"unix://{quote(str(path))}"
 
 
 def _start(folder: Path, path: Path) -> None:

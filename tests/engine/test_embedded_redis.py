@@ -154,3 +154,10 @@ def test_a_path_too_long_for_a_socket_is_no_obstacle(tmp_path: Path) -> None:
 
 def guardian_pid(data_dir: Path) -> int:
     return int((data_dir / "redis" / "guardian.lock").read_text())
+
+
+def test_a_folder_may_have_any_name(tmp_path: Path) -> None:
+    odd = tmp_path / "x %41 ?#ä y"
+    with joined(odd) as url, redis.Redis.from_url(url) as client:
+        assert client.ping()
+    eventually_sync(lambda: not redis_guardian.is_watching(odd / "redis"))

@@ -109,3 +109,9 @@ def _child(pid: int, module: str) -> int:
                 if module in command.read().split("\0"):
                     return int(child)
     raise LookupError(module)
+
+
+def test_an_option_that_only_the_worker_can_judge_stops_it_with_one_line(house: House) -> None:
+    process = house.start("jobs.worker", SMTP_URL="smtp://localhost:25?starttls=maybe")
+    assert process.wait(20) == 1
+    assert house.log("jobs.worker").read_text().splitlines()[-1].startswith("settings: SMTP_URL")
