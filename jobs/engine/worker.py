@@ -93,6 +93,8 @@ class Worker(arq.Worker):
         self._next_due_s = math.inf
         """When this process knows the next job to be due, on its monotonic clock."""
         self._more_is_due = True
+        self._under_way: tuple[int, asyncio.Task[Claimed]] | None = None
+        """A claim that has been sent: how many were asked for, and its answer to be."""
         self._aborts = Aborts()
         self._stopping = False
         self._serving = False
@@ -187,6 +189,7 @@ class Worker(arq.Worker):
             await asyncio.gather(self._heartbeat, return_exceptions=True)
 
     async def _finish_running(self) -> None:
+        await self._hand_back_claimed()
         if self.tasks:
             await asyncio.wait(self.tasks.values(), timeout=CLOSE_LIMIT_S)
         unwritten = await self._finisher.drain(CLOSE_LIMIT_S)
@@ -243,29 +246,60 @@ class Worker(arq.Worker):
             await self._renew()
         if self.allow_abort_jobs:
             await self._look_for_aborts()
-        most = min(self._free_slots(), self.queue_read_limit, math.ceil(self.max_jobs / CLAIMS_IN_STEP))
-        if self.burst and self.max_burst_jobs >= 0:
-            most = min(most, self.max_burst_jobs - self._jobs_started())
-        if self.allow_pick_jobs and most > 0:
+        most = self._claimable(self._free_slots())
+        if self._under_way or (self.allow_pick_jobs and most > 0):
             await self._claim(most)
         await self.heart_beat()
 
+    def _claimable(self, free_slots: int) -> int:
+        """How many jobs to ask for in one claim."""
+        most = min(free_slots, self.queue_read_limit, math.ceil(self.max_jobs / CLAIMS_IN_STEP))
+        if self.burst and self.max_burst_jobs >= 0:
+            most = min(most, self.max_burst_jobs - self._jobs_started())
+        return most
+
     async def _claim(self, most: int) -> None:
-        claiming = asyncio.create_task(self._leases.claim(most))
+        """Starts what a claim brings: of the one under way, or of a new one."""
+        asked, claiming = self._under_way or self._ask(most)
         try:
+            # a worker told to stop in the middle of a claim may have been leased jobs by then: the answer is awaited
             claimed = await asyncio.shield(claiming)
         except asyncio.CancelledError:
-            # the worker stops; Redis may have leased it jobs by then
-            with contextlib.suppress(Exception):
-                for claim in (await claiming).claims:
-                    self._finisher.put(claim.handed_back())
+            await self._hand_back_claimed()
             raise
-        self._start(claimed, asked=most)
+        finally:
+            if claiming.done():
+                self._under_way = None
+        if not self.allow_pick_jobs:
+            self._hand_back(claimed)
+            return
+        self._next_due_s = math.inf if claimed.due_in_ms is None else time.monotonic() + claimed.due_in_ms / 1000
+        self._more_is_due = len(claimed.claims) == asked
+        next_most = self._claimable(self._free_slots() - len(claimed.claims))
+        if self._more_is_due and next_most > 0 and not self.burst:
+            # asked before these are started: Redis answers while they run
+            self._ask(next_most)
+        self._start(claimed)
+
+    def _ask(self, most: int) -> tuple[int, asyncio.Task[Claimed]]:
+        self._under_way = (most, asyncio.create_task(self._leases.claim(most)))
+        return self._under_way
+
+    async def _hand_back_claimed(self) -> None:
+        """Gives the jobs of a claim under way back, unstarted and with their tries."""
+        if self._under_way is not None:
+            with contextlib.suppress(Exception):  # Redis is away: the leases run out by themselves
+                self._hand_back(await self._under_way[1])
+            self._under_way = None
+
+    def _hand_back(self, claimed: Claimed) -> None:
+        for claim in claimed.claims:
+            self._finisher.put(claim.handed_back())
 
     async def start_jobs(self, job_ids: list[bytes]) -> None:
         """Claims and starts up to that many due jobs; which ones, the claim decides."""
         if (most := min(self._free_slots(), len(job_ids))) > 0:
-            await self._claim(most)
+            self._start(await self._leases.claim(most))
 
     async def _burst_is_over(self) -> bool:
         """The queue is empty, or as many jobs have been started as the burst allows."""
@@ -303,9 +337,7 @@ class Worker(arq.Worker):
 
     # --- one job
 
-    def _start(self, claimed: Claimed, *, asked: int) -> None:
-        self._next_due_s = math.inf if claimed.due_in_ms is None else time.monotonic() + claimed.due_in_ms / 1000
-        self._more_is_due = len(claimed.claims) == asked
+    def _start(self, claimed: Claimed) -> None:
         for claim in claimed.claims:
             self._held[claim.job_id] = claim.token
             self.tasks[claim.job_id] = self.loop.create_task(self._run(claim))
