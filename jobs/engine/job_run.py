@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 from arq.utils import timestamp_ms
-from pydantic_core import PydanticSerializationError, from_json
+from pydantic_core import PydanticSerializationError
 from redis.asyncio import Redis
 
 from jobs.engine import attempt, keys, records
@@ -158,7 +158,7 @@ class JobRuns:
         progress: list[Progress] | None = None,
     ) -> bytes:
         """Arq's result record; beside its fields, which stock Arq reads, the attempts and the last progress."""
-        attempts: list[Any] = list(_readable(job.claim.attempts))
+        attempts: list[Any] = list(records.readable(job.claim.attempts)) if job.claim.attempts else []
         record: dict[str, Any] = {
             "t": job.job_try,
             "f": job.function,
@@ -189,14 +189,6 @@ class JobRuns:
     def _note(self, job_type: JobType[Any, Any], claim: Claim, ended: Attempt) -> None:
         self.attempt_log.add(job_type.name, claim.job_id, ended)
         self.counters.count(ended)
-
-
-def _readable(attempts: Sequence[bytes]) -> Iterator[Any]:
-    for record in attempts:
-        try:
-            yield from_json(record)
-        except ValueError:
-            log.warning("an attempt's record cannot be read and is left out", record=record[:200])
 
 
 def _keywords(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 from arq.connections import ArqRedis
-from arq.jobs import DeserializationError, JobDef, deserialize_job, serialize_result
+from arq.jobs import serialize_result
 from arq.utils import timestamp_ms, to_unix_ms
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -186,7 +185,7 @@ class Queue:
             (body, tries), attempts = await transaction.execute()
         if body is None:
             return b""
-        job = _readable(body)
+        job = records.job_in(body)
         now_ms = timestamp_ms()
         error = records.Error(type="Cancel", message="cancelled before it started")
         outcome = serialize_result(
@@ -202,17 +201,9 @@ class Queue:
             ref=job_id,
             queue_name=self.key,
             job_id=job_id,
-            serializer=lambda record: records.dumps({**record, "attempts": list(map(records.loads, attempts))}),
+            serializer=lambda record: records.dumps({**record, "attempts": records.readable(attempts)}),
         )
         return outcome or b""
-
-
-def _readable(body: bytes) -> JobDef:
-    """The job in a body; what cannot be read can still be cancelled."""
-    try:
-        return deserialize_job(body, deserializer=records.loads)
-    except DeserializationError:
-        return JobDef("<unknown>", (), {}, 0, datetime.fromtimestamp(0, UTC), None, None)
 
 
 def _entry(

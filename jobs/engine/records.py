@@ -7,10 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Literal
 
+import structlog
+from arq.jobs import DeserializationError, JobDef, deserialize_job
 from pydantic_core import from_json, to_json
+
+log = structlog.get_logger("errand.records")
 
 AttemptOutcome = Literal["succeeded", "retry", "failed", "cancelled", "handed_back", "lost"]
 TRACEBACK_LIMIT_CHARS = 4_000
@@ -139,6 +145,25 @@ def loads(data: bytes) -> dict[str, Any]:
     if record.get("s") is False:
         record["r"] = _error_from_json(record.get("r"))
     return record
+
+
+def job_in(body: bytes) -> JobDef:
+    """The job in Arq's body; one that cannot be read is still a job, which can be looked at and cancelled."""
+    try:
+        return deserialize_job(body, deserializer=loads)
+    except DeserializationError:
+        return JobDef("<unreadable>", (), {}, 0, datetime.fromtimestamp(0, UTC), None, None)
+
+
+def readable(raw: Sequence[bytes]) -> list[dict[str, Any]]:
+    """The records among those; what is none is left out, and said so in the log."""
+    records = []
+    for record in raw:
+        try:
+            records.append(loads(record))
+        except ValueError:
+            log.warning("a record cannot be read and is left out", record=repr(record[:200]))
+    return records
 
 
 def _exception_as_json(value: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from arq.connections import ArqRedis
 from arq.constants import default_queue_name as DEFAULT  # noqa: N812
-from arq.jobs import JobDef, deserialize_job, deserialize_result
+from arq.jobs import JobDef, deserialize_result
 from arq.utils import to_unix_ms
 
 from jobs.engine import keys, records
@@ -65,9 +65,9 @@ async def read_job(redis: ArqRedis, job_id: str, *, queues: Sequence[str] = (DEF
     queue, score, running = here or (queues[0], None, None)
     return _live_job(
         job_id,
-        deserialize_job(body, deserializer=records.loads),
+        records.job_in(body),
         queue=queue,
-        attempts=tuple(_attempt_from(records.loads(record)) for record in ended),
+        attempts=tuple(map(_attempt_from, records.readable(ended))),
         due_at_ms=None if score is None else int(score),
         running=_begun(running) if running and lease else None,
         in_progress=lease is not None,

@@ -200,7 +200,10 @@ class Worker(arq.Worker):
         """A heartbeat at once, then every third of a lease, for as long as the process lives."""
         # not `while True`: the cancellation that ends it may be swallowed, see _poll_iteration
         while self._serving:
-            await self._renew()
+            try:
+                await self._renew()
+            except Exception as error:  # noqa: BLE001  # whatever Redis answers, the next heartbeat must come
+                log.warning("heartbeat missed", error=str(error))
             if self._serving:
                 await asyncio.sleep(self._leases.interval_s)
 
@@ -208,12 +211,11 @@ class Worker(arq.Worker):
         counted, held, begun_s = self._counters.take(), dict(self._held), time.monotonic()
         try:
             lost = await self._leases.renew(held, counted)
-        except Exception as error:  # noqa: BLE001  # whatever Redis answers, the next heartbeat must come
+        except BaseException:
             self._counters.put_back(counted)
-            log.warning("heartbeat missed", error=str(error))
-        else:
-            self._renewed_s = begun_s
-            self._give_up({job_id: held[job_id] for job_id in lost})
+            raise
+        self._renewed_s = begun_s
+        self._give_up({job_id: held[job_id] for job_id in lost})
 
     # --- the loop
 
@@ -242,7 +244,8 @@ class Worker(arq.Worker):
             # asyncio.wait_for in Python 3.11, inside redis-py, can swallow the cancellation that stops the loop
             raise asyncio.CancelledError
         if self._held and time.monotonic() - self._renewed_s > 2 * self._leases.interval_s:
-            # the loop was blocked or Redis away: our jobs are due again, and must not be claimed as if they were lost
+            # the loop was blocked or Redis away: our jobs are due again, and must not be claimed as if they were lost;
+            # nothing is claimed before this has succeeded
             await self._renew()
         if self.allow_abort_jobs:
             await self._look_for_aborts()
