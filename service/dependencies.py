@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from arq.connections import ArqRedis
 from fastapi import Depends, Request
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from jobs.engine.catalog import Catalog
 from jobs.engine.job_events import JobEvents
 from jobs.engine.job_type import JobType
+from jobs.engine.outage import within
 from jobs.engine.queue import Queue
 from jobs.resources.storage import Storage
 from settings import Settings
+
+T = TypeVar("T")
 
 REDIS_DEADLINE_S = 1.7
 """A client is promised an answer within 2 s where Redis is away."""
@@ -54,15 +54,10 @@ async def shared(request: Request) -> Shared:
 SharedDep = Annotated[Shared, Depends(shared)]
 
 
-@asynccontextmanager
-async def redis_deadline() -> AsyncIterator[None]:
-    """Bounds what a request spends on Redis in all.
+async def in_time(call: Coroutine[Any, Any, T]) -> T:
+    """The answer of a call to Redis; its TimeoutError where that takes longer than a request may spend on it in all.
 
     The client's own time limits are for one reply, and its connections are made one after the other: behind a silent
     server the tenth request would wait for the time-outs of nine others.
     """
-    try:
-        async with asyncio.timeout(REDIS_DEADLINE_S):
-            yield
-    except TimeoutError:
-        raise RedisTimeoutError(f"no answer within {REDIS_DEADLINE_S:g} s") from None
+    return await within(REDIS_DEADLINE_S, call)

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from jobs.engine.snapshot import live_workers
-from service.dependencies import SharedDep, redis_deadline
+from service.dependencies import SharedDep, in_time
 from service.problems import Problem, documented
 
 router = APIRouter(tags=["health"])
@@ -31,8 +31,7 @@ async def healthz() -> Health:
 )
 async def readyz(to: SharedDep) -> Health:
     """Redis answers and at least one worker lives: what is accepted now is run now."""
-    async with redis_deadline():
-        live = await live_workers(to.redis, queues=to.queue_keys, silent_s=to.settings.lease_s)
+    live = await in_time(live_workers(to.redis, queues=to.queue_keys, silent_s=to.settings.lease_s))
     if not any(live):
         raise Problem(
             503,

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 
 from jobs.engine.snapshot import JobSnapshot, read_job
 from service import auth
-from service.dependencies import Shared, SharedDep, redis_deadline
+from service.dependencies import Shared, SharedDep, in_time
 from service.enqueueing import ERRORS
 from service.problems import Problem, documented
 from service.views import JobView, job_view, json_response
@@ -54,11 +54,10 @@ async def get_job(
 )
 async def cancel_job(id: JobId, to: SharedDep) -> Response:
     """Ends a job that has not started, or waits for its next try, as `cancelled`."""
-    async with redis_deadline():
-        # where it is decides which queue is told; it may move on meanwhile, and the script knows
-        found = await _found(to, id)
-        answer = await to.queues[found.queue].cancel(id) if found.queue in to.queues else "ended"
-        job = await _found(to, id)
+    # where it is decides which queue is told; it may move on meanwhile, and the script knows
+    found = await _found(to, id)
+    answer = await in_time(to.queues[found.queue].cancel(id)) if found.queue in to.queues else "ended"
+    job = await _found(to, id)
     if answer != "cancelled":
         state = "in_progress" if answer == "in_progress" else job.status
         detail = f"Job {id} is {state}; only a job that is deferred or queued can be cancelled."
@@ -85,8 +84,7 @@ async def _awaited(to: Shared, job_id: str, *, wait_s: float) -> JobSnapshot:
 
 
 async def _found(to: Shared, job_id: str) -> JobSnapshot:
-    async with redis_deadline():
-        job = await read_job(to.redis, job_id, queues=to.queue_keys)
+    job = await in_time(read_job(to.redis, job_id, queues=to.queue_keys))
     if job is None:
         raise _unknown(job_id)
     return job

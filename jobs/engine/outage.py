@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import structlog
 from redis.exceptions import (
@@ -46,6 +46,24 @@ def missed() -> Iterator[None]:
     except Exception as error:
         if not is_outage(error):
             raise
+
+
+async def within(deadline_s: float | None, call: Coroutine[Any, Any, T]) -> T:
+    """The answer of a call; redis' TimeoutError after `deadline_s` seconds, whatever the call is doing then.
+
+    It is left behind, not waited for: in Python 3.11 `asyncio.wait_for` inside redis-py can swallow a cancellation and
+    go on to its next time limit.
+    """
+    calling = asyncio.ensure_future(call)
+    try:
+        await asyncio.wait({calling}, timeout=deadline_s)
+    finally:
+        if not calling.done():
+            calling.cancel()
+    if not calling.done():
+        calling.add_done_callback(lambda left: left.cancelled() or left.exception())
+        raise TimeoutError(f"no answer within {deadline_s:g} s")
+    return calling.result()
 
 
 class Outage:

@@ -10,10 +10,10 @@ from typing import Any, Literal
 from arq.connections import ArqRedis
 from arq.jobs import serialize_result
 from arq.utils import timestamp_ms, to_unix_ms
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from jobs.engine import keys, records, script
 from jobs.engine.job_id import new_job_id
+from jobs.engine.outage import within
 
 CancelAnswer = Literal["cancelled", "in_progress", "ended", "unknown"]
 MOST_AT_ONCE = 10_000
@@ -160,11 +160,7 @@ class Queue:
                     answer.set_result(due_at_ms)
 
     async def _put_in_time(self, entries: Sequence[_Entry]) -> list[int]:
-        try:
-            async with asyncio.timeout(self._deadline_s):
-                return await self._put(entries)
-        except TimeoutError:
-            raise RedisTimeoutError(f"no answer within {self._deadline_s:g} s") from None
+        return await within(self._deadline_s, self._put(entries))
 
     async def _put(self, entries: Sequence[_Entry]) -> list[int]:
         """The script's answers: when each is due, negative for later, 0 where its id is taken."""
