@@ -54,6 +54,8 @@ async def within(deadline_s: float | None, call: Coroutine[Any, Any, T]) -> T:
     It is left behind, not waited for: in Python 3.11 `asyncio.wait_for` inside redis-py can swallow a cancellation and
     go on to its next time limit.
     """
+    if deadline_s is None:
+        return await call
     calling = asyncio.ensure_future(call)
     try:
         await asyncio.wait({calling}, timeout=deadline_s)

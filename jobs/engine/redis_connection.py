@@ -48,4 +48,12 @@ def _packed_in_c(connection_class: type[AbstractConnection]) -> type[AbstractCon
             packed: list[bytes] = self._serializer.pack(*args)
             return packed
 
+        async def can_read_destructive(self) -> bool:
+            """What redis-py asks of a connection before each call, without the turn of the event loop it takes there.
+
+            The loop has read what came while the connection lay idle, a server's goodbye included.
+            """
+            stream = self._reader
+            return stream is None or bool(stream._buffer) or stream.at_eof()
+
     return Packed

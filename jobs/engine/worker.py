@@ -86,10 +86,6 @@ class Worker(arq.Worker):
         """The tokens of the leases held, by job id: of jobs that run, and of outcomes not yet written."""
         self._enqueued_at_ms: dict[str, int] = {}
         """When the jobs that run were enqueued, by job id."""
-        self._room = asyncio.Event()
-        """Set when a slot has become free."""
-        self._nudge = asyncio.Event()
-        """Set when an idle loop has a reason to look sooner than it knew."""
         self._next_due_s = math.inf
         """When this process knows the next job to be due, on its monotonic clock."""
         self._more_is_due = True
@@ -314,14 +310,12 @@ class Worker(arq.Worker):
 
     async def _rest(self) -> None:
         """Until there is something to do: room for jobs that are due, a wake-up, the next due time, or a poll."""
-        self._room.clear()
         if not self._free_slots() or not self.allow_pick_jobs:
-            await self._wakeups.wait_for_room(self._room, self.poll_delay_s)
+            await self._wakeups.wait_for_room(self.poll_delay_s)
         elif self.burst or self._more_is_due:
             await asyncio.sleep(0 if self._more_is_due else self.poll_delay_s)
         else:
-            await self._wakeups.wait(self._idle_s(), self._nudge)
-            self._nudge.clear()
+            await self._wakeups.wait(self._idle_s())
 
     def _idle_s(self) -> float:
         limits_s = [self.poll_delay_s, self._next_due_s - time.monotonic()]
@@ -376,7 +370,7 @@ class Worker(arq.Worker):
                 del self.tasks[claim.job_id]
                 self._enqueued_at_ms.pop(claim.job_id, None)
             self.aborting_tasks.discard(claim.job_id)
-            self._room.set()
+            self._wakeups.make_room()
 
     def _unstarted(self, job: arq_function.ReadJob, error: BaseException) -> Finish:
         if not self._job_types:
@@ -411,12 +405,12 @@ class Worker(arq.Worker):
             self._let_go(outcome.job_id, outcome.token)
             if outcome.due_in_ms is not None and time.monotonic() + outcome.due_in_ms / 1000 < self._next_due_s:
                 self._next_due_s = time.monotonic() + outcome.due_in_ms / 1000
-                self._nudge.set()
+                self._wakeups.nudge()
         if not all(written):
             stale = [outcome.job_id for outcome, kept in zip(outcomes, written, strict=True) if not kept]
             self._counters.count_stale(len(stale))
             log.warning("outcomes dropped: the leases had been lost", job_ids=stale)
-        self._room.set()
+        self._wakeups.make_room()
 
     def _let_go(self, job_id: str, token: str) -> None:
         """That claim's lease is not renewed any more; a later claim of the same job keeps its own."""
