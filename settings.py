@@ -143,6 +143,7 @@ class Settings(BaseSettings):
     cpu_processes: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256)
     lease_s: float = Field(10, ge=1, le=3600)
     drain_s: float = Field(25, ge=0, le=3600)
+    max_crashes: int = Field(3, ge=1, le=100)
     result_ttl_s: float = Field(7 * DAY_S, ge=1, le=LONGEST_TTL_S)
     dead_ttl_s: float = Field(30 * DAY_S, ge=1, le=LONGEST_TTL_S)
     job_packages: Annotated[tuple[str, ...], NoDecode] = ()

@@ -14,6 +14,7 @@ import uvloop
 from jobs.engine import embedded_redis, keys, lifeline, logs
 from jobs.engine.attempt_log import AttemptLog
 from jobs.engine.catalog import Catalog, discover
+from jobs.engine.crashes import Suspects
 from jobs.engine.job_type import JobType, Opener
 from jobs.engine.outage import Outage
 from jobs.engine.redis_connection import connect
@@ -54,8 +55,9 @@ async def serve(settings: Settings, catalog: Catalog, *, redis_url: str) -> None
     await redis.aclose()
     async with opened(catalog.values(), settings) as resources:
         shares = settings.queue_shares(catalog.queues)
+        suspects = Suspects()
         workers = [
-            worker_of(queue, concurrency, settings, catalog, resources, redis_url=redis_url)
+            worker_of(queue, concurrency, settings, catalog, resources, redis_url=redis_url, suspects=suspects)
             for queue, concurrency in shares.items()
         ]
         if unused := set(shares) - set(catalog.queues):
@@ -72,6 +74,7 @@ def worker_of(
     resources: Mapping[Opener[Any], Any],
     *,
     redis_url: str,
+    suspects: Suspects,
 ) -> Worker:
     """The worker of one queue; it knows every job type, whichever queue a producer chose."""
     redis = connect(redis_url, reply_timeout_s=REPLY_TIMEOUT_S)
@@ -86,6 +89,8 @@ def worker_of(
         lease_s=settings.lease_s,
         result_ttl_s=settings.result_ttl_s,
         dead_ttl_s=settings.dead_ttl_s,
+        max_crashes=settings.max_crashes,
+        suspects=suspects,
         max_jobs=concurrency,
         poll_delay=POLL_S,
         job_completion_wait=settings.drain_s,  # type: ignore[arg-type]  # arq says int and takes any number
@@ -95,10 +100,10 @@ def worker_of(
 
 
 async def run_until_signal(workers: Sequence[Worker]) -> None:
-    """Runs them side by side; a signal lets their jobs end for as long as a drain may last."""
-    loop = asyncio.get_running_loop()
+    """Runs them side by side; a signal lets their jobs end for as long as a drain may last, a second one does not."""
+    loop, stop = asyncio.get_running_loop(), Stop(workers)
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _drain, workers, number)
+        loop.add_signal_handler(number, stop, number)
     running = [asyncio.create_task(worker.async_run()) for worker in workers]
     try:
         # a worker ends by cancellation when it is told to stop; by an exception only where it is broken
@@ -114,9 +119,25 @@ async def run_until_signal(workers: Sequence[Worker]) -> None:
         raise broken[0]
 
 
-def _drain(workers: Sequence[Worker], number: signal.Signals) -> None:
-    for worker in workers:
-        worker.handle_sig_wait_for_completion(number)
+class Stop:
+    """What a signal does: the first begins a drain, any further one ends it, and what runs is handed back."""
+
+    def __init__(self, workers: Sequence[Worker]) -> None:
+        self._workers = workers
+        self._draining = False
+
+    def __call__(self, number: signal.Signals) -> None:
+        running = sum(len(worker.tasks) for worker in self._workers)
+        if self._draining:
+            log.info("stopping at once, what runs is handed back", jobs=running)
+        else:
+            log.info("draining; another signal stops at once", jobs=running)
+        for worker in self._workers:
+            if self._draining:
+                worker.handle_sig(number)
+            else:
+                worker.handle_sig_wait_for_completion(number)
+        self._draining = True
 
 
 @asynccontextmanager

@@ -21,18 +21,18 @@ LOOK_EVERY_S = 0.1
 
 
 class StopSignal:
-    """Notes SIGINT and SIGTERM.
+    """Counts SIGINT and SIGTERM.
 
     A plain attribute, looked at from time to time: an Event takes a lock, and the handler may interrupt its holder.
     """
 
     def __init__(self) -> None:
-        self.to_stop = False
+        self.times = 0
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._note)
 
     def _note(self, *_: object) -> None:
-        self.to_stop = True
+        self.times += 1
 
 
 class Program:
@@ -77,10 +77,7 @@ def main() -> int:
     told = StopSignal()
     programs = [Program(name, module) for name, module in PROGRAMS.items()]
     fallen = _watch(programs, told, settings)
-    for program in programs:
-        program.stop()
-    for program in programs:
-        program.wait(settings.drain_s + 20)
+    _stop(programs, told, timeout_s=settings.drain_s + 20)
     if fallen is not None:
         say(f"the {fallen.name} ended with exit code {fallen.process.returncode}: everything is stopped")
         return 1
@@ -91,7 +88,7 @@ def main() -> int:
 def _watch(programs: list[Program], told: StopSignal, settings: Settings) -> Program | None:
     """Blocks until it is told to stop (None) or a program ends by itself (that program); greets once all is ready."""
     greeted, since_s = False, time.monotonic()
-    while not told.to_stop:
+    while not told.times:
         time.sleep(LOOK_EVERY_S)
         for program in programs:
             if program.process.poll() is not None:
@@ -100,6 +97,19 @@ def _watch(programs: list[Program], told: StopSignal, settings: Settings) -> Pro
             greet(settings)
             greeted = True
     return None
+
+
+def _stop(programs: list[Program], told: StopSignal, *, timeout_s: float) -> None:
+    """Lets both end in good order; every further signal is passed on, and ends the worker's drain."""
+    until_s, passed_on = time.monotonic() + timeout_s, -1
+    while any(program.process.poll() is None for program in programs) and time.monotonic() < until_s:
+        if told.times > passed_on:
+            passed_on = told.times
+            for program in programs:
+                program.stop()
+        time.sleep(LOOK_EVERY_S)
+    for program in programs:
+        program.wait(0.1)
 
 
 def is_ready(settings: Settings) -> bool:

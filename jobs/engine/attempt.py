@@ -10,7 +10,8 @@ from typing import Any, Literal
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
-from jobs.engine.control import Cancel, Fail, Retry
+from jobs.engine.control import Cancel, Crash, Fail, Retry
+from jobs.engine.crashes import Crashed
 from jobs.engine.job_type import Context, JobType
 from jobs.engine.records import Attempt, Error, RunningAttempt
 
@@ -19,7 +20,7 @@ from jobs.engine.records import Attempt, Error, RunningAttempt
 class Outcome:
     """How an attempt ended."""
 
-    status: Literal["succeeded", "retry", "failed", "cancelled"]
+    status: Literal["succeeded", "retry", "crashed", "failed", "cancelled"]
     result: Any = None
     error: Error | None = None
     retry_after_s: float = 0.0
@@ -32,7 +33,7 @@ class Outcome:
             self.status,
             at_ms=ended_at_ms,
             error=self.error,
-            next_attempt_at_ms=retry_at_ms if self.status == "retry" else None,
+            next_attempt_at_ms=retry_at_ms if self.status in ("retry", "crashed") else None,
         )
 
 
@@ -74,11 +75,14 @@ async def run(job_type: JobType[Any, Any], ctx: Context, kwargs: Mapping[str, An
 def _retry_or_fail(job_type: JobType[Any, Any], ctx: Context, error: BaseException) -> Outcome:
     """Another try by the policy, or by the job's own word; the end where tries are used up."""
     recorded = Error.of(error, with_traceback=not isinstance(error, Retry | TimeoutError))
+    crashed = isinstance(error, Crash)
     if ctx.attempt >= ctx.max_tries:
         return Outcome("failed", error=recorded)
+    if crashed and ctx.crashes + 1 >= ctx.max_crashes:
+        return Outcome("failed", error=Error.of(Crashed(ctx.crashes + 1, last=recorded.message), with_traceback=False))
     asked_s = error.after_s if isinstance(error, Retry) else None
     return Outcome(
-        "retry",
+        "crashed" if crashed else "retry",
         error=recorded,
         retry_after_s=job_type.retry.delay_s(ctx.attempt) if asked_s is None else asked_s,
     )

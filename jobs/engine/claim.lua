@@ -1,9 +1,10 @@
 -- Claims due jobs for a worker: takes their leases, counts the try, fetches the bodies.
 -- KEYS  1 queue  2 running  3 wake  4 paused
 -- ARGV  1 token of this claim  2 lease in ms  3 how many at most  4 channel of events
+--       5 the worker, where the claim was sent ahead of its time: its own jobs are left alone then; else ''
 -- returns {in how many ms the next job is due or -1, jobs}; of each job {id, due, try, body, attempts, lost}
 local queue, running, wake, paused = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local token, lease_ms, most, channel = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local token, lease_ms, most, channel, ahead = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], ARGV[5]
 
 if redis.call('EXISTS', paused) == 1 then
   return {-1, {}}
@@ -40,6 +41,12 @@ local function record_lost(id)
   return 1
 end
 
+-- a worker whose loop was blocked may have let leases lapse of jobs that it still runs: it will renew them
+local function may_run_still(id)
+  local begun = ahead ~= '' and redis.call('HGET', running, id)
+  return begun and string.find(begun, ' ' .. ahead .. '#', 1, true)
+end
+
 local function claimed(id, due)
   local try = sound('arq:retry:' .. id, 'INCR')
   -- out of the way of the next claim, and due again by itself when the lease is not renewed
@@ -58,7 +65,9 @@ while #jobs < most do
   end
   for index = 1, #due, 2 do
     local id, lease = due[index], 'arq:in-progress:' .. due[index]
-    if redis.call('SET', lease, token, 'NX', 'PX', lease_ms) then
+    if may_run_still(id) then
+      skipped = skipped + 1
+    elseif redis.call('SET', lease, token, 'NX', 'PX', lease_ms) then
       jobs[#jobs + 1] = claimed(id, due[index + 1])
       changes[#changes + 1] = 'in_progress ' .. id
     elseif redis.call('GET', lease) == '1' then

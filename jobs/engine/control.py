@@ -18,6 +18,13 @@ class Retry(Exception):
         self.after_s = after_s
 
 
+class Crash(Exception):
+    """This attempt ended the process that it ran in: out of memory, a fault in native code.
+
+    It is tried again, but only a few times in all: such a job may take others with it.
+    """
+
+
 class Cancel(Exception):
     """End this job as `cancelled`: its work is no longer wanted."""
 

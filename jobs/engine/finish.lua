@@ -1,9 +1,9 @@
 -- Writes what became of claimed jobs. Only the owner of a lease has a say: the outcome of any other is dropped.
--- KEYS  1 queue  2 running
+-- KEYS  1 queue  2 running  3 wake
 -- ARGV  1 channel of events  2… of each job: id, token, status, result, keep the result (ms, '' for ever, 0 not),
 --       due again (ms from now, '' not), attempt, keep the lease (ms or 0), give the try back (0 or 1)
 -- returns of each job 1 where it was written, 0 where the lease was not the caller's
-local queue, running, channel = KEYS[1], KEYS[2], ARGV[1]
+local queue, running, wake, channel = KEYS[1], KEYS[2], KEYS[3], ARGV[1]
 
 local function ended(id, result, keep_ms)
   if result ~= '' and keep_ms == '' then
@@ -32,7 +32,7 @@ local function due_again(id, due_in_ms, attempt, give_back)
   end
 end
 
-local answers, changes = {}, {}
+local answers, changes, handed_back = {}, {}, false
 for at = 2, #ARGV, 9 do
   local id, token, status, result, keep_ms, due_in_ms, attempt, keep_lease_ms, give_back = unpack(ARGV, at, at + 8)
   local lease = 'arq:in-progress:' .. id
@@ -46,6 +46,7 @@ for at = 2, #ARGV, 9 do
       ended(id, result, keep_ms)
     else
       due_again(id, due_in_ms, attempt, give_back)
+      handed_back = handed_back or due_in_ms == '0'
     end
     if keep_lease_ms == '0' then
       redis.call('DEL', lease)
@@ -55,6 +56,10 @@ for at = 2, #ARGV, 9 do
     redis.call('HDEL', running, id)
     changes[#changes + 1] = status .. ' ' .. id
   end
+end
+-- what a worker gives up at once is for another, which may be asleep
+if handed_back and redis.call('LLEN', wake) == 0 then
+  redis.call('LPUSH', wake, 1)
 end
 if #changes > 0 then
   redis.call('PUBLISH', channel, table.concat(changes, '\n'))

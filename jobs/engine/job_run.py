@@ -52,6 +52,7 @@ class JobRuns:
     ttl: OutcomeTtl
     attempt_log: AttemptLog
     counters: Counters
+    max_crashes: int
 
     async def run(self, job_type: JobType[Any, Any], job: ReadJob, aborted: set[str]) -> Finish:
         """One attempt; `aborted` holds the ids of jobs that somebody wants to end while they run."""
@@ -69,7 +70,7 @@ class JobRuns:
             aborted.discard(claim.job_id)
             outcome = Outcome("cancelled", error=Error("Cancel", "aborted while it ran"))
         ended = outcome.end_of(begun, ended_at_ms=timestamp_ms())
-        if ended.outcome == "retry":
+        if ended.outcome in ("retry", "crashed"):
             return self._again(job_type, claim, ended, status="deferred")
         return self._end(job_type, job, ended, outcome.result, progress)
 
@@ -87,6 +88,8 @@ class JobRuns:
             job_id=job.claim.job_id,
             attempt=job.job_try,
             max_tries=job_type.max_tries,
+            crashes=job.claim.crashes,
+            max_crashes=self.max_crashes,
             enqueued_at=datetime.fromtimestamp(job.enqueued_at_ms / 1000, UTC),
             resources=self.resources,
             report=partial(self._report, job.claim.job_id, progress),

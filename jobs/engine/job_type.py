@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from jobs.engine.crashes import MAX_CRASHES
 from jobs.engine.keys import DEFAULT_QUEUE
 from jobs.engine.retry_policy import Exponential, RetryPolicy
 from jobs.engine.stored_file import StoredFile
@@ -37,6 +38,9 @@ class Context:
     max_tries: int
     enqueued_at: datetime
     """When the job was accepted, UTC; the same on every attempt."""
+    crashes: int = 0
+    """How many earlier attempts ended with the process they ran in."""
+    max_crashes: int = MAX_CRASHES
     resources: Mapping[Opener[Any], Any] = field(default_factory=dict)
     report: Callable[[float, str], Awaitable[None]] | None = None
 

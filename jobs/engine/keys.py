@@ -78,6 +78,11 @@ def wake(queue: str) -> str:
     return f"errand:{queue}:wake"
 
 
+def bell(queue: str, worker: str) -> str:
+    """List: what is put there ends that worker's own wait for a wake-up."""
+    return f"errand:{queue}:bell:{worker}"
+
+
 def paused(queue: str) -> str:
     """Exists while nothing is claimed from the queue."""
     return f"errand:{queue}:paused"

@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
+from typing import Any
 
 import structlog
 from redis.asyncio import Redis
+from redis.exceptions import NoScriptError
 
 from jobs.engine import keys, script
+from jobs.engine.crashes import crashes_of
 
 log = structlog.get_logger("errand.worker")
 
@@ -36,10 +39,12 @@ class Claim:
     lost: bool
     """The attempt before this one was begun and never ended; its record is among those."""
     token: str
+    crashes: int = 0
+    """How many of the earlier attempts ended with the process they ran in."""
 
-    def handed_back(self) -> Finish:
-        """It was not begun: due at once, the try not counted."""
-        return Finish(job_id=self.job_id, token=self.token, status="queued", due_in_ms=0, give_try_back=True)
+    def handed_back(self, *, due_in_ms: int = 0) -> Finish:
+        """It was not begun: due at once or after a wait, the try not counted."""
+        return Finish(job_id=self.job_id, token=self.token, status="queued", due_in_ms=due_in_ms, give_try_back=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,16 @@ class Claimed:
     claims: Sequence[Claim]
     due_in_ms: int | None
     """How long until the first of what was left is due; None where nothing is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Woken:
+    """What waiting for a wake-up brought."""
+
+    token: bool
+    """A wake-up came, not merely the end of the wait."""
+    claimed: Claimed | None
+    """None where the claim behind it could not be made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,12 +102,38 @@ class Leases:
 
     async def claim(self, most: int) -> Claimed:
         """Takes up to `most` jobs that are due by the server's clock; counts their tries."""
+        names, arguments = self._call_of_claim(most, ahead_for="")
+        return self._claimed(await self._claim(keys=names, args=arguments), token=str(arguments[0]))
+
+    async def claim_when_woken(self, patient: Redis, own_bell: str, most: int, *, timeout_s: float) -> Woken:
+        """Waits for a wake-up, or for something in the list `own_bell`, and claims up to `most` jobs behind it.
+
+        Both calls are written at once: Redis answers the second as soon as the first has ended, and no answer travels
+        between a wake-up and its claim. After `timeout_s` seconds without a wake-up it claims as well.
+        """
+        names, arguments = self._call_of_claim(most, ahead_for=self._worker)
+        async with patient.pipeline(transaction=False) as both:
+            both.blpop([keys.wake(self._queue), own_bell], timeout=timeout_s)  # type: ignore[arg-type]  # redis-py says int and takes any number
+            both.evalsha(self._claim.sha, len(names), *names, *map(str, arguments))
+            bell, answer = await both.execute(raise_on_error=False)
+        for error in (bell, answer):
+            # a server that does not know the script yet learns it from the next plain claim
+            if isinstance(error, Exception) and not isinstance(error, NoScriptError):
+                raise error
+        knows = not isinstance(answer, NoScriptError)
+        return Woken(
+            token=bell is not None and bell[0].decode() != own_bell,
+            claimed=self._claimed(answer, token=str(arguments[0])) if knows else None,
+        )
+
+    def _call_of_claim(self, most: int, *, ahead_for: str) -> tuple[list[str], list[str | int]]:
         token = f"{self._worker}#{next(self._numbers)}"
         queue = self._queue
-        due_in_ms, jobs = await self._claim(
-            keys=[queue, keys.running(queue), keys.wake(queue), keys.paused(queue)],
-            args=[token, self._lease_ms, most, keys.events(queue)],
-        )
+        names = [queue, keys.running(queue), keys.wake(queue), keys.paused(queue)]
+        return names, [token, self._lease_ms, most, keys.events(queue), ahead_for]
+
+    def _claimed(self, answer: list[Any], *, token: str) -> Claimed:
+        due_in_ms, jobs = answer
         claims = [
             Claim(
                 job_id=job_id.decode(),
@@ -102,6 +143,7 @@ class Leases:
                 attempts=attempts,
                 lost=bool(lost),
                 token=token,
+                crashes=crashes_of(attempts),
             )
             for job_id, due, job_try, body, attempts, lost in jobs
             if _is_text(job_id)
@@ -135,7 +177,9 @@ class Leases:
         arguments: list[str | bytes | int] = [keys.events(self._queue)]
         for outcome in outcomes:
             arguments += _as_arguments(outcome)
-        written = await self._finish(keys=[self._queue, keys.running(self._queue)], args=arguments)
+        written = await self._finish(
+            keys=[self._queue, keys.running(self._queue), keys.wake(self._queue)], args=arguments
+        )
         return [bool(answer) for answer in written]
 
     async def leave(self) -> None:

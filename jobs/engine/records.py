@@ -18,7 +18,7 @@ from pydantic_core import from_json, to_json
 
 log = structlog.get_logger("errand.records")
 
-AttemptOutcome = Literal["succeeded", "retry", "failed", "cancelled", "handed_back", "lost"]
+AttemptOutcome = Literal["succeeded", "retry", "failed", "cancelled", "handed_back", "lost", "crashed"]
 TRACEBACK_LIMIT_CHARS = 4_000
 MESSAGE_LIMIT_CHARS = 1_000
 

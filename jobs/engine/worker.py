@@ -11,6 +11,7 @@ import contextlib
 import logging
 import math
 import os
+import random
 import secrets
 import signal
 import socket
@@ -31,6 +32,7 @@ from jobs.engine.aborts import Aborts
 from jobs.engine.arq_options import ArqOptions, signature_with_arqs
 from jobs.engine.attempt_log import AttemptLog
 from jobs.engine.counters import Counters
+from jobs.engine.crashes import MAX_CRASHES, Crashed, Suspects
 from jobs.engine.finisher import Finisher
 from jobs.engine.job_run import JobRuns, OutcomeTtl
 from jobs.engine.job_type import JobType, Opener
@@ -50,6 +52,8 @@ UNWRITTEN_FACTOR = 2
 CRON_LOOK_S = 0.5
 """Arq looks at its cron jobs this often, and plans them no further ahead."""
 REFUSED_PAUSE_S = 1.0
+ANOTHER_SUSPECT_MS = (200, 600)
+"""How long a job on its last chance waits where another of its kind runs."""
 CLOSE_LIMIT_S = 10
 """How long a stopping worker tries to write its last outcomes; what it cannot write runs again elsewhere."""
 
@@ -58,7 +62,8 @@ class Worker(arq.Worker):
     """Runs the jobs of one queue: Errand's job types and plain Arq functions alike.
 
     Beyond Arq's parameters: `job_types` to run, the `resources` lent to them, `lease_s` (how long a job stays
-    claimed without a heartbeat), `result_ttl_s` and `dead_ttl_s` (how long ended jobs of those types are kept).
+    claimed without a heartbeat), `result_ttl_s` and `dead_ttl_s` (how long ended jobs of those types are kept),
+    `max_crashes` (how many attempts of one job may end their process), `suspects` (shared by the workers of a process).
     """
 
     def __init__(
@@ -70,6 +75,8 @@ class Worker(arq.Worker):
         lease_s: float = 10,
         result_ttl_s: float = 7 * 86_400,
         dead_ttl_s: float = 30 * 86_400,
+        max_crashes: int = MAX_CRASHES,
+        suspects: Suspects | None = None,
         attempt_log: AttemptLog | None = None,
         **options: Unpack[ArqOptions],
     ) -> None:
@@ -78,6 +85,8 @@ class Worker(arq.Worker):
         self._job_types = {job_type.name: job_type for job_type in job_types}
         self._resources = resources or {}
         self._ttl = OutcomeTtl(ended_s=result_ttl_s, dead_s=dead_ttl_s)
+        self._max_crashes = max_crashes
+        self._suspects = suspects or Suspects()
         self._attempt_log = attempt_log or AttemptLog()
         self._lease_s = lease_s
         self._outage = Outage()
@@ -113,7 +122,7 @@ class Worker(arq.Worker):
 
     @cached_property
     def _wakeups(self) -> Wakeups:
-        return Wakeups(self.pool, queue=self.queue_name)
+        return Wakeups(self.pool, queue=self.queue_name, worker=self.name, leases=self._leases, take=self._take)
 
     @cached_property
     def _runs(self) -> JobRuns:
@@ -125,6 +134,7 @@ class Worker(arq.Worker):
             ttl=self._ttl,
             attempt_log=self._attempt_log,
             counters=self._counters,
+            max_crashes=self._max_crashes,
         )
 
     async def main(self) -> None:
@@ -148,9 +158,9 @@ class Worker(arq.Worker):
             return
         if self.main_task is not None:
             await asyncio.gather(self.main_task, return_exceptions=True)
+        await self._wakeups.close()
         await self._finish_running()
         await self._stop_beating()
-        await self._wakeups.close()
         with missed():
             await self._leases.renew({}, self._counters.take())
             await self._leases.leave()
@@ -162,7 +172,15 @@ class Worker(arq.Worker):
 
     def handle_sig(self, signum: signal.Signals) -> None:
         self._stopping = True
+        if self._pool is not None:
+            self._wakeups.stop()
         super().handle_sig(signum)
+
+    def handle_sig_wait_for_completion(self, signum: signal.Signals) -> None:
+        if self._pool is not None:
+            # from now on a token is for others
+            self._wakeups.stop()
+        super().handle_sig_wait_for_completion(signum)
 
     async def _wait_for_tasks_to_complete(self, signum: signal.Signals) -> None:
         await super()._wait_for_tasks_to_complete(signum)
@@ -272,13 +290,24 @@ class Worker(arq.Worker):
         if not self.allow_pick_jobs:
             self._hand_back(claimed)
             return
-        self._next_due_s = math.inf if claimed.due_in_ms is None else time.monotonic() + claimed.due_in_ms / 1000
-        self._more_is_due = len(claimed.claims) == asked
+        self._note_what_is_left(claimed, asked)
         next_most = self._claimable(self._free_slots() - len(claimed.claims))
         if self._more_is_due and next_most > 0 and not self.burst:
             # asked before these are started: Redis answers while they run
             self._ask(next_most)
         self._start(claimed)
+
+    def _take(self, claimed: Claimed, asked: int) -> None:
+        """What Redis claimed for us in the moment of a wake-up."""
+        if self._stopping or not self.allow_pick_jobs:
+            self._hand_back(claimed)
+            return
+        self._note_what_is_left(claimed, asked)
+        self._start(claimed)
+
+    def _note_what_is_left(self, claimed: Claimed, asked: int) -> None:
+        self._next_due_s = math.inf if claimed.due_in_ms is None else time.monotonic() + claimed.due_in_ms / 1000
+        self._more_is_due = len(claimed.claims) == asked
 
     def _ask(self, most: int) -> tuple[int, asyncio.Task[Claimed]]:
         self._under_way = (most, asyncio.create_task(self._leases.claim(most)))
@@ -311,11 +340,24 @@ class Worker(arq.Worker):
     async def _rest(self) -> None:
         """Until there is something to do: room for jobs that are due, a wake-up, the next due time, or a poll."""
         if not self._free_slots() or not self.allow_pick_jobs:
+            if self._more_is_due:
+                self._wakeups.ring()
             await self._wakeups.wait_for_room(self.poll_delay_s)
         elif self.burst or self._more_is_due:
             await asyncio.sleep(0 if self._more_is_due else self.poll_delay_s)
         else:
-            await self._wakeups.wait(self._idle_s())
+            await self._sleep()
+
+    async def _sleep(self) -> None:
+        """Until the queue is to be looked at; jobs that a wake-up brings with it start meanwhile."""
+        until_s = time.monotonic() + self.poll_delay_s
+        while not await self._wakeups.wait(min(self._idle_s(), until_s - time.monotonic()), reserve=self._reserve()):
+            if self._more_is_due or not self._free_slots() or time.monotonic() >= until_s:
+                return
+
+    def _reserve(self) -> int:
+        """How many slots to keep for the claim behind a wake-up: half, so that polls find some too."""
+        return self._claimable(self._free_slots() // 2)
 
     def _idle_s(self) -> float:
         limits_s = [self.poll_delay_s, self._next_due_s - time.monotonic()]
@@ -324,7 +366,8 @@ class Worker(arq.Worker):
         return max(min(limits_s), 0.0)
 
     def _free_slots(self) -> int:
-        return min(self.max_jobs - len(self.tasks), UNWRITTEN_FACTOR * self.max_jobs - len(self._held))
+        free = min(self.max_jobs - len(self.tasks), UNWRITTEN_FACTOR * self.max_jobs - len(self._held))
+        return free - self._wakeups.reserved
 
     async def _look_for_aborts(self) -> None:
         """Cancels the running jobs that a stock client wants to abort."""
@@ -350,8 +393,10 @@ class Worker(arq.Worker):
                 arq_log.info("%6.2fs ⊘ %s aborted before start", job.age_s, job.ref)
                 await self.pool.zrem(keys.ABORT, claim.job_id)
                 self._finisher.put(self._unstarted(job, asyncio.CancelledError()))
-            elif refused := error or arq_function.refusal(self, job):
+            elif refused := error or self._refusal(job):
                 self._finisher.put(self._unstarted(job, refused))
+            elif claim.crashes == self._max_crashes - 1 and claim.crashes and not self._suspects.admit(claim.job_id):
+                self._finisher.put(claim.handed_back(due_in_ms=random.randint(*ANOTHER_SUSPECT_MS)))  # noqa: S311
             elif (job_type := self._job_types.get(job.function)) is not None:
                 finish = await self._runs.run(job_type, job, self.aborting_tasks)
                 self._count(finish)
@@ -370,7 +415,13 @@ class Worker(arq.Worker):
                 del self.tasks[claim.job_id]
                 self._enqueued_at_ms.pop(claim.job_id, None)
             self.aborting_tasks.discard(claim.job_id)
+            self._suspects.leave(claim.job_id)
             self._wakeups.make_room()
+
+    def _refusal(self, job: arq_function.ReadJob) -> BaseException | None:
+        if job.function in self._job_types and job.claim.crashes >= self._max_crashes:
+            return Crashed(job.claim.crashes)
+        return arq_function.refusal(self, job)
 
     def _unstarted(self, job: arq_function.ReadJob, error: BaseException) -> Finish:
         if not self._job_types:

@@ -16,6 +16,8 @@ from typing import ParamSpec, TypeVar
 
 import pebble
 
+from jobs.engine.control import Crash
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -23,8 +25,12 @@ NICE = 10
 """A computation yields the processor to the event loops of API and worker, which only want it for moments."""
 
 
-class ProcessDied(Exception):
+class ProcessDied(Crash):
     """The process ended under the computation: out of memory, a crash in native code, a kill."""
+
+
+class PoolBroken(Exception):
+    """The pool ended, or all of its processes, before the computation did, which had no part in that."""
 
 
 class ProcessPool:
@@ -48,7 +54,7 @@ class ProcessPool:
         """What `function` returns, or raises, in another process. It must be importable, its values picklable.
 
         `timeout_s` counts from the moment it starts; over it, or when the caller is cancelled, its process is killed.
-        Raises TimeoutError, ProcessDied.
+        Raises TimeoutError, ProcessDied, PoolBroken.
         """
         future = self._usable_pool().schedule(function, args=args, kwargs=kwargs, timeout=timeout_s)
         try:
@@ -58,7 +64,7 @@ class ProcessPool:
         except pebble.ProcessExpired as error:
             raise ProcessDied(f"the process running {function.__name__} died with exit code {error.exitcode}") from None
         except BrokenProcessPool:
-            raise ProcessDied(f"the processes died before {function.__name__} could run") from None
+            raise PoolBroken(f"the pool ended before {function.__name__} did") from None
 
     def _usable_pool(self) -> pebble.ProcessPool:
         """pebble gives a whole pool up when an idle process of it dies: then a new one takes its place."""

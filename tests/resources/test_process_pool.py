@@ -18,7 +18,7 @@ from jobs import Context, Delays, job
 from jobs.engine.queue import Queue
 from jobs.engine.snapshot import JobSnapshot, read_job
 from jobs.resources.openers import process_pool
-from jobs.resources.process_pool import NICE, ProcessDied, ProcessPool
+from jobs.resources.process_pool import NICE, PoolBroken, ProcessDied, ProcessPool
 from tests.conftest import RunWorker
 from tests.resources.computations import die_once, note_and_hang, refuse
 from tests.waiting import eventually
@@ -106,7 +106,7 @@ async def test_a_process_killed_while_it_is_idle_costs_no_more_than_a_try(pool: 
     async def works_again() -> int | None:
         try:
             return await pool.run(10, os.getpid)
-        except ProcessDied:
+        except (ProcessDied, PoolBroken):
             return None
 
     await eventually(works_again)
@@ -124,7 +124,7 @@ async def test_a_job_whose_process_is_killed_is_tried_again(
     async with run_worker([fragile]):
         done = await eventually(ended)
     assert (done.status, done.result) == ("succeeded", "alive")
-    assert [attempt.outcome for attempt in done.attempts] == ["retry", "succeeded"]
+    assert [attempt.outcome for attempt in done.attempts] == ["crashed", "succeeded"]
     assert done.attempts[0].error is not None and done.attempts[0].error.type == "ProcessDied"
 
 
@@ -133,7 +133,7 @@ async def test_closing_ends_the_computations_and_their_processes(tmp_path: Path)
         running = asyncio.create_task(pool.run(60, note_and_hang, tmp_path / "note"))
         pid = await process_of(tmp_path / "note")
     await gone(pid)
-    with pytest.raises(ProcessDied):
+    with pytest.raises((ProcessDied, PoolBroken)):
         await asyncio.wait_for(running, 5)
 
 
