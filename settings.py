@@ -128,6 +128,7 @@ class Settings(BaseSettings):
 
     smtp_url: Annotated[SecretStr, _url_with_scheme("smtp", "smtps")] | None = None
     mail_from: str = "Errand <errand@localhost>"
+    mail_when_unsure: Literal["resend", "fail"] = "resend"
 
     storage_url: Annotated[str, _url_with_scheme("file", "s3", "gs", "az")] | None = None
     body_limit_bytes: int = Field(MIB, ge=1)

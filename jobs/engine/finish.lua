@@ -5,7 +5,7 @@
 -- returns of each job 1 where it was written, 0 where the lease was not the caller's
 local queue, running, wake, channel = KEYS[1], KEYS[2], KEYS[3], ARGV[1]
 
-local function ended(id, result, keep_ms)
+local function ended(id, status, result, keep_ms)
   if result ~= '' and keep_ms == '' then
     redis.call('SET', 'arq:result:' .. id, result)
   elseif result ~= '' and keep_ms ~= '0' then
@@ -13,6 +13,12 @@ local function ended(id, result, keep_ms)
   end
   redis.call('DEL', 'arq:job:' .. id, 'arq:retry:' .. id, 'errand:attempts:' .. id, 'errand:progress:' .. id)
   redis.call('ZREM', queue, id)
+  -- a dead job may be replayed: what it has done is known as long as the job is
+  if status ~= 'failed' or result == '' or keep_ms == '0' then
+    redis.call('DEL', 'errand:once:' .. id)
+  elseif keep_ms ~= '' then
+    redis.call('PEXPIRE', 'errand:once:' .. id, keep_ms)
+  end
 end
 
 -- the server's clock decides, so that a worker's skewed one does not
@@ -43,7 +49,7 @@ for at = 2, #ARGV, 9 do
   answers[#answers + 1] = owned and 1 or 0
   if owned then
     if due_in_ms == '' then
-      ended(id, result, keep_ms)
+      ended(id, status, result, keep_ms)
     else
       due_again(id, due_in_ms, attempt, give_back)
       handed_back = handed_back or due_in_ms == '0'

@@ -21,6 +21,7 @@ from jobs.engine.attempt_log import AttemptLog
 from jobs.engine.counters import Counters
 from jobs.engine.job_type import Context, JobType, Opener
 from jobs.engine.leases import Claim, Finish
+from jobs.engine.once import Effects
 from jobs.engine.outage import missed
 from jobs.engine.records import Attempt, Error, JobFailed, Progress, RunningAttempt
 
@@ -53,6 +54,7 @@ class JobRuns:
     attempt_log: AttemptLog
     counters: Counters
     max_crashes: int
+    effects: Effects
 
     async def run(self, job_type: JobType[Any, Any], job: ReadJob, aborted: set[str]) -> Finish:
         """One attempt; `aborted` holds the ids of jobs that somebody wants to end while they run."""
@@ -93,6 +95,7 @@ class JobRuns:
             enqueued_at=datetime.fromtimestamp(job.enqueued_at_ms / 1000, UTC),
             resources=self.resources,
             report=partial(self._report, job.claim.job_id, progress),
+            effect=partial(self.effects.once, job.claim),
         )
 
     async def _report(self, job_id: str, progress: list[Progress], fraction: float, note: str) -> None:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from jobs.engine.crashes import MAX_CRASHES
 from jobs.engine.keys import DEFAULT_QUEUE
+from jobs.engine.once import Once, nowhere
 from jobs.engine.retry_policy import Exponential, RetryPolicy
 from jobs.engine.stored_file import StoredFile
 
@@ -43,6 +44,7 @@ class Context:
     max_crashes: int = MAX_CRASHES
     resources: Mapping[Opener[Any], Any] = field(default_factory=dict)
     report: Callable[[float, str], Awaitable[None]] | None = None
+    effect: Callable[[str], Awaitable[Once]] | None = None
 
     def use(self, opener: Opener[Resource]) -> Resource:
         """What `opener` opened for this worker.
@@ -53,6 +55,16 @@ class Context:
             return typing.cast(Resource, self.resources[opener])
         except KeyError:
             raise LookupError(f"declare it first: @job(uses=[{opener.__name__}])") from None
+
+    async def once(self, name: str) -> Once:
+        """How far an effect of this job has come, over all of its attempts: not begun, begun, or done.
+
+        The way to use it: skip what is `done`; decide what to do where it is `begun` and thus uncertain; `begin()`
+        right before the effect, `finish()` right after it.
+        """
+        if self.effect is None:
+            return Once(name, kept={}, write=nowhere)
+        return await self.effect(name)
 
     async def progress(self, fraction: float, note: str = "") -> None:
         """Shows how far the job is: a fraction from 0 to 1 and a short note."""

@@ -63,6 +63,11 @@ def progress(job_id: str) -> str:
     return f"errand:progress:{job_id}"
 
 
+def once(job_id: str) -> str:
+    """Hash: name of an effect → how far it has come, as JSON; kept with a job until it has succeeded."""
+    return f"errand:once:{job_id}"
+
+
 def running(queue: str) -> str:
     """Hash: job id → the attempt that was begun last, as `number due_ms started_ms token`."""
     return f"errand:{queue}:running"

@@ -113,6 +113,7 @@ class Queue:
                 keys.tries(job_id),
                 keys.attempts(job_id),
                 keys.progress(job_id),
+                keys.once(job_id),
             ],
             args=[
                 job_id,

@@ -37,6 +37,7 @@ from jobs.engine.finisher import Finisher
 from jobs.engine.job_run import JobRuns, OutcomeTtl
 from jobs.engine.job_type import JobType, Opener
 from jobs.engine.leases import Claim, Claimed, Finish, Leases
+from jobs.engine.once import Effects
 from jobs.engine.outage import Outage, is_outage, missed
 from jobs.engine.records import Error
 from jobs.engine.wakeups import Wakeups
@@ -135,6 +136,7 @@ class Worker(arq.Worker):
             attempt_log=self._attempt_log,
             counters=self._counters,
             max_crashes=self._max_crashes,
+            effects=Effects(self.pool, queue=self.queue_name, outage=self._outage),
         )
 
     async def main(self) -> None:

@@ -80,10 +80,13 @@ async def webhook(ctx: Context, args: Webhook) -> Delivery:
     """Posts an event to a receiver and retries for three days until it answers 2xx.
 
     The body is `{"type", "timestamp", "data"}`; `webhook-id` is the job's id on every attempt. A redirect is a failure.
+    A delivery known to be taken is not repeated; one whose reply was lost is, and receivers tell by its `webhook-id`.
     """
     from jobs.resources.outbound import OutboundFault, OutboundRefused
 
-    lent, body = ctx.use(courier), _body(ctx, args)
+    lent, body, delivering = ctx.use(courier), _body(ctx, args), await ctx.once("delivery")
+    if delivering.done:
+        return Delivery.model_validate(delivering.value)
     started_s = time.monotonic()
     try:
         headers = lent.signer.headers(ctx.job_id, body, now=datetime.now(UTC))
@@ -93,7 +96,9 @@ async def webhook(ctx: Context, args: Webhook) -> Delivery:
     except OutboundFault as error:
         raise Retry(str(error)) from None
     _check_taken(reply)
-    return Delivery(status=reply.status, duration_s=round(time.monotonic() - started_s, 3))
+    delivery = Delivery(status=reply.status, duration_s=round(time.monotonic() - started_s, 3))
+    await delivering.finish(delivery.model_dump())
+    return delivery
 
 
 def _body(ctx: Context, args: Webhook) -> bytes:

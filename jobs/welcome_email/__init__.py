@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, EmailStr, Field, field_validator
 
@@ -14,11 +14,19 @@ from jobs import Context, Exponential, Fail, Retry, job
 from settings import Settings
 
 if TYPE_CHECKING:
+    from jobs.engine.once import Once
+    from jobs.welcome_email.letter import Letter
     from jobs.welcome_email.smtp import SmtpPool
 
 
 BREAKS_LINES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Unicode categories that no header value may hold: control characters, halves of a pair, line separators."""
+
+
+UNSURE = (
+    "an attempt was cut off between the message and the server's reply to it: whether it was sent is unknown, "
+    "and MAIL_WHEN_UNSURE=fail says not to send it again"
+)
 
 
 class WelcomeEmail(BaseModel):
@@ -55,6 +63,7 @@ class Post:
 
     smtp: SmtpPool
     sender: str
+    when_unsure: Literal["resend", "fail"]
 
 
 @asynccontextmanager
@@ -65,10 +74,10 @@ async def post(settings: Settings) -> AsyncIterator[Post]:
 
     if settings.smtp_url is not None:
         async with SmtpPool.open(settings.smtp_url.get_secret_value()) as smtp:
-            yield Post(smtp, settings.mail_from)
+            yield Post(smtp, settings.mail_from, settings.mail_when_unsure)
         return
     async with opened_sink(settings.data_dir / "mail") as url, SmtpPool.open(url) as smtp:
-        yield Post(smtp, settings.mail_from)
+        yield Post(smtp, settings.mail_from, settings.mail_when_unsure)
 
 
 @job(
@@ -82,16 +91,35 @@ async def welcome_email(ctx: Context, args: WelcomeEmail) -> EmailReceipt:
     """Sends a welcome message, as text and HTML, by SMTP.
 
     The message is the same on every attempt, its `Message-ID` included: a mail server or reader can drop a second copy.
+    One that is known to be sent is not sent again; where that is unknown, `MAIL_WHEN_UNSURE` decides.
     """
     from jobs.welcome_email.letter import HeaderRefused, compose
-    from jobs.welcome_email.smtp import Rejected, Unavailable
 
-    lent = ctx.use(post)
+    lent, sending = ctx.use(post), await ctx.once("sending")
+    if sending.done:
+        return EmailReceipt.model_validate(sending.value)
+    if sending.begun and lent.when_unsure == "fail":
+        raise Fail(UNSURE)
     try:
         letter = compose(args.to, args.name, sender=lent.sender, job_id=ctx.job_id, date=ctx.enqueued_at)
-        response = await lent.smtp.send(letter)
-    except (HeaderRefused, Rejected) as error:
+    except HeaderRefused as error:
+        raise Fail(str(error)) from None
+    receipt = EmailReceipt(message_id=letter.message_id, response=await _send(lent, letter, sending))
+    await sending.finish(receipt.model_dump())
+    return receipt
+
+
+async def _send(lent: Post, letter: Letter, sending: Once) -> str:
+    """The server's reply to the letter; whatever it says without doubt is no longer uncertain."""
+    from jobs.welcome_email.smtp import Rejected, Unavailable, Unsure
+
+    try:
+        return await lent.smtp.send(letter, begin=sending.begin)
+    except Unsure as error:
+        raise (Fail(UNSURE) if lent.when_unsure == "fail" else Retry(str(error))) from None
+    except Rejected as error:
+        await sending.forget()
         raise Fail(str(error)) from None
     except Unavailable as error:
+        await sending.forget()
         raise Retry(str(error)) from None
-    return EmailReceipt(message_id=letter.message_id, response=response)

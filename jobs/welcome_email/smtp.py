@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Self
@@ -32,6 +32,10 @@ NOT_READABLE = (
 
 class Unavailable(Exception):
     """The server cannot take the letter now: a 4xx reply, or a fault of the connection. It may later."""
+
+
+class Unsure(Unavailable):
+    """The connection was lost between the letter and the reply to it: nobody knows whether it was taken (RFC 1047)."""
 
 
 class Rejected(Exception):
@@ -120,22 +124,30 @@ class SmtpPool:
         finally:
             await asyncio.gather(*(_quit(idle.client) for idle in pool._idle))
 
-    async def send(self, letter: Letter) -> str:
-        """Sends a letter; returns the server's last reply. Raises Unavailable or Rejected.
+    async def send(self, letter: Letter, *, begin: Callable[[], Awaitable[None]] | None = None) -> str:
+        """Sends a letter; returns the server's last reply. Raises Unavailable, Unsure or Rejected.
 
-        A connection lost after the message and before the reply to it leaves unknown whether it was taken (RFC 1047):
-        that is Unavailable too, so the letter may arrive twice, with the same Message-ID.
+        `begin` is awaited right before the message itself goes out, when the server has taken sender and recipient.
         """
+        began = False
+
+        async def note() -> None:
+            nonlocal began
+            if begin is not None:
+                await begin()
+            began = True
+
         async with self._free:
             try:
                 client = await self._take()
-                reply = await _transact(client, letter)
+                reply = await _transact(client, letter, note)
             except aiosmtplib.SMTPNotSupported as error:
                 raise Rejected(f"the mail server does not support it: {error}") from None
             except aiosmtplib.SMTPResponseException as error:
                 raise _sorted(error) from None
             except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
-                raise Unavailable(f"{type(error).__name__}: {error}") from None
+                kind = Unsure if began else Unavailable
+                raise kind(f"{type(error).__name__}: {error}") from None
             self._idle.append(_Idle(client, time.monotonic()))
         return reply
 
@@ -148,7 +160,7 @@ class SmtpPool:
         return await self._server.connect()
 
 
-async def _transact(client: aiosmtplib.SMTP, letter: Letter) -> str:
+async def _transact(client: aiosmtplib.SMTP, letter: Letter, begin: Callable[[], Awaitable[None]]) -> str:
     """One mail transaction (RFC 5321 §3.3), its steps by hand: the reply to each decides what the letter's end is."""
     try:
         if letter.needs_smtputf8:
@@ -157,6 +169,7 @@ async def _transact(client: aiosmtplib.SMTP, letter: Letter) -> str:
         encoding = "utf-8" if letter.needs_smtputf8 else "ascii"
         await client.mail(letter.sender, options=options, encoding=encoding)
         await client.rcpt(letter.recipient, encoding=encoding)
+        await begin()
         reply = await client.data(letter.content, timeout=FINAL_REPLY_TIMEOUT_S)
     except BaseException:
         # cut off or refused: what state the server is in is not worth knowing

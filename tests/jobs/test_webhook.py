@@ -20,6 +20,7 @@ from aiohttp import web
 from arq.connections import ArqRedis
 from pydantic import ValidationError
 
+from jobs.engine import keys
 from jobs.engine.queue import Queue
 from jobs.engine.records import Error
 from jobs.engine.snapshot import JobSnapshot, read_job
@@ -134,6 +135,18 @@ async def test_a_receiver_that_is_down_twice_gets_the_same_event_signed_anew(
         timestamp_s = int(request.headers["webhook-timestamp"])
         assert attempt.started_at_ms // 1000 <= timestamp_s <= attempt.ended_at_ms // 1000
         assert verified(request)["data"]["id"] == 7
+
+
+async def test_a_delivery_known_to_be_taken_is_not_repeated(
+    redis: ArqRedis, run_worker: RunWorker, receiver: HttpReceiver
+) -> None:
+    job_id = await enqueue(redis, receiver.url)
+    marker = json.dumps({"state": "done", "value": {"status": 204, "duration_s": 0.1}})
+    await redis.hset(keys.once(job_id), "delivery", marker)  # type: ignore[misc]  # redis-py types both its clients
+    async with run_worker([webhook]):
+        done = await ended(redis, job_id)
+    assert (done.status, done.result) == ("succeeded", {"status": 204, "duration_s": 0.1})
+    assert receiver.requests == []
 
 
 async def next_second() -> None:

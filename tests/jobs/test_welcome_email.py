@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,14 +13,16 @@ from email.message import EmailMessage
 from email.parser import Parser
 from email.policy import default
 from pathlib import Path
+from typing import Any
 
 import pytest
 from arq.connections import ArqRedis
 from pydantic import ValidationError
 
+from jobs.engine import keys
 from jobs.engine.queue import Queue
 from jobs.engine.records import Error
-from jobs.engine.snapshot import JobSnapshot
+from jobs.engine.snapshot import JobSnapshot, read_job
 from jobs.welcome_email import WelcomeEmail, welcome_email
 from jobs.welcome_email.letter import HEADERS, HeaderRefused, Letter, compose
 from jobs.welcome_email.mail_sink import opened_sink
@@ -290,6 +293,7 @@ async def test_tls_that_is_required_and_not_offered_is_waited_for(mail_server: S
 
 
 HANGS_UP = b""
+WAITS = b"250 at last"
 
 
 @dataclass
@@ -300,6 +304,7 @@ class RawServer:
     replies: dict[bytes, list[bytes]] = field(default_factory=dict)
     letters: list[bytes] = field(default_factory=list)
     connections: list[asyncio.StreamWriter] = field(default_factory=list)
+    go_on: asyncio.Event = field(default_factory=asyncio.Event)
 
     @classmethod
     @asynccontextmanager
@@ -325,6 +330,8 @@ class RawServer:
             reply = self.replies[command].pop(0) if self.replies.get(command) else b"250 OK"
             if reply == HANGS_UP:
                 break
+            if reply == WAITS:
+                await self.go_on.wait()
             writer.write(reply + b"\r\n")
         writer.close()
 
@@ -427,6 +434,84 @@ async def test_a_server_that_is_away_is_tried_again(redis: ArqRedis, run_worker:
         job_id = await enqueue(redis)
         await due_now(redis, job_id)
         await due_now(redis, job_id)
+
+
+async def mark(redis: ArqRedis, job_id: str, **state: Any) -> None:
+    """What an attempt that died left behind."""
+    await redis.hset(keys.once(job_id), "sending", json.dumps(state))  # type: ignore[misc]  # types both its clients
+
+
+async def test_a_letter_known_to_be_sent_is_not_sent_again(
+    redis: ArqRedis, run_worker: RunWorker, mail_server: SmtpReceiver
+) -> None:
+    receipt = {"message_id": "<1@acme.example>", "response": "250 OK"}
+    job_id = await enqueue(redis)
+    await mark(redis, job_id, state="done", value=receipt)
+    async with run_worker([welcome_email]):
+        done = await ended(redis, job_id)
+    assert (done.status, done.result, mail_server.messages) == ("succeeded", receipt, [])
+
+
+@pytest.mark.parametrize(("policy", "status", "letters"), [("resend", "succeeded", 1), ("fail", "failed", 0)])
+async def test_where_an_attempt_died_between_letter_and_reply_the_setting_decides(
+    redis: ArqRedis, run_worker: RunWorker, tmp_path: Path, policy: str, status: str, letters: int
+) -> None:
+    job_id = await enqueue(redis)
+    await mark(redis, job_id, state="begun")
+    async with RawServer.serving() as raw:
+        settings = make_settings(tmp_path, smtp_url=f"smtp://{raw.url}", mail_when_unsure=policy)
+        async with run_worker([welcome_email], settings):
+            done = await ended(redis, job_id)
+    assert (done.status, len(raw.letters)) == (status, letters)
+
+
+@pytest.mark.parametrize(
+    ("reply", "policy", "status", "marked"),
+    [
+        (HANGS_UP, "resend", "deferred", b"begun"),
+        (HANGS_UP, "fail", "failed", b"begun"),
+        (b"451 4.3.0 try later", "fail", "deferred", None),
+        (b"554 5.7.1 spam", "fail", "failed", None),
+    ],
+)
+async def test_only_a_lost_reply_leaves_it_uncertain(
+    redis: ArqRedis,
+    run_worker: RunWorker,
+    tmp_path: Path,
+    reply: bytes,
+    policy: str,
+    status: str,
+    marked: bytes | None,
+) -> None:
+    async with RawServer.serving(DATA=[reply]) as raw:
+        settings = make_settings(tmp_path, smtp_url=f"smtp://{raw.url}", mail_when_unsure=policy)
+        async with run_worker([welcome_email], settings):
+            job_id = await enqueue(redis)
+
+            async def settled() -> bool:
+                snapshot = await read_job(redis, job_id)
+                return snapshot is not None and snapshot.status == status and bool(snapshot.attempts)
+
+            await eventually(settled)
+    left = await redis.hget(keys.once(job_id), "sending")  # type: ignore[misc]  # types both its clients
+    assert (marked in left) if marked else (left is None)
+
+
+async def test_the_marker_is_set_before_the_letter_leaves(
+    redis: ArqRedis, run_worker: RunWorker, tmp_path: Path
+) -> None:
+    """A worker that is killed while the server thinks leaves the marker behind."""
+    async with RawServer.serving(DATA=[WAITS]) as raw:
+        async with run_worker([welcome_email], make_settings(tmp_path, smtp_url=f"smtp://{raw.url}")):
+            job_id = await enqueue(redis)
+
+            async def letter_is_there() -> bool:
+                return bool(raw.letters)
+
+            await eventually(letter_is_there)
+            assert b"begun" in await redis.hget(keys.once(job_id), "sending")  # type: ignore[misc]
+            raw.go_on.set()
+            assert (await ended(redis, job_id)).status == "succeeded"
 
 
 # --- the mail sink
