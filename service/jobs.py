@@ -23,7 +23,7 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 JobId = Annotated[str, Path(max_length=128, description="the job's id")]
 UNKNOWN = documented({404: "no such job, or it has been forgotten"})
-WRONG_STATE = documented({409: "it runs, or has ended"})
+WRONG_STATE = documented({409: "it has ended"})
 
 
 @router.get(
@@ -53,16 +53,14 @@ async def get_job(
     operation_id="cancel_job",
 )
 async def cancel_job(id: JobId, to: SharedDep) -> Response:
-    """Ends a job that has not started, or waits for its next try, as `cancelled`."""
+    """Ends a job as `cancelled`: at once (200) where it does not run, else when its worker has heard of it (202)."""
     # where it is decides which queue is told; it may move on meanwhile, and the script knows
     found = await _found(to, id)
     answer = await in_time(to.queues[found.queue].cancel(id)) if found.queue in to.queues else "ended"
     job = await _found(to, id)
-    if answer != "cancelled":
-        state = "in_progress" if answer == "in_progress" else job.status
-        detail = f"Job {id} is {state}; only a job that is deferred or queued can be cancelled."
-        raise Problem(409, "wrong-state", detail)
-    return json_response(job_view(job, to.catalog))
+    if answer not in ("cancelled", "cancelling"):
+        raise Problem(409, "wrong-state", f"Job {id} is {job.status}; only a job that has not ended can be cancelled.")
+    return json_response(job_view(job, to.catalog), status=200 if job.ended else 202)
 
 
 async def _awaited(to: Shared, job_id: str, *, wait_s: float) -> JobSnapshot:

@@ -1,15 +1,23 @@
--- Ends a job that has not started as cancelled.
--- KEYS  1 queue  2 running  3 body  4 result  5 lease  6 try counter  7 attempts  8 progress  9 once
--- ARGV  1 job id  2 serialised outcome  3 how long to keep it, in ms  4 channel of events
--- returns 'cancelled', 'in_progress', 'ended' or 'unknown'
+-- Ends a job that has not started as cancelled; of one that runs, tells its owner.
+-- KEYS  1 queue  2 running  3 body  4 result  5 lease  6 try counter  7 attempts  8 progress  9 once  10 cancels
+-- ARGV  1 job id  2 serialised outcome  3 how long to keep it, in ms  4 channel of events  5 channel of cancel calls
+-- returns 'cancelled', 'cancelling' (it runs), 'stock' (a stock worker runs it), 'ended' or 'unknown'
 local queue, running, body, result, lease = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local tries, attempts, progress, once = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
+local cancels, calls = KEYS[10], ARGV[5]
 local id, outcome, keep_ms, channel = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
 if redis.call('EXISTS', result) == 1 then
   return 'ended'
-elseif redis.call('EXISTS', lease) == 1 then
-  return 'in_progress'
+end
+local holder = redis.call('GET', lease)
+if holder == '1' then
+  return 'stock'
+elseif holder then
+  -- the hash is the promise, the message the hint
+  redis.call('HSET', cancels, id, holder)
+  redis.call('PUBLISH', calls, id)
+  return 'cancelling'
 elseif redis.call('EXISTS', body) == 0 or outcome == '' then
   return 'unknown'
 end

@@ -1,9 +1,10 @@
 -- Claims due jobs for a worker: takes their leases, counts the try, fetches the bodies.
--- KEYS  1 queue  2 running  3 wake  4 paused
+-- KEYS  1 queue  2 running  3 wake  4 paused  5 cancels
 -- ARGV  1 token of this claim  2 lease in ms  3 how many at most  4 channel of events
 --       5 the worker, where the claim was sent ahead of its time: its own jobs are left alone then; else ''
--- returns {in how many ms the next job is due or -1, jobs}; of each job {id, due, try, body, attempts, lost}
-local queue, running, wake, paused = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+-- returns {in how many ms the next job is due or -1, jobs}; of each job
+--       {id, due, try, body, attempts, lost, 1 where somebody has asked to cancel it}
+local queue, running, wake, paused, cancels = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local token, lease_ms, most, channel, ahead = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], ARGV[5]
 
 if redis.call('EXISTS', paused) == 1 then
@@ -24,11 +25,7 @@ local function sound(key, command, ...)
 end
 
 -- an attempt that was begun and never ended died with its worker: it is part of the job's story
-local function record_lost(id)
-  local begun = redis.call('HGET', running, id)
-  if not begun then
-    return false
-  end
+local function record_lost(id, begun)
   local number, due, started, worker = string.match(begun, '^(%d+) (%d+)%S* (%d+) (.*)#%d+$')
   if not number then
     return false
@@ -47,14 +44,24 @@ local function may_run_still(id)
   return begun and string.find(begun, ' ' .. ahead .. '#', 1, true)
 end
 
+-- of this life of the job: an id may be used again
+local function is_to_cancel(id, begun)
+  local asked = redis.call('HGET', cancels, id)
+  return asked == '*' or (asked and begun and string.sub(begun, -#asked - 1) == ' ' .. asked)
+end
+
+local any_cancels = redis.call('EXISTS', cancels) == 1
+
 local function claimed(id, due)
   local try = sound('arq:retry:' .. id, 'INCR')
   -- out of the way of the next claim, and due again by itself when the lease is not renewed
   redis.call('ZADD', queue, lease_end, id)
-  local lost = try > 1 and record_lost(id)
+  local begun = try > 1 and redis.call('HGET', running, id)
+  local lost = begun and record_lost(id, begun)
+  local cancel = any_cancels and is_to_cancel(id, begun) and 1
   redis.call('HSET', running, id, try .. ' ' .. due .. ' ' .. now .. ' ' .. token)
   local attempts = sound('errand:attempts:' .. id, 'LRANGE', 0, -1)
-  return {id, due, try, redis.call('GET', 'arq:job:' .. id), attempts, lost}
+  return {id, due, try, redis.call('GET', 'arq:job:' .. id), attempts, lost, cancel}
 end
 
 local jobs, changes, skipped = {}, {}, 0

@@ -1,9 +1,9 @@
 -- Writes what became of claimed jobs. Only the owner of a lease has a say: the outcome of any other is dropped.
--- KEYS  1 queue  2 running  3 wake
+-- KEYS  1 queue  2 running  3 wake  4 cancels
 -- ARGV  1 channel of events  2… of each job: id, token, status, result, keep the result (ms, '' for ever, 0 not),
 --       due again (ms from now, '' not), attempt, keep the lease (ms or 0), give the try back (0 or 1)
 -- returns of each job 1 where it was written, 0 where the lease was not the caller's
-local queue, running, wake, channel = KEYS[1], KEYS[2], KEYS[3], ARGV[1]
+local queue, running, wake, cancels, channel = KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[1]
 
 local function ended(id, status, result, keep_ms)
   if result ~= '' and keep_ms == '' then
@@ -38,6 +38,7 @@ local function due_again(id, due_in_ms, attempt, give_back)
   end
 end
 
+local any_cancels = redis.call('EXISTS', cancels) == 1
 local answers, changes, handed_back = {}, {}, false
 for at = 2, #ARGV, 9 do
   local id, token, status, result, keep_ms, due_in_ms, attempt, keep_lease_ms, give_back = unpack(ARGV, at, at + 8)
@@ -48,6 +49,11 @@ for at = 2, #ARGV, 9 do
   local owned = holder == token or (begun and string.sub(begun, -#token - 1) == ' ' .. token)
   answers[#answers + 1] = owned and 1 or 0
   if owned then
+    if any_cancels and redis.call('HDEL', cancels, id) == 1 and due_in_ms ~= '' then
+      -- asked to end while it ran, and did not hear of it: the next claim ends it
+      redis.call('HSET', cancels, id, '*')
+      due_in_ms = '0'
+    end
     if due_in_ms == '' then
       ended(id, status, result, keep_ms)
     else

@@ -93,6 +93,19 @@ def paused(queue: str) -> str:
     return f"errand:{queue}:paused"
 
 
+def cancels(queue: str) -> str:
+    """Hash: id of a running job that somebody has asked to cancel → the token of its lease then.
+
+    What is pushed to the owner may be lost. `*` instead of a token: the next claim is to end it.
+    """
+    return f"errand:{queue}:cancels"
+
+
+def cancel_calls(queue: str) -> str:
+    """Channel: ids of running jobs that are to be cancelled, for the workers of the queue."""
+    return f"errand:{queue}:cancel"
+
+
 def counters(queue: str) -> str:
     """Hash: how many attempts ended how, and histograms of their latencies."""
     return f"errand:{queue}:counters"

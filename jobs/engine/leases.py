@@ -41,6 +41,8 @@ class Claim:
     token: str
     crashes: int = 0
     """How many of the earlier attempts ended with the process they ran in."""
+    cancelled: bool = False
+    """Somebody has asked to cancel it while an earlier attempt ran."""
 
     def handed_back(self, *, due_in_ms: int = 0) -> Finish:
         """It was not begun: due at once or after a wait, the try not counted."""
@@ -54,6 +56,16 @@ class Claimed:
     claims: Sequence[Claim]
     due_in_ms: int | None
     """How long until the first of what was left is due; None where nothing is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """What a heartbeat brought: ids of jobs."""
+
+    lost: Sequence[str]
+    """Their leases are no longer ours."""
+    to_cancel: Sequence[str]
+    """Somebody has asked to cancel them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +141,7 @@ class Leases:
     def _call_of_claim(self, most: int, *, ahead_for: str) -> tuple[list[str], list[str | int]]:
         token = f"{self._worker}#{next(self._numbers)}"
         queue = self._queue
-        names = [queue, keys.running(queue), keys.wake(queue), keys.paused(queue)]
+        names = [queue, keys.running(queue), keys.wake(queue), keys.paused(queue), keys.cancels(queue)]
         return names, [token, self._lease_ms, most, keys.events(queue), ahead_for]
 
     def _claimed(self, answer: list[Any], *, token: str) -> Claimed:
@@ -144,21 +156,23 @@ class Leases:
                 lost=bool(lost),
                 token=token,
                 crashes=crashes_of(attempts),
+                cancelled=bool(cancelled),
             )
-            for job_id, due, job_try, body, attempts, lost in jobs
+            for job_id, due, job_try, body, attempts, lost, cancelled in jobs
             if _is_text(job_id)
         ]
         return Claimed(claims, None if due_in_ms < 0 else due_in_ms)
 
-    async def renew(self, held: Mapping[str, str], counters: Mapping[str, int]) -> list[str]:
-        """One heartbeat: renews the leases held (job id → token), adds up counters; returns the ids of lost ones."""
+    async def renew(self, held: Mapping[str, str], counters: Mapping[str, int]) -> Renewed:
+        """One heartbeat: renews the leases held (job id → token), adds up counters."""
         queue = self._queue
-        lost: list[bytes] = await self._renew(
+        lost, to_cancel = await self._renew(
             keys=[
                 queue,
                 keys.workers(queue),
                 keys.counters(queue),
                 keys.running(queue),
+                keys.cancels(queue),
                 *(name for job_id in held for name in (keys.lease(job_id), keys.body(job_id))),
             ],
             args=[
@@ -170,15 +184,16 @@ class Leases:
                 *(part for counter in counters.items() for part in counter),
             ],
         )
-        return [job_id.decode() for job_id in lost]
+        return Renewed([job_id.decode() for job_id in lost], [job_id.decode() for job_id in to_cancel])
 
     async def finish(self, outcomes: Iterable[Finish]) -> list[bool]:
         """Writes outcomes in one call; False for each whose lease was no longer ours: it was dropped."""
         arguments: list[str | bytes | int] = [keys.events(self._queue)]
         for outcome in outcomes:
             arguments += _as_arguments(outcome)
+        queue = self._queue
         written = await self._finish(
-            keys=[self._queue, keys.running(self._queue), keys.wake(self._queue)], args=arguments
+            keys=[queue, keys.running(queue), keys.wake(queue), keys.cancels(queue)], args=arguments
         )
         return [bool(answer) for answer in written]
 

@@ -15,7 +15,7 @@ from jobs.engine import keys, records, script
 from jobs.engine.job_id import new_job_id
 from jobs.engine.outage import within
 
-CancelAnswer = Literal["cancelled", "in_progress", "ended", "unknown"]
+CancelAnswer = Literal["cancelled", "cancelling", "ended", "unknown"]
 MOST_AT_ONCE = 10_000
 """A script call holds Redis up for everybody: this many jobs take it some tens of milliseconds."""
 
@@ -102,7 +102,10 @@ class Queue:
         return [_enqueued(entry, answer) for entry, answer in zip(entries, answers, strict=True)]
 
     async def cancel(self, job_id: str) -> CancelAnswer:
-        """Ends a job that has not started (deferred, queued, or waiting for its next try) as `cancelled`."""
+        """Ends a job as `cancelled`: at once where it has not started or waits for its next try.
+
+        `cancelling` where it runs: its worker is told and ends it. A stock worker must have `allow_abort_jobs`.
+        """
         answer: bytes = await self._cancel(
             keys=[
                 self.key,
@@ -114,15 +117,20 @@ class Queue:
                 keys.attempts(job_id),
                 keys.progress(job_id),
                 keys.once(job_id),
+                keys.cancels(self.key),
             ],
             args=[
                 job_id,
                 await self._cancelled_outcome(job_id),
                 int(self._ended_ttl_s * 1000),
                 keys.events(self.key),
+                keys.cancel_calls(self.key),
             ],
         )
-        return answer.decode()  # type: ignore[return-value]  # the script's four words
+        if answer == b"stock":
+            await self._redis.zadd(keys.ABORT, {job_id: timestamp_ms()})
+            return "cancelling"
+        return answer.decode()  # type: ignore[return-value]  # the script's other four words
 
     async def pause(self) -> None:
         """Nothing is claimed from the queue until it is resumed; what runs goes on."""

@@ -1,9 +1,9 @@
 -- One heartbeat of a worker: says that it lives, renews its leases, adds up its counters.
--- KEYS  1 queue  2 workers  3 counters  4 running  5… of each job: lease, body
+-- KEYS  1 queue  2 workers  3 counters  4 running  5 cancels  6… of each job: lease, body
 -- ARGV  1 worker  2 lease in ms  3 when to forget a silent worker, in ms  4 number of jobs
 --       5… of each job: id, token; then of each counter: name, increment
--- returns the ids of jobs whose lease was lost
-local queue, workers, counters, running = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+-- returns {ids of jobs whose lease was lost, ids of those that somebody has asked to cancel}
+local queue, workers, counters, running, cancels = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local worker, lease_ms, forget_ms, jobs = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 
 local time = redis.call('TIME')
@@ -13,10 +13,11 @@ if worker ~= '' then
   redis.call('ZREMRANGEBYSCORE', workers, '-inf', string.format('(%.0f', now_ms - forget_ms))
 end
 
-local lost = {}
+local lost, to_cancel = {}, {}
+local any_cancels = redis.call('EXISTS', cancels) == 1
 local lease_end = string.format('%.0f', now_ms + lease_ms)
 for number = 1, jobs do
-  local lease, body = KEYS[number * 2 + 3], KEYS[number * 2 + 4]
+  local lease, body = KEYS[number * 2 + 4], KEYS[number * 2 + 5]
   local id, token = ARGV[number * 2 + 3], ARGV[number * 2 + 4]
   local holder = redis.call('GET', lease)
   -- a lease that lapsed while Redis was away is still ours where nobody has claimed the job since
@@ -24,6 +25,9 @@ for number = 1, jobs do
   if holder == token or (begun and string.sub(begun, -#token - 1) == ' ' .. token) then
     redis.call('SET', lease, token, 'PX', lease_ms)
     redis.call('ZADD', queue, 'XX', lease_end, id)
+    if any_cancels and redis.call('HGET', cancels, id) == token then
+      to_cancel[#to_cancel + 1] = id
+    end
   else
     lost[#lost + 1] = id
   end
@@ -31,4 +35,4 @@ end
 for index = 5 + jobs * 2, #ARGV, 2 do
   redis.call('HINCRBY', counters, ARGV[index], ARGV[index + 1])
 end
-return lost
+return {lost, to_cancel}

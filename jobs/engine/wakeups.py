@@ -39,7 +39,7 @@ class Wakeups:
         self._key = keys.wake(queue)
         self._bell = keys.bell(queue, worker)
         self._plain = redis
-        self._redis = Redis(connection_pool=_patient_copy(redis.connection_pool))
+        self._redis = Redis(connection_pool=patient_copy(redis.connection_pool))
         self._leases = leases
         self._take = take
         self._listener: asyncio.Task[None] | None = None
@@ -166,7 +166,7 @@ class Wakeups:
             self._token = woken.token
 
 
-def _patient_copy(pool: ConnectionPool) -> ConnectionPool:
+def patient_copy(pool: ConnectionPool) -> ConnectionPool:
     """The same connections, without a limit on how long a reply may take."""
     known: dict[str, Any] = {**pool.connection_kwargs, "socket_timeout": None}
     return ConnectionPool(connection_class=pool.connection_class, **known)

@@ -16,7 +16,7 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Unpack
 
@@ -31,6 +31,7 @@ from jobs.engine import arq_function, keys
 from jobs.engine.aborts import Aborts
 from jobs.engine.arq_options import ArqOptions, signature_with_arqs
 from jobs.engine.attempt_log import AttemptLog
+from jobs.engine.cancel_calls import CancelCalls
 from jobs.engine.counters import Counters
 from jobs.engine.crashes import MAX_CRASHES, Crashed, Suspects
 from jobs.engine.finisher import Finisher
@@ -94,6 +95,8 @@ class Worker(arq.Worker):
         self._counters = Counters()
         self._held: dict[str, str] = {}
         """The tokens of the leases held, by job id: of jobs that run, and of outcomes not yet written."""
+        self._unbegun: dict[str, Claim] = {}
+        """Claimed jobs whose tasks have not had their first turn: cancelled now, those would never run a line."""
         self._enqueued_at_ms: dict[str, int] = {}
         """When the jobs that run were enqueued, by job id."""
         self._next_due_s = math.inf
@@ -126,6 +129,10 @@ class Worker(arq.Worker):
         return Wakeups(self.pool, queue=self.queue_name, worker=self.name, leases=self._leases, take=self._take)
 
     @cached_property
+    def _cancel_calls(self) -> CancelCalls:
+        return CancelCalls(self.pool, queue=self.queue_name, outage=self._outage, heard=self._cancel)
+
+    @cached_property
     def _runs(self) -> JobRuns:
         return JobRuns(
             redis=self.pool,
@@ -149,8 +156,13 @@ class Worker(arq.Worker):
         if self.on_startup:
             await self.on_startup(self.ctx)
         self._serving = True
-        self._heartbeat = asyncio.create_task(self._beat())
-        await self._serve()
+        if self._heartbeat is None:
+            self._heartbeat = asyncio.create_task(self._beat())
+        self._cancel_calls.listen()
+        try:
+            await self._serve()
+        finally:
+            await self._cancel_calls.close()
 
     async def close(self) -> None:
         """Arq's close, which also writes the last outcomes; in Redis' absence it gives up on them after a while."""
@@ -176,6 +188,7 @@ class Worker(arq.Worker):
         self._stopping = True
         if self._pool is not None:
             self._wakeups.stop()
+            self._hand_back_unbegun()
         super().handle_sig(signum)
 
     def handle_sig_wait_for_completion(self, signum: signal.Signals) -> None:
@@ -226,12 +239,13 @@ class Worker(arq.Worker):
     async def _renew(self) -> None:
         counted, held, begun_s = self._counters.take(), dict(self._held), time.monotonic()
         try:
-            lost = await self._leases.renew(held, counted)
+            renewed = await self._leases.renew(held, counted)
         except BaseException:
             self._counters.put_back(counted)
             raise
         self._renewed_s = begun_s
-        self._give_up({job_id: held[job_id] for job_id in lost})
+        self._give_up({job_id: held[job_id] for job_id in renewed.lost})
+        self._cancel(renewed.to_cancel)
 
     # --- the loop
 
@@ -322,6 +336,12 @@ class Worker(arq.Worker):
                 self._hand_back(await self._under_way[1])
             self._under_way = None
 
+    def _hand_back_unbegun(self) -> None:
+        for job_id, claim in self._unbegun.items():
+            self._finisher.put(claim.handed_back())
+            self.tasks.pop(job_id).cancel()
+        self._unbegun.clear()
+
     def _hand_back(self, claimed: Claimed) -> None:
         for claim in claimed.claims:
             self._finisher.put(claim.handed_back())
@@ -373,25 +393,35 @@ class Worker(arq.Worker):
 
     async def _look_for_aborts(self) -> None:
         """Cancels the running jobs that a stock client wants to abort."""
-        for job_id in await self._aborts.look(self.pool, running=self._enqueued_at_ms):
-            self.aborting_tasks.add(job_id)
-            (self.job_tasks.get(job_id) or self.tasks[job_id]).cancel()
+        self._cancel(await self._aborts.look(self.pool, running=self._enqueued_at_ms))
+
+    def _cancel(self, job_ids: Iterable[str]) -> None:
+        """Ends those of the jobs that run here as cancelled."""
+        for job_id in job_ids:
+            if job_id in self.tasks and job_id not in self.aborting_tasks:
+                self.aborting_tasks.add(job_id)
+                if job_id not in self._unbegun:  # it will see that it is not wanted
+                    (self.job_tasks.get(job_id) or self.tasks[job_id]).cancel()
 
     # --- one job
 
     def _start(self, claimed: Claimed) -> None:
         for claim in claimed.claims:
             self._held[claim.job_id] = claim.token
+            self._unbegun[claim.job_id] = claim
             self.tasks[claim.job_id] = self.loop.create_task(self._run(claim))
 
     async def _run(self, claim: Claim) -> None:
         """One claimed job, from its bytes to its outcome; whatever goes wrong here is this job's matter alone."""
+        self._unbegun.pop(claim.job_id, None)
         try:
             job, error = arq_function.read(self, claim)
             self._enqueued_at_ms[claim.job_id] = job.enqueued_at_ms
             if claim.lost and self._job_types:
                 log.warning("attempt lost", job_id=claim.job_id, attempt=claim.job_try - 1)
-            if error is None and self._aborts.wants(claim.job_id, enqueued_at_ms=job.enqueued_at_ms):
+            if claim.cancelled or claim.job_id in self.aborting_tasks:
+                self._finisher.put(self._unstarted(job, asyncio.CancelledError()))
+            elif error is None and self._aborts.wants(claim.job_id, enqueued_at_ms=job.enqueued_at_ms):
                 arq_log.info("%6.2fs ⊘ %s aborted before start", job.age_s, job.ref)
                 await self.pool.zrem(keys.ABORT, claim.job_id)
                 self._finisher.put(self._unstarted(job, asyncio.CancelledError()))

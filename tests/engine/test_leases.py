@@ -99,7 +99,7 @@ async def test_a_heartbeat_renews_what_is_held_and_names_what_is_lost(redis: Arq
     await redis.delete(keys.lease(lapsed.job_id))
     await redis.set(keys.lease(taken.job_id), "somebody else")
     held = {claim.job_id: claim.token for claim in (kept, lapsed, taken)}
-    assert await leases.renew(held, {}) == [taken.job_id]
+    assert (await leases.renew(held, {})).lost == [taken.job_id]
     assert await redis.get(keys.lease(lapsed.job_id)) == lapsed.token.encode(), "nobody has claimed it meanwhile"
     assert await redis.pttl(keys.lease(kept.job_id)) > 9_000
     assert (await redis.zscore(QUEUE, kept.job_id) or 0) > await now_ms(redis) + 9_000

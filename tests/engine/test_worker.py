@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from jobs import Cancel, Context, Delays, Fail, Retry, job
 from jobs.engine import keys
+from jobs.engine.leases import Renewed
 from jobs.engine.queue import JobExists, Queue
 from jobs.engine.snapshot import JobSnapshot, live_workers, read_job
 from tests.conftest import RunWorker
@@ -324,8 +325,8 @@ async def _nothing_written(outcomes: Iterable[object]) -> list[bool]:
     return [True for _ in outcomes]
 
 
-async def _nothing_renewed(held: object, counters: object) -> list[str]:
-    return []
+async def _nothing_renewed(held: object, counters: object) -> Renewed:
+    return Renewed(lost=[], to_cancel=[])
 
 
 async def test_a_worker_shows_that_it_lives_and_leaves_when_it_stops(redis: ArqRedis, run_worker: RunWorker) -> None:
