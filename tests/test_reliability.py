@@ -17,4 +17,5 @@ def test_each_promise_names_a_test_that_exists() -> None:
         named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", row)
         assert named, f"names no test: {row}"
         for place, name in named:
-            assert re.search(rf"^(async )?def {name}\(", (ROOT / place).read_text(), re.MULTILINE), f"{place} has no {name}"
+            there = re.search(rf"^(async )?def {name}\(", (ROOT / place).read_text(), re.MULTILINE)
+            assert there, f"{place} has no {name}"
