@@ -121,6 +121,8 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="forbid", frozen=True)
 
     redis_url: Annotated[SecretStr, _url_with_scheme("redis", "rediss", "unix")] | None = None
+    replicas: int = Field(0, ge=0, le=10)
+    replication_timeout_ms: int = Field(500, ge=1, le=1000)
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=1, le=65_535)
     data_dir: Path = Path("var")

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from jobs.engine.catalog import Catalog, discover
+from jobs.engine.durability import Durability
 from jobs.engine.job_events import JobEvents
 from jobs.engine.queue import Queue
 from jobs.engine.redis_connection import connect
@@ -66,13 +67,20 @@ async def opened(settings: Settings, catalog: Catalog, *, redis_url: str) -> Asy
     """What requests share. Needs no Redis to open: while it is away requests are answered 503."""
     redis = connect(redis_url, reply_timeout_s=REPLY_TIMEOUT_S)
     subscriber = connect(redis_url, reply_timeout_s=None)
+    durability = Durability(redis, replicas=settings.replicas, timeout_ms=settings.replication_timeout_ms)
     try:
         queues = {
-            name: Queue(redis, name=name, ended_ttl_s=settings.result_ttl_s, deadline_s=REDIS_DEADLINE_S)
+            name: Queue(
+                redis,
+                name=name,
+                ended_ttl_s=settings.result_ttl_s,
+                deadline_s=REDIS_DEADLINE_S,
+                durability=durability,
+            )
             for name in catalog.queues
         }
         events = JobEvents(subscriber, queues=[queue.key for queue in queues.values()])
-        async with events.listening():
+        async with events.listening(), durability.watched():
             yield Shared(
                 settings=settings,
                 catalog=catalog,

@@ -10,12 +10,13 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, ValidationError
 
 from jobs.engine.catalog import Catalog
+from jobs.engine.durability import Grade
 from jobs.engine.job_type import JobType
 from jobs.engine.queue import MOST_AT_ONCE
 from service import auth, json_body
 from service.dependencies import SharedDep
 from service.enqueueing import ERRORS, WhenDep
-from service.views import json_response
+from service.views import DURABILITY, json_response
 
 STRETCH = 200
 """Items that are checked in one turn of the event loop: other requests wait no longer than these take."""
@@ -27,6 +28,7 @@ class Batch(BaseModel):
 
     count: int
     ids: list[str] = Field(description="in the order of the request")
+    durability: Grade = DURABILITY
 
 
 def router(catalog: Catalog) -> APIRouter:
@@ -53,7 +55,9 @@ def _endpoint(job_type: JobType[Any, Any]) -> Any:
         put = await to.queue_of(job_type).enqueue_many(
             job_type.name, many_args, delay_ms=when.delay_ms, run_at_ms=when.run_at_ms
         )
-        return json_response(Batch(count=len(put), ids=[job.job_id for job in put]), status=202)
+        # one call put them all, and one answer stands for all
+        batch = Batch(count=len(put), ids=[job.job_id for job in put], durability=put[0].durability)
+        return json_response(batch, status=202)
 
     return endpoint
 

@@ -21,7 +21,7 @@ from service import auth, json_body, uploads
 from service.dependencies import Shared, SharedDep
 from service.durations import DurationS
 from service.problems import FaultyField, Problem, documented
-from service.views import JobView, new_job_json
+from service.views import AcceptedJobView, new_job_json
 
 ERRORS = documented(
     {
@@ -86,7 +86,7 @@ def install(app: FastAPI, catalog: Catalog) -> None:
             tags=["jobs"],
             dependencies=[Depends(auth.require("write"))],
             status_code=202,
-            response_model=JobView,
+            response_model=AcceptedJobView,
             responses=ERRORS,
             summary=job_type.summary,
             operation_id=f"enqueue_{job_type.name}",
@@ -169,7 +169,7 @@ async def enqueue(to: Shared, job_type: JobType[Any, Any], args: BaseModel, when
     put = await to.queue_of(job_type).enqueue(
         job_type.name, known_args, delay_ms=when.delay_ms, run_at_ms=when.run_at_ms
     )
-    shown = new_job_json(_just_put(job_type, known_args, put), max_tries=job_type.max_tries)
+    shown = new_job_json(_just_put(job_type, known_args, put), max_tries=job_type.max_tries, durability=put.durability)
     headers = {"Location": f"/v1/jobs/{put.job_id}"}
     return Response(shown, status_code=202, media_type="application/json", headers=headers)
 

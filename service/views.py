@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from pydantic_core import to_json
 
 from jobs.engine.catalog import Catalog
+from jobs.engine.durability import Grade
 from jobs.engine.records import AttemptOutcome, Error
 from jobs.engine.snapshot import JobSnapshot, Status
 
@@ -65,6 +66,18 @@ class JobView(BaseModel):
     links: dict[str, str]
 
 
+DURABILITY = Field(
+    description="what stands behind it: the server's memory alone, its append-only file (a power cut may lose the last "
+    "second: `fsync-everysec`), or as many replicas as `REPLICAS` asks for"
+)
+
+
+class AcceptedJobView(JobView):
+    """A job that was just put."""
+
+    durability: Grade = DURABILITY
+
+
 def job_view(job: JobSnapshot, catalog: Catalog) -> JobView:
     """The job as the API shows it."""
     known = catalog.get(job.type)
@@ -101,8 +114,8 @@ def job_view(job: JobSnapshot, catalog: Catalog) -> JobView:
     )
 
 
-def new_job_json(job: JobSnapshot, *, max_tries: int) -> bytes:
-    """What `job_view` shows of a job that was just put, as JSON and without the way through a model."""
+def new_job_json(job: JobSnapshot, *, max_tries: int, durability: Grade) -> bytes:
+    """An AcceptedJobView as JSON, without the way through a model."""
     return to_json(
         {
             "id": job.id,
@@ -121,6 +134,7 @@ def new_job_json(job: JobSnapshot, *, max_tries: int) -> bytes:
             "started_at": None,
             "finished_at": None,
             "links": links_of(job),
+            "durability": durability,
         }
     )
 

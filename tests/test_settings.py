@@ -39,6 +39,8 @@ BAD = {
         *("http://h", "localhost:6379", "redis://", "redis://h:port", "redis://h:99999", "redis://[::1", "unix://"),
         *("redis+sentinel://h/mymaster", "unix://relative/redis.sock"),
     ],
+    "REPLICAS": ["-1", "11", "one"],
+    "REPLICATION_TIMEOUT_MS": ["0", "1001", "1s"],
     "HOST": ["0.0.0.0", "::", "example.com", "192.168.1.7"],
     "PORT": ["0", "65536", "http"],
     "API_KEYS": [

@@ -12,8 +12,9 @@ from arq.jobs import serialize_result
 from arq.utils import timestamp_ms, to_unix_ms
 
 from jobs.engine import keys, records, script
+from jobs.engine.durability import Durability, Grade
 from jobs.engine.job_id import new_job_id
-from jobs.engine.outage import within
+from jobs.engine.outage import is_outage, within
 
 CancelAnswer = Literal["cancelled", "cancelling", "ended", "unknown"]
 MOST_AT_ONCE = 10_000
@@ -33,6 +34,8 @@ class Enqueued:
     due_at_ms: int
     deferred: bool
     """Not due at once."""
+    durability: Grade
+    """What stands behind it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,10 @@ class _Entry:
     enqueued_at_ms: int
     delay_ms: int
     run_at_ms: int | None
+
+
+_Answer = tuple[int, Grade]
+"""When a job is due, negative for later, 0 where its id is taken; and what stands behind it."""
 
 
 class Queue:
@@ -54,16 +61,21 @@ class Queue:
         name: str = keys.DEFAULT_QUEUE,
         ended_ttl_s: float,
         deadline_s: float | None = None,
+        durability: Durability | None = None,
     ) -> None:
-        """`ended_ttl_s`: how long a cancelled job is kept. `deadline_s`: the longest that an enqueue may take."""
+        """`ended_ttl_s`: how long a cancelled job is kept. `deadline_s`: the longest that an enqueue may take.
+
+        `durability` knows what stands behind a job; without it nothing is claimed but `memory`.
+        """
         self.name = name
         self.key = keys.queue(name)
         self._redis = redis
         self._ended_ttl_s = ended_ttl_s
         self._deadline_s = deadline_s
+        self._durability = durability or Durability(redis)
         self._enqueue = script.load(redis, "enqueue")
         self._cancel = script.load(redis, "cancel")
-        self._waiting: list[tuple[_Entry, asyncio.Future[int]]] = []
+        self._waiting: list[tuple[_Entry, asyncio.Future[_Answer]]] = []
         self._sender: asyncio.Task[None] | None = None
 
     async def enqueue(
@@ -82,7 +94,7 @@ class Queue:
         errors where Redis is away.
         """
         entry = _entry(type_name, args, job_id=job_id, delay_ms=delay_ms, run_at_ms=run_at_ms)
-        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((entry, answer))
         if self._sender is None:
             self._sender = asyncio.ensure_future(self._send_waiting())
@@ -152,7 +164,7 @@ class Queue:
         finally:
             self._sender = None
 
-    async def _send(self, group: Sequence[tuple[_Entry, asyncio.Future[int]]]) -> None:
+    async def _send(self, group: Sequence[tuple[_Entry, asyncio.Future[_Answer]]]) -> None:
         try:
             answers = await self._put_in_time([entry for entry, _ in group])
         except BaseException as error:  # every caller is told; a cancelled sender must not leave one waiting
@@ -164,23 +176,34 @@ class Queue:
             if not isinstance(error, Exception):
                 raise
         else:
-            for (_, answer), due_at_ms in zip(group, answers, strict=True):
+            for (_, answer), told in zip(group, answers, strict=True):
                 if not answer.done():
-                    answer.set_result(due_at_ms)
+                    answer.set_result(told)
 
-    async def _put_in_time(self, entries: Sequence[_Entry]) -> list[int]:
-        return await within(self._deadline_s, self._put(entries))
+    async def _put_in_time(self, entries: Sequence[_Entry]) -> list[_Answer]:
+        try:
+            return await within(self._deadline_s, self._put(entries))
+        except Exception as error:
+            if is_outage(error):
+                self._durability.doubt()
+            raise
 
-    async def _put(self, entries: Sequence[_Entry]) -> list[int]:
-        """The script's answers: when each is due, negative for later, 0 where its id is taken."""
+    async def _put(self, entries: Sequence[_Entry]) -> list[_Answer]:
+        """One script call; replicas are waited for by the same write, once for all."""
         names: list[str] = [self.key, keys.wake(self.key)]
         arguments: list[str | bytes | int] = [keys.events(self.key)]
         for entry in entries:
             names += (keys.body(entry.job_id), keys.result(entry.job_id))
             run_at_ms = "" if entry.run_at_ms is None else entry.run_at_ms
             arguments += (entry.job_id, entry.body, entry.delay_ms, run_at_ms)
-        answers: list[int] = await self._enqueue(keys=names, args=arguments)
-        return answers
+        answers: list[int]
+        if (wait := self._durability.wait) is None:
+            answers = await self._enqueue(keys=names, args=arguments)
+            durability = self._durability.grade
+        else:
+            answers, replicas = await script.call_then(self._redis, self._enqueue, wait, keys=names, args=arguments)
+            durability = self._durability.grade_with(replicas)
+        return [(answer, durability) for answer in answers]
 
     async def _cancelled_outcome(self, job_id: str) -> bytes:
         """The result record of a cancelled job; empty for an unknown one, which the script will not use."""
@@ -219,7 +242,8 @@ def _entry(
     return _Entry(job_id or new_job_id(), body, enqueued_at_ms, delay_ms, run_at_ms)
 
 
-def _enqueued(entry: _Entry, answer: int) -> Enqueued:
-    if answer == 0:
+def _enqueued(entry: _Entry, answer: _Answer) -> Enqueued:
+    due_at_ms, durability = answer
+    if due_at_ms == 0:
         raise JobExists(entry.job_id)
-    return Enqueued(entry.job_id, entry.enqueued_at_ms, abs(answer), deferred=answer < 0)
+    return Enqueued(entry.job_id, entry.enqueued_at_ms, abs(due_at_ms), deferred=due_at_ms < 0, durability=durability)

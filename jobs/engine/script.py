@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from redis.asyncio import Redis
 from redis.commands.core import AsyncScript
+from redis.exceptions import NoScriptError
 
 
 def load(redis: Redis, name: str) -> AsyncScript:
     """The script `name`.lua, ready to be called; the server is sent its text only where it does not know it."""
     return redis.register_script(Path(__file__).with_name(f"{name}.lua").read_text())
+
+
+async def call_then(
+    redis: Redis, called: AsyncScript, command: Sequence[str | int], *, keys: Sequence[Any], args: Sequence[Any]
+) -> tuple[Any, Any]:
+    """The answers to a script and to `command`, sent behind it in one write on one connection.
+
+    An error answer to the script is raised, one to the command is returned. A pipeline's own way with scripts would
+    ask each time whether the server knows them.
+    """
+    async with redis.pipeline(transaction=False) as pipeline:
+        pipeline.evalsha(called.sha, len(keys), *keys, *args)
+        pipeline.execute_command(*command)
+        answer, reply = await pipeline.execute(raise_on_error=False)
+    if isinstance(answer, NoScriptError):
+        await redis.script_load(called.script)
+        return await call_then(redis, called, command, keys=keys, args=args)
+    if isinstance(answer, Exception):
+        raise answer
+    return answer, reply

@@ -98,7 +98,7 @@ async def test_a_time_can_be_given_for_every_type(document: Document) -> None:
         if name.startswith("enqueue_"):
             assert [parameter["name"] for parameter in operation["parameters"]] == ["delay", "run_at"]
             shown = operation["responses"]["202"]["content"]["application/json"]["schema"]["$ref"]
-            assert shown.endswith("/Batch" if name.endswith("_batch") else "/JobView")
+            assert shown.endswith("/Batch" if name.endswith("_batch") else "/AcceptedJobView")
 
 
 async def test_the_documentation_is_for_people_too(client: httpx.AsyncClient) -> None:

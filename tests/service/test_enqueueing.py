@@ -12,7 +12,7 @@ from arq.connections import ArqRedis
 from jobs.engine.catalog import discover
 from jobs.engine.snapshot import JobSnapshot
 from jobs.webhook import webhook
-from service.views import job_view, new_job_json
+from service.views import AcceptedJobView, job_view, new_job_json
 from tests.service.answers import LETTER, faulty_fields, problem_of
 
 EVENT = {"url": "https://receiver.example/", "event": "user.created", "data": {"id": 7}}
@@ -37,7 +37,9 @@ async def test_a_job_is_accepted_with_its_place_and_its_first_state(client: http
         "attempts": [],
     }
     assert job["enqueued_at"].endswith("Z") and job["run_at"].endswith("Z")
+    receipt = job.pop("durability")
     assert (await client.get(answer.headers["location"])).json() == job
+    assert receipt == "memory", "the server of these tests writes nothing to disk"
 
 
 @pytest.mark.parametrize(("delay", "delay_s"), [("90", 90), ("1.5s", 1.5), ("2h30m", 9000), ("366d", 366 * 86_400)])
@@ -148,5 +150,6 @@ def test_the_quick_answer_to_a_new_job_is_the_view_that_every_other_answer_shows
         enqueued_at_ms=1_795_215_011_043,
         run_at_ms=1_795_215_012_000,
     )
-    quick = new_job_json(job, max_tries=catalog["webhook"].max_tries)
-    assert quick.decode() == job_view(job, catalog).model_dump_json()
+    quick = new_job_json(job, max_tries=catalog["webhook"].max_tries, durability="fsync-always")
+    shown = AcceptedJobView(**dict(job_view(job, catalog)), durability="fsync-always")
+    assert quick.decode() == shown.model_dump_json()
