@@ -1,6 +1,6 @@
 # Every target does the set-up that it needs. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help run run-api run-worker test check format lock bench bench-peers
+.PHONY: help run run-api run-worker doctor test check format lock bench bench-peers
 
 # the newest Python >= 3.11 on the PATH; name another with `make PYTHON=…`
 PYTHON ?= $(shell for name in python3.14 python3.13 python3.12 python3.11 python3 python; do \
@@ -19,6 +19,9 @@ run-api: $(VENV)/.run ## the API alone
 
 run-worker: $(VENV)/.run ## a worker alone; start as many as you like
 	@exec $(BIN)/python -m jobs.worker
+
+doctor: $(VENV)/.run ## what may cost jobs: Redis, its settings, queues, storage; exit code 1 with a warning
+	@$(BIN)/python -m service.doctor $(ARGS)
 
 test: $(VENV)/.dev ## the tests, against real servers that they start themselves
 	@$(BIN)/python -m pytest $(ARGS)

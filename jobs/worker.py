@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, nullcontext
 from typing import Any
 
 import structlog
 import uvloop
 
-from jobs.engine import embedded_redis, keys, lifeline, logs
+from jobs.engine import doctor, embedded_redis, keys, lifeline, logs
 from jobs.engine.attempt_log import AttemptLog
 from jobs.engine.catalog import Catalog, discover
 from jobs.engine.crashes import Suspects
+from jobs.engine.doctor import Installation
 from jobs.engine.job_type import JobType, Opener
 from jobs.engine.outage import Outage
 from jobs.engine.redis_connection import connect
@@ -52,9 +53,11 @@ async def serve(settings: Settings, catalog: Catalog, *, redis_url: str) -> None
     """Runs a worker for each queue of this process until a signal stops them."""
     redis = connect(redis_url, reply_timeout_s=REPLY_TIMEOUT_S)
     await Outage().outlast(redis.ping)
-    await redis.aclose()
-    async with opened(catalog.values(), settings) as resources:
-        shares = settings.queue_shares(catalog.queues)
+    shares = settings.queue_shares(catalog.queues)
+    known = Installation(
+        job_types=list(catalog), queues=list(shares), replicas=settings.replicas, lease_s=settings.lease_s
+    )
+    async with aclosing(redis), opened(catalog.values(), settings) as resources, doctor.looking(redis, known):
         suspects = Suspects()
         workers = [
             worker_of(queue, concurrency, settings, catalog, resources, redis_url=redis_url, suspects=suspects)

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from jobs.engine.catalog import Catalog, discover
+from jobs.engine.doctor import looking
 from jobs.engine.durability import Durability
 from jobs.engine.job_events import JobEvents
 from jobs.engine.queue import Queue
@@ -20,6 +21,7 @@ from jobs.resources.storage import Storage
 from service import batches, enqueueing, files, health, job_types, jobs, problems
 from service.body_limit import MULTIPART_OVERHEAD_BYTES, BodyLimit
 from service.dependencies import REDIS_DEADLINE_S, Shared
+from service.doctor import installation_of
 from service.problems import ProblemDetails
 from settings import Settings
 
@@ -80,7 +82,11 @@ async def opened(settings: Settings, catalog: Catalog, *, redis_url: str) -> Asy
             for name in catalog.queues
         }
         events = JobEvents(subscriber, queues=[queue.key for queue in queues.values()])
-        async with events.listening(), durability.watched():
+        async with (
+            events.listening(),
+            durability.watched(),
+            looking(redis, installation_of(settings, catalog)),
+        ):
             yield Shared(
                 settings=settings,
                 catalog=catalog,

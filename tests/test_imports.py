@@ -75,7 +75,7 @@ def test_only_entry_points_read_the_environment() -> None:
         for path in (ROOT / folder).rglob("*.py")
         if "Settings.read(" in path.read_text() or "os.environ" in path.read_text()
     }
-    assert readers == {"service/__main__.py", "service/run.py", "jobs/worker.py"}
+    assert readers == {"service/__main__.py", "service/doctor.py", "service/run.py", "jobs/worker.py"}
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def test_a_taken_port_stops_it_with_a_reason(new_house: Callable[..., House]) ->
     assert "address already in use" in output_of(second)
 
 
-@pytest.mark.parametrize("module", ["service", "jobs.worker", "service.run"])
+@pytest.mark.parametrize("module", ["service", "jobs.worker", "service.run", "service.doctor"])
 def test_a_bad_setting_stops_every_program_with_one_line_that_names_it(house: House, module: str) -> None:
     process = house.start(module, LEASE_S="soon")
     assert process.wait(10) == 1
@@ -94,7 +94,7 @@ def test_a_host_beyond_loopback_needs_keys(house: House) -> None:
     assert "API_KEYS" in house.log("service").read_text()
 
 
-@pytest.mark.parametrize("module", ["service", "jobs.worker"])
+@pytest.mark.parametrize("module", ["service", "jobs.worker", "service.doctor"])
 def test_a_package_of_job_types_that_cannot_be_imported_is_named(house: House, module: str) -> None:
     process = house.start(module, JOB_PACKAGES="not_there.jobs")
     assert process.wait(20) == 1
