@@ -69,6 +69,8 @@ BAD = {
     "DRAIN_S": ["-1"],
     "RESULT_TTL_S": ["0", "nan", "inf"],
     "DEAD_TTL_S": ["0", "1e300"],
+    "MAX_CRASHES": ["0", "three"],
+    "MAIL_WHEN_UNSURE": ["maybe"],
     "LOG_LEVEL": ["loud"],
     "LOG_FORMAT": ["xml"],
 }
