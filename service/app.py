@@ -18,7 +18,7 @@ from jobs.engine.job_events import JobEvents
 from jobs.engine.queue import Queue
 from jobs.engine.redis_connection import connect
 from jobs.resources.storage import Storage
-from service import batches, enqueueing, files, health, job_types, jobs, problems
+from service import batches, enqueueing, files, health, job_types, jobs, problems, queues
 from service.body_limit import MULTIPART_OVERHEAD_BYTES, BodyLimit
 from service.dependencies import REDIS_DEADLINE_S, Shared
 from service.doctor import installation_of
@@ -57,6 +57,7 @@ def create_app(settings: Settings, *, redis_url: str) -> FastAPI:
         jobs.router,
         job_types.router,
         files.router,
+        queues.router,
         health.router,
     ):
         app.include_router(router)

@@ -62,8 +62,8 @@ async def within(deadline_s: float | None, call: Coroutine[Any, Any, T]) -> T:
     finally:
         if not calling.done():
             calling.cancel()
+            calling.add_done_callback(lambda left: left.cancelled() or left.exception())
     if not calling.done():
-        calling.add_done_callback(lambda left: left.cancelled() or left.exception())
         raise TimeoutError(f"no answer within {deadline_s:g} s")
     return calling.result()
 

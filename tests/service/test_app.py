@@ -56,6 +56,7 @@ async def test_every_operation_has_a_stable_name_and_says_what_it_does(document:
         *("enqueue_resize", "enqueue_webhook", "enqueue_welcome_email", "get_job", "cancel_job"),
         *("enqueue_resize_batch", "enqueue_webhook_batch", "enqueue_welcome_email_batch"),
         *("list_job_types", "get_file", "healthz", "readyz"),
+        *("list_queues", "pause_queue", "resume_queue", "list_workers", "get_stats", "get_metrics"),
     }
     assert all(operation["summary"] for operation in operations.values())
 
