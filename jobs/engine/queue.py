@@ -1,11 +1,11 @@
-"""The producer's side of a queue: enqueue jobs, cancel one, pause and resume."""
+"""The producer's side of a queue: enqueue jobs, cancel one, pause and resume; and of several queues at once."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from arq.connections import ArqRedis
 from arq.jobs import serialize_result
@@ -15,6 +15,8 @@ from jobs.engine import keys, records, script
 from jobs.engine.durability import Durability, Grade
 from jobs.engine.job_id import new_job_id
 from jobs.engine.outage import is_outage, within
+
+T = TypeVar("T")
 
 CancelAnswer = Literal["cancelled", "cancelling", "ended", "unknown"]
 MOST_AT_ONCE = 10_000
@@ -36,6 +38,17 @@ class Enqueued:
     """Not due at once."""
     durability: Grade
     """What stands behind it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewJob:
+    """A job for `enqueue_together`; its fields are as the parameters of `Queue.enqueue`."""
+
+    type_name: str
+    args: Mapping[str, Any]
+    job_id: str
+    delay_ms: int = 0
+    run_at_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,8 +194,11 @@ class Queue:
                     answer.set_result(told)
 
     async def _put_in_time(self, entries: Sequence[_Entry]) -> list[_Answer]:
+        return await self._in_time(self._put(entries))
+
+    async def _in_time(self, call: Coroutine[Any, Any, T]) -> T:
         try:
-            return await within(self._deadline_s, self._put(entries))
+            return await within(self._deadline_s, call)
         except Exception as error:
             if is_outage(error):
                 self._durability.doubt()
@@ -190,12 +206,7 @@ class Queue:
 
     async def _put(self, entries: Sequence[_Entry]) -> list[_Answer]:
         """One script call; replicas are waited for by the same write, once for all."""
-        names: list[str] = [self.key, keys.wake(self.key)]
-        arguments: list[str | bytes | int] = [keys.events(self.key)]
-        for entry in entries:
-            names += (keys.body(entry.job_id), keys.result(entry.job_id))
-            run_at_ms = "" if entry.run_at_ms is None else entry.run_at_ms
-            arguments += (entry.job_id, entry.body, entry.delay_ms, run_at_ms)
+        names, arguments = self._call_for(entries)
         answers: list[int]
         if (wait := self._durability.wait) is None:
             answers = await self._enqueue(keys=names, args=arguments)
@@ -204,6 +215,16 @@ class Queue:
             answers, replicas = await script.call_then(self._redis, self._enqueue, wait, keys=names, args=arguments)
             durability = self._durability.grade_with(replicas)
         return [(answer, durability) for answer in answers]
+
+    def _call_for(self, entries: Sequence[_Entry]) -> tuple[list[str], list[str | bytes | int]]:
+        """KEYS and ARGV of the script."""
+        names: list[str] = [self.key, keys.wake(self.key)]
+        arguments: list[str | bytes | int] = [keys.events(self.key)]
+        for entry in entries:
+            names += (keys.body(entry.job_id), keys.result(entry.job_id))
+            run_at_ms = "" if entry.run_at_ms is None else entry.run_at_ms
+            arguments += (entry.job_id, entry.body, entry.delay_ms, run_at_ms)
+        return names, arguments
 
     async def _cancelled_outcome(self, job_id: str) -> bytes:
         """The result record of a cancelled job; empty for an unknown one, which the script will not use."""
@@ -232,6 +253,71 @@ class Queue:
             serializer=lambda record: records.dumps({**record, "attempts": records.readable(attempts)}),
         )
         return outcome or b""
+
+
+async def enqueue_together(jobs: Sequence[tuple[Queue, NewJob]]) -> list[Enqueued | None]:
+    """Puts jobs of any types into queues of one Redis in one call: all, or none where Redis is away.
+
+    Those of one queue that are due at once are claimed in this order, as long as their ids sort so. A job whose id
+    exists is left as it is (None in its place), the others are put. Raises redis' errors.
+    """
+    if not jobs:
+        return []
+    if len(jobs) == 1:
+        return [await _enqueue_one(*jobs[0])]
+    by_queue: dict[Queue, list[_Entry]] = {}
+    for queue, job in jobs:
+        by_queue.setdefault(queue, []).append(_entry_of(job))
+    if len(by_queue) == 1:
+        ((queue, entries),) = by_queue.items()
+        answers = [await queue._put_in_time(entries)]
+    else:
+        answers = await jobs[0][0]._in_time(_put_in_one_transaction(by_queue))
+    put = {
+        entry.job_id: _enqueued(entry, answer) if answer[0] else None
+        for entries, of_queue in zip(by_queue.values(), answers, strict=True)
+        for entry, answer in zip(entries, of_queue, strict=True)
+    }
+    return [put[job.job_id] for _, job in jobs]
+
+
+async def _enqueue_one(queue: Queue, job: NewJob) -> Enqueued | None:
+    """By the way that shares its call with others who enqueue at the moment."""
+    try:
+        return await queue.enqueue(
+            job.type_name, job.args, job_id=job.job_id, delay_ms=job.delay_ms, run_at_ms=job.run_at_ms
+        )
+    except JobExists:
+        return None
+
+
+async def _put_in_one_transaction(by_queue: Mapping[Queue, Sequence[_Entry]]) -> list[list[_Answer]]:
+    """One script call for each queue, so that each touches the keys of its own queue alone; replicas once for all."""
+    first = next(iter(by_queue))
+    wait = first._durability.wait
+    # spelt out: redis-py's own transaction sends no WAIT behind itself, and puts the args of jobs into its errors
+    async with first._redis.pipeline(transaction=False) as commands:
+        commands.execute_command("MULTI")
+        for queue, entries in by_queue.items():
+            names, arguments = queue._call_for(entries)
+            # the text, not its digest: a transaction cannot stop for a server that does not know the script
+            commands.execute_command("EVAL", queue._enqueue.script, len(names), *names, *arguments)
+        commands.execute_command("EXEC")
+        if wait:
+            commands.execute_command(*wait)
+        replies = await commands.execute(raise_on_error=False)
+    waited = replies.pop() if wait else None
+    executed = replies.pop()
+    answers = executed if isinstance(executed, list) else [executed]
+    for reply in (*replies, *answers):
+        if isinstance(reply, Exception):
+            raise reply
+    durability = first._durability.grade_with(waited) if wait else first._durability.grade
+    return [[(due_at_ms, durability) for due_at_ms in of_queue] for of_queue in answers]
+
+
+def _entry_of(job: NewJob) -> _Entry:
+    return _entry(job.type_name, job.args, job_id=job.job_id, delay_ms=job.delay_ms, run_at_ms=job.run_at_ms)
 
 
 def _entry(

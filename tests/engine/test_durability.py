@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from jobs.engine import durability, keys
 from jobs.engine.durability import Durability, grade_of
 from jobs.engine.outage import is_outage
-from jobs.engine.queue import Queue
+from jobs.engine.queue import NewJob, Queue, enqueue_together
 from jobs.engine.server_state import ServerState, read_server
 from tests.servers import MAKES, Server, all_but, client_of, replica_of, serving
 from tests.waiting import eventually
@@ -149,6 +149,17 @@ async def test_what_a_replica_has_is_replicated(primary: Server, make: str, redi
         ):
             assert put.durability == "replicated"
             assert await other.exists(keys.body(put.job_id)), "it was there before the answer"
+
+
+async def test_jobs_of_several_queues_are_waited_for_once(primary: Server, make: str, redis: ArqRedis) -> None:
+    async with replica_of(primary, make) as replica, client_of(replica) as other:
+        kept, before = Durability(redis, replicas=1), await calls(redis, "wait")
+        queues = [Queue(redis, name=name, ended_ttl_s=60, durability=kept) for name in ("default", "cpu")]
+        jobs = [(queue, NewJob(type_name="any", args={}, job_id=queue.name)) for queue in queues]
+        put = await enqueue_together(jobs)
+        assert [one and one.durability for one in put] == ["replicated", "replicated"]
+        assert await other.exists(keys.body("default"), keys.body("cpu")) == 2, "they were there before the answer"
+        assert await calls(redis, "wait") - before == 1
 
 
 async def test_nothing_that_was_replicated_is_lost_with_its_primary(

@@ -1,15 +1,20 @@
-"""The producer's side: grouped calls, many at once, wake-ups, pauses."""
+"""The producer's side: grouped calls, many at once, several queues together, wake-ups, pauses."""
 
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from arq.connections import ArqRedis
+from redis.exceptions import OutOfMemoryError, ResponseError
 
 from jobs.engine import keys
-from jobs.engine.queue import JobExists, Queue
+from jobs.engine.outage import is_outage
+from jobs.engine.queue import JobExists, NewJob, Queue, enqueue_together
+from jobs.engine.redis_connection import connect
 from jobs.engine.snapshot import read_job
+from tests.waiting import eventually
 
 
 @pytest.fixture
@@ -97,3 +102,88 @@ async def test_changes_are_told_on_the_queues_channel(redis: ArqRedis, queue: Qu
         await queue.cancel(later.job_id)
         told = [(await heard.get_message(timeout=1) or {})["data"].decode() for _ in range(3)]
     assert told == [f"queued {now.job_id}", f"deferred {later.job_id}", f"cancelled {later.job_id}"]
+
+
+@pytest.fixture
+def both(redis: ArqRedis) -> tuple[Queue, Queue]:
+    """Two queues of one Redis."""
+    return Queue(redis, ended_ttl_s=60), Queue(redis, name="cpu", ended_ttl_s=60)
+
+
+def new_job(job_id: str, **values: Any) -> NewJob:
+    return NewJob(type_name=values.pop("type_name", "any"), args={"secret": "s3cret"}, job_id=job_id, **values)
+
+
+async def calls_of(redis: ArqRedis, command: str) -> int:
+    stats = await redis.info("commandstats")
+    return int(stats.get(f"cmdstat_{command}", {"calls": 0})["calls"])
+
+
+async def test_jobs_of_several_queues_go_in_one_transaction(redis: ArqRedis, both: tuple[Queue, Queue]) -> None:
+    before = await calls_of(redis, "exec")
+    jobs = [(both[number % 2], new_job(f"{number}", type_name=f"type {number}")) for number in range(6)]
+    put = await enqueue_together(jobs)
+    assert [one and one.job_id for one in put] == ["0", "1", "2", "3", "4", "5"]
+    assert await calls_of(redis, "exec") - before == 1
+    assert [await redis.zrange(queue.key, 0, -1) for queue in both] == [[b"0", b"2", b"4"], [b"1", b"3", b"5"]]
+    assert await redis.exists(*(keys.wake(queue.key) for queue in both)) == 2
+    job = await read_job(redis, "3", queues=[queue.key for queue in both])
+    assert job is not None and (job.type, job.queue) == ("type 3", "cpu")
+
+
+async def test_jobs_of_one_queue_go_in_one_script_call(redis: ArqRedis, both: tuple[Queue, Queue]) -> None:
+    await both[0].enqueue("any", {})
+    before = await script_calls(redis)
+    put = await enqueue_together([(both[0], new_job("a")), (both[0], new_job("b", delay_ms=60_000))])
+    assert await script_calls(redis) - before == 1
+    assert [one and one.deferred for one in put] == [False, True]
+    assert await enqueue_together([]) == []
+
+
+@pytest.mark.parametrize("places", [(0,), (0, 0), (0, 1)])
+async def test_a_job_that_exists_is_left_as_it_is(
+    redis: ArqRedis, both: tuple[Queue, Queue], places: tuple[int, ...]
+) -> None:
+    await both[0].enqueue("first", {}, job_id="0")
+    put = await enqueue_together([(both[place], new_job(f"{number}")) for number, place in enumerate(places)])
+    assert [one and one.job_id for one in put] == [None, "1"][: len(places)]
+    job = await read_job(redis, "0")
+    assert job is not None and job.type == "first"
+
+
+@pytest.mark.parametrize("places", [(0, 0), (0, 1)])
+async def test_a_redis_that_is_full_takes_all_or_none_and_tells_nothing_of_their_args(
+    redis: ArqRedis, both: tuple[Queue, Queue], places: tuple[int, ...]
+) -> None:
+    await redis.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(OutOfMemoryError) as refused:
+            await enqueue_together([(both[place], new_job(f"{number}")) for number, place in enumerate(places)])
+    finally:
+        await redis.config_set("maxmemory", 0)
+    assert "s3cret" not in str(refused.value) and "maxmemory" in str(refused.value)
+    assert await redis.dbsize() == 0
+
+
+async def test_a_redis_that_is_busy_with_a_script_is_an_outage_to_a_transaction_too(
+    redis: ArqRedis, redis_url: str, both: tuple[Queue, Queue]
+) -> None:
+    await redis.config_set("busy-reply-threshold", 1)
+    other = connect(redis_url, reply_timeout_s=30)
+    endless = asyncio.ensure_future(other.register_script("while true do end")())
+
+    async def refusal() -> Exception | None:
+        try:
+            await enqueue_together([(queue, new_job(queue.name)) for queue in both])
+        except ResponseError as error:
+            return error
+        return None
+
+    try:
+        refused = await eventually(refusal)
+        assert is_outage(refused) and str(refused).startswith("BUSY") and "s3cret" not in str(refused)
+    finally:
+        await redis.script_kill()
+        await asyncio.gather(endless, return_exceptions=True)
+        await redis.config_set("busy-reply-threshold", 5000)
+        await other.aclose()
