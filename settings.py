@@ -39,6 +39,7 @@ LONGEST_TTL_S = 36_500 * DAY_S
 """Past it Redis' own arithmetic ends; nobody keeps an outcome for a century."""
 MIB = 1024 * 1024
 CPU_QUEUE = "cpu"
+UNKNOWN = "unknown setting in the env file (where .env is another program's, name one for Errand in ENV_FILE)"
 
 
 class ApiKey(BaseModel):
@@ -230,9 +231,15 @@ class Settings(BaseSettings):
 
     @classmethod
     def read(cls) -> Self:
-        """The settings of this process; exits with one line where one is bad."""
+        """The settings of this process; exits with one line where one is bad.
+
+        `ENV_FILE` names a file to read instead of `.env`, which may be another program's.
+        """
+        env_file = os.environ.get("ENV_FILE")
+        if env_file and not Path(env_file).is_file():
+            raise SystemExit(f"settings: ENV_FILE: there is no file {env_file}")
         try:
-            settings = cls()
+            settings = cls(_env_file=env_file) if env_file else cls()
             settings.data_dir.mkdir(parents=True, exist_ok=True)
         except (ValidationError, SettingsError) as error:
             raise SystemExit(f"settings: {_one_line(error)}") from None
@@ -267,4 +274,4 @@ def _say(place: tuple[int | str, ...], kind: str, message: str) -> str:
     if not place:
         return sentence
     name = str(place[0]).upper()
-    return f"{name}: unknown setting in .env" if kind == "extra_forbidden" else f"{name}: {sentence}"
+    return f"{name}: {UNKNOWN if kind == 'extra_forbidden' else sentence}"

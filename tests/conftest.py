@@ -68,7 +68,7 @@ async def redis(redis_url: str) -> AsyncIterator[ArqRedis]:
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine's own environment and `.env` must not decide how a test ends."""
-    for name in Settings.model_fields:
+    for name in ("env_file", *Settings.model_fields):
         for spelt in (name, name.upper()):
             monkeypatch.delenv(spelt, raising=False)
     monkeypatch.setitem(Settings.model_config, "env_file", None)

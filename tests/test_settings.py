@@ -130,7 +130,16 @@ def test_every_bad_value_is_named_in_the_one_line(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("line", ["PROT=9000", "prot=9000", "PROT=hunter2"])
 def test_an_unknown_name_in_the_env_file_is_named(here: Path, line: str) -> None:
     (here / ".env").write_text(f"# mine\n{line}\n")
-    assert complaint() == "PROT: unknown setting in .env"
+    assert complaint().startswith("PROT: unknown setting in the env file (where .env is another program's, ")
+
+
+def test_the_env_file_of_another_program_stays_unread(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / ".env").write_text("DATABASE_URL=postgresql://localhost/theirs\n")
+    (here / "errand.env").write_text("PORT=9000\n")
+    monkeypatch.setenv("ENV_FILE", "errand.env")
+    assert Settings.read().port == 9000
+    monkeypatch.setenv("ENV_FILE", "nowhere.env")
+    assert complaint() == "ENV_FILE: there is no file nowhere.env"
 
 
 def test_a_bad_value_in_the_env_file_is_named(here: Path) -> None:
