@@ -20,13 +20,10 @@ from jobs.engine.redis_connection import connect
 from jobs.resources.storage import Storage
 from service import batches, enqueueing, files, health, job_types, jobs, problems, queues
 from service.body_limit import MULTIPART_OVERHEAD_BYTES, BodyLimit
-from service.dependencies import REDIS_DEADLINE_S, Shared
+from service.dependencies import REDIS_DEADLINE_S, REPLY_TIMEOUT_S, Shared
 from service.doctor import installation_of
 from service.problems import ProblemDetails
 from settings import Settings
-
-REPLY_TIMEOUT_S = 1.5
-"""For one reply of Redis; `redis_deadline` bounds a whole request."""
 
 DESCRIPTION = """FastAPI's `BackgroundTasks` made durable: a request puts a job into Redis, a worker runs it.
 

@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 REDIS_DEADLINE_S = 1.7
 """A client is promised an answer within 2 s where Redis is away."""
+REPLY_TIMEOUT_S = 1.5
+"""For one reply of Redis; `REDIS_DEADLINE_S` bounds a whole request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

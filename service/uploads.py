@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,7 +15,7 @@ from jobs.engine.job_type import JobType
 from jobs.engine.stored_file import StoredFile
 from jobs.resources.storage import Storage
 from service import json_body
-from service.multipart import Part, parts_of
+from service.multipart import parts_of
 from service.problems import Problem
 
 FORM = "multipart/form-data"
@@ -39,10 +39,22 @@ async def received_args(request: Request, storage: Storage, job_type: JobType[An
             raise json_body.unfit("body", f"must be sent as {FORM} with a file, or as application/json")
         yield _validated(job_type, raw)
     except BaseException:
-        for file in stored:
-            with contextlib.suppress(Exception):  # the first error is the one to tell
-                await storage.delete(file.key)
+        await forget(storage, stored)
         raise
+
+
+async def keep(storage: Storage, chunks: AsyncIterable[bytes], *, filename: str | None) -> StoredFile:
+    """Stores an upload under a key of its own, whole or not at all."""
+    key = f"uploads/{uuid.uuid4()}"
+    size_bytes = await storage.write(key, chunks)
+    return StoredFile(key=key, bytes=size_bytes, filename=filename and filename[:255])
+
+
+async def forget(storage: Storage, files: Iterable[StoredFile]) -> None:
+    """Deletes uploads that no job refers to; what fails is passed over, an earlier error is the one to tell."""
+    for file in files:
+        with contextlib.suppress(Exception):
+            await storage.delete(file.key)
 
 
 def request_body(job_type: JobType[Any, Any]) -> dict[str, Any]:
@@ -89,16 +101,10 @@ async def _read_form(
         if part.name == "args":
             raw = json_body.value_in(await part.read(limit_bytes=ARGS_LIMIT_BYTES), field="body.args")
         else:
-            await _store(part, storage, stored)
+            stored.append(await keep(storage, part.chunks(), filename=part.filename))
     if not isinstance(raw, dict) or not stored:
         raise _bad_form("args" if stored else "file", "must be a JSON object" if stored else "is missing")
     return {**raw, str(job_type.file_field): stored[0].model_dump(mode="json")}
-
-
-async def _store(part: Part, storage: Storage, stored: list[StoredFile]) -> None:
-    key = f"uploads/{uuid.uuid4()}"
-    size = await storage.write(key, part.chunks())
-    stored.append(StoredFile(key=key, bytes=size, filename=part.filename and part.filename[:255]))
 
 
 def _validated(job_type: JobType[Any, Any], raw: Any) -> BaseModel:

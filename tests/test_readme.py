@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
+from arq.connections import ArqRedis
 
+from jobs.engine.snapshot import read_job
 from service import run
 from settings import Settings
 
@@ -32,3 +36,32 @@ def test_every_setting_is_in_the_table_and_nothing_else() -> None:
 def test_every_make_target_it_names_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"make ([a-z]+(?:-[a-z]+)*)", README)) <= targets
+
+
+async def test_the_app_that_it_shows_is_short_and_works(
+    redis: ArqRedis, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (code,) = re.findall(r"^```python\n(from fastapi .*?)^```", README, re.MULTILINE | re.DOTALL)
+    assert len(code.splitlines()) <= 25
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("REDIS_URL", redis_url)
+    shown: dict[str, Any] = {}
+    exec(compile(code, "README.md", "exec", dont_inherit=True), shown)
+    app = shown["app"]
+    transport = httpx.ASGITransport(app=app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://test") as client,
+    ):
+        answer = await client.post("/signup", json={"email": "ada@example.com", "name": "Ada"})
+    assert answer.status_code == 201
+    job = await read_job(redis, answer.json()["greeting"])
+    assert job is not None and (job.type, job.args["to"]) == ("welcome_email", "ada@example.com")
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name
+)
+def test_every_file_that_a_page_links_to_is_there(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?://)([^)#]+)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []

@@ -45,7 +45,8 @@ async def run(job_type: JobType[Any, Any], ctx: Context, kwargs: Mapping[str, An
     """
     deadline = asyncio.timeout(job_type.timeout_s)
     try:
-        args = job_type.args_model.model_validate(kwargs)
+        # by name too: args are kept under the names of the fields, whatever their aliases for callers
+        args = job_type.args_model.model_validate(kwargs, by_alias=True, by_name=True)
         async with deadline:
             returned = await job_type.function(ctx, args)
         return Outcome("succeeded", result=_as_json(returned))

@@ -12,4 +12,4 @@ class StoredFile(BaseModel):
 
     key: str = Field(pattern=r"^uploads/[0-9a-f-]{36}$", description="its key in storage")
     bytes: int = Field(ge=0, description="its size")
-    filename: str | None = Field(None, max_length=255, description="what the client called it")
+    filename: str | None = Field(default=None, max_length=255, description="what the client called it")

@@ -31,15 +31,17 @@ class Size(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    width: int | None = Field(None, ge=1, le=10_000, description="pixels")
-    height: int | None = Field(None, ge=1, le=10_000, description="pixels")
+    width: int | None = Field(default=None, ge=1, le=10_000, description="pixels")
+    height: int | None = Field(default=None, ge=1, le=10_000, description="pixels")
     fit: Fit = Field(
-        "inside",
+        default="inside",
         description="inside: within the box, shape kept; cover: fills the box, cut at the edges; "
         "fill: stretched to the box; contain: within the box, the rest padded; outside: covers the box, not cut",
     )
-    format: Format | None = Field(None, description="the source's own where not given")
-    quality: int | None = Field(None, ge=1, le=100, description="for jpeg, webp and avif; 80, 79 and 63 by default")
+    format: Format | None = Field(default=None, description="the source's own where not given")
+    quality: int | None = Field(
+        default=None, ge=1, le=100, description="for jpeg, webp and avif; 80, 79 and 63 by default"
+    )
 
     @model_validator(mode="after")
     def _has_a_side(self) -> Self:
@@ -54,8 +56,10 @@ class Resize(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     sizes: Annotated[list[Size], Field(min_length=1, max_length=20)]
-    file: StoredFile | None = Field(None, description="the upload; filled in by the service")
-    source_url: CallerUrl | None = Field(None, description="where to fetch the image from, instead of an upload")
+    file: StoredFile | None = Field(default=None, description="the upload; filled in by the service")
+    source_url: CallerUrl | None = Field(
+        default=None, description="where to fetch the image from, instead of an upload"
+    )
 
     @model_validator(mode="after")
     def _has_one_source(self) -> Self:

@@ -37,8 +37,8 @@ class House:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self, module: str, **environment: str) -> subprocess.Popen[str]:
-        """`python -m module` with this installation's settings; its output goes to a file beside the data."""
+    def start(self, module: str, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        """`python -m module …` with this installation's settings; its output goes to a file beside the data."""
         known = {
             "DATA_DIR": str(self.data_dir),
             "PORT": str(self.port),
@@ -49,7 +49,7 @@ class House:
         self.data_dir.mkdir(parents=True, exist_ok=True)
         with self.log(module).open("a") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", module],
+                [sys.executable, "-m", module, *arguments],
                 cwd=self.root,
                 env={**os.environ, "PYTHONPATH": str(self.root), **known},
                 stdout=output,
