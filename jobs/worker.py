@@ -19,6 +19,7 @@ from jobs.engine.doctor import Installation
 from jobs.engine.job_type import JobType, Opener
 from jobs.engine.outage import Outage
 from jobs.engine.redis_connection import connect
+from jobs.engine.ticker import Ticker
 from jobs.engine.worker import Worker
 from settings import Settings
 
@@ -66,7 +67,8 @@ async def serve(settings: Settings, catalog: Catalog, *, redis_url: str) -> None
         if unused := set(shares) - set(catalog.queues):
             log.warning("no job type uses these queues: is WORKER_QUEUES right?", queues=sorted(unused))
         log.info("worker ready", types=sorted(catalog), queues=shares)
-        await run_until_signal(workers)
+        async with Ticker(redis, catalog).running():
+            await run_until_signal(workers)
 
 
 def worker_of(

@@ -45,8 +45,7 @@ async def run(job_type: JobType[Any, Any], ctx: Context, kwargs: Mapping[str, An
     """
     deadline = asyncio.timeout(job_type.timeout_s)
     try:
-        # by name too: args are kept under the names of the fields, whatever their aliases for callers
-        args = job_type.args_model.model_validate(kwargs, by_alias=True, by_name=True)
+        args = job_type.read_args(kwargs)
         async with deadline:
             returned = await job_type.function(ctx, args)
         return Outcome("succeeded", result=_as_json(returned))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
@@ -26,11 +27,17 @@ class Catalog(Mapping[str, JobType[Any, Any]]):
             if known is not job_type:
                 places = f"{known.function.__module__} and {job_type.function.__module__}"
                 raise ValueError(f"two job types are named {job_type.name}: {places}")
+        ids = Counter(schedule.id for job_type in self._by_name.values() for schedule in job_type.schedules)
+        if twice := [schedule_id for schedule_id, number in ids.items() if number > 1]:
+            raise ValueError(f"two schedules have the id {twice[0]}")
 
     @property
     def queues(self) -> list[str]:
         """The names of the queues that the types use, the default one first."""
-        others = {job_type.queue for job_type in self._by_name.values()} - {DEFAULT_QUEUE}
+        job_types = self._by_name.values()
+        named = [job_type.queue for job_type in job_types]
+        named += [schedule.queue for job_type in job_types for schedule in job_type.schedules if schedule.queue]
+        others = set(named) - {DEFAULT_QUEUE}
         return [DEFAULT_QUEUE, *sorted(others)]
 
     def __getitem__(self, name: str) -> JobType[Any, Any]:

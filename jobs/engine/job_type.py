@@ -7,7 +7,7 @@ import re
 import typing
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
@@ -17,6 +17,7 @@ from jobs.engine.crashes import MAX_CRASHES
 from jobs.engine.keys import DEFAULT_QUEUE
 from jobs.engine.once import Once, nowhere
 from jobs.engine.retry_policy import Exponential, RetryPolicy
+from jobs.engine.schedule import Schedule
 from jobs.engine.stored_file import StoredFile
 
 QUEUE_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -89,6 +90,8 @@ class JobType(Generic[Args, Result]):
     uses: tuple[Opener[Any], ...]
     summary: str
     examples: tuple[Mapping[str, Any], ...]
+    schedules: tuple[Schedule, ...] = ()
+    """Those that the code defines, each with its id and its args as they are enqueued."""
 
     def __call__(self, ctx: Context, args: Args) -> Awaitable[Result]:
         return self.function(ctx, args)
@@ -100,6 +103,14 @@ class JobType(Generic[Args, Result]):
         except ValidationError:
             return False
         return True
+
+    def read_args(self, kept: Mapping[str, Any]) -> BaseModel:
+        """Args as the queue keeps them, by the names of their fields; by their aliases too, as others may put them.
+
+        Raises pydantic's ValidationError.
+        """
+        args: BaseModel = self.args_model.model_validate(kept, by_alias=True, by_name=True)
+        return args
 
     @property
     def file_field(self) -> str | None:
@@ -118,26 +129,28 @@ def job(
     retry: RetryPolicy | None = None,
     uses: Iterable[Opener[Any]] = (),
     examples: Iterable[Mapping[str, Any]] = (),
+    schedule: str | Schedule | Iterable[Schedule] = (),
 ) -> Callable[[Callable[[Context, Args], Awaitable[Result]]], JobType[Args, Result]]:
     """Makes `async def name(ctx: Context, args: SomeModel) -> Result` a job type called `name`.
 
     `queue` names its queue: jobs that keep a processor busy belong into `cpu`, where as many run at once as there are
     processes for them. `max_tries` counts every attempt, the first included. `timeout_s` bounds one attempt, in
     seconds. `uses` lists what the worker opens once and lends by `ctx.use(...)`. `examples` are args shown in the
-    OpenAPI document.
+    OpenAPI document. `schedule` has it run again and again: a cron expression, or one or more `Schedule`s; workers
+    keep to it from their start.
 
-    Raises TypeError for a function of another shape, ValueError for a number out of range.
+    Raises TypeError for a function of another shape, ValueError for a number out of range or what is no schedule.
     """
-    if not QUEUE_NAME.fullmatch(queue):
-        raise ValueError(f"{queue!r} is no name for a queue: letters, digits, '-' and '_'")
+    check_queue_name(queue)
     if max_tries < 1 or timeout_s <= 0:
         raise ValueError("@job needs max_tries >= 1 and timeout_s > 0")
 
     def describe(function: Callable[[Context, Args], Awaitable[Result]]) -> JobType[Args, Result]:
+        args_model = _args_model_of(function)
         return JobType(
             name=function.__name__,
             function=function,
-            args_model=_args_model_of(function),
+            args_model=args_model,
             result_schema=_result_schema_of(function),
             queue=queue,
             max_tries=max_tries,
@@ -146,9 +159,16 @@ def job(
             uses=tuple(uses),
             summary=(inspect.getdoc(function) or function.__name__.replace("_", " ")).partition("\n")[0],
             examples=tuple(examples),
+            schedules=_schedules_of(function.__name__, args_model, schedule),
         )
 
     return describe
+
+
+def check_queue_name(name: str) -> None:
+    """Raises ValueError for what is none."""
+    if not QUEUE_NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no name for a queue: letters, digits, '-' and '_'")
 
 
 def _args_model_of(function: Callable[..., Any]) -> type[Any]:
@@ -169,3 +189,26 @@ def _args_model_of(function: Callable[..., Any]) -> type[Any]:
 def _result_schema_of(function: Callable[..., Any]) -> Mapping[str, Any]:
     returned = typing.get_type_hints(function).get("return", Any)
     return TypeAdapter(returned).json_schema(mode="serialization")
+
+
+def _schedules_of(
+    name: str, args_model: type[BaseModel], given: str | Schedule | Iterable[Schedule]
+) -> tuple[Schedule, ...]:
+    """The schedules with what their job type knows of them. Raises ValueError where args do not fit, or ids are one."""
+    given = Schedule(given) if isinstance(given, str) else given
+    schedules = [given] if isinstance(given, Schedule) else list(given)
+    for schedule in schedules:
+        check_queue_name(schedule.queue or DEFAULT_QUEUE)
+    known = tuple(
+        replace(
+            schedule,
+            id=schedule.id or name,
+            args=args_model.model_validate(schedule.args, by_alias=True, by_name=True).model_dump(
+                mode="json", exclude_defaults=True
+            ),
+        )
+        for schedule in schedules
+    )
+    if len({schedule.id for schedule in known}) < len(known):
+        raise ValueError(f"{name}: of several schedules each needs an id of its own")
+    return known

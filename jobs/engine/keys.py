@@ -19,6 +19,10 @@ from arq.constants import (
 DEFAULT_QUEUE = "default"
 ABORT = abort_jobs_ss
 """Arq's set of job ids to abort; read for stock clients, outside the scripts."""
+SCHEDULES = "errand:schedules"
+"""Sorted set: schedule id, score = its next time in ms, infinite while it is paused."""
+SCHEDULES_CHANGED = "errand:schedules:changed"
+"""Channel: the ids of schedules whose next time was set by others than the workers."""
 
 
 def queue(name: str) -> str:
@@ -114,3 +118,8 @@ def counters(queue: str) -> str:
 def events(queue: str) -> str:
     """Channel: each message holds changes of state, a line `status id` each."""
     return f"errand:{queue}:events"
+
+
+def schedule(schedule_id: str) -> str:
+    """Hash: a schedule's definition, and what became of its times."""
+    return f"errand:schedule:{schedule_id}"

@@ -1,0 +1,26 @@
+-- Keeps a schedule: a new one, or another definition of one that is there. Its pause and its last fire stay.
+-- KEYS  1 index  2 schedule
+-- ARGV  1 id  2 definition  3 source  4 revision  5 its next time in ms, or +inf  6 how many there may be
+--       7 channel of changes
+-- returns 'created', 'replaced', 'unchanged' (it is so already), 'other source' (it is not the caller's) or 'full'
+local index, schedule = KEYS[1], KEYS[2]
+local id, definition, source, revision, next_ms, most, channel = unpack(ARGV)
+
+local kept, kept_source, paused = unpack(redis.call('HMGET', schedule, 'definition', 'source', 'paused'))
+if kept and kept_source ~= source then
+  return 'other source'
+elseif kept == definition then
+  return 'unchanged'
+elseif not kept and redis.call('ZCARD', index) >= tonumber(most) then
+  return 'full'
+end
+
+local time = redis.call('TIME')
+local now_ms = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+redis.call('HSETNX', schedule, 'created_ms', now_ms)
+redis.call('HSET', schedule, 'definition', definition, 'source', source, 'revision', revision, 'updated_ms', now_ms)
+redis.call('HDEL', schedule, 'problem')
+redis.call('ZADD', index, paused and '+inf' or next_ms, id)
+-- who sleeps until the next time it knew may have to get up earlier
+redis.call('PUBLISH', channel, id)
+return kept and 'replaced' or 'created'
