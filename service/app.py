@@ -17,12 +17,14 @@ from jobs.engine.durability import Durability
 from jobs.engine.job_events import JobEvents
 from jobs.engine.queue import Queue
 from jobs.engine.redis_connection import connect
+from jobs.engine.schedules import Schedules
 from jobs.resources.storage import Storage
-from service import batches, enqueueing, files, health, job_types, jobs, problems, queues
+from service import batches, enqueueing, files, health, job_types, jobs, problems, queues, schedules
 from service.body_limit import MULTIPART_OVERHEAD_BYTES, BodyLimit
 from service.dependencies import REDIS_DEADLINE_S, REPLY_TIMEOUT_S, Shared
 from service.doctor import installation_of
 from service.problems import ProblemDetails
+from service.schedule_body import ScheduleBody
 from settings import Settings
 
 DESCRIPTION = """FastAPI's `BackgroundTasks` made durable: a request puts a job into Redis, a worker runs it.
@@ -52,6 +54,8 @@ def create_app(settings: Settings, *, redis_url: str) -> FastAPI:
     for router in (
         batches.router(catalog),
         jobs.router,
+        schedules.router,
+        schedules.defining(catalog),
         job_types.router,
         files.router,
         queues.router,
@@ -90,6 +94,7 @@ async def opened(settings: Settings, catalog: Catalog, *, redis_url: str) -> Asy
                 catalog=catalog,
                 redis=redis,
                 queues=queues,
+                schedules=Schedules(redis),
                 events=events,
                 storage=Storage.at(settings.files_url),
             )
@@ -119,7 +124,7 @@ def _openapi_with_args(app: FastAPI, catalog: Catalog) -> Any:
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-            models: list[type[BaseModel]] = [ProblemDetails]
+            models: list[type[BaseModel]] = [ProblemDetails, ScheduleBody]
             models += [job_type.args_model for job_type in catalog.values()]
             _, schemas = models_json_schema(
                 [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"

@@ -14,6 +14,7 @@ from jobs.engine.job_events import JobEvents
 from jobs.engine.job_type import JobType
 from jobs.engine.outage import within
 from jobs.engine.queue import Queue
+from jobs.engine.schedules import Schedules
 from jobs.resources.storage import Storage
 from settings import Settings
 
@@ -34,6 +35,7 @@ class Shared:
     redis: ArqRedis
     queues: Mapping[str, Queue]
     """The queues of the catalog, by name, the default one first."""
+    schedules: Schedules
     events: JobEvents
     storage: Storage
 

@@ -10,6 +10,8 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 UNIT_S = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 TERM = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])")
 WHOLE = re.compile(rf"(?:{TERM.pattern})+")
+PATTERN = r"^(\d+(\.\d+)?(ms|[smhdw])?)+$"
+"""What the OpenAPI document says of them."""
 LONGEST_S = 366 * 86_400
 """A job for later than a year is a slip of the pen more often than a wish."""
 
@@ -30,6 +32,6 @@ DurationS = Annotated[
     float,
     BeforeValidator(parse_s),
     Field(ge=0, le=LONGEST_S),
-    WithJsonSchema({"type": "string", "examples": ["90", "10m", "2h30m"], "pattern": r"^(\d+(\.\d+)?(ms|[smhdw])?)+$"}),
+    WithJsonSchema({"type": "string", "examples": ["90", "10m", "2h30m"], "pattern": PATTERN}),
 ]
 """A query parameter that is a length of time, in seconds once read."""

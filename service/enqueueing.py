@@ -163,22 +163,27 @@ def _upload_endpoint(job_type: JobType[Any, Any]) -> Any:
     return endpoint
 
 
-async def enqueue(to: Shared, job_type: JobType[Any, Any], args: BaseModel, when: When) -> Response:
-    """Puts the job and answers 202 with it as it now is, which needs no second look at Redis."""
-    known_args = args.model_dump(mode="json", exclude_defaults=True)
-    put = await to.queue_of(job_type).enqueue(
-        job_type.name, known_args, delay_ms=when.delay_ms, run_at_ms=when.run_at_ms
+async def enqueue(
+    to: Shared, job_type: JobType[Any, Any], args: BaseModel, when: When, *, queue: str | None = None
+) -> Response:
+    """Puts the job, where no `queue` is named into that of its type, and answers 202 with it as it now is.
+
+    That needs no second look at Redis.
+    """
+    name, known_args = queue or job_type.queue, args.model_dump(mode="json", exclude_defaults=True)
+    put = await to.queues[name].enqueue(job_type.name, known_args, delay_ms=when.delay_ms, run_at_ms=when.run_at_ms)
+    shown = new_job_json(
+        _just_put(job_type, known_args, put, queue=name), max_tries=job_type.max_tries, durability=put.durability
     )
-    shown = new_job_json(_just_put(job_type, known_args, put), max_tries=job_type.max_tries, durability=put.durability)
     headers = {"Location": f"/v1/jobs/{put.job_id}"}
     return Response(shown, status_code=202, media_type="application/json", headers=headers)
 
 
-def _just_put(job_type: JobType[Any, Any], args: dict[str, Any], put: Enqueued) -> JobSnapshot:
+def _just_put(job_type: JobType[Any, Any], args: dict[str, Any], put: Enqueued, *, queue: str) -> JobSnapshot:
     return JobSnapshot(
         id=put.job_id,
         type=job_type.name,
-        queue=job_type.queue,
+        queue=queue,
         status="deferred" if put.deferred else "queued",
         attempt=0,
         args=args,
