@@ -1,6 +1,6 @@
 # Every target does the set-up that it needs. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help run run-api run-worker doctor test check format lock bench bench-peers
+.PHONY: help run run-api run-worker doctor key test check format lock bench bench-peers
 
 # the newest Python >= 3.11 on the PATH; name another with `make PYTHON=…`
 PYTHON ?= $(shell for name in python3.14 python3.13 python3.12 python3.11 python3 python; do \
@@ -22,6 +22,9 @@ run-worker: $(VENV)/.run ## a worker alone; start as many as you like
 
 doctor: $(VENV)/.run ## what may cost jobs: Redis, its settings, queues, storage; exit code 1 with a warning
 	@$(BIN)/python -m service.doctor $(ARGS)
+
+key: $(VENV)/.run ## a new API key and its hash; SCOPES=read+write for fewer scopes than all
+	@$(BIN)/python -m service.new_key $(SCOPES)
 
 test: $(VENV)/.dev ## the tests, against real servers that they start themselves
 	@$(BIN)/python -m pytest $(ARGS)

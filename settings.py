@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Iterable
 from email.errors import HeaderParseError
 from email.headerregistry import Address
 from email.utils import getaddresses
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -40,32 +42,51 @@ LONGEST_TTL_S = 36_500 * DAY_S
 MIB = 1024 * 1024
 CPU_QUEUE = "cpu"
 UNKNOWN = "unknown setting in the env file (where .env is another program's, name one for Errand in ENV_FILE)"
+HASHED_KEY = "sha256:"
 
 
 class ApiKey(BaseModel):
-    """One credential and what it may do."""
+    """One credential, known by its SHA-256 alone, and what it may do."""
 
     model_config = ConfigDict(frozen=True)
 
-    key: SecretStr
+    # hidden as well: from the hash of a weak key the key can be guessed
+    digest: bytes = Field(min_length=32, max_length=32, repr=False)
     scopes: frozenset[Scope] = ALL_SCOPES
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """`KEY`, or `KEY:read+write` for fewer scopes than all.
+        """`KEY` or, so that no secret stands in the environment, `sha256:HEX`; with `:read+write` for fewer scopes.
 
         Raises ValueError for a key under 16 characters (too short to be secret) or an unknown scope.
         """
-        key, colon, scopes = text.partition(":")
+        hashed = text.startswith(HASHED_KEY)
+        key, colon, scopes = text.removeprefix(HASHED_KEY).partition(":")
         wanted = frozenset(scopes.split("+")) if colon else ALL_SCOPES
-        if len(key) < 16:
-            raise ValueError("a key needs at least 16 characters")
-        if not (key.isascii() and key.isprintable()):
-            raise ValueError("a key may hold printable ASCII characters only: it travels in a header")
+        digest = _digest_in(key) if hashed else digest_of(_checked_key(key))
         if not wanted <= ALL_SCOPES:
             # not quoted: it may be the second half of a key that has a colon in it
             raise ValueError("what follows a key's colon must be scopes joined by '+': read, write, admin")
-        return cls(key=SecretStr(key), scopes=wanted)
+        return cls(digest=digest, scopes=wanted)
+
+
+def digest_of(key: str) -> bytes:
+    """What is kept of a key. A fast hash is right: keys are random, not passwords that people choose."""
+    return sha256(key.encode()).digest()
+
+
+def _checked_key(key: str) -> str:
+    if len(key) < 16:
+        raise ValueError("a key needs at least 16 characters")
+    if not (key.isascii() and key.isprintable()):
+        raise ValueError("a key may hold printable ASCII characters only: it travels in a header")
+    return key
+
+
+def _digest_in(text: str) -> bytes:
+    if not re.fullmatch("[0-9a-fA-F]{64}", text):
+        raise ValueError("'sha256:' must be followed by the 64 hexadecimal digits that 'make key' prints")
+    return bytes.fromhex(text)
 
 
 class QueueShare(BaseModel):

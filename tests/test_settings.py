@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from settings import ALL_SCOPES, ApiKey, Settings, is_loopback
+from settings import ALL_SCOPES, ApiKey, Settings, digest_of, is_loopback
 
 ROOT = Path(__file__).parent.parent
 KEY = "0123456789abcdef"
@@ -52,6 +52,11 @@ BAD = {
         f"{KEY}:all",
         f"{KEY},short",
         "schlüssel-0123456789",
+        "sha256:",
+        f"sha256:{'0' * 63}",
+        f"sha256:{'g' * 64}",
+        f"sha256:{'0' * 64}:all",
+        f"sha256:{'0' * 64}:",
     ],
     "SMTP_URL": ["smtp.example.com", "smtp://", "http://h", "smtp://h:port"],
     "MAIL_FROM": ["Ada", "Ada <ada>", "<>", "a@b.c\nBcc: d@e.f", "=?utf-8?q?x?= <a@b.c>", "a@b.c, d@e.f"],
@@ -201,10 +206,24 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WEBHOOK_ALLOW_NETWORKS", "127.0.0.0/8, ::1/128")
     monkeypatch.setenv("JOB_PACKAGES", "acme.jobs, more")
     settings = Settings.read()
-    keys = {key.key.get_secret_value(): key.scopes for key in settings.api_keys}
-    assert keys == {KEY: ALL_SCOPES, f"{KEY}-reader": {"read"}, f"{KEY}-both": {"read", "write"}}
+    keys = {key.digest: key.scopes for key in settings.api_keys}
+    expected = {KEY: ALL_SCOPES, f"{KEY}-reader": {"read"}, f"{KEY}-both": {"read", "write"}}
+    assert keys == {digest_of(key): scopes for key, scopes in expected.items()}
     assert [str(network) for network in settings.webhook_allow_networks] == ["127.0.0.0/8", "::1/128"]
     assert settings.job_packages == ("acme.jobs", "more")
+
+
+def test_a_key_given_by_its_hash_is_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed = f"sha256:{digest_of(KEY).hex()}"
+    monkeypatch.setenv("API_KEYS", f"{hashed}, {hashed.upper().replace('SHA', 'sha')}:read")
+    assert Settings.read().api_keys == (ApiKey.parse(KEY), ApiKey.parse(f"{KEY}:read"))
+
+
+def test_of_a_key_nothing_is_kept_or_shown_but_its_hash(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("API_KEYS", f"{KEY}:read")
+    settings = Settings.read()
+    assert KEY not in repr(settings.model_dump())
+    assert KEY not in repr(settings) and digest_of(KEY).hex() not in repr(settings)
 
 
 @pytest.mark.parametrize(
