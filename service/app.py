@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
+from starlette.types import ASGIApp
 
 from jobs.engine.catalog import Catalog, discover
 from jobs.engine.doctor import looking
@@ -19,10 +20,12 @@ from jobs.engine.queue import Queue
 from jobs.engine.redis_connection import connect
 from jobs.engine.schedules import Schedules
 from jobs.resources.storage import Storage
-from service import batches, enqueueing, files, health, job_types, jobs, problems, queues, schedules
+from service import batches, docs_pages, enqueueing, files, health, job_types, jobs, problems, queues, schedules
+from service.answer_headers import AnswerHeaders
 from service.body_limit import MULTIPART_OVERHEAD_BYTES, BodyLimit
 from service.dependencies import REDIS_DEADLINE_S, REPLY_TIMEOUT_S, Shared
 from service.doctor import installation_of
+from service.head_requests import HeadRequests
 from service.problems import ProblemDetails
 from service.schedule_body import ScheduleBody
 from settings import Settings
@@ -31,6 +34,13 @@ DESCRIPTION = """FastAPI's `BackgroundTasks` made durable: a request puts a job 
 
 Errors are `application/problem+json` (RFC 9457). Times are RFC 3339 in UTC, durations seconds or `10m`-like.
 """
+
+
+class Service(FastAPI):
+    """Has every answer pass the same gates; `add_middleware` would leave out those to faults of the service."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return AnswerHeaders(HeadRequests(super().build_middleware_stack()))
 
 
 def create_app(settings: Settings, *, redis_url: str) -> FastAPI:
@@ -46,10 +56,13 @@ def create_app(settings: Settings, *, redis_url: str) -> FastAPI:
             app.state.shared = shared
             yield
 
-    app = FastAPI(title="Errand", version="0.1.0", description=DESCRIPTION, lifespan=lifespan)
+    app = Service(
+        title="Errand", version="0.1.0", description=DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None
+    )
     app.state.settings = settings
     app.add_middleware(BodyLimit, limit_of=_limit_of(settings, catalog))
     problems.install(app)
+    docs_pages.install(app)
     enqueueing.install(app, catalog)
     for router in (
         batches.router(catalog),

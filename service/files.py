@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import StreamingResponse
 
 from jobs.resources.storage import FileMissing
-from service import auth
+from service import auth, head_requests
 from service.dependencies import SharedDep
 from service.enqueueing import ERRORS
 from service.problems import Problem, documented
@@ -17,6 +17,8 @@ MEDIA_TYPES = mimetypes.MimeTypes()
 """Python's own table, not the machine's, which may know more or less; with what Python 3.11 does not know."""
 MEDIA_TYPES.add_type("image/webp", ".webp")
 MEDIA_TYPES.add_type("image/avif", ".avif")
+SHOWN = frozenset(f"image/{kind}" for kind in ("jpeg", "png", "webp", "avif", "gif", "tiff"))
+"""What a browser may show in place: pictures without scripts. SVG is none, PDF is none; they are saved."""
 
 router = APIRouter(prefix="/v1/files", tags=["files"])
 
@@ -44,19 +46,20 @@ async def get_file(key: str, request: Request, to: SharedDep) -> Response:
         info = await to.storage.info(key)
     except FileMissing:
         raise Problem(404, "unknown-file", f"Nothing is stored under '{key}'.") from None
+    name = key.rpartition("/")[2]
+    media_type = MEDIA_TYPES.guess_type(name)[0] or "application/octet-stream"
     etag = info.etag if info.etag.startswith('"') else f'"{info.etag}"'
     headers = {
         "ETag": etag,
         "Cache-Control": "private, max-age=3600",
-        # never guessed, never a page: stored bytes are data
-        "X-Content-Type-Options": "nosniff",
-        "Content-Security-Policy": "default-src 'none'; sandbox",
+        # never a page: stored bytes are data, and what runs no script is all that a browser shows of them
+        "Content-Security-Policy": "default-src 'none'; sandbox; frame-ancestors 'none'",
+        "Content-Disposition": f'{"inline" if media_type in SHOWN else "attachment"}; filename="{name}"',
     }
     # RFC 9110 §13.1.2: compared weakly, a proxy may have marked it so
     if etag in [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]:
         return Response(status_code=304, headers=headers)
-    return StreamingResponse(
-        to.storage.read(key),
-        media_type=MEDIA_TYPES.guess_type(key)[0] or "application/octet-stream",
-        headers={**headers, "Content-Length": str(info.size_bytes)},
-    )
+    headers["Content-Length"] = str(info.size_bytes)
+    if head_requests.ASKED in request.scope:
+        return Response(headers=headers, media_type=media_type)
+    return StreamingResponse(to.storage.read(key), headers=headers, media_type=media_type)

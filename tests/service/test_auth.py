@@ -16,7 +16,7 @@ from tests.conftest import OpenClient, make_settings
 from tests.service.answers import LETTER, problem_of
 
 READER, WRITER, OWNER = "reader-0123456789", "writer-0123456789", "owner-01234567890"
-OPEN_PATHS = {"/healthz", "/readyz", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"}
+OPEN_PATHS = {"/healthz", "/readyz", "/docs", "/redoc", "/openapi.json"}
 
 
 @pytest.fixture

@@ -46,12 +46,29 @@ async def test_a_stored_file_is_served_as_what_it_is(
     assert answer.headers["content-length"] == "2000000"
 
 
-async def test_a_browser_is_told_to_take_it_for_data(client: httpx.AsyncClient, storage: Storage) -> None:
-    await store(storage, "resize/1/page.html", b"<script>alert(1)</script>")
-    answer = await client.get("/v1/files/resize/1/page.html")
-    assert answer.headers["x-content-type-options"] == "nosniff"
-    assert answer.headers["content-security-policy"] == "default-src 'none'; sandbox"
-    assert answer.headers["cache-control"].startswith("private")
+@pytest.mark.parametrize(
+    ("name", "disposition"),
+    [
+        *(("page.html", "attachment"), ("drawing.svg", "attachment"), ("paper.pdf", "attachment"), ("a", "attachment")),
+        *(("a.xml", "attachment"), ("a.svg.png", "inline"), ("a.jpeg", "inline"), ("A.PNG", "inline")),
+    ],
+)
+async def test_a_browser_is_told_to_take_it_for_data(
+    client: httpx.AsyncClient, storage: Storage, name: str, disposition: str
+) -> None:
+    await store(storage, f"resize/1/{name}", b"<script>alert(1)</script>")
+    answer = await client.get(f"/v1/files/resize/1/{name}")
+    assert answer.headers.get_list("x-content-type-options") == ["nosniff"]
+    assert answer.headers.get_list("content-security-policy") == ["default-src 'none'; sandbox; frame-ancestors 'none'"]
+    assert answer.headers["content-disposition"] == f'{disposition}; filename="{name}"'
+    assert answer.headers.get_list("cache-control") == ["private, max-age=3600"]
+
+
+async def test_to_ask_for_the_head_of_a_file_reads_none_of_it(client: httpx.AsyncClient, storage: Storage) -> None:
+    await store(storage, "resize/1/a.png", b"content")
+    whole, head = await client.get("/v1/files/resize/1/a.png"), await client.head("/v1/files/resize/1/a.png")
+    assert (head.status_code, head.content, head.headers) == (200, b"", whole.headers)
+    assert head.headers["content-length"] == "7"
 
 
 @pytest.mark.parametrize("given", ["{}", "W/{}", '"other", {}'])

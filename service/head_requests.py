@@ -1,0 +1,29 @@
+"""Answers HEAD wherever GET is answered: the same status and headers, no content (RFC 9110 §9.3.2)."""
+
+from __future__ import annotations
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+ASKED = "errand.head"
+"""In the scope of a HEAD request that is answered as GET: who streams much may spare itself the content."""
+
+
+class HeadRequests:
+    """ASGI middleware: has GET's route answer, and keeps the content back."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "HEAD":
+            # a copy: the server goes by the method in its own
+            await self._app({**scope, "method": "GET", ASKED: True}, receive, _without_content(send))
+        else:
+            await self._app(scope, receive, send)
+
+
+def _without_content(send: Send) -> Send:
+    async def send_head(message: Message) -> None:
+        await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+    return send_head
