@@ -43,6 +43,7 @@ MIB = 1024 * 1024
 CPU_QUEUE = "cpu"
 UNKNOWN = "unknown setting in the env file (where .env is another program's, name one for Errand in ENV_FILE)"
 HASHED_KEY = "sha256:"
+WINDOW_S = {"s": 1, "min": 60, "h": 3600, "d": DAY_S}
 
 
 class ApiKey(BaseModel):
@@ -53,6 +54,11 @@ class ApiKey(BaseModel):
     # hidden as well: from the hash of a weak key the key can be guessed
     digest: bytes = Field(min_length=32, max_length=32, repr=False)
     scopes: frozenset[Scope] = ALL_SCOPES
+
+    @property
+    def name(self) -> str:
+        """Tells it from other keys, and nothing of it."""
+        return self.digest.hex()
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -87,6 +93,23 @@ def _digest_in(text: str) -> bytes:
     if not re.fullmatch("[0-9a-fA-F]{64}", text):
         raise ValueError("'sha256:' must be followed by the 64 hexadecimal digits that 'make key' prints")
     return bytes.fromhex(text)
+
+
+class RequestRate(BaseModel):
+    """How many requests one client may make in how many seconds."""
+
+    model_config = ConfigDict(frozen=True)
+
+    quota: int = Field(ge=1, le=1_000_000)
+    window_s: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """`100/s`, `6000/min`, `1000/h`, `5000/d`. Raises ValueError."""
+        number, _, unit = text.partition("/")
+        if not number.isdecimal() or unit not in WINDOW_S:
+            raise ValueError("must be a number of requests and a time: 100/s, 6000/min, 1000/h or 5000/d")
+        return cls(quota=int(number), window_s=WINDOW_S[unit])
 
 
 class QueueShare(BaseModel):
@@ -149,6 +172,7 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=1, le=65_535)
     data_dir: Path = Path("var")
     api_keys: Annotated[tuple[ApiKey, ...], NoDecode] = ()
+    rate_limit: Annotated[RequestRate | None, NoDecode] = None
 
     smtp_url: Annotated[SecretStr, _url_with_scheme("smtp", "smtps")] | None = None
     mail_from: str = "Errand <errand@localhost>"
@@ -189,6 +213,11 @@ class Settings(BaseSettings):
     def _parse_keys(cls, value: object) -> object:
         parts = _split(value)
         return [ApiKey.parse(part) if isinstance(part, str) else part for part in parts]  # type: ignore[attr-defined]
+
+    @field_validator("rate_limit", mode="before")
+    @classmethod
+    def _parse_rate(cls, value: object) -> object:
+        return RequestRate.parse(value) if isinstance(value, str) else value
 
     @field_validator("data_dir")
     @classmethod

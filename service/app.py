@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from arq.connections import ArqRedis
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
@@ -17,6 +18,7 @@ from jobs.engine.doctor import looking
 from jobs.engine.durability import Durability
 from jobs.engine.job_events import JobEvents
 from jobs.engine.queue import Queue
+from jobs.engine.rate_limit import RateLimit
 from jobs.engine.redis_connection import connect
 from jobs.engine.schedules import Schedules
 from jobs.resources.storage import Storage
@@ -110,10 +112,18 @@ async def opened(settings: Settings, catalog: Catalog, *, redis_url: str) -> Asy
                 schedules=Schedules(redis),
                 events=events,
                 storage=Storage.at(settings.files_url),
+                rate_limit=_rate_limit(settings, redis),
             )
     finally:
         await subscriber.aclose()
         await redis.aclose()
+
+
+def _rate_limit(settings: Settings, redis: ArqRedis) -> RateLimit | None:
+    rate = settings.rate_limit
+    if rate is None:
+        return None
+    return RateLimit(redis, quota=rate.quota, window_s=rate.window_s, deadline_s=REDIS_DEADLINE_S)
 
 
 def _limit_of(settings: Settings, catalog: Catalog) -> Any:

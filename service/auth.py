@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from service import rate_limit
 from service.problems import Problem
 from settings import ApiKey, Scope, digest_of, is_loopback
 
@@ -21,17 +22,27 @@ def require(scope: Scope) -> Callable[..., Awaitable[None]]:
 
     # async: FastAPI sends any other dependency through a thread, which costs more than a whole request
     async def dependency(request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> None:
-        check(request, scope)
+        await admit(request, scope)
 
     return dependency
 
 
-def check(request: Request, scope: Scope) -> None:
-    """Raises Problem 401 or 403 where the request's key does not allow that scope."""
+async def admit(request: Request, scope: Scope) -> None:
+    """Raises Problem 401 or 403 where the request's key does not allow that scope, 429 where it comes too often.
+
+    What is refused is not counted: nobody uses up a quota with a key that he has not got.
+    """
+    client = _client_of(request, scope)
+    limit = request.app.state.shared.rate_limit
+    if limit is not None:
+        await rate_limit.count(request, limit, client)
+
+
+def _client_of(request: Request, scope: Scope) -> str:
+    """Who asks: the hash of the key, or the address where there are none."""
     keys: tuple[ApiKey, ...] = request.app.state.settings.api_keys
     if not keys:
-        _check_local(request)
-        return
+        return _local_address(request)
     scheme, _, given = request.headers.get("authorization", "").partition(" ")
     key = _matching(keys, given.strip()) if scheme.lower() == "bearer" else None
     if key is None:
@@ -39,6 +50,7 @@ def check(request: Request, scope: Scope) -> None:
         raise Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": "Bearer"})
     if scope not in key.scopes:
         raise Problem(403, "forbidden", f"This key lacks the scope '{scope}', which this request needs.")
+    return key.name
 
 
 def _matching(keys: tuple[ApiKey, ...], given: str) -> ApiKey | None:
@@ -50,17 +62,18 @@ def _matching(keys: tuple[ApiKey, ...], given: str) -> ApiKey | None:
     return found
 
 
-def _check_local(request: Request) -> None:
+def _local_address(request: Request) -> str:
     """Without keys only this machine is served, and no web page that its browser happens to show.
 
     A page elsewhere can make a browser call loopback: by its own name, re-bound to 127.0.0.1 (then `Host` tells), or
-    directly (then `Origin` tells).
+    directly (then `Origin` tells). Returns the address.
     """
     peer = request.client.host if request.client else "127.0.0.1"
     # the header itself: where it makes no sense, starlette's `request.url` shows the server's own name instead
     places = [f"//{request.headers.get('host', 'localhost')}", request.headers.get("origin", "http://localhost")]
     if not is_loopback(peer) or not all(map(_is_on_loopback, places)):
         raise Problem(403, "forbidden", "Without API_KEYS this service answers its own machine only.")
+    return peer
 
 
 def _is_on_loopback(url: str) -> bool:

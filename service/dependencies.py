@@ -14,6 +14,7 @@ from jobs.engine.job_events import JobEvents
 from jobs.engine.job_type import JobType
 from jobs.engine.outage import within
 from jobs.engine.queue import Queue
+from jobs.engine.rate_limit import RateLimit
 from jobs.engine.schedules import Schedules
 from jobs.resources.storage import Storage
 from settings import Settings
@@ -38,6 +39,7 @@ class Shared:
     schedules: Schedules
     events: JobEvents
     storage: Storage
+    rate_limit: RateLimit | None = None
 
     def queue_of(self, job_type: JobType[Any, Any]) -> Queue:
         """Where jobs of that type go."""

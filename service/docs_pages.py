@@ -20,15 +20,17 @@ INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 
 def install(app: FastAPI) -> None:
     """The two pages."""
-    named = {"openapi_url": str(app.openapi_url), "title": app.title}
+    document = str(app.openapi_url)
     swagger = get_swagger_ui_html(
-        **named,
+        openapi_url=document,
+        title=app.title,
         swagger_js_url=f"{SWAGGER}swagger-ui-bundle.js",
         swagger_css_url=f"{SWAGGER}swagger-ui.css",
         swagger_favicon_url=NO_ICON,
     )
     redoc = get_redoc_html(
-        **named,
+        openapi_url=document,
+        title=app.title,
         redoc_js_url=f"{REDOC}bundles/redoc.standalone.js",
         redoc_favicon_url=NO_ICON,
         with_google_fonts=False,

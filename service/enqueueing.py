@@ -29,6 +29,7 @@ ERRORS = documented(
         403: "the key lacks the scope",
         413: "the body is too large",
         422: "the request does not fit; each faulty field is named",
+        429: "too many requests in the time that `RATE_LIMIT` names; `Retry-After` says when to come back",
         503: "Redis cannot be reached; nothing was accepted",
     }
 )
@@ -128,7 +129,7 @@ def _json_handler(job_type: JobType[Any, Any]) -> Callable[[Request], Coroutine[
     model = job_type.args_model
 
     async def handle(request: Request) -> Response:
-        auth.check(request, "write")
+        await auth.admit(request, "write")
         at = await _when_of(request) if request.scope["query_string"] else AT_ONCE
         try:
             args = model.model_validate(await json_body.read(request))

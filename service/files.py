@@ -33,7 +33,7 @@ UPLOADS = "uploads/"
         200: {"content": {"application/octet-stream": {}}, "description": "the file"},
         304: {"description": "the client's copy is still right"},
         **documented({404: "nothing is stored there"}),
-        **{status: ERRORS[status] for status in (401, 403, 422)},
+        **{status: ERRORS[status] for status in (401, 403, 422, 429)},
     },
     dependencies=[Depends(auth.require("read"))],
     operation_id="get_file",

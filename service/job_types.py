@@ -33,7 +33,7 @@ class JobTypeView(BaseModel):
 
 @router.get(
     "",
-    responses={status: ERRORS[status] for status in (401, 403)},
+    responses={status: ERRORS[status] for status in (401, 403, 429)},
     dependencies=[Depends(auth.require("read"))],
     operation_id="list_job_types",
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from settings import ALL_SCOPES, ApiKey, Settings, digest_of, is_loopback
+from settings import ALL_SCOPES, ApiKey, RequestRate, Settings, digest_of, is_loopback
 
 ROOT = Path(__file__).parent.parent
 KEY = "0123456789abcdef"
@@ -58,6 +58,7 @@ BAD = {
         f"sha256:{'0' * 64}:all",
         f"sha256:{'0' * 64}:",
     ],
+    "RATE_LIMIT": ["100", "0/s", "-1/s", "1.5/s", "100/", "100/week", "/s", "100 / s", "1000001/s"],
     "SMTP_URL": ["smtp.example.com", "smtp://", "http://h", "smtp://h:port"],
     "MAIL_FROM": ["Ada", "Ada <ada>", "<>", "a@b.c\nBcc: d@e.f", "=?utf-8?q?x?= <a@b.c>", "a@b.c, d@e.f"],
     "STORAGE_URL": ["ftp://h", "/srv/files", "file://", "file://relative/files", "s3://"],
@@ -70,6 +71,8 @@ BAD = {
     "WORKER_CONCURRENCY": ["0"],
     "WORKER_QUEUES": ["default:", "default:many", "default:0", "a b", "a:b:c", ":5"],
     "CPU_PROCESSES": ["0", "257"],
+    "MAX_CRASHES": ["0", "101"],
+    "MAIL_WHEN_UNSURE": ["ask"],
     "LEASE_S": ["0", "nan", "inf", "10s"],
     "DRAIN_S": ["-1"],
     "RESULT_TTL_S": ["0", "nan", "inf"],
@@ -224,6 +227,17 @@ def test_of_a_key_nothing_is_kept_or_shown_but_its_hash(monkeypatch: pytest.Monk
     settings = Settings.read()
     assert KEY not in repr(settings.model_dump())
     assert KEY not in repr(settings) and digest_of(KEY).hex() not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "quota", "window_s"),
+    [("100/s", 100, 1), ("6000/min", 6000, 60), ("1/h", 1, 3600), ("1000000/d", 1_000_000, 86_400)],
+)
+def test_a_rate_is_a_number_of_requests_in_a_time(
+    monkeypatch: pytest.MonkeyPatch, text: str, quota: int, window_s: int
+) -> None:
+    monkeypatch.setenv("RATE_LIMIT", text)
+    assert Settings.read().rate_limit == RequestRate(quota=quota, window_s=window_s)
 
 
 @pytest.mark.parametrize(

@@ -123,3 +123,8 @@ def events(queue: str) -> str:
 def schedule(schedule_id: str) -> str:
     """Hash: a schedule's definition, and what became of its times."""
     return f"errand:schedule:{schedule_id}"
+
+
+def rate_limit(client: str) -> str:
+    """When the client's bucket of requests will be full again, in us; a client is a key's hash or an address."""
+    return f"errand:rate:{client}"

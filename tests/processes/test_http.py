@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import httpx
 
-from tests.processes.conftest import House
+from tests.processes.conftest import House, free_port
 
 
 def test_a_connection_goes_on_after_a_head(house: House) -> None:
@@ -15,3 +18,13 @@ def test_a_connection_goes_on_after_a_head(house: House) -> None:
             head = client.head("/v1/job-types")
             assert (head.status_code, head.content) == (200, b"") and int(head.headers["content-length"]) > 100
             assert client.get("/healthz").json() == {"status": "ok"}
+
+
+def test_two_api_processes_count_a_clients_requests_together(new_house: Callable[..., House]) -> None:
+    house = new_house(environment={"RATE_LIMIT": "20/h"})
+    house.api()
+    other = replace(house, port=free_port())
+    other.api()
+    places = [f"{one.url}/v1/job-types" for one in (house, other)]
+    statuses = [httpx.get(places[number % 2]).status_code for number in range(30)]
+    assert statuses == [200] * 20 + [429] * 10
