@@ -173,6 +173,7 @@ class Settings(BaseSettings):
     data_dir: Path = Path("var")
     api_keys: Annotated[tuple[ApiKey, ...], NoDecode] = ()
     rate_limit: Annotated[RequestRate | None, NoDecode] = None
+    queue_limit: int = Field(0, ge=0)
 
     smtp_url: Annotated[SecretStr, _url_with_scheme("smtp", "smtps")] | None = None
     mail_from: str = "Errand <errand@localhost>"

@@ -95,6 +95,7 @@ async def opened(settings: Settings, catalog: Catalog, *, redis_url: str) -> Asy
                 ended_ttl_s=settings.result_ttl_s,
                 deadline_s=REDIS_DEADLINE_S,
                 durability=durability,
+                limit=settings.queue_limit,
             )
             for name in catalog.queues
         }

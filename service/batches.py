@@ -51,7 +51,8 @@ def router(catalog: Catalog) -> APIRouter:
 
 def _endpoint(job_type: JobType[Any, Any]) -> Any:
     async def endpoint(request: Request, to: SharedDep, when: WhenDep) -> Response:
-        many_args = await _checked(job_type, _items(await json_body.read(request)))
+        items = _items(await json_body.read(request), queue_limit=to.settings.queue_limit)
+        many_args = await _checked(job_type, items)
         put = await to.queue_of(job_type).enqueue_many(
             job_type.name, many_args, delay_ms=when.delay_ms, run_at_ms=when.run_at_ms
         )
@@ -62,9 +63,12 @@ def _endpoint(job_type: JobType[Any, Any]) -> Any:
     return endpoint
 
 
-def _items(value: Any) -> list[Any]:
+def _items(value: Any, *, queue_limit: int) -> list[Any]:
+    """Raises Problem 422 for a number of jobs that cannot be put together, however long one waits."""
     if not isinstance(value, list) or not 1 <= len(value) <= MOST_AT_ONCE:
         raise json_body.unfit("body", f"must be an array of 1 to {MOST_AT_ONCE} args")
+    if 0 < queue_limit < len(value):
+        raise json_body.unfit("body", f"has {len(value)} jobs, and a queue holds {queue_limit} here: send fewer")
     return value
 
 

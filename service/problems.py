@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from jobs.engine.outage import is_outage
+from jobs.engine.queue import QueueFull
 
 log = structlog.get_logger("errand.http")
 
@@ -23,6 +24,7 @@ MEDIA_TYPE = "application/problem+json"
 TOO_LARGE = "content-too-large"
 """The kind of every 413, by RFC 9110's name for it; Python's changed with 3.13."""
 REDIS_RETRY_S = 2
+FULL_RETRY_S = 5
 
 
 class FaultyField(BaseModel):
@@ -119,6 +121,10 @@ def install(app: FastAPI) -> None:
         log.warning("redis is away", error=str(error))
         return response(redis_away())
 
+    @app.exception_handler(QueueFull)
+    async def on_queue_full(_: Request, error: QueueFull) -> JSONResponse:
+        return response(queue_full(error.queue))
+
     @app.exception_handler(ClientDisconnect)
     async def on_hang_up(_: Request, error: ClientDisconnect) -> JSONResponse:
         # nobody reads it; it only keeps a client's hanging up from being logged as a fault of the service
@@ -134,6 +140,15 @@ def redis_away() -> Problem:
     """503: nothing was accepted, the same request may succeed soon."""
     detail = f"Redis cannot be reached, so nothing was accepted. Try again in {REDIS_RETRY_S} seconds."
     return Problem(503, "redis-unavailable", detail, headers={"Retry-After": str(REDIS_RETRY_S)})
+
+
+def queue_full(queue: str) -> Problem:
+    """503: nothing was accepted; there is room again when jobs have ended."""
+    detail = (
+        f"The queue '{queue}' holds as many unfinished jobs as QUEUE_LIMIT allows, so nothing was accepted. "
+        f"Try again in {FULL_RETRY_S} seconds."
+    )
+    return Problem(503, "queue-full", detail, headers={"Retry-After": str(FULL_RETRY_S)})
 
 
 def _of_http_exception(request: Request, error: HTTPException) -> Problem:

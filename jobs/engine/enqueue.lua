@@ -1,8 +1,17 @@
--- Puts jobs into a queue, each once.
+-- Puts jobs into a queue, each once, as long as it has room.
 -- KEYS  1 queue  2 wake  3… of each job: body, result
--- ARGV  1 channel of events  2… of each job: id, serialised job, delay in ms, run-at in ms since the epoch or ''
--- returns of each job: when it is due in ms, negative where that is later; 0 where a job of its id exists
-local queue, wake, channel = KEYS[1], KEYS[2], ARGV[1]
+-- ARGV  1 channel of events  2 the most jobs that the queue may hold, unfinished ones of any kind; 0 without a limit
+--       3 whether all are put or none where they do not all fit (0 or 1)
+--       4… of each job: id, serialised job, delay in ms, run-at in ms since the epoch or ''
+-- returns of each job: when it is due in ms, negative where that is later; 0 where a job of its id exists, 1 where
+--         the queue is full
+local queue, wake, channel, limit, together = KEYS[1], KEYS[2], ARGV[1], tonumber(ARGV[2]), ARGV[3] == '1'
+local number_of_jobs = (#ARGV - 3) / 4
+
+local room = limit > 0 and limit - redis.call('ZCARD', queue) or math.huge
+if together and number_of_jobs > room then
+  room = 0
+end
 
 -- the server's clock decides, so that clients with skewed clocks agree on what is due
 local time = redis.call('TIME')
@@ -11,13 +20,16 @@ local head = redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')
 local first_ms = tonumber(head[2] or math.huge)
 
 local answers, changes, urgent = {}, {}, false
-for number = 1, (#ARGV - 1) / 4 do
-  local at = number * 4 - 2
+for number = 1, number_of_jobs do
+  local at = number * 4
   local id, job, delay_ms, run_at_ms = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
   local body, result = KEYS[number * 2 + 1], KEYS[number * 2 + 2]
   if redis.call('EXISTS', body, result) > 0 then
     answers[number] = 0
+  elseif room < 1 then
+    answers[number] = 1
   else
+    room = room - 1
     local due_ms = math.max(now_ms, run_at_ms or now_ms + delay_ms)
     local later = due_ms > now_ms
     -- no expiry: what was accepted waits until it runs

@@ -23,8 +23,20 @@ MOST_AT_ONCE = 10_000
 """A script call holds Redis up for everybody: this many jobs take it some tens of milliseconds."""
 
 
+EXISTS, FULL = 0, 1
+"""What the script answers of a job that it has not put; any other answer is when the job is due."""
+
+
 class JobExists(Exception):
     """A job of that id is queued, running, or still remembered."""
+
+
+class QueueFull(Exception):
+    """The queue holds as many unfinished jobs as it may."""
+
+    def __init__(self, queue: str) -> None:
+        super().__init__(f"the queue '{queue}' holds as many unfinished jobs as it may")
+        self.queue = queue
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +73,7 @@ class _Entry:
 
 
 _Answer = tuple[int, Grade]
-"""When a job is due, negative for later, 0 where its id is taken; and what stands behind it."""
+"""When a job is due, negative for later, or why it was not put; and what stands behind it."""
 
 
 class Queue:
@@ -75,10 +87,13 @@ class Queue:
         ended_ttl_s: float,
         deadline_s: float | None = None,
         durability: Durability | None = None,
+        limit: int = 0,
     ) -> None:
         """`ended_ttl_s`: how long a cancelled job is kept. `deadline_s`: the longest that an enqueue may take.
 
         `durability` knows what stands behind a job; without it nothing is claimed but `memory`.
+        `limit`: the most unfinished jobs that the queue may hold after an enqueue, deferred and running ones counted;
+        0 without a limit.
         """
         self.name = name
         self.key = keys.queue(name)
@@ -86,6 +101,7 @@ class Queue:
         self._ended_ttl_s = ended_ttl_s
         self._deadline_s = deadline_s
         self._durability = durability or Durability(redis)
+        self._limit = limit
         self._enqueue = script.load(redis, "enqueue")
         self._cancel = script.load(redis, "cancel")
         self._waiting: list[tuple[_Entry, asyncio.Future[_Answer]]] = []
@@ -103,28 +119,28 @@ class Queue:
         """Puts a job of that type; `args` are its keyword arguments, JSON values only.
 
         It is due `delay_ms` from now by Redis' clock, or at `run_at_ms` (ms since the epoch), at once where that
-        has passed. Calls that are made while another is under way go to Redis together. Raises JobExists, and redis'
-        errors where Redis is away.
+        has passed. Calls that are made while another is under way go to Redis together, where each is judged by
+        itself, in their order. Raises JobExists, QueueFull, and redis' errors where Redis is away.
         """
         entry = _entry(type_name, args, job_id=job_id, delay_ms=delay_ms, run_at_ms=run_at_ms)
         answer: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((entry, answer))
         if self._sender is None:
             self._sender = asyncio.ensure_future(self._send_waiting())
-        return _enqueued(entry, await answer)
+        return _enqueued(self, entry, await answer)
 
     async def enqueue_many(
         self, type_name: str, many_args: Iterable[Mapping[str, Any]], *, delay_ms: int = 0, run_at_ms: int | None = None
     ) -> list[Enqueued]:
-        """Puts up to 10,000 jobs of one type in one call: all, or none where Redis is away.
+        """Puts up to 10,000 jobs of one type in one call: all or none.
 
-        Raises ValueError for more.
+        Raises ValueError for more, QueueFull where they do not all fit, and redis' errors where Redis is away.
         """
         entries = [_entry(type_name, args, job_id=None, delay_ms=delay_ms, run_at_ms=run_at_ms) for args in many_args]
         if len(entries) > MOST_AT_ONCE:
             raise ValueError(f"{len(entries)} jobs are over the limit of {MOST_AT_ONCE} for one call")
-        answers = await self._put_in_time(entries) if entries else []
-        return [_enqueued(entry, answer) for entry, answer in zip(entries, answers, strict=True)]
+        answers = await self._put_in_time(entries, together=True) if entries else []
+        return [_enqueued(self, entry, answer) for entry, answer in zip(entries, answers, strict=True)]
 
     async def cancel(self, job_id: str) -> CancelAnswer:
         """Ends a job as `cancelled`: at once where it has not started or waits for its next try.
@@ -193,8 +209,8 @@ class Queue:
                 if not answer.done():
                     answer.set_result(told)
 
-    async def _put_in_time(self, entries: Sequence[_Entry]) -> list[_Answer]:
-        return await self._in_time(self._put(entries))
+    async def _put_in_time(self, entries: Sequence[_Entry], *, together: bool = False) -> list[_Answer]:
+        return await self._in_time(self._put(entries, together=together))
 
     async def _in_time(self, call: Coroutine[Any, Any, T]) -> T:
         try:
@@ -204,9 +220,9 @@ class Queue:
                 self._durability.doubt()
             raise
 
-    async def _put(self, entries: Sequence[_Entry]) -> list[_Answer]:
+    async def _put(self, entries: Sequence[_Entry], *, together: bool) -> list[_Answer]:
         """One script call; replicas are waited for by the same write, once for all."""
-        names, arguments = self._call_for(entries)
+        names, arguments = self._call_for(entries, together=together)
         answers: list[int]
         if (wait := self._durability.wait) is None:
             answers = await self._enqueue(keys=names, args=arguments)
@@ -216,10 +232,10 @@ class Queue:
             durability = self._durability.grade_with(replicas)
         return [(answer, durability) for answer in answers]
 
-    def _call_for(self, entries: Sequence[_Entry]) -> tuple[list[str], list[str | bytes | int]]:
+    def _call_for(self, entries: Sequence[_Entry], *, together: bool) -> tuple[list[str], list[str | bytes | int]]:
         """KEYS and ARGV of the script."""
         names: list[str] = [self.key, keys.wake(self.key)]
-        arguments: list[str | bytes | int] = [keys.events(self.key)]
+        arguments: list[str | bytes | int] = [keys.events(self.key), self._limit, int(together)]
         for entry in entries:
             names += (keys.body(entry.job_id), keys.result(entry.job_id))
             run_at_ms = "" if entry.run_at_ms is None else entry.run_at_ms
@@ -259,7 +275,8 @@ async def enqueue_together(jobs: Sequence[tuple[Queue, NewJob]]) -> list[Enqueue
     """Puts jobs of any types into queues of one Redis in one call: all, or none where Redis is away.
 
     Those of one queue that are due at once are claimed in this order, as long as their ids sort so. A job whose id
-    exists is left as it is (None in its place), the others are put. Raises redis' errors.
+    exists is left as it is (None in its place), the others are put. Raises redis' errors. For queues without a limit:
+    those of a transaction cannot wait for each other's room.
     """
     if not jobs:
         return []
@@ -270,12 +287,12 @@ async def enqueue_together(jobs: Sequence[tuple[Queue, NewJob]]) -> list[Enqueue
         by_queue.setdefault(queue, []).append(_entry_of(job))
     if len(by_queue) == 1:
         ((queue, entries),) = by_queue.items()
-        answers = [await queue._put_in_time(entries)]
+        answers = [await queue._put_in_time(entries, together=True)]
     else:
         answers = await jobs[0][0]._in_time(_put_in_one_transaction(by_queue))
     put = {
-        entry.job_id: _enqueued(entry, answer) if answer[0] else None
-        for entries, of_queue in zip(by_queue.values(), answers, strict=True)
+        entry.job_id: None if answer[0] == EXISTS else _enqueued(queue, entry, answer)
+        for (queue, entries), of_queue in zip(by_queue.items(), answers, strict=True)
         for entry, answer in zip(entries, of_queue, strict=True)
     }
     return [put[job.job_id] for _, job in jobs]
@@ -299,7 +316,7 @@ async def _put_in_one_transaction(by_queue: Mapping[Queue, Sequence[_Entry]]) ->
     async with first._redis.pipeline(transaction=False) as commands:
         commands.execute_command("MULTI")
         for queue, entries in by_queue.items():
-            names, arguments = queue._call_for(entries)
+            names, arguments = queue._call_for(entries, together=True)
             # the text, not its digest: a transaction cannot stop for a server that does not know the script
             commands.execute_command("EVAL", queue._enqueue.script, len(names), *names, *arguments)
         commands.execute_command("EXEC")
@@ -328,8 +345,10 @@ def _entry(
     return _Entry(job_id or new_job_id(), body, enqueued_at_ms, delay_ms, run_at_ms)
 
 
-def _enqueued(entry: _Entry, answer: _Answer) -> Enqueued:
+def _enqueued(queue: Queue, entry: _Entry, answer: _Answer) -> Enqueued:
     due_at_ms, durability = answer
-    if due_at_ms == 0:
+    if due_at_ms == EXISTS:
         raise JobExists(entry.job_id)
+    if due_at_ms == FULL:
+        raise QueueFull(queue.name)
     return Enqueued(entry.job_id, entry.enqueued_at_ms, abs(due_at_ms), deferred=due_at_ms < 0, durability=durability)

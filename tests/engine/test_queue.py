@@ -10,8 +10,9 @@ from arq.connections import ArqRedis
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from jobs.engine import keys
+from jobs.engine.leases import Leases
 from jobs.engine.outage import is_outage
-from jobs.engine.queue import JobExists, NewJob, Queue, enqueue_together
+from jobs.engine.queue import Enqueued, JobExists, NewJob, Queue, QueueFull, enqueue_together
 from jobs.engine.redis_connection import connect
 from jobs.engine.snapshot import read_job
 from tests.waiting import eventually
@@ -187,3 +188,52 @@ async def test_a_redis_that_is_busy_with_a_script_is_an_outage_to_a_transaction_
         await asyncio.gather(endless, return_exceptions=True)
         await redis.config_set("busy-reply-threshold", 5000)
         await other.aclose()
+
+
+async def test_a_full_queue_takes_no_more_until_a_job_has_ended(redis: ArqRedis) -> None:
+    queue = Queue(redis, ended_ttl_s=60, limit=3)
+    put = [await queue.enqueue("any", {}, delay_ms=delay_ms) for delay_ms in (0, 1000, 0)]
+    keys_before = set(await redis.keys("*"))
+    await redis.delete(keys.wake(queue.key))
+    async with redis.pubsub(ignore_subscribe_messages=True) as heard:
+        await heard.subscribe(keys.events(queue.key))
+        await heard.get_message(timeout=1)
+        with pytest.raises(QueueFull, match="'default'"):
+            await queue.enqueue("any", {})
+        assert await heard.get_message(timeout=0.1) is None, "nobody is told of what was not put"
+    assert set(await redis.keys("*")) == keys_before - {keys.wake(queue.key).encode()}, "nothing half-written"
+    await queue.cancel(put[1].job_id)
+    await queue.enqueue("any", {})
+    await Queue(redis, ended_ttl_s=60).enqueue("any", {})
+    assert await redis.zcard(queue.key) == 4, "without a limit there is always room"
+
+
+async def test_jobs_that_share_a_call_are_judged_one_by_one_in_their_order(redis: ArqRedis) -> None:
+    queue = Queue(redis, ended_ttl_s=60, limit=5)
+    await queue.enqueue("any", {}, job_id="first")
+    before = await script_calls(redis)
+    ids = ["a", "b", "first", "c", "d", "e", "a", "f"]
+    calls = [asyncio.create_task(queue.enqueue("any", {}, job_id=job_id)) for job_id in ids]
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert await script_calls(redis) - before <= 2
+    kinds = [Enqueued, Enqueued, JobExists, Enqueued, Enqueued, QueueFull, JobExists, QueueFull]
+    assert [type(answer) for answer in answers] == kinds
+    assert await redis.zcard(queue.key) == 5
+
+
+async def test_many_that_do_not_all_fit_are_not_put_at_all(redis: ArqRedis) -> None:
+    queue = Queue(redis, ended_ttl_s=60, limit=10)
+    await queue.enqueue("any", {})
+    with pytest.raises(QueueFull):
+        await queue.enqueue_many("any", [{}] * 10)
+    assert await redis.zcard(queue.key) == 1 and len(await redis.keys("arq:job:*")) == 1
+    assert len(await queue.enqueue_many("any", [{}] * 9)) == 9
+
+
+async def test_what_runs_still_counts(redis: ArqRedis) -> None:
+    queue = Queue(redis, ended_ttl_s=60, limit=1)
+    await queue.enqueue("any", {})
+    leases = Leases(redis, queue=queue.key, worker="w", lease_s=10)
+    assert len((await leases.claim(10)).claims) == 1
+    with pytest.raises(QueueFull):
+        await queue.enqueue("any", {})

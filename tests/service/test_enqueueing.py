@@ -13,7 +13,10 @@ from jobs.engine.catalog import discover
 from jobs.engine.snapshot import JobSnapshot
 from jobs.webhook import webhook
 from service.views import AcceptedJobView, job_view, new_job_json
-from tests.service.answers import LETTER, faulty_fields, problem_of
+from settings import Settings
+from tests.conftest import OpenClient
+from tests.service import forms
+from tests.service.answers import LETTER, faulty_fields, problem_of, stored_files
 
 EVENT = {"url": "https://receiver.example/", "event": "user.created", "data": {"id": 7}}
 
@@ -153,3 +156,25 @@ def test_the_quick_answer_to_a_new_job_is_the_view_that_every_other_answer_shows
     quick = new_job_json(job, max_tries=catalog["webhook"].max_tries, durability="fsync-always")
     shown = AcceptedJobView(**dict(job_view(job, catalog)), durability="fsync-always")
     assert quick.decode() == shown.model_dump_json()
+
+
+async def test_a_full_queue_is_said_to_be_full_and_leaves_nothing(
+    open_client: OpenClient, settings: Settings, redis: ArqRedis
+) -> None:
+    upload = forms.form(forms.part("args", b'{"sizes": [{"width": 10}]}'), forms.part("file", b"the picture"))
+    async with open_client(settings.model_copy(update={"queue_limit": 2})) as client:
+        for _ in range(2):
+            assert (await client.post("/v1/jobs/welcome_email", json=LETTER)).status_code == 202
+            assert (await client.post("/v1/jobs/resize", content=upload, headers=forms.HEADERS)).status_code == 202
+        kept, stored = await redis.dbsize(), stored_files(settings.data_dir)
+        for answer in (
+            await client.post("/v1/jobs/webhook", json=EVENT),
+            await client.post("/v1/jobs/webhook", params={"delay": "1h"}, json=EVENT),
+            await client.post("/v1/jobs/webhook/batch", json=[EVENT]),
+            await client.post("/v1/jobs/resize", content=upload, headers=forms.HEADERS),
+        ):
+            details = problem_of(answer, 503, "queue-full")
+            assert int(answer.headers["retry-after"]) > 0 and "QUEUE_LIMIT" in details["detail"]
+        # a wait would not help
+        assert faulty_fields(await client.post("/v1/jobs/webhook/batch", json=[EVENT] * 3)) == ["body"]
+    assert (await redis.dbsize(), stored_files(settings.data_dir)) == (kept, stored)
