@@ -18,7 +18,7 @@ router = APIRouter(tags=["queues and workers"])
 
 QueueName = Annotated[str, Path(max_length=64, description="the queue's name")]
 UNKNOWN = {**documented({404: "no such queue"}), 422: ERRORS[422]}
-READ_ERRORS: dict[int | str, dict[str, Any]] = {status: ERRORS[status] for status in (401, 403, 503)}
+READ_ERRORS: dict[int | str, dict[str, Any]] = {status: ERRORS[status] for status in (401, 403, 429, 503)}
 
 
 class QueueView(BaseModel):

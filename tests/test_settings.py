@@ -72,8 +72,6 @@ BAD = {
     "WORKER_CONCURRENCY": ["0"],
     "WORKER_QUEUES": ["default:", "default:many", "default:0", "a b", "a:b:c", ":5"],
     "CPU_PROCESSES": ["0", "257"],
-    "MAX_CRASHES": ["0", "101"],
-    "MAIL_WHEN_UNSURE": ["ask"],
     "LEASE_S": ["0", "nan", "inf", "10s"],
     "DRAIN_S": ["-1"],
     "RESULT_TTL_S": ["0", "nan", "inf"],
