@@ -25,12 +25,18 @@ class Nothing(BaseModel):
 
 
 class Gate:
-    """A proxy between worker and Redis that can be shut: connections are cut and none is let in."""
+    """A proxy between worker and Redis that can be shut: connections are cut and none is let in.
+
+    Or it falls silent: connections stay, and nothing passes until it flows again; or it forgets its connections, on
+    which nothing passes ever again, while new ones are let in.
+    """
 
     def __init__(self, upstream: str) -> None:
         self._upstream = upstream
         self._open = asyncio.Event()
         self._open.set()
+        self._flows = asyncio.Event()
+        self._flows.set()
         self._writers: set[asyncio.StreamWriter] = set()
 
     @asynccontextmanager
@@ -50,19 +56,32 @@ class Gate:
     def open(self) -> None:
         self._open.set()
 
+    def fall_silent(self) -> None:
+        self._flows.clear()
+
+    def flow(self) -> None:
+        self._flows.set()
+
+    def forget_connections(self) -> None:
+        self._flows.clear()
+        self._flows = asyncio.Event()
+        self._flows.set()
+
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if not self._open.is_set():
             writer.close()
             return
         back, forth = await asyncio.open_unix_connection(self._upstream)
         self._writers |= {writer, forth}
-        await asyncio.gather(_copy(reader, forth), _copy(back, writer))
+        flows = self._flows
+        await asyncio.gather(_copy(reader, forth, flows), _copy(back, writer, flows))
         self._writers -= {writer, forth}
 
 
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flows: asyncio.Event) -> None:
     try:
         while data := await reader.read(65_536):
+            await flows.wait()
             writer.write(data)
             await writer.drain()
     except OSError:
