@@ -113,6 +113,7 @@ class Leases:
         self._numbers = count(1)
         self._claim = script.load(redis, "claim")
         self._renew = script.load(redis, "renew")
+        self._progress = script.load(redis, "progress")
         self._finish = script.load(redis, "finish")
 
     async def claim(self, most: int) -> Claimed:
@@ -191,6 +192,13 @@ class Leases:
             ],
         )
         return Renewed([job_id.decode() for job_id in lost], [job_id.decode() for job_id in to_cancel])
+
+    async def show_progress(self, claim: Claim, progress: bytes, *, keep_ms: int) -> bool:
+        """Shows how far a claimed job is; False where its lease is no longer ours: it was dropped."""
+        shown: int = await self._progress(
+            keys=[keys.lease(claim.job_id), keys.progress(claim.job_id)], args=[claim.token, progress, keep_ms]
+        )
+        return bool(shown)
 
     async def finish(self, outcomes: Iterable[Finish]) -> list[bool]:
         """Writes outcomes in one call; False for each whose lease was no longer ours: it was dropped."""

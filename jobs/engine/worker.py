@@ -137,7 +137,7 @@ class Worker(arq.Worker):
     @cached_property
     def _runs(self) -> JobRuns:
         return JobRuns(
-            redis=self.pool,
+            leases=self._leases,
             queue=self.queue_name,
             worker=self.name,
             resources=self._resources,
@@ -158,7 +158,8 @@ class Worker(arq.Worker):
         if self._pool is None:
             self._pool = await self._connect()
         arq_log.info("Starting worker for %d functions: %s", len(self.functions), ", ".join(self.functions))
-        await log_redis_info(self.pool, arq_log.info)
+        with missed():  # a line for people: Redis may be away in this very moment
+            await log_redis_info(self.pool, arq_log.info)
         self.ctx["redis"] = self.pool
         if self.on_startup:
             await self.on_startup(self.ctx)

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from arq.connections import ArqRedis
 from pydantic import BaseModel
 from redis.exceptions import ConnectionError, OutOfMemoryError, ReadOnlyError, ResponseError
 
@@ -17,6 +18,7 @@ from jobs.engine.queue import Queue
 from jobs.engine.redis_connection import connect
 from jobs.engine.snapshot import read_job
 from jobs.engine.worker import Worker
+from tests.conftest import running_worker
 from tests.waiting import eventually
 
 
@@ -88,6 +90,29 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flow
         pass
     finally:
         writer.close()
+
+
+async def test_a_worker_that_starts_while_redis_is_away_waits_for_it(
+    redis_url: str, redis: ArqRedis, tmp_path: Path
+) -> None:
+    ran = asyncio.Event()
+
+    @job()
+    async def note(ctx: Context, args: Nothing) -> None:
+        ran.set()
+
+    gate = Gate(redis_url.removeprefix("unix://"))
+    await Queue(redis, ended_ttl_s=60).enqueue("note", {})
+    async with gate.at(tmp_path / "gate.sock") as gated:
+        gate.shut()
+        async with running_worker(gated, job_types=[note]) as worker:
+
+            async def noticed() -> bool:
+                return worker._outage.lasts
+
+            await eventually(noticed)
+            gate.open()
+            await asyncio.wait_for(ran.wait(), 10)
 
 
 async def test_an_outcome_is_kept_through_an_outage_and_the_worker_goes_on(
