@@ -29,7 +29,7 @@ ERRORS = documented(
         403: "the key lacks the scope",
         413: "the body is too large",
         422: "the request does not fit; each faulty field is named",
-        503: "Redis cannot be reached; nothing was accepted",
+        503: "Redis cannot be reached; nothing was promised",
     }
 )
 
