@@ -1,12 +1,15 @@
 # Every target does the set-up that it needs. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help run run-api run-worker doctor key test check format lock bench bench-peers
+.PHONY: help run run-api run-worker doctor key test check format lock bench bench-peers chaos soak
 
 # the newest Python >= 3.11 on the PATH; name another with `make PYTHON=…`
 PYTHON ?= $(shell for name in python3.14 python3.13 python3.12 python3.11 python3 python; do \
 	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$name"; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
+
+# of the variables named those that were given, as options: SECONDS=300 becomes --seconds 300
+given = $(foreach name,$(1),$(if $($(name)),--$(shell echo $(name) | tr A-Z a-z) $($(name))))
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +42,12 @@ bench: $(VENV)/.dev ## the engine against stock Arq and its own bars; about ten 
 
 bench-peers: $(VENV)/.dev ## the same with SAQ, taskiq, streaq and dramatiq, each in an environment made on the spot
 	@$(BIN)/python -m tests.bench --peers $(ARGS)
+
+chaos: $(VENV)/.dev ## faults of every kind under load, then the accounts; SECONDS= SEED= WORKERS= RATE= RUNS= FSYNC=
+	@$(BIN)/python -m tests.chaos $(call given,SECONDS SEED WORKERS RATE RUNS FSYNC) $(ARGS)
+
+soak: $(VENV)/.dev ## ten minutes of steady load: does anything grow? SECONDS= RATE= WORKERS=
+	@$(BIN)/python -m tests.chaos.soak $(call given,SECONDS RATE WORKERS) $(ARGS)
 
 format: $(VENV)/.dev ## puts the code into the one format
 	@$(BIN)/ruff check --fix --quiet .

@@ -30,7 +30,7 @@ ERRORS = documented(
         413: "the body is too large",
         422: "the request does not fit; each faulty field is named",
         429: "too many requests in the time that `RATE_LIMIT` names; `Retry-After` says when to come back",
-        503: "Redis cannot be reached, or the queue is full; nothing was accepted",
+        503: "Redis cannot be reached, or the queue is full; nothing was promised",
     }
 )
 

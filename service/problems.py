@@ -137,8 +137,11 @@ def install(app: FastAPI) -> None:
 
 
 def redis_away() -> Problem:
-    """503: nothing was accepted, the same request may succeed soon."""
-    detail = f"Redis cannot be reached, so nothing was accepted. Try again in {REDIS_RETRY_S} seconds."
+    """503: nothing was promised, the same request may succeed soon.
+
+    Not "nothing was put": a call that Redis was too slow to answer may lie in its socket, and be done later.
+    """
+    detail = f"Redis cannot be reached, so nothing was promised. Try again in {REDIS_RETRY_S} seconds."
     return Problem(503, "redis-unavailable", detail, headers={"Retry-After": str(REDIS_RETRY_S)})
 
 

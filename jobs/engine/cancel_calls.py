@@ -17,7 +17,7 @@ class CancelCalls:
 
     def __init__(self, redis: Redis, *, queue: str, outage: Outage, heard: Callable[[Iterable[str]], None]) -> None:
         self._channel = keys.cancel_calls(queue)
-        self._redis = Redis(connection_pool=patient_copy(redis.connection_pool))
+        self._redis = Redis(connection_pool=patient_copy(redis.connection_pool, longest_s=None))
         self._heard = heard
         self._outage = outage
         self._listener: asyncio.Task[None] | None = None

@@ -12,15 +12,14 @@ from typing import Any
 import structlog
 from arq.utils import timestamp_ms
 from pydantic_core import PydanticSerializationError
-from redis.asyncio import Redis
 
-from jobs.engine import attempt, keys, records
+from jobs.engine import attempt, records
 from jobs.engine.arq_function import ReadJob
 from jobs.engine.attempt import Outcome
 from jobs.engine.attempt_log import AttemptLog
 from jobs.engine.counters import Counters
 from jobs.engine.job_type import Context, JobType, Opener
-from jobs.engine.leases import Claim, Finish
+from jobs.engine.leases import Claim, Finish, Leases
 from jobs.engine.once import Effects
 from jobs.engine.outage import missed
 from jobs.engine.records import Attempt, Error, JobFailed, Progress, RunningAttempt
@@ -46,7 +45,7 @@ class OutcomeTtl:
 class JobRuns:
     """How one worker runs the jobs of its job types."""
 
-    redis: Redis
+    leases: Leases
     queue: str
     worker: str
     resources: Mapping[Opener[Any], Any]
@@ -94,15 +93,15 @@ class JobRuns:
             max_crashes=self.max_crashes,
             enqueued_at=datetime.fromtimestamp(job.enqueued_at_ms / 1000, UTC),
             resources=self.resources,
-            report=partial(self._report, job.claim.job_id, progress),
+            report=partial(self._report, job.claim, progress),
             effect=partial(self.effects.once, job.claim),
         )
 
-    async def _report(self, job_id: str, progress: list[Progress], fraction: float, note: str) -> None:
+    async def _report(self, claim: Claim, progress: list[Progress], fraction: float, note: str) -> None:
         """Shows a job's progress; missed while Redis is away: it is news, not an outcome."""
         progress[:] = [Progress(fraction=fraction, note=records.clean(note[:200]), at_ms=timestamp_ms())]
         with missed():
-            await self.redis.set(keys.progress(job_id), records.dumps(progress[0]), px=int(self.ttl.dead_s * 1000))
+            await self.leases.show_progress(claim, records.dumps(progress[0]), keep_ms=int(self.ttl.dead_s * 1000))
 
     def _hand_back(self, job_type: JobType[Any, Any], claim: Claim, begun: RunningAttempt) -> Finish:
         """A drain ends the attempt; it does not count as a try."""

@@ -6,6 +6,7 @@ that the lease is still its own; what anybody else says is dropped.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -56,6 +57,8 @@ class Claimed:
     claims: Sequence[Claim]
     due_in_ms: int | None
     """How long until the first of what was left is due; None where nothing is."""
+    asked_s: float
+    """When it was asked for, on the monotonic clock: the leases are no older than that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +113,15 @@ class Leases:
         self._numbers = count(1)
         self._claim = script.load(redis, "claim")
         self._renew = script.load(redis, "renew")
+        self._progress = script.load(redis, "progress")
         self._finish = script.load(redis, "finish")
 
     async def claim(self, most: int) -> Claimed:
         """Takes up to `most` jobs that are due by the server's clock; counts their tries."""
         names, arguments = self._call_of_claim(most, ahead_for="")
-        return self._claimed(await self._claim(keys=names, args=arguments), token=str(arguments[0]))
+        asked_s = time.monotonic()
+        answer = await self._claim(keys=names, args=arguments)
+        return self._claimed(answer, token=str(arguments[0]), asked_s=asked_s)
 
     async def claim_when_woken(self, patient: Redis, own_bell: str, most: int, *, timeout_s: float) -> Woken:
         """Waits for a wake-up, or for something in the list `own_bell`, and claims up to `most` jobs behind it.
@@ -124,6 +130,7 @@ class Leases:
         between a wake-up and its claim. After `timeout_s` seconds without a wake-up it claims as well.
         """
         names, arguments = self._call_of_claim(most, ahead_for=self._worker)
+        asked_s = time.monotonic()
         async with patient.pipeline(transaction=False) as both:
             both.blpop([keys.wake(self._queue), own_bell], timeout=timeout_s)  # type: ignore[arg-type]  # redis-py says int and takes any number
             both.evalsha(self._claim.sha, len(names), *names, *map(str, arguments))
@@ -135,7 +142,7 @@ class Leases:
         knows = not isinstance(answer, NoScriptError)
         return Woken(
             token=bell is not None and bell[0].decode() != own_bell,
-            claimed=self._claimed(answer, token=str(arguments[0])) if knows else None,
+            claimed=self._claimed(answer, token=str(arguments[0]), asked_s=asked_s) if knows else None,
         )
 
     def _call_of_claim(self, most: int, *, ahead_for: str) -> tuple[list[str], list[str | int]]:
@@ -144,7 +151,7 @@ class Leases:
         names = [queue, keys.running(queue), keys.wake(queue), keys.paused(queue), keys.cancels(queue)]
         return names, [token, self._lease_ms, most, keys.events(queue), ahead_for]
 
-    def _claimed(self, answer: list[Any], *, token: str) -> Claimed:
+    def _claimed(self, answer: list[Any], *, token: str, asked_s: float) -> Claimed:
         due_in_ms, jobs = answer
         claims = [
             Claim(
@@ -161,7 +168,7 @@ class Leases:
             for job_id, due, job_try, body, attempts, lost, cancelled in jobs
             if _is_text(job_id)
         ]
-        return Claimed(claims, None if due_in_ms < 0 else due_in_ms)
+        return Claimed(claims, None if due_in_ms < 0 else due_in_ms, asked_s)
 
     async def renew(self, held: Mapping[str, str], counters: Mapping[str, int]) -> Renewed:
         """One heartbeat: renews the leases held (job id → token), adds up counters."""
@@ -185,6 +192,13 @@ class Leases:
             ],
         )
         return Renewed([job_id.decode() for job_id in lost], [job_id.decode() for job_id in to_cancel])
+
+    async def show_progress(self, claim: Claim, progress: bytes, *, keep_ms: int) -> bool:
+        """Shows how far a claimed job is; False where its lease is no longer ours: it was dropped."""
+        shown: int = await self._progress(
+            keys=[keys.lease(claim.job_id), keys.progress(claim.job_id)], args=[claim.token, progress, keep_ms]
+        )
+        return bool(shown)
 
     async def finish(self, outcomes: Iterable[Finish]) -> list[bool]:
         """Writes outcomes in one call; False for each whose lease was no longer ours: it was dropped."""

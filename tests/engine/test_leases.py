@@ -154,6 +154,21 @@ async def test_a_running_job_made_due_by_a_stock_abort_is_parked_again(redis: Ar
     assert (await redis.zscore(QUEUE, put.job_id) or 0) > await now_ms(redis) + 9_000
 
 
+async def test_only_the_owner_shows_progress(redis: ArqRedis, queue: Queue) -> None:
+    put = await queue.enqueue("any", {})
+    old, new = leases_of(redis, "old"), leases_of(redis, "new")
+    (stale,) = (await old.claim(1)).claims
+    await redis.delete(keys.lease(put.job_id))
+    await redis.zadd(QUEUE, {put.job_id: 0})
+    (held,) = (await new.claim(1)).claims
+    assert not await old.show_progress(stale, b"old", keep_ms=1000)
+    assert await new.show_progress(held, b"new", keep_ms=1000)
+    assert await redis.get(keys.progress(put.job_id)) == b"new"
+    await new.finish([ending(put.job_id, held.token)])
+    assert not await new.show_progress(held, b"late", keep_ms=1000)
+    assert not await redis.exists(keys.progress(put.job_id))
+
+
 async def test_nothing_is_claimed_from_a_paused_queue(redis: ArqRedis, queue: Queue) -> None:
     await queue.enqueue("any", {})
     await queue.pause()

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from arq.connections import ArqRedis
 from pydantic import BaseModel
 from redis.exceptions import ConnectionError, OutOfMemoryError, ReadOnlyError, ResponseError
 
@@ -17,6 +18,7 @@ from jobs.engine.queue import Queue
 from jobs.engine.redis_connection import connect
 from jobs.engine.snapshot import read_job
 from jobs.engine.worker import Worker
+from tests.conftest import running_worker
 from tests.waiting import eventually
 
 
@@ -25,12 +27,18 @@ class Nothing(BaseModel):
 
 
 class Gate:
-    """A proxy between worker and Redis that can be shut: connections are cut and none is let in."""
+    """A proxy between worker and Redis that can be shut: connections are cut and none is let in.
+
+    Or it falls silent: connections stay, and nothing passes until it flows again; or it forgets its connections, on
+    which nothing passes ever again, while new ones are let in.
+    """
 
     def __init__(self, upstream: str) -> None:
         self._upstream = upstream
         self._open = asyncio.Event()
         self._open.set()
+        self._flows = asyncio.Event()
+        self._flows.set()
         self._writers: set[asyncio.StreamWriter] = set()
 
     @asynccontextmanager
@@ -50,25 +58,61 @@ class Gate:
     def open(self) -> None:
         self._open.set()
 
+    def fall_silent(self) -> None:
+        self._flows.clear()
+
+    def flow(self) -> None:
+        self._flows.set()
+
+    def forget_connections(self) -> None:
+        self._flows.clear()
+        self._flows = asyncio.Event()
+        self._flows.set()
+
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if not self._open.is_set():
             writer.close()
             return
         back, forth = await asyncio.open_unix_connection(self._upstream)
         self._writers |= {writer, forth}
-        await asyncio.gather(_copy(reader, forth), _copy(back, writer))
+        flows = self._flows
+        await asyncio.gather(_copy(reader, forth, flows), _copy(back, writer, flows))
         self._writers -= {writer, forth}
 
 
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flows: asyncio.Event) -> None:
     try:
         while data := await reader.read(65_536):
+            await flows.wait()
             writer.write(data)
             await writer.drain()
     except OSError:
         pass
     finally:
         writer.close()
+
+
+async def test_a_worker_that_starts_while_redis_is_away_waits_for_it(
+    redis_url: str, redis: ArqRedis, tmp_path: Path
+) -> None:
+    ran = asyncio.Event()
+
+    @job()
+    async def note(ctx: Context, args: Nothing) -> None:
+        ran.set()
+
+    gate = Gate(redis_url.removeprefix("unix://"))
+    await Queue(redis, ended_ttl_s=60).enqueue("note", {})
+    async with gate.at(tmp_path / "gate.sock") as gated:
+        gate.shut()
+        async with running_worker(gated, job_types=[note]) as worker:
+
+            async def noticed() -> bool:
+                return worker._outage.lasts
+
+            await eventually(noticed)
+            gate.open()
+            await asyncio.wait_for(ran.wait(), 10)
 
 
 async def test_an_outcome_is_kept_through_an_outage_and_the_worker_goes_on(

@@ -1,0 +1,57 @@
+"""What no-ops did, written down where no kill can take it back: the truth that Redis' records are held against."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from settings import Settings
+
+FOLDER = "journal"
+
+What = Literal["began", "did"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line: which attempt of which job began, or did its work, in which worker process."""
+
+    what: What
+    job_id: str
+    attempt: int
+    pid: int
+
+
+class Journal:
+    """The lines of one worker process, in a file of its own."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def note(self, what: What, job_id: str, attempt: int) -> None:
+        """One write straight to the kernel: what is noted outlives this process."""
+        os.write(self._descriptor, f"{what} {job_id} {attempt}\n".encode())
+
+
+@asynccontextmanager
+async def journal(settings: Settings) -> AsyncIterator[Journal]:
+    """This process's journal, under `DATA_DIR`."""
+    folder = settings.data_dir / FOLDER
+    folder.mkdir(exist_ok=True)
+    descriptor = os.open(folder / str(os.getpid()), os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    try:
+        yield Journal(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read(data_dir: Path) -> Iterator[Entry]:
+    """All lines of all processes; those of one process in their order."""
+    for path in sorted((data_dir / FOLDER).glob("*")):
+        for line in path.read_text().splitlines():
+            what, job_id, attempt = line.split(" ")
+            yield Entry("began" if what == "began" else "did", job_id, int(attempt), int(path.name))

@@ -1,0 +1,45 @@
+"""The job that does next to nothing, in the ways in which jobs differ: long, failing at first, failing for good."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from jobs import Context, Delays, Fail, Retry, job
+from tests.chaos.journal import journal
+
+
+class Noop(BaseModel):
+    """How to behave."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mark: str = Field(description="names the request that it came with, and its place there")
+    run_s: float = 0.0
+    fail_first: int = 0
+    doomed: bool = False
+
+
+class Done(BaseModel):
+    """Which attempt did it, and in which process."""
+
+    attempt: int
+    pid: int
+
+
+# more tries than a run can take by kills: what ends as dead was told to, or the engine had a reason of its own
+@job(max_tries=30, timeout_s=30, retry=Delays([0.2, 0.5, 1.0]), uses=[journal])
+async def noop(ctx: Context, args: Noop) -> Done:
+    """Waits, then fails as it was told to, or notes that it is done."""
+    lent = ctx.use(journal)
+    lent.note("began", ctx.job_id, ctx.attempt)
+    if args.run_s:
+        await asyncio.sleep(args.run_s)
+    if args.doomed:
+        raise Fail("told to fail")
+    if ctx.attempt <= args.fail_first:
+        raise Retry("told to fail at first")
+    lent.note("did", ctx.job_id, ctx.attempt)
+    return Done(attempt=ctx.attempt, pid=os.getpid())

@@ -1,0 +1,260 @@
+"""A run in figures: what was promised, what happened, and whether the two agree."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from tests.bench.report import Bar
+from tests.chaos import recovery
+from tests.chaos.faults import Fault
+from tests.chaos.load import Request
+from tests.chaos.recovery import Delay
+from tests.chaos.run import LEASE_S, SETTLE_LIMIT_S, Run
+
+BEGIN, END = "<!-- chaos -->", "<!-- /chaos -->"
+ANSWER_LIMIT_S, FIRST_CLAIM_LIMIT_S, RECOVERY_LIMIT_S = 2.0, 2.0, LEASE_S + 1
+NAMED = 5
+"""As many offenders of a broken promise are named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One figure."""
+
+    section: str
+    what: str
+    figure: str
+    bar: Bar | None = None
+    names: Sequence[str] = ()
+    """Who broke the promise."""
+
+    def text(self) -> str:
+        verdict = "" if self.bar is None else f"   {'ok' if self.bar.reached else 'BROKEN'} ({self.bar.text})"
+        names = "".join(f"\n      {name}" for name in self.names[:NAMED])
+        return f"  {self.what:58} {self.figure:>22}{verdict}{names}"
+
+
+def lines_of(run: Run, *, leeway: float = 1.0) -> list[Line]:
+    """All of a run's figures. `leeway` multiplies the bars on time, for machines that do other work as well."""
+    return [
+        *_load_lines(run),
+        *_fault_lines(run),
+        *_account_lines(run),
+        *_effect_lines(run),
+        *_time_lines(run, leeway),
+        *_answer_lines(run, leeway),
+    ]
+
+
+def broken(lines: Iterable[Line]) -> list[Line]:
+    """Those whose promise was not kept."""
+    return [line for line in lines if line.bar is not None and not line.bar.reached]
+
+
+def as_text(run: Run, lines: Sequence[Line]) -> str:
+    """For a terminal."""
+    plan = run.plan
+    parts = [f"\nchaos: seed {plan.seed}, {plan.seconds:g} s, {plan.workers} workers, AOF fsync {plan.fsync}"]
+    section = ""
+    for line in lines:
+        if line.section != section:
+            parts.append(f"\n{line.section}")
+            section = line.section
+        parts.append(line.text())
+    missed = broken(lines)
+    parts.append(f"\n{len(missed)} promises broken" + "".join(f"\n  {line.what}: {line.figure}" for line in missed))
+    return "\n".join(parts)
+
+
+def replace_between_marks(page: Path, table: str) -> None:
+    """Puts the table between the page's two marks. Raises ValueError where they are missing."""
+    before, _, rest = page.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise ValueError(f"{page} has no {BEGIN} and {END}")
+    page.write_text(f"{before}{BEGIN}\n{table}{END}{after}")
+
+
+def as_markdown(runs: Sequence[tuple[Run, Sequence[Line]]], *, when: str) -> str:
+    """A table with a column for each run."""
+    plan = runs[0][0].plan
+    command = f"make chaos SECONDS={plan.seconds:g} SEED={plan.seed} RUNS={len(runs)}"
+    heads = [f"seed {run.plan.seed}" for run, _ in runs]
+    parts = [
+        f"Made by `{command}` on {when}: {plan.workers} workers, `LEASE_S={LEASE_S:g}`, Redis with `appendfsync "
+        f"{plan.fsync}`; {os.cpu_count()} cores ({platform.machine()}), {platform.system()}, "
+        f"Python {platform.python_version()}.\n"
+    ]
+    section = ""
+    for rows in zip(*(lines for _, lines in runs), strict=True):
+        if rows[0].section != section:
+            section = rows[0].section
+            parts += [f"\n| {section} | {' | '.join(heads)} | promise |", "|---|" + "---|" * (len(heads) + 1)]
+        figures = [line.figure if line not in broken([line]) else f"**{line.figure}**" for line in rows]
+        parts.append(f"| {rows[0].what} | {' | '.join(figures)} | {rows[0].bar.text if rows[0].bar else ''} |")
+    return "\n".join(parts) + "\n"
+
+
+def _load_lines(run: Run) -> Iterator[Line]:
+    requests, section = run.accounts.requests, "Load"
+    unknown = [request for request in requests if request.unknown]
+    types = Counter(wish.type for wish in run.accounts.wishes.values())
+    yield Line(section, "jobs accepted (202)", f"{len(run.accounts.wishes):,}")
+    yield Line(section, "of them no-ops, webhooks, letters, images", _join(types, "noop", "webhook", "welcome_email",
+                                                                           "resize"))  # fmt: skip
+    errors = _counted(Counter(request.error for request in unknown))
+    yield Line(section, "jobs in requests that got no answer", f"{_jobs(unknown):,} in {len(unknown)}", names=errors)
+    unreached = [request for request in requests if not request.reached]
+    yield Line(section, "jobs in requests that reached no API", f"{_jobs(unreached):,} in {len(unreached)}")
+    refused = [request for request in requests if request.status == 503]
+    yield Line(section, "jobs in requests answered 503", f"{_jobs(refused):,} in {len(refused)}")
+
+
+def _fault_lines(run: Run) -> Iterator[Line]:
+    made = Counter(fault.kind for fault in run.faults)
+    least = min(60.0, 0.2 * run.plan.seconds)
+    yield Line("Faults", "all", f"{len(run.faults)}", Bar.at_least(round(least), len(run.faults)))
+    for kind in run.kinds:
+        yield Line("Faults", kind, f"{made[kind]}", Bar.at_least(1, made[kind]))
+    yield _none("Faults", "programs that ended by themselves", run.deserted)
+    yield Line("Faults", "programs that had to be killed to end", f"{run.overdue}", Bar.at_most(0, run.overdue))
+
+
+def _account_lines(run: Run) -> Iterator[Line]:
+    accounts, section = run.accounts, "Accounts"
+    states, strangers = accounts.states, accounts.strangers()
+    for state, what in (
+        ("succeeded", "succeeded"),
+        ("failed", "dead"),
+        ("cancelled", "cancelled"),
+        ("pending", "pending"),
+    ):
+        yield Line(section, what, f"{states[state]:,}")
+    yield _none(section, "lost: accepted, and not there", accounts.lost)
+    missing = len(accounts.wishes) - sum(states.values())
+    yield Line(section, "accepted less succeeded, dead, cancelled and pending", f"{missing}", Bar.at_most(0, missing))
+    stuck = states["pending"] - sum(wish.end == "pending" for wish in accounts.wishes.values())
+    yield Line(section, "pending, though not deferred past the end", f"{stuck}", Bar.at_most(0, stuck))
+    in_time = Bar(f"within {SETTLE_LIMIT_S:g} s", math.isfinite(run.settled_s))
+    yield Line(section, "the queue ran empty after", f"{run.settled_s:.0f} s", in_time)
+    differing = [job_id for job_id, same in run.asked_again.items() if not same]
+    yield _none(section, f"of {len(run.asked_again)} asked for by GET, told otherwise", differing)
+    given_up, others = accounts.not_as_wished()
+    yield Line(section, "given up after crashes", f"{given_up}")
+    yield Line(
+        section, "ended otherwise than asked", f"{others.total()}", Bar.at_most(0, others.total()), _counted(others)
+    )
+    yield Line(section, "there after no answer", f"{strangers['unknown'].total()}")
+    yield Line(section, "there after a 503", f"{strangers['refused'].total()}")
+    yield _none(section, "there and nobody's", list(strangers["nobody's"]))
+    torn = accounts.torn_batches()
+    yield Line(section, "batches that are there in part", f"{torn}", Bar.at_most(0, torn))
+    yield _none(section, "keys left by ended jobs", accounts.left_over)
+
+
+def _effect_lines(run: Run) -> Iterator[Line]:
+    accounts, effects, section = run.accounts, run.effects, "Effects"
+    repeats = effects.repeats(accounts)
+    interrupted = sum(record.interrupted for record in accounts.records.values())
+    yield _none(section, "succeeded, and the effect never arrived", effects.missing(accounts))
+    yield Line(section, "attempts interrupted (kill, pause, cut, drain)", f"{interrupted:,}")
+    yield Line(section, "effects repeated", f"{repeats.total()}", Bar.at_most(interrupted, repeats.total()))
+    yield Line(section, "of them no-ops, webhooks, letters", _join(repeats, "noop", "webhook", "welcome_email"))
+    yield _none(section, "repeated more often than interrupted", effects.unexplained(accounts))
+    yield _none(section, "not cancelled although a cancel said so", effects.after_cancel(accounts))
+    yield Line(section, "stale outcomes dropped", f"{accounts.stale:,}")
+    yield _none(section, "outcomes accepted that were not the owner's", effects.zombies(accounts))
+
+
+def _time_lines(run: Run, leeway: float) -> Iterator[Line]:
+    section, records = "Recovery", list(run.accounts.records.values())
+    kills = recovery.after_kills(records, run.faults)
+    alone = [delay for delay in kills if delay.alone]
+    yield Line(section, "kill -9 of a worker to its jobs' next attempt: jobs", f"{len(alone)}")
+    yield Line(section, "p50, max", f"{recovery.share_s(alone, 0.5):.2f} s, {recovery.share_s(alone, 1):.2f} s")
+    yield _delay_line(section, "p99", alone, 0.99, partial(_time_bar, RECOVERY_LIMIT_S * leeway))
+    others = [delay for delay in kills if not delay.alone]
+    yield Line(section, "with other faults meanwhile: jobs", f"{len(others)}")
+    yield Line(section, "p99 with other faults meanwhile", f"{recovery.share_s(others, 0.99):.2f} s")
+    claims = recovery.after_redis(records, run.faults)
+    first = [claim for claim in claims if claim.alone]
+    yield Line(section, "Redis back to the first attempt, no other fault: times", f"{len(first)}")
+    yield _delay_line(section, "slowest", first, 1, partial(_time_bar, FIRST_CLAIM_LIMIT_S * leeway))
+    yield Line(section, "slowest of all, other faults meanwhile", f"{recovery.share_s(claims, 1):.2f} s")
+
+
+def _answer_lines(run: Run, leeway: float) -> Iterator[Line]:
+    section, requests = "HTTP", run.accounts.requests
+    odd = Counter(str(request.status) for request in requests if request.status not in (202, 503, None))
+    longest_s = max((end_s - began_s for began_s, end_s in run.stood_still), default=0.0)
+    still = f"{len(run.stood_still)} times, {longest_s:.1f} s at most"
+    yield Line("HTTP", "the machine stood still (left out of the times below)", still)
+    yield Line(section, "answers 202, 503", f"{_answered(requests, 202):,}, {_answered(requests, 503):,}")
+    yield Line(section, "any other answer", f"{odd.total()}", Bar.at_most(0, odd.total()), _counted(odd))
+    cancels = Counter(str(status) for status in run.cancel_answers if status not in (200, 202, 409, 503, None))
+    yield Line(section, "any other answer to a cancel", f"{cancels.total()}", Bar.at_most(0, cancels.total()),
+               _counted(cancels))  # fmt: skip
+    away = [request for request in requests if _within(request, run) and not _api_is_hit(request, run.faults)]
+    slowest_s = max((request.took_s for request in away if not _is_still(request, run)), default=0.0)
+    silent = sum(request.unknown for request in away if not _is_still(request, run))
+    yield Line(section, "requests while Redis was away, the API alive", f"{len(away):,}")
+    yield Line(section, "of them answered 202, 503", f"{_answered(away, 202):,}, {_answered(away, 503):,}")
+    yield Line(section, "of them not answered", f"{silent}", Bar.at_most(0, silent))
+    yield Line(section, "slowest of those answers", f"{slowest_s:.2f} s", _time_bar(ANSWER_LIMIT_S * leeway, slowest_s))
+
+
+def _within(request: Request, run: Run) -> bool:
+    return any(began_s <= request.sent_s <= back_s for began_s, back_s in run.redis_away)
+
+
+def _api_is_hit(request: Request, faults: Sequence[Fault]) -> bool:
+    """Under a fault of its own then, or coming up after one."""
+    return not request.reached or any(
+        "API" in fault.kind and fault.overlaps(request.sent_s - 1, request.sent_s + request.took_s) for fault in faults
+    )
+
+
+def _is_still(request: Request, run: Run) -> bool:
+    """Under way while the machine stood still: its time tells nothing."""
+    return any(
+        began_s < request.sent_s + request.took_s and request.sent_s < end_s for began_s, end_s in run.stood_still
+    )
+
+
+def _none(section: str, what: str, offenders: Sequence[str]) -> Line:
+    return Line(section, what, f"{len(offenders)}", Bar.at_most(0, len(offenders)), offenders)
+
+
+def _time_bar(limit_s: float, took_s: float) -> Bar:
+    return Bar(f"≤ {limit_s:g} s", took_s <= limit_s)
+
+
+def _delay_line(section: str, what: str, delays: Sequence[Delay], share: float, bar: Callable[[float], Bar]) -> Line:
+    """A percentile and its bar; neither where nothing was measured."""
+    if not delays:
+        return Line(section, what, "not measured")
+    took_s = recovery.share_s(delays, share)
+    return Line(section, what, f"{took_s:.2f} s", bar(took_s))
+
+
+def _jobs(requests: Iterable[Request]) -> int:
+    return sum(len(request.jobs) for request in requests)
+
+
+def _answered(requests: Iterable[Request], status: int) -> int:
+    return sum(request.status == status for request in requests)
+
+
+def _join(counts: Counter[str], *names: str) -> str:
+    return ", ".join(f"{counts[name]:,}" for name in names)
+
+
+def _counted(counts: dict[str, int] | Counter[str]) -> list[str]:
+    return [f"{number} of {what}" for what, number in counts.items()]
