@@ -18,6 +18,7 @@ from arq.utils import args_to_string, ms_to_datetime, timestamp_ms, to_ms, trunc
 from arq.worker import Function, JobExecutionFailed, Retry, RetryJob, Worker
 
 from jobs.engine.leases import FOR_EVER_MS, Claim, Finish
+from jobs.engine.records import UNKNOWN
 
 logger = logging.getLogger("arq.worker")
 
@@ -34,7 +35,7 @@ class ReadJob:
     """What Arq's serialised job says."""
 
     claim: Claim
-    function: str = "<unknown>"
+    function: str = UNKNOWN
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = field(default_factory=dict)
     job_try: int = 0

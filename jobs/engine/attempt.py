@@ -61,8 +61,7 @@ async def run(job_type: JobType[Any, Any], ctx: Context, kwargs: Mapping[str, An
     except Cancel as error:
         return Outcome("cancelled", error=Error.of(error, with_traceback=False))
     except TimeoutError as error:
-        own = TimeoutError(f"ran longer than {job_type.timeout_s:g} s") if deadline.expired() else error
-        return _retry_or_fail(job_type, ctx, own)
+        return _retry_or_fail(job_type, ctx, _own_words(error, job_type) if deadline.expired() else error)
     except asyncio.CancelledError as error:
         # asked of this task by a drain, an abort or a lost lease; else the job's own, of something that it awaited
         if (task := asyncio.current_task()) is not None and task.cancelling():
@@ -86,6 +85,12 @@ def _retry_or_fail(job_type: JobType[Any, Any], ctx: Context, error: BaseExcepti
         error=recorded,
         retry_after_s=job_type.retry.delay_s(ctx.attempt) if asked_s is None else asked_s,
     )
+
+
+def _own_words(error: TimeoutError, job_type: JobType[Any, Any]) -> TimeoutError:
+    """The end of an attempt over its time, from where the job was then: that is in what the deadline interrupted."""
+    interrupted = error.__cause__ or error
+    return TimeoutError(f"ran longer than {job_type.timeout_s:g} s").with_traceback(interrupted.__traceback__)
 
 
 def _as_json(returned: Any) -> Any:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -16,9 +16,13 @@ import structlog
 from arq.jobs import DeserializationError, JobDef, deserialize_job
 from pydantic_core import from_json, to_json
 
+from jobs.engine import fingerprint
+
 log = structlog.get_logger("errand.records")
 
 AttemptOutcome = Literal["succeeded", "retry", "failed", "cancelled", "handed_back", "lost", "crashed"]
+UNKNOWN, UNREADABLE = "<unknown>", "<unreadable>"
+"""The types of jobs whose bodies are gone, or say nothing."""
 TRACEBACK_LIMIT_CHARS = 4_000
 MESSAGE_LIMIT_CHARS = 1_000
 
@@ -30,6 +34,12 @@ class Error:
     type: str
     message: str
     traceback: str | None = None
+    fingerprint: str = ""
+    """Its class and where our side of it was; the class alone where that is all that is known."""
+
+    def __post_init__(self) -> None:
+        if not self.fingerprint:
+            object.__setattr__(self, "fingerprint", fingerprint.token(self.type))
 
     @classmethod
     def of(cls, error: BaseException, *, with_traceback: bool = True) -> Error:
@@ -39,6 +49,17 @@ class Error:
             type=type(error).__name__,
             message=clean(_words(error)[:MESSAGE_LIMIT_CHARS]),
             traceback=lines and clean(lines[-TRACEBACK_LIMIT_CHARS:]),
+            fingerprint=fingerprint.of(error),
+        )
+
+    @classmethod
+    def read(cls, fields: Mapping[str, Any]) -> Error:
+        """From a record, which may be older than some fields or younger than this reader."""
+        return cls(
+            type=fields["type"],
+            message=fields["message"],
+            traceback=fields.get("traceback"),
+            fingerprint=fields.get("fingerprint") or "",
         )
 
 
@@ -152,7 +173,7 @@ def job_in(body: bytes) -> JobDef:
     try:
         return deserialize_job(body, deserializer=loads)
     except DeserializationError:
-        return JobDef("<unreadable>", (), {}, 0, datetime.fromtimestamp(0, UTC), None, None)
+        return JobDef(UNREADABLE, (), {}, 0, datetime.fromtimestamp(0, UTC), None, None)
 
 
 def readable(raw: Sequence[bytes]) -> list[dict[str, Any]]:
@@ -179,5 +200,5 @@ def _exception_as_json(value: Any) -> Any:
 def _error_from_json(value: Any) -> JobFailed | JobCancelled:
     if not (isinstance(value, dict) and "$error" in value):
         return JobFailed(Error(type="Error", message=str(value)))
-    error = Error(**value["$error"])
+    error = Error.read(value["$error"])
     return JobCancelled(error) if value.get("cancelled") else JobFailed(error)

@@ -58,7 +58,7 @@ async def read_job(redis: ArqRedis, job_id: str, *, queues: Sequence[str] = (DEF
             transaction.hget(keys.running(queue), job_id)
         (body, result, lease, progress, tries), ended, (seconds, micros), *places = await transaction.execute()
     if result is not None:
-        return _ended_job(job_id, result)
+        return ended_job(job_id, result)
     if body is None:
         return None
     here = next((place for place in zip(queues, places[::2], places[1::2], strict=True) if place[1] is not None), None)
@@ -90,7 +90,7 @@ async def live_workers(redis: ArqRedis, *, queues: Sequence[str] = (DEFAULT,), s
 
 def _attempt_from(fields: dict[str, Any]) -> Attempt:
     error = fields.pop("error", None)
-    return Attempt(**fields, error=Error(**error) if error else None)
+    return Attempt(**fields, error=Error.read(error) if error else None)
 
 
 def _begun(running: bytes) -> RunningAttempt:
@@ -102,7 +102,7 @@ def _begun(running: bytes) -> RunningAttempt:
     )
 
 
-def _ended_job(job_id: str, record: bytes) -> JobSnapshot:
+def ended_job(job_id: str, record: bytes) -> JobSnapshot:
     """From Arq's result; what a stock worker wrote has no attempts in it."""
     fields = records.loads(record)
     result = deserialize_result(record, deserializer=records.loads)

@@ -33,6 +33,14 @@ def test_an_exception_comes_back_as_what_arqs_result_raises() -> None:
         assert isinstance(again, JobCancelled) and again.error.message == "stop"
 
 
+def test_an_error_of_an_earlier_or_later_release_can_be_read() -> None:
+    early = loads(b'{"s": false, "r": {"$error": {"type": "Key Error", "message": "no", "traceback": null}}}')["r"]
+    assert early.error == Error("Key Error", "no") and early.error.fingerprint == "Key_Error"
+    error = b'{"type": "KeyError", "message": "no", "traceback": null, "fingerprint": "KeyError@a:b", "colour": 1}'
+    late = loads(b'{"s": false, "r": {"$error": %b}}' % error)["r"]
+    assert late.error == Error("KeyError", "no", fingerprint="KeyError@a:b")
+
+
 def test_a_result_that_looks_like_an_error_stays_a_result() -> None:
     assert loads(dumps({"s": True, "r": {"$error": {"type": "x"}}}))["r"] == {"$error": {"type": "x"}}
 

@@ -167,7 +167,9 @@ async def test_any_other_answer_is_tried_again_and_no_redirect_followed(
     async with run_worker([webhook]):
         job = await attempted(redis, await enqueue(redis, receiver.url))
     assert job.status == "deferred"
-    assert job.attempts[0].error == Error("Retry", f"the receiver answered {status}: not\nnow")
+    assert job.attempts[0].error == Error(
+        "Retry", f"the receiver answered {status}: not\nnow", fingerprint="Retry@jobs.webhook:_check_taken"
+    )
     assert [request.path for request in receiver.requests] == ["/"]
 
 
@@ -189,7 +191,9 @@ async def test_a_receiver_that_does_not_answer_in_time_is_tried_again(
     async with run_worker([webhook]):
         job = await attempted(redis, await enqueue(redis, receiver.url))
     assert job.attempts[0].outcome == "retry"
-    assert job.attempts[0].error == Error("Retry", "no complete answer within 0.2 s")
+    assert job.attempts[0].error == Error(
+        "Retry", "no complete answer within 0.2 s", fingerprint="Retry@jobs.webhook:webhook"
+    )
 
 
 async def test_of_a_long_complaint_the_start_is_kept(
