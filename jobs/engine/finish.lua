@@ -1,9 +1,11 @@
 -- Writes what became of claimed jobs. Only the owner of a lease has a say: the outcome of any other is dropped.
--- KEYS  1 queue  2 running  3 wake  4 cancels
+-- KEYS  1 queue  2 running  3 wake  4 cancels  5 dead  6 dead, by group
 -- ARGV  1 channel of events  2… of each job: id, token, status, result, keep the result (ms, '' for ever, 0 not),
---       due again (ms from now, '' not), attempt, keep the lease (ms or 0), give the try back (0 or 1)
+--       due again (ms from now, '' not), the attempt or, where it ends dead, its entry among the dead,
+--       keep the lease (ms or 0), give the try back (0 or 1)
 -- returns of each job 1 where it was written, 0 where the lease was not the caller's
-local queue, running, wake, cancels, channel = KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[1]
+local queue, running, wake, cancels, dead, dead_by_group = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local channel = ARGV[1]
 
 local function ended(id, status, result, keep_ms)
   if result ~= '' and keep_ms == '' then
@@ -25,6 +27,22 @@ end
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 
+-- an index keeps an entry for as long as the result is kept; each that comes takes two of the oldest along
+local function bury(entry, keep_ms)
+  local forgotten = string.format('(%.0f', now_ms - keep_ms)
+  local old = redis.call('ZRANGEBYSCORE', dead, '-inf', forgotten, 'LIMIT', 0, 2)
+  redis.call('ZADD', dead, string.format('%.0f', now_ms), entry)
+  redis.call('ZADD', dead_by_group, 0, entry)
+  for _, index in ipairs({dead, dead_by_group}) do
+    if #old > 0 then
+      redis.call('ZREM', index, unpack(old))
+    end
+    if redis.call('PTTL', index) < tonumber(keep_ms) then
+      redis.call('PEXPIRE', index, keep_ms)
+    end
+  end
+end
+
 local function due_again(id, due_in_ms, attempt, give_back)
   redis.call('ZADD', queue, 'XX', string.format('%.0f', now_ms + due_in_ms), id)
   -- arq lets both expire after a day: a retry may be due later than that
@@ -41,7 +59,7 @@ end
 local any_cancels = redis.call('EXISTS', cancels) == 1
 local answers, changes, handed_back = {}, {}, false
 for at = 2, #ARGV, 9 do
-  local id, token, status, result, keep_ms, due_in_ms, attempt, keep_lease_ms, give_back = unpack(ARGV, at, at + 8)
+  local id, token, status, result, keep_ms, due_in_ms, record, keep_lease_ms, give_back = unpack(ARGV, at, at + 8)
   local lease = 'arq:in-progress:' .. id
   local holder = redis.call('GET', lease)
   -- a lease that lapsed while Redis was away is still ours where nobody has claimed the job since
@@ -56,8 +74,11 @@ for at = 2, #ARGV, 9 do
     end
     if due_in_ms == '' then
       ended(id, status, result, keep_ms)
+      if record ~= '' then
+        bury(record, keep_ms)
+      end
     else
-      due_again(id, due_in_ms, attempt, give_back)
+      due_again(id, due_in_ms, record, give_back)
       handed_back = handed_back or due_in_ms == '0'
     end
     if keep_lease_ms == '0' then

@@ -18,6 +18,7 @@ from jobs.engine.arq_function import ReadJob
 from jobs.engine.attempt import Outcome
 from jobs.engine.attempt_log import AttemptLog
 from jobs.engine.counters import Counters
+from jobs.engine.dead_entry import DeadEntry
 from jobs.engine.job_type import Context, JobType, Opener
 from jobs.engine.leases import Claim, Finish, Leases
 from jobs.engine.once import Effects
@@ -82,7 +83,7 @@ class JobRuns:
         record = self._record(
             job, status, JobFailed(error, cancelled=cancelled), started_at_ms=now_ms, ended_at_ms=now_ms, ended=None
         )
-        return self._ending(job.claim, status, record)
+        return self._ending(job, status, record, error, ended_at_ms=now_ms)
 
     def _context(self, job_type: JobType[Any, Any], job: ReadJob, progress: list[Progress]) -> Context:
         return Context(
@@ -136,7 +137,7 @@ class JobRuns:
             ended = Attempt.end(ended, "failed", at_ms=ended.ended_at_ms, error=refused)
             record = self._ended_record(job, ended, None, progress)
         self._note(job_type, job.claim, ended)
-        return self._ending(job.claim, ended.outcome, record)
+        return self._ending(job, ended.outcome, record, ended.error, ended_at_ms=ended.ended_at_ms)
 
     def _ended_record(self, job: ReadJob, ended: Attempt, result: Any, progress: list[Progress]) -> bytes:
         if ended.error is not None:
@@ -182,13 +183,17 @@ class JobRuns:
             record["progress"] = progress[0]
         return records.dumps(record)
 
-    def _ending(self, claim: Claim, status: str, record: bytes) -> Finish:
+    def _ending(self, job: ReadJob, status: str, record: bytes, error: Error | None, *, ended_at_ms: int) -> Finish:
+        claim, dead = job.claim, ""
+        if status == "failed" and error is not None:
+            dead = str(DeadEntry.of(claim.job_id, job.function, error, ended_at_ms=ended_at_ms))
         return Finish(
             job_id=claim.job_id,
             token=claim.token,
             status=status,
             result=record,
             keep_result_ms=self.ttl.of_ms(status),
+            dead=dead,
         )
 
     def _note(self, job_type: JobType[Any, Any], claim: Claim, ended: Attempt) -> None:

@@ -110,6 +110,16 @@ def cancel_calls(queue: str) -> str:
     return f"errand:{queue}:cancel"
 
 
+def dead(queue: str) -> str:
+    """Sorted set: the entries of dead jobs (`dead_entry`), score = when they died in ms of the server's clock."""
+    return f"errand:{queue}:dead"
+
+
+def dead_by_group(queue: str) -> str:
+    """Sorted set: the same entries in the order of their bytes, so that jobs of one type and error lie together."""
+    return f"errand:{queue}:dead-by-group"
+
+
 def counters(queue: str) -> str:
     """Hash: how many attempts ended how, and histograms of their latencies."""
     return f"errand:{queue}:counters"

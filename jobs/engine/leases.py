@@ -97,6 +97,8 @@ class Finish:
     """The record of an attempt that is followed by another."""
     keep_lease_ms: int = 0
     give_try_back: bool = False
+    dead: str = ""
+    """Its entry among the dead jobs, where it ends as one: such a job has no `attempt`, and is not kept for ever."""
 
 
 class Leases:
@@ -207,7 +209,15 @@ class Leases:
             arguments += _as_arguments(outcome)
         queue = self._queue
         written = await self._finish(
-            keys=[queue, keys.running(queue), keys.wake(queue), keys.cancels(queue)], args=arguments
+            keys=[
+                queue,
+                keys.running(queue),
+                keys.wake(queue),
+                keys.cancels(queue),
+                keys.dead(queue),
+                keys.dead_by_group(queue),
+            ],
+            args=arguments,
         )
         return [bool(answer) for answer in written]
 
@@ -234,7 +244,7 @@ def _as_arguments(outcome: Finish) -> tuple[str | bytes | int, ...]:
         outcome.result or "",
         "" if outcome.keep_result_ms == FOR_EVER_MS else outcome.keep_result_ms,
         "" if outcome.due_in_ms is None else outcome.due_in_ms,
-        outcome.attempt or "",
+        outcome.attempt or outcome.dead,
         outcome.keep_lease_ms,
         int(outcome.give_try_back),
     )

@@ -1,4 +1,4 @@
-"""The producer's side of a queue: enqueue jobs, cancel one, pause and resume; and of several queues at once."""
+"""The producer's side of a queue: enqueue jobs; cancel, retry or forget one; pause, resume; several queues at once."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from arq.jobs import serialize_result
 from arq.utils import timestamp_ms, to_unix_ms
 
 from jobs.engine import keys, records, script
+from jobs.engine.dead_entry import DeadEntry
 from jobs.engine.durability import Durability, Grade
 from jobs.engine.job_id import new_job_id
 from jobs.engine.outage import is_outage, within
@@ -19,6 +20,7 @@ from jobs.engine.outage import is_outage, within
 T = TypeVar("T")
 
 CancelAnswer = Literal["cancelled", "cancelling", "ended", "unknown"]
+RetryAnswer = Literal["retried", "queued", "deferred", "in_progress", "ended", "unknown"]
 MOST_AT_ONCE = 10_000
 """A script call holds Redis up for everybody: this many jobs take it some tens of milliseconds."""
 
@@ -104,6 +106,8 @@ class Queue:
         self._limit = limit
         self._enqueue = script.load(redis, "enqueue")
         self._cancel = script.load(redis, "cancel")
+        self._retry = script.load(redis, "retry")
+        self._forget = script.load(redis, "forget")
         self._waiting: list[tuple[_Entry, asyncio.Future[_Answer]]] = []
         self._sender: asyncio.Task[None] | None = None
 
@@ -172,6 +176,37 @@ class Queue:
             await self._redis.zadd(keys.ABORT, {job_id: timestamp_ms()})
             return "cancelling"
         return answer.decode()  # type: ignore[return-value]  # the script's other four words
+
+    async def retry(self, job_id: str) -> RetryAnswer:
+        """Makes a job that has failed and waits for its next try due now; says what any other job is.
+
+        A job that is deferred for its first attempt is left so. For one that has ended see `Replays`.
+        """
+        answer: bytes = await self._retry(
+            keys=[
+                self.key,
+                keys.wake(self.key),
+                keys.body(job_id),
+                keys.result(job_id),
+                keys.lease(job_id),
+                keys.tries(job_id),
+            ],
+            args=[job_id, keys.events(self.key)],
+        )
+        return answer.decode()  # type: ignore[return-value]  # the script's six words
+
+    async def forget(self, job_id: str) -> bool:
+        """Forgets an ended job and what is remembered of its effects; False where no job of that id has ended."""
+        result = await self._redis.get(keys.result(job_id))
+        if result is None:
+            return False
+        entry = DeadEntry.in_result(job_id, records.loads(result))
+        return bool(
+            await self._forget(
+                keys=[keys.dead(self.key), keys.dead_by_group(self.key), keys.result(job_id), keys.once(job_id)],
+                args=[str(entry or "")],
+            )
+        )
 
     async def pause(self) -> None:
         """Nothing is claimed from the queue until it is resumed; what runs goes on."""

@@ -10,7 +10,7 @@ from arq.connections import ArqRedis
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from jobs.engine import keys
-from jobs.engine.leases import Leases
+from jobs.engine.leases import Finish, Leases
 from jobs.engine.outage import is_outage
 from jobs.engine.queue import Enqueued, JobExists, NewJob, Queue, QueueFull, enqueue_together
 from jobs.engine.redis_connection import connect
@@ -237,3 +237,37 @@ async def test_what_runs_still_counts(redis: ArqRedis) -> None:
     assert len((await leases.claim(10)).claims) == 1
     with pytest.raises(QueueFull):
         await queue.enqueue("any", {})
+
+
+async def test_a_job_that_waits_for_its_next_try_is_made_due_and_a_worker_woken(redis: ArqRedis, queue: Queue) -> None:
+    put = await queue.enqueue("any", {})
+    leases = Leases(redis, queue=queue.key, worker="one", lease_s=10)
+    (claim,) = (await leases.claim(1)).claims
+    assert await queue.retry(put.job_id) == "in_progress"
+    again = Finish(job_id=put.job_id, token=claim.token, status="deferred", due_in_ms=60_000, attempt=b"{}")
+    await leases.finish([again])
+    await redis.delete(keys.wake(queue.key))
+    assert await queue.retry(put.job_id) == "retried"
+    assert await redis.exists(keys.wake(queue.key)) == 1
+    assert await queue.retry(put.job_id) == "queued"
+    (second,) = (await leases.claim(1)).claims
+    assert (second.job_id, second.job_try, second.attempts) == (put.job_id, 2, [b"{}"])
+
+
+async def test_a_retry_says_what_any_other_job_is(redis: ArqRedis, queue: Queue) -> None:
+    later = await queue.enqueue("any", {}, delay_ms=60_000)
+    due = await redis.zscore(queue.key, later.job_id)
+    assert await queue.retry(later.job_id) == "deferred"
+    assert await redis.zscore(queue.key, later.job_id) == due
+    await queue.cancel(later.job_id)
+    assert await queue.retry(later.job_id) == "ended"
+    assert await queue.retry("never-was") == "unknown"
+
+
+async def test_an_ended_job_is_forgotten_with_all_that_is_known_of_it(redis: ArqRedis, queue: Queue) -> None:
+    live, over = await queue.enqueue("any", {}), await queue.enqueue("any", {})
+    await queue.cancel(over.job_id)
+    await redis.set(keys.once(over.job_id), "done")
+    assert [await queue.forget(job_id) for job_id in (live.job_id, over.job_id, over.job_id)] == [False, True, False]
+    assert await redis.exists(keys.result(over.job_id), keys.once(over.job_id)) == 0
+    assert await redis.exists(keys.body(live.job_id)) == 1

@@ -1,0 +1,60 @@
+"""How a dead job is entered in the indexes: everything that it is looked for by, in one line of text.
+
+The line can be made again from the job's result. So who holds an outdated result cannot touch the entry of a later
+death, and an entry whose job has been forgotten, or has lived on, is known by that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from jobs.engine import fingerprint
+from jobs.engine.records import Error, JobFailed
+
+TYPE_LIMIT_CHARS = 128
+TIME_DIGITS = 15
+
+
+@dataclass(frozen=True, slots=True)
+class DeadEntry:
+    """`<type> <fingerprint> <end in ms> <job id>`; the id last, for a stock producer's may hold spaces."""
+
+    type: str
+    fingerprint: str
+    ended_at_ms: int
+    """By the clock of its worker, as its result says."""
+    job_id: str
+
+    def __str__(self) -> str:
+        return f"{self.group} {self.ended_at_ms:0{TIME_DIGITS}d} {self.job_id}"
+
+    @property
+    def group(self) -> str:
+        """Type and fingerprint: dead jobs of one group died of the same fault."""
+        return f"{self.type} {self.fingerprint}"
+
+    @classmethod
+    def of(cls, job_id: str, type_name: str, error: Error, *, ended_at_ms: int) -> Self:
+        """The entry of a job that failed with that error."""
+        return cls(type_word(type_name), fingerprint.token(error.fingerprint), ended_at_ms, job_id)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Raises ValueError for a line of another shape."""
+        type_name, mark, ended_at_ms, job_id = text.split(" ", 3)
+        return cls(type_name, mark, int(ended_at_ms), job_id)
+
+    @classmethod
+    def in_result(cls, job_id: str, record: Mapping[str, Any]) -> Self | None:
+        """The entry that a job with that result has; None where it did not fail as a dead job does."""
+        failure = record.get("r")
+        if not isinstance(failure, JobFailed) or failure.cancelled:
+            return None
+        return cls.of(job_id, str(record.get("f")), failure.error, ended_at_ms=int(record.get("ft") or 0))
+
+
+def type_word(name: str) -> str:
+    """A type's name as it stands in an entry; that of a plain Arq function may be any text."""
+    return fingerprint.token(name, limit_chars=TYPE_LIMIT_CHARS)

@@ -1,0 +1,51 @@
+-- Puts ended jobs again, each under its own id and with all of its tries.
+-- KEYS  1 queue  2 wake  3 dead  4 dead, by group
+-- ARGV  1 channel of events  2… of each job: id, SHA-1 of its result, serialised job,
+--       run-at in ms since the epoch or '', its entry among the dead or ''
+-- returns of each job: when it is due in ms, negative where that is later; 0 where its result is another by now, or gone
+local queue, wake, dead, dead_by_group, channel = KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[1]
+
+-- the server's clock decides, as for a job that is put for the first time
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+local head = redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')
+local first_ms = tonumber(head[2] or math.huge)
+
+-- who replayed first has taken the result away; a job that ended again since has another one
+local function is_as_it_was_read(id, digest)
+  local result = redis.call('GET', 'arq:result:' .. id)
+  return result and redis.sha1hex(result) == digest
+    and redis.call('EXISTS', 'arq:job:' .. id, 'arq:in-progress:' .. id) == 0
+end
+
+local answers, changes, urgent = {}, {}, false
+for at = 2, #ARGV, 5 do
+  local id, digest, job, run_at_ms, entry = unpack(ARGV, at, at + 4)
+  local answer = 0
+  if is_as_it_was_read(id, digest) then
+    local due_ms = math.max(now_ms, tonumber(run_at_ms) or now_ms)
+    local later = due_ms > now_ms
+    -- what `ctx.once` has marked stays, and would expire with the result
+    redis.call('PERSIST', 'errand:once:' .. id)
+    redis.call('DEL', 'arq:result:' .. id, 'arq:retry:' .. id, 'errand:attempts:' .. id, 'errand:progress:' .. id)
+    redis.call('SET', 'arq:job:' .. id, job)
+    redis.call('ZADD', queue, string.format('%.0f', due_ms), id)
+    if entry ~= '' then
+      redis.call('ZREM', dead, entry)
+      redis.call('ZREM', dead_by_group, entry)
+    end
+    answer = later and -due_ms or due_ms
+    changes[#changes + 1] = (later and 'deferred ' or 'queued ') .. id
+    urgent = urgent or not later or due_ms < first_ms
+  end
+  answers[#answers + 1] = answer
+end
+
+-- one token wakes one idle worker; it is needed for what is due now, or sooner than anybody knows
+if urgent and redis.call('LLEN', wake) == 0 then
+  redis.call('LPUSH', wake, 1)
+end
+if #changes > 0 then
+  redis.call('PUBLISH', channel, table.concat(changes, '\n'))
+end
+return answers

@@ -1,0 +1,32 @@
+-- Makes a job that waits for its next attempt due now.
+-- KEYS  1 queue  2 wake  3 body  4 result  5 lease  6 try counter
+-- ARGV  1 job id  2 channel of events
+-- returns 'retried', or what the job is instead: 'queued', 'deferred' (for its first attempt), 'in_progress', 'ended',
+--         'unknown'
+local queue, wake, body, result, lease, tries = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local id, channel = ARGV[1], ARGV[2]
+
+if redis.call('EXISTS', result) == 1 then
+  return 'ended'
+elseif redis.call('EXISTS', lease) == 1 then
+  return 'in_progress'
+end
+local due_ms = redis.call('ZSCORE', queue, id)
+if redis.call('EXISTS', body) == 0 or not due_ms then
+  return 'unknown'
+end
+
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+if tonumber(due_ms) <= now_ms then
+  return 'queued'
+elseif tonumber(redis.call('GET', tries) or 0) < 1 then
+  return 'deferred'
+end
+
+redis.call('ZADD', queue, 'XX', string.format('%.0f', now_ms), id)
+if redis.call('LLEN', wake) == 0 then
+  redis.call('LPUSH', wake, 1)
+end
+redis.call('PUBLISH', channel, 'queued ' .. id)
+return 'retried'
