@@ -14,15 +14,29 @@ from pydantic.json_schema import models_json_schema
 from starlette.types import ASGIApp
 
 from jobs.engine.catalog import Catalog, discover
+from jobs.engine.dead_jobs import DeadJobs
 from jobs.engine.doctor import looking
 from jobs.engine.durability import Durability
 from jobs.engine.job_events import JobEvents
 from jobs.engine.queue import Queue
 from jobs.engine.rate_limit import RateLimit
 from jobs.engine.redis_connection import connect
+from jobs.engine.replay import Replays
 from jobs.engine.schedules import Schedules
 from jobs.resources.storage import Storage
-from service import batches, docs_pages, enqueueing, files, health, job_types, jobs, problems, queues, schedules
+from service import (
+    batches,
+    dead_jobs,
+    docs_pages,
+    enqueueing,
+    files,
+    health,
+    job_types,
+    jobs,
+    problems,
+    queues,
+    schedules,
+)
 from service.answer_headers import AnswerHeaders
 from service.body_limit import MULTIPART_OVERHEAD_BYTES, BodyLimit
 from service.dependencies import REDIS_DEADLINE_S, REPLY_TIMEOUT_S, Shared
@@ -69,6 +83,7 @@ def create_app(settings: Settings, *, redis_url: str) -> FastAPI:
     for router in (
         batches.router(catalog),
         jobs.router,
+        dead_jobs.router,
         schedules.router,
         schedules.defining(catalog),
         job_types.router,
@@ -99,7 +114,9 @@ async def opened(settings: Settings, catalog: Catalog, *, redis_url: str) -> Asy
             )
             for name in catalog.queues
         }
-        events = JobEvents(subscriber, queues=[queue.key for queue in queues.values()])
+        queue_keys = [queue.key for queue in queues.values()]
+        dead = DeadJobs(redis, queues=queue_keys, ttl_s=settings.dead_ttl_s)
+        events = JobEvents(subscriber, queues=queue_keys)
         async with (
             events.listening(),
             durability.watched(),
@@ -110,6 +127,8 @@ async def opened(settings: Settings, catalog: Catalog, *, redis_url: str) -> Asy
                 catalog=catalog,
                 redis=redis,
                 queues=queues,
+                dead=dead,
+                replays=Replays(redis, dead, deadline_s=REDIS_DEADLINE_S),
                 schedules=Schedules(redis),
                 events=events,
                 storage=Storage.at(settings.files_url),

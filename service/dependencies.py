@@ -10,11 +10,13 @@ from arq.connections import ArqRedis
 from fastapi import Depends, Request
 
 from jobs.engine.catalog import Catalog
+from jobs.engine.dead_jobs import DeadJobs
 from jobs.engine.job_events import JobEvents
 from jobs.engine.job_type import JobType
 from jobs.engine.outage import within
 from jobs.engine.queue import Queue
 from jobs.engine.rate_limit import RateLimit
+from jobs.engine.replay import Replays
 from jobs.engine.schedules import Schedules
 from jobs.resources.storage import Storage
 from settings import Settings
@@ -36,6 +38,8 @@ class Shared:
     redis: ArqRedis
     queues: Mapping[str, Queue]
     """The queues of the catalog, by name, the default one first."""
+    dead: DeadJobs
+    replays: Replays
     schedules: Schedules
     events: JobEvents
     storage: Storage

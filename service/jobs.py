@@ -1,4 +1,4 @@
-"""`/v1/jobs/{id}`: look at a job, wait for it, cancel it."""
+"""`/v1/jobs/{id}`: look at a job, wait for it, cancel it, run it again, forget it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 
+from jobs.engine.queue import Queue
 from jobs.engine.snapshot import JobSnapshot, read_job
 from service import auth
 from service.dependencies import Shared, SharedDep, in_time
@@ -23,7 +24,7 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 JobId = Annotated[str, Path(max_length=128, description="the job's id")]
 UNKNOWN = documented({404: "no such job, or it has been forgotten"})
-WRONG_STATE = documented({409: "it has ended"})
+WRONG_STATE = documented({409: "its state does not allow this; the answer names it"})
 
 
 @router.get(
@@ -61,6 +62,55 @@ async def cancel_job(id: JobId, to: SharedDep) -> Response:
     if answer not in ("cancelled", "cancelling"):
         raise Problem(409, "wrong-state", f"Job {id} is {job.status}; only a job that has not ended can be cancelled.")
     return json_response(job_view(job, to.catalog), status=200 if job.ended else 202)
+
+
+@router.post(
+    "/{id}/retry",
+    status_code=202,
+    response_model=JobView,
+    responses={**ERRORS, **UNKNOWN, **WRONG_STATE},
+    dependencies=[Depends(auth.require("write"))],
+    operation_id="retry_job",
+)
+async def retry_job(id: JobId, to: SharedDep) -> Response:
+    """Puts a failed or cancelled job again, with all of its tries; one that waits for its next try is due now."""
+    found = await _found(to, id)
+    queue = _queue_of(to, found)
+    if found.ended:
+        answer: str = await in_time(to.replays.one(id, queue=queue.key))
+    else:
+        answer = await in_time(queue.retry(id))
+    job = await _found(to, id)
+    if answer == "bodiless":
+        detail = f"Job {id} cannot be run again: what it was to do had been lost before it could be read."
+        raise Problem(409, "nothing-to-retry", detail)
+    if answer not in ("replayed", "retried"):
+        state = f"{job.status} and has not been tried yet" if answer == "deferred" else job.status
+        allowed = "only a job that has failed, was cancelled, or waits for its next try can be retried"
+        raise Problem(409, "wrong-state", f"Job {id} is {state}; {allowed}.")
+    return json_response(job_view(job, to.catalog), status=202)
+
+
+@router.delete(
+    "/{id}",
+    status_code=204,
+    responses={**ERRORS, **UNKNOWN, **WRONG_STATE},
+    dependencies=[Depends(auth.require("write"))],
+    operation_id="forget_job",
+)
+async def forget_job(id: JobId, to: SharedDep) -> None:
+    """Forgets an ended job: its result, its attempts, its place among the dead jobs."""
+    found = await _found(to, id)
+    if not (found.ended and await in_time(_queue_of(to, found).forget(id))):
+        job = await _found(to, id)
+        raise Problem(409, "wrong-state", f"Job {id} is {job.status}; only a job that has ended can be forgotten.")
+
+
+def _queue_of(to: Shared, job: JobSnapshot) -> Queue:
+    if job.queue not in to.queues:
+        detail = f"Job {job.id} is of the queue '{job.queue}', which no job type of this service uses."
+        raise Problem(409, "queue-of-others", detail)
+    return to.queues[job.queue]
 
 
 async def _awaited(to: Shared, job_id: str, *, wait_s: float) -> JobSnapshot:

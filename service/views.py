@@ -22,6 +22,10 @@ class ErrorView(BaseModel):
     type: str
     message: str
     traceback: str | None = None
+    fingerprint: str = Field(
+        description="its class and innermost own frame: the same for the same fault",
+        examples=["KeyError@jobs.webhook:_check_taken"],
+    )
 
 
 class AttemptView(BaseModel):
@@ -90,26 +94,26 @@ def job_view(job: JobSnapshot, catalog: Catalog) -> JobView:
         max_tries=known.max_tries if known else None,
         args=job.args,
         result=job.result,
-        error=_error_view(job.error),
+        error=error_view(job.error),
         attempts=[
             AttemptView(
                 number=attempt.number,
                 outcome=attempt.outcome,
-                due_at=_utc(attempt.due_at_ms),
-                started_at=_utc(attempt.started_at_ms),
-                ended_at=_utc(attempt.ended_at_ms),
+                due_at=utc(attempt.due_at_ms),
+                started_at=utc(attempt.started_at_ms),
+                ended_at=utc(attempt.ended_at_ms),
                 worker=attempt.worker,
-                error=_error_view(attempt.error),
-                next_attempt_at=_utc_or_none(attempt.next_attempt_at_ms),
+                error=error_view(attempt.error),
+                next_attempt_at=utc_or_none(attempt.next_attempt_at_ms),
             )
             for attempt in job.attempts
         ],
         progress=job.progress
-        and ProgressView(fraction=job.progress.fraction, note=job.progress.note, at=_utc(job.progress.at_ms)),
-        enqueued_at=_utc(job.enqueued_at_ms),
-        run_at=_utc_or_none(job.run_at_ms),
-        started_at=_utc_or_none(job.started_at_ms),
-        finished_at=_utc_or_none(job.finished_at_ms),
+        and ProgressView(fraction=job.progress.fraction, note=job.progress.note, at=utc(job.progress.at_ms)),
+        enqueued_at=utc(job.enqueued_at_ms),
+        run_at=utc_or_none(job.run_at_ms),
+        started_at=utc_or_none(job.started_at_ms),
+        finished_at=utc_or_none(job.finished_at_ms),
         links=links_of(job),
     )
 
@@ -129,8 +133,8 @@ def new_job_json(job: JobSnapshot, *, max_tries: int, durability: Grade) -> byte
             "error": None,
             "attempts": [],
             "progress": None,
-            "enqueued_at": _utc(job.enqueued_at_ms),
-            "run_at": _utc_or_none(job.run_at_ms),
+            "enqueued_at": utc(job.enqueued_at_ms),
+            "run_at": utc_or_none(job.run_at_ms),
             "started_at": None,
             "finished_at": None,
             "links": links_of(job),
@@ -142,7 +146,10 @@ def new_job_json(job: JobSnapshot, *, max_tries: int, durability: Grade) -> byte
 def links_of(job: JobSnapshot) -> dict[str, str]:
     """Where to go from here."""
     place = f"/v1/jobs/{job.id}"
-    return {"self": place} | ({} if job.ended else {"wait": f"{place}?wait=30", "cancel": f"{place}/cancel"})
+    links = {"self": place} | ({} if job.ended else {"wait": f"{place}?wait=30", "cancel": f"{place}/cancel"})
+    if job.status in ("failed", "cancelled") or (job.status == "deferred" and job.attempt > 0):
+        links["retry"] = f"{place}/retry"
+    return links
 
 
 def json_response(view: BaseModel, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -152,13 +159,18 @@ def json_response(view: BaseModel, *, status: int = 200, headers: Mapping[str, s
     )
 
 
-def _error_view(error: Error | None) -> ErrorView | None:
-    return None if error is None else ErrorView(type=error.type, message=error.message, traceback=error.traceback)
+def error_view(error: Error | None) -> ErrorView | None:
+    """The error as the API shows it."""
+    if error is None:
+        return None
+    return ErrorView(type=error.type, message=error.message, traceback=error.traceback, fingerprint=error.fingerprint)
 
 
-def _utc(at_ms: int) -> datetime:
+def utc(at_ms: int) -> datetime:
+    """Ms since the epoch as a time."""
     return datetime.fromtimestamp(at_ms / 1000, UTC)
 
 
-def _utc_or_none(at_ms: int | None) -> datetime | None:
-    return None if at_ms is None else _utc(at_ms)
+def utc_or_none(at_ms: int | None) -> datetime | None:
+    """The same of what may be unknown."""
+    return None if at_ms is None else utc(at_ms)

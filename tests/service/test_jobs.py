@@ -1,4 +1,4 @@
-"""`/v1/jobs/{id}`: look, wait, cancel."""
+"""`/v1/jobs/{id}`: look, wait, cancel, retry, forget."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ import pytest
 from arq.connections import ArqRedis
 from arq.constants import default_queue_name
 
+from jobs.engine import keys
 from jobs.engine.queue import Queue
 from jobs.webhook import webhook
 from tests.conftest import RunWorker
+from tests.dying import QUEUE, die, fragile
 from tests.peers import HttpReceiver
 from tests.service.answers import LETTER, faulty_fields, problem_of
 from tests.waiting import eventually
@@ -146,7 +148,142 @@ async def test_an_unknown_job_cannot_be_cancelled(client: httpx.AsyncClient) -> 
     problem_of(await client.post("/v1/jobs/nope/cancel"), 404, "unknown-job")
 
 
-@pytest.mark.parametrize("path", ["/v1/jobs/{}", "/v1/jobs/{}/cancel"])
-async def test_what_is_too_long_for_an_id_is_refused(client: httpx.AsyncClient, path: str) -> None:
-    method = "POST" if path.endswith("cancel") else "GET"
+@pytest.mark.parametrize("how", ["failed", "cancelled"])
+async def test_a_failed_or_cancelled_job_is_put_again_once(
+    client: httpx.AsyncClient, redis: ArqRedis, run_worker: RunWorker, how: str
+) -> None:
+    if how == "failed":
+        (job_id,) = await die(redis, run_worker, [{"number": 5}])
+        place = f"/v1/jobs/{job_id}"
+    else:
+        place = await put_letter(client)
+        await client.post(f"{place}/cancel")
+    over = (await client.get(place)).json()
+    assert (over["status"], over["links"]["retry"]) == (how, f"{place}/retry")
+    again = await client.post(f"{place}/retry")
+    assert (again.status_code, again.json()["status"], again.json()["attempt"]) == (202, "queued", 0)
+    for field in ("id", "type", "args", "enqueued_at"):
+        assert again.json()[field] == over[field]
+    assert (await client.get(place)).json() == again.json()
+    assert "queued" in problem_of(await client.post(f"{place}/retry"), 409, "wrong-state")["detail"]
+
+
+async def test_of_retries_that_race_one_wins(client: httpx.AsyncClient, redis: ArqRedis, run_worker: RunWorker) -> None:
+    (job_id,) = await die(redis, run_worker, [{}])
+    answers = await asyncio.gather(*(client.post(f"/v1/jobs/{job_id}/retry") for _ in range(10)))
+    assert sorted(answer.status_code for answer in answers) == [202] + [409] * 9
+
+
+async def test_a_job_that_waits_for_its_next_try_is_made_due_now(
+    client: httpx.AsyncClient, run_worker: RunWorker, receiver: HttpReceiver
+) -> None:
+    receiver.answers = [503]
+    place = await put_webhook(client, receiver)
+
+    async def failed_once() -> dict[str, Any] | None:
+        job: dict[str, Any] = (await client.get(place)).json()
+        return job if job["status"] == "deferred" else None
+
+    async with run_worker([webhook]):
+        waiting = await eventually(failed_once)
+        begun_s = time.monotonic()
+        assert (await client.post(waiting["links"]["retry"])).status_code == 202
+        done = (await client.get(place, params={"wait": 10})).json()
+        # its own wait would have been five seconds
+        assert time.monotonic() - begun_s < 2
+    assert (done["status"], done["attempt"]) == ("succeeded", 2)
+
+
+@pytest.mark.parametrize(("when", "words"), [({}, "queued"), ({"delay": "1h"}, "deferred and has not been tried yet")])
+async def test_a_job_that_waits_for_its_first_try_is_not_retried(
+    client: httpx.AsyncClient, when: dict[str, str], words: str
+) -> None:
+    place = await put_letter(client, **when)
+    before = (await client.get(place)).json()
+    assert words in problem_of(await client.post(f"{place}/retry"), 409, "wrong-state")["detail"]
+    assert (await client.get(place)).json() == before and "retry" not in before["links"]
+
+
+async def test_a_job_that_runs_or_has_succeeded_is_not_retried(
+    client: httpx.AsyncClient, run_worker: RunWorker, receiver: HttpReceiver
+) -> None:
+    receiver.delay_s = 0.3
+    place = await put_webhook(client, receiver)
+    async with run_worker([webhook]):
+        await receiver.wait_for(1)
+        assert "in_progress" in problem_of(await client.post(f"{place}/retry"), 409, "wrong-state")["detail"]
+        await client.get(place, params={"wait": 10})
+    assert "succeeded" in problem_of(await client.post(f"{place}/retry"), 409, "wrong-state")["detail"]
+    assert len(receiver.requests) == 1
+
+
+async def test_a_job_of_which_nothing_is_left_to_run_says_so(
+    client: httpx.AsyncClient, redis: ArqRedis, run_worker: RunWorker
+) -> None:
+    place = await put_letter(client)
+    await redis.delete(keys.body(place.rpartition("/")[2]))
+    async with run_worker([fragile]):
+        await eventually(lambda: redis.exists(keys.result(place.rpartition("/")[2])))
+    problem_of(await client.post(f"{place}/retry"), 409, "nothing-to-retry")
+    assert (await client.get(place)).json()["status"] == "failed"
+
+
+@pytest.mark.parametrize("how", ["failed", "cancelled", "succeeded"])
+async def test_an_ended_job_can_be_forgotten(
+    client: httpx.AsyncClient, redis: ArqRedis, run_worker: RunWorker, receiver: HttpReceiver, how: str
+) -> None:
+    if how == "failed":
+        place = f"/v1/jobs/{(await die(redis, run_worker, [{}]))[0]}"
+    elif how == "cancelled":
+        place = await put_letter(client)
+        await client.post(f"{place}/cancel")
+    else:
+        place = await put_webhook(client, receiver)
+        async with run_worker([webhook]):
+            await client.get(place, params={"wait": 10})
+    assert (await client.get(place)).json()["status"] == how
+    gone = await client.delete(place)
+    assert (gone.status_code, gone.content) == (204, b"")
+    problem_of(await client.get(place), 404, "unknown-job")
+    problem_of(await client.delete(place), 404, "unknown-job")
+    assert (await client.get("/v1/dead-jobs/groups")).json()["groups"] == []
+    assert await redis.keys(f"*{place.rpartition('/')[2]}*") == []
+    assert await redis.exists(keys.dead(QUEUE), keys.dead_by_group(QUEUE)) == 0
+
+
+async def test_a_job_that_has_not_ended_cannot_be_forgotten(client: httpx.AsyncClient) -> None:
+    place = await put_letter(client)
+    assert "queued" in problem_of(await client.delete(place), 409, "wrong-state")["detail"]
+    assert (await client.get(place)).json()["status"] == "queued"
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "/retry"), ("DELETE", "")])
+async def test_an_ended_job_of_a_queue_of_others_is_left_to_them(
+    client: httpx.AsyncClient, redis: ArqRedis, method: str, path: str
+) -> None:
+    theirs = Queue(redis, name="theirs", ended_ttl_s=60)
+    put = await theirs.enqueue("fax", {})
+    await theirs.cancel(put.job_id)
+    details = problem_of(await client.request(method, f"/v1/jobs/{put.job_id}{path}"), 409, "queue-of-others")
+    assert "theirs" in details["detail"]
+    assert (await client.get(f"/v1/jobs/{put.job_id}")).json()["status"] == "cancelled"
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "/retry"), ("DELETE", "")])
+async def test_an_unknown_job_can_be_neither_retried_nor_forgotten(
+    client: httpx.AsyncClient, method: str, path: str
+) -> None:
+    problem_of(await client.request(method, f"/v1/jobs/nope{path}"), 404, "unknown-job")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v1/jobs/{}"),
+        ("POST", "/v1/jobs/{}/cancel"),
+        ("POST", "/v1/jobs/{}/retry"),
+        ("DELETE", "/v1/jobs/{}"),
+    ],
+)
+async def test_what_is_too_long_for_an_id_is_refused(client: httpx.AsyncClient, method: str, path: str) -> None:
     assert faulty_fields(await client.request(method, path.format("x" * 129))) == ["path.id"]

@@ -28,6 +28,13 @@ NEED_REDIS: list[tuple[str, str, dict[str, Any]]] = [
     ("GET", "/v1/jobs/x", {}),
     ("GET", "/v1/jobs/x?wait=30", {}),
     ("POST", "/v1/jobs/x/cancel", {}),
+    ("POST", "/v1/jobs/x/retry", {}),
+    ("DELETE", "/v1/jobs/x", {}),
+    ("GET", "/v1/dead-jobs", {}),
+    ("GET", "/v1/dead-jobs?type=webhook", {}),
+    ("GET", "/v1/dead-jobs/groups", {}),
+    ("POST", "/v1/dead-jobs/replay", {"json": {"type": "webhook"}}),
+    ("POST", "/v1/dead-jobs/replay", {"json": {"type": "webhook", "dry_run": True}}),
     ("GET", "/readyz", {}),
 ]
 
@@ -101,7 +108,7 @@ async def test_a_fault_of_the_service_shows_nothing_of_its_inside(
         ("GET", "/nowhere", 404, "not-found"),
         ("GET", "/v1", 404, "not-found"),
         ("POST", "/v1/jobs", 404, "not-found"),
-        ("DELETE", "/v1/jobs/x", 405, "method-not-allowed"),
+        ("PUT", "/v1/jobs/x", 405, "method-not-allowed"),
         ("PUT", "/v1/jobs/welcome_email", 405, "method-not-allowed"),
         ("POST", "/healthz", 405, "method-not-allowed"),
     ],
