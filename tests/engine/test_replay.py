@@ -12,6 +12,7 @@ from arq.connections import ArqRedis
 from arq.jobs import Job
 from redis.exceptions import ConnectionError
 
+from jobs import Context, Fail, job
 from jobs.engine import keys, records, replay
 from jobs.engine.dead_jobs import DeadJobs, Wanted
 from jobs.engine.queue import Queue
@@ -20,7 +21,7 @@ from jobs.engine.snapshot import JobSnapshot, read_job
 from jobs.webhook import webhook
 from settings import Settings
 from tests.conftest import RunWorker
-from tests.dying import CUPS, QUEUE, brittle, die, entries_of, fragile, porous
+from tests.dying import CUPS, QUEUE, Fault, brittle, die, entries_of, fragile, porous
 from tests.engine.test_worker import ended
 from tests.peers import HttpReceiver
 from tests.waiting import eventually
@@ -76,6 +77,30 @@ async def next_message(heard: Any) -> str:
         return None if message is None else str(message["data"].decode())
 
     return await eventually(look)
+
+
+async def test_an_effect_that_was_done_is_not_repeated_by_a_replay(
+    redis: ArqRedis, run_worker: RunWorker, replays: Replays, queue: Queue
+) -> None:
+    sent: list[str] = []
+
+    @job(max_tries=1)
+    async def send(ctx: Context, args: Fault) -> str:
+        effect = await ctx.once("sending")
+        if not effect.done:
+            await effect.begin()
+            sent.append(ctx.job_id)
+            await effect.finish("by post")
+            raise Fail("and then the roof fell in")
+        return str(effect.value)
+
+    put = await queue.enqueue("send", {})
+    async with run_worker([send], dead_ttl_s=1000):
+        assert (await ended(redis, put.job_id)).status == "failed"
+        assert 0 < await redis.ttl(keys.once(put.job_id)) <= 1000
+        assert await replays.one(put.job_id, queue=QUEUE) == "replayed"
+        again = await ended(redis, put.job_id)
+    assert (again.status, again.result, sent) == ("succeeded", "by post", [put.job_id])
 
 
 async def test_a_replayed_job_dies_or_succeeds_like_any_other(
