@@ -29,6 +29,7 @@ class QueueView(BaseModel):
     due: int = Field(description="jobs that could run now")
     deferred: int = Field(description="jobs due later, or waiting for their next attempt")
     in_progress: int
+    dead: int = Field(description="jobs that have failed for good and are kept")
     oldest_due_s: float | None = Field(description="how long the first of the due jobs has been waiting")
     workers: int = Field(description="live workers that serve it")
     links: dict[str, str]
@@ -159,6 +160,7 @@ def _queue_view(queue: QueueState) -> QueueView:
         due=queue.due,
         deferred=queue.deferred,
         in_progress=queue.in_progress,
+        dead=queue.dead,
         oldest_due_s=None if queue.oldest_due_ms is None else queue.oldest_due_ms / 1000,
         workers=queue.workers,
         links={"resume": f"{place}/resume"} if queue.paused else {"pause": f"{place}/pause"},

@@ -21,6 +21,8 @@ class QueueState:
     deferred: int
     """Due later: by request, or waiting for their next attempt."""
     in_progress: int
+    dead: int
+    """Entries of dead jobs; of those that have expired some may still be among them."""
     oldest_due_ms: int | None
     """How long the first of the due jobs has been waiting, ms."""
     workers: int
@@ -53,8 +55,9 @@ async def read_queues(redis: ArqRedis, names: Sequence[str], *, silent_s: float)
             pipeline.zrange(queue, 0, 0, withscores=True)
             pipeline.zcount(keys.workers(queue), now_ms - int(silent_s * 1000), "+inf")
             pipeline.hgetall(keys.counters(queue))
+            pipeline.zcard(keys.dead(queue))
         answers = await pipeline.execute()
-    return [_queue_state(name, now_ms, *answers[index * 7 : index * 7 + 7]) for index, name in enumerate(names)]
+    return [_queue_state(name, now_ms, *answers[index * 8 : index * 8 + 8]) for index, name in enumerate(names)]
 
 
 async def read_workers(redis: ArqRedis, names: Sequence[str], *, silent_s: float) -> list[WorkerState]:
@@ -94,6 +97,7 @@ def _queue_state(
     first: Sequence[tuple[bytes, float]],
     workers: int,
     counters: Mapping[bytes, bytes],
+    dead: int,
 ) -> QueueState:
     due_since_ms = [int(score) for _, score in first if score <= now_ms]
     return QueueState(
@@ -103,6 +107,7 @@ def _queue_state(
         # a running job is in the queue as well, at the end of its lease
         deferred=max(waiting - due - running, 0),
         in_progress=running,
+        dead=dead,
         oldest_due_ms=now_ms - due_since_ms[0] if due_since_ms else None,
         workers=workers,
         counters={counter.decode(): int(value) for counter, value in counters.items()},

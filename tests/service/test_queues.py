@@ -13,6 +13,7 @@ from arq.connections import ArqRedis
 from jobs import Context, job
 from jobs.engine.queue import Queue
 from tests.conftest import OpenClient, RunWorker, make_settings
+from tests.dying import die
 from tests.engine.test_worker import ended
 from tests.engine.test_worker_engine import Nothing
 from tests.service.answers import problem_of
@@ -72,6 +73,17 @@ async def test_a_queue_shows_its_depth_by_state_and_the_age_of_the_oldest_due_jo
         assert (worker["pid"], worker["queues"]) == (os.getpid(), ["default"])
         assert [ran["id"] for ran in worker["running"]] == [running.job_id]
         held.go_on.set()
+
+
+async def test_a_queue_and_the_metrics_say_how_many_jobs_are_dead(
+    client: httpx.AsyncClient, redis: ArqRedis, run_worker: RunWorker
+) -> None:
+    assert (await of_default(client))["dead"] == 0
+    await die(redis, run_worker, [{}] * 3)
+    assert (await of_default(client))["dead"] == 3
+    assert 'errand_jobs_dead{queue="default"} 3' in (await client.get("/metrics")).text
+    await client.post("/v1/dead-jobs/replay", json={"type": "fragile", "limit": 2})
+    assert (await of_default(client))["dead"] == 1
 
 
 async def test_nothing_to_do_has_no_age_and_no_workers(client: httpx.AsyncClient) -> None:
