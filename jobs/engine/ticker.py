@@ -25,7 +25,7 @@ from jobs.engine.schedules import NEVER, Schedules
 
 log = structlog.get_logger("errand.schedules")
 
-POLL_S = 10.0
+POLL_S = 15.0
 STOP_AGAIN_S = 1.0
 MOST_DUE = 100
 """Schedules that one look brings."""
