@@ -90,7 +90,7 @@ def as_markdown(runs: Sequence[tuple[Run, Sequence[Line]]], *, when: str) -> str
     parts = [
         f"Made by `{command}` on {when}: {plan.workers} workers, `LEASE_S={LEASE_S:g}`, Redis with `appendfsync "
         f"{plan.fsync}`; {os.cpu_count()} cores ({platform.machine()}), {platform.system()}, "
-        f"Python {platform.python_version()}.\n"
+        f"Python {platform.python_version()}."
     ]
     section = ""
     for rows in zip(*(lines for _, lines in runs), strict=True):
