@@ -222,7 +222,7 @@ async def _replayed(to: Shared, which: Wanted, replay: Replay) -> Replayed:
     try:
         return await to.replays.many(which, limit=replay.limit, per_second=replay.per_second)
     except ReplayCutShort as cut:
-        detail = f"Redis went away after {cut.count} jobs had been put again. The others are still dead: ask again."
+        detail = f"Redis went away after {cut.count} jobs had been put again. Ask again for what is still dead."
         headers = {"Retry-After": str(REDIS_RETRY_S)}
         raise Problem(503, "redis-unavailable", detail, headers=headers) from None
 

@@ -1,7 +1,8 @@
 """Puts dead and cancelled jobs again: one, or many of a kind at a pace.
 
 A job is replayed under its own id, with the args and the time of acceptance it had, and with all of its tries; a
-receiver that tells jobs by their id knows it again. What `ctx.once` has marked is kept.
+receiver that tells jobs by their id knows it again. What `ctx.once` has marked is kept. A full queue refuses none of
+them: they were accepted before.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ LONGEST_S = 20.0
 
 
 class ReplayCutShort(Exception):
-    """Redis went away in the middle: `count` jobs have been replayed, the others are still dead."""
+    """Redis went away in the middle: `count` jobs have been replayed; the call that it left open may replay more."""
 
     def __init__(self, count: int) -> None:
         super().__init__(f"redis went away after {count} jobs")
