@@ -13,7 +13,7 @@ end
 local holder = redis.call('GET', lease)
 if holder == '1' then
   return 'stock'
-elseif holder then
+elseif holder and holder ~= 'kept' then
   -- the hash is the promise, the message the hint
   redis.call('HSET', cancels, id, holder)
   redis.call('PUBLISH', calls, id)
@@ -27,6 +27,7 @@ redis.call('SET', lease, 'cancelled')
 redis.call('DEL', lease, body, tries, attempts, progress, once)
 redis.call('ZREM', queue, id)
 redis.call('HDEL', running, id)
+redis.call('HDEL', cancels, id)
 redis.call('SET', result, outcome, 'PX', keep_ms)
 redis.call('PUBLISH', channel, 'cancelled ' .. id)
 return 'cancelled'

@@ -59,9 +59,14 @@ local function claimed(id, due)
   local begun = try > 1 and redis.call('HGET', running, id)
   local lost = begun and record_lost(id, begun)
   local cancel = any_cancels and is_to_cancel(id, begun) and 1
+  if cancel then
+    -- still to be done where this worker ends before it has done it
+    redis.call('HSET', cancels, id, token)
+  end
   redis.call('HSET', running, id, try .. ' ' .. due .. ' ' .. now .. ' ' .. token)
   local attempts = sound('errand:attempts:' .. id, 'LRANGE', 0, -1)
-  return {id, due, try, redis.call('GET', 'arq:job:' .. id), attempts, lost, cancel}
+  -- a stock producer's body may expire until it is begun; from then on a lost lease must not lose the job
+  return {id, due, try, redis.call('GETEX', 'arq:job:' .. id, 'PERSIST'), attempts, lost, cancel}
 end
 
 local jobs, changes, skipped = {}, {}, 0

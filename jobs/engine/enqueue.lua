@@ -1,11 +1,12 @@
 -- Puts jobs into a queue, each once, as long as it has room.
--- KEYS  1 queue  2 wake  3… of each job: body, result
+-- KEYS  1 queue  2 wake  3 running  4… of each job: body, result
 -- ARGV  1 channel of events  2 the most jobs that the queue may hold, unfinished ones of any kind; 0 without a limit
 --       3 whether all are put or none where they do not all fit (0 or 1)
 --       4… of each job: id, serialised job, delay in ms, run-at in ms since the epoch or ''
 -- returns of each job: when it is due in ms, negative where that is later; 0 where a job of its id exists, 1 where
 --         the queue is full
-local queue, wake, channel, limit, together = KEYS[1], KEYS[2], ARGV[1], tonumber(ARGV[2]), ARGV[3] == '1'
+local queue, wake, running, channel = KEYS[1], KEYS[2], KEYS[3], ARGV[1]
+local limit, together = tonumber(ARGV[2]), ARGV[3] == '1'
 local number_of_jobs = (#ARGV - 3) / 4
 
 local room = limit > 0 and limit - redis.call('ZCARD', queue) or math.huge
@@ -19,11 +20,17 @@ local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local head = redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')
 local first_ms = tonumber(head[2] or math.huge)
 
+-- an earlier job of that id has expired, as a stock producer's may: its tries and attempts are not the new one's
+local function forget_expired(id)
+  redis.call('DEL', 'arq:retry:' .. id, 'errand:attempts:' .. id, 'errand:progress:' .. id, 'errand:once:' .. id)
+  redis.call('HDEL', running, id)
+end
+
 local answers, changes, urgent = {}, {}, false
 for number = 1, number_of_jobs do
   local at = number * 4
   local id, job, delay_ms, run_at_ms = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
-  local body, result = KEYS[number * 2 + 1], KEYS[number * 2 + 2]
+  local body, result = KEYS[number * 2 + 2], KEYS[number * 2 + 3]
   if redis.call('EXISTS', body, result) > 0 then
     answers[number] = 0
   elseif room < 1 then
@@ -34,7 +41,9 @@ for number = 1, number_of_jobs do
     local later = due_ms > now_ms
     -- no expiry: what was accepted waits until it runs
     redis.call('SET', body, job)
-    redis.call('ZADD', queue, string.format('%.0f', due_ms), id)
+    if redis.call('ZADD', queue, string.format('%.0f', due_ms), id) == 0 then
+      forget_expired(id)
+    end
     answers[number] = later and -due_ms or due_ms
     changes[#changes + 1] = (later and 'deferred ' or 'queued ') .. id
     urgent = urgent or not later or due_ms < first_ms

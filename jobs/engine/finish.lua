@@ -45,8 +45,7 @@ end
 
 local function due_again(id, due_in_ms, attempt, give_back)
   redis.call('ZADD', queue, 'XX', string.format('%.0f', now_ms + due_in_ms), id)
-  -- arq lets both expire after a day: a retry may be due later than that
-  redis.call('PERSIST', 'arq:job:' .. id)
+  -- arq lets it expire after a day: a retry may be due later than that
   redis.call('PERSIST', 'arq:retry:' .. id)
   if attempt ~= '' then
     redis.call('RPUSH', 'errand:attempts:' .. id, attempt)
@@ -56,18 +55,27 @@ local function due_again(id, due_in_ms, attempt, give_back)
   end
 end
 
+-- a lease that lapsed while Redis was away is its owner's until another attempt is begun, a stock worker's included
+local function still_owned(id, token)
+  local begun = redis.call('HGET', running, id)
+  return begun and string.sub(begun, -#token - 1) == ' ' .. token
+    and string.match(begun, '^%d+') == redis.call('GET', 'arq:retry:' .. id)
+end
+
 local any_cancels = redis.call('EXISTS', cancels) == 1
 local answers, changes, handed_back = {}, {}, false
 for at = 2, #ARGV, 9 do
   local id, token, status, result, keep_ms, due_in_ms, record, keep_lease_ms, give_back = unpack(ARGV, at, at + 8)
   local lease = 'arq:in-progress:' .. id
   local holder = redis.call('GET', lease)
-  -- a lease that lapsed while Redis was away is still ours where nobody has claimed the job since
-  local begun = not holder and redis.call('EXISTS', 'arq:job:' .. id) == 1 and redis.call('HGET', running, id)
-  local owned = holder == token or (begun and string.sub(begun, -#token - 1) == ' ' .. token)
+  local owned = holder == token or (not holder and still_owned(id, token))
   answers[#answers + 1] = owned and 1 or 0
   if owned then
-    if any_cancels and redis.call('HDEL', cancels, id) == 1 and due_in_ms ~= '' then
+    local asked = any_cancels and redis.call('HGET', cancels, id)
+    if asked then
+      redis.call('HDEL', cancels, id)
+    end
+    if asked == token and due_in_ms ~= '' then
       -- asked to end while it ran, and did not hear of it: the next claim ends it
       redis.call('HSET', cancels, id, '*')
       due_in_ms = '0'
@@ -84,7 +92,8 @@ for at = 2, #ARGV, 9 do
     if keep_lease_ms == '0' then
       redis.call('DEL', lease)
     else
-      redis.call('PEXPIRE', lease, keep_lease_ms)
+      -- nobody's token: this outcome, told once more, must not count again
+      redis.call('SET', lease, 'kept', 'PX', keep_lease_ms)
     end
     redis.call('HDEL', running, id)
     changes[#changes + 1] = status .. ' ' .. id

@@ -182,7 +182,7 @@ class Leases:
                 keys.counters(queue),
                 keys.running(queue),
                 keys.cancels(queue),
-                *(name for job_id in held for name in (keys.lease(job_id), keys.body(job_id))),
+                *(name(job_id) for job_id in held for name in (keys.lease, keys.tries)),
             ],
             args=[
                 self._worker if self._visible else "",

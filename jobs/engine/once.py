@@ -110,7 +110,7 @@ class Effects:
     async def _call(self, claim: Claim, name: str, state: bytes) -> tuple[int, bytes | None]:
         job_id = claim.job_id
         owned, kept = await self._once(
-            keys=[keys.running(self._queue), keys.lease(job_id), keys.body(job_id), keys.once(job_id)],
+            keys=[keys.running(self._queue), keys.lease(job_id), keys.tries(job_id), keys.once(job_id)],
             args=[job_id, claim.token, name, state],
         )
         return owned, kept

@@ -269,7 +269,7 @@ class Queue:
 
     def _call_for(self, entries: Sequence[_Entry], *, together: bool) -> tuple[list[str], list[str | bytes | int]]:
         """KEYS and ARGV of the script."""
-        names: list[str] = [self.key, keys.wake(self.key)]
+        names: list[str] = [self.key, keys.wake(self.key), keys.running(self.key)]
         arguments: list[str | bytes | int] = [keys.events(self.key), self._limit, int(together)]
         for entry in entries:
             names += (keys.body(entry.job_id), keys.result(entry.job_id))

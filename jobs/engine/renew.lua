@@ -1,5 +1,5 @@
 -- One heartbeat of a worker: says that it lives, renews its leases, adds up its counters.
--- KEYS  1 queue  2 workers  3 counters  4 running  5 cancels  6… of each job: lease, body
+-- KEYS  1 queue  2 workers  3 counters  4 running  5 cancels  6… of each job: lease, try counter
 -- ARGV  1 worker  2 lease in ms  3 when to forget a silent worker, in ms  4 number of jobs
 --       5… of each job: id, token; then of each counter: name, increment
 -- returns {ids of jobs whose lease was lost, ids of those that somebody has asked to cancel}
@@ -13,16 +13,21 @@ if worker ~= '' then
   redis.call('ZREMRANGEBYSCORE', workers, '-inf', string.format('(%.0f', now_ms - forget_ms))
 end
 
+-- a lease that lapsed while Redis was away is its owner's until another attempt is begun, a stock worker's included
+local function still_owned(id, token, tries)
+  local begun = redis.call('HGET', running, id)
+  return begun and string.sub(begun, -#token - 1) == ' ' .. token
+    and string.match(begun, '^%d+') == redis.call('GET', tries)
+end
+
 local lost, to_cancel = {}, {}
 local any_cancels = redis.call('EXISTS', cancels) == 1
 local lease_end = string.format('%.0f', now_ms + lease_ms)
 for number = 1, jobs do
-  local lease, body = KEYS[number * 2 + 4], KEYS[number * 2 + 5]
+  local lease, tries = KEYS[number * 2 + 4], KEYS[number * 2 + 5]
   local id, token = ARGV[number * 2 + 3], ARGV[number * 2 + 4]
   local holder = redis.call('GET', lease)
-  -- a lease that lapsed while Redis was away is still ours where nobody has claimed the job since
-  local begun = not holder and redis.call('EXISTS', body) == 1 and redis.call('HGET', running, id)
-  if holder == token or (begun and string.sub(begun, -#token - 1) == ' ' .. token) then
+  if holder == token or (not holder and still_owned(id, token, tries)) then
     redis.call('SET', lease, token, 'PX', lease_ms)
     redis.call('ZADD', queue, 'XX', lease_end, id)
     if any_cancels and redis.call('HGET', cancels, id) == token then

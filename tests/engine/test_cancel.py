@@ -11,7 +11,7 @@ from arq.connections import ArqRedis
 
 from jobs import Context, Delays, Retry, job
 from jobs.engine import keys
-from jobs.engine.leases import Leases
+from jobs.engine.leases import Finish, Leases
 from jobs.engine.queue import Queue
 from jobs.resources.openers import process_pool
 from tests.conftest import RunWorker
@@ -74,6 +74,42 @@ async def test_a_worker_that_missed_the_message_hears_of_it_by_its_heartbeat(
         await asyncio.wait_for(endless.started.wait(), 10)
         await queue.cancel(put.job_id)
         assert (await ended(redis, put.job_id)).status == "cancelled"
+
+
+async def test_where_one_worker_after_the_other_dies_it_is_still_to_be_cancelled(redis: ArqRedis, queue: Queue) -> None:
+    put = await queue.enqueue("any", {})
+    await Leases(redis, queue=QUEUE, worker="dies", lease_s=10).claim(1)
+    assert await queue.cancel(put.job_id) == "cancelling"
+    for name in ("dies too", "lives"):
+        await lapse(redis, [put.job_id])
+        worker = Leases(redis, queue=QUEUE, worker=name, lease_s=10)
+        (claim,) = (await worker.claim(1)).claims
+        assert claim.cancelled
+        assert (await worker.renew({put.job_id: claim.token}, {})).to_cancel == [put.job_id]
+
+
+async def test_a_cancel_is_no_matter_of_a_later_job_of_that_id(redis: ArqRedis, queue: Queue) -> None:
+    worker = Leases(redis, queue=QUEUE, worker="one", lease_s=10)
+    await queue.enqueue("any", {}, job_id="a")
+    await worker.claim(1)
+    assert await queue.cancel("a") == "cancelling"
+    await redis.delete(keys.lease("a"))
+    assert await queue.cancel("a") == "cancelled", "the worker has died, and nobody runs it"
+    assert await redis.exists(keys.cancels(QUEUE)) == 0
+    assert await queue.forget("a")
+    await queue.enqueue("any", {}, job_id="a")
+    (claim,) = (await worker.claim(1)).claims
+    await worker.finish([claim.handed_back()])
+    assert [claim.cancelled for claim in (await worker.claim(1)).claims] == [False]
+
+
+async def test_a_job_whose_lease_outlives_its_attempt_is_cancelled_at_once(redis: ArqRedis, queue: Queue) -> None:
+    put = await queue.enqueue("any", {})
+    worker = Leases(redis, queue=QUEUE, worker="one", lease_s=10)
+    (claim,) = (await worker.claim(1)).claims
+    again = Finish(job_id=put.job_id, token=claim.token, status="queued", due_in_ms=0, keep_lease_ms=60_000)
+    await worker.finish([again])
+    assert await queue.cancel(put.job_id) == "cancelled"
 
 
 async def test_where_the_owner_has_died_the_next_claim_ends_it(

@@ -145,6 +145,40 @@ async def test_a_job_that_a_stock_worker_runs_is_left_alone(redis: ArqRedis, que
     assert await redis.zscore(QUEUE, stock.job_id) == stock.due_at_ms
 
 
+async def test_an_attempt_of_a_stock_worker_ends_the_say_of_a_late_owner(redis: ArqRedis, queue: Queue) -> None:
+    put = await queue.enqueue("any", {})
+    late = leases_of(redis, "late")
+    (claim,) = (await late.claim(1)).claims
+    await redis.delete(keys.lease(put.job_id))
+    await redis.incr(keys.tries(put.job_id))  # a stock worker has begun it, and wants it tried again
+    assert (await late.renew({put.job_id: claim.token}, {})).lost == [put.job_id]
+    assert await late.finish([ending(put.job_id, claim.token)]) == [False]
+    assert await redis.exists(keys.body(put.job_id)) == 1
+
+
+async def test_a_stock_producers_job_does_not_expire_once_it_was_begun(redis: ArqRedis) -> None:
+    await redis.enqueue_job("any", _job_id="a", _expires=60)
+    assert await redis.pttl(keys.body("a")) > 0
+    worker = leases_of(redis, "dies")
+    (claim,) = (await eventually(lambda: _claimed(worker))).claims  # arq rounds: it may be due in the next millisecond
+    assert claim.body is not None
+    assert await redis.pttl(keys.body("a")) == -1, "its worker may die, and the next attempt begin after that time"
+
+
+async def test_an_outcome_counts_once_also_where_the_lease_outlives_it(redis: ArqRedis, queue: Queue) -> None:
+    """An answer may be lost, and the outcome told again."""
+    put = await queue.enqueue("any", {})
+    leases = leases_of(redis, "one")
+    (claim,) = (await leases.claim(1)).claims
+    again = Finish(
+        job_id=put.job_id, token=claim.token, status="queued", due_in_ms=0, attempt=b"{}", keep_lease_ms=60_000
+    )
+    assert await leases.finish([again]) == [True]
+    assert await leases.finish([again]) == [False]
+    assert await redis.llen(keys.attempts(put.job_id)) == 1  # type: ignore[misc]  # redis-py types both its clients
+    assert (await leases.renew({put.job_id: claim.token}, {})).lost == [put.job_id]
+
+
 async def test_a_running_job_made_due_by_a_stock_abort_is_parked_again(redis: ArqRedis, queue: Queue) -> None:
     put = await queue.enqueue("any", {})
     leases = leases_of(redis, "one")

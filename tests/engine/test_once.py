@@ -92,6 +92,19 @@ async def test_who_lost_the_lease_begins_nothing(redis: ArqRedis, queue: Queue, 
     assert await kept(redis, put.job_id) == {"payment": "begun"}
 
 
+async def test_who_was_late_and_a_stock_worker_came_begins_nothing(
+    redis: ArqRedis, queue: Queue, effects: Effects
+) -> None:
+    put = await queue.enqueue("any", {})
+    (late,) = (await Leases(redis, queue=QUEUE, worker="one", lease_s=10).claim(1)).claims
+    payment = await effects.once(late, "payment")
+    await redis.delete(keys.lease(put.job_id))
+    await redis.incr(keys.tries(put.job_id))  # a stock worker has begun it, and wants it tried again
+    with pytest.raises(LeaseLost):
+        await payment.begin()
+    assert await kept(redis, put.job_id) == {}
+
+
 async def test_a_lease_that_lapsed_unclaimed_is_still_its_owners(
     redis: ArqRedis, queue: Queue, effects: Effects
 ) -> None:

@@ -86,6 +86,18 @@ async def test_a_deferred_job_wakes_a_worker_only_where_it_is_due_first(redis: A
     assert [await token_after(delay_ms) for delay_ms in (50_000, 60_000, 40_000)] == [1, 0, 1]
 
 
+async def test_a_job_has_nothing_of_one_with_its_id_that_expired(redis: ArqRedis, queue: Queue) -> None:
+    await queue.enqueue("any", {}, job_id="a")
+    await Leases(redis, queue=queue.key, worker="dies", lease_s=10).claim(1)
+    await redis.rpush(keys.attempts("a"), b"{}")  # type: ignore[misc]  # redis-py types both its clients
+    await redis.hset(keys.once("a"), "effect", "begun")  # type: ignore[misc]
+    await redis.delete(keys.body("a"), keys.lease("a"))
+    await queue.enqueue("any", {}, job_id="a")
+    (claim,) = (await Leases(redis, queue=queue.key, worker="one", lease_s=10).claim(1)).claims
+    assert (claim.job_try, claim.attempts, claim.lost) == (1, [], False)
+    assert await redis.exists(keys.once("a")) == 0
+
+
 async def test_the_servers_clock_decides_what_is_due(redis: ArqRedis, queue: Queue) -> None:
     put = await queue.enqueue("any", {}, delay_ms=1000)
     seconds, micros = await redis.time()
