@@ -16,6 +16,9 @@ import structlog
 from arq.jobs import DeserializationError, JobDef, deserialize_job
 from pydantic_core import from_json, to_json
 
+from jobs.engine import redaction
+from jobs.engine.redaction import Hide
+
 log = structlog.get_logger("errand.records")
 
 AttemptOutcome = Literal["succeeded", "retry", "failed", "cancelled", "handed_back", "lost", "crashed"]
@@ -32,13 +35,14 @@ class Error:
     traceback: str | None = None
 
     @classmethod
-    def of(cls, error: BaseException, *, with_traceback: bool = True) -> Error:
-        """`error` in words, cut to a bounded size; of a traceback the innermost end is kept."""
+    def of(cls, error: BaseException, *, with_traceback: bool = True, hide: Hide = redaction.hide) -> Error:
+        """`error` in words without secrets, cut to a bounded size; of a traceback the innermost end is kept."""
         lines = "".join(traceback.format_exception(error)) if with_traceback else None
         return cls(
             type=type(error).__name__,
-            message=clean(_words(error)[:MESSAGE_LIMIT_CHARS]),
-            traceback=lines and clean(lines[-TRACEBACK_LIMIT_CHARS:]),
+            # hidden before they are cut: half a secret would not be known for one
+            message=clean(hide(_words(error))[:MESSAGE_LIMIT_CHARS]),
+            traceback=lines and clean(hide(lines)[-TRACEBACK_LIMIT_CHARS:]),
         )
 
 
