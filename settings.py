@@ -180,6 +180,7 @@ class Settings(BaseSettings):
     mail_when_unsure: Literal["resend", "fail"] = "resend"
 
     storage_url: Annotated[str, _url_with_scheme("file", "s3", "gs", "az")] | None = None
+    body_timeout_s: float = Field(30, ge=1, le=3600)
     body_limit_bytes: int = Field(MIB, ge=1)
     batch_limit_bytes: int = Field(16 * MIB, ge=1)
     upload_limit_bytes: int = Field(64 * MIB, ge=1)

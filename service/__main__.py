@@ -8,6 +8,7 @@ import uvicorn
 
 from jobs.engine import embedded_redis, lifeline, logs, redaction
 from service.app import create_app
+from service.http_protocol import protocol
 from settings import Settings
 
 GRACE_S = 5
@@ -31,7 +32,7 @@ def main() -> None:
             host=settings.host,
             port=settings.port,
             loop="uvloop",
-            http="httptools",
+            http=protocol(settings.body_timeout_s),
             log_config=None,
             access_log=False,
             server_header=False,

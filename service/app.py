@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from arq.connections import ArqRedis
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
@@ -22,7 +22,19 @@ from jobs.engine.rate_limit import RateLimit
 from jobs.engine.redis_connection import connect
 from jobs.engine.schedules import Schedules
 from jobs.resources.storage import Storage
-from service import batches, docs_pages, enqueueing, files, health, job_types, jobs, problems, queues, schedules
+from service import (
+    batches,
+    docs_pages,
+    enqueueing,
+    files,
+    health,
+    job_types,
+    jobs,
+    known_query,
+    problems,
+    queues,
+    schedules,
+)
 from service.answer_headers import AnswerHeaders
 from service.body_limit import MULTIPART_OVERHEAD_BYTES, BodyLimit
 from service.dependencies import REDIS_DEADLINE_S, REPLY_TIMEOUT_S, Shared
@@ -59,9 +71,16 @@ def create_app(settings: Settings, *, redis_url: str) -> FastAPI:
             yield
 
     app = Service(
-        title="Errand", version="0.1.0", description=DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None
+        title="Errand",
+        version="0.1.0",
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        dependencies=[Depends(known_query.refuse_unknown)],
     )
     app.state.settings = settings
+    app.state.known_query = {}
     app.add_middleware(BodyLimit, limit_of=_limit_of(settings, catalog))
     problems.install(app)
     docs_pages.install(app)

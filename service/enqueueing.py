@@ -18,7 +18,7 @@ from jobs.engine.catalog import Catalog
 from jobs.engine.job_type import JobType
 from jobs.engine.queue import Enqueued
 from jobs.engine.snapshot import JobSnapshot
-from service import auth, json_body, uploads
+from service import auth, json_body, known_query, uploads
 from service.checked_args import checked_args
 from service.dependencies import Shared, SharedDep
 from service.durations import DurationS
@@ -140,6 +140,7 @@ def _json_handler(job_type: JobType[Any, Any]) -> Callable[[Request], Coroutine[
 
 async def _when_of(request: Request) -> When:
     """The query parameters, checked as FastAPI checks them for the other routes."""
+    known_query.check(request)
     given = request.query_params
     try:
         query = _WhenQuery.model_validate({name: given[name] for name in ("delay", "run_at") if name in given})

@@ -14,8 +14,9 @@ from jobs.engine import redaction
 from jobs.engine.redaction import Hide
 from service.problems import FaultyField, Problem
 
-HUGE_NUMBER = re.compile(rb"\d[eE]\+?\d{3}|\d{300}")
-"""What may be beyond the floats: it would be read as infinity and stored as null."""
+HUGE_NUMBER = re.compile(rb"\d[eE]\+?\d{3}|(?<!\d)\d{300}")
+"""What may be beyond the floats: it would be read as infinity and stored as null. A run of digits is looked at from
+its beginning alone: from each of its digits, a body of nothing else would hold the service up for seconds."""
 DEEP_LEVELS = 190
 """The queue's reader goes about 200 levels deep, and the record of a job puts one around its args."""
 
