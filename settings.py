@@ -19,7 +19,7 @@ from email.utils import getaddresses
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -180,6 +180,7 @@ class Settings(BaseSettings):
     mail_when_unsure: Literal["resend", "fail"] = "resend"
 
     storage_url: Annotated[str, _url_with_scheme("file", "s3", "gs", "az")] | None = None
+    body_timeout_s: float = Field(30, ge=1, le=3600)
     body_limit_bytes: int = Field(MIB, ge=1)
     batch_limit_bytes: int = Field(16 * MIB, ge=1)
     upload_limit_bytes: int = Field(64 * MIB, ge=1)
@@ -271,6 +272,14 @@ class Settings(BaseSettings):
         return {share.name: share.concurrency or usual.get(share.name, self.worker_concurrency) for share in shares}
 
     @property
+    def secrets(self) -> list[str]:
+        """What no log may show: passwords in URLs, as they stand there and as they are sent, and the webhook secret."""
+        urls = [url.get_secret_value() for url in (self.redis_url, self.smtp_url) if url] + [self.storage_url or ""]
+        given = [password for url in urls for password in _passwords_in(url)]
+        own = [self.webhook_secret.get_secret_value()] if self.webhook_secret else []
+        return [*given, *map(unquote, given), *own]
+
+    @property
     def files_url(self) -> str:
         """Where stored files lie: `STORAGE_URL`, or a folder under `DATA_DIR`."""
         return self.storage_url or (self.data_dir / "files").as_uri()
@@ -301,6 +310,12 @@ class Settings(BaseSettings):
         if not os.access(settings.data_dir, os.W_OK):
             raise SystemExit(f"settings: DATA_DIR: {settings.data_dir} cannot be written to")
         return settings
+
+
+def _passwords_in(url: str) -> list[str]:
+    parts = urlsplit(url)
+    options = (option.partition("=") for option in parts.query.split("&"))
+    return [*filter(None, [parts.password]), *(value for name, _, value in options if "password" in name and value)]
 
 
 def is_loopback(host: str) -> bool:

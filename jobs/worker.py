@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 import uvloop
 
-from jobs.engine import doctor, embedded_redis, keys, lifeline, logs
+from jobs.engine import doctor, embedded_redis, keys, lifeline, logs, redaction
 from jobs.engine.attempt_log import AttemptLog
 from jobs.engine.catalog import Catalog, discover
 from jobs.engine.crashes import Suspects
@@ -35,6 +35,7 @@ def main() -> None:
     lifeline.hold()
     settings = Settings.read()
     logs.configure(level=settings.log_level, form=settings.log_format)
+    redaction.configure(settings.secrets)
     catalog = discover_or_exit(settings.job_packages)
     with embedded_redis.joined(settings.data_dir) if settings.redis_url is None else nullcontext() as own_url:
         url = own_url or settings.redis_url.get_secret_value()  # type: ignore[union-attr]  # one of the two is set

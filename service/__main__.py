@@ -6,8 +6,9 @@ from contextlib import nullcontext
 
 import uvicorn
 
-from jobs.engine import embedded_redis, lifeline, logs
+from jobs.engine import embedded_redis, lifeline, logs, redaction
 from service.app import create_app
+from service.http_protocol import protocol
 from settings import Settings
 
 GRACE_S = 5
@@ -19,6 +20,7 @@ def main() -> None:
     lifeline.hold()
     settings = Settings.read()
     logs.configure(level=settings.log_level, form=settings.log_format)
+    redaction.configure(settings.secrets)
     with embedded_redis.joined(settings.data_dir) if settings.redis_url is None else nullcontext() as own_url:
         url = own_url or settings.redis_url.get_secret_value()  # type: ignore[union-attr]  # one of the two is set
         try:
@@ -30,7 +32,7 @@ def main() -> None:
             host=settings.host,
             port=settings.port,
             loop="uvloop",
-            http="httptools",
+            http=protocol(settings.body_timeout_s),
             log_config=None,
             access_log=False,
             server_header=False,

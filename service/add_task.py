@@ -22,6 +22,7 @@ from pydantic import AliasChoices, AliasPath, BaseModel, TypeAdapter
 from pydantic_core import from_json
 
 from jobs import JobType, StoredFile
+from jobs.engine import secret_args
 from jobs.engine.job_id import new_job_id
 from jobs.engine.outage import is_outage
 from jobs.engine.queue import MOST_AT_ONCE, NewJob, Queue, enqueue_together
@@ -271,7 +272,7 @@ def _names(model: type[BaseModel]) -> tuple[str, ...] | None:
 
 def _as_kept(args: BaseModel) -> Any:
     """The args as JSON values, made by the way through JSON: what has no such form is the caller's fault, told here."""
-    return from_json(args.model_dump_json(exclude_defaults=True))
+    return secret_args.revealed(from_json(args.model_dump_json(exclude_defaults=True)), args)
 
 
 def _no_job_type(given: object) -> str:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from arq.connections import ArqRedis
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
@@ -33,6 +33,7 @@ from service import (
     health,
     job_types,
     jobs,
+    known_query,
     problems,
     queues,
     schedules,
@@ -73,9 +74,16 @@ def create_app(settings: Settings, *, redis_url: str) -> FastAPI:
             yield
 
     app = Service(
-        title="Errand", version="0.1.0", description=DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None
+        title="Errand",
+        version="0.1.0",
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        dependencies=[Depends(known_query.refuse_unknown)],
     )
     app.state.settings = settings
+    app.state.known_query = {}
     app.add_middleware(BodyLimit, limit_of=_limit_of(settings, catalog))
     problems.install(app)
     docs_pages.install(app)

@@ -7,13 +7,15 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
+from jobs.engine import secret_args
 from jobs.engine.catalog import Catalog
 from jobs.engine.durability import Grade
 from jobs.engine.job_type import JobType
 from jobs.engine.queue import MOST_AT_ONCE
 from service import auth, json_body
+from service.checked_args import checked_args
 from service.dependencies import SharedDep
 from service.enqueueing import ERRORS, WhenDep
 from service.views import DURABILITY, json_response
@@ -80,11 +82,9 @@ async def _checked(job_type: JobType[Any, Any], items: list[Any]) -> list[dict[s
         if index % STRETCH == STRETCH - 1:
             await asyncio.sleep(0)
         try:
-            args = job_type.args_model.model_validate(item)
-        except ValidationError as error:
-            faults += json_body.faults_of(error, index)
-        else:
-            checked.append(args.model_dump(mode="json", exclude_defaults=True))
+            checked.append(secret_args.kept(checked_args(job_type, item, index)))
+        except RequestValidationError as error:
+            faults += error.errors()
     if faults:
         raise RequestValidationError(faults[:FAULTS_SHOWN])
     return checked

@@ -13,11 +13,13 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ValidationError
 
+from jobs.engine import secret_args
 from jobs.engine.catalog import Catalog
 from jobs.engine.job_type import JobType
 from jobs.engine.queue import Enqueued
 from jobs.engine.snapshot import JobSnapshot
-from service import auth, json_body, uploads
+from service import auth, json_body, known_query, uploads
+from service.checked_args import checked_args
 from service.dependencies import Shared, SharedDep
 from service.durations import DurationS
 from service.problems import FaultyField, Problem, documented
@@ -126,15 +128,11 @@ def _json_endpoint(job_type: JobType[Any, Any]) -> Any:
 
 def _json_handler(job_type: JobType[Any, Any]) -> Callable[[Request], Coroutine[Any, Any, Response]]:
     """What the signature of the endpoint says, done in its order: the key, the time, the body, the job."""
-    model = job_type.args_model
 
     async def handle(request: Request) -> Response:
         await auth.admit(request, "write")
         at = await _when_of(request) if request.scope["query_string"] else AT_ONCE
-        try:
-            args = model.model_validate(await json_body.read(request))
-        except ValidationError as error:
-            raise json_body.invalid(error) from None
+        args = checked_args(job_type, await json_body.read(request))
         return await enqueue(request.app.state.shared, job_type, args, at)
 
     return handle
@@ -142,6 +140,7 @@ def _json_handler(job_type: JobType[Any, Any]) -> Callable[[Request], Coroutine[
 
 async def _when_of(request: Request) -> When:
     """The query parameters, checked as FastAPI checks them for the other routes."""
+    known_query.check(request)
     given = request.query_params
     try:
         query = _WhenQuery.model_validate({name: given[name] for name in ("delay", "run_at") if name in given})
@@ -171,7 +170,7 @@ async def enqueue(
 
     That needs no second look at Redis.
     """
-    name, known_args = queue or job_type.queue, args.model_dump(mode="json", exclude_defaults=True)
+    name, known_args = queue or job_type.queue, secret_args.kept(args)
     put = await to.queues[name].enqueue(job_type.name, known_args, delay_ms=when.delay_ms, run_at_ms=when.run_at_ms)
     shown = new_job_json(
         _just_put(job_type, known_args, put, queue=name), max_tries=job_type.max_tries, durability=put.durability
@@ -187,7 +186,7 @@ def _just_put(job_type: JobType[Any, Any], args: dict[str, Any], put: Enqueued, 
         queue=queue,
         status="deferred" if put.deferred else "queued",
         attempt=0,
-        args=args,
+        args=job_type.shown_args(args),
         enqueued_at_ms=put.enqueued_at_ms,
         run_at_ms=put.due_at_ms,
     )

@@ -7,14 +7,16 @@ import re
 from typing import Any
 
 from fastapi import Request
-from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from pydantic_core import from_json
 
+from jobs.engine import redaction
+from jobs.engine.redaction import Hide
 from service.problems import FaultyField, Problem
 
-HUGE_NUMBER = re.compile(rb"\d[eE]\+?\d{3}|\d{300}")
-"""What may be beyond the floats: it would be read as infinity and stored as null."""
+HUGE_NUMBER = re.compile(rb"\d[eE]\+?\d{3}|(?<!\d)\d{300}")
+"""What may be beyond the floats: it would be read as infinity and stored as null. A run of digits is looked at from
+its beginning alone: from each of its digits, a body of nothing else would hold the service up for seconds."""
 DEEP_LEVELS = 190
 """The queue's reader goes about 200 levels deep, and the record of a job puts one around its args."""
 
@@ -58,14 +60,10 @@ def value_in(body: bytes, *, field: str) -> Any:
         raise unfit(field, f"is not valid JSON: {error}") from None
 
 
-def invalid(error: ValidationError, *place: str | int) -> RequestValidationError:
-    """The 422 of a body, or of the item at `place` in it, that does not fit its model."""
-    return RequestValidationError(faults_of(error, *place))
-
-
-def faults_of(error: ValidationError, *place: str | int) -> list[dict[str, Any]]:
-    """What is wrong, each with where it is in the request."""
-    return [{**fault, "loc": ("body", *place, *fault["loc"])} for fault in error.errors(include_url=False)]
+def faults_of(error: ValidationError, *place: str | int, hide: Hide = redaction.hide) -> list[dict[str, Any]]:
+    """What is wrong, each with where it is in the request; `hide` takes secrets out of the words."""
+    faults = error.errors(include_url=False, include_input=False, include_context=False)
+    return [{**fault, "loc": ("body", *place, *fault["loc"]), "msg": hide(fault["msg"])} for fault in faults]
 
 
 def unfit(field: str, message: str) -> Problem:

@@ -18,10 +18,11 @@ from pydantic import (
     field_validator,
 )
 
-from jobs.engine import cron
+from jobs.engine import cron, secret_args
 from jobs.engine.catalog import Catalog
 from jobs.engine.schedule import GRACE_S, LONGEST_S, Misfire, Schedule
 from service import durations, json_body
+from service.checked_args import checked_args
 
 EXAMPLE = {"cron": "30 9 * * MON-FRI", "timezone": "Europe/Berlin", "misfire": "run_once"}
 
@@ -90,8 +91,8 @@ def read_schedule(catalog: Catalog, raw: Any) -> tuple[str, Schedule]:
         faults += json_body.faults_of(error)
     try:
         args = _args_in(catalog, raw)
-    except ValidationError as error:
-        faults += json_body.faults_of(error, "args")
+    except RequestValidationError as error:
+        faults += error.errors()
     if faults or body is None:
         raise RequestValidationError(faults)
     known = body.model_dump(exclude={"type", "args"})
@@ -110,8 +111,7 @@ def _args_in(catalog: Catalog, raw: Any) -> Mapping[str, Any]:
     job_type = catalog.get(name) if isinstance(name, str) else None
     if job_type is None or not isinstance(args, dict):
         return {}
-    known: BaseModel = job_type.args_model.model_validate(args)
-    return known.model_dump(mode="json", exclude_defaults=True)
+    return secret_args.kept(checked_args(job_type, args, "args"))
 
 
 def request_body(catalog: Catalog) -> dict[str, Any]:

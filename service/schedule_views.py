@@ -9,8 +9,10 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, Field
 
+from jobs.engine.catalog import Catalog
 from jobs.engine.schedule import Misfire
 from jobs.engine.schedules import KeptSchedule, Source
+from service.views import shown_args
 
 
 class TimeView(BaseModel):
@@ -58,7 +60,7 @@ class SchedulePage(BaseModel):
     next: str | None = Field(description="where the next page is; null where this is the last")
 
 
-def schedule_view(kept: KeptSchedule) -> ScheduleView:
+def schedule_view(kept: KeptSchedule, catalog: Catalog) -> ScheduleView:
     """The schedule as the API shows it."""
     schedule, last = kept.schedule, kept.last_fire
     zone = ZoneInfo(schedule.timezone)
@@ -66,7 +68,7 @@ def schedule_view(kept: KeptSchedule) -> ScheduleView:
         id=kept.id,
         type=kept.type,
         queue=schedule.queue,
-        args=schedule.args,
+        args=shown_args(catalog.get(kept.type), schedule.args),
         cron=schedule.cron,
         timezone=schedule.timezone,
         misfire=schedule.misfire,

@@ -59,7 +59,7 @@ async def list_schedules(
     kept, after = await in_time(to.schedules.page(after=cursor, most=limit))
     views = []
     for schedule in kept:
-        views.append(schedule_view(schedule))
+        views.append(schedule_view(schedule, to.catalog))
         # to work out the next times of a whole page would hold up other requests
         await asyncio.sleep(0)
     following = None if after is None else f"/v1/schedules?limit={limit}&cursor={after}"
@@ -75,7 +75,7 @@ async def list_schedules(
 )
 async def get_schedule(id: ScheduleId, to: SharedDep) -> Response:
     """One schedule: its next five times, and the job that its last time became."""
-    return json_response(schedule_view(await _found(to, id)))
+    return json_response(schedule_view(await _found(to, id), to.catalog))
 
 
 @router.delete(
@@ -107,7 +107,7 @@ async def delete_schedule(id: ScheduleId, to: SharedDep) -> Response:
 )
 async def pause_schedule(id: ScheduleId, to: SharedDep) -> Response:
     """Lets its times pass without a job until it is resumed."""
-    return _shown(await in_time(to.schedules.pause(id)), id)
+    return _shown(to, await in_time(to.schedules.pause(id)), id)
 
 
 @router.post(
@@ -119,7 +119,7 @@ async def pause_schedule(id: ScheduleId, to: SharedDep) -> Response:
 )
 async def resume_schedule(id: ScheduleId, to: SharedDep) -> Response:
     """Ends a pause. The times that passed meanwhile are not made up for."""
-    return _shown(await in_time(to.schedules.resume(id)), id)
+    return _shown(to, await in_time(to.schedules.resume(id)), id)
 
 
 @router.post(
@@ -178,7 +178,7 @@ async def _put(to: Shared, schedule_id: str, raw: Any) -> Response:
     if answer == "full":
         detail = f"There are {MOST_SCHEDULES} schedules, which is the most there may be. Delete one that is not needed."
         raise Problem(409, "too-many-schedules", detail)
-    view = schedule_view(await _found(to, schedule_id))
+    view = schedule_view(await _found(to, schedule_id), to.catalog)
     created = answer == "created"
     headers = {"Location": f"/v1/schedules/{schedule_id}"} if created else None
     return json_response(view, status=201 if created else 200, headers=headers)
@@ -194,7 +194,7 @@ def _known(catalog: Catalog, kept: KeptSchedule) -> tuple[JobType[Any, Any], Bas
     try:
         args = job_type.read_args(kept.schedule.args)
     except ValidationError as error:
-        faults = json_body.faults_of(error, "args")
+        faults = json_body.faults_of(error, "args", hide=job_type.hider(kept.schedule.args))
         raise Problem(
             409,
             "unfit-schedule",
@@ -211,10 +211,10 @@ async def _found(to: Shared, schedule_id: str) -> KeptSchedule:
     return kept
 
 
-def _shown(kept: KeptSchedule | None, schedule_id: str) -> Response:
+def _shown(to: Shared, kept: KeptSchedule | None, schedule_id: str) -> Response:
     if kept is None:
         raise _unknown(schedule_id)
-    return json_response(schedule_view(kept))
+    return json_response(schedule_view(kept, to.catalog))
 
 
 def _unknown(schedule_id: str) -> Problem:

@@ -9,12 +9,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import Request
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from jobs.engine.job_type import JobType
 from jobs.engine.stored_file import StoredFile
 from jobs.resources.storage import Storage
 from service import json_body
+from service.checked_args import checked_args
 from service.multipart import parts_of
 from service.problems import Problem
 
@@ -37,7 +38,7 @@ async def received_args(request: Request, storage: Storage, job_type: JobType[An
             raw = json_body.value_in(await request.body(), field="body")
         else:
             raise json_body.unfit("body", f"must be sent as {FORM} with a file, or as application/json")
-        yield _validated(job_type, raw)
+        yield checked_args(job_type, raw)
     except BaseException:
         await forget(storage, stored)
         raise
@@ -105,14 +106,6 @@ async def _read_form(
     if not isinstance(raw, dict) or not stored:
         raise _bad_form("args" if stored else "file", "must be a JSON object" if stored else "is missing")
     return {**raw, str(job_type.file_field): stored[0].model_dump(mode="json")}
-
-
-def _validated(job_type: JobType[Any, Any], raw: Any) -> BaseModel:
-    try:
-        args: BaseModel = job_type.args_model.model_validate(raw)
-    except ValidationError as error:
-        raise json_body.invalid(error) from None
-    return args
 
 
 def _bad_form(part: str, message: str) -> Problem:

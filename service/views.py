@@ -12,7 +12,9 @@ from pydantic_core import to_json
 
 from jobs.engine.catalog import Catalog
 from jobs.engine.durability import Grade
+from jobs.engine.job_type import JobType
 from jobs.engine.records import AttemptOutcome, Error
+from jobs.engine.redaction import STARS
 from jobs.engine.snapshot import JobSnapshot, Status
 
 
@@ -92,7 +94,7 @@ def job_view(job: JobSnapshot, catalog: Catalog) -> JobView:
         status=job.status,
         attempt=job.attempt,
         max_tries=known.max_tries if known else None,
-        args=job.args,
+        args=shown_args(known, job.args),
         result=job.result,
         error=error_view(job.error),
         attempts=[
@@ -141,6 +143,11 @@ def new_job_json(job: JobSnapshot, *, max_tries: int, durability: Grade) -> byte
             "durability": durability,
         }
     )
+
+
+def shown_args(known: JobType[Any, Any] | None, args: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Kept args without secrets; of a type that this service does not know nothing says which they are."""
+    return dict.fromkeys(args, STARS) if known is None else known.shown_args(args)
 
 
 def links_of(job: JobSnapshot) -> dict[str, str]:

@@ -10,10 +10,12 @@ from typing import Any, Literal
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
+from jobs.engine import redaction
 from jobs.engine.control import Cancel, Crash, Fail, Retry
 from jobs.engine.crashes import Crashed
 from jobs.engine.job_type import Context, JobType
 from jobs.engine.records import Attempt, Error, RunningAttempt
+from jobs.engine.redaction import Hide
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +39,12 @@ class Outcome:
         )
 
 
-async def run(job_type: JobType[Any, Any], ctx: Context, kwargs: Mapping[str, Any]) -> Outcome:
+async def run(
+    job_type: JobType[Any, Any], ctx: Context, kwargs: Mapping[str, Any], *, hide: Hide = redaction.hide
+) -> Outcome:
     """Runs one attempt and decides its outcome; raises only CancelledError, when its task is cancelled from outside.
+
+    `hide` takes the secrets of the args out of what is told of an error.
 
     An exception or a timeout is retried by the type's policy while tries are left; `Fail` and args that do not
     fit the model end the job at once.
@@ -52,28 +58,29 @@ async def run(job_type: JobType[Any, Any], ctx: Context, kwargs: Mapping[str, An
     except ValidationError as error:
         # only the model's own verdict on the args is final: a job may meet a ValidationError in somebody's answer
         if error.title == job_type.args_model.__name__:
-            return Outcome("failed", error=Error(type="InvalidArgs", message=_say(error)))
-        return _retry_or_fail(job_type, ctx, error)
+            return Outcome("failed", error=Error(type="InvalidArgs", message=hide(_say(error))))
+        return _retry_or_fail(job_type, ctx, error, hide)
     except PydanticSerializationError as error:
-        return Outcome("failed", error=Error(type="InvalidResult", message=f"the result has no JSON form: {error}"))
+        message = f"the result has no JSON form: {error}"
+        return Outcome("failed", error=Error(type="InvalidResult", message=hide(message)))
     except Fail as error:
-        return Outcome("failed", error=Error.of(error, with_traceback=False))
+        return Outcome("failed", error=Error.of(error, with_traceback=False, hide=hide))
     except Cancel as error:
-        return Outcome("cancelled", error=Error.of(error, with_traceback=False))
+        return Outcome("cancelled", error=Error.of(error, with_traceback=False, hide=hide))
     except TimeoutError as error:
-        return _retry_or_fail(job_type, ctx, _own_words(error, job_type) if deadline.expired() else error)
+        return _retry_or_fail(job_type, ctx, _own_words(error, job_type) if deadline.expired() else error, hide)
     except asyncio.CancelledError as error:
         # asked of this task by a drain, an abort or a lost lease; else the job's own, of something that it awaited
         if (task := asyncio.current_task()) is not None and task.cancelling():
             raise
-        return _retry_or_fail(job_type, ctx, error)
+        return _retry_or_fail(job_type, ctx, error, hide)
     except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001  # an outcome, never the worker's end
-        return _retry_or_fail(job_type, ctx, error)
+        return _retry_or_fail(job_type, ctx, error, hide)
 
 
-def _retry_or_fail(job_type: JobType[Any, Any], ctx: Context, error: BaseException) -> Outcome:
+def _retry_or_fail(job_type: JobType[Any, Any], ctx: Context, error: BaseException, hide: Hide) -> Outcome:
     """Another try by the policy, or by the job's own word; the end where tries are used up."""
-    recorded = Error.of(error, with_traceback=not isinstance(error, Retry | TimeoutError))
+    recorded = Error.of(error, with_traceback=not isinstance(error, Retry | TimeoutError), hide=hide)
     crashed = isinstance(error, Crash)
     if ctx.attempt >= ctx.max_tries:
         return Outcome("failed", error=recorded)

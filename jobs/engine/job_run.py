@@ -24,6 +24,7 @@ from jobs.engine.leases import Claim, Finish, Leases
 from jobs.engine.once import Effects
 from jobs.engine.outage import missed
 from jobs.engine.records import Attempt, Error, JobFailed, Progress, RunningAttempt
+from jobs.engine.redaction import Hide
 
 log = structlog.get_logger("errand.worker")
 
@@ -63,9 +64,11 @@ class JobRuns:
             number=job.job_try, due_at_ms=claim.due_at_ms, started_at_ms=timestamp_ms(), worker=self.worker
         )
         progress: list[Progress] = []
-        ctx = self._context(job_type, job, progress)
+        kwargs = _keywords(job.args, job.kwargs)
+        hide = job_type.hider(kwargs)
+        ctx = self._context(job_type, job, progress, hide)
         try:
-            outcome = await attempt.run(job_type, ctx, _keywords(job.args, job.kwargs))
+            outcome = await attempt.run(job_type, ctx, kwargs, hide=hide)
         except asyncio.CancelledError:
             if claim.job_id not in aborted:
                 return self._hand_back(job_type, claim, begun)
@@ -85,7 +88,7 @@ class JobRuns:
         )
         return self._ending(job, status, record, error, ended_at_ms=now_ms)
 
-    def _context(self, job_type: JobType[Any, Any], job: ReadJob, progress: list[Progress]) -> Context:
+    def _context(self, job_type: JobType[Any, Any], job: ReadJob, progress: list[Progress], hide: Hide) -> Context:
         return Context(
             job_id=job.claim.job_id,
             attempt=job.job_try,
@@ -94,13 +97,13 @@ class JobRuns:
             max_crashes=self.max_crashes,
             enqueued_at=datetime.fromtimestamp(job.enqueued_at_ms / 1000, UTC),
             resources=self.resources,
-            report=partial(self._report, job.claim, progress),
+            report=partial(self._report, job.claim, progress, hide),
             effect=partial(self.effects.once, job.claim),
         )
 
-    async def _report(self, claim: Claim, progress: list[Progress], fraction: float, note: str) -> None:
+    async def _report(self, claim: Claim, progress: list[Progress], hide: Hide, fraction: float, note: str) -> None:
         """Shows a job's progress; missed while Redis is away: it is news, not an outcome."""
-        progress[:] = [Progress(fraction=fraction, note=records.clean(note[:200]), at_ms=timestamp_ms())]
+        progress[:] = [Progress(fraction=fraction, note=records.clean(hide(note)[:200]), at_ms=timestamp_ms())]
         with missed():
             await self.leases.show_progress(claim, records.dumps(progress[0]), keep_ms=int(self.ttl.dead_s * 1000))
 

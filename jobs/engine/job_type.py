@@ -13,9 +13,11 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from jobs.engine import secret_args
 from jobs.engine.crashes import MAX_CRASHES
 from jobs.engine.keys import DEFAULT_QUEUE
 from jobs.engine.once import Once, nowhere
+from jobs.engine.redaction import Hide
 from jobs.engine.retry_policy import Exponential, RetryPolicy
 from jobs.engine.schedule import Schedule
 from jobs.engine.stored_file import StoredFile
@@ -112,6 +114,14 @@ class JobType(Generic[Args, Result]):
         args: BaseModel = self.args_model.model_validate(kept, by_alias=True, by_name=True)
         return args
 
+    def shown_args(self, kept: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Args as the queue keeps them, with stars in the place of secrets."""
+        return secret_args.shown(self.args_model, kept)
+
+    def hider(self, args: Any) -> Hide:
+        """What hides the secrets of these args in a text about them."""
+        return secret_args.hider(self.args_model, args)
+
     @property
     def file_field(self) -> str | None:
         """The args field that an upload fills, where this type takes one."""
@@ -203,9 +213,7 @@ def _schedules_of(
         replace(
             schedule,
             id=schedule.id or name,
-            args=args_model.model_validate(schedule.args, by_alias=True, by_name=True).model_dump(
-                mode="json", exclude_defaults=True
-            ),
+            args=secret_args.kept(args_model.model_validate(schedule.args, by_alias=True, by_name=True)),
         )
         for schedule in schedules
     )

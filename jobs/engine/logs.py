@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
+from types import TracebackType
 from typing import Any, Literal
 
 import structlog
+
+from jobs.engine import redaction
 
 CHATTY = ("arq.worker", "mail.log")
 """Loggers whose ordinary lines say again what ours say, or what nobody asked."""
@@ -35,7 +39,7 @@ def configure(*, level: str, form: Literal["console", "json"]) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer, _without_secrets],
         )
     )
     root = logging.getLogger()
@@ -43,7 +47,18 @@ def configure(*, level: str, form: Literal["console", "json"]) -> None:
     root.setLevel(level.upper())
     for name in CHATTY:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    sys.excepthook = _report_end
     logging.getLogger("arq.worker").addFilter(_is_not_an_attempt)
+
+
+def _without_secrets(_: Any, __: str, line: Any) -> str:
+    """Whoever wrote the line: a library may put a URL, or a server its own echo of a command, into an error."""
+    return redaction.hide(str(line))
+
+
+def _report_end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What Python prints when an exception ends the process, without secrets."""
+    sys.stderr.write(redaction.hide("".join(traceback.format_exception(kind, error, trace))))
 
 
 def _is_not_an_attempt(record: logging.LogRecord) -> bool:

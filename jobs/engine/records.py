@@ -16,7 +16,8 @@ import structlog
 from arq.jobs import DeserializationError, JobDef, deserialize_job
 from pydantic_core import from_json, to_json
 
-from jobs.engine import fingerprint
+from jobs.engine import fingerprint, redaction
+from jobs.engine.redaction import Hide
 
 log = structlog.get_logger("errand.records")
 
@@ -42,13 +43,14 @@ class Error:
             object.__setattr__(self, "fingerprint", fingerprint.token(self.type))
 
     @classmethod
-    def of(cls, error: BaseException, *, with_traceback: bool = True) -> Error:
-        """`error` in words, cut to a bounded size; of a traceback the innermost end is kept."""
+    def of(cls, error: BaseException, *, with_traceback: bool = True, hide: Hide = redaction.hide) -> Error:
+        """`error` in words without secrets, cut to a bounded size; of a traceback the innermost end is kept."""
         lines = "".join(traceback.format_exception(error)) if with_traceback else None
         return cls(
             type=type(error).__name__,
-            message=clean(_words(error)[:MESSAGE_LIMIT_CHARS]),
-            traceback=lines and clean(lines[-TRACEBACK_LIMIT_CHARS:]),
+            # hidden before they are cut: half a secret would not be known for one
+            message=clean(hide(_words(error))[:MESSAGE_LIMIT_CHARS]),
+            traceback=lines and clean(hide(lines)[-TRACEBACK_LIMIT_CHARS:]),
             fingerprint=fingerprint.of(error),
         )
 

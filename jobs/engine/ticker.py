@@ -231,7 +231,8 @@ def _problem_of(job_type: JobType[Any, Any], schedule: Schedule) -> str:
         job_type.read_args(schedule.args)
     except ValidationError as error:
         faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors(include_url=False)]
-        return f"its args do not fit {job_type.name} any more: {'; '.join(faults)}"
+        hide = job_type.hider(schedule.args)
+        return hide(f"its args do not fit {job_type.name} any more: {'; '.join(faults)}")
     return ""
 
 

@@ -15,6 +15,7 @@ from fastapi import FastAPI
 
 from jobs.webhook import Webhook
 from service.app import create_app
+from service.http_protocol import protocol
 from settings import Settings
 from tests.bench.candidate import main, percentile_ms
 
@@ -39,7 +40,8 @@ async def serve(url: str, port: float, bare: float) -> dict[str, Any]:
     """Serves until it is killed."""
     settings = Settings(data_dir=Path("/nonexistent"), api_keys=KEY, port=int(port))
     app = bare_app() if bare else create_app(settings.model_copy(update={"storage_url": "memory://"}), redis_url=url)
-    config = uvicorn.Config(app, port=int(port), log_level="warning", access_log=False, http="httptools")
+    http = "httptools" if bare else protocol(settings.body_timeout_s)
+    config = uvicorn.Config(app, port=int(port), log_level="warning", access_log=False, http=http)
     await uvicorn.Server(config).serve()
     return {}
 

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import timeit
+
 import httpx
 import pytest
 from arq.connections import ArqRedis
 
+from service import json_body
 from tests.service.answers import faulty_fields
 
 JSON = {"Content-Type": "application/json"}
+
+
+MANY_BYTES = 4 * 1024 * 1024
+
+
+def refused(body: bytes) -> bool:
+    """Reads it, and says whether it is no JSON to us."""
+    try:
+        json_body.parsed(body)
+    except ValueError:
+        return True
+    return False
 
 
 def event_with(data: bytes) -> bytes:
@@ -43,6 +58,13 @@ async def test_what_is_not_json_is_refused(
     assert faulty_fields(answer) == ["body"]
     assert "is not valid JSON" in answer.json()["detail"]
     assert await redis.dbsize() == 0
+
+
+@pytest.mark.parametrize("piece", [b"1" * 299 + b",", b"[", b'{"a":', b'"\\u0000', b"1e9,", b"-"])
+def test_a_body_made_to_keep_the_reader_busy_does_not(piece: bytes) -> None:
+    body = b"[" + piece * (MANY_BYTES // len(piece)) + b"0]"
+    best_s = min(timeit.repeat(lambda: refused(body), number=1, repeat=3))
+    assert best_s < 0.5, "half a second for 4 MiB: the loop stands still meanwhile"
 
 
 @pytest.mark.parametrize("data", [b'"\\ud83d\\ude00"', b"12345678901234567890123", b"0.1", b"null"])
