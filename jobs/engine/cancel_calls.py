@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
+import structlog
 from redis.asyncio import Redis
 
 from jobs.engine import keys
-from jobs.engine.outage import Outage
+from jobs.engine.outage import Outage, is_outage
 from jobs.engine.wakeups import patient_copy
+
+log = structlog.get_logger("errand.worker")
+
+REFUSED_PAUSE_S = 10.0
 
 
 class CancelCalls:
@@ -44,6 +49,13 @@ class CancelCalls:
                 async with self._redis.pubsub(ignore_subscribe_messages=True) as subscription:
                     await subscription.subscribe(self._channel)
                     async for message in subscription.listen():
-                        self._heard([message["data"].decode()])
-            except Exception as error:  # noqa: BLE001  # sorted by wait_out, which raises what is no outage
-                await self._outage.wait_out(error)
+                        self._heard([message["data"].decode(errors="replace")])
+            except Exception as error:  # noqa: BLE001  # the heartbeat keeps the promise; the next call must be heard
+                await self._again_after(error)
+
+    async def _again_after(self, error: Exception) -> None:
+        if is_outage(error):
+            await self._outage.wait_out(error)
+        else:
+            log.warning("cancels are not heard, the heartbeat looks for them", error=str(error))
+            await asyncio.sleep(REFUSED_PAUSE_S)

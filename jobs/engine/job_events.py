@@ -11,14 +11,18 @@ import contextlib
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 
+import structlog
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
 from jobs.engine import keys
-from jobs.engine.outage import Outage
+from jobs.engine.outage import Outage, is_outage
+
+log = structlog.get_logger("errand.job_events")
 
 HOME_CHANNEL = "errand:home"
 """Keeps the subscription open while nobody waits; nothing is published here."""
+REFUSED_PAUSE_S = 10.0
 ENDS = frozenset({"succeeded", "failed", "cancelled"})
 
 
@@ -67,9 +71,17 @@ class JobEvents:
                 await self._pubsub.subscribe(HOME_CHANNEL, *(self._channels if self._waiters else ()))
                 self._outage.note_end()
                 async for message in self._pubsub.listen():
-                    self._hear(message["data"].decode())
-            except Outage.ERRORS as error:
-                await self._outage.wait_out(error)
+                    # an id that is no text ends nobody's wait but that of its own job
+                    self._hear(message["data"].decode(errors="replace"))
+            except Exception as error:  # noqa: BLE001  # who waits looks again anyway; the next end must be heard
+                await self._again_after(error)
+
+    async def _again_after(self, error: Exception) -> None:
+        if is_outage(error):
+            await self._outage.wait_out(error)
+        else:
+            log.warning("ends of jobs are not heard, who waits for one looks every second", error=str(error))
+            await asyncio.sleep(REFUSED_PAUSE_S)
 
     def _hear(self, changes: str) -> None:
         for line in changes.splitlines():

@@ -79,6 +79,8 @@ class Woken:
     """A wake-up came, not merely the end of the wait."""
     claimed: Claimed | None
     """None where the claim behind it could not be made."""
+    refused: Exception | None = None
+    """Why there was no waiting; the claim was made all the same, and what it brought is ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,14 +139,15 @@ class Leases:
             both.blpop([keys.wake(self._queue), own_bell], timeout=timeout_s)  # type: ignore[arg-type]  # redis-py says int and takes any number
             both.evalsha(self._claim.sha, len(names), *names, *map(str, arguments))
             bell, answer = await both.execute(raise_on_error=False)
-        for error in (bell, answer):
-            # a server that does not know the script yet learns it from the next plain claim
-            if isinstance(error, Exception) and not isinstance(error, NoScriptError):
-                raise error
+        refused = bell if isinstance(bell, Exception) else None
+        # a server that does not know the script yet learns it from the next plain claim
         knows = not isinstance(answer, NoScriptError)
+        if isinstance(answer, Exception) and knows:
+            raise answer
         return Woken(
-            token=bell is not None and bell[0].decode() != own_bell,
+            token=bell is not None and refused is None and bell[0].decode() != own_bell,
             claimed=self._claimed(answer, token=str(arguments[0]), asked_s=asked_s) if knows else None,
+            refused=refused,
         )
 
     def _call_of_claim(self, most: int, *, ahead_for: str) -> tuple[list[str], list[str | int]]:

@@ -166,6 +166,8 @@ class Wakeups:
             self._take(woken.claimed, self.reserved)
         else:
             self._token = woken.token
+        if woken.refused is not None:
+            raise woken.refused
 
 
 def patient_copy(pool: ConnectionPool, *, longest_s: float | None) -> ConnectionPool:

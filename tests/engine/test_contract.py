@@ -667,10 +667,8 @@ class Machine(RuleBasedStateMachine):
         _nothing_is_lost_or_left(sight)
         self._agree_on_the_dead(sight)
         self._agree_on_snapshots()
-        # what is due in one step comes after all that was due in those before, also where all are due far off
-        self.seen_ms = self.world.do(self.world.now_ms(after_ms=sight.now_ms + 1))
+        self.seen_ms, self.agreed = sight.now_ms, True
         self.model.begin_step(self.seen_ms + self.passed_ms)
-        self.agreed = True
 
     def _agree_on_times(self, sight: Sight, *, step_ms: float) -> None:
         scores = {job_id: float(score) for job_id, score in sight.pairs(QUEUE).items()}

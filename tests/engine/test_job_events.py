@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 from arq.connections import ArqRedis
+from structlog.testing import capture_logs
 
-from jobs.engine import keys
+from jobs.engine import job_events, keys
 from jobs.engine.job_events import HOME_CHANNEL, JobEvents
 from jobs.engine.redis_connection import connect
 from tests.waiting import eventually
@@ -51,6 +52,37 @@ async def test_who_no_longer_waits_costs_redis_nothing(redis: ArqRedis, ends: Jo
         return not await subscribed(redis, keys.events(QUEUE))
 
     await eventually(gone)
+
+
+async def test_an_id_that_is_no_text_deafens_nobody(redis: ArqRedis, ends: JobEvents) -> None:
+    async with ends.end_of("a") as ended:
+        await eventually(lambda: subscribed(redis, keys.events(QUEUE)))
+        await redis.publish(keys.events(QUEUE), b"succeeded \xff")
+        await end(redis, "a")
+        await asyncio.wait_for(ended.wait(), 5)
+
+
+async def test_a_redis_that_forbids_channels_is_lived_with(
+    redis: ArqRedis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_events, "REFUSED_PAUSE_S", 0.01)
+    subscriber = connect(redis_url, reply_timeout_s=None)
+    await redis.execute_command("ACL", "SETUSER", "default", "resetchannels")  # type: ignore[no-untyped-call]
+    try:
+        async with JobEvents(subscriber, queues=[QUEUE]).listening() as listening, listening.end_of("a") as ended:
+            with capture_logs() as logs:
+
+                async def told() -> bool:
+                    return bool(logs)
+
+                await eventually(told)
+            await redis.execute_command("ACL", "SETUSER", "default", "allchannels")  # type: ignore[no-untyped-call]
+            await eventually(lambda: subscribed(redis, keys.events(QUEUE)))
+            await end(redis, "a")
+            await asyncio.wait_for(ended.wait(), 5)
+    finally:
+        await redis.execute_command("ACL", "SETUSER", "default", "allchannels")  # type: ignore[no-untyped-call]
+        await subscriber.aclose()
 
 
 async def test_a_cut_connection_is_opened_again_with_its_subscriptions(redis: ArqRedis, ends: JobEvents) -> None:

@@ -89,6 +89,23 @@ async def test_a_worker_that_stops_hands_back_what_its_last_wake_up_brings(
     assert await redis.exists(keys.lease(put.job_id)) == 0
 
 
+async def test_where_waiting_is_refused_the_jobs_claimed_behind_it_run(redis: ArqRedis, run_worker: RunWorker) -> None:
+    """By a Redis that forbids blocking calls, or one in the middle of a failover."""
+    async with run_worker([nothing], poll_delay=NEVER_S):
+        await listens(redis)
+        put = await redis.enqueue_job("nothing")
+        assert put is not None
+        await redis.client_unblock(await _listener(redis), error=True)
+        done = await ended(redis, put.job_id)
+    assert (done.status, done.attempt) == ("succeeded", 1)
+
+
+async def _listener(redis: ArqRedis) -> int:
+    """The id of the connection that waits for a wake-up."""
+    (blocked,) = [client for client in await redis.client_list() if client["cmd"] == "blpop"]
+    return int(blocked["id"])
+
+
 async def test_a_claim_sent_ahead_leaves_the_workers_own_jobs_alone(redis: ArqRedis, queue: Queue) -> None:
     put = await queue.enqueue("nothing", {})
     busy = Leases(redis, queue=QUEUE, worker="busy", lease_s=10)
