@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 import uvloop
+from arq.connections import ArqRedis
 
 from jobs.engine import doctor, embedded_redis, keys, lifeline, logs, redaction
 from jobs.engine.attempt_log import AttemptLog
@@ -18,7 +19,7 @@ from jobs.engine.crashes import Suspects
 from jobs.engine.doctor import Installation
 from jobs.engine.job_type import JobType, Opener
 from jobs.engine.outage import Outage
-from jobs.engine.redis_connection import connect
+from jobs.engine.redis_connection import Refused, check_welcome, connect
 from jobs.engine.ticker import Ticker
 from jobs.engine.worker import Worker
 from settings import Settings
@@ -54,7 +55,7 @@ def discover_or_exit(packages: Iterable[str]) -> Catalog:
 async def serve(settings: Settings, catalog: Catalog, *, redis_url: str) -> None:
     """Runs a worker for each queue of this process until a signal stops them."""
     redis = connect(redis_url, reply_timeout_s=REPLY_TIMEOUT_S)
-    await Outage().outlast(redis.ping)
+    await wait_for(redis)
     shares = settings.queue_shares(catalog.queues)
     known = Installation(
         job_types=list(catalog), queues=list(shares), replicas=settings.replicas, lease_s=settings.lease_s
@@ -70,6 +71,14 @@ async def serve(settings: Settings, catalog: Catalog, *, redis_url: str) -> None
         log.info("worker ready", types=sorted(catalog), queues=shares)
         async with Ticker(redis, catalog).running():
             await run_until_signal(workers)
+
+
+async def wait_for(redis: ArqRedis) -> None:
+    """Until it answers; exits with one line where the answer is that it will not have us."""
+    try:
+        await Outage().outlast(lambda: check_welcome(redis))
+    except Refused as error:
+        raise SystemExit(f"settings: REDIS_URL: {error}") from None
 
 
 def worker_of(

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+import asyncio
+from contextlib import nullcontext, suppress
 
 import uvicorn
+from redis.exceptions import RedisError
 
 from jobs.engine import embedded_redis, lifeline, logs, redaction
+from jobs.engine.redis_connection import Refused, check_welcome, connect
 from service.app import create_app
 from service.http_protocol import protocol
 from settings import Settings
 
 GRACE_S = 5
 """How long a stopping API lets requests end; one that waits for a job is cut off then."""
+
+WELCOME_LIMIT_S = 1.5
 
 
 def main() -> None:
@@ -23,6 +28,7 @@ def main() -> None:
     redaction.configure(settings.secrets)
     with embedded_redis.joined(settings.data_dir) if settings.redis_url is None else nullcontext() as own_url:
         url = own_url or settings.redis_url.get_secret_value()  # type: ignore[union-attr]  # one of the two is set
+        asyncio.run(_refuse_to_start_unwelcome(url))
         try:
             app = create_app(settings, redis_url=url)
         except (ImportError, TypeError, ValueError) as error:
@@ -38,6 +44,18 @@ def main() -> None:
             server_header=False,
             timeout_graceful_shutdown=GRACE_S,
         )
+
+
+async def _refuse_to_start_unwelcome(redis_url: str) -> None:
+    """Exits with one line where Redis answers that it will not have us; its absence is no reason not to start."""
+    redis = connect(redis_url, reply_timeout_s=WELCOME_LIMIT_S)
+    try:
+        with suppress(RedisError):
+            await check_welcome(redis, within_s=WELCOME_LIMIT_S)
+    except Refused as error:
+        raise SystemExit(f"settings: REDIS_URL: {error}") from None
+    finally:
+        await redis.aclose()
 
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ def create_app(settings: Settings, *, redis_url: str) -> FastAPI:
 async def opened(settings: Settings, catalog: Catalog, *, redis_url: str) -> AsyncIterator[Shared]:
     """What requests share. Needs no Redis to open: while it is away requests are answered 503."""
     redis = connect(redis_url, reply_timeout_s=REPLY_TIMEOUT_S)
-    subscriber = connect(redis_url, reply_timeout_s=None)
+    subscriber = connect(redis_url, reply_timeout_s=REPLY_TIMEOUT_S)
     durability = Durability(redis, replicas=settings.replicas, timeout_ms=settings.replication_timeout_ms)
     try:
         queues = {

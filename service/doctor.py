@@ -73,11 +73,11 @@ async def _redis_findings(settings: Settings, catalog: Catalog) -> list[Finding]
 
 
 def _place_of_redis(settings: Settings) -> str:
-    """Where it is, without its password."""
+    """Where it is, without its passwords."""
     if settings.redis_url is None:
         return f"the embedded one of {settings.data_dir}"
     scheme, _, rest = settings.redis_url.get_secret_value().partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
+    return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
 
 
 def _no_embedded_redis(error: Exception) -> Finding:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -11,7 +13,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError, TimeoutError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -25,6 +27,8 @@ TOO_LARGE = "content-too-large"
 """The kind of every 413, by RFC 9110's name for it; Python's changed with 3.13."""
 REDIS_RETRY_S = 2
 FULL_RETRY_S = 5
+OUTAGE_OVER_S = 60.0
+"""Where no request was refused for so long, the next one that is belongs to another outage."""
 
 
 class FaultyField(BaseModel):
@@ -101,6 +105,7 @@ def documented(descriptions: Mapping[int, str]) -> dict[int | str, dict[str, Any
 
 def install(app: FastAPI) -> None:
     """Makes problem details of everything that can go wrong in a request."""
+    refusals = Refusals()
 
     @app.exception_handler(Problem)
     async def on_problem(_: Request, problem: Problem) -> JSONResponse:
@@ -118,8 +123,8 @@ def install(app: FastAPI) -> None:
     async def on_redis_error(_: Request, error: RedisError) -> JSONResponse:
         if not is_outage(error):
             raise error
-        log.warning("redis is away", error=str(error))
-        return response(redis_away())
+        refusals.note(error)
+        return response(redis_away(error))
 
     @app.exception_handler(QueueFull)
     async def on_queue_full(_: Request, error: QueueFull) -> JSONResponse:
@@ -136,12 +141,21 @@ def install(app: FastAPI) -> None:
         return response(Problem(500, "internal-error", "The service failed on this request. Its log says why."))
 
 
-def redis_away() -> Problem:
+def redis_away(error: RedisError) -> Problem:
     """503: nothing was promised, the same request may succeed soon.
 
     Not "nothing was put": a call that Redis was too slow to answer may lie in its socket, and be done later.
     """
-    detail = f"Redis cannot be reached, so nothing was promised. Try again in {REDIS_RETRY_S} seconds."
+    match error:
+        case OutOfMemoryError():
+            what = "Redis is out of memory, so nothing was promised."
+        case TimeoutError():
+            what = "Redis did not answer in time, so it is not known whether the request had an effect."
+        case ResponseError():
+            what = "Redis refuses it for now, so nothing was promised."
+        case _:
+            what = "Redis cannot be reached, so nothing was promised."
+    detail = f"{what} Try again in {REDIS_RETRY_S} seconds."
     return Problem(503, "redis-unavailable", detail, headers={"Retry-After": str(REDIS_RETRY_S)})
 
 
@@ -152,6 +166,20 @@ def queue_full(queue: str) -> Problem:
         f"Try again in {FULL_RETRY_S} seconds."
     )
     return Problem(503, "queue-full", detail, headers={"Retry-After": str(FULL_RETRY_S)})
+
+
+class Refusals:
+    """Says once in an outage that requests are refused: a probe asks every few seconds."""
+
+    def __init__(self) -> None:
+        self._last_s = -math.inf
+
+    def note(self, error: RedisError) -> None:
+        """A request has been refused; the first in a while is the beginning of an outage."""
+        now_s = time.monotonic()
+        if now_s - self._last_s > OUTAGE_OVER_S:
+            log.warning("redis is away: requests that need it are answered 503", error=str(error))
+        self._last_s = now_s
 
 
 def _of_http_exception(request: Request, error: HTTPException) -> Problem:

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from jobs.engine.redis_connection import connect
 from settings import ALL_SCOPES, ApiKey, RequestRate, Settings, digest_of, is_loopback
+from tests.redis_servers import Certificates
 
 ROOT = Path(__file__).parent.parent
 KEY = "0123456789abcdef"
@@ -37,7 +39,19 @@ def complaint() -> str:
 BAD = {
     "REDIS_URL": [
         *("http://h", "localhost:6379", "redis://", "redis://h:port", "redis://h:99999", "redis://[::1", "unix://"),
-        *("redis+sentinel://h/mymaster", "unix://relative/redis.sock"),
+        *("unix://relative/redis.sock", "redis://h/x", "redis://h/0/1", "redis://h/0#x", "redis://h?db=x"),
+        *("redis://h?timeout=5", "redis://h?ssl_cert_reqs=none", "rediss://h?ssl_cert_reqs=maybe"),
+        *("rediss://h?ssl_check_hostname=no", "rediss://h?ssl_ca_certs=/nowhere", "rediss://h?ssl_ca_certs=/dev/null"),
+        *("rediss://h?ssl_certfile=/dev/null", "rediss://h?ssl_certfile=/dev/null&ssl_keyfile=/dev/null"),
+        *("redis+sentinel://h", "redis+sentinel:///mymaster", "redis+sentinel://h/mymaster/x"),
+        *("redis+sentinel://h:port/mymaster", "redis+sentinel://h:0/mymaster", "redis+sentinel://h:99999/mymaster"),
+        *("redis+sentinel://h1,,h2/mymaster", "redis+sentinel://h1,h2:/mymaster", "redis+sentinel://::1/mymaster"),
+        *(
+            "redis+sentinel://h/mymaster/0/1",
+            "redis+sentinel://h/mymaster?tls=maybe",
+            "redis+sentinel://h/mymaster?db=1",
+        ),
+        *("redis+sentinel://h/mymaster?ssl_cert_reqs=none", "sentinel://h/mymaster"),
     ],
     "REPLICAS": ["-1", "11", "one"],
     "REPLICATION_TIMEOUT_MS": ["0", "1001", "1s"],
@@ -105,6 +119,11 @@ def test_every_setting_that_can_be_bad_is_tried_here() -> None:
         ("REDIS_URL", "redis://:hunter2/x@h"),
         ("REDIS_URL", "redis://u:hunter2@h:port"),
         ("REDIS_URL", "redis://u:hunter2@[h"),
+        ("REDIS_URL", "redis://u:x@h?hunter2=1"),
+        ("REDIS_URL", "redis+sentinel://u:hunter2/x@h/mymaster"),
+        ("REDIS_URL", "redis+sentinel://u:hunter2@h"),
+        ("REDIS_URL", "redis+sentinel://h/mymaster?sentinel_password=hunter2&tls=hunter2"),
+        ("REDIS_URL", "redis+sentinel://h/mymaster?sentinel_passwort=hunter2"),
         ("SMTP_URL", "smtp://u:hunter2@"),
         ("WEBHOOK_SECRET", "hunter2"),
         ("WEBHOOK_SECRET", "whsec_hunter2"),
@@ -241,12 +260,30 @@ def test_a_rate_is_a_number_of_requests_in_a_time(
 
 
 @pytest.mark.parametrize(
-    "url", ["redis://h", "rediss://u:p%2F@h:6380/3", "redis://[::1]:6379", "unix:///run/redis.sock"]
+    "url",
+    [
+        *("redis://h", "redis://h/", "rediss://u:p%2F@h:6380/3", "rediss://h?ssl_cert_reqs=none", "redis://[::1]:6379"),
+        *("unix:///run/redis.sock", "unix:///run/redis.sock?db=2&password=p", "redis+sentinel://h/mymaster"),
+        "redis+sentinel://u:p%2F@h1:26379,[::1]:26380,h3/my-master/3?sentinel_username=s&sentinel_password=p%26",
+        *("rediss+sentinel://h/mymaster?sentinel_tls=false", "redis+sentinel://h/m?tls=true&ssl_check_hostname=false"),
+    ],
 )
-def test_any_kind_of_redis_url_is_taken(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+async def test_any_kind_of_redis_url_is_taken_and_can_be_opened(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("REDIS_URL", url)
     taken = Settings.read().redis_url
     assert taken is not None and taken.get_secret_value() == url
+    await connect(url, reply_timeout_s=1).aclose()
+
+
+def test_certificates_are_read_when_the_settings_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificates = Certificates(tmp_path)
+    certificate, key = certificates.issue("client.example")
+    url = f"rediss://h?ssl_ca_certs={certificates.ca}&ssl_certfile={certificate}&ssl_keyfile="
+    monkeypatch.setenv("REDIS_URL", f"{url}{key}")
+    assert Settings.read().redis_url is not None
+    _, of_another = certificates.issue("other.example")
+    monkeypatch.setenv("REDIS_URL", f"{url}{of_another}")
+    assert complaint() == "REDIS_URL: the files of its ssl_… options hold no certificate, or no key to it, in PEM"
 
 
 @pytest.mark.parametrize(

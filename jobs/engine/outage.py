@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
@@ -28,8 +29,8 @@ REFUSED_FOR_NOW = (
     "Protocol error: unauthenticated",  # a password is missing, and the call too large to be told so politely
 )
 """How such answers begin that redis-py makes no class of."""
-BACKOFF_CAP_S = 2.0
-"""Redis is asked at least this often, so that work goes on soon after its return."""
+BACKOFF_CAP_S = 1.0
+"""Redis is asked at least this often, so that work goes on within two seconds of its return."""
 
 
 def is_outage(error: BaseException) -> bool:
@@ -80,8 +81,10 @@ class Outage:
         OSError,
     )
 
-    def __init__(self) -> None:
+    def __init__(self, *, quiet: bool = False) -> None:
+        """`quiet` where another connection of the process says it."""
         self._since_s: float | None = None
+        self._level = logging.DEBUG if quiet else logging.WARNING
 
     @property
     def lasts(self) -> bool:
@@ -105,12 +108,12 @@ class Outage:
             raise error
         if self._since_s is None:
             self._since_s = time.monotonic()
-            log.warning("redis is away, waiting for it", error=str(error))
+            log.log(self._level, "redis is away, waiting for it", error=str(error))
         away_s = time.monotonic() - self._since_s
         await asyncio.sleep(min(0.1 + away_s / 2, BACKOFF_CAP_S) * random.uniform(0.5, 1))  # noqa: S311  # jitter
 
     def note_end(self) -> None:
         """Redis has answered."""
         if self._since_s is not None:
-            log.info("redis is back", away_s=round(time.monotonic() - self._since_s, 1))
+            log.log(min(self._level, logging.INFO), "redis is back", away_s=round(time.monotonic() - self._since_s, 1))
             self._since_s = None

@@ -2,58 +2,82 @@
 
 from __future__ import annotations
 
-from functools import cache
+import ssl
+from collections.abc import Iterator
 from typing import Any
 
 from arq.connections import ArqRedis
 from redis.asyncio import ConnectionPool
-from redis.asyncio.connection import AbstractConnection
-from redis.connection import HiredisRespSerializer
+from redis.asyncio.connection import parse_url
+from redis.exceptions import AuthenticationError
 
 from jobs.engine import records
+from jobs.engine.outage import within
+from jobs.engine.redis_pool import Pool
+from jobs.engine.redis_sentinel import SentinelPool, SentinelUrl, UnknownMaster
 
 CONNECT_TIMEOUT_S = 1.0
 
 
-def connect(url: str, *, reply_timeout_s: float | None) -> ArqRedis:
-    """A client of the Redis at `url` (`redis://`, `rediss://`, `unix://`); connects at its first use.
+class Refused(Exception):
+    """Redis, or Sentinel, answers and will not have us: a wrong password, certificate, or master's name."""
 
-    A reply that takes longer than `reply_timeout_s` seconds raises redis' TimeoutError; None waits for ever, which
-    only a subscription should.
+
+def connect(url: str, *, reply_timeout_s: float) -> ArqRedis:
+    """A client of the Redis at `url` (`redis[s]://`, `unix://`, `redis[s]+sentinel://`); connects at its first use.
+
+    A reply that takes longer than `reply_timeout_s` seconds raises redis' TimeoutError. Raises ValueError for another
+    kind of URL.
     """
-    pool: ConnectionPool = ConnectionPool.from_url(
-        url,
-        socket_connect_timeout=CONNECT_TIMEOUT_S,
-        socket_timeout=reply_timeout_s,
-        **({} if url.startswith("unix:") else {"socket_keepalive": True}),
+    client = ArqRedis(
+        connection_pool=_pool_at(url, reply_timeout_s=reply_timeout_s),
+        job_serializer=records.dumps,
+        job_deserializer=records.loads,
     )
-    pool.connection_class = _packed_in_c(pool.connection_class)  # type: ignore[arg-type]  # a class hashes as any object
-    client = ArqRedis(connection_pool=pool, job_serializer=records.dumps, job_deserializer=records.loads)
     client.auto_close_connection_pool = True
     return client
 
 
-@cache
-def _packed_in_c(connection_class: type[AbstractConnection]) -> type[AbstractConnection]:
-    """The same kind of connection, with commands put together by hiredis.
+def _pool_at(url: str, *, reply_timeout_s: float) -> ConnectionPool:
+    limits: dict[str, Any] = {"socket_connect_timeout": CONNECT_TIMEOUT_S, "socket_timeout": reply_timeout_s}
+    if url.startswith("unix:"):
+        return Pool(**limits, **parse_url(url))
+    limits["socket_keepalive"] = True
+    if SentinelUrl.matches(url):
+        return SentinelPool.at(url, **limits)
+    known: dict[str, Any] = {**parse_url(url)}
+    if url.startswith("rediss:"):
+        # redis-py 5 would take any server's certificate of a trusted authority for that of ours
+        known["ssl_check_hostname"] = known.get("ssl_check_hostname", True) and known.get("ssl_cert_reqs") != "none"
+    return Pool(**limits, **known)
 
-    redis-py does so in its blocking client alone. A claim or finish has hundreds of arguments; packing them in Python
-    took a third of a no-op job's time.
+
+async def check_welcome(redis: ArqRedis, *, within_s: float | None = None) -> None:
+    """Asks for an answer, to whatever; raises Refused where one comes that no waiting will change.
+
+    Otherwise redis' errors where Redis is away, or does not answer `within_s` seconds.
     """
+    try:
+        await within(within_s, redis.execute_command("PING"))  # type: ignore[no-untyped-call]
+    except Exception as error:
+        if reason := _refusal_in(error):
+            raise Refused(reason) from error
+        raise
 
-    class Packed(connection_class):  # type: ignore[valid-type, misc]  # a base known only here
-        _serializer = HiredisRespSerializer()
 
-        def pack_command(self, *args: Any) -> list[bytes]:
-            packed: list[bytes] = self._serializer.pack(*args)
-            return packed
+def _refusal_in(error: BaseException) -> str | None:
+    for cause in _chain(error):
+        if isinstance(cause, AuthenticationError):
+            return f"Redis refuses the user or password: {cause}"
+        if isinstance(cause, UnknownMaster):
+            return str(cause)
+        # not the end of a connection: a server that is killed during the handshake comes back
+        if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+            return f"no TLS connection can be made: {cause}"
+    return None
 
-        async def can_read_destructive(self) -> bool:
-            """What redis-py asks of a connection before each call, without the turn of the event loop it takes there.
 
-            The loop has read what came while the connection lay idle, a server's goodbye included.
-            """
-            stream = self._reader
-            return stream is None or bool(stream._buffer) or stream.at_eof()
-
-    return Packed
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

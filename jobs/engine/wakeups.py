@@ -9,21 +9,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
 import structlog
-from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio import Redis
 
 from jobs.engine import keys
 from jobs.engine.leases import Claimed, Leases
 from jobs.engine.outage import missed
+from jobs.engine.redis_pool import copy_of
 
 log = structlog.get_logger("errand.worker")
 
 PAUSE_S = 1.0
-BLOCK_S = 30
+BLOCK_S = 10
 """How long one blocking call lasts; a new one costs Redis next to nothing."""
-OVERDUE_S = 5
+OVERDUE_S = 2
 """So much later than it should end, a blocking call is given up: its connection died without a word."""
 BELL_MS = 5_000
 """A worker that has gone must not leave its bell behind."""
@@ -41,7 +41,7 @@ class Wakeups:
         self._key = keys.wake(queue)
         self._bell = keys.bell(queue, worker)
         self._plain = redis
-        self._redis = Redis(connection_pool=patient_copy(redis.connection_pool, longest_s=BLOCK_S + OVERDUE_S))
+        self._redis = Redis(connection_pool=copy_of(redis.connection_pool, reply_timeout_s=BLOCK_S + OVERDUE_S))
         self._leases = leases
         self._take = take
         self._listener: asyncio.Task[None] | None = None
@@ -168,9 +168,3 @@ class Wakeups:
             self._token = woken.token
         if woken.refused is not None:
             raise woken.refused
-
-
-def patient_copy(pool: ConnectionPool, *, longest_s: float | None) -> ConnectionPool:
-    """The same connections, on which a reply may take so long; None: for ever, which only a subscription should."""
-    known: dict[str, Any] = {**pool.connection_kwargs, "socket_timeout": longest_s}
-    return ConnectionPool(connection_class=pool.connection_class, **known)

@@ -25,7 +25,7 @@ import structlog
 from arq.connections import ArqRedis, create_pool, log_redis_info
 from arq.typing import WorkerCoroutine
 from arq.worker import Function
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from jobs.engine import arq_function, keys
 from jobs.engine.aborts import Aborts
@@ -39,7 +39,7 @@ from jobs.engine.job_run import JobRuns, OutcomeTtl
 from jobs.engine.job_type import JobType, Opener
 from jobs.engine.leases import Claim, Claimed, Finish, Leases
 from jobs.engine.once import Effects
-from jobs.engine.outage import Outage, is_outage, missed
+from jobs.engine.outage import Outage, is_outage, missed, within
 from jobs.engine.records import Error
 from jobs.engine.wakeups import Wakeups
 
@@ -57,7 +57,9 @@ REFUSED_PAUSE_S = 1.0
 ANOTHER_SUSPECT_MS = (200, 600)
 """How long a job on its last chance waits where another of its kind runs."""
 CLOSE_LIMIT_S = 10
-"""How long a stopping worker tries to write its last outcomes; what it cannot write runs again elsewhere."""
+"""How long closing may take in all: what cannot be written to Redis by then runs again elsewhere."""
+GOODBYE_S = 1.0
+"""Kept of it for what the worker says of itself at the end."""
 
 
 class Worker(arq.Worker):
@@ -132,7 +134,7 @@ class Worker(arq.Worker):
 
     @cached_property
     def _cancel_calls(self) -> CancelCalls:
-        return CancelCalls(self.pool, queue=self.queue_name, outage=self._outage, heard=self._cancel)
+        return CancelCalls(self.pool, queue=self.queue_name, heard=self._cancel)
 
     @cached_property
     def _runs(self) -> JobRuns:
@@ -158,7 +160,7 @@ class Worker(arq.Worker):
         if self._pool is None:
             self._pool = await self._connect()
         arq_log.info("Starting worker for %d functions: %s", len(self.functions), ", ".join(self.functions))
-        with missed():  # a line for people: Redis may be away in this very moment
+        with contextlib.suppress(RedisError):  # away since a moment ago, or INFO is not for us
             await log_redis_info(self.pool, arq_log.info)
         self.ctx["redis"] = self.pool
         if self.on_startup:
@@ -166,7 +168,7 @@ class Worker(arq.Worker):
         self._serving = True
         if self._heartbeat is None:
             self._heartbeat = asyncio.create_task(self._beat())
-        self._cancel_calls.listen()
+        await self._cancel_calls.listen()
         try:
             await self._serve()
         finally:
@@ -178,15 +180,14 @@ class Worker(arq.Worker):
             self.handle_sig(signal.SIGUSR1)
         if self._pool is None:
             return
+        until_s = time.monotonic() + CLOSE_LIMIT_S - GOODBYE_S
         if self.main_task is not None:
-            await asyncio.gather(self.main_task, return_exceptions=True)
+            await asyncio.wait({self.main_task}, timeout=_left_s(until_s))
         await self._wakeups.close()
-        await self._finish_running()
+        await self._finish_running(until_s)
         await self._stop_beating()
         with missed():
-            await self._leases.renew({}, self._counters.take())
-            await self._leases.leave()
-            await self.pool.delete(self.health_check_key)
+            await within(_left_s(until_s) + GOODBYE_S, self._say_goodbye())
         if self.on_shutdown:
             await self.on_shutdown(self.ctx)
         await self.pool.aclose(close_connection_pool=True)
@@ -225,11 +226,17 @@ class Worker(arq.Worker):
             self._heartbeat.cancel()
             await asyncio.gather(self._heartbeat, return_exceptions=True)
 
-    async def _finish_running(self) -> None:
+    async def _say_goodbye(self) -> None:
+        await self._leases.renew({}, self._counters.take())
+        await self._leases.leave()
+        await self.pool.delete(self.health_check_key)
+
+    async def _finish_running(self, until_s: float) -> None:
         await self._hand_back_claimed()
         if self.tasks:
-            await asyncio.wait(self.tasks.values(), timeout=CLOSE_LIMIT_S)
-        unwritten = await self._finisher.drain(CLOSE_LIMIT_S)
+            # the other half is for writing what became of them
+            await asyncio.wait(self.tasks.values(), timeout=_left_s(until_s) / 2)
+        unwritten = await self._finisher.drain(_left_s(until_s))
         if unwritten:
             log.error("outcomes not written: redis is away; the jobs will run again", jobs=unwritten)
 
@@ -240,7 +247,8 @@ class Worker(arq.Worker):
             try:
                 await self._renew()
             except Exception as error:  # noqa: BLE001  # whatever Redis answers, the next heartbeat must come
-                log.warning("heartbeat missed", error=str(error))
+                known = self._outage.lasts and is_outage(error)  # said already
+                log.log(logging.DEBUG if known else logging.WARNING, "heartbeat missed", error=str(error))
             if self._serving:
                 await asyncio.sleep(self._leases.interval_s)
 
@@ -539,6 +547,10 @@ class Worker(arq.Worker):
                 log.warning("lease lost, attempt stopped", job_id=job_id)
                 self._held.pop(job_id)
                 task.cancel()
+
+
+def _left_s(until_s: float) -> float:
+    return max(until_s - time.monotonic(), 0.0)
 
 
 def _as_arq_function(job_type: JobType[Any, Any]) -> Function:

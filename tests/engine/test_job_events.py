@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from arq.connections import ArqRedis
 from structlog.testing import capture_logs
 
-from jobs.engine import job_events, keys
+from jobs.engine import keys, subscription
 from jobs.engine.job_events import HOME_CHANNEL, JobEvents
 from jobs.engine.redis_connection import connect
+from tests.engine.test_redis_connection import Proxy, client_of
+from tests.redis_servers import RedisServer
 from tests.waiting import eventually
 
 QUEUE = "arq:queue"
@@ -19,7 +22,7 @@ QUEUE = "arq:queue"
 
 @pytest.fixture
 async def ends(redis_url: str, redis: ArqRedis) -> AsyncIterator[JobEvents]:
-    subscriber = connect(redis_url, reply_timeout_s=None)
+    subscriber = connect(redis_url, reply_timeout_s=1)
     async with JobEvents(subscriber, queues=[QUEUE]).listening() as listening:
         await eventually(lambda: subscribed(redis, HOME_CHANNEL))
         yield listening
@@ -65,8 +68,8 @@ async def test_an_id_that_is_no_text_deafens_nobody(redis: ArqRedis, ends: JobEv
 async def test_a_redis_that_forbids_channels_is_lived_with(
     redis: ArqRedis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job_events, "REFUSED_PAUSE_S", 0.01)
-    subscriber = connect(redis_url, reply_timeout_s=None)
+    monkeypatch.setattr(subscription, "REFUSED_PAUSE_S", 0.01)
+    subscriber = connect(redis_url, reply_timeout_s=5)
     await redis.execute_command("ACL", "SETUSER", "default", "resetchannels")  # type: ignore[no-untyped-call]
     try:
         async with JobEvents(subscriber, queues=[QUEUE]).listening() as listening, listening.end_of("a") as ended:
@@ -91,3 +94,46 @@ async def test_a_cut_connection_is_opened_again_with_its_subscriptions(redis: Ar
         await redis.client_kill_filter(_type="pubsub")
         await eventually(lambda: end(redis, "a"))
         await asyncio.wait_for(ended.wait(), 5)
+
+
+async def test_a_subscription_whose_peer_vanished_is_made_anew(tmp_path: Path) -> None:
+    with RedisServer(tmp_path).running() as server:
+        async with Proxy.to(server) as proxy, client_of(proxy.url) as subscriber, client_of(server.url) as redis:
+            async with JobEvents(subscriber, queues=[QUEUE], ping_every_s=0.2).listening() as ends:
+                await eventually(lambda: subscribed(redis, HOME_CHANNEL))
+                async with ends.end_of("a") as ended:
+                    proxy.lose_all()
+
+                    async def heard() -> bool:
+                        await end(redis, "a")
+                        return ended.is_set()
+
+                    await eventually(heard, timeout_s=5)
+
+
+@pytest.mark.parametrize("refusal", ["-@pubsub", "-ping -subscribe"])
+async def test_a_refused_subscription_is_tried_again(
+    redis_url: str, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch, refusal: str
+) -> None:
+    monkeypatch.setattr("jobs.engine.subscription.REFUSED_PAUSE_S", 0.1)
+    await redis.execute_command("ACL", "SETUSER", "default", *refusal.split())  # type: ignore[no-untyped-call]
+    try:
+        async with client_of(redis_url) as subscriber, JobEvents(subscriber, queues=[QUEUE]).listening():
+            await asyncio.sleep(0.3)  # refused more than once
+            await redis.execute_command("ACL", "SETUSER", "default", "+@all")  # type: ignore[no-untyped-call]
+            await eventually(lambda: subscribed(redis, HOME_CHANNEL))
+    finally:
+        await redis.execute_command("ACL", "SETUSER", "default", "+@all")  # type: ignore[no-untyped-call]
+
+
+async def test_a_password_that_changes_for_a_while_ends_no_subscription(tmp_path: Path) -> None:
+    with RedisServer(tmp_path, options=("requirepass first",)).running() as server:
+        url = server.url.replace("://", "://:first@")
+        async with client_of(url) as operator, client_of(url) as subscriber:
+            async with JobEvents(subscriber, queues=[QUEUE]).listening():
+                await eventually(lambda: subscribed(operator, HOME_CHANNEL))
+                await operator.config_set("requirepass", "second")
+                await operator.client_kill_filter(_type="pubsub")
+                await asyncio.sleep(0.3)  # refused more than once
+                await operator.config_set("requirepass", "first")
+                await eventually(lambda: subscribed(operator, HOME_CHANNEL))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,6 +20,8 @@ from jobs.engine.redis_connection import connect
 from jobs.engine.snapshot import read_job
 from jobs.engine.worker import Worker
 from tests.conftest import running_worker
+from tests.engine.test_redis_connection import Proxy, client_of
+from tests.redis_servers import RedisServer
 from tests.waiting import eventually
 
 
@@ -194,3 +197,36 @@ async def test_what_is_no_outage_is_raised_at_once() -> None:
 
     with pytest.raises(ResponseError):
         await Outage().outlast(broken)
+
+
+async def test_however_long_an_outage_lasts_redis_is_asked_again_within_a_second() -> None:
+    outage = Outage()
+    outage._since_s = time.monotonic() - 3600
+    for _ in range(3):
+        asked_s = time.monotonic()
+        await outage.wait_out(ConnectionError("away"))
+        assert 0.4 < time.monotonic() - asked_s < 1.3
+
+
+async def test_closing_without_redis_takes_no_longer_than_it_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit_s = 3
+    monkeypatch.setattr("jobs.engine.worker.CLOSE_LIMIT_S", limit_s)
+    started, go_on = asyncio.Event(), asyncio.Event()
+
+    @job()
+    async def effect(ctx: Context, args: Nothing) -> None:
+        started.set()
+        await go_on.wait()
+
+    with RedisServer(tmp_path).running() as server:
+        async with Proxy.to(server) as proxy, client_of(server.url) as redis:
+            async with running_worker(proxy.url, job_types=[effect]) as worker:
+                await Queue(redis, ended_ttl_s=60).enqueue("effect", {})
+                await asyncio.wait_for(started.wait(), 10)
+                proxy.swallows = True
+                go_on.set()
+                begun_s = time.monotonic()
+                await worker.close()
+                assert time.monotonic() - begun_s < limit_s + 1

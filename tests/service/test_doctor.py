@@ -43,13 +43,21 @@ def test_warnings_make_the_exit_code_and_are_said_with_what_mends_them(
     assert said.endswith("1 warning(s), 1 note(s), 8 fine\n")
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://errand:hunter2@127.0.0.1:1/3", "redis://127.0.0.1:1/3"),
+        ("redis+sentinel://errand:hunter2@127.0.0.1:1/m?sentinel_password=hunter2", "redis+sentinel://127.0.0.1:1/m"),
+        ("unix:///nowhere/redis.sock?password=hunter2", "unix:///nowhere/redis.sock"),
+    ],
+)
 def test_a_server_that_is_away_is_said_without_its_password(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, url: str, shown: str
 ) -> None:
-    monkeypatch.setenv("REDIS_URL", "redis://errand:hunter2@127.0.0.1:1/3")
+    monkeypatch.setenv("REDIS_URL", url)
     assert doctor.main([]) == 1
     said = capsys.readouterr().out
-    assert said.startswith("Redis: redis://127.0.0.1:1/3\n") and "cannot be reached" in said
+    assert said.startswith(f"Redis: {shown}\n") and "cannot be reached" in said
     assert "hunter2" not in said
     assert "storage" in said, "the rest is looked at all the same"
 

@@ -12,10 +12,12 @@ from typing import Any
 import httpx
 import pytest
 from arq.connections import ArqRedis
+from structlog.testing import capture_logs
 
 from jobs.engine import keys
 from settings import Settings
 from tests.conftest import OpenClient
+from tests.redis_servers import RedisServer
 from tests.service import forms
 from tests.service.answers import LETTER, problem_of, stored_files
 
@@ -24,6 +26,7 @@ NEED_REDIS: list[tuple[str, str, dict[str, Any]]] = [
     ("POST", "/v1/jobs/welcome_email", {"json": LETTER}),
     ("POST", "/v1/jobs/welcome_email?delay=5", {"json": LETTER}),
     ("POST", "/v1/jobs/webhook", {"json": {"url": "https://e.example/", "event": "a", "data": 1}}),
+    ("POST", "/v1/jobs/welcome_email/batch", {"json": [LETTER, LETTER]}),
     ("POST", "/v1/jobs/resize", {"content": UPLOAD, "headers": forms.HEADERS}),
     ("GET", "/v1/jobs/x", {}),
     ("GET", "/v1/jobs/x?wait=30", {}),
@@ -90,6 +93,42 @@ async def test_the_service_goes_on_when_redis_is_back(
         problem_of(await client.post("/v1/jobs/welcome_email", json=LETTER), 503, "redis-unavailable")
         path.symlink_to(redis_url.removeprefix("unix://"))
         assert (await client.post("/v1/jobs/welcome_email", json=LETTER)).status_code == 202
+
+
+async def test_an_outage_is_said_once_however_many_requests_are_refused(
+    open_client: OpenClient, tmp_path: Path
+) -> None:
+    with capture_logs() as lines:
+        async with open_client(redis_url=f"unix://{tmp_path}/redis.sock") as client:
+            for _ in range(5):
+                problem_of(await client.get("/readyz"), 503, "redis-unavailable")
+    assert [line["event"] for line in lines if "503" in line["event"]] == [
+        "redis is away: requests that need it are answered 503"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "detail"),
+    [
+        (["maxmemory 1"], "Redis is out of memory, so nothing was promised."),
+        (["replicaof 127.0.0.1 1"], "Redis refuses it for now, so nothing was promised."),
+        (["replicaof 127.0.0.1 1", "replica-serve-stale-data no"], "Redis refuses it for now"),
+        (["min-replicas-to-write 1"], "Redis refuses it for now"),
+        (["requirepass other"], "so nothing was promised."),
+    ],
+)
+async def test_a_redis_that_refuses_for_now_is_away_too(
+    open_client: OpenClient, tmp_path: Path, options: list[str], detail: str
+) -> None:
+    with RedisServer(tmp_path / "server", options=options).running() as server:
+        async with open_client(redis_url=server.url) as client:
+            for place in ("/v1/jobs/welcome_email", "/v1/jobs/welcome_email/batch"):
+                body = [LETTER] if place.endswith("batch") else LETTER
+                answer = await client.post(place, json=body)
+                assert detail in problem_of(answer, 503, "redis-unavailable")["detail"]
+                assert int(answer.headers["retry-after"]) > 0
+            for place in ("/v1/jobs/x", "/v1/jobs/x?wait=1", "/readyz"):
+                assert (await client.get(place)).status_code in (404, 503)
 
 
 async def test_a_fault_of_the_service_shows_nothing_of_its_inside(

@@ -1,0 +1,162 @@
+"""Redis goes away under a running API and worker: requests are refused in time, no job is lost, work goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.processes.conftest import ROOT, House
+from tests.redis_servers import RedisServer, sentinel_house
+from tests.service.answers import problem_of
+from tests.service.test_problems import NEED_REDIS
+from tests.waiting import eventually, eventually_sync
+
+JOBS = """
+import asyncio
+import os
+from pathlib import Path
+from pydantic import BaseModel
+from jobs import Context, job
+
+class Nothing(BaseModel): ...
+
+@job()
+async def held(ctx: Context, args: Nothing) -> int:
+    while not Path(os.environ["GO_ON"]).exists():
+        await asyncio.sleep(0.01)
+    return ctx.attempt
+
+@job()
+async def quick(ctx: Context, args: Nothing) -> int:
+    return ctx.attempt
+"""
+FIRST_CLAIM_S = 2.0
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    """What it took is there when it comes back: with `everysec`, what comes during a slow fsync is not written yet."""
+    with RedisServer(tmp_path / "server", options=("appendonly yes", "appendfsync always")).running() as running:
+        yield running
+
+
+@pytest.fixture
+def go_on(tmp_path: Path) -> Path:
+    """The file that the jobs called `held` wait for."""
+    return tmp_path / "go-on"
+
+
+@pytest.fixture
+def house_at(new_house: Callable[..., House], tmp_path: Path, go_on: Path) -> Callable[[str], House]:
+    """Makes an installation on the Redis at that URL."""
+
+    def make(redis_url: str) -> House:
+        (tmp_path / "outage_jobs.py").write_text(JOBS)
+        environment = {
+            "REDIS_URL": redis_url,
+            "JOB_PACKAGES": "outage_jobs",
+            "PYTHONPATH": f"{ROOT}:{tmp_path}",
+            "GO_ON": str(go_on),
+        }
+        return new_house(environment=environment)
+
+    return make
+
+
+def test_an_outage_refuses_requests_in_time_and_loses_no_outcome(
+    house_at: Callable[[str], House], server: RedisServer, go_on: Path
+) -> None:
+    house = house_at(server.url)
+    api, worker = house.api(), house.worker()
+    held = house.post("/v1/jobs/held", json={})
+    due_meanwhile = house.post("/v1/jobs/quick", json={}, params={"delay": 1})
+    eventually_sync(lambda: house.get(held["id"])["status"] == "in_progress")
+    server.kill()
+    for _ in range(2):
+        asyncio.run(all_are_refused_in_time(house))
+    go_on.touch()
+    time.sleep(1.5)  # away long enough for waits between tries to have grown
+    server.start()
+    back_at = datetime.now(UTC)
+    done = house.ended(held)
+    assert (done["status"], done["result"], len(done["attempts"])) == ("succeeded", 1, 1)
+    claimed_s = (_time(house.ended(due_meanwhile)["started_at"]) - back_at).total_seconds()
+    assert claimed_s < FIRST_CLAIM_S
+    assert api.poll() is None and worker.poll() is None
+    log = house.log("service").read_text()
+    assert log.count("answered 503") == 1 and "Traceback" not in log + house.log("jobs.worker").read_text()
+
+
+async def all_are_refused_in_time(house: House) -> None:
+    """Every route that needs Redis, all at once."""
+
+    async def ask(method: str, place: str, content: dict[str, Any]) -> None:
+        begun_s = time.monotonic()
+        answer = await client.request(method, place, **content)
+        problem_of(answer, 503, "redis-unavailable")
+        assert int(answer.headers["retry-after"]) > 0
+        assert time.monotonic() - begun_s < 2, place
+
+    async with httpx.AsyncClient(base_url=house.url, timeout=10) as client:
+        await asyncio.gather(*(ask(*request) for request in NEED_REDIS))
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def test_a_redis_that_still_loads_its_data_is_waited_for(house_at: Callable[[str], House], tmp_path: Path) -> None:
+    slow = ("appendonly yes", "appendfsync always", "key-load-delay 1500", "loading-process-events-interval-bytes 1024")
+    with RedisServer(tmp_path / "server", options=slow).running() as server:
+        house = house_at(server.url)
+        api, worker = house.api(), house.worker()
+        accepted = house.post("/v1/jobs/quick/batch", json=[{}] * 1000, params={"delay": "1h"})["ids"]
+        server.kill()
+        server.start()
+        problem_of(httpx.get(f"{house.url}/v1/jobs/x"), 503, "redis-unavailable")
+        job = eventually_sync(lambda: _accepted(house), timeout_s=30)
+        assert house.ended(job)["status"] == "succeeded"
+        assert {house.get(job_id)["status"] for job_id in accepted[::100]} == {"deferred"}
+        assert api.poll() is None and worker.poll() is None
+
+
+def _accepted(house: House) -> dict[str, Any] | None:
+    answer = httpx.post(f"{house.url}/v1/jobs/quick", json={}, timeout=5)
+    assert answer.status_code in (202, 503), answer.text
+    return answer.json() if answer.status_code == 202 else None
+
+
+async def test_api_and_worker_follow_a_failover(house_at: Callable[[str], House], tmp_path: Path) -> None:
+    async with sentinel_house(tmp_path) as sentinels:
+        house = house_at(sentinels.url)
+        api, worker = await asyncio.to_thread(house.api), await asyncio.to_thread(house.worker)
+        await asyncio.to_thread(house.ended, await asyncio.to_thread(house.post, "/v1/jobs/quick", json={}))
+        sentinels.master.kill()
+        await all_are_refused_in_time(house)
+
+        async def accepted() -> dict[str, Any] | None:
+            return await asyncio.to_thread(_accepted, house)
+
+        job = await eventually(accepted, timeout_s=20)
+        done = await asyncio.to_thread(house.ended, job)
+        assert done["status"] == "succeeded"
+        assert api.poll() is None and worker.poll() is None
+
+
+@pytest.mark.parametrize("module", ["service", "jobs.worker"])
+def test_a_wrong_password_stops_the_start_with_one_line(
+    house_at: Callable[[str], House], tmp_path: Path, module: str
+) -> None:
+    with RedisServer(tmp_path / "server", options=("requirepass right",)).running() as server:
+        house = house_at(server.url.replace("://", "://:wr0ng@"))
+        assert house.start(module).wait(20) == 1
+        said = house.log(module).read_text()
+    assert said.startswith("settings: REDIS_URL: Redis refuses the user or password: ") and said.count("\n") == 1
+    assert "wr0ng" not in said
