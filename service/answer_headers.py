@@ -9,8 +9,6 @@ Header = tuple[bytes, bytes]
 ALWAYS: tuple[Header, ...] = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
-    # without keys this machine is served, also where a page from elsewhere asks for an image
-    (b"cross-origin-resource-policy", b"same-site"),
 )
 UNLESS_SAID: tuple[Header, ...] = (
     (b"cache-control", b"no-store"),
@@ -22,15 +20,20 @@ MORE = "errand.answer_headers"
 
 
 class AnswerHeaders:
-    """ASGI middleware: adds the headers of every answer, and those that were left in the request's scope."""
+    """ASGI middleware: adds the headers of every answer, and those that were left in the request's scope.
 
-    def __init__(self, app: ASGIApp) -> None:
+    HEAD requests go to `head`, all others to `app`: a middleware between them would cost every request.
+    """
+
+    def __init__(self, app: ASGIApp, *, head: ASGIApp) -> None:
         self._app = app
+        self._head = head
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        app = self._head if scope["method"] == "HEAD" else self._app
         more: list[Header] = []
         scope[MORE] = more
 
@@ -43,4 +46,4 @@ class AnswerHeaders:
                 message["headers"] = [*said, *ALWAYS, *unsaid, *more]
             await send(message)
 
-        await self._app(scope, receive, send_with_headers)
+        await app(scope, receive, send_with_headers)

@@ -57,7 +57,8 @@ class Service(FastAPI):
     """Has every answer pass the same gates; `add_middleware` would leave out those to faults of the service."""
 
     def build_middleware_stack(self) -> ASGIApp:
-        return AnswerHeaders(HeadRequests(super().build_middleware_stack()))
+        app = super().build_middleware_stack()
+        return AnswerHeaders(app, head=HeadRequests(app))
 
 
 def create_app(settings: Settings, *, redis_url: str) -> FastAPI:

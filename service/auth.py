@@ -43,7 +43,7 @@ def _client_of(request: Request, scope: Scope) -> str:
     keys: tuple[ApiKey, ...] = request.app.state.settings.api_keys
     if not keys:
         return _local_address(request)
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    scheme, _, given = _authorization(request).partition(" ")
     key = _matching(keys, given.strip()) if scheme.lower() == "bearer" else None
     if key is None:
         detail = "Send 'Authorization: Bearer <key>' with one of the service's keys."
@@ -51,6 +51,14 @@ def _client_of(request: Request, scope: Scope) -> str:
     if scope not in key.scopes:
         raise Problem(403, "forbidden", f"This key lacks the scope '{scope}', which this request needs.")
     return key.name
+
+
+def _authorization(request: Request) -> str:
+    """The header, as it came in: starlette's way to it takes longer than all the rest of this check."""
+    for name, value in request.scope["headers"]:
+        if name == b"authorization":
+            return str(value, "latin-1")
+    return ""
 
 
 def _matching(keys: tuple[ApiKey, ...], given: str) -> ApiKey | None:

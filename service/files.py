@@ -54,6 +54,8 @@ async def get_file(key: str, request: Request, to: SharedDep) -> Response:
         "Cache-Control": "private, max-age=3600",
         # never a page: stored bytes are data, and what runs no script is all that a browser shows of them
         "Content-Security-Policy": "default-src 'none'; sandbox; frame-ancestors 'none'",
+        # without keys this machine is served, also where a page from elsewhere shows a picture of ours
+        "Cross-Origin-Resource-Policy": "same-site",
         "Content-Disposition": f'{"inline" if media_type in SHOWN else "attachment"}; filename="{name}"',
     }
     # RFC 9110 §13.1.2: compared weakly, a proxy may have marked it so

@@ -66,7 +66,9 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if len(self.url) > URL_LIMIT_BYTES:
             raise self._refused(_url_too_long())
-        if len(self.headers) > HEADERS_LIMIT or self._head_is_too_large():
+        # in few bytes there is no large head: the usual request is not measured
+        at_most_bytes = self._first_chunk_bytes + self._head_bytes + self._chunk_bytes
+        if len(self.headers) > HEADERS_LIMIT or (at_most_bytes > HEAD_LIMIT_BYTES and self._head_is_too_large()):
             raise self._refused(_head_too_large())
         self._phase = "body"
         super().on_headers_complete()
@@ -80,9 +82,6 @@ class HttpProtocol(HttpToolsProtocol):
         self._answer_and_close(self._refusal or Problem(400, "bad-request", "This is not a valid HTTP/1.1 request."))
 
     def _head_is_too_large(self) -> bool:
-        # in few bytes there is no large head: the usual request is not measured
-        if self._first_chunk_bytes + self._head_bytes + self._chunk_bytes <= HEAD_LIMIT_BYTES:
-            return False
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > HEAD_LIMIT_BYTES
 
     def _refused(self, problem: Problem) -> Problem:

@@ -28,7 +28,8 @@ def kept(args: BaseModel) -> dict[str, Any]:
 
     Raises ValueError for secret bytes that are no text.
     """
-    return revealed(args.model_dump(mode="json", exclude_defaults=True), args)
+    shown = args.model_dump(mode="json", exclude_defaults=True)
+    return revealed(shown, args) if places_in(type(args)) else shown
 
 
 def revealed(shown: dict[str, Any], args: BaseModel) -> dict[str, Any]:
@@ -61,9 +62,11 @@ def hider(model: type[BaseModel], args: Any) -> Hide:
 
 def has_stars(model: type[BaseModel], args: Any) -> bool:
     """True where args came back from a view."""
-    places, found = places_in(model), list[str]()
-    if places:
-        places.mapped(args, lambda secret: found.extend(_texts_in(secret)))
+    places = places_in(model)
+    if not places:
+        return False
+    found: list[str] = []
+    places.mapped(args, lambda secret: found.extend(_texts_in(secret)))
     return STARS in found
 
 

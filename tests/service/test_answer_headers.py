@@ -14,14 +14,13 @@ from tests.service.answers import LETTER
 
 def guards_of(answer: httpx.Response) -> dict[str, list[str]]:
     """Each as often as it was sent."""
-    names = ("x-content-type-options", "referrer-policy", "cross-origin-resource-policy", "cache-control")
+    names = ("x-content-type-options", "referrer-policy", "cache-control")
     return {name: answer.headers.get_list(name) for name in (*names, "content-security-policy")}
 
 
 EVERYWHERE = {
     "x-content-type-options": ["nosniff"],
     "referrer-policy": ["no-referrer"],
-    "cross-origin-resource-policy": ["same-site"],
     "cache-control": ["no-store"],
     "content-security-policy": ["default-src 'none'; frame-ancestors 'none'"],
 }

@@ -60,6 +60,7 @@ async def test_a_browser_is_told_to_take_it_for_data(
     answer = await client.get(f"/v1/files/resize/1/{name}")
     assert answer.headers.get_list("x-content-type-options") == ["nosniff"]
     assert answer.headers.get_list("content-security-policy") == ["default-src 'none'; sandbox; frame-ancestors 'none'"]
+    assert answer.headers["cross-origin-resource-policy"] == "same-site"
     assert answer.headers["content-disposition"] == f'{disposition}; filename="{name}"'
     assert answer.headers.get_list("cache-control") == ["private, max-age=3600"]
 
