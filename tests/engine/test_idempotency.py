@@ -10,7 +10,7 @@ from arq.connections import ArqRedis
 
 from jobs.engine import keys
 from jobs.engine.idempotency import Idempotency, KeyReused, RequestInFlight
-from jobs.engine.queue import Queue
+from jobs.engine.queue import Queue, QueueFull
 from jobs.engine.uniqueness import NotUnique, Unique
 from tests.engine.test_queue import script_calls
 
@@ -100,3 +100,20 @@ async def test_a_key_is_held_while_its_request_comes_in(redis: ArqRedis, queue: 
     assert queue.answered_again(first.given_to("f")) == [replace(put, replayed=True, memo=ONCE.memo)]
     await queue.end_request("k")
     assert not await redis.exists(keys.in_flight(queue.key, "k"))
+
+
+async def test_a_full_queue_still_gives_first_answers_again_and_keeps_nothing_of_what_it_refused(
+    redis: ArqRedis,
+) -> None:
+    queue = Queue(redis, ended_ttl_s=60, limit=3)
+    many = replace(ONCE, key="many")
+    batch: list[dict[str, int]] = [{}, {}]
+    first = await queue.enqueue("any", {}, idempotency=ONCE)
+    put = await queue.enqueue_many("any", batch, idempotency=many)
+    assert await queue.enqueue("any", {}, idempotency=ONCE) == replace(first, replayed=True, memo=ONCE.memo)
+    assert [one.job_id for one in await queue.enqueue_many("any", batch, idempotency=many)] == [
+        one.job_id for one in put
+    ]
+    with pytest.raises(QueueFull):
+        await queue.enqueue_many("any", batch, idempotency=replace(ONCE, key="refused"))
+    assert not await redis.exists(keys.idempotency(queue.key, "refused"))
