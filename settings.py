@@ -259,6 +259,8 @@ class Settings(BaseSettings):
     batch_limit_bytes: int = Field(16 * MIB, ge=1)
     upload_limit_bytes: int = Field(64 * MIB, ge=1)
 
+    idempotency_ttl_s: float = Field(DAY_S, ge=1, le=LONGEST_TTL_S)
+
     webhook_secret: SecretStr | None = None
     webhook_allow_networks: Annotated[tuple[IpNetwork, ...], NoDecode] = ()
     webhook_sink_port: int = Field(8010, ge=0, le=65_535)

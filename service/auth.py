@@ -61,6 +61,12 @@ def _authorization(request: Request) -> str:
     return ""
 
 
+def credential(request: Request) -> str:
+    """The key that a request was let through with; empty where none is needed."""
+    keys: tuple[ApiKey, ...] = request.app.state.settings.api_keys
+    return _authorization(request).partition(" ")[2].strip() if keys else ""
+
+
 def _matching(keys: tuple[ApiKey, ...], given: str) -> ApiKey | None:
     """Compares with every key, each in constant time: how long it takes tells nothing."""
     found, digest = None, digest_of(given)

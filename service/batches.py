@@ -12,12 +12,14 @@ from pydantic import BaseModel, Field
 from jobs.engine import secret_args
 from jobs.engine.catalog import Catalog
 from jobs.engine.durability import Grade
+from jobs.engine.idempotency import KeyReused
 from jobs.engine.job_type import JobType
 from jobs.engine.queue import MOST_AT_ONCE
-from service import auth, json_body
+from service import auth, idempotency, json_body
 from service.checked_args import checked_args
 from service.dependencies import SharedDep
-from service.enqueueing import ERRORS, WhenDep
+from service.enqueueing import ERRORS, KEY_ERRORS, WhenDep
+from service.idempotency import KeyedDep
 from service.views import DURABILITY, json_response
 
 STRETCH = 200
@@ -43,7 +45,7 @@ def router(catalog: Catalog) -> APIRouter:
             methods=["POST"],
             status_code=202,
             response_model=Batch,
-            responses=ERRORS,
+            responses={**ERRORS, 400: KEY_ERRORS[400]},
             summary=f"{job_type.summary.rstrip('.')}: up to {MOST_AT_ONCE} at once, all or none.",
             operation_id=f"enqueue_{job_type.name}_batch",
             openapi_extra=_request_body(job_type),
@@ -52,15 +54,24 @@ def router(catalog: Catalog) -> APIRouter:
 
 
 def _endpoint(job_type: JobType[Any, Any]) -> Any:
-    async def endpoint(request: Request, to: SharedDep, when: WhenDep) -> Response:
+    async def endpoint(request: Request, to: SharedDep, when: WhenDep, keyed: KeyedDep) -> Response:
         items = _items(await json_body.read(request), queue_limit=to.settings.queue_limit)
         many_args = await _checked(job_type, items)
-        put = await to.queue_of(job_type).enqueue_many(
-            job_type.name, many_args, delay_ms=when.delay_ms, run_at_ms=when.run_at_ms
-        )
+        if keyed is not None:
+            keyed.take("body", await request.body())
+        try:
+            put = await to.queue_of(job_type).enqueue_many(
+                job_type.name,
+                many_args,
+                delay_ms=when.delay_ms,
+                run_at_ms=when.run_at_ms,
+                idempotency=None if keyed is None else keyed.idempotency(),
+            )
+        except KeyReused:
+            raise idempotency.reused() from None
         # one call put them all, and one answer stands for all
         batch = Batch(count=len(put), ids=[job.job_id for job in put], durability=put[0].durability)
-        return json_response(batch, status=202)
+        return json_response(batch, status=202, headers=idempotency.REPLAYED if put[0].replayed else None)
 
     return endpoint
 

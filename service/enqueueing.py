@@ -12,18 +12,23 @@ from fastapi import Body, Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ValidationError
+from pydantic_core import from_json, to_json
 
 from jobs.engine import secret_args
 from jobs.engine.catalog import Catalog
+from jobs.engine.idempotency import FirstAnswer, KeyReused
 from jobs.engine.job_type import JobType
 from jobs.engine.queue import Enqueued
 from jobs.engine.snapshot import JobSnapshot
-from service import auth, json_body, known_query, uploads
+from jobs.engine.uniqueness import NotUnique
+from service import auth, idempotency, json_body, known_query, uniqueness, uploads
 from service.checked_args import checked_args
 from service.dependencies import Shared, SharedDep
 from service.durations import DurationS
+from service.idempotency import KeyedDep, KeyedRequest
 from service.problems import FaultyField, Problem, documented
-from service.views import AcceptedJobView, new_job_json
+from service.uniqueness import Uniqueness, UniquenessDep, UniqueQuery
+from service.views import AcceptedJobView, JobView, new_job_json
 
 ERRORS = documented(
     {
@@ -35,6 +40,16 @@ ERRORS = documented(
         503: "Redis cannot be reached, or the queue is full; nothing was promised",
     }
 )
+
+KEY_ERRORS = documented(
+    {
+        400: "the `Idempotency-Key` is malformed",
+        409: "another job holds the `unique_key`, or a request under the `Idempotency-Key` is still coming in",
+    }
+)
+EXISTING: dict[int | str, dict[str, Any]] = {
+    200: {"model": JobView, "description": "the job that holds the `unique_key`; nothing was put"}
+}
 
 
 def _in_utc(at: datetime) -> datetime:
@@ -58,6 +73,18 @@ class When:
 AT_ONCE = When()
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On what terms a job is put, besides its args."""
+
+    when: When = AT_ONCE
+    unique: Uniqueness | None = None
+    keyed: KeyedRequest | None = None
+
+
+PLAIN = Terms()
+
+
 async def when(
     delay: Annotated[DurationS | None, Query(description="how long from now: seconds, or `10m`-like")] = None,
     run_at: Annotated[
@@ -78,8 +105,11 @@ WhenDep = Annotated[When, Depends(when)]
 def install(app: FastAPI, catalog: Catalog) -> None:
     """A route for each type of the catalog, and one that says which there are.
 
-    They go right into the app: an included router is one more table to look a request up in, and these are busy.
+    They go right into the app, before its other routes: an included router is one more table to look a request up in,
+    and these are busy.
     """
+    others = list(app.router.routes)
+    app.router.routes.clear()
     for job_type in catalog.values():
         takes_file = job_type.file_field is not None
         app.router.add_api_route(
@@ -90,12 +120,14 @@ def install(app: FastAPI, catalog: Catalog) -> None:
             dependencies=[Depends(auth.require("write"))],
             status_code=202,
             response_model=AcceptedJobView,
-            responses=ERRORS,
+            responses={**EXISTING, **ERRORS, **KEY_ERRORS},
             summary=job_type.summary,
             operation_id=f"enqueue_{job_type.name}",
             openapi_extra=uploads.request_body(job_type) if takes_file else None,
             route_class_override=APIRoute if takes_file else EnqueueRoute,
         )
+
+    app.router.routes += others
 
     @app.post("/v1/jobs/{type}", include_in_schema=False, dependencies=[Depends(auth.require("write"))])
     async def unknown_type(type: str) -> None:
@@ -117,7 +149,7 @@ class EnqueueRoute(APIRoute):
 def _json_endpoint(job_type: JobType[Any, Any]) -> Any:
     model = job_type.args_model
 
-    async def endpoint(to: SharedDep, when: WhenDep, args: Any) -> Response:
+    async def endpoint(to: SharedDep, when: WhenDep, unique: UniquenessDep, keyed: KeyedDep, args: Any) -> Response:
         raise AssertionError("answered by hand")
 
     # set here: a string annotation could not see `model`
@@ -131,51 +163,123 @@ def _json_handler(job_type: JobType[Any, Any]) -> Callable[[Request], Coroutine[
 
     async def handle(request: Request) -> Response:
         await auth.admit(request, "write")
-        at = await _when_of(request) if request.scope["query_string"] else AT_ONCE
+        terms = await _terms_of(request) if request.scope["query_string"] else PLAIN
+        if keyed := idempotency.read(request):
+            keyed.take("body", await request.body())
+            terms = Terms(terms.when, terms.unique, keyed)
         args = checked_args(job_type, await json_body.read(request))
-        return await enqueue(request.app.state.shared, job_type, args, at)
+        return await enqueue(request.app.state.shared, job_type, args, terms)
 
     return handle
 
 
-async def _when_of(request: Request) -> When:
+async def _terms_of(request: Request) -> Terms:
     """The query parameters, checked as FastAPI checks them for the other routes."""
     known_query.check(request)
     given = request.query_params
     try:
-        query = _WhenQuery.model_validate({name: given[name] for name in ("delay", "run_at") if name in given})
+        query = _Query.model_validate({name: given[name] for name in _Query.model_fields if name in given})
     except ValidationError as error:
         faults = [{**fault, "loc": ("query", *fault["loc"])} for fault in error.errors(include_url=False)]
         raise RequestValidationError(faults) from None
-    return await when(query.delay, query.run_at)
+    return Terms(
+        await when(query.delay, query.run_at),
+        await uniqueness.uniqueness(query.unique_key, query.unique_for, query.on_conflict),
+    )
 
 
-class _WhenQuery(BaseModel):
+class _Query(UniqueQuery):
     delay: DurationS | None = None
     run_at: Moment | None = None
 
 
 def _upload_endpoint(job_type: JobType[Any, Any]) -> Any:
-    async def endpoint(request: Request, to: SharedDep, when: WhenDep) -> Response:
-        async with uploads.received_args(request, to.storage, job_type) as args:
-            return await enqueue(to, job_type, args, when)
+    async def endpoint(
+        request: Request, to: SharedDep, when: WhenDep, unique: UniquenessDep, keyed: KeyedDep
+    ) -> Response:
+        terms = Terms(when, unique, keyed)
+        async with idempotency.in_flight(keyed, to.queue_of(job_type)) as first:
+            if first is not None and keyed is not None:
+                return await _answered_again(request, to, job_type, keyed, first)
+            return await _uploaded(request, to, job_type, terms)
 
     return endpoint
 
 
+async def _uploaded(request: Request, to: Shared, job_type: JobType[Any, Any], terms: Terms) -> Response:
+    """Puts a job with the file that comes with the request; the file is forgotten where no new job has it."""
+    try:
+        async with uploads.received_args(request, to.storage, job_type, terms.keyed) as upload:
+            known_args = secret_args.kept(upload.args)
+            memo = to_json(job_type.shown_args(known_args)).decode()
+            put = await _put(to, job_type, known_args, terms, memo=memo)
+            if put.replayed:
+                await upload.forget()
+    except NotUnique as conflict:
+        assert terms.unique is not None
+        return await uniqueness.answer(to, conflict, terms.unique)
+    return _accepted(job_type, known_args, put)
+
+
+async def _answered_again(
+    request: Request, to: Shared, job_type: JobType[Any, Any], keyed: KeyedRequest, first: FirstAnswer
+) -> Response:
+    """The first answer, where this is the same request: its file is read for that, and not stored again."""
+    async with uploads.received_args(request, None, job_type, keyed):
+        pass
+    try:
+        (put,) = to.queue_of(job_type).answered_again(first.given_to(keyed.fingerprint))
+    except KeyReused:
+        raise idempotency.reused() from None
+    return _accepted(job_type, {}, put)
+
+
 async def enqueue(
-    to: Shared, job_type: JobType[Any, Any], args: BaseModel, when: When, *, queue: str | None = None
+    to: Shared, job_type: JobType[Any, Any], args: BaseModel, terms: Terms = PLAIN, *, queue: str | None = None
 ) -> Response:
     """Puts the job, where no `queue` is named into that of its type, and answers 202 with it as it now is.
 
     That needs no second look at Redis.
     """
-    name, known_args = queue or job_type.queue, secret_args.kept(args)
-    put = await to.queues[name].enqueue(job_type.name, known_args, delay_ms=when.delay_ms, run_at_ms=when.run_at_ms)
-    shown = new_job_json(
-        _just_put(job_type, known_args, put, queue=name), max_tries=job_type.max_tries, durability=put.durability
-    )
-    headers = {"Location": f"/v1/jobs/{put.job_id}"}
+    known_args = secret_args.kept(args)
+    try:
+        put = await _put(to, job_type, known_args, terms, queue=queue)
+    except NotUnique as conflict:
+        assert terms.unique is not None
+        return await uniqueness.answer(to, conflict, terms.unique)
+    return _accepted(job_type, known_args, put, queue=queue)
+
+
+async def _put(
+    to: Shared,
+    job_type: JobType[Any, Any],
+    known_args: dict[str, Any],
+    terms: Terms,
+    *,
+    queue: str | None = None,
+    memo: str = "",
+) -> Enqueued:
+    try:
+        return await to.queues[queue or job_type.queue].enqueue(
+            job_type.name,
+            known_args,
+            delay_ms=terms.when.delay_ms,
+            run_at_ms=terms.when.run_at_ms,
+            idempotency=None if terms.keyed is None else terms.keyed.idempotency(memo),
+            unique=None if terms.unique is None else terms.unique.unique,
+        )
+    except KeyReused:
+        raise idempotency.reused() from None
+
+
+def _accepted(
+    job_type: JobType[Any, Any], known_args: dict[str, Any], put: Enqueued, *, queue: str | None = None
+) -> Response:
+    """The 202; of a request sent again, the first one's, whose args its memo has where this one's do not tell."""
+    args = from_json(put.memo) if put.memo else known_args
+    job = _just_put(job_type, args, put, queue=queue or job_type.queue)
+    shown = new_job_json(job, max_tries=job_type.max_tries, durability=put.durability)
+    headers = {"Location": f"/v1/jobs/{put.job_id}", **(idempotency.REPLAYED if put.replayed else {})}
     return Response(shown, status_code=202, media_type="application/json", headers=headers)
 
 

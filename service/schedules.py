@@ -15,7 +15,7 @@ from jobs.engine.schedule import SCHEDULE_ID
 from jobs.engine.schedules import MOST_SCHEDULES, KeptSchedule
 from service import auth, json_body
 from service.dependencies import Shared, SharedDep, in_time
-from service.enqueueing import AT_ONCE, ERRORS, enqueue
+from service.enqueueing import ERRORS, enqueue
 from service.problems import FaultyField, Problem, documented
 from service.schedule_body import read_schedule, request_body
 from service.schedule_views import SchedulePage, ScheduleView, schedule_view
@@ -134,7 +134,7 @@ async def trigger_schedule(id: ScheduleId, to: SharedDep) -> Response:
     """Puts a job as the schedule would, now, paused or not. Its own times stay as they are."""
     kept = await _found(to, id)
     job_type, args = _known(to.catalog, kept)
-    return await enqueue(to, job_type, args, AT_ONCE, queue=kept.schedule.queue)
+    return await enqueue(to, job_type, args, queue=kept.schedule.queue)
 
 
 def defining(catalog: Catalog) -> APIRouter:

@@ -6,48 +6,80 @@ import contextlib
 import uuid
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import Request
-from pydantic import BaseModel
 
 from jobs.engine.job_type import JobType
 from jobs.engine.stored_file import StoredFile
 from jobs.resources.storage import Storage
 from service import json_body
 from service.checked_args import checked_args
-from service.multipart import parts_of
+from service.idempotency import KeyedRequest
+from service.multipart import Part, parts_of
 from service.problems import Problem
 
 FORM = "multipart/form-data"
 ARGS_LIMIT_BYTES = 64 * 1024
 
 
+@dataclass(slots=True)
+class Upload:
+    """What a request brought. Where the storage is None its file is read, and gone."""
+
+    storage: Storage | None
+    keyed: KeyedRequest | None
+    args: Any = None
+    """The validated args."""
+    stored: list[StoredFile] = field(default_factory=list)
+
+    async def store(self, part: Part) -> None:
+        """Stores the file as it comes in."""
+        chunks = self.keyed.taking("file", part.chunks()) if self.keyed else part.chunks()
+        self.note("filename", (part.filename or "").encode())
+        self.stored.append(await keep(self.storage, chunks, filename=part.filename))
+
+    def note(self, part: str, content: bytes) -> None:
+        """What makes the request the same when it is sent again."""
+        if self.keyed is not None:
+            self.keyed.take(part, content)
+
+    async def forget(self) -> None:
+        """Deletes what was stored: nothing refers to it."""
+        if self.storage is not None:
+            await forget(self.storage, self.stored)
+
+
 @asynccontextmanager
-async def received_args(request: Request, storage: Storage, job_type: JobType[Any, Any]) -> AsyncIterator[BaseModel]:
+async def received_args(
+    request: Request, storage: Storage | None, job_type: JobType[Any, Any], keyed: KeyedRequest | None
+) -> AsyncIterator[Upload]:
     """The validated args of a type that takes a file, from JSON or from a form with a file.
 
     The stored upload is forgotten again where the block (or the reading) fails: nothing refers to it then.
     """
-    stored: list[StoredFile] = []
+    upload = Upload(storage, keyed)
     try:
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media_type == FORM:
-            raw = await _read_form(request, storage, job_type, stored)
+            raw = await _read_form(request, job_type, upload)
         elif media_type == "application/json":
+            upload.note("body", await request.body())
             raw = json_body.value_in(await request.body(), field="body")
         else:
             raise json_body.unfit("body", f"must be sent as {FORM} with a file, or as application/json")
-        yield checked_args(job_type, raw)
+        upload.args = checked_args(job_type, raw)
+        yield upload
     except BaseException:
-        await forget(storage, stored)
+        await upload.forget()
         raise
 
 
-async def keep(storage: Storage, chunks: AsyncIterable[bytes], *, filename: str | None) -> StoredFile:
-    """Stores an upload under a key of its own, whole or not at all."""
+async def keep(storage: Storage | None, chunks: AsyncIterable[bytes], *, filename: str | None) -> StoredFile:
+    """Stores an upload under a key of its own, whole or not at all; without a storage it is read, and gone."""
     key = f"uploads/{uuid.uuid4()}"
-    size_bytes = await storage.write(key, chunks)
+    size_bytes = await storage.write(key, chunks) if storage else sum([len(chunk) async for chunk in chunks])
     return StoredFile(key=key, bytes=size_bytes, filename=filename and filename[:255])
 
 
@@ -89,10 +121,8 @@ def request_body(job_type: JobType[Any, Any]) -> dict[str, Any]:
     }
 
 
-async def _read_form(
-    request: Request, storage: Storage, job_type: JobType[Any, Any], stored: list[StoredFile]
-) -> dict[str, Any]:
-    """The args with the upload in their file field; `stored` notes what was stored, also when this fails later."""
+async def _read_form(request: Request, job_type: JobType[Any, Any], upload: Upload) -> dict[str, Any]:
+    """The args with the upload in their file field; `upload` notes what was stored, also when this fails later."""
     raw: Any = {}
     seen: set[str] = set()
     async for part in parts_of(request):
@@ -100,12 +130,14 @@ async def _read_form(
             raise _bad_form(part.name, "is given twice" if part.name in seen else "is neither 'args' nor 'file'")
         seen.add(part.name)
         if part.name == "args":
-            raw = json_body.value_in(await part.read(limit_bytes=ARGS_LIMIT_BYTES), field="body.args")
+            content = await part.read(limit_bytes=ARGS_LIMIT_BYTES)
+            upload.note("args", content)
+            raw = json_body.value_in(content, field="body.args")
         else:
-            stored.append(await keep(storage, part.chunks(), filename=part.filename))
-    if not isinstance(raw, dict) or not stored:
-        raise _bad_form("args" if stored else "file", "must be a JSON object" if stored else "is missing")
-    return {**raw, str(job_type.file_field): stored[0].model_dump(mode="json")}
+            await upload.store(part)
+    if not isinstance(raw, dict) or not upload.stored:
+        raise _bad_form("args" if upload.stored else "file", "must be a JSON object" if upload.stored else "is missing")
+    return {**raw, str(job_type.file_field): upload.stored[0].model_dump(mode="json")}
 
 
 def _bad_form(part: str, message: str) -> Problem:

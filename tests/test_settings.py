@@ -92,6 +92,7 @@ BAD = {
     "RESULT_TTL_S": ["0", "nan", "inf"],
     "DEAD_TTL_S": ["0", "1e300"],
     "MAX_CRASHES": ["0", "three"],
+    "IDEMPOTENCY_TTL_S": ["0", "inf"],
     "MAIL_WHEN_UNSURE": ["maybe"],
     "LOG_LEVEL": ["loud"],
     "LOG_FORMAT": ["xml"],

@@ -8,7 +8,6 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-import uuid
 
 _lock = threading.Lock()
 _last = 0
@@ -27,4 +26,6 @@ def new_job_id() -> str:
         value = _last
     unix_ms, random = value >> 74, value & (1 << 74) - 1
     bits = unix_ms << 80 | 0x7 << 76 | random >> 62 << 64 | 0b10 << 62 | random & (1 << 62) - 1
-    return str(uuid.UUID(int=bits))
+    # by hand: uuid.UUID takes three times as long, and each enqueue waits for it
+    digits = f"{bits:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

@@ -105,6 +105,21 @@ def cancels(queue: str) -> str:
     return f"errand:{queue}:cancels"
 
 
+def idempotency(queue: str, key: str) -> str:
+    """What the first request under that key was answered: `due fingerprint enqueued_at id …`, a line, and a memo."""
+    return f"errand:{queue}:idempotency:{key}"
+
+
+def in_flight(queue: str, key: str) -> str:
+    """Exists while the first request under that key is coming in."""
+    return f"errand:{queue}:in-flight:{key}"
+
+
+def unique(queue: str, type_name: str, key: str) -> str:
+    """Who holds a unique key: `end ID` until that job ends, `for ID` until the marker expires."""
+    return f"errand:{queue}:unique:{type_name}:{key}"
+
+
 def cancel_calls(queue: str) -> str:
     """Channel: ids of running jobs that are to be cancelled, for the workers of the queue."""
     return f"errand:{queue}:cancel"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
 from arq.connections import ArqRedis
@@ -14,8 +14,10 @@ from arq.utils import timestamp_ms, to_unix_ms
 from jobs.engine import keys, records, script
 from jobs.engine.dead_entry import DeadEntry
 from jobs.engine.durability import Durability, Grade
+from jobs.engine.idempotency import FirstAnswer, Idempotency, RequestInFlight
 from jobs.engine.job_id import new_job_id
-from jobs.engine.outage import is_outage, within
+from jobs.engine.outage import is_outage, missed, within
+from jobs.engine.uniqueness import NotUnique, Unique
 
 T = TypeVar("T")
 
@@ -23,6 +25,9 @@ CancelAnswer = Literal["cancelled", "cancelling", "ended", "unknown"]
 RetryAnswer = Literal["retried", "queued", "deferred", "in_progress", "ended", "unknown"]
 MOST_AT_ONCE = 10_000
 """A script call holds Redis up for everybody: this many jobs take it some tens of milliseconds."""
+IN_FLIGHT_S = 60
+"""How long a request may hold its key while it comes in; past it two may come in, of which one is acted on."""
+REPLACE_ROUNDS = 3
 
 
 EXISTS, FULL = 0, 1
@@ -52,6 +57,9 @@ class Enqueued:
     """Not due at once."""
     durability: Grade
     """What stands behind it."""
+    replayed: bool = False
+    """An earlier request under the same idempotency key has put it; `memo` is what that one left."""
+    memo: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,17 +73,30 @@ class NewJob:
     run_at_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Entry:
     job_id: str
+    type_name: str
     body: bytes
     enqueued_at_ms: int
     delay_ms: int
     run_at_ms: int | None
+    idempotency: Idempotency | None = None
+    unique: Unique | None = None
+    replaces: str | None = None
+    """The job that is cancelled in the same transaction for this one."""
+
+    stands_for: Sequence[str] = ()
+    """All jobs of its call, which its idempotency key is for."""
+
+    @property
+    def on_terms(self) -> bool:
+        return self.idempotency is not None or self.unique is not None
 
 
-_Answer = tuple[int, Grade]
-"""When a job is due, negative for later, or why it was not put; and what stands behind it."""
+_Answer = tuple[int | bytes, Grade]
+"""When a job is due, negative for later, or why it was not put (text where its terms keep it out); and what stands
+behind it."""
 
 
 class Queue:
@@ -119,63 +140,105 @@ class Queue:
         job_id: str | None = None,
         delay_ms: int = 0,
         run_at_ms: int | None = None,
+        idempotency: Idempotency | None = None,
+        unique: Unique | None = None,
     ) -> Enqueued:
         """Puts a job of that type; `args` are its keyword arguments, JSON values only.
 
         It is due `delay_ms` from now by Redis' clock, or at `run_at_ms` (ms since the epoch), at once where that
         has passed. Calls that are made while another is under way go to Redis together, where each is judged by
-        itself, in their order. Raises JobExists, QueueFull, and redis' errors where Redis is away.
+        itself, in their order. With `idempotency` the job of the first call under that key is returned again; raises
+        KeyReused where that was another request. With `unique` raises NotUnique where another job holds the key and
+        does not give way. Raises JobExists, QueueFull, and redis' errors where Redis is away.
         """
-        entry = _entry(type_name, args, job_id=job_id, delay_ms=delay_ms, run_at_ms=run_at_ms)
+        entry = _entry(
+            type_name,
+            args,
+            job_id=job_id,
+            delay_ms=delay_ms,
+            run_at_ms=run_at_ms,
+            idempotency=idempotency,
+            unique=unique,
+        )
+        try:
+            return _enqueued(self, entry, await self._put_with_others(entry))
+        except NotUnique as conflict:
+            if unique is None or not unique.replace:
+                raise
+            return await self._put_in_place_of(conflict, entry)
+
+    async def _put_with_others(self, entry: _Entry) -> _Answer:
         answer: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((entry, answer))
         if self._sender is None:
             self._sender = asyncio.ensure_future(self._send_waiting())
-        return _enqueued(self, entry, await answer)
+        return await answer
 
     async def enqueue_many(
-        self, type_name: str, many_args: Iterable[Mapping[str, Any]], *, delay_ms: int = 0, run_at_ms: int | None = None
+        self,
+        type_name: str,
+        many_args: Iterable[Mapping[str, Any]],
+        *,
+        delay_ms: int = 0,
+        run_at_ms: int | None = None,
+        idempotency: Idempotency | None = None,
     ) -> list[Enqueued]:
         """Puts up to 10,000 jobs of one type in one call: all or none.
 
-        Raises ValueError for more, QueueFull where they do not all fit, and redis' errors where Redis is away.
+        With `idempotency` the jobs of the first call under that key are returned again; raises KeyReused where that was
+        another request. Raises ValueError for more jobs, QueueFull where they do not all fit, and redis' errors where
+        Redis is away.
         """
         entries = [_entry(type_name, args, job_id=None, delay_ms=delay_ms, run_at_ms=run_at_ms) for args in many_args]
         if len(entries) > MOST_AT_ONCE:
             raise ValueError(f"{len(entries)} jobs are over the limit of {MOST_AT_ONCE} for one call")
+        if entries and idempotency:
+            # the first of a call stands for all of it
+            entries[0] = replace(entries[0], idempotency=idempotency, stands_for=[entry.job_id for entry in entries])
         answers = await self._put_in_time(entries, together=True) if entries else []
+        if answers and isinstance(told := answers[0][0], bytes):
+            return _kept_out(entries[0], told, answers[0][1])
         return [_enqueued(self, entry, answer) for entry, answer in zip(entries, answers, strict=True)]
+
+    async def begin_request(self, key: str) -> FirstAnswer | None:
+        """Holds an idempotency key while a long request comes in, or returns what its first request was answered.
+
+        Raises RequestInFlight while another one holds it. To be followed by `end_request`; after a minute the key
+        comes free by itself, also where the process has died. It only spares work: what decides is the enqueue.
+        """
+        async with self._redis.pipeline(transaction=True) as transaction:
+            transaction.get(keys.idempotency(self.key, key))
+            transaction.set(keys.in_flight(self.key, key), 1, nx=True, ex=IN_FLIGHT_S)
+            kept, begun = await within(self._deadline_s, transaction.execute())
+        if kept is None and not begun:
+            raise RequestInFlight
+        return None if kept is None else FirstAnswer.parse(kept)
+
+    async def end_request(self, key: str) -> None:
+        """The request under that key has come in, or has failed."""
+
+        async def free() -> None:
+            await self._redis.delete(keys.in_flight(self.key, key))
+
+        # an outage must not take the answer from a request whose job was put
+        with missed():
+            await within(self._deadline_s, free())
+
+    def answered_again(self, first: FirstAnswer) -> list[Enqueued]:
+        """The jobs of an earlier request, as it was told of them."""
+        return _jobs_of(first, self._durability.grade)
 
     async def cancel(self, job_id: str) -> CancelAnswer:
         """Ends a job as `cancelled`: at once where it has not started or waits for its next try.
 
         `cancelling` where it runs: its worker is told and ends it. A stock worker must have `allow_abort_jobs`.
         """
-        answer: bytes = await self._cancel(
-            keys=[
-                self.key,
-                keys.running(self.key),
-                keys.body(job_id),
-                keys.result(job_id),
-                keys.lease(job_id),
-                keys.tries(job_id),
-                keys.attempts(job_id),
-                keys.progress(job_id),
-                keys.once(job_id),
-                keys.cancels(self.key),
-            ],
-            args=[
-                job_id,
-                await self._cancelled_outcome(job_id),
-                int(self._ended_ttl_s * 1000),
-                keys.events(self.key),
-                keys.cancel_calls(self.key),
-            ],
-        )
+        names, arguments = await self._cancel_call(job_id, spare_running=False)
+        answer: bytes = await self._cancel(keys=names, args=arguments)
         if answer == b"stock":
             await self._redis.zadd(keys.ABORT, {job_id: timestamp_ms()})
             return "cancelling"
-        return answer.decode()  # type: ignore[return-value]  # the script's other four words
+        return answer.decode()  # type: ignore[return-value]  # the script's other words
 
     async def retry(self, job_id: str) -> RetryAnswer:
         """Makes a job that has failed and waits for its next try due now; says what any other job is.
@@ -258,7 +321,7 @@ class Queue:
     async def _put(self, entries: Sequence[_Entry], *, together: bool) -> list[_Answer]:
         """One script call; replicas are waited for by the same write, once for all."""
         names, arguments = self._call_for(entries, together=together)
-        answers: list[int]
+        answers: list[int | bytes]
         if (wait := self._durability.wait) is None:
             answers = await self._enqueue(keys=names, args=arguments)
             durability = self._durability.grade
@@ -270,12 +333,75 @@ class Queue:
     def _call_for(self, entries: Sequence[_Entry], *, together: bool) -> tuple[list[str], list[str | bytes | int]]:
         """KEYS and ARGV of the script."""
         names: list[str] = [self.key, keys.wake(self.key), keys.running(self.key)]
-        arguments: list[str | bytes | int] = [keys.events(self.key), self._limit, int(together)]
+        arguments: list[str | bytes | int] = [keys.events(self.key), self._limit, int(together), ""]
         for entry in entries:
             names += (keys.body(entry.job_id), keys.result(entry.job_id))
             run_at_ms = "" if entry.run_at_ms is None else entry.run_at_ms
             arguments += (entry.job_id, entry.body, entry.delay_ms, run_at_ms)
+        if any(entry.on_terms for entry in entries):
+            arguments[3] = self._terms_of(entries, names)
         return names, arguments
+
+    def _terms_of(self, entries: Sequence[_Entry], names: list[str]) -> bytes:
+        """The script's terms; the keys that they speak of are added to its `names`."""
+        terms: list[dict[str, Any]] = []
+        for number, entry in enumerate(entries, start=1):
+            if not entry.on_terms:
+                continue
+            term: dict[str, Any] = {"job": number, "whole": bool(entry.stands_for)}
+            if entry.idempotency is not None:
+                names.append(keys.idempotency(self.key, entry.idempotency.key))
+                term["mark"] = entry.idempotency.mark(
+                    at=len(names), enqueued_at_ms=entry.enqueued_at_ms, job_ids=entry.stands_for or [entry.job_id]
+                )
+            if entry.unique is not None:
+                names.append(keys.unique(self.key, entry.type_name, entry.unique.key))
+                term["unique"] = entry.unique.hold(at=len(names), replaces=entry.replaces)
+            terms.append(term)
+        return records.dumps(terms)
+
+    async def _put_in_place_of(self, conflict: NotUnique, entry: _Entry) -> Enqueued:
+        """Cancels the waiting job that holds the unique key and puts this one, in one transaction.
+
+        Raises NotUnique where it runs, or has ended and holds the key for a while.
+        """
+        for _ in range(REPLACE_ROUNDS):
+            if conflict.state != "waiting":
+                break
+            try:
+                answer = await self._in_time(self._replace(replace(entry, replaces=conflict.job_id)))
+                return _enqueued(self, entry, answer)
+            except NotUnique as next_conflict:
+                # it began meanwhile, or somebody else was quicker
+                conflict = next_conflict
+        raise conflict
+
+    async def _replace(self, entry: _Entry) -> _Answer:
+        assert entry.replaces is not None
+        cancelling = await self._cancel_call(entry.replaces, spare_running=True)
+        calls = [(self._cancel, *cancelling), (self._enqueue, *self._call_for([entry], together=False))]
+        wait = self._durability.wait
+        (_, (answer,)), replicas = await script.call_together(self._redis, calls, wait)
+        return answer, self._durability.grade_with(replicas) if wait else self._durability.grade
+
+    async def _cancel_call(self, job_id: str, *, spare_running: bool) -> tuple[list[str], list[str | bytes | int]]:
+        """KEYS and ARGV of the script."""
+        names = [
+            self.key,
+            keys.running(self.key),
+            keys.body(job_id),
+            keys.result(job_id),
+            keys.lease(job_id),
+            keys.tries(job_id),
+            keys.attempts(job_id),
+            keys.progress(job_id),
+            keys.once(job_id),
+            keys.cancels(self.key),
+        ]
+        outcome = await self._cancelled_outcome(job_id)
+        keep_ms = int(self._ended_ttl_s * 1000)
+        channels = keys.events(self.key), keys.cancel_calls(self.key)
+        return names, [job_id, outcome, keep_ms, *channels, int(spare_running)]
 
     async def _cancelled_outcome(self, job_id: str) -> bytes:
         """The result record of a cancelled job; empty for an unknown one, which the script will not use."""
@@ -347,24 +473,9 @@ async def _put_in_one_transaction(by_queue: Mapping[Queue, Sequence[_Entry]]) ->
     """One script call for each queue, so that each touches the keys of its own queue alone; replicas once for all."""
     first = next(iter(by_queue))
     wait = first._durability.wait
-    # spelt out: redis-py's own transaction sends no WAIT behind itself, and puts the args of jobs into its errors
-    async with first._redis.pipeline(transaction=False) as commands:
-        commands.execute_command("MULTI")
-        for queue, entries in by_queue.items():
-            names, arguments = queue._call_for(entries, together=True)
-            # the text, not its digest: a transaction cannot stop for a server that does not know the script
-            commands.execute_command("EVAL", queue._enqueue.script, len(names), *names, *arguments)
-        commands.execute_command("EXEC")
-        if wait:
-            commands.execute_command(*wait)
-        replies = await commands.execute(raise_on_error=False)
-    waited = replies.pop() if wait else None
-    executed = replies.pop()
-    answers = executed if isinstance(executed, list) else [executed]
-    for reply in (*replies, *answers):
-        if isinstance(reply, Exception):
-            raise reply
-    durability = first._durability.grade_with(waited) if wait else first._durability.grade
+    calls = [(queue._enqueue, *queue._call_for(entries, together=True)) for queue, entries in by_queue.items()]
+    answers, replicas = await script.call_together(first._redis, calls, wait)
+    durability = first._durability.grade_with(replicas) if wait else first._durability.grade
     return [[(due_at_ms, durability) for due_at_ms in of_queue] for of_queue in answers]
 
 
@@ -373,17 +484,49 @@ def _entry_of(job: NewJob) -> _Entry:
 
 
 def _entry(
-    type_name: str, args: Mapping[str, Any], *, job_id: str | None, delay_ms: int, run_at_ms: int | None
+    type_name: str,
+    args: Mapping[str, Any],
+    *,
+    job_id: str | None,
+    delay_ms: int,
+    run_at_ms: int | None,
+    idempotency: Idempotency | None = None,
+    unique: Unique | None = None,
 ) -> _Entry:
     enqueued_at_ms = timestamp_ms()
     body = records.dumps({"t": None, "f": type_name, "a": (), "k": args, "et": enqueued_at_ms})
-    return _Entry(job_id or new_job_id(), body, enqueued_at_ms, delay_ms, run_at_ms)
+    return _Entry(job_id or new_job_id(), type_name, body, enqueued_at_ms, delay_ms, run_at_ms, idempotency, unique)
 
 
 def _enqueued(queue: Queue, entry: _Entry, answer: _Answer) -> Enqueued:
-    due_at_ms, durability = answer
-    if due_at_ms == EXISTS:
+    told, durability = answer
+    if isinstance(told, bytes):
+        (job,) = _kept_out(entry, told, durability)
+        return job
+    if told == EXISTS:
         raise JobExists(entry.job_id)
-    if due_at_ms == FULL:
+    if told == FULL:
         raise QueueFull(queue.name)
-    return Enqueued(entry.job_id, entry.enqueued_at_ms, abs(due_at_ms), deferred=due_at_ms < 0, durability=durability)
+    return Enqueued(entry.job_id, entry.enqueued_at_ms, abs(told), deferred=told < 0, durability=durability)
+
+
+def _kept_out(entry: _Entry, told: bytes, durability: Grade) -> list[Enqueued]:
+    """The jobs that an earlier request under the same key has put. Raises KeyReused or NotUnique."""
+    if entry.idempotency is None or told.startswith(NotUnique.WORD):
+        raise NotUnique.parse(told)
+    return _jobs_of(FirstAnswer.parse(told).given_to(entry.idempotency.fingerprint), durability)
+
+
+def _jobs_of(first: FirstAnswer, durability: Grade) -> list[Enqueued]:
+    return [
+        Enqueued(
+            job_id,
+            first.enqueued_at_ms,
+            abs(first.due_ms),
+            deferred=first.due_ms < 0,
+            durability=durability,
+            replayed=True,
+            memo=first.memo,
+        )
+        for job_id in first.job_ids
+    ]

@@ -34,3 +34,30 @@ async def call_then(
     if isinstance(answer, Exception):
         raise answer
     return answer, reply
+
+
+async def call_together(
+    redis: Redis,
+    calls: Sequence[tuple[AsyncScript, Sequence[Any], Sequence[Any]]],
+    command: Sequence[str | int] | None = None,
+) -> tuple[list[Any], Any]:
+    """The answers to scripts, each with its keys and args, that run as one transaction; and to `command` behind it.
+
+    An error answer of the transaction is raised, one to the command is returned.
+    """
+    async with redis.pipeline(transaction=False) as pipeline:
+        # spelt out: redis-py's own transaction sends nothing behind itself, and puts the args of jobs into its errors
+        pipeline.execute_command("MULTI")
+        for called, keys, args in calls:
+            # the text, not its digest: a transaction cannot stop for a server that does not know the script
+            pipeline.execute_command("EVAL", called.script, len(keys), *keys, *args)
+        pipeline.execute_command("EXEC")
+        if command:
+            pipeline.execute_command(*command)
+        replies = await pipeline.execute(raise_on_error=False)
+    reply = replies.pop() if command else None
+    answers = replies[-1] if isinstance(replies[-1], list) else [replies[-1]]
+    for answer in (*replies, *answers):
+        if isinstance(answer, Exception):
+            raise answer
+    return answers, reply

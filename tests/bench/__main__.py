@@ -127,6 +127,7 @@ def http(report: Report, peers: list[Candidate], *, runs: int) -> None:
         {
             "bare": partial(serve_and_load, bare=True, requests=20_000),
             "ours": partial(serve_and_load, bare=False, requests=20_000),
+            "keyed": partial(serve_and_load, bare=False, requests=20_000, keyed=True),
             "batch": partial(serve_and_load, bare=False, requests=8, batch=5_000),
         },
         runs=runs,
@@ -134,6 +135,10 @@ def http(report: Report, peers: list[Candidate], *, runs: int) -> None:
     report.section("HTTP", http.__doc__)
     bare, single = taken["bare"]["requests_per_s"], taken["ours"]["requests_per_s"]
     report.line("POST /v1/jobs/{type}", f"{single / bare:.2f} x", f"{single:,.0f}/s", Bar.at_least(0.8, single / bare))
+    keyed = taken["keyed"]["requests_per_s"]
+    report.line(
+        "… with an Idempotency-Key", f"{keyed / bare:.2f} x", f"{keyed:,.0f}/s", Bar.at_least(0.8, keyed / bare)
+    )
     report.line("a bare route", "1", f"{bare:,.0f}/s")
     batch = taken["batch"]["jobs_per_s"]
     report.line("POST …/batch", f"{batch:,.0f} jobs/s", "5,000 in each", Bar.at_least(30_000, batch))

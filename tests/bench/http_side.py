@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import time
 from collections.abc import Sequence
@@ -23,6 +24,9 @@ PATH = "/v1/jobs/webhook"
 BODY = {"url": "https://receiver.example/hooks", "event": "user.created", "data": {"id": 7, "name": "Ada"}}
 CONNECTIONS = 64
 KEY = "a-key-for-the-benchmark"
+KEY_PLACE = b"%036d" % 0
+"""Stands in a request where its own idempotency key goes, as long as a UUID."""
+NUMBERS = itertools.count(1)
 
 
 def bare_app() -> FastAPI:
@@ -46,9 +50,12 @@ async def serve(url: str, port: float, bare: float) -> dict[str, Any]:
     return {}
 
 
-async def load(url: str, port: float, number: float, batch: float = 0) -> dict[str, Any]:
-    """Requests a second over kept-alive connections; with `batch` jobs in each where that is given."""
-    request = _request(int(batch))
+async def load(url: str, port: float, number: float, batch: float = 0, keyed: float = 0) -> dict[str, Any]:
+    """Requests a second over kept-alive connections; with `batch` jobs in each where that is given.
+
+    `keyed`: each with an Idempotency-Key of its own.
+    """
+    request = _request(int(batch), keyed=bool(keyed))
     connections = CONNECTIONS if not batch else 4
     latencies_s: list[float] = []
     each = int(number) // connections
@@ -59,21 +66,23 @@ async def load(url: str, port: float, number: float, batch: float = 0) -> dict[s
     return {"requests_per_s": each * connections / took_s, "p99_ms": percentile_ms(latencies_s, 0.99)}
 
 
-def _request(batch: int) -> bytes:
+def _request(batch: int, *, keyed: bool) -> bytes:
     body = json.dumps([BODY] * batch if batch else BODY).encode()
     path = PATH + ("/batch" if batch else "")
     head = (
         f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {KEY}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
     )
-    return head.encode() + body
+    if keyed:
+        head += f"Idempotency-Key: {KEY_PLACE.decode()}\r\n"
+    return head.encode() + b"\r\n" + body
 
 
 async def _talk(port: int, request: bytes, number: int, latencies_s: list[float]) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=4 * 1024 * 1024)
     for _ in range(number):
         sent_s = time.perf_counter()
-        writer.write(request)
+        writer.write(request.replace(KEY_PLACE, b"%036d" % next(NUMBERS)))
         head = await reader.readuntil(b"\r\n\r\n")
         if not head.startswith(b"HTTP/1.1 202"):
             raise RuntimeError(head.decode())

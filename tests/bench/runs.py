@@ -105,12 +105,12 @@ def share_the_queue(workers: int, jobs: int) -> Figures:
     }
 
 
-def serve_and_load(*, bare: bool, requests: int, batch: int = 0) -> Figures:
+def serve_and_load(*, bare: bool, requests: int, batch: int = 0, keyed: bool = False) -> Figures:
     """Requests a second against one uvicorn process."""
     port = free_port()
     with private_redis() as url, HTTP.started("serve", port, float(bare), url=url):
         _wait_for(f"http://127.0.0.1:{port}/openapi.json")
-        figures = HTTP.measure("load", port, requests, batch, url=url)
+        figures = HTTP.measure("load", port, requests, batch, float(keyed), url=url)
     if batch:
         figures["jobs_per_s"] = figures["requests_per_s"] * batch
     return figures

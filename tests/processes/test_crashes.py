@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 import redis as sync_redis
@@ -164,3 +166,37 @@ def _runs(pid: int) -> bool:
             return stat.read().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+async def test_requests_that_a_killed_api_left_unanswered_can_be_sent_again(house: House) -> None:
+    """Some had their job put and lost the answer, some had nothing put: with a key each ends as one job."""
+    api = house.api()
+    number = 400
+    answered = 0
+
+    async def send(client: httpx.AsyncClient, index: int) -> dict[str, Any] | None:
+        nonlocal answered
+        headers = {"Idempotency-Key": f"key-{index}"}
+        args = {**LETTER, "name": str(index)}
+        try:
+            answer = await client.post("/v1/jobs/welcome_email?delay=1h", json=args, headers=headers)
+        except httpx.HTTPError:
+            return None
+        answered += 1
+        if answered == number // 4:
+            api.kill()
+        assert answer.status_code == 202
+        job: dict[str, Any] = answer.json()
+        return job
+
+    async with httpx.AsyncClient(base_url=house.url, timeout=30) as client:
+        first = await asyncio.gather(*(send(client, index) for index in range(number)))
+    assert first.count(None) > 0, "the kill left requests without an answer"
+    api.wait()
+    house.api()
+    async with httpx.AsyncClient(base_url=house.url, timeout=30) as client:
+        again = await asyncio.gather(*(send(client, index) for index in range(number)))
+    assert [one for one, other in zip(first, again, strict=True) if one is not None and one != other] == []
+    assert [job and job["args"]["name"] for job in again] == [str(index) for index in range(number)]
+    with sync_redis.Redis(unix_socket_path=str(socket_path(house.data_dir / "redis"))) as redis:
+        assert redis.zcard("arq:queue") == number

@@ -97,10 +97,12 @@ async def test_a_type_that_takes_a_file_documents_both_ways_to_send_its_args(doc
     assert [set(example["value"]) for example in form["examples"].values()] == [{"args"}]
 
 
-async def test_a_time_can_be_given_for_every_type(document: Document) -> None:
+async def test_the_same_terms_can_be_given_for_every_type(document: Document) -> None:
     for name, operation in operations_of(document).items():
         if name.startswith("enqueue_"):
-            assert [parameter["name"] for parameter in operation["parameters"]] == ["delay", "run_at"]
+            alone = set() if name.endswith("_batch") else {"unique_key", "unique_for", "on_conflict"}
+            given = {parameter["name"] for parameter in operation["parameters"]}
+            assert given == {"delay", "run_at", "Idempotency-Key"} | alone
             shown = operation["responses"]["202"]["content"]["application/json"]["schema"]["$ref"]
             assert shown.endswith("/Batch" if name.endswith("_batch") else "/AcceptedJobView")
 

@@ -1,0 +1,68 @@
+"""What the first request under a key was answered, kept so that the same request is never acted on twice.
+
+The answer is written by the script call that puts the jobs: there is no moment at which one of them exists without
+the other, whoever dies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+
+class KeyReused(Exception):
+    """The key was used for another request."""
+
+
+class RequestInFlight(Exception):
+    """The first request under the key has not come in whole."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Idempotency:
+    """A key, and the request that came with it."""
+
+    key: str
+    """Names the key within the queue: whoever sent it, and what for, must be part of it."""
+    fingerprint: str
+    """Tells requests apart; without spaces."""
+    ttl_s: float
+    memo: str = ""
+    """What else the caller needs to give the same answer again; kept with it."""
+
+    def mark(self, *, at: int, enqueued_at_ms: int, job_ids: Sequence[str]) -> Mapping[str, Any]:
+        """The script's term: KEYS[at] keeps the record, with when the jobs are due put in front of it."""
+        record = f"{self.fingerprint} {enqueued_at_ms} {' '.join(job_ids)}\n{self.memo}"
+        return {"at": at, "record": record, "keep_ms": int(self.ttl_s * 1000)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstAnswer:
+    """What was kept. Times are ms since the epoch."""
+
+    fingerprint: str
+    enqueued_at_ms: int
+    due_ms: int
+    """Negative for later, as the script says it."""
+    job_ids: list[str]
+    memo: str
+
+    @classmethod
+    def parse(cls, kept: bytes) -> Self:
+        """From the script's `due fingerprint enqueued_at id …`, a line; all after it is the memo."""
+        line, _, memo = kept.decode().partition("\n")
+        due_ms, fingerprint, enqueued_at_ms, *job_ids = line.split(" ")
+        return cls(
+            fingerprint=fingerprint,
+            enqueued_at_ms=int(enqueued_at_ms),
+            due_ms=int(due_ms),
+            job_ids=job_ids,
+            memo=memo,
+        )
+
+    def given_to(self, fingerprint: str) -> Self:
+        """Raises KeyReused where it was another request's."""
+        if fingerprint != self.fingerprint:
+            raise KeyReused
+        return self
