@@ -403,7 +403,7 @@ class Machine(RuleBasedStateMachine):
     def enqueue(self, job_id: str, in_ms: int, by_the_clock: bool) -> None:
         if self._is_run_expired(job_id):
             return
-        when = {"run_at_ms": self.seen_ms + in_ms} if by_the_clock else {"delay_ms": max(in_ms, 0)}
+        number = self._next_number()
         when: Any = {"run_at_ms": self.seen_ms + in_ms} if by_the_clock else {"delay_ms": max(in_ms, 0)}
         (taken,) = self.model.enqueue([(job_id, number, self.model.now_ms + in_ms)])
         try:
