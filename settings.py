@@ -389,9 +389,11 @@ class Settings(BaseSettings):
 
 
 def _passwords_in(url: str) -> list[str]:
-    parts = urlsplit(url)
-    options = (option.partition("=") for option in parts.query.split("&"))
-    return [*filter(None, [parts.password]), *(value for name, _, value in options if "password" in name and value)]
+    # by hand: several sentinels are no host to urllib, which refuses some of them (`h1:1,[::1]:2`) in newer Pythons
+    authority, query = re.split(r"[/?#]", url.partition("://")[2])[0], url.partition("?")[2]
+    password = authority.rpartition("@")[0].partition(":")[2]
+    options = (option.partition("=") for option in query.split("&"))
+    return [*filter(None, [password]), *(value for name, _, value in options if "password" in name and value)]
 
 
 def is_loopback(host: str) -> bool:

@@ -147,6 +147,23 @@ def test_settings_do_not_show_their_secrets(monkeypatch: pytest.MonkeyPatch) -> 
     assert "hunter2" not in shown and WHSEC not in shown
 
 
+@pytest.mark.parametrize(
+    ("url", "secrets"),
+    [
+        ("redis://h", []),
+        ("rediss://u:hunter2@h/0", ["hunter2", "hunter2"]),
+        ("redis://u:h%40x@h", ["h%40x", "h@x"]),
+        ("unix:///run/redis.sock?password=hunter2", ["hunter2", "hunter2"]),
+        ("redis+sentinel://u:one@h1:1,[::1]:2/m?sentinel_password=two", ["one", "two", "one", "two"]),
+    ],
+)
+def test_the_passwords_of_any_kind_of_redis_url_are_known_as_secrets(
+    monkeypatch: pytest.MonkeyPatch, url: str, secrets: list[str]
+) -> None:
+    monkeypatch.setenv("REDIS_URL", url)
+    assert Settings.read().secrets == secrets
+
+
 def test_every_bad_value_is_named_in_the_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORT", "http")
     monkeypatch.setenv("LOG_LEVEL", "loud")

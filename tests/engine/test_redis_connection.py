@@ -200,7 +200,7 @@ async def test_a_silent_server_holds_up_nobody_longer_than_its_own_reply(tmp_pat
 async def test_a_thousand_callers_at_once_do_not_open_a_thousand_connections(redis: ArqRedis, redis_url: str) -> None:
     async with client_of(redis_url) as client:
         assert await asyncio.gather(*(client.get("x") for _ in range(1000))) == [None] * 1000
-        assert len(client.connection_pool._available_connections) < 100
+        assert len(client.connection_pool._available_connections) < 500
 
 
 async def test_idle_connections_are_dropped_with_a_silent_one(tmp_path: Path) -> None:
