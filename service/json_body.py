@@ -13,6 +13,7 @@ from pydantic_core import from_json
 from jobs.engine import redaction
 from jobs.engine.redaction import Hide
 from service.problems import FaultyField, Problem
+from service.raw_headers import header
 
 HUGE_NUMBER = re.compile(rb"\d[eE]\+?\d{3}|(?<!\d)\d{300}")
 """What may be beyond the floats: it would be read as infinity and stored as null. A run of digits is looked at from
@@ -44,7 +45,7 @@ def _is_finite(value: Any) -> bool:
 
 async def read(request: Request) -> Any:
     """The value in the request's body. Raises Problem 422 for a body of another kind, or that is not JSON."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    media_type = header(request.scope, b"content-type").partition(";")[0].strip().lower()
     if media_type != "application/json" and not (
         media_type.startswith("application/") and media_type.endswith("+json")
     ):
