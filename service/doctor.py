@@ -16,7 +16,7 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 from urllib.parse import urlsplit
 
-from jobs.engine import doctor, embedded_redis
+from jobs.engine import doctor, embedded_redis, redaction
 from jobs.engine.catalog import Catalog, discover
 from jobs.engine.doctor import Installation
 from jobs.engine.redis_connection import connect
@@ -36,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="one JSON object for each finding, a line each")
     options = parser.parse_args(arguments)
     settings = Settings.read()
+    redaction.configure(settings.secrets)
     try:
         catalog = discover(settings.job_packages)
     except (ImportError, TypeError, ValueError) as error:
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.json:
         print(f"Redis: {_place_of_redis(settings)}\n")
     for finding in findings:
-        print(json.dumps(dataclasses.asdict(finding)) if options.json else _in_words(finding))
+        print(redaction.hide(json.dumps(dataclasses.asdict(finding)) if options.json else _in_words(finding)))
     if not options.json:
         print(f"\n{_sum(findings)}")
     return int(any(finding.level == "warning" for finding in findings))
