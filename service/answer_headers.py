@@ -34,8 +34,8 @@ class AnswerHeaders:
             await self._app(scope, receive, send)
             return
         app = self._head if scope["method"] == "HEAD" else self._app
-        more: list[Header] = []
-        scope[MORE] = more
+        # the fast path may have left some before it gave the request up
+        more: list[Header] = scope.setdefault(MORE, [])
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":

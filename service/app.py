@@ -42,6 +42,7 @@ from service.answer_headers import AnswerHeaders
 from service.body_limit import MULTIPART_OVERHEAD_BYTES, BodyLimit
 from service.dependencies import REDIS_DEADLINE_S, REPLY_TIMEOUT_S, Shared
 from service.doctor import installation_of
+from service.fast_path import FastPath
 from service.head_requests import HeadRequests
 from service.problems import ProblemDetails
 from service.schedule_body import ScheduleBody
@@ -58,7 +59,9 @@ class Service(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         app = super().build_middleware_stack()
-        return AnswerHeaders(app, head=HeadRequests(app))
+        guarded = AnswerHeaders(app, head=HeadRequests(app))
+        limit_bytes = self.state.settings.body_limit_bytes
+        return FastPath(guarded, busy=enqueueing.busy_paths(self), service=self, limit_bytes=limit_bytes)
 
 
 def create_app(settings: Settings, *, redis_url: str) -> FastAPI:

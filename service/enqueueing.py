@@ -25,6 +25,7 @@ from service import auth, idempotency, json_body, known_query, uniqueness, uploa
 from service.checked_args import checked_args
 from service.dependencies import Shared, SharedDep
 from service.durations import DurationS
+from service.fast_path import RAISED, Answers
 from service.idempotency import KeyedDep, KeyedRequest
 from service.problems import FaultyField, Problem, documented
 from service.uniqueness import Uniqueness, UniquenessDep, UniqueQuery
@@ -142,8 +143,19 @@ class EnqueueRoute(APIRoute):
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        by_hand: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint.by_hand  # type: ignore[attr-defined]
-        return by_hand
+        by_hand: Answers = self.endpoint.by_hand  # type: ignore[attr-defined]
+
+        async def handle(request: Request) -> Response:
+            if RAISED in request.scope:
+                raise request.scope[RAISED]
+            return await by_hand(request)
+
+        return handle
+
+
+def busy_paths(app: FastAPI) -> dict[str, Answers]:
+    """What answers each of the busy routes, for the fast path there."""
+    return {route.path: route.endpoint.by_hand for route in app.routes if isinstance(route, EnqueueRoute)}  # type: ignore[attr-defined]
 
 
 def _json_endpoint(job_type: JobType[Any, Any]) -> Any:
@@ -158,7 +170,7 @@ def _json_endpoint(job_type: JobType[Any, Any]) -> Any:
     return endpoint
 
 
-def _json_handler(job_type: JobType[Any, Any]) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+def _json_handler(job_type: JobType[Any, Any]) -> Answers:
     """What the signature of the endpoint says, done in its order: the key, the time, the body, the job."""
 
     async def handle(request: Request) -> Response:
