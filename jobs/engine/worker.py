@@ -392,6 +392,9 @@ class Worker(arq.Worker):
         """Until the queue is to be looked at; jobs that a wake-up brings with it start meanwhile."""
         until_s = time.monotonic() + self.poll_delay_s
         while not await self._wakeups.wait(min(self._idle_s(), until_s - time.monotonic()), reserve=self._reserve()):
+            if not self.tasks:
+                # the claim behind a wake-up that came to nothing was a look as well
+                until_s = time.monotonic() + self.poll_delay_s
             if self._more_is_due or not self._free_slots() or time.monotonic() >= until_s:
                 return
 

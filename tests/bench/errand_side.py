@@ -27,6 +27,8 @@ from tests.bench import jobs_here
 from tests.bench.candidate import cpu_s, main, percentile_ms
 
 FILL = 5_000
+START_S = 8
+"""A worker process checks its Redis five seconds after its start, once."""
 
 
 @asynccontextmanager
@@ -127,7 +129,7 @@ async def idle(url: str, seconds: float) -> dict[str, Any]:
     calls = Calls()
     settings = Settings(webhook_sink_port=0, data_dir=Path(tempfile.mkdtemp(prefix="errand-bench-")))
     serving = asyncio.create_task(serve(settings, discover(), redis_url=url))
-    await asyncio.sleep(3)
+    await asyncio.sleep(START_S)
     called, used_s = calls.number, cpu_s()
     await asyncio.sleep(seconds)
     figures = {"calls_per_s": (calls.number - called) / seconds, "core_percent": (cpu_s() - used_s) / seconds * 100}
