@@ -128,7 +128,7 @@ def http(report: Report, peers: list[Candidate], *, runs: int) -> None:
             "bare": partial(serve_and_load, bare=True, requests=20_000),
             "ours": partial(serve_and_load, bare=False, requests=20_000),
             "keyed": partial(serve_and_load, bare=False, requests=20_000, keyed=True),
-            "batch": partial(serve_and_load, bare=False, requests=8, batch=5_000),
+            "batch": partial(serve_and_load, bare=False, requests=40, batch=5_000),
         },
         runs=runs,
     )
