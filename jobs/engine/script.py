@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,17 @@ from redis.asyncio import Redis
 from redis.commands.core import AsyncScript
 from redis.exceptions import NoScriptError
 
+WITH = re.compile(r"^-- with (\w+\.lua)$", re.MULTILINE)
+"""The line of a script in whose place stands a part that several share."""
+
 
 def load(redis: Redis, name: str) -> AsyncScript:
     """The script `name`.lua, ready to be called; the server is sent its text only where it does not know it."""
-    return redis.register_script(Path(__file__).with_name(f"{name}.lua").read_text())
+    return redis.register_script(WITH.sub(lambda part: _text(part[1]), _text(f"{name}.lua")))
+
+
+def _text(file: str) -> str:
+    return Path(__file__).with_name(file).read_text()
 
 
 async def call_then(
