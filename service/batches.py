@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -20,7 +21,9 @@ from service.checked_args import checked_args
 from service.dependencies import SharedDep
 from service.enqueueing import ERRORS, KEY_ERRORS, WhenDep
 from service.idempotency import KeyedDep
+from service.json_items import NotItems, items_of
 from service.views import DURABILITY, json_response
+from settings import Settings
 
 STRETCH = 200
 """Items that are checked in one turn of the event loop: other requests wait no longer than these take."""
@@ -55,10 +58,9 @@ def router(catalog: Catalog) -> APIRouter:
 
 def _endpoint(job_type: JobType[Any, Any]) -> Any:
     async def endpoint(request: Request, to: SharedDep, when: WhenDep, keyed: KeyedDep) -> Response:
-        items = _items(await json_body.read(request), queue_limit=to.settings.queue_limit)
-        many_args = await _checked(job_type, items)
-        if keyed is not None:
-            keyed.take("body", await request.body())
+        json_body.check_media_type(request)
+        body = request.stream() if keyed is None else keyed.taking("body", request.stream())
+        many_args = await _checked(job_type, _items(body, to.settings))
         try:
             put = await to.queue_of(job_type).enqueue_many(
                 job_type.name,
@@ -76,26 +78,37 @@ def _endpoint(job_type: JobType[Any, Any]) -> Any:
     return endpoint
 
 
-def _items(value: Any, *, queue_limit: int) -> list[Any]:
-    """Raises Problem 422 for a number of jobs that cannot be put together, however long one waits."""
-    if not isinstance(value, list) or not 1 <= len(value) <= MOST_AT_ONCE:
-        raise json_body.unfit("body", f"must be an array of 1 to {MOST_AT_ONCE} args")
-    if 0 < queue_limit < len(value):
-        raise json_body.unfit("body", f"has {len(value)} jobs, and a queue holds {queue_limit} here: send fewer")
-    return value
+async def _items(body: AsyncIterator[bytes], settings: Settings) -> AsyncIterator[tuple[int, bytes]]:
+    """Each item with its index. Raises Problem 422 for what are no items, or more than can be put together."""
+    limit = settings.queue_limit
+    most, why = (limit, "a queue holds here") if 0 < limit < MOST_AT_ONCE else (MOST_AT_ONCE, "one request may have")
+    index = -1
+    try:
+        async for item in items_of(body, item_limit_bytes=settings.body_limit_bytes):
+            index += 1
+            if index == most:
+                raise json_body.unfit("body", f"has more than the {most} jobs that {why}: send fewer")
+            yield index, item
+    except NotItems as error:
+        raise json_body.unfit("body" if error.index is None else f"body.{error.index}", str(error)) from None
+    if index < 0:
+        raise json_body.unfit("body", f"must be an array of 1 to {most} args")
 
 
-async def _checked(job_type: JobType[Any, Any], items: list[Any]) -> list[dict[str, Any]]:
+async def _checked(job_type: JobType[Any, Any], items: AsyncIterator[tuple[int, bytes]]) -> list[dict[str, Any]]:
     """The args as they go into the queue; raises a 422 that names each faulty item by its index."""
     checked: list[dict[str, Any]] = []
     faults: list[dict[str, Any]] = []
-    for index, item in enumerate(items):
+    async for index, item in items:
         if index % STRETCH == STRETCH - 1:
             await asyncio.sleep(0)
+        args = json_body.value_in(item, field=f"body.{index}")
         try:
-            checked.append(secret_args.kept(checked_args(job_type, item, index)))
+            checked.append(secret_args.kept(checked_args(job_type, args, index)))
         except RequestValidationError as error:
             faults += error.errors()
+            if len(faults) >= FAULTS_SHOWN:
+                break
     if faults:
         raise RequestValidationError(faults[:FAULTS_SHOWN])
     return checked

@@ -45,12 +45,17 @@ def _is_finite(value: Any) -> bool:
 
 async def read(request: Request) -> Any:
     """The value in the request's body. Raises Problem 422 for a body of another kind, or that is not JSON."""
+    check_media_type(request)
+    return value_in(await request.body(), field="body")
+
+
+def check_media_type(request: Request) -> None:
+    """Raises Problem 422 where the body is not said to be JSON."""
     media_type = header(request.scope, b"content-type").partition(";")[0].strip().lower()
     if media_type != "application/json" and not (
         media_type.startswith("application/") and media_type.endswith("+json")
     ):
         raise unfit("body", "must be JSON, sent with 'Content-Type: application/json'")
-    return value_in(await request.body(), field="body")
 
 
 def value_in(body: bytes, *, field: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -55,6 +56,30 @@ async def test_a_hopeless_batch_is_answered_briefly(client: httpx.AsyncClient) -
 async def test_a_batch_can_be_for_later(client: httpx.AsyncClient) -> None:
     ids = (await client.post(BATCH, params={"delay": "1h"}, json=[LETTER, LETTER])).json()["ids"]
     assert {(await client.get(f"/v1/jobs/{job_id}")).json()["status"] for job_id in ids} == {"deferred"}
+
+
+async def test_it_is_read_as_it_comes_and_no_further_than_it_is_good(
+    client: httpx.AsyncClient, redis: ArqRedis
+) -> None:
+    pulled: list[int] = []
+
+    async def endless() -> AsyncIterator[bytes]:
+        yield b"["
+        while True:
+            piece = b'{"to": "ada@example.com", "name": "Ada"},' * 1000
+            pulled.append(len(piece))
+            yield piece
+
+    answer = await client.post(BATCH, content=endless(), headers={"Content-Type": "application/json"})
+    assert "10000" in problem_of(answer, 422, "invalid-request")["detail"]
+    assert len(pulled) == 11 and await queued(redis) == 0
+
+
+async def test_an_item_is_held_to_the_limit_of_a_single_job(open_client: OpenClient, settings: Settings) -> None:
+    async with open_client(settings.model_copy(update={"body_limit_bytes": 1000})) as client:
+        answer = await client.post(BATCH, json=[LETTER, {**LETTER, "name": "A" * 1000}])
+        assert faulty_fields(answer) == ["body.1"]
+        assert (await client.post(BATCH, json=[LETTER] * 100)).status_code == 202
 
 
 @pytest.mark.parametrize("body", ["", "{}", "[]", "[NaN]", "null", "[1", '"text"'])
