@@ -24,7 +24,8 @@ def main() -> int:
 
 
 def _attack(key: str | None, *, seconds: int, seed: int | None) -> bool:
-    with tempfile.TemporaryDirectory(prefix="errand-contract-") as folder:
+    # a pool's process that has lost its worker may still be writing
+    with tempfile.TemporaryDirectory(prefix="errand-contract-", ignore_cleanup_errors=True) as folder:
         house = House(Path(folder, "house"), port=free_port(), sink_port=free_port())
         house.environment.update({"WEBHOOK_ALLOW_NETWORKS": "127.0.0.0/8", "LOG_LEVEL": "warning"})
         house.environment.update({"API_KEYS": key} if key else {})
