@@ -1,6 +1,6 @@
 # Every target does the set-up that it needs. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help run run-api run-worker doctor key test check format lock bench bench-peers chaos soak
+.PHONY: help run run-api run-worker doctor key test check format lock bench bench-peers chaos soak fuzz
 
 # the newest Python >= 3.11 on the PATH; name another with `make PYTHON=…`
 PYTHON ?= $(shell for name in python3.14 python3.13 python3.12 python3.11 python3 python; do \
@@ -48,6 +48,9 @@ chaos: $(VENV)/.dev ## faults of every kind under load, then the accounts; SECON
 
 soak: $(VENV)/.dev ## ten minutes of steady load: does anything grow? SECONDS= RATE= WORKERS=
 	@$(BIN)/python -m tests.chaos.soak $(call given,SECONDS RATE WORKERS) $(ARGS)
+
+fuzz: $(VENV)/.dev ## schemathesis against the live API, without API keys and with one; SECONDS=300 SEED=
+	@$(BIN)/python -m tests.contract $(call given,SECONDS SEED) $(ARGS)
 
 format: $(VENV)/.dev ## puts the code into the one format
 	@$(BIN)/ruff check --fix --quiet .

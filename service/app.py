@@ -8,9 +8,6 @@ from typing import Any
 
 from arq.connections import ArqRedis
 from fastapi import Depends, FastAPI
-from fastapi.openapi.utils import get_openapi
-from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
 from starlette.types import ASGIApp
 
 from jobs.engine.catalog import Catalog, discover
@@ -34,6 +31,7 @@ from service import (
     job_types,
     jobs,
     known_query,
+    openapi,
     problems,
     queues,
     schedules,
@@ -44,8 +42,6 @@ from service.dependencies import REDIS_DEADLINE_S, REPLY_TIMEOUT_S, Shared
 from service.doctor import installation_of
 from service.fast_path import FastPath
 from service.head_requests import HeadRequests
-from service.problems import ProblemDetails
-from service.schedule_body import ScheduleBody
 from settings import Settings
 
 DESCRIPTION = """FastAPI's `BackgroundTasks` made durable: a request puts a job into Redis, a worker runs it.
@@ -84,6 +80,8 @@ def create_app(settings: Settings, *, redis_url: str) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        # a redirect has no content: who asks with curl would see nothing at all
+        redirect_slashes=False,
         dependencies=[Depends(known_query.refuse_unknown)],
     )
     app.state.settings = settings
@@ -104,7 +102,7 @@ def create_app(settings: Settings, *, redis_url: str) -> FastAPI:
         health.router,
     ):
         app.include_router(router)
-    app.openapi = _openapi_with_args(app, catalog)  # type: ignore[method-assign]  # FastAPI's way to extend it
+    openapi.install(app, catalog)
     return app
 
 
@@ -171,21 +169,3 @@ def _limit_of(settings: Settings, catalog: Catalog) -> Any:
         return settings.body_limit_bytes
 
     return limit_of
-
-
-def _openapi_with_args(app: FastAPI, catalog: Catalog) -> Any:
-    """FastAPI's document, with the models that it does not see: of errors, and of bodies that are read by hand."""
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-            models: list[type[BaseModel]] = [ProblemDetails, ScheduleBody]
-            models += [job_type.args_model for job_type in catalog.values()]
-            _, schemas = models_json_schema(
-                [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
-            )
-            document["components"]["schemas"].update(schemas.get("$defs", {}))
-            app.openapi_schema = document
-        return app.openapi_schema
-
-    return openapi

@@ -79,7 +79,8 @@ def _local_address(request: Request) -> str:
     # the header itself: where it makes no sense, starlette's `request.url` shows the server's own name instead
     places = [f"//{request.headers.get('host', 'localhost')}", request.headers.get("origin", "http://localhost")]
     if not is_loopback(peer) or not all(map(_is_on_loopback, places)):
-        raise Problem(403, "forbidden", "Without API_KEYS this service answers its own machine only.")
+        detail = "Without API_KEYS this service answers its own machine only: ask it at 127.0.0.1, or set API_KEYS."
+        raise Problem(403, "forbidden", detail)
     return peer
 
 

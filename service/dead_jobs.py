@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Annotated, Self
 
 from fastapi import APIRouter, Body, Depends, Query, Response
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 
 from jobs.engine import keys
 from jobs.engine.dead_entry import DeadEntry
@@ -40,6 +40,8 @@ Fingerprint = Annotated[
     ),
 ]
 QueueName = Annotated[str, Field(min_length=1, max_length=64, description="only of this queue", examples=["default"])]
+
+Limit = Annotated[int, Query(ge=1, le=LONGEST_PAGE, description="how many at most", examples=[DEFAULT_PAGE])]
 
 
 class DeadJobView(BaseModel):
@@ -105,7 +107,7 @@ class Replay(BaseModel):
     limit: int = Field(
         DEFAULT_REPLAY, ge=1, le=MOST_AT_ONCE, description="how many at most, the oldest of a group first"
     )
-    dry_run: bool = Field(False, description="only says what would be done")
+    dry_run: StrictBool = Field(False, description="only says what would be done")
 
     @model_validator(mode="after")
     def _says_which(self) -> Self:
@@ -133,9 +135,9 @@ REPLAY_EXAMPLES = {
 
 async def wanted(
     to: SharedDep,
-    type: Annotated[TypeName | None, Query()] = None,
-    fingerprint: Annotated[Fingerprint | None, Query()] = None,
-    queue: Annotated[QueueName | None, Query()] = None,
+    type: Annotated[TypeName | None, Query(description="only of this type")] = None,
+    fingerprint: Annotated[Fingerprint | None, Query(description="only what died of this error")] = None,
+    queue: Annotated[QueueName | None, Query(description="only of this queue")] = None,
 ) -> Wanted:
     """The query parameters that say which dead jobs are meant."""
     _check_queue(to, queue, field="query.queue")
@@ -155,8 +157,15 @@ WantedDep = Annotated[Wanted, Depends(wanted)]
 async def list_dead_jobs(
     to: SharedDep,
     which: WantedDep,
-    limit: Annotated[int, Query(ge=1, le=LONGEST_PAGE)] = DEFAULT_PAGE,
-    cursor: Annotated[str | None, Query(max_length=2_000, description="of the page before")] = None,
+    limit: Limit = DEFAULT_PAGE,
+    cursor: Annotated[
+        str | None,
+        Query(
+            max_length=2_000,
+            description="of the page before",
+            examples=["MTc5NTIyMjU1NTUxOCBzaG91dCBFQGpvYnMuc2hvdXQ6d29yZHMgMTc5NTIyMjU1NTUxOCA3"],
+        ),
+    ] = None,
 ) -> Response:
     """Dead jobs, newest first, each with its last error."""
     before = None if cursor is None else _position(cursor)
@@ -174,9 +183,7 @@ async def list_dead_jobs(
     dependencies=[Depends(auth.require("read"))],
     operation_id="list_dead_job_groups",
 )
-async def list_dead_job_groups(
-    to: SharedDep, which: WantedDep, limit: Annotated[int, Query(ge=1, le=LONGEST_PAGE)] = DEFAULT_PAGE
-) -> Response:
+async def list_dead_job_groups(to: SharedDep, which: WantedDep, limit: Limit = DEFAULT_PAGE) -> Response:
     """Dead jobs counted by type and fingerprint, the largest group first, each with its newest job."""
     with _narrow_enough():
         shown, more = await in_time(_largest(to, which, limit))

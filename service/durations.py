@@ -8,9 +8,9 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 UNIT_S = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-TERM = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])")
+TERM = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|[smhdw])")
 WHOLE = re.compile(rf"(?:{TERM.pattern})+")
-PATTERN = r"^(\d+(\.\d+)?(ms|[smhdw])?)+$"
+PATTERN = r"^([0-9]+(\.[0-9]+)?|([0-9]+(\.[0-9]+)?(ms|[smhdw]))+)$"
 """What the OpenAPI document says of them."""
 LONGEST_S = 366 * 86_400
 """A job for later than a year is a slip of the pen more often than a wish."""
@@ -21,7 +21,7 @@ def parse_s(text: object) -> object:
     if not isinstance(text, str):
         return text
     text = text.strip()
-    if re.fullmatch(r"\d+(\.\d+)?", text):
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
         return float(text)
     if not WHOLE.fullmatch(text):
         raise ValueError("must be seconds, or a length of time such as 90s, 10m or 2h30m")

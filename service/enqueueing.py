@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from arq.utils import to_unix_ms
 from fastapi import Body, Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ValidationError
 from pydantic_core import from_json, to_json
 
 from jobs.engine import secret_args
@@ -60,7 +61,18 @@ def _in_utc(at: datetime) -> datetime:
         raise ValueError("must be within the years 1 to 9999 in UTC") from None
 
 
-Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+def _as_rfc_3339(text: object) -> object:
+    """Pydantic would take more: seconds since the epoch, which ours are not, and dates without a time."""
+    if isinstance(text, str) and not RFC_3339.match(text):
+        raise ValueError("must be a time with its offset, such as 2030-01-01T09:00:00Z")
+    if isinstance(text, str) and OFFSET_BY_SPACE.search(text):
+        raise ValueError("has a space where its offset begins: in a URL a '+' is written %2B")
+    return text
+
+
+RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d")
+OFFSET_BY_SPACE = re.compile(r":\d\d(\.\d+)? \d\d:?\d\d$")
+Moment = Annotated[AwareDatetime, BeforeValidator(_as_rfc_3339), AfterValidator(_in_utc)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +99,9 @@ PLAIN = Terms()
 
 
 async def when(
-    delay: Annotated[DurationS | None, Query(description="how long from now: seconds, or `10m`-like")] = None,
+    delay: Annotated[
+        DurationS | None, Query(description="how long from now: seconds, or `10m`-like", examples=["10m"])
+    ] = None,
     run_at: Annotated[
         Moment | None,
         Query(description="when, RFC 3339; at once where that has passed", examples=["2030-01-01T09:00:00Z"]),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import mimetypes
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Path, Request, Response
 from fastapi.responses import StreamingResponse
 
 from jobs.resources.storage import FileMissing
@@ -25,6 +26,14 @@ router = APIRouter(prefix="/v1/files", tags=["files"])
 UPLOADS = "uploads/"
 """What clients sent is for jobs alone: shown under our name, a page among it could act as ours."""
 
+Key = Annotated[
+    str,
+    Path(
+        description="as an output's `url` ends; it may have slashes",
+        examples=["resize/01a1fb3e-ca8c-7394-a804-a09bf4f589ca/1-320x213.jpeg"],
+    ),
+]
+
 
 @router.get(
     "/{key:path}",
@@ -38,7 +47,7 @@ UPLOADS = "uploads/"
     dependencies=[Depends(auth.require("read"))],
     operation_id="get_file",
 )
-async def get_file(key: str, request: Request, to: SharedDep) -> Response:
+async def get_file(key: Key, request: Request, to: SharedDep) -> Response:
     """A stored output, streamed."""
     try:
         if key.lower().startswith(UPLOADS):  # a folder may not know small letters from capitals

@@ -31,6 +31,7 @@ BARE = "^[!#-~][ -~]*$"
 QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
 """A string of RFC 9651, which is what the draft asks for; most clients send it bare."""
 RETRY_S = 2
+KEY_EXAMPLE = "8e03978e-40d5-43dd-bc93-6894a57f9324"
 DIGEST_BYTES = 16
 
 
@@ -84,9 +85,8 @@ async def _keyed(
             alias=HEADER,
             description="up to 255 printable ASCII characters, in quotes or not: the same request sent again under the "
             "same key gets the first answer again, with `Idempotency-Replayed: true`, and puts no second job",
-            examples=["8e03978e-40d5-43dd-bc93-6894a57f9324"],
         ),
-        WithJsonSchema({"type": "string", "maxLength": LONGEST_CHARS, "pattern": BARE}),
+        WithJsonSchema({"type": "string", "maxLength": LONGEST_CHARS, "pattern": BARE, "examples": [KEY_EXAMPLE]}),
     ] = None,
 ) -> KeyedRequest | None:
     return read(request)

@@ -13,6 +13,7 @@ from jobs.engine.snapshot import JobSnapshot, read_job
 from service import auth
 from service.dependencies import Shared, SharedDep, in_time
 from service.enqueueing import ERRORS
+from service.openapi_examples import JOB_ID
 from service.problems import Problem, documented
 from service.views import JobView, job_view, json_response
 
@@ -22,7 +23,7 @@ LOOK_EVERY_S = 1.0
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
-JobId = Annotated[str, Path(max_length=128, description="the job's id")]
+JobId = Annotated[str, Path(max_length=128, description="the job's id", examples=[JOB_ID])]
 UNKNOWN = documented({404: "no such job, or it has been forgotten"})
 WRONG_STATE = documented({409: "its state does not allow this; the answer names it"})
 
@@ -38,7 +39,13 @@ async def get_job(
     id: JobId,
     to: SharedDep,
     wait: Annotated[
-        float, Query(ge=0, le=LONGEST_WAIT_S, description="answer when the job has ended, or after that many seconds")
+        float,
+        Query(
+            ge=0,
+            le=LONGEST_WAIT_S,
+            description="answer when the job has ended, or after that many seconds",
+            examples=[30],
+        ),
     ] = 0,
 ) -> Response:
     """One job: its state, its attempts, its result."""
@@ -49,7 +56,12 @@ async def get_job(
 @router.post(
     "/{id}/cancel",
     response_model=JobView,
-    responses={**ERRORS, **UNKNOWN, **WRONG_STATE},
+    responses={
+        **ERRORS,
+        **UNKNOWN,
+        **WRONG_STATE,
+        202: {"model": JobView, "description": "it runs; its worker has been told"},
+    },
     dependencies=[Depends(auth.require("write"))],
     operation_id="cancel_job",
 )
@@ -134,8 +146,13 @@ async def _awaited(to: Shared, job_id: str, *, wait_s: float) -> JobSnapshot:
 async def _found(to: Shared, job_id: str) -> JobSnapshot:
     job = await in_time(read_job(to.redis, job_id, queues=to.queue_keys))
     if job is None:
-        raise _unknown(job_id)
+        raise _is_type(job_id) if job_id in to.catalog else _unknown(job_id)
     return job
+
+
+def _is_type(name: str) -> Problem:
+    detail = f"'{name}' is a job type, and no job's id. To put such a job, POST its args to /v1/jobs/{name}."
+    return Problem(404, "unknown-job", detail)
 
 
 def _unknown(job_id: str) -> Problem:

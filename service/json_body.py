@@ -18,6 +18,19 @@ from service.raw_headers import header
 HUGE_NUMBER = re.compile(rb"\d[eE]\+?\d{3}|(?<!\d)\d{300}")
 """What may be beyond the floats: it would be read as infinity and stored as null. A run of digits is looked at from
 its beginning alone: from each of its digits, a body of nothing else would hold the service up for seconds."""
+HINTS = (
+    (re.compile(rb"$"), 'It is empty: send the args, such as {} or {"name": "Ada"}'),
+    (re.compile(rb"\x1f\x8b"), "It is compressed: send it as it is"),
+    (re.compile(rb"\xef\xbb\xbf|\xff\xfe|\xfe\xff"), "It begins with a byte order mark: send UTF-8 without one"),
+    (
+        re.compile(rb"'|[\[{]\s*(?:\{\s*)?'"),
+        'JSON has double quotes around names and texts; in Windows\' cmd.exe write "{\\"name\\": \\"Ada\\"}"',
+    ),
+    (re.compile(rb"\[?\s*\{\s*[A-Za-z_]"), "Names and texts stand in double quotes; has the shell taken them away?"),
+    (re.compile(rb"[\w.%-]+="), 'It looks like a form: send JSON, such as {"name": "Ada"}'),
+    (re.compile(rb"@"), "curl reads a file for -d @FILE only where nothing stands before the @"),
+)
+"""How a body begins that is no JSON, and what to do about it."""
 DEEP_LEVELS = 190
 """The queue's reader goes about 200 levels deep, and the record of a job puts one around its args."""
 
@@ -63,7 +76,16 @@ def value_in(body: bytes, *, field: str) -> Any:
     try:
         return parsed(body)
     except ValueError as error:
-        raise unfit(field, f"is not valid JSON: {error}") from None
+        raise unfit(field, f"is not valid JSON: {error}{_hint(body)}") from None
+
+
+def _hint(body: bytes) -> str:
+    """What was probably done, where the reader's words would leave somebody new to JSON, or to curl, alone."""
+    text = body.strip()
+    for looks_so, hint in HINTS:
+        if looks_so.match(text):
+            return f". {hint}"
+    return ""
 
 
 def faults_of(error: ValidationError, *place: str | int, hide: Hide = redaction.hide) -> list[dict[str, Any]]:

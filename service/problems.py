@@ -19,6 +19,7 @@ from starlette.requests import ClientDisconnect
 
 from jobs.engine.outage import is_outage
 from jobs.engine.queue import QueueFull
+from service import places
 
 log = structlog.get_logger("errand.http")
 
@@ -183,13 +184,37 @@ class Refusals:
 
 
 def _of_http_exception(request: Request, error: HTTPException) -> Problem:
-    details = {
-        404: f"There is nothing at {request.url.path}. The API is described at /docs.",
-        405: f"{request.method} is not possible at {request.url.path}. The API is described at /docs.",
-    }
+    if error.status_code == 404:
+        return _nothing_there(request)
+    if error.status_code == 400 and isinstance(error.__cause__, UnicodeDecodeError):
+        # what FastAPI says of it is neither a sentence nor about the text
+        fault = FaultyField(field="body", message="is not valid JSON: it must be text in UTF-8")
+        return Problem(422, "invalid-request", f"The request does not fit: body: {fault.message}", errors=[fault])
+    if error.status_code == 405:
+        return _not_possible_there(request, error)
     kind = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-") if error.status_code != 413 else TOO_LARGE
-    detail = details.get(error.status_code, str(error.detail))
-    return Problem(error.status_code, kind, detail, headers=error.headers)
+    return Problem(error.status_code, kind, str(error.detail), headers=error.headers)
+
+
+def _nothing_there(request: Request) -> Problem:
+    path = request.url.path
+    meant = places.near(request.app.openapi()["paths"], path)
+    hint = f" There is {_one_of(meant)}." if meant else ""
+    return Problem(404, "not-found", f"There is nothing at {path}.{hint} The API is described at /docs.")
+
+
+def _not_possible_there(request: Request, error: HTTPException) -> Problem:
+    """Starlette's Allow is of the first route alone; RFC 9110 §15.5.6 wants all that may be done there."""
+    path = request.url.path
+    methods = places.methods_at(request.app.openapi()["paths"], path)
+    headers = {"Allow": ", ".join(methods)} if methods else error.headers
+    hint = f" {_one_of(methods)} is." if methods else ""
+    detail = f"{request.method} is not possible at {path}.{hint} The API is described at /docs."
+    return Problem(405, "method-not-allowed", detail, headers=headers)
+
+
+def _one_of(names: Sequence[str]) -> str:
+    return " or ".join(names)
 
 
 def _of_invalid(error: RequestValidationError) -> Problem:
@@ -204,6 +229,8 @@ def _faulty_field(fault: Mapping[str, Any]) -> FaultyField:
             field="body", message=f"is not valid JSON: {fault.get('ctx', {}).get('error', fault['msg'])}"
         )
     message = str(fault["msg"]).removeprefix("Value error, ")
+    if fault["type"] == "url_parsing":
+        message = "must be a whole URL, such as https://receiver.example/hook"
     if fault["loc"] == ("body",) and fault["type"] in ("missing", "model_type", "model_attributes_type"):
         # also where it is JSON, but sent as curl's default, a web form
         message = "must be a JSON object, sent with 'Content-Type: application/json'"

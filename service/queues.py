@@ -16,7 +16,7 @@ from service.problems import Problem, documented
 
 router = APIRouter(tags=["queues and workers"])
 
-QueueName = Annotated[str, Path(max_length=64, description="the queue's name")]
+QueueName = Annotated[str, Path(max_length=64, description="the queue's name", examples=["default"])]
 UNKNOWN = {**documented({404: "no such queue"}), 422: ERRORS[422]}
 READ_ERRORS: dict[int | str, dict[str, Any]] = {status: ERRORS[status] for status in (401, 403, 429, 503)}
 

@@ -52,8 +52,12 @@ ScheduleId = Annotated[
 @router.get("", response_model=SchedulePage, responses=ERRORS, dependencies=READS, operation_id="list_schedules")
 async def list_schedules(
     to: SharedDep,
-    limit: Annotated[int, Query(ge=1, le=MOST_ON_A_PAGE, description="how many at most")] = MOST_ON_A_PAGE,
-    cursor: Annotated[str, Query(max_length=64, description="from `next` of the page before")] = "",
+    limit: Annotated[
+        int, Query(ge=1, le=MOST_ON_A_PAGE, description="how many at most", examples=[MOST_ON_A_PAGE])
+    ] = MOST_ON_A_PAGE,
+    cursor: Annotated[
+        str, Query(max_length=64, description="from `next` of the page before", examples=["hello-ada"])
+    ] = "",
 ) -> Response:
     """All schedules, in the order of their ids, a page at a time."""
     kept, after = await in_time(to.schedules.page(after=cursor, most=limit))

@@ -54,13 +54,17 @@ async def uniqueness(
     ] = None,
     unique_for: Annotated[
         UniqueForS | None,
-        Query(description="how long the job holds `unique_key`, from now; without it until the job has ended"),
+        Query(
+            description="how long the job holds `unique_key`, from now; without it until the job has ended",
+            examples=["10m"],
+        ),
     ] = None,
     on_conflict: Annotated[
         OnConflict | None,
         Query(
             description="where another job holds `unique_key`: `return` that one (200, the default), `reject` this one "
-            "(409), or `replace` that one where it does not run (202, else 409)"
+            "(409), or `replace` that one where it does not run (202, else 409)",
+            examples=["reject"],
         ),
     ] = None,
 ) -> Uniqueness | None:

@@ -102,6 +102,7 @@ def request_body(job_type: JobType[Any, Any]) -> dict[str, Any]:
             "args": {**args, "description": "the args as JSON, without the file"},
             "file": {"type": "string", "format": "binary"},
         },
+        "additionalProperties": False,
     }
     named = {f"example {number}": value for number, value in enumerate(job_type.examples, start=1)}
     whole = {name: {"value": value} for name, value in named.items() if job_type.takes(value)}
@@ -136,7 +137,8 @@ async def _read_form(request: Request, job_type: JobType[Any, Any], upload: Uplo
         else:
             await upload.store(part)
     if not isinstance(raw, dict) or not upload.stored:
-        raise _bad_form("args" if upload.stored else "file", "must be a JSON object" if upload.stored else "is missing")
+        missing = "is missing: send it as a part of the form, with curl as -F file=@photo.jpg"
+        raise _bad_form("args" if upload.stored else "file", "must be a JSON object" if upload.stored else missing)
     return {**raw, str(job_type.file_field): upload.stored[0].model_dump(mode="json")}
 
 

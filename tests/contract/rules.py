@@ -1,0 +1,87 @@
+"""What schemathesis is told of this API besides its document; loaded by it as its hooks."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import schemathesis
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+MORE_THAN_A_SCHEMA_SAYS = (
+    # two parameters that exclude or need each other
+    ("query.delay", "cannot be given together with run_at"),
+    ("query.unique_for", "says nothing without unique_key"),
+    ("query.on_conflict", "says nothing without unique_key"),
+    (r"query\.unique_key", "must hold printable characters"),
+    # how long a text such as `10m` is
+    (r"query\.(delay|unique_for)", "Input should be (less|greater) than"),
+    (r"body\.(grace|jitter)_s", "Input should be (less|greater) than"),
+    # opaque: only what the service gave is one
+    ("query.cursor", "must be the cursor of a page"),
+    # what a text means, past its pattern
+    (r"body\.cron", "is no cron expression|names no time|has"),
+    (r"body\.timezone", "is no time zone"),
+    (r"query\.run_at", "must be within the years"),
+    # a schedule's args are those of the type that is named beside them
+    (r"body\.args(\..*)?", ""),
+    # validators of the job types' own: addresses of letters, receivers, sources of pictures
+    (r"body(\.\d+)?\.name", "must be plain text"),
+    (r"body(\.\d+)?\.to", "not a valid email address"),
+    (r"body(\.\d+)?\.(source_)?url", ""),
+    (r"body(\.\d+)?", "give either a file|needs a type or a fingerprint"),
+    (r"body(\.\d+)?\.sizes\.\d+", ""),
+)
+"""Fields (a pattern) and what a 422 says of them (a pattern) where a request that fits the document is refused."""
+LONGEST_WAIT_S = 0.3
+RECEIVER = os.environ.get("CONTRACT_RECEIVER", "127.0.0.1:9")
+
+
+@schemathesis.check
+def fitting_data_acceptance(ctx: Any, response: Any, case: Any) -> bool | None:
+    """A request that fits the document is accepted, or refused for one of the reasons above and no other."""
+    if response.status_code == 422 and all(map(_is_more_than_a_schema, response.json().get("errors", [{}]))):
+        return None
+    if response.status_code == 422 and response.json()["type"] == "/problems/idempotency-key-reused":
+        return None
+    return positive_data_acceptance(ctx, response, case)
+
+
+@schemathesis.hook
+def before_call(_: Any, case: Any, kwargs: dict[str, Any]) -> None:
+    """Keeps the run short and on this machine: no wait is long, and what is fetched or posted to is loopback.
+
+    Nothing that does not fit the document becomes fitting by it, or the other way round.
+    """
+    wait = (case.query or {}).get("wait")
+    if isinstance(wait, int | float) and not isinstance(wait, bool) and LONGEST_WAIT_S < wait <= 60:
+        case.query["wait"] = LONGEST_WAIT_S
+    for node in _objects_in(case.body):
+        for name in ("url", "source_url"):
+            if isinstance(node.get(name), str):
+                node[name] = _on_loopback(node[name])
+
+
+def _is_more_than_a_schema(fault: dict[str, str]) -> bool:
+    return any(
+        re.fullmatch(field, fault.get("field", ""), re.DOTALL) and re.search(message, fault.get("message", ""))
+        for field, message in MORE_THAN_A_SCHEMA_SAYS
+    )
+
+
+def _objects_in(value: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict):
+        yield value
+    for child in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _objects_in(child)
+
+
+def _on_loopback(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url
+    return urlunsplit(("http", RECEIVER, *parts[2:])) if parts.scheme in ("http", "https") and parts.netloc else url

@@ -1,0 +1,33 @@
+"""The API keeps to its own OpenAPI document, whatever is sent: schemathesis against a live service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.contract import run
+from tests.processes.conftest import House
+
+SHORT = ["--generation-deterministic", "--max-examples", "8", "--max-time", "14"]
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("key", [None, run.KEY], ids=["without API keys", "with one"])
+def test_whatever_is_sent_the_service_keeps_to_its_document(new_house: Callable[..., House], key: str | None) -> None:
+    house = new_house(
+        environment={
+            "WEBHOOK_ALLOW_NETWORKS": "127.0.0.0/8",
+            "CPU_PROCESSES": "1",
+            **({"API_KEYS": key} if key else {}),
+        }
+    )
+    house.api()
+    house.worker()
+    found = run.run(house, *SHORT, key=key)
+    assert found.passed, found.output[-20_000:]
+    operations = found.report["operations"]
+    assert operations["tested"] == operations["total"] > 30
+    assert {name for name, phase in found.report["phases"].items() if phase["status"] == "success"} == {
+        *("examples", "coverage", "fuzzing", "stateful")
+    }
