@@ -20,6 +20,7 @@ from jobs.engine.rate_limit import RateLimit
 from jobs.engine.redis_connection import connect
 from jobs.engine.replay import Replays
 from jobs.engine.schedules import Schedules
+from jobs.engine.timeline import Timeline
 from jobs.resources.storage import Storage
 from service import (
     batches,
@@ -28,6 +29,7 @@ from service import (
     enqueueing,
     files,
     health,
+    job_lists,
     job_types,
     jobs,
     known_query,
@@ -92,6 +94,7 @@ def create_app(settings: Settings, *, redis_url: str) -> FastAPI:
     enqueueing.install(app, catalog)
     for router in (
         batches.router(catalog),
+        job_lists.router,
         jobs.router,
         dead_jobs.router,
         schedules.router,
@@ -140,6 +143,7 @@ async def opened(settings: Settings, catalog: Catalog, *, redis_url: str) -> Asy
                 dead=dead,
                 replays=Replays(redis, dead, deadline_s=REDIS_DEADLINE_S),
                 schedules=Schedules(redis),
+                timeline=Timeline(redis, queues=queue_keys),
                 events=events,
                 storage=Storage.at(settings.files_url),
                 rate_limit=_rate_limit(settings, redis),

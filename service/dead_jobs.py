@@ -140,7 +140,7 @@ async def wanted(
     queue: Annotated[QueueName | None, Query(description="only of this queue")] = None,
 ) -> Wanted:
     """The query parameters that say which dead jobs are meant."""
-    _check_queue(to, queue, field="query.queue")
+    check_queue(to, queue, field="query.queue")
     return Wanted(type=type, fingerprint=fingerprint, queue=queue)
 
 
@@ -202,7 +202,7 @@ async def replay_dead_jobs(
     to: SharedDep, replay: Annotated[Replay, Body(openapi_examples=REPLAY_EXAMPLES)]
 ) -> Response:
     """Puts dead jobs of a type, or with a fingerprint, again: each under its id, with all of its tries."""
-    _check_queue(to, replay.queue, field="body.queue")
+    check_queue(to, replay.queue, field="body.queue")
     which = Wanted(type=replay.type, fingerprint=replay.fingerprint, queue=replay.queue)
     with _narrow_enough():
         done = await _replayed(to, which, replay)
@@ -277,7 +277,8 @@ def _position(cursor: str) -> Position:
         raise json_body.unfit("query.cursor", "must be the cursor of a page, unchanged") from None
 
 
-def _check_queue(to: Shared, name: str | None, *, field: str) -> None:
+def check_queue(to: Shared, name: str | None, *, field: str) -> None:
+    """Raises Problem 422, which names the queues, for one that this service does not have."""
     if name is not None and name not in to.queues:
         raise json_body.unfit(field, f"must be one of the queues: {', '.join(to.queues)}")
 

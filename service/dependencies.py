@@ -18,6 +18,7 @@ from jobs.engine.queue import Queue
 from jobs.engine.rate_limit import RateLimit
 from jobs.engine.replay import Replays
 from jobs.engine.schedules import Schedules
+from jobs.engine.timeline import Timeline
 from jobs.resources.storage import Storage
 from settings import Settings
 
@@ -41,6 +42,7 @@ class Shared:
     dead: DeadJobs
     replays: Replays
     schedules: Schedules
+    timeline: Timeline
     events: JobEvents
     storage: Storage
     rate_limit: RateLimit | None = None

@@ -17,6 +17,7 @@ from arq.jobs import SerializationError, deserialize_job_raw, serialize_result
 from arq.utils import args_to_string, ms_to_datetime, timestamp_ms, to_ms, truncate
 from arq.worker import Function, JobExecutionFailed, Retry, RetryJob, Worker
 
+from jobs.engine.dead_entry import type_word
 from jobs.engine.leases import FOR_EVER_MS, Claim, Finish
 from jobs.engine.records import UNKNOWN
 
@@ -208,10 +209,12 @@ def _end(
     return Finish(
         job_id=claim.job_id,
         token=claim.token,
-        status="succeeded" if success else "failed",
+        # an abort's CancelledError is kept as the result, and read again as that of a cancelled job
+        status="succeeded" if success else "cancelled" if isinstance(result, asyncio.CancelledError) else "failed",
         result=record,
         keep_result_ms=FOR_EVER_MS if for_ever else to_ms(keep_s),
         keep_lease_ms=_keep_lease_ms(function),
+        type=type_word(job.function) if record else "",
     )
 
 

@@ -1,9 +1,11 @@
 -- Ends a job that has not started as cancelled; of one that runs, tells its owner.
 -- KEYS  1 queue  2 running  3 body  4 result  5 lease  6 try counter  7 attempts  8 progress  9 once  10 cancels
+--       11 names of the indexes of ended jobs
 -- ARGV  1 job id  2 serialised outcome  3 how long to keep it, in ms  4 channel of events  5 channel of cancel calls
---       6 leave one that runs alone (0 or 1)
+--       6 leave one that runs alone (0 or 1)  7 its type as the lists have it
 -- returns 'cancelled', 'cancelling' (it runs), 'stock' (a stock worker runs it), 'running' (left alone), 'ended' or
 --       'unknown'
+-- with ended_index.lua
 local queue, running, body, result, lease = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local tries, attempts, progress, once = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 local cancels, calls = KEYS[10], ARGV[5]
@@ -33,5 +35,8 @@ redis.call('ZREM', queue, id)
 redis.call('HDEL', running, id)
 redis.call('HDEL', cancels, id)
 redis.call('SET', result, outcome, 'PX', keep_ms)
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+list_ended(KEYS[11], 'cancelled', ARGV[7], {moment(time), id}, now_ms, keep_ms)
 redis.call('PUBLISH', channel, 'cancelled ' .. id)
 return 'cancelled'

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Self
 
 from jobs.engine import fingerprint
@@ -55,6 +56,7 @@ class DeadEntry:
         return cls.of(job_id, str(record.get("f")), failure.error, ended_at_ms=int(record.get("ft") or 0))
 
 
+@lru_cache(maxsize=1_000)
 def type_word(name: str) -> str:
-    """A type's name as it stands in an entry; that of a plain Arq function may be any text."""
+    """A type's name as entries and indexes have it; that of a plain Arq function may be any text."""
     return fingerprint.token(name, limit_chars=TYPE_LIMIT_CHARS)

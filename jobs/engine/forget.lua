@@ -1,7 +1,9 @@
 -- Forgets an ended job.
 -- KEYS  1 dead  2 dead, by group  3 result  4 what `ctx.once` has marked
--- ARGV  1 its entry among the dead, or ''
+--       5 names of the indexes of ended jobs
+-- ARGV  1 its entry among the dead, or ''  2 the name of its index  3 job id
 -- returns 1 where it was forgotten, 0 where there is no ended job of that id
+-- with ended_index.lua
 local dead, dead_by_group, result, once, entry = KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[1]
 
 if redis.call('DEL', result) == 0 then
@@ -9,6 +11,7 @@ if redis.call('DEL', result) == 0 then
 end
 -- a later job of that id is another job, whose effects have not been
 redis.call('DEL', once)
+unlist_ended(KEYS[5], ARGV[2], ARGV[3])
 if entry ~= '' then
   redis.call('ZREM', dead, entry)
   redis.call('ZREM', dead_by_group, entry)

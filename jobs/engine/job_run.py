@@ -18,7 +18,7 @@ from jobs.engine.arq_function import ReadJob
 from jobs.engine.attempt import Outcome
 from jobs.engine.attempt_log import AttemptLog
 from jobs.engine.counters import Counters
-from jobs.engine.dead_entry import DeadEntry
+from jobs.engine.dead_entry import DeadEntry, type_word
 from jobs.engine.job_type import Context, JobType, Opener
 from jobs.engine.leases import Claim, Finish, Leases
 from jobs.engine.once import Effects
@@ -197,6 +197,7 @@ class JobRuns:
             result=record,
             keep_result_ms=self.ttl.of_ms(status),
             dead=dead,
+            type=type_word(job.function),
         )
 
     def _note(self, job_type: JobType[Any, Any], claim: Claim, ended: Attempt) -> None:

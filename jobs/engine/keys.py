@@ -135,6 +135,16 @@ def dead_by_group(queue: str) -> str:
     return f"errand:{queue}:dead-by-group"
 
 
+def ended(queue: str) -> str:
+    """Set: the names of the queue's indexes of ended jobs (`ended_name`), each of which has its key behind this one."""
+    return f"errand:{queue}:ended"
+
+
+def ended_index(queue: str, name: str) -> str:
+    """Sorted set: ids of the jobs that ended so, score = when, in ms of the server's clock, µs behind the point."""
+    return f"{ended(queue)}:{name}"
+
+
 def counters(queue: str) -> str:
     """Hash: how many attempts ended how, and histograms of their latencies."""
     return f"errand:{queue}:counters"

@@ -101,6 +101,8 @@ class Finish:
     give_try_back: bool = False
     dead: str = ""
     """Its entry among the dead jobs, where it ends as one: such a job has no `attempt`, and is not kept for ever."""
+    type: str = ""
+    """Where it ends: its type, as the lists have it (`dead_entry.type_word`); without it it is not listed."""
 
 
 class Leases:
@@ -219,6 +221,7 @@ class Leases:
                 keys.cancels(queue),
                 keys.dead(queue),
                 keys.dead_by_group(queue),
+                keys.ended(queue),
             ],
             args=arguments,
         )
@@ -243,7 +246,7 @@ def _as_arguments(outcome: Finish) -> tuple[str | bytes | int, ...]:
     return (
         outcome.job_id,
         outcome.token,
-        outcome.status,
+        f"{outcome.status}:{outcome.type}" if outcome.type else outcome.status,
         outcome.result or "",
         "" if outcome.keep_result_ms == FOR_EVER_MS else outcome.keep_result_ms,
         "" if outcome.due_in_ms is None else outcome.due_in_ms,

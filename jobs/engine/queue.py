@@ -14,6 +14,7 @@ from arq.utils import timestamp_ms, to_unix_ms
 from jobs.engine import keys, records, script
 from jobs.engine.dead_entry import DeadEntry
 from jobs.engine.durability import Durability, Grade
+from jobs.engine.ended_name import EndedName
 from jobs.engine.idempotency import FirstAnswer, Idempotency, RequestInFlight
 from jobs.engine.job_id import new_job_id
 from jobs.engine.outage import is_outage, missed, within
@@ -263,11 +264,18 @@ class Queue:
         result = await self._redis.get(keys.result(job_id))
         if result is None:
             return False
-        entry = DeadEntry.in_result(job_id, records.loads(result))
+        record = records.loads(result)
+        entry = DeadEntry.in_result(job_id, record)
         return bool(
             await self._forget(
-                keys=[keys.dead(self.key), keys.dead_by_group(self.key), keys.result(job_id), keys.once(job_id)],
-                args=[str(entry or "")],
+                keys=[
+                    keys.dead(self.key),
+                    keys.dead_by_group(self.key),
+                    keys.result(job_id),
+                    keys.once(job_id),
+                    keys.ended(self.key),
+                ],
+                args=[str(entry or ""), str(EndedName.in_result(record)), job_id],
             )
         )
 
@@ -397,11 +405,13 @@ class Queue:
             keys.progress(job_id),
             keys.once(job_id),
             keys.cancels(self.key),
+            keys.ended(self.key),
         ]
         outcome = await self._cancelled_outcome(job_id)
+        type_name = EndedName.in_result(records.loads(outcome)).type if outcome else ""
         keep_ms = int(self._ended_ttl_s * 1000)
         channels = keys.events(self.key), keys.cancel_calls(self.key)
-        return names, [job_id, outcome, keep_ms, *channels, int(spare_running)]
+        return names, [job_id, outcome, keep_ms, *channels, int(spare_running), type_name]
 
     async def _cancelled_outcome(self, job_id: str) -> bytes:
         """The result record of a cancelled job; empty for an unknown one, which the script will not use."""

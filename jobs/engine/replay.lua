@@ -1,9 +1,11 @@
 -- Puts ended jobs again, each under its own id and with all of its tries.
--- KEYS  1 queue  2 wake  3 dead  4 dead, by group
+-- KEYS  1 queue  2 wake  3 dead  4 dead, by group  5 names of the indexes of ended jobs
 -- ARGV  1 channel of events  2… of each job: id, SHA-1 of its result, serialised job,
---       run-at in ms since the epoch or '', its entry among the dead or ''
+--       run-at in ms since the epoch or '', its entry among the dead or '', the name of its index
 -- returns of each job: when it is due in ms, negative where that is later; 0 where its result is another by now, or gone
-local queue, wake, dead, dead_by_group, channel = KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[1]
+-- with ended_index.lua
+local queue, wake, dead, dead_by_group, names = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local channel = ARGV[1]
 
 -- the server's clock decides, as for a job that is put for the first time
 local time = redis.call('TIME')
@@ -19,8 +21,8 @@ local function is_as_it_was_read(id, digest)
 end
 
 local answers, changes, urgent = {}, {}, false
-for at = 2, #ARGV, 5 do
-  local id, digest, job, run_at_ms, entry = unpack(ARGV, at, at + 4)
+for at = 2, #ARGV, 6 do
+  local id, digest, job, run_at_ms, entry, listing = unpack(ARGV, at, at + 5)
   local answer = 0
   if is_as_it_was_read(id, digest) then
     local due_ms = math.max(now_ms, tonumber(run_at_ms) or now_ms)
@@ -29,6 +31,7 @@ for at = 2, #ARGV, 5 do
     redis.call('PERSIST', 'errand:once:' .. id)
     redis.call('DEL', 'arq:result:' .. id, 'arq:retry:' .. id, 'errand:attempts:' .. id, 'errand:progress:' .. id)
     redis.call('SET', 'arq:job:' .. id, job)
+    unlist_ended(names, listing, id)
     redis.call('ZADD', queue, string.format('%.0f', due_ms), id)
     if entry ~= '' then
       redis.call('ZREM', dead, entry)

@@ -18,6 +18,7 @@ from arq.connections import ArqRedis
 from jobs.engine import keys, records, script
 from jobs.engine.dead_entry import DeadEntry
 from jobs.engine.dead_jobs import RESULTS_AT_ONCE, DeadGroup, DeadJobs, Wanted
+from jobs.engine.ended_name import EndedName
 from jobs.engine.outage import is_outage, within
 from jobs.engine.queue import MOST_AT_ONCE
 
@@ -59,6 +60,8 @@ class _Ended:
     """None where the result does not hold what the job was."""
     entry: DeadEntry | None
     succeeded: bool
+    listed: EndedName
+    """The index that it is listed in."""
 
     @classmethod
     def read(cls, job_id: str, result: bytes | None) -> _Ended | None:
@@ -75,6 +78,7 @@ class _Ended:
             body=records.dumps(job) if known else None,
             entry=DeadEntry.in_result(job_id, record),
             succeeded=record.get("s") is True,
+            listed=EndedName.in_result(record),
         )
 
 
@@ -215,7 +219,8 @@ class Replays:
         arguments: list[str | bytes | int] = [keys.events(queue)]
         for ended, at_ms in zip(jobs, run_at_ms, strict=True):
             entry = "" if ended.entry is None else str(ended.entry)
-            arguments += (ended.job_id, ended.digest, ended.body or b"", "" if at_ms is None else at_ms, entry)
-        names = [queue, keys.wake(queue), keys.dead(queue), keys.dead_by_group(queue)]
+            run_at = "" if at_ms is None else at_ms
+            arguments += (ended.job_id, ended.digest, ended.body or b"", run_at, entry, str(ended.listed))
+        names = [queue, keys.wake(queue), keys.dead(queue), keys.dead_by_group(queue), keys.ended(queue)]
         answers: list[int] = await self._replay(keys=names, args=arguments)
         return answers

@@ -44,6 +44,23 @@ async def call_then(
     return answer, reply
 
 
+async def call_each(
+    redis: Redis, called: AsyncScript, calls: Sequence[tuple[Sequence[Any], Sequence[Any]]]
+) -> list[Any]:
+    """The answers to calls of one script, each with its keys and args, in one round trip; raises an error answer."""
+    async with redis.pipeline(transaction=False) as pipeline:
+        for keys, args in calls:
+            pipeline.evalsha(called.sha, len(keys), *keys, *args)
+        answers: list[Any] = await pipeline.execute(raise_on_error=False)
+    for answer in answers:
+        if isinstance(answer, NoScriptError):
+            await redis.script_load(called.script)
+            return await call_each(redis, called, calls)
+        if isinstance(answer, Exception):
+            raise answer
+    return answers
+
+
 async def call_together(
     redis: Redis,
     calls: Sequence[tuple[AsyncScript, Sequence[Any], Sequence[Any]]],

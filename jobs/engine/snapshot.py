@@ -12,6 +12,7 @@ from arq.jobs import JobDef, deserialize_result
 from arq.utils import to_unix_ms
 
 from jobs.engine import keys, records
+from jobs.engine.ended_name import end_of
 from jobs.engine.records import Attempt, Error, JobCancelled, JobFailed, Progress, RunningAttempt
 
 Status = Literal["deferred", "queued", "in_progress", "succeeded", "failed", "cancelled"]
@@ -63,13 +64,13 @@ async def read_job(redis: ArqRedis, job_id: str, *, queues: Sequence[str] = (DEF
         return None
     here = next((place for place in zip(queues, places[::2], places[1::2], strict=True) if place[1] is not None), None)
     queue, score, running = here or (queues[0], None, None)
-    return _live_job(
+    return live_job(
         job_id,
         records.job_in(body),
         queue=queue,
         attempts=tuple(map(_attempt_from, records.readable(ended))),
         due_at_ms=None if score is None else int(score),
-        running=_begun(running) if running and lease else None,
+        running=begun_attempt(running) if running and lease else None,
         in_progress=lease is not None,
         tries=int(tries or 0),
         progress=Progress(**records.loads(progress)) if progress else None,
@@ -93,7 +94,7 @@ def _attempt_from(fields: dict[str, Any]) -> Attempt:
     return Attempt(**fields, error=Error.read(error) if error else None)
 
 
-def _begun(running: bytes) -> RunningAttempt:
+def begun_attempt(running: bytes) -> RunningAttempt:
     """From the queue's hash of running jobs: `number due_ms started_ms token`, the token being `worker#number`."""
     number, due_ms, started_ms, token = running.decode().split(" ", 3)
     worker = token.rsplit("#", 1)[0]
@@ -113,7 +114,7 @@ def ended_job(job_id: str, record: bytes) -> JobSnapshot:
         id=job_id,
         type=result.function,
         queue=keys.queue_name(result.queue_name),
-        status=_end_of(failure),
+        status=end_of(failure),
         attempt=last.number if last else result.job_try or 0,
         args=result.kwargs,
         result=result.result if result.success else None,
@@ -127,29 +128,20 @@ def ended_job(job_id: str, record: bytes) -> JobSnapshot:
     )
 
 
-def _end_of(failure: object) -> Status:
-    match failure:
-        case None:
-            return "succeeded"
-        case JobCancelled() | JobFailed(cancelled=True):
-            return "cancelled"
-        case _:
-            return "failed"
-
-
-def _live_job(
+def live_job(
     job_id: str,
     job: JobDef,
     *,
     queue: str,
-    attempts: tuple[Attempt, ...],
+    attempts: tuple[Attempt, ...] = (),
     due_at_ms: int | None,
     running: RunningAttempt | None,
     in_progress: bool,
     tries: int,
-    progress: Progress | None,
+    progress: Progress | None = None,
     now_ms: int,
 ) -> JobSnapshot:
+    """A job that has not ended, from what Redis holds of it."""
     waiting: Status = "deferred" if due_at_ms is not None and due_at_ms > now_ms else "queued"
     last = running or (attempts[-1] if attempts else None)
     return JobSnapshot(

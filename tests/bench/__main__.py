@@ -20,6 +20,7 @@ from tests.bench.runs import (
     ERRAND,
     Candidate,
     Figures,
+    fill_and_list,
     in_turn,
     serve_and_load,
     share_the_queue,
@@ -34,7 +35,7 @@ def main() -> int:
     options = _options()
     peers: list[Candidate] = [candidate_of(name) for name in PEERS] if options.peers else []
     report = Report()
-    for section in (throughput, pickup, deferred, depth, workers, http, enqueueing, idle):
+    for section in (throughput, pickup, deferred, depth, workers, http, lists, enqueueing, idle):
         if options.only in ("", section.__name__):
             section(report, peers, runs=options.runs)
     report.finish()
@@ -142,6 +143,27 @@ def http(report: Report, peers: list[Candidate], *, runs: int) -> None:
     report.line("a bare route", "1", f"{bare:,.0f}/s")
     batch = taken["batch"]["jobs_per_s"]
     report.line("POST …/batch", f"{batch:,.0f} jobs/s", "5,000 in each", Bar.at_least(30_000, batch))
+
+
+def lists(report: Report, peers: list[Candidate], *, runs: int) -> None:
+    """`GET /v1/jobs?limit=20`: the first and the 1,000th page of 1,000,000 jobs against the first and last of 1,000."""
+    taken = in_turn(
+        {
+            f"{kind} {number}": partial(fill_and_list, number, ended=kind == "ended")
+            for kind in ("ended", "due")
+            for number in (1_000, 1_000_000)
+        },
+        runs=runs,
+    )
+    report.section("Lists", lists.__doc__)
+    for kind in ("ended", "due"):
+        few, many = taken[f"{kind} 1000"], taken[f"{kind} 1000000"]
+        for page, what in (("first_ms", "first page"), ("deep_ms", "1,000th page")):
+            ratio = many[page] / few[page]
+            detail = f"p50 {many[page]:.2f} ms against {few[page]:.2f} ms"
+            report.line(f"{kind} jobs, {what}", f"{ratio:.2f} x", detail, Bar.at_most(1.5, ratio))
+    memory = taken["ended 1000000"]["bytes_per_listed_job"]
+    report.line("memory of the index", f"{memory:.0f} bytes", "for each ended job that is kept")
 
 
 def enqueueing(report: Report, peers: list[Candidate], *, runs: int) -> None:

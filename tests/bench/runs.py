@@ -72,6 +72,7 @@ ERRAND = Candidate("Errand", ours())
 ARQ_SHIPPED = Candidate("arq, as shipped", ours("arq_side"), (0,))
 ARQ_TUNED = Candidate("arq, tuned", ours("arq_side"), (1,))
 HTTP = Candidate("HTTP", ours("http_side"))
+LISTS = Candidate("lists", ours("list_side"))
 
 
 def medians(runs: list[Figures]) -> Figures:
@@ -114,6 +115,15 @@ def serve_and_load(*, bare: bool, requests: int, batch: int = 0, keyed: bool = F
     if batch:
         figures["jobs_per_s"] = figures["requests_per_s"] * batch
     return figures
+
+
+def fill_and_list(number: int, *, ended: bool) -> Figures:
+    """Pages of `GET /v1/jobs` with so many jobs in one queue, against one uvicorn process."""
+    port = free_port()
+    with private_redis() as url, HTTP.started("serve", port, 0.0, url=url):
+        filled = LISTS.measure("fill", number, float(ended), url=url)
+        _wait_for(f"http://127.0.0.1:{port}/openapi.json")
+        return filled | LISTS.measure("ask", port, url=url)
 
 
 def _wait_for(address: str) -> None:

@@ -53,7 +53,7 @@ async def test_every_reference_in_the_document_leads_somewhere(document: Documen
 async def test_every_operation_has_a_stable_name_and_says_what_it_does(document: Document) -> None:
     operations = operations_of(document)
     assert set(operations) == {
-        *("enqueue_resize", "enqueue_webhook", "enqueue_welcome_email", "get_job", "cancel_job"),
+        *("enqueue_resize", "enqueue_webhook", "enqueue_welcome_email", "list_jobs", "get_job", "cancel_job"),
         *("retry_job", "forget_job", "list_dead_jobs", "list_dead_job_groups", "replay_dead_jobs"),
         *("enqueue_resize_batch", "enqueue_webhook_batch", "enqueue_welcome_email_batch"),
         *("list_job_types", "get_file", "healthz", "readyz"),

@@ -146,7 +146,7 @@ async def test_a_fault_of_the_service_shows_nothing_of_its_inside(
     [
         ("GET", "/nowhere", 404, "not-found"),
         ("GET", "/v1", 404, "not-found"),
-        ("POST", "/v1/jobs", 404, "not-found"),
+        ("POST", "/v1/jobs", 405, "method-not-allowed"),
         ("PUT", "/v1/jobs/x", 405, "method-not-allowed"),
         ("PUT", "/v1/jobs/welcome_email", 405, "method-not-allowed"),
         ("POST", "/healthz", 405, "method-not-allowed"),
