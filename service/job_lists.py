@@ -26,6 +26,9 @@ from service.views import ErrorView, error_view, json_response, links_of, utc, u
 LONGEST_PAGE = 500
 DEFAULT_PAGE = 50
 CURSOR_VERSION = "1"
+CURSOR_EXAMPLE = (
+    "MSBlM2IwYzQ0Mjk4ZmMgMTc5NTIyMjU1NTYwMC4wIDE3OTUyMjI1NTU1MTguMCAwMWExZmIzZS1jOWI2LTdiYTEtYTZjZi1mZWJjNTEyMTkyMTk"
+)
 LONGEST_ID_BYTES = 1_000
 """Of a longer id, which only a stock producer can give, the beginning marks the place well enough."""
 
@@ -54,18 +57,19 @@ class JobPage(BaseModel):
 
     jobs: list[ListedJobView] = Field(description="may be fewer than asked for, or none, although others follow")
     next: str | None = Field(
-        description="the next page; null at the end", examples=["/v1/jobs?status=failed&cursor=MSAxNzY…"]
+        description="the next page; null at the end", examples=[f"/v1/jobs?status=failed&cursor={CURSOR_EXAMPLE}"]
     )
     cursor: str | None = Field(description="for the next page, together with the same filters; null at the end")
 
 
 async def wanted(
     to: SharedDep,
-    type: Annotated[TypeName | None, Query()] = None,
+    type: Annotated[TypeName | None, Query(description="only of this type", examples=["webhook"])] = None,
     status: Annotated[
-        list[Status] | None, Query(max_length=20, description="only in this state; several times: in one of them")
+        list[Status] | None,
+        Query(max_length=20, description="only in this state; several times: in one of them", examples=[["failed"]]),
     ] = None,
-    queue: Annotated[QueueName | None, Query()] = None,
+    queue: Annotated[QueueName | None, Query(description="only of this queue", examples=["default"])] = None,
     since: Annotated[
         Moment | None,
         Query(description="only from this moment of the timeline on, RFC 3339", examples=["2026-11-01T00:00:00Z"]),
@@ -107,8 +111,13 @@ LINK: dict[int | str, dict[str, Any]] = {
 async def list_jobs(
     to: SharedDep,
     which: Annotated[Wanted, Depends(wanted)],
-    limit: Annotated[int, Query(ge=1, le=LONGEST_PAGE)] = DEFAULT_PAGE,
-    cursor: Annotated[str | None, Query(max_length=2_000, description="of the page before")] = None,
+    limit: Annotated[
+        int, Query(ge=1, le=LONGEST_PAGE, description="how many at most", examples=[DEFAULT_PAGE])
+    ] = DEFAULT_PAGE,
+    cursor: Annotated[
+        str | None,
+        Query(max_length=2_000, description="of the page before, with the same filters", examples=[CURSOR_EXAMPLE]),
+    ] = None,
 ) -> Response:
     """Jobs of all queues, newest first.
 

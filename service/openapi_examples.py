@@ -54,6 +54,13 @@ ENDED_JOB: dict[str, Any] = {
     "finished_at": ENDED,
     "links": {"self": PLACE},
 }
+LISTED_JOB: dict[str, Any] = {
+    name: ENDED_JOB[name]
+    for name in (
+        *("id", "type", "queue", "status", "attempt", "max_tries", "error"),
+        *("enqueued_at", "run_at", "started_at", "finished_at", "links"),
+    )
+}
 SCHEDULE: dict[str, Any] = {
     "id": "hello-ada",
     "type": "welcome_email",
@@ -102,6 +109,7 @@ ANSWERS: dict[str, Any] = {
     "AcceptedJobView": {**WAITING_JOB, "durability": "fsync-everysec"},
     "JobView": ENDED_JOB,
     "Batch": {"count": 2, "ids": [JOB_ID, OTHER_ID], "durability": "fsync-everysec"},
+    "JobPage": {"jobs": [LISTED_JOB], "next": None, "cursor": None},
     "DeadJobPage": {"jobs": [DEAD_JOB], "cursor": None},
     "DeadGroups": {"groups": [DEAD_GROUP], "more": 0},
     "ReplayedView": {

@@ -21,7 +21,7 @@ MORE_THAN_A_SCHEMA_SAYS = (
     (r"query\.(delay|unique_for)", "Input should be (less|greater) than"),
     (r"body\.(grace|jitter)_s", "Input should be (less|greater) than"),
     # opaque: only what the service gave is one
-    ("query.cursor", "must be the cursor of a page"),
+    ("query.cursor", "must be the '?cursor'? of a page|is of a list with other filters"),
     # what a text means, past its pattern
     (r"body\.cron", "is no cron expression|names no time|has"),
     (r"body\.timezone", "is no time zone"),
