@@ -23,6 +23,7 @@ from jobs.engine.rate_limit import RateLimit
 from jobs.engine.redis_connection import connect
 from jobs.engine.replay import Replays
 from jobs.engine.schedules import Schedules
+from jobs.engine.version import VERSION
 from jobs.resources.storage import Storage
 from service import (
     batches,
@@ -79,7 +80,7 @@ def create_app(settings: Settings, *, redis_url: str) -> FastAPI:
 
     app = Service(
         title="Errand",
-        version="0.1.0",
+        version=VERSION,
         description=DESCRIPTION,
         lifespan=lifespan,
         docs_url=None,

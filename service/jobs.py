@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 from jobs.engine.queue import Queue
 from jobs.engine.snapshot import JobSnapshot, read_job
 from service import auth
-from service.dependencies import Shared, SharedDep, in_time
+from service.dependencies import Shared, SharedDep, in_time, waiting_of
 from service.enqueueing import ERRORS
 from service.problems import Problem, documented
 from service.views import JobView, job_view, json_response
@@ -43,7 +43,7 @@ async def get_job(
 ) -> Response:
     """One job: its state, its attempts, its result."""
     job = await _awaited(to, id, wait_s=wait) if wait else await _found(to, id)
-    return json_response(job_view(job, to.catalog))
+    return await _shown(to, job)
 
 
 @router.post(
@@ -61,7 +61,7 @@ async def cancel_job(id: JobId, to: SharedDep) -> Response:
     job = await _found(to, id)
     if answer not in ("cancelled", "cancelling"):
         raise Problem(409, "wrong-state", f"Job {id} is {job.status}; only a job that has not ended can be cancelled.")
-    return json_response(job_view(job, to.catalog), status=200 if job.ended else 202)
+    return await _shown(to, job, status=200 if job.ended else 202)
 
 
 @router.post(
@@ -88,7 +88,7 @@ async def retry_job(id: JobId, to: SharedDep) -> Response:
         state = f"{job.status} and has not been tried yet" if answer == "deferred" else job.status
         allowed = "only a job that has failed, was cancelled, or waits for its next try can be retried"
         raise Problem(409, "wrong-state", f"Job {id} is {state}; {allowed}.")
-    return json_response(job_view(job, to.catalog), status=202)
+    return await _shown(to, job, status=202)
 
 
 @router.delete(
@@ -104,6 +104,11 @@ async def forget_job(id: JobId, to: SharedDep) -> None:
     if not (found.ended and await in_time(_queue_of(to, found).forget(id))):
         job = await _found(to, id)
         raise Problem(409, "wrong-state", f"Job {id} is {job.status}; only a job that has ended can be forgotten.")
+
+
+async def _shown(to: Shared, job: JobSnapshot, *, status: int = 200) -> Response:
+    """The answer with a job; of one that waits with the reason."""
+    return json_response(job_view(job, to.catalog, await waiting_of(to, job)), status=status)
 
 
 def _queue_of(to: Shared, job: JobSnapshot) -> Queue:

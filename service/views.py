@@ -16,6 +16,7 @@ from jobs.engine.job_type import JobType
 from jobs.engine.records import AttemptOutcome, Error
 from jobs.engine.redaction import STARS
 from jobs.engine.snapshot import JobSnapshot, Status
+from jobs.engine.waiting import Code, Waiting
 
 
 class ErrorView(BaseModel):
@@ -51,8 +52,16 @@ class ProgressView(BaseModel):
     at: datetime
 
 
-class JobView(BaseModel):
-    """One job. Times are UTC."""
+class WaitingView(BaseModel):
+    """Why a job waits."""
+
+    code: Code
+    detail: str = Field(examples=["Is due at 2030-01-01T09:00:00Z, as was asked."])
+    until: datetime | None = Field(description="null where nobody knows when it will be over")
+
+
+class JobFields(BaseModel):
+    """What every view of one job shows. Times are UTC."""
 
     id: str
     type: str
@@ -72,20 +81,26 @@ class JobView(BaseModel):
     links: dict[str, str]
 
 
+class JobView(JobFields):
+    """One job. Times are UTC."""
+
+    waiting: WaitingView | None = Field(description="why it waits; null where it runs or has ended")
+
+
 DURABILITY = Field(
     description="what stands behind it: the server's memory alone, its append-only file (a power cut may lose the last "
     "second: `fsync-everysec`), or as many replicas as `REPLICAS` asks for"
 )
 
 
-class AcceptedJobView(JobView):
-    """A job that was just put."""
+class AcceptedJobView(JobFields):
+    """A job that was just put. Why it waits, where it does, `GET` tells."""
 
     durability: Grade = DURABILITY
 
 
-def job_view(job: JobSnapshot, catalog: Catalog) -> JobView:
-    """The job as the API shows it."""
+def job_view(job: JobSnapshot, catalog: Catalog, waiting: Waiting | None = None) -> JobView:
+    """The job as the API shows it; `waiting` says why it waits."""
     known = catalog.get(job.type)
     return JobView(
         id=job.id,
@@ -117,6 +132,7 @@ def job_view(job: JobSnapshot, catalog: Catalog) -> JobView:
         started_at=utc_or_none(job.started_at_ms),
         finished_at=utc_or_none(job.finished_at_ms),
         links=links_of(job),
+        waiting=waiting and WaitingView(code=waiting.code, detail=waiting.detail, until=utc_or_none(waiting.until_ms)),
     )
 
 

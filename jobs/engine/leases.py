@@ -175,8 +175,8 @@ class Leases:
         ]
         return Claimed(claims, None if due_in_ms < 0 else due_in_ms, asked_s)
 
-    async def renew(self, held: Mapping[str, str], counters: Mapping[str, int]) -> Renewed:
-        """One heartbeat: renews the leases held (job id → token), adds up counters."""
+    async def renew(self, held: Mapping[str, str], counters: Mapping[str, int], *, report: bytes = b"") -> Renewed:
+        """One heartbeat: renews the leases held (job id → token), adds up counters, says what the worker is."""
         queue = self._queue
         lost, to_cancel = await self._renew(
             keys=[
@@ -185,6 +185,7 @@ class Leases:
                 keys.counters(queue),
                 keys.running(queue),
                 keys.cancels(queue),
+                keys.reports(queue),
                 *(name(job_id) for job_id in held for name in (keys.lease, keys.tries)),
             ],
             args=[
@@ -192,6 +193,7 @@ class Leases:
                 self._lease_ms,
                 FORGET_WORKER_S * 1000,
                 len(held),
+                report,
                 *(part for lease in held.items() for part in lease),
                 *(part for counter in counters.items() for part in counter),
             ],
@@ -226,7 +228,10 @@ class Leases:
 
     async def leave(self) -> None:
         """The worker stops: it is not waited for any more."""
-        await self._redis.zrem(keys.workers(self._queue), self._worker)
+        async with self._redis.pipeline(transaction=True) as transaction:
+            transaction.zrem(keys.workers(self._queue), self._worker)
+            transaction.hdel(keys.reports(self._queue), self._worker)
+            await transaction.execute()
 
 
 def _is_text(job_id: bytes) -> bool:

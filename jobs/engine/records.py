@@ -83,6 +83,8 @@ class Attempt(RunningAttempt):
     outcome: AttemptOutcome
     error: Error | None = None
     next_attempt_at_ms: int | None = None
+    wait_asked: bool = False
+    """The attempt itself said how long to wait, or passed on what an endpoint's Retry-After says."""
 
     @classmethod
     def end(
@@ -93,6 +95,7 @@ class Attempt(RunningAttempt):
         at_ms: int,
         error: Error | None = None,
         next_attempt_at_ms: int | None = None,
+        wait_asked: bool = False,
     ) -> Attempt:
         """The end of an attempt that had begun."""
         return cls(
@@ -104,6 +107,7 @@ class Attempt(RunningAttempt):
             outcome=outcome,
             error=error,
             next_attempt_at_ms=next_attempt_at_ms,
+            wait_asked=wait_asked,
         )
 
 

@@ -41,7 +41,9 @@ from jobs.engine.leases import Claim, Claimed, Finish, Leases
 from jobs.engine.once import Effects
 from jobs.engine.outage import Outage, is_outage, missed, within
 from jobs.engine.records import Error
+from jobs.engine.version import VERSION
 from jobs.engine.wakeups import Wakeups
+from jobs.engine.worker_report import WorkerReport
 
 log = structlog.get_logger("errand.worker")
 
@@ -255,7 +257,7 @@ class Worker(arq.Worker):
     async def _renew(self) -> None:
         counted, held, begun_s = self._counters.take(), dict(self._held), time.monotonic()
         try:
-            renewed = await self._leases.renew(held, counted)
+            renewed = await self._leases.renew(held, counted, report=self._report().as_json())
         except BaseException:
             self._counters.put_back(counted)
             raise
@@ -264,6 +266,16 @@ class Worker(arq.Worker):
         self._renewed_s = begun_s
         self._give_up({job_id: held[job_id] for job_id in renewed.lost})
         self._cancel(renewed.to_cancel)
+
+    def _report(self) -> WorkerReport:
+        """What this worker says of itself; while it drains it has no slots but those that are taken."""
+        draining = self._stopping or not self.allow_pick_jobs
+        return WorkerReport(
+            version=VERSION,
+            slots=len(self.tasks) if draining else self.max_jobs,
+            types=tuple(sorted(self.functions)),
+            draining=draining,
+        )
 
     # --- the loop
 
