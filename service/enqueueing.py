@@ -290,7 +290,7 @@ def _accepted(
     """The 202; of a request sent again, the first one's, whose args its memo has where this one's do not tell."""
     args = from_json(put.memo) if put.memo else known_args
     job = _just_put(job_type, args, put, queue=queue or job_type.queue)
-    shown = new_job_json(job, max_tries=job_type.max_tries, durability=put.durability)
+    shown = new_job_json(job, job_type, durability=put.durability)
     headers = {"Location": f"/v1/jobs/{put.job_id}", **(idempotency.REPLAYED if put.replayed else {})}
     return Response(shown, status_code=202, media_type="application/json", headers=headers)
 

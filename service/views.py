@@ -10,6 +10,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, Field
 from pydantic_core import to_json
 
+from jobs.engine.attempt_plan import offsets_ms, plan_of
 from jobs.engine.catalog import Catalog
 from jobs.engine.durability import Grade
 from jobs.engine.job_type import JobType
@@ -17,6 +18,7 @@ from jobs.engine.records import AttemptOutcome, Error
 from jobs.engine.redaction import STARS
 from jobs.engine.snapshot import JobSnapshot, Status
 from jobs.engine.waiting import Code, Waiting
+from service.planned_times import plan_as_json
 
 
 class ErrorView(BaseModel):
@@ -79,6 +81,13 @@ class JobFields(BaseModel):
     started_at: datetime | None = Field(description="when its latest attempt began")
     finished_at: datetime | None
     links: dict[str, str]
+    planned_attempts: list[datetime] | None = Field(
+        description="when each attempt that has not begun would begin, were each to fail at once, by the type's retry "
+        "policy without its jitter; null of a job that has ended, and where this service does not know the type"
+    )
+    gives_up_at: datetime | None = Field(
+        description="when, by that plan, the last attempt would have failed; while it runs, when its time limit ends"
+    )
 
 
 class JobView(JobFields):
@@ -102,6 +111,7 @@ class AcceptedJobView(JobFields):
 def job_view(job: JobSnapshot, catalog: Catalog, waiting: Waiting | None = None) -> JobView:
     """The job as the API shows it; `waiting` says why it waits."""
     known = catalog.get(job.type)
+    plan = plan_of(job, known, max_tries=known.max_tries) if known and not job.ended else None
     return JobView(
         id=job.id,
         type=job.type,
@@ -132,13 +142,18 @@ def job_view(job: JobSnapshot, catalog: Catalog, waiting: Waiting | None = None)
         started_at=utc_or_none(job.started_at_ms),
         finished_at=utc_or_none(job.finished_at_ms),
         links=links_of(job),
+        planned_attempts=plan and [utc(at_ms) for at_ms in plan.attempts_ms],
+        gives_up_at=plan and utc_or_none(plan.gives_up_ms),
         waiting=waiting and WaitingView(code=waiting.code, detail=waiting.detail, until=utc_or_none(waiting.until_ms)),
     )
 
 
-def new_job_json(job: JobSnapshot, *, max_tries: int, durability: Grade) -> bytes:
+def new_job_json(job: JobSnapshot, job_type: JobType[Any, Any], *, durability: Grade) -> bytes:
     """An AcceptedJobView as JSON, without the way through a model."""
-    return to_json(
+    assert job.run_at_ms is not None
+    max_tries = job_type.max_tries
+    plan = plan_as_json(job.run_at_ms, offsets_ms(job_type, begun=0, max_tries=max_tries))
+    shown = to_json(
         {
             "id": job.id,
             "type": job.type,
@@ -156,9 +171,9 @@ def new_job_json(job: JobSnapshot, *, max_tries: int, durability: Grade) -> byte
             "started_at": None,
             "finished_at": None,
             "links": links_of(job),
-            "durability": durability,
         }
     )
+    return b'%b,%b,"durability":"%b"}' % (shown[:-1], plan, durability.encode())
 
 
 def shown_args(known: JobType[Any, Any] | None, args: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -28,6 +28,8 @@ class JobSnapshot:
     status: Status
     attempt: int
     """How many attempts have begun."""
+    tries: int = 0
+    """How many of them count; one that a drain gave back does not."""
     args: Mapping[str, Any]
     result: Any = None
     error: Error | None = None
@@ -158,6 +160,7 @@ def _live_job(
         queue=keys.queue_name(queue),
         status="in_progress" if in_progress else waiting,
         attempt=max(tries, last.number if last else 0),
+        tries=tries,
         args=job.kwargs,
         attempts=attempts,
         progress=progress,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 import httpx
@@ -14,11 +15,12 @@ from arq.constants import default_queue_name
 
 from jobs.engine import keys
 from jobs.engine.queue import Queue
-from jobs.webhook import webhook
+from jobs.webhook import SCHEDULE_S, webhook
 from tests.conftest import RunWorker
 from tests.dying import QUEUE, die, fragile
 from tests.peers import HttpReceiver
 from tests.service.answers import LETTER, faulty_fields, problem_of
+from tests.service.test_enqueueing import EVENT
 from tests.waiting import eventually
 
 
@@ -65,6 +67,18 @@ async def test_an_ended_job_shows_its_result_and_every_attempt(
     assert [attempt["outcome"] for attempt in done["attempts"]] == ["retry", "succeeded"]
     assert done["started_at"] <= done["finished_at"]
     assert done["links"] == {"self": place}
+
+
+async def test_a_job_shows_when_it_would_be_tried_and_given_up_until_it_has_ended(client: httpx.AsyncClient) -> None:
+    put = (await client.post("/v1/jobs/webhook", params={"delay": "1h"}, json=EVENT)).json()
+    times = [datetime.fromisoformat(at) for at in put["planned_attempts"]]
+    assert times[0] == datetime.fromisoformat(put["run_at"]) and len(times) == webhook.max_tries
+    assert [(after - before).total_seconds() for before, after in pairwise(times)] == list(SCHEDULE_S)
+    assert put["gives_up_at"] == put["planned_attempts"][-1]
+    seen = (await client.get(put["links"]["self"])).json()
+    assert (seen["planned_attempts"], seen["gives_up_at"]) == (put["planned_attempts"], put["gives_up_at"])
+    ended = (await client.post(put["links"]["cancel"])).json()
+    assert (ended["planned_attempts"], ended["gives_up_at"]) == (None, None)
 
 
 async def test_a_job_of_a_type_that_only_others_know_is_shown_as_well(
