@@ -1,4 +1,4 @@
-"""`/v1/jobs/{id}`: look at a job, wait for it, cancel it, run it again, forget it."""
+"""`/v1/jobs/{id}`: look at a job, wait for it, cancel it, give it another time, run it again, forget it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import asyncio
 import time
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from jobs.engine.queue import Queue
 from jobs.engine.snapshot import JobSnapshot, read_job
 from service import auth
 from service.dependencies import Shared, SharedDep, in_time, waiting_of
-from service.enqueueing import ERRORS
-from service.problems import Problem, documented
+from service.enqueueing import ERRORS, When, WhenDep
+from service.problems import FaultyField, Problem, documented
 from service.views import JobView, job_view, json_response
 
 LONGEST_WAIT_S = 60
@@ -23,6 +23,17 @@ LOOK_EVERY_S = 1.0
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 JobId = Annotated[str, Path(max_length=128, description="the job's id")]
+
+
+async def new_time(request: Request, when: WhenDep) -> When:
+    """When a job is to be due instead; no time at all is no wish, and hardly meant as one to run it at once."""
+    if "delay" not in request.query_params and "run_at" not in request.query_params:
+        errors = [FaultyField(field="query.delay", message="is missing, and so is run_at")]
+        raise Problem(422, "invalid-request", "Say when the job is to be due: delay or run_at.", errors=errors)
+    return when
+
+
+NewTimeDep = Annotated[When, Depends(new_time)]
 UNKNOWN = documented({404: "no such job, or it has been forgotten"})
 WRONG_STATE = documented({409: "its state does not allow this; the answer names it"})
 
@@ -89,6 +100,25 @@ async def retry_job(id: JobId, to: SharedDep) -> Response:
         allowed = "only a job that has failed, was cancelled, or waits for its next try can be retried"
         raise Problem(409, "wrong-state", f"Job {id} is {state}; {allowed}.")
     return await _shown(to, job, status=202)
+
+
+@router.post(
+    "/{id}/reschedule",
+    response_model=JobView,
+    responses={**ERRORS, **UNKNOWN, **WRONG_STATE},
+    dependencies=[Depends(auth.require("write"))],
+    operation_id="reschedule_job",
+)
+async def reschedule_job(id: JobId, to: SharedDep, when: NewTimeDep) -> Response:
+    """Makes a deferred or queued job due at another time: `delay` from now, or at `run_at`."""
+    found = await _found(to, id)
+    queue = _queue_of(to, found)
+    answer = await in_time(queue.reschedule(id, delay_ms=when.delay_ms, run_at_ms=when.run_at_ms))
+    job = await _found(to, id)
+    if answer != "rescheduled":
+        detail = f"Job {id} is {job.status}; only a job that is deferred or queued can be given another time."
+        raise Problem(409, "wrong-state", detail)
+    return await _shown(to, job)
 
 
 @router.delete(

@@ -185,6 +185,8 @@ def links_of(job: JobSnapshot) -> dict[str, str]:
     """Where to go from here."""
     place = f"/v1/jobs/{job.id}"
     links = {"self": place} | ({} if job.ended else {"wait": f"{place}?wait=30", "cancel": f"{place}/cancel"})
+    if job.status in ("queued", "deferred"):
+        links["reschedule"] = f"{place}/reschedule"
     if job.status in ("failed", "cancelled") or (job.status == "deferred" and job.attempt > 0):
         links["retry"] = f"{place}/retry"
     return links

@@ -17,11 +17,12 @@ from jobs.engine.durability import Durability, Grade
 from jobs.engine.idempotency import FirstAnswer, Idempotency, RequestInFlight
 from jobs.engine.job_id import new_job_id
 from jobs.engine.outage import is_outage, missed, within
-from jobs.engine.uniqueness import NotUnique, Unique
+from jobs.engine.uniqueness import UNTIL_END_LIMIT_MS, NotUnique, Unique
 
 T = TypeVar("T")
 
 CancelAnswer = Literal["cancelled", "cancelling", "ended", "unknown"]
+RescheduleAnswer = Literal["rescheduled", "in_progress", "ended", "unknown"]
 RetryAnswer = Literal["retried", "queued", "deferred", "in_progress", "ended", "unknown"]
 MOST_AT_ONCE = 10_000
 """A script call holds Redis up for everybody: this many jobs take it some tens of milliseconds."""
@@ -128,6 +129,7 @@ class Queue:
         self._enqueue = script.load(redis, "enqueue")
         self._cancel = script.load(redis, "cancel")
         self._retry = script.load(redis, "retry")
+        self._reschedule = script.load(redis, "reschedule")
         self._forget = script.load(redis, "forget")
         self._waiting: list[tuple[_Entry, asyncio.Future[_Answer]]] = []
         self._sender: asyncio.Task[None] | None = None
@@ -257,6 +259,22 @@ class Queue:
             args=[job_id, keys.events(self.key)],
         )
         return answer.decode()  # type: ignore[return-value]  # the script's six words
+
+    async def reschedule(self, job_id: str, *, delay_ms: int = 0, run_at_ms: int | None = None) -> RescheduleAnswer:
+        """Makes a job that is queued or deferred, for whichever attempt, due at another time; the times are as those
+        of `enqueue`. Says what any other job is.
+        """
+        body = await self._redis.get(keys.body(job_id))
+        names = [self.key, keys.wake(self.key), keys.body(job_id), keys.result(job_id), keys.lease(job_id)]
+        if body is not None and (unique := records.unique_of(body)):
+            names.append(keys.unique(self.key, *unique))
+        run_at = "" if run_at_ms is None else run_at_ms
+        answer: int | bytes = await self._reschedule(
+            keys=names, args=[job_id, keys.events(self.key), delay_ms, run_at, UNTIL_END_LIMIT_MS]
+        )
+        if isinstance(answer, int):
+            return "rescheduled"
+        return answer.decode()  # type: ignore[return-value]  # the script's other words
 
     async def forget(self, job_id: str) -> bool:
         """Forgets an ended job and what is remembered of its effects; False where no job of that id has ended."""
@@ -494,7 +512,10 @@ def _entry(
     unique: Unique | None = None,
 ) -> _Entry:
     enqueued_at_ms = timestamp_ms()
-    body = records.dumps({"t": None, "f": type_name, "a": (), "k": args, "et": enqueued_at_ms})
+    job = {"t": None, "f": type_name, "a": (), "k": args, "et": enqueued_at_ms}
+    if unique is not None:
+        job[records.UNIQUE_KEY] = unique.key
+    body = records.dumps(job)
     return _Entry(job_id or new_job_id(), type_name, body, enqueued_at_ms, delay_ms, run_at_ms, idempotency, unique)
 
 

@@ -24,6 +24,8 @@ log = structlog.get_logger("errand.records")
 AttemptOutcome = Literal["succeeded", "retry", "failed", "cancelled", "handed_back", "lost", "crashed"]
 UNKNOWN, UNREADABLE = "<unknown>", "<unreadable>"
 """The types of jobs whose bodies are gone, or say nothing."""
+UNIQUE_KEY = "unique_key"
+"""What a job's body may say beyond Arq's fields, which stock Arq passes over: the key that it holds."""
 TRACEBACK_LIMIT_CHARS = 4_000
 MESSAGE_LIMIT_CHARS = 1_000
 
@@ -180,6 +182,16 @@ def job_in(body: bytes) -> JobDef:
         return deserialize_job(body, deserializer=loads)
     except DeserializationError:
         return JobDef(UNREADABLE, (), {}, 0, datetime.fromtimestamp(0, UTC), None, None)
+
+
+def unique_of(body: bytes) -> tuple[str, str] | None:
+    """The type and the unique key of the job in Arq's body; None where it has no key, or cannot be read."""
+    try:
+        record = loads(body)
+    except ValueError:
+        return None
+    name, key = record.get("f"), record.get(UNIQUE_KEY)
+    return (name, key) if isinstance(name, str) and isinstance(key, str) else None
 
 
 def readable(raw: Sequence[bytes]) -> list[dict[str, Any]]:

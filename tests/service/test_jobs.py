@@ -242,6 +242,41 @@ async def test_a_job_of_which_nothing_is_left_to_run_says_so(
     assert (await client.get(place)).json()["status"] == "failed"
 
 
+@pytest.mark.parametrize("first", [{}, {"delay": "2h"}])
+async def test_a_job_that_waits_is_given_another_time(client: httpx.AsyncClient, first: dict[str, str]) -> None:
+    put = (await client.post("/v1/jobs/welcome_email", params=first, json=LETTER)).json()
+    moved = await client.post(put["links"]["reschedule"], params={"run_at": "2999-01-01T00:00:00Z"})
+    assert (moved.status_code, moved.json()["status"]) == (200, "deferred")
+    assert moved.json()["run_at"] == moved.json()["planned_attempts"][0] == "2999-01-01T00:00:00Z"
+    now = await client.post(put["links"]["reschedule"], params={"delay": "0"})
+    assert (now.status_code, now.json()["status"]) == (200, "queued")
+
+
+@pytest.mark.parametrize(
+    "when", [{}, {"delay": "soon"}, {"run_at": "tomorrow"}, {"delay": "5", "run_at": "2030-01-01T00:00:00Z"}]
+)
+async def test_another_time_is_one_that_can_be_meant(client: httpx.AsyncClient, when: dict[str, str]) -> None:
+    place = await put_letter(client)
+    before = (await client.get(place)).json()
+    assert faulty_fields(await client.post(f"{place}/reschedule", params=when))[0] in ("query.delay", "query.run_at")
+    assert (await client.get(place)).json() == before
+
+
+async def test_a_job_that_runs_or_has_ended_keeps_its_time(
+    client: httpx.AsyncClient, run_worker: RunWorker, receiver: HttpReceiver
+) -> None:
+    receiver.delay_s = 0.3
+    place = await put_webhook(client, receiver)
+    async with run_worker([webhook]):
+        await receiver.wait_for(1)
+        refused = await client.post(f"{place}/reschedule", params={"delay": "1h"})
+        assert "in_progress" in problem_of(refused, 409, "wrong-state")["detail"]
+        assert "reschedule" not in (await client.get(place, params={"wait": 10})).json()["links"]
+    refused = await client.post(f"{place}/reschedule", params={"delay": "1h"})
+    assert "succeeded" in problem_of(refused, 409, "wrong-state")["detail"]
+    problem_of(await client.post("/v1/jobs/nope/reschedule", params={"delay": "1h"}), 404, "unknown-job")
+
+
 @pytest.mark.parametrize("how", ["failed", "cancelled", "succeeded"])
 async def test_an_ended_job_can_be_forgotten(
     client: httpx.AsyncClient, redis: ArqRedis, run_worker: RunWorker, receiver: HttpReceiver, how: str
