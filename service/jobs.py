@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 
 from jobs.engine.queue import Queue
 from jobs.engine.snapshot import JobSnapshot, read_job
-from service import auth
+from service import auth, etags
 from service.dependencies import Shared, SharedDep, in_time, waiting_of
 from service.enqueueing import ERRORS, When, WhenDep
+from service.etags import OUTDATED, SeenDep
 from service.problems import FaultyField, Problem, documented
 from service.views import JobView, job_view, json_response
 
@@ -35,63 +36,80 @@ async def new_time(request: Request, when: WhenDep) -> When:
 
 NewTimeDep = Annotated[When, Depends(new_time)]
 UNKNOWN = documented({404: "no such job, or it has been forgotten"})
+SHOWN: dict[int | str, dict[str, Any]] = {
+    200: {"headers": {"ETag": {"description": "changes with the job", "schema": {"type": "string"}}}}
+}
 WRONG_STATE = documented({409: "its state does not allow this; the answer names it"})
 
 
 @router.get(
     "/{id}",
     response_model=JobView,
-    responses={**ERRORS, **UNKNOWN},
+    responses={**ERRORS, **UNKNOWN, **SHOWN, 304: {"description": "it is as `If-None-Match` says"}},
     dependencies=[Depends(auth.require("read"))],
     operation_id="get_job",
 )
 async def get_job(
     id: JobId,
+    request: Request,
     to: SharedDep,
     wait: Annotated[
         float, Query(ge=0, le=LONGEST_WAIT_S, description="answer when the job has ended, or after that many seconds")
     ] = 0,
+    _: Annotated[
+        str | None,
+        Header(alias="If-None-Match", description="an `ETag` of it, or several: 304 where it still has one of them"),
+    ] = None,
 ) -> Response:
     """One job: its state, its attempts, its result."""
     job = await _awaited(to, id, wait_s=wait) if wait else await _found(to, id)
-    return await _shown(to, job)
+    answer = await _shown(to, job)
+    if etags.is_known(request, answer.headers["etag"]):
+        return Response(status_code=304, headers={"ETag": answer.headers["etag"]})
+    return answer
 
 
 @router.post(
     "/{id}/cancel",
     response_model=JobView,
-    responses={**ERRORS, **UNKNOWN, **WRONG_STATE},
+    responses={**ERRORS, **UNKNOWN, **WRONG_STATE, **OUTDATED},
     dependencies=[Depends(auth.require("write"))],
     operation_id="cancel_job",
 )
-async def cancel_job(id: JobId, to: SharedDep) -> Response:
+async def cancel_job(id: JobId, to: SharedDep, seen: SeenDep) -> Response:
     """Ends a job as `cancelled`: at once (200) where it does not run, else when its worker has heard of it (202)."""
     # where it is decides which queue is told; it may move on meanwhile, and the script knows
     found = await _found(to, id)
-    answer = await in_time(to.queues[found.queue].cancel(id)) if found.queue in to.queues else "ended"
+    answer = "ended"
+    if found.queue in to.queues:
+        answer = await in_time(to.queues[found.queue].cancel(id, seen=seen.revision(found)))
     job = await _found(to, id)
+    if answer == "changed":
+        raise etags.outdated(job)
     if answer not in ("cancelled", "cancelling"):
         raise Problem(409, "wrong-state", f"Job {id} is {job.status}; only a job that has not ended can be cancelled.")
-    return await _shown(to, job, status=200 if job.ended else 202)
+    return await _shown(to, job, status=200 if job.ended else 202, acted=True)
 
 
 @router.post(
     "/{id}/retry",
     status_code=202,
     response_model=JobView,
-    responses={**ERRORS, **UNKNOWN, **WRONG_STATE},
+    responses={**ERRORS, **UNKNOWN, **WRONG_STATE, **OUTDATED},
     dependencies=[Depends(auth.require("write"))],
     operation_id="retry_job",
 )
-async def retry_job(id: JobId, to: SharedDep) -> Response:
+async def retry_job(id: JobId, to: SharedDep, seen: SeenDep) -> Response:
     """Puts a failed or cancelled job again, with all of its tries; one that waits for its next try is due now."""
     found = await _found(to, id)
     queue = _queue_of(to, found)
     if found.ended:
-        answer: str = await in_time(to.replays.one(id, queue=queue.key))
+        answer: str = await in_time(to.replays.one(id, queue=queue.key, seen=seen.revision(found)))
     else:
-        answer = await in_time(queue.retry(id))
+        answer = await in_time(queue.retry(id, seen=seen.revision(found)))
     job = await _found(to, id)
+    if answer == "changed":
+        raise etags.outdated(job)
     if answer == "bodiless":
         detail = f"Job {id} cannot be run again: what it was to do had been lost before it could be read."
         raise Problem(409, "nothing-to-retry", detail)
@@ -99,46 +117,56 @@ async def retry_job(id: JobId, to: SharedDep) -> Response:
         state = f"{job.status} and has not been tried yet" if answer == "deferred" else job.status
         allowed = "only a job that has failed, was cancelled, or waits for its next try can be retried"
         raise Problem(409, "wrong-state", f"Job {id} is {state}; {allowed}.")
-    return await _shown(to, job, status=202)
+    return await _shown(to, job, status=202, acted=True)
 
 
 @router.post(
     "/{id}/reschedule",
     response_model=JobView,
-    responses={**ERRORS, **UNKNOWN, **WRONG_STATE},
+    responses={**ERRORS, **UNKNOWN, **WRONG_STATE, **OUTDATED},
     dependencies=[Depends(auth.require("write"))],
     operation_id="reschedule_job",
 )
-async def reschedule_job(id: JobId, to: SharedDep, when: NewTimeDep) -> Response:
+async def reschedule_job(id: JobId, to: SharedDep, when: NewTimeDep, seen: SeenDep) -> Response:
     """Makes a deferred or queued job due at another time: `delay` from now, or at `run_at`."""
     found = await _found(to, id)
     queue = _queue_of(to, found)
-    answer = await in_time(queue.reschedule(id, delay_ms=when.delay_ms, run_at_ms=when.run_at_ms))
+    answer = await in_time(
+        queue.reschedule(id, delay_ms=when.delay_ms, run_at_ms=when.run_at_ms, seen=seen.revision(found))
+    )
     job = await _found(to, id)
+    if answer == "changed":
+        raise etags.outdated(job)
     if answer != "rescheduled":
         detail = f"Job {id} is {job.status}; only a job that is deferred or queued can be given another time."
         raise Problem(409, "wrong-state", detail)
-    return await _shown(to, job)
+    return await _shown(to, job, acted=True)
 
 
 @router.delete(
     "/{id}",
     status_code=204,
-    responses={**ERRORS, **UNKNOWN, **WRONG_STATE},
+    responses={**ERRORS, **UNKNOWN, **WRONG_STATE, **OUTDATED},
     dependencies=[Depends(auth.require("write"))],
     operation_id="forget_job",
 )
-async def forget_job(id: JobId, to: SharedDep) -> None:
+async def forget_job(id: JobId, to: SharedDep, seen: SeenDep) -> None:
     """Forgets an ended job: its result, its attempts, its place among the dead jobs."""
     found = await _found(to, id)
-    if not (found.ended and await in_time(_queue_of(to, found).forget(id))):
+    if not (found.ended and await in_time(_queue_of(to, found).forget(id, seen=seen.revision(found)))):
         job = await _found(to, id)
+        if job.ended:
+            raise etags.outdated(job)
         raise Problem(409, "wrong-state", f"Job {id} is {job.status}; only a job that has ended can be forgotten.")
 
 
-async def _shown(to: Shared, job: JobSnapshot, *, status: int = 200) -> Response:
-    """The answer with a job; of one that waits with the reason."""
-    return json_response(job_view(job, to.catalog, await waiting_of(to, job)), status=status)
+async def _shown(to: Shared, job: JobSnapshot, *, status: int = 200, acted: bool = False) -> Response:
+    """The answer with a job, and with the reason where it waits; `acted`: at another place than the job's own."""
+    answer = json_response(job_view(job, to.catalog, await waiting_of(to, job)), status=status)
+    answer.headers["ETag"] = etags.etag_of(job, bytes(answer.body))
+    if acted:
+        answer.headers["Content-Location"] = f"/v1/jobs/{job.id}"
+    return answer
 
 
 def _queue_of(to: Shared, job: JobSnapshot) -> Queue:

@@ -1,10 +1,12 @@
 -- Forgets an ended job.
 -- KEYS  1 dead  2 dead, by group  3 result  4 what `ctx.once` has marked
--- ARGV  1 its entry among the dead, or ''
--- returns 1 where it was forgotten, 0 where there is no ended job of that id
+-- ARGV  1 its entry among the dead, or ''  2 the SHA-1 that its result must have, or ''
+-- returns 1 where it was forgotten, 0 where there is no ended job of that id, or another
 local dead, dead_by_group, result, once, entry = KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[1]
 
-if redis.call('DEL', result) == 0 then
+if ARGV[2] ~= '' and redis.sha1hex(redis.call('GET', result) or '') ~= ARGV[2] then
+  return 0
+elseif redis.call('DEL', result) == 0 then
   return 0
 end
 -- a later job of that id is another job, whose effects have not been

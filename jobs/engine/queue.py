@@ -21,9 +21,9 @@ from jobs.engine.uniqueness import UNTIL_END_LIMIT_MS, NotUnique, Unique
 
 T = TypeVar("T")
 
-CancelAnswer = Literal["cancelled", "cancelling", "ended", "unknown"]
-RescheduleAnswer = Literal["rescheduled", "in_progress", "ended", "unknown"]
-RetryAnswer = Literal["retried", "queued", "deferred", "in_progress", "ended", "unknown"]
+CancelAnswer = Literal["cancelled", "cancelling", "ended", "unknown", "changed"]
+RescheduleAnswer = Literal["rescheduled", "in_progress", "ended", "unknown", "changed"]
+RetryAnswer = Literal["retried", "queued", "deferred", "in_progress", "ended", "unknown", "changed"]
 MOST_AT_ONCE = 10_000
 """A script call holds Redis up for everybody: this many jobs take it some tens of milliseconds."""
 IN_FLIGHT_S = 60
@@ -230,54 +230,64 @@ class Queue:
         """The jobs of an earlier request, as it was told of them."""
         return _jobs_of(first, self._durability.grade)
 
-    async def cancel(self, job_id: str) -> CancelAnswer:
+    async def cancel(self, job_id: str, *, seen: str = "") -> CancelAnswer:
         """Ends a job as `cancelled`: at once where it has not started or waits for its next try.
 
         `cancelling` where it runs: its worker is told and ends it. A stock worker must have `allow_abort_jobs`.
+        `changed` where `seen` is given and is not the job's revision (`snapshot.JobSnapshot`) any more: nothing is done
+        then, and so it is with the calls below.
         """
-        names, arguments = await self._cancel_call(job_id, spare_running=False)
+        names, arguments = await self._cancel_call(job_id, spare_running=False, seen=seen)
         answer: bytes = await self._cancel(keys=names, args=arguments)
         if answer == b"stock":
             await self._redis.zadd(keys.ABORT, {job_id: timestamp_ms()})
             return "cancelling"
         return answer.decode()  # type: ignore[return-value]  # the script's other words
 
-    async def retry(self, job_id: str) -> RetryAnswer:
+    async def retry(self, job_id: str, *, seen: str = "") -> RetryAnswer:
         """Makes a job that has failed and waits for its next try due now; says what any other job is.
 
         A job that is deferred for its first attempt is left so. For one that has ended see `Replays`.
         """
-        answer: bytes = await self._retry(
-            keys=[
-                self.key,
-                keys.wake(self.key),
-                keys.body(job_id),
-                keys.result(job_id),
-                keys.lease(job_id),
-                keys.tries(job_id),
-            ],
-            args=[job_id, keys.events(self.key)],
-        )
+        answer: bytes = await self._retry(keys=self._names_of(job_id), args=[job_id, keys.events(self.key), seen])
         return answer.decode()  # type: ignore[return-value]  # the script's six words
 
-    async def reschedule(self, job_id: str, *, delay_ms: int = 0, run_at_ms: int | None = None) -> RescheduleAnswer:
+    async def reschedule(
+        self, job_id: str, *, delay_ms: int = 0, run_at_ms: int | None = None, seen: str = ""
+    ) -> RescheduleAnswer:
         """Makes a job that is queued or deferred, for whichever attempt, due at another time; the times are as those
         of `enqueue`. Says what any other job is.
         """
         body = await self._redis.get(keys.body(job_id))
-        names = [self.key, keys.wake(self.key), keys.body(job_id), keys.result(job_id), keys.lease(job_id)]
+        names = self._names_of(job_id)
         if body is not None and (unique := records.unique_of(body)):
             names.append(keys.unique(self.key, *unique))
         run_at = "" if run_at_ms is None else run_at_ms
         answer: int | bytes = await self._reschedule(
-            keys=names, args=[job_id, keys.events(self.key), delay_ms, run_at, UNTIL_END_LIMIT_MS]
+            keys=names, args=[job_id, keys.events(self.key), delay_ms, run_at, UNTIL_END_LIMIT_MS, seen]
         )
         if isinstance(answer, int):
             return "rescheduled"
         return answer.decode()  # type: ignore[return-value]  # the script's other words
 
-    async def forget(self, job_id: str) -> bool:
-        """Forgets an ended job and what is remembered of its effects; False where no job of that id has ended."""
+    def _names_of(self, job_id: str) -> list[str]:
+        """What the scripts look at that move a job which waits."""
+        return [
+            self.key,
+            keys.wake(self.key),
+            keys.body(job_id),
+            keys.result(job_id),
+            keys.lease(job_id),
+            keys.tries(job_id),
+            keys.running(self.key),
+            keys.attempts(job_id),
+            keys.progress(job_id),
+        ]
+
+    async def forget(self, job_id: str, *, seen: str = "") -> bool:
+        """Forgets an ended job and what is remembered of its effects; False where no job of that id has ended, or
+        where it is another than was `seen`.
+        """
         result = await self._redis.get(keys.result(job_id))
         if result is None:
             return False
@@ -285,7 +295,7 @@ class Queue:
         return bool(
             await self._forget(
                 keys=[keys.dead(self.key), keys.dead_by_group(self.key), keys.result(job_id), keys.once(job_id)],
-                args=[str(entry or "")],
+                args=[str(entry or ""), seen],
             )
         )
 
@@ -402,7 +412,9 @@ class Queue:
         (_, (answer,)), replicas = await script.call_together(self._redis, calls, wait)
         return answer, self._durability.grade_with(replicas) if wait else self._durability.grade
 
-    async def _cancel_call(self, job_id: str, *, spare_running: bool) -> tuple[list[str], list[str | bytes | int]]:
+    async def _cancel_call(
+        self, job_id: str, *, spare_running: bool, seen: str = ""
+    ) -> tuple[list[str], list[str | bytes | int]]:
         """KEYS and ARGV of the script."""
         names = [
             self.key,
@@ -419,7 +431,7 @@ class Queue:
         outcome = await self._cancelled_outcome(job_id)
         keep_ms = int(self._ended_ttl_s * 1000)
         channels = keys.events(self.key), keys.cancel_calls(self.key)
-        return names, [job_id, outcome, keep_ms, *channels, int(spare_running)]
+        return names, [job_id, outcome, keep_ms, *channels, int(spare_running), seen]
 
     async def _cancelled_outcome(self, job_id: str) -> bytes:
         """The result record of a cancelled job; empty for an unknown one, which the script will not use."""

@@ -21,7 +21,7 @@ from jobs.engine.dead_jobs import RESULTS_AT_ONCE, DeadGroup, DeadJobs, Wanted
 from jobs.engine.outage import is_outage, within
 from jobs.engine.queue import MOST_AT_ONCE
 
-ReplayAnswer = Literal["replayed", "succeeded", "bodiless", "gone"]
+ReplayAnswer = Literal["replayed", "succeeded", "bodiless", "gone", "changed"]
 IDS_SHOWN = 10
 LONGEST_S = 20.0
 """How long one call goes on; what it has not come to remains, and the next call takes it."""
@@ -98,10 +98,11 @@ class Replays:
         self._deadline_s = deadline_s
         self._replay = script.load(redis, "replay")
 
-    async def one(self, job_id: str, *, queue: str) -> ReplayAnswer:
+    async def one(self, job_id: str, *, queue: str, seen: str = "") -> ReplayAnswer:
         """Replays a job that failed or was cancelled, at once, into the queue (its key) that it ended in.
 
-        Else says why not: it `succeeded`; what it was is not known any more; it is `gone`, or another was first.
+        Else says why not: it `succeeded`; what it was is not known any more; it is `gone`, or another was first; where
+        `seen` is given and is not its revision, it has `changed`.
         """
         ended = (await within(self._deadline_s, self._results([job_id])))[0]
         if ended is None:
@@ -110,6 +111,9 @@ class Replays:
             return "succeeded"
         if ended.body is None:
             return "bodiless"
+        # what is read here is what the script demands to find, so that this look decides
+        if seen not in ("", ended.digest):
+            return "changed"
         (due_at_ms,) = await within(self._deadline_s, self._put(queue, [ended], [None]))
         return "replayed" if due_at_ms else "gone"
 

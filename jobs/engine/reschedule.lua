@@ -1,10 +1,15 @@
 -- Makes a job that waits, for its first attempt or for another, due at another time.
--- KEYS  1 queue  2 wake  3 body  4 result  5 lease  6 the marker of its unique key, where it has one
+-- KEYS  1 queue  2 wake  3 body  4 result  5 lease  6 try counter  7 running  8 attempts  9 progress
+--       10 the marker of its unique key, where it has one
 -- ARGV  1 job id  2 channel of events  3 delay in ms  4 run-at in ms since the epoch or ''
---       5 how long the marker is kept after the job is due, in ms
--- returns when it is due in ms, negative where that is later; or what it is instead: 'in_progress', 'ended', 'unknown'
-local queue, wake, body, result, lease, marker = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+--       5 how long the marker is kept after the job is due, in ms  6 the revision that it must have, or ''
+-- returns when it is due in ms, negative where that is later; or what it is instead: 'in_progress', 'ended', 'unknown',
+--         'changed' (it has another revision)
+local queue, wake, body, result, lease, marker = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[10]
+local names = {queue = queue, running = KEYS[7], lease = lease, tries = KEYS[6], attempts = KEYS[8], progress = KEYS[9]}
 local id, channel, delay_ms, run_at_ms, limit_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
+
+-- with as_seen.lua
 
 if redis.call('EXISTS', result) == 1 then
   return 'ended'
@@ -12,6 +17,8 @@ elseif redis.call('EXISTS', lease) == 1 then
   return 'in_progress'
 elseif redis.call('EXISTS', body) == 0 or not redis.call('ZSCORE', queue, id) then
   return 'unknown'
+elseif not as_seen(ARGV[6], id, names) then
+  return 'changed'
 end
 
 -- the server's clock decides, as for a job that is put

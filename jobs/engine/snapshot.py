@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from arq.connections import ArqRedis
@@ -41,6 +42,8 @@ class JobSnapshot:
     started_at_ms: int | None = None
     """When its latest attempt began."""
     finished_at_ms: int | None = None
+    revision: str = ""
+    """Another one with each change of what Redis keeps of the job, but not with a renewed lease; where it was read."""
 
     @property
     def ended(self) -> bool:
@@ -60,7 +63,7 @@ async def read_job(redis: ArqRedis, job_id: str, *, queues: Sequence[str] = (DEF
             transaction.hget(keys.running(queue), job_id)
         (body, result, lease, progress, tries), ended, (seconds, micros), *places = await transaction.execute()
     if result is not None:
-        return ended_job(job_id, result)
+        return replace(ended_job(job_id, result), revision=hashlib.sha1(result, usedforsecurity=False).hexdigest())
     if body is None:
         return None
     here = next((place for place in zip(queues, places[::2], places[1::2], strict=True) if place[1] is not None), None)
@@ -76,7 +79,17 @@ async def read_job(redis: ArqRedis, job_id: str, *, queues: Sequence[str] = (DEF
         tries=int(tries or 0),
         progress=Progress(**records.loads(progress)) if progress else None,
         now_ms=seconds * 1000 + micros // 1000,
+        revision=revision_of(running if lease else None, score, tries, len(ended), progress),
     )
+
+
+def revision_of(
+    begun: bytes | None, score: float | None, tries: bytes | None, attempts: int, progress: bytes | None
+) -> str:
+    """Of a job that has not ended; must be made as `as_seen.lua` makes it."""
+    place = begun or f"{score or 0:.0f}".encode()
+    parts = (place, tries or b"", b"%d" % attempts, progress or b"")
+    return hashlib.sha1(b"\n".join(parts), usedforsecurity=False).hexdigest()
 
 
 async def live_workers(redis: ArqRedis, *, queues: Sequence[str] = (DEFAULT,), silent_s: float) -> list[int]:
@@ -151,6 +164,7 @@ def _live_job(
     tries: int,
     progress: Progress | None,
     now_ms: int,
+    revision: str,
 ) -> JobSnapshot:
     waiting: Status = "deferred" if due_at_ms is not None and due_at_ms > now_ms else "queued"
     last = running or (attempts[-1] if attempts else None)
@@ -168,4 +182,5 @@ def _live_job(
         # of a running job the queue holds the end of the lease, not when it was due
         run_at_ms=running.due_at_ms if running else due_at_ms,
         started_at_ms=last.started_at_ms if last else None,
+        revision=revision,
     )
