@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import Annotated, Any
 
+from arq.utils import timestamp_ms
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 
 from jobs.engine.queue import Queue
@@ -15,7 +16,7 @@ from service.dependencies import Shared, SharedDep, in_time, waiting_of
 from service.enqueueing import ERRORS, When, WhenDep
 from service.etags import OUTDATED, SeenDep
 from service.problems import FaultyField, Problem, documented
-from service.views import JobView, job_view, json_response
+from service.views import JobView, job_view, json_response, utc
 
 LONGEST_WAIT_S = 60
 LOOK_EVERY_S = 1.0
@@ -131,6 +132,7 @@ async def reschedule_job(id: JobId, to: SharedDep, when: NewTimeDep, seen: SeenD
     """Makes a deferred or queued job due at another time: `delay` from now, or at `run_at`."""
     found = await _found(to, id)
     queue = _queue_of(to, found)
+    _check_in_time(found, when)
     answer = await in_time(
         queue.reschedule(id, delay_ms=when.delay_ms, run_at_ms=when.run_at_ms, seen=seen.revision(found))
     )
@@ -158,6 +160,15 @@ async def forget_job(id: JobId, to: SharedDep, seen: SeenDep) -> None:
         if job.ended:
             raise etags.outdated(job)
         raise Problem(409, "wrong-state", f"Job {id} is {job.status}; only a job that has ended can be forgotten.")
+
+
+def _check_in_time(job: JobSnapshot, when: When) -> None:
+    """Raises Problem 409 for a job that would have expired by then."""
+    due_ms = timestamp_ms() + when.delay_ms if when.run_at_ms is None else when.run_at_ms
+    may_expire = job.attempt == 0 and not job.ended
+    if may_expire and job.expires_at_ms is not None and due_ms >= job.expires_at_ms:
+        detail = f"Job {job.id} expires at {utc(job.expires_at_ms):%Y-%m-%dT%H:%M:%SZ}; choose a time before that."
+        raise Problem(409, "expires-before", detail)
 
 
 async def _shown(to: Shared, job: JobSnapshot, *, status: int = 200, acted: bool = False) -> Response:

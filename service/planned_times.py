@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from pydantic_core import to_json
 
-from jobs.engine.attempt_plan import LATEST_MS
+from jobs.engine.job_limits import LATEST_MS
 
 REST = b"~"
 """Where the fraction of the second belongs; no time has one."""

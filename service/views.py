@@ -81,6 +81,7 @@ class JobFields(BaseModel):
     started_at: datetime | None = Field(description="when its latest attempt began")
     finished_at: datetime | None
     links: dict[str, str]
+    expires_at: datetime | None = Field(description="where no attempt has begun by then it fails; null: never")
     planned_attempts: list[datetime] | None = Field(
         description="when each attempt that has not begun would begin, were each to fail at once, by the type's retry "
         "policy without its jitter; null of a job that has ended, and where this service does not know the type"
@@ -111,14 +112,15 @@ class AcceptedJobView(JobFields):
 def job_view(job: JobSnapshot, catalog: Catalog, waiting: Waiting | None = None) -> JobView:
     """The job as the API shows it; `waiting` says why it waits."""
     known = catalog.get(job.type)
-    plan = plan_of(job, known, max_tries=known.max_tries) if known and not job.ended else None
+    max_tries = job.max_tries or (known.max_tries if known else None)
+    plan = plan_of(job, known, max_tries=max_tries) if known and max_tries and not job.ended else None
     return JobView(
         id=job.id,
         type=job.type,
         queue=job.queue,
         status=job.status,
         attempt=job.attempt,
-        max_tries=known.max_tries if known else None,
+        max_tries=max_tries,
         args=shown_args(known, job.args),
         result=job.result,
         error=error_view(job.error),
@@ -142,6 +144,7 @@ def job_view(job: JobSnapshot, catalog: Catalog, waiting: Waiting | None = None)
         started_at=utc_or_none(job.started_at_ms),
         finished_at=utc_or_none(job.finished_at_ms),
         links=links_of(job),
+        expires_at=utc_or_none(job.expires_at_ms),
         planned_attempts=plan and [utc(at_ms) for at_ms in plan.attempts_ms],
         gives_up_at=plan and utc_or_none(plan.gives_up_ms),
         waiting=waiting and WaitingView(code=waiting.code, detail=waiting.detail, until=utc_or_none(waiting.until_ms)),
@@ -151,7 +154,7 @@ def job_view(job: JobSnapshot, catalog: Catalog, waiting: Waiting | None = None)
 def new_job_json(job: JobSnapshot, job_type: JobType[Any, Any], *, durability: Grade) -> bytes:
     """An AcceptedJobView as JSON, without the way through a model."""
     assert job.run_at_ms is not None
-    max_tries = job_type.max_tries
+    max_tries = job.max_tries or job_type.max_tries
     plan = plan_as_json(job.run_at_ms, offsets_ms(job_type, begun=0, max_tries=max_tries))
     shown = to_json(
         {
@@ -171,6 +174,7 @@ def new_job_json(job: JobSnapshot, job_type: JobType[Any, Any], *, durability: G
             "started_at": None,
             "finished_at": None,
             "links": links_of(job),
+            "expires_at": utc_or_none(job.expires_at_ms),
         }
     )
     return b'%b,%b,"durability":"%b"}' % (shown[:-1], plan, durability.encode())

@@ -17,13 +17,12 @@ from arq.jobs import SerializationError, deserialize_job_raw, serialize_result
 from arq.utils import args_to_string, ms_to_datetime, timestamp_ms, to_ms, truncate
 from arq.worker import Function, JobExecutionFailed, Retry, RetryJob, Worker
 
+from jobs.engine.job_limits import LATEST_MS, NO_LIMITS, KeptLimits
 from jobs.engine.leases import FOR_EVER_MS, Claim, Finish
 from jobs.engine.records import UNKNOWN
 
 logger = logging.getLogger("arq.worker")
 
-LATEST_MS = 253_402_300_799_000
-"""The end of the year 9999: no time after it can be shown."""
 LATE_MS = 1200
 """From when on Arq's start line says how late a job is."""
 
@@ -41,6 +40,7 @@ class ReadJob:
     job_try: int = 0
     enqueued_at_ms: int = 0
     started_at_ms: int = field(default_factory=timestamp_ms)
+    limits: KeptLimits = NO_LIMITS
 
     @property
     def ref(self) -> str:
@@ -57,9 +57,17 @@ def read(worker: Worker, claim: Claim) -> tuple[ReadJob, Exception | None]:
     if claim.body is None:
         logger.warning("job %s expired", claim.job_id)
         return job, JobExecutionFailed("job expired")
+    deserializer = worker.job_deserializer
+
+    def noting_limits(body: bytes) -> dict[str, Any]:
+        assert deserializer is not None
+        record = deserializer(body)
+        job.limits = KeptLimits.of(record)
+        return record
+
     try:
         job.function, job.args, job.kwargs, asked_try, job.enqueued_at_ms = deserialize_job_raw(
-            claim.body, deserializer=worker.job_deserializer
+            claim.body, deserializer=noting_limits if deserializer else None
         )
     except SerializationError as error:
         logger.exception("deserializing job %s failed", claim.job_id)
@@ -95,7 +103,7 @@ def refusal(worker: Worker, job: ReadJob) -> BaseException | None:
     if function is None:
         logger.warning("job %s, function %r not found", job.claim.job_id, job.function)
         return JobExecutionFailed(f"function {job.function!r} not found")
-    max_tries = worker.max_tries if function.max_tries is None else function.max_tries
+    max_tries = job.limits.max_tries or (worker.max_tries if function.max_tries is None else function.max_tries)
     if job.job_try > max_tries:
         logger.warning("%6.2fs ! %s max retries %d exceeded", job.age_s, _ref(function, job), max_tries)
         return JobExecutionFailed(f"max {max_tries} retries exceeded")

@@ -7,11 +7,9 @@ from functools import lru_cache
 from itertools import accumulate
 from typing import Any
 
+from jobs.engine.job_limits import LATEST_MS
 from jobs.engine.job_type import JobType
 from jobs.engine.snapshot import JobSnapshot
-
-LATEST_MS = 253_402_300_799_000
-"""The end of the year 9999: no time after it can be shown."""
 
 
 @dataclass(frozen=True, slots=True)

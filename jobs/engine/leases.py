@@ -44,6 +44,13 @@ class Claim:
     """How many of the earlier attempts ended with the process they ran in."""
     cancelled: bool = False
     """Somebody has asked to cancel it while an earlier attempt ran."""
+    claimed_at_ms: int = 0
+    """By the server's clock."""
+
+    @property
+    def first(self) -> bool:
+        """No attempt of it has begun before, not even one that a drain gave back."""
+        return self.job_try == 1 and not self.attempts
 
     def handed_back(self, *, due_in_ms: int = 0) -> Finish:
         """It was not begun: due at once or after a wait, the try not counted."""
@@ -157,7 +164,8 @@ class Leases:
         return names, [token, self._lease_ms, most, keys.events(queue), ahead_for]
 
     def _claimed(self, answer: list[Any], *, token: str, asked_s: float) -> Claimed:
-        due_in_ms, jobs = answer
+        due_in_ms, jobs, now = answer
+        now_ms = int(now)
         claims = [
             Claim(
                 job_id=job_id.decode(),
@@ -169,6 +177,7 @@ class Leases:
                 token=token,
                 crashes=crashes_of(attempts),
                 cancelled=bool(cancelled),
+                claimed_at_ms=now_ms,
             )
             for job_id, due, job_try, body, attempts, lost, cancelled in jobs
             if _is_text(job_id)

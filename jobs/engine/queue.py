@@ -16,6 +16,7 @@ from jobs.engine.dead_entry import DeadEntry
 from jobs.engine.durability import Durability, Grade
 from jobs.engine.idempotency import FirstAnswer, Idempotency, RequestInFlight
 from jobs.engine.job_id import new_job_id
+from jobs.engine.job_limits import JobLimits, KeptLimits
 from jobs.engine.outage import is_outage, missed, within
 from jobs.engine.uniqueness import UNTIL_END_LIMIT_MS, NotUnique, Unique
 
@@ -72,6 +73,7 @@ class NewJob:
     job_id: str
     delay_ms: int = 0
     run_at_ms: int | None = None
+    limits: JobLimits | None = None
 
 
 @dataclass(slots=True)
@@ -144,6 +146,7 @@ class Queue:
         run_at_ms: int | None = None,
         idempotency: Idempotency | None = None,
         unique: Unique | None = None,
+        limits: JobLimits | None = None,
     ) -> Enqueued:
         """Puts a job of that type; `args` are its keyword arguments, JSON values only.
 
@@ -161,6 +164,7 @@ class Queue:
             run_at_ms=run_at_ms,
             idempotency=idempotency,
             unique=unique,
+            limits=limits,
         )
         try:
             return _enqueued(self, entry, await self._put_with_others(entry))
@@ -184,6 +188,7 @@ class Queue:
         delay_ms: int = 0,
         run_at_ms: int | None = None,
         idempotency: Idempotency | None = None,
+        limits: JobLimits | None = None,
     ) -> list[Enqueued]:
         """Puts up to 10,000 jobs of one type in one call: all or none.
 
@@ -191,7 +196,10 @@ class Queue:
         another request. Raises ValueError for more jobs, QueueFull where they do not all fit, and redis' errors where
         Redis is away.
         """
-        entries = [_entry(type_name, args, job_id=None, delay_ms=delay_ms, run_at_ms=run_at_ms) for args in many_args]
+        entries = [
+            _entry(type_name, args, job_id=None, delay_ms=delay_ms, run_at_ms=run_at_ms, limits=limits)
+            for args in many_args
+        ]
         if len(entries) > MOST_AT_ONCE:
             raise ValueError(f"{len(entries)} jobs are over the limit of {MOST_AT_ONCE} for one call")
         if entries and idempotency:
@@ -441,7 +449,8 @@ class Queue:
             (body, tries), attempts = await transaction.execute()
         if body is None:
             return b""
-        job = records.job_in(body)
+        job, record = records.job_in(body)
+        more = {"attempts": records.readable(attempts), **KeptLimits.of(record).fields()}
         now_ms = timestamp_ms()
         error = records.Error(type="Cancel", message="cancelled before it started")
         outcome = serialize_result(
@@ -457,7 +466,7 @@ class Queue:
             ref=job_id,
             queue_name=self.key,
             job_id=job_id,
-            serializer=lambda record: records.dumps({**record, "attempts": records.readable(attempts)}),
+            serializer=lambda outcome: records.dumps({**outcome, **more}),
         )
         return outcome or b""
 
@@ -493,7 +502,12 @@ async def _enqueue_one(queue: Queue, job: NewJob) -> Enqueued | None:
     """By the way that shares its call with others who enqueue at the moment."""
     try:
         return await queue.enqueue(
-            job.type_name, job.args, job_id=job.job_id, delay_ms=job.delay_ms, run_at_ms=job.run_at_ms
+            job.type_name,
+            job.args,
+            job_id=job.job_id,
+            delay_ms=job.delay_ms,
+            run_at_ms=job.run_at_ms,
+            limits=job.limits,
         )
     except JobExists:
         return None
@@ -510,7 +524,14 @@ async def _put_in_one_transaction(by_queue: Mapping[Queue, Sequence[_Entry]]) ->
 
 
 def _entry_of(job: NewJob) -> _Entry:
-    return _entry(job.type_name, job.args, job_id=job.job_id, delay_ms=job.delay_ms, run_at_ms=job.run_at_ms)
+    return _entry(
+        job.type_name,
+        job.args,
+        job_id=job.job_id,
+        delay_ms=job.delay_ms,
+        run_at_ms=job.run_at_ms,
+        limits=job.limits,
+    )
 
 
 def _entry(
@@ -522,11 +543,14 @@ def _entry(
     run_at_ms: int | None,
     idempotency: Idempotency | None = None,
     unique: Unique | None = None,
+    limits: JobLimits | None = None,
 ) -> _Entry:
     enqueued_at_ms = timestamp_ms()
     job = {"t": None, "f": type_name, "a": (), "k": args, "et": enqueued_at_ms}
     if unique is not None:
         job[records.UNIQUE_KEY] = unique.key
+    if limits is not None:
+        job |= limits.kept(enqueued_at_ms).fields()
     body = records.dumps(job)
     return _Entry(job_id or new_job_id(), type_name, body, enqueued_at_ms, delay_ms, run_at_ms, idempotency, unique)
 

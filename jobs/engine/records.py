@@ -176,12 +176,21 @@ def loads(data: bytes) -> dict[str, Any]:
     return record
 
 
-def job_in(body: bytes) -> JobDef:
-    """The job in Arq's body; one that cannot be read is still a job, which can be looked at and cancelled."""
+def job_in(body: bytes) -> tuple[JobDef, Mapping[str, Any]]:
+    """The job in Arq's body, and all that the body says.
+
+    One that cannot be read is still a job, which can be looked at and cancelled.
+    """
+    record: dict[str, Any] = {}
+
+    def keeping(data: bytes) -> dict[str, Any]:
+        record.update(loads(data))
+        return record
+
     try:
-        return deserialize_job(body, deserializer=loads)
+        return deserialize_job(body, deserializer=keeping), record
     except DeserializationError:
-        return JobDef(UNREADABLE, (), {}, 0, datetime.fromtimestamp(0, UTC), None, None)
+        return JobDef(UNREADABLE, (), {}, 0, datetime.fromtimestamp(0, UTC), None, None), {}
 
 
 def unique_of(body: bytes) -> tuple[str, str] | None:

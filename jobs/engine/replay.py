@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from arq.connections import ArqRedis
@@ -18,6 +18,7 @@ from arq.connections import ArqRedis
 from jobs.engine import keys, records, script
 from jobs.engine.dead_entry import DeadEntry
 from jobs.engine.dead_jobs import RESULTS_AT_ONCE, DeadGroup, DeadJobs, Wanted
+from jobs.engine.job_limits import KeptLimits
 from jobs.engine.outage import is_outage, within
 from jobs.engine.queue import MOST_AT_ONCE
 
@@ -66,6 +67,8 @@ class _Ended:
         try:
             record = records.loads(result or b"")
             job = {"t": None, **{name: record[name] for name in ("f", "a", "k", "et")}}
+            # who replays a job wants it run, late as it is; how often it is tried stays as it was asked
+            job |= replace(KeptLimits.of(record), expires_at_ms=None).fields()
         except (ValueError, KeyError, TypeError):
             return None
         known = job["f"] not in (records.UNKNOWN, records.UNREADABLE)

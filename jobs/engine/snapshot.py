@@ -13,6 +13,7 @@ from arq.jobs import JobDef, deserialize_result
 from arq.utils import to_unix_ms
 
 from jobs.engine import keys, records
+from jobs.engine.job_limits import KeptLimits
 from jobs.engine.records import Attempt, Error, JobCancelled, JobFailed, Progress, RunningAttempt
 
 Status = Literal["deferred", "queued", "in_progress", "succeeded", "failed", "cancelled"]
@@ -42,6 +43,10 @@ class JobSnapshot:
     started_at_ms: int | None = None
     """When its latest attempt began."""
     finished_at_ms: int | None = None
+    max_tries: int | None = None
+    """Asked of this job alone; None: its type's."""
+    expires_at_ms: int | None = None
+    """Where no attempt has begun by then, it fails."""
     revision: str = ""
     """Another one with each change of what Redis keeps of the job, but not with a renewed lease; where it was read."""
 
@@ -68,9 +73,11 @@ async def read_job(redis: ArqRedis, job_id: str, *, queues: Sequence[str] = (DEF
         return None
     here = next((place for place in zip(queues, places[::2], places[1::2], strict=True) if place[1] is not None), None)
     queue, score, running = here or (queues[0], None, None)
+    job, record = records.job_in(body)
     return _live_job(
         job_id,
-        records.job_in(body),
+        job,
+        limits=KeptLimits.of(record),
         queue=queue,
         attempts=tuple(map(_attempt_from, records.readable(ended))),
         due_at_ms=None if score is None else int(score),
@@ -124,6 +131,7 @@ def ended_job(job_id: str, record: bytes) -> JobSnapshot:
     failure = result.result if not result.success else None
     attempts = tuple(map(_attempt_from, fields.get("attempts", [])))
     last = attempts[-1] if attempts else None
+    limits = KeptLimits.of(fields)
     return JobSnapshot(
         id=job_id,
         type=result.function,
@@ -139,6 +147,8 @@ def ended_job(job_id: str, record: bytes) -> JobSnapshot:
         run_at_ms=last.due_at_ms if last else None,
         started_at_ms=last.started_at_ms if last else None,
         finished_at_ms=to_unix_ms(result.finish_time),
+        max_tries=limits.max_tries,
+        expires_at_ms=limits.expires_at_ms,
     )
 
 
@@ -156,6 +166,7 @@ def _live_job(
     job_id: str,
     job: JobDef,
     *,
+    limits: KeptLimits,
     queue: str,
     attempts: tuple[Attempt, ...],
     due_at_ms: int | None,
@@ -182,5 +193,7 @@ def _live_job(
         # of a running job the queue holds the end of the lease, not when it was due
         run_at_ms=running.due_at_ms if running else due_at_ms,
         started_at_ms=last.started_at_ms if last else None,
+        max_tries=limits.max_tries,
+        expires_at_ms=limits.expires_at_ms,
         revision=revision,
     )

@@ -27,6 +27,7 @@ Code = Literal[
     "no_worker",
     "type_unknown",
     "workers_busy",
+    "expired",
     "due",
 ]
 
@@ -54,10 +55,16 @@ async def why_waiting(redis: ArqRedis, job: JobSnapshot, *, silent_s: float) -> 
         pipeline.hgetall(keys.reports(queue))
         pipeline.hlen(keys.running(queue))
         paused, (seconds, micros), heartbeats, told, running = await pipeline.execute()
+    now_ms = seconds * 1000 + micros // 1000
+    if job.expires_at_ms is not None and job.expires_at_ms <= now_ms and not job.attempts:
+        detail = (
+            f"Was to begin by {_shown(job.expires_at_ms)} and has not; whichever worker comes to it ends it as failed."
+        )
+        return Waiting("expired", detail)
     if paused:
         return Waiting("queue_paused", f"The queue '{job.queue}' is paused; the job can begin when it is resumed.")
-    since_ms = seconds * 1000 + micros // 1000 - int(silent_s * 1000)
-    return _for_a_worker(job, live_reports(heartbeats, told, since_ms=since_ms).values(), running)
+    live = live_reports(heartbeats, told, since_ms=now_ms - int(silent_s * 1000))
+    return _for_a_worker(job, live.values(), running)
 
 
 def _for_its_time(job: JobSnapshot, until_ms: int) -> Waiting:

@@ -35,6 +35,7 @@ from jobs.engine.cancel_calls import CancelCalls
 from jobs.engine.counters import Counters
 from jobs.engine.crashes import MAX_CRASHES, Crashed, Suspects
 from jobs.engine.finisher import Finisher
+from jobs.engine.job_limits import Expired
 from jobs.engine.job_run import JobRuns, OutcomeTtl
 from jobs.engine.job_type import JobType, Opener
 from jobs.engine.leases import Claim, Claimed, Finish, Leases
@@ -506,6 +507,9 @@ class Worker(arq.Worker):
             self._wakeups.make_room()
 
     def _refusal(self, job: arq_function.ReadJob) -> BaseException | None:
+        expires_at_ms = job.limits.expires_at_ms
+        if expires_at_ms is not None and job.claim.first and expires_at_ms <= job.claim.claimed_at_ms:
+            return Expired(expires_at_ms)
         if job.function in self._job_types and job.claim.crashes >= self._max_crashes:
             return Crashed(job.claim.crashes)
         return arq_function.refusal(self, job)
