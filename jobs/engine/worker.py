@@ -39,6 +39,7 @@ from jobs.engine.job_limits import Expired
 from jobs.engine.job_run import JobRuns, OutcomeTtl
 from jobs.engine.job_type import JobType, Opener
 from jobs.engine.leases import Claim, Claimed, Finish, Leases
+from jobs.engine.loop_lag import LoopLag
 from jobs.engine.once import Effects
 from jobs.engine.outage import Outage, is_outage, missed, within
 from jobs.engine.records import Error
@@ -98,6 +99,7 @@ class Worker(arq.Worker):
         self._lease_s = lease_s
         self._outage = Outage()
         self._counters = Counters()
+        self._lag = LoopLag()
         self._held: dict[str, str] = {}
         """The tokens of the leases held, by job id: of jobs that run, and of outcomes not yet written."""
         self._unbegun: dict[str, Claim] = {}
@@ -169,6 +171,7 @@ class Worker(arq.Worker):
         if self.on_startup:
             await self.on_startup(self.ctx)
         self._serving = True
+        self._lag.start()
         if self._heartbeat is None:
             self._heartbeat = asyncio.create_task(self._beat())
         await self._cancel_calls.listen()
@@ -225,6 +228,7 @@ class Worker(arq.Worker):
 
     async def _stop_beating(self) -> None:
         self._serving = False
+        self._lag.stop()
         if self._heartbeat is not None:
             self._heartbeat.cancel()
             await asyncio.gather(self._heartbeat, return_exceptions=True)
@@ -275,6 +279,7 @@ class Worker(arq.Worker):
             version=VERSION,
             slots=len(self.tasks) if draining else self.max_jobs,
             types=tuple(sorted(self.functions)),
+            loop_lag_ms=self._lag.take_ms(),
             draining=draining,
         )
 

@@ -19,6 +19,8 @@ class WorkerReport:
     """How many jobs it runs at once; while it drains, how many it still runs."""
     types: Sequence[str] | None = None
     """The job types and functions that it knows; None where that is not told."""
+    loop_lag_ms: float | None = None
+    """How late its event loop was at most since the heartbeat before; None where that is not told."""
     draining: bool = False
     """It takes no more jobs."""
 
