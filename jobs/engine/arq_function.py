@@ -17,7 +17,7 @@ from arq.jobs import SerializationError, deserialize_job_raw, serialize_result
 from arq.utils import args_to_string, ms_to_datetime, timestamp_ms, to_ms, truncate
 from arq.worker import Function, JobExecutionFailed, Retry, RetryJob, Worker
 
-from jobs.engine.job_limits import LATEST_MS, NO_LIMITS, KeptLimits
+from jobs.engine.job_limits import LATEST_MS, NO_LIMITS, KeptLimits, may_have_limits
 from jobs.engine.leases import FOR_EVER_MS, Claim, Finish
 from jobs.engine.records import UNKNOWN
 
@@ -67,7 +67,7 @@ def read(worker: Worker, claim: Claim) -> tuple[ReadJob, Exception | None]:
 
     try:
         job.function, job.args, job.kwargs, asked_try, job.enqueued_at_ms = deserialize_job_raw(
-            claim.body, deserializer=noting_limits if deserializer else None
+            claim.body, deserializer=noting_limits if deserializer and may_have_limits(claim.body) else deserializer
         )
     except SerializationError as error:
         logger.exception("deserializing job %s failed", claim.job_id)

@@ -136,9 +136,13 @@ async def test_one_more_round_trip_is_made_for_due_jobs_alone(
     later, now = await queue.enqueue("any", {}, delay_ms=60_000), await queue.enqueue("any", {})
 
     async def calls(job_id: str) -> int:
-        before = (await redis.info("stats"))["total_reads_processed"]
-        await client.get(f"/v1/jobs/{job_id}")
-        return int((await redis.info("stats"))["total_reads_processed"] - before)
+        """The fewest of some: the service looks at its Redis in the background as well."""
+        seen = []
+        for _ in range(10):
+            before = (await redis.info("stats"))["total_reads_processed"]
+            await client.get(f"/v1/jobs/{job_id}")
+            seen.append(int((await redis.info("stats"))["total_reads_processed"] - before))
+        return min(seen)
 
     await asyncio.gather(shown(client, later.job_id), shown(client, now.job_id))
     assert (await calls(now.job_id)) - (await calls(later.job_id)) == 1

@@ -313,7 +313,7 @@ async def test_an_attempt_whose_worker_died_is_recorded_as_lost(
         await asyncio.wait_for(started.wait(), 10)
         # a killed process writes nothing: take away its means to
         dying._leases.finish = _nothing_written  # type: ignore[method-assign]
-        dying._leases.renew = _nothing_renewed  # type: ignore[method-assign,assignment]
+        dying._leases.renew = _nothing_renewed  # type: ignore[method-assign]
     hang = False
     async with run_worker([fatal], lease_s=1):
         done = await ended(redis, put.job_id)
@@ -325,7 +325,7 @@ async def _nothing_written(outcomes: Iterable[object]) -> list[bool]:
     return [True for _ in outcomes]
 
 
-async def _nothing_renewed(held: object, counters: object, *, report: bytes) -> Renewed:
+async def _nothing_renewed(held: object, counters: object, *, report: bytes = b"") -> Renewed:
     return Renewed(lost=[], to_cancel=[])
 
 
