@@ -56,7 +56,7 @@ async def why_waiting(redis: ArqRedis, job: JobSnapshot, *, silent_s: float) -> 
         pipeline.hlen(keys.running(queue))
         paused, (seconds, micros), heartbeats, told, running = await pipeline.execute()
     now_ms = seconds * 1000 + micros // 1000
-    if job.expires_at_ms is not None and job.expires_at_ms <= now_ms and not job.attempts:
+    if job.expires_at_ms is not None and job.expires_at_ms <= now_ms and job.attempt == 0:
         detail = (
             f"Was to begin by {_shown(job.expires_at_ms)} and has not; whichever worker comes to it ends it as failed."
         )

@@ -104,6 +104,17 @@ async def test_what_has_begun_in_time_is_tried_again_after_it(
             assert (await ended(redis, put.job_id)).result == "done"
 
 
+async def test_what_a_stock_worker_has_begun_in_time_is_tried_again_after_it(
+    redis: ArqRedis, queue: Queue, run_worker: RunWorker
+) -> None:
+    """It counts its try, and leaves no record of it."""
+    put = await queue.enqueue("quick", {}, limits=JobLimits(expires_in_ms=1))
+    await redis.incr(keys.tries(put.job_id))
+    await eventually(lambda: passed(redis, put.enqueued_at_ms + 1))
+    async with run_worker([quick]):
+        assert (await ended(redis, put.job_id)).result == "done"
+
+
 async def test_what_was_claimed_and_not_begun_can_still_expire(
     redis: ArqRedis, queue: Queue, run_worker: RunWorker
 ) -> None:
