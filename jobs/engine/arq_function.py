@@ -13,7 +13,7 @@ from typing import Any
 
 import arq.worker
 from arq.cron import CronJob
-from arq.jobs import SerializationError, deserialize_job_raw, serialize_result
+from arq.jobs import Deserializer, SerializationError, deserialize_job_raw, serialize_result
 from arq.utils import args_to_string, ms_to_datetime, timestamp_ms, to_ms, truncate
 from arq.worker import Function, JobExecutionFailed, Retry, RetryJob, Worker
 
@@ -58,16 +58,11 @@ def read(worker: Worker, claim: Claim) -> tuple[ReadJob, Exception | None]:
         logger.warning("job %s expired", claim.job_id)
         return job, JobExecutionFailed("job expired")
     deserializer = worker.job_deserializer
-
-    def noting_limits(body: bytes) -> dict[str, Any]:
-        assert deserializer is not None
-        record = deserializer(body)
-        job.limits = KeptLimits.of(record)
-        return record
-
+    if deserializer is not None and may_have_limits(claim.body):
+        deserializer = _noting_limits(job, deserializer)
     try:
         job.function, job.args, job.kwargs, asked_try, job.enqueued_at_ms = deserialize_job_raw(
-            claim.body, deserializer=noting_limits if deserializer and may_have_limits(claim.body) else deserializer
+            claim.body, deserializer=deserializer
         )
     except SerializationError as error:
         logger.exception("deserializing job %s failed", claim.job_id)
@@ -77,6 +72,17 @@ def read(worker: Worker, claim: Claim) -> tuple[ReadJob, Exception | None]:
         return ReadJob(claim, job_try=claim.job_try), SerializationError("fields of wrong types")
     job.job_try = max(job.job_try, asked_try or 0)
     return job, None
+
+
+def _noting_limits(job: ReadJob, deserializer: Deserializer) -> Deserializer:
+    """Arq passes over what it does not know; the limits of a job are among that."""
+
+    def deserialize(body: bytes) -> dict[str, Any]:
+        record = deserializer(body)
+        job.limits = KeptLimits.of(record)
+        return record
+
+    return deserialize
 
 
 def _makes_sense(job: ReadJob, asked_try: object) -> bool:
