@@ -24,6 +24,7 @@ from pydantic_core import from_json
 from jobs import JobType, StoredFile
 from jobs.engine import secret_args
 from jobs.engine.job_id import new_job_id
+from jobs.engine.job_limits import JobLimits
 from jobs.engine.outage import is_outage
 from jobs.engine.queue import MOST_AT_ONCE, NewJob, Queue, enqueue_together
 from jobs.resources.storage import CHUNK_BYTES
@@ -87,12 +88,19 @@ class RequestJobs:
     """The jobs that one request adds, in its route and in whatever the route depends on."""
 
     def __init__(
-        self, connection: Connection, added: Added, *, when: When = AT_ONCE, job_id: str | None = None
+        self,
+        connection: Connection,
+        added: Added,
+        *,
+        when: When = AT_ONCE,
+        job_id: str | None = None,
+        limits: JobLimits | None = None,
     ) -> None:
         self._connection = connection
         self._added = added
         self._when = when
         self._job_id = job_id
+        self._limits = limits
 
     @overload
     def add_task(self, job_type: JobType[Args, Any], args: Args, /) -> AddedJob: ...
@@ -120,6 +128,7 @@ class RequestJobs:
             job_id=self._next_id(),
             delay_ms=self._when.delay_ms,
             run_at_ms=self._when.run_at_ms,
+            limits=self._limits,
         )
         self._added.jobs.append((queue, job))
         return AddedJob(job.job_id)
@@ -130,16 +139,20 @@ class RequestJobs:
         delay: float | str | timedelta | None = None,
         run_at: datetime | None = None,
         job_id: str | None = None,
+        expires_in: float | str | timedelta | None = None,
+        max_tries: int | None = None,
     ) -> RequestJobs:
-        """`jobs.with_options(delay="10m").add_task(…)`: for later, or under an id of your choice.
+        """`jobs.with_options(delay="10m").add_task(…)`: for later, under an id of your choice, or with limits.
 
         `delay` is seconds, `10m`-like or a timedelta; `run_at` a moment with its time zone, at once where that has
         passed. A `job_id` makes a job one of its kind: while one of that id exists or is remembered no other is put.
+        What has not begun after `expires_in` fails as `Expired`; `max_tries` stands in for the job type's.
         Raises ValueError.
         """
         if job_id is not None and not JOB_ID.fullmatch(job_id):
             raise ValueError(f"{job_id!r} is no job id: up to 128 letters, digits and '._:@+-'")
-        return RequestJobs(self._connection, self._added, when=_when(delay, run_at), job_id=job_id)
+        limits = _limits(expires_in, max_tries)
+        return RequestJobs(self._connection, self._added, when=_when(delay, run_at), job_id=job_id, limits=limits)
 
     def now(self) -> AbstractAsyncContextManager[RequestJobs]:
         """`async with jobs.now() as now:` puts what is added to `now` at the end of the block, not of the route.
@@ -238,8 +251,18 @@ def _when(delay: float | str | timedelta | None, run_at: datetime | None) -> Whe
         raise ValueError("give either delay or run_at, not both")
     if run_at is not None:
         return When(run_at_ms=to_unix_ms(TypeAdapter(Moment).validate_python(run_at)))
-    delay_s = delay.total_seconds() if isinstance(delay, timedelta) else delay or 0
-    return When(delay_ms=int(TypeAdapter(DurationS).validate_python(delay_s) * 1000))
+    return When(delay_ms=_ms(delay or 0))
+
+
+def _limits(expires_in: float | str | timedelta | None, max_tries: int | None) -> JobLimits | None:
+    if expires_in is None and max_tries is None:
+        return None
+    return JobLimits(max_tries=max_tries, expires_in_ms=None if expires_in is None else _ms(expires_in))
+
+
+def _ms(duration: float | str | timedelta) -> int:
+    duration_s = duration.total_seconds() if isinstance(duration, timedelta) else duration
+    return int(TypeAdapter(DurationS).validate_python(duration_s) * 1000)
 
 
 def _checked(job_type: JobType[Any, Any], ready: tuple[Any, ...], args: dict[str, Any]) -> BaseModel:

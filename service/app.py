@@ -21,6 +21,7 @@ from jobs.engine.redis_connection import connect
 from jobs.engine.replay import Replays
 from jobs.engine.schedules import Schedules
 from jobs.engine.timeline import Timeline
+from jobs.engine.version import VERSION
 from jobs.resources.storage import Storage
 from service import (
     batches,
@@ -77,7 +78,7 @@ def create_app(settings: Settings, *, redis_url: str) -> FastAPI:
 
     app = Service(
         title="Errand",
-        version="0.1.0",
+        version=VERSION,
         description=DESCRIPTION,
         lifespan=lifespan,
         docs_url=None,

@@ -16,11 +16,12 @@ from jobs.engine.durability import Grade
 from jobs.engine.idempotency import KeyReused
 from jobs.engine.job_type import JobType
 from jobs.engine.queue import MOST_AT_ONCE
-from service import auth, idempotency, json_body
+from service import auth, idempotency, job_limits, json_body
 from service.checked_args import checked_args
 from service.dependencies import SharedDep
 from service.enqueueing import ERRORS, KEY_ERRORS, WhenDep
 from service.idempotency import KeyedDep
+from service.job_limits import LimitsDep
 from service.json_items import NotItems, items_of
 from service.views import DURABILITY, json_response
 from settings import Settings
@@ -57,7 +58,8 @@ def router(catalog: Catalog) -> APIRouter:
 
 
 def _endpoint(job_type: JobType[Any, Any]) -> Any:
-    async def endpoint(request: Request, to: SharedDep, when: WhenDep, keyed: KeyedDep) -> Response:
+    async def endpoint(request: Request, to: SharedDep, when: WhenDep, limits: LimitsDep, keyed: KeyedDep) -> Response:
+        job_limits.check_due(limits, when)
         json_body.check_media_type(request)
         body = request.stream() if keyed is None else keyed.taking("body", request.stream())
         many_args = await _checked(job_type, _items(body, to.settings))
@@ -68,6 +70,7 @@ def _endpoint(job_type: JobType[Any, Any]) -> Any:
                 delay_ms=when.delay_ms,
                 run_at_ms=when.run_at_ms,
                 idempotency=None if keyed is None else keyed.idempotency(),
+                limits=limits,
             )
         except KeyReused:
             raise idempotency.reused() from None

@@ -18,7 +18,9 @@ from jobs.engine.queue import Queue
 from jobs.engine.rate_limit import RateLimit
 from jobs.engine.replay import Replays
 from jobs.engine.schedules import Schedules
+from jobs.engine.snapshot import JobSnapshot
 from jobs.engine.timeline import Timeline
+from jobs.engine.waiting import Waiting, why_waiting
 from jobs.resources.storage import Storage
 from settings import Settings
 
@@ -64,6 +66,11 @@ async def shared(request: Request) -> Shared:
 
 
 SharedDep = Annotated[Shared, Depends(shared)]
+
+
+async def waiting_of(to: Shared, job: JobSnapshot) -> Waiting | None:
+    """Why that job waits; None where it runs or has ended."""
+    return await in_time(why_waiting(to.redis, job, silent_s=to.settings.lease_s))
 
 
 async def in_time(call: Coroutine[Any, Any, T]) -> T:

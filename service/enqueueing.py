@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -18,16 +18,18 @@ from pydantic_core import from_json, to_json
 from jobs.engine import secret_args
 from jobs.engine.catalog import Catalog
 from jobs.engine.idempotency import FirstAnswer, KeyReused
+from jobs.engine.job_limits import JobLimits
 from jobs.engine.job_type import JobType
 from jobs.engine.queue import Enqueued
 from jobs.engine.snapshot import JobSnapshot
 from jobs.engine.uniqueness import NotUnique
-from service import auth, idempotency, json_body, known_query, uniqueness, uploads
+from service import auth, idempotency, job_limits, json_body, known_query, uniqueness, uploads
 from service.checked_args import checked_args
 from service.dependencies import Shared, SharedDep
 from service.durations import DurationS
 from service.fast_path import RAISED, Answers
 from service.idempotency import KeyedDep, KeyedRequest
+from service.job_limits import LimitsDep, LimitsQuery
 from service.problems import FaultyField, Problem, documented
 from service.uniqueness import Uniqueness, UniquenessDep, UniqueQuery
 from service.views import AcceptedJobView, JobView, new_job_json
@@ -93,6 +95,7 @@ class Terms:
     when: When = AT_ONCE
     unique: Uniqueness | None = None
     keyed: KeyedRequest | None = None
+    limits: JobLimits | None = None
 
 
 PLAIN = Terms()
@@ -175,7 +178,9 @@ def busy_paths(app: FastAPI) -> dict[str, Answers]:
 def _json_endpoint(job_type: JobType[Any, Any]) -> Any:
     model = job_type.args_model
 
-    async def endpoint(to: SharedDep, when: WhenDep, unique: UniquenessDep, keyed: KeyedDep, args: Any) -> Response:
+    async def endpoint(
+        to: SharedDep, when: WhenDep, limits: LimitsDep, unique: UniquenessDep, keyed: KeyedDep, args: Any
+    ) -> Response:
         raise AssertionError("answered by hand")
 
     # set here: a string annotation could not see `model`
@@ -192,7 +197,7 @@ def _json_handler(job_type: JobType[Any, Any]) -> Answers:
         terms = await _terms_of(request) if request.scope["query_string"] else PLAIN
         if keyed := idempotency.read(request):
             keyed.take("body", await request.body())
-            terms = Terms(terms.when, terms.unique, keyed)
+            terms = Terms(terms.when, terms.unique, keyed, terms.limits)
         args = checked_args(job_type, await json_body.read(request))
         return await enqueue(request.app.state.shared, job_type, args, terms)
 
@@ -208,25 +213,29 @@ async def _terms_of(request: Request) -> Terms:
     except ValidationError as error:
         faults = [{**fault, "loc": ("query", *fault["loc"])} for fault in error.errors(include_url=False)]
         raise RequestValidationError(faults) from None
-    return Terms(
+    terms = Terms(
         await when(query.delay, query.run_at),
         await uniqueness.uniqueness(query.unique_key, query.unique_for, query.on_conflict),
+        limits=await job_limits.job_limits(query.expires_in, query.max_tries),
     )
+    job_limits.check_due(terms.limits, terms.when)
+    return terms
 
 
-class _Query(UniqueQuery):
+class _Query(UniqueQuery, LimitsQuery):
     delay: DurationS | None = None
     run_at: Moment | None = None
 
 
 def _upload_endpoint(job_type: JobType[Any, Any]) -> Any:
     async def endpoint(
-        request: Request, to: SharedDep, when: WhenDep, unique: UniquenessDep, keyed: KeyedDep
+        request: Request, to: SharedDep, when: WhenDep, limits: LimitsDep, unique: UniquenessDep, keyed: KeyedDep
     ) -> Response:
-        terms = Terms(when, unique, keyed)
+        terms = Terms(when, unique, keyed, limits)
+        job_limits.check_due(limits, when)
         async with idempotency.in_flight(keyed, to.queue_of(job_type)) as first:
             if first is not None and keyed is not None:
-                return await _answered_again(request, to, job_type, keyed, first)
+                return await _answered_again(request, to, job_type, terms, first)
             return await _uploaded(request, to, job_type, terms)
 
     return endpoint
@@ -244,20 +253,22 @@ async def _uploaded(request: Request, to: Shared, job_type: JobType[Any, Any], t
     except NotUnique as conflict:
         assert terms.unique is not None
         return await uniqueness.answer(to, conflict, terms.unique)
-    return _accepted(job_type, known_args, put)
+    return _accepted(job_type, known_args, put, terms)
 
 
 async def _answered_again(
-    request: Request, to: Shared, job_type: JobType[Any, Any], keyed: KeyedRequest, first: FirstAnswer
+    request: Request, to: Shared, job_type: JobType[Any, Any], terms: Terms, first: FirstAnswer
 ) -> Response:
     """The first answer, where this is the same request: its file is read for that, and not stored again."""
+    keyed = terms.keyed
+    assert keyed is not None
     async with uploads.received_args(request, None, job_type, keyed):
         pass
     try:
         (put,) = to.queue_of(job_type).answered_again(first.given_to(keyed.fingerprint))
     except KeyReused:
         raise idempotency.reused() from None
-    return _accepted(job_type, {}, put)
+    return _accepted(job_type, {}, put, terms)
 
 
 async def enqueue(
@@ -273,7 +284,7 @@ async def enqueue(
     except NotUnique as conflict:
         assert terms.unique is not None
         return await uniqueness.answer(to, conflict, terms.unique)
-    return _accepted(job_type, known_args, put, queue=queue)
+    return _accepted(job_type, known_args, put, terms, queue=queue)
 
 
 async def _put(
@@ -293,18 +304,23 @@ async def _put(
             run_at_ms=terms.when.run_at_ms,
             idempotency=None if terms.keyed is None else terms.keyed.idempotency(memo),
             unique=None if terms.unique is None else terms.unique.unique,
+            limits=terms.limits,
         )
     except KeyReused:
         raise idempotency.reused() from None
 
 
 def _accepted(
-    job_type: JobType[Any, Any], known_args: dict[str, Any], put: Enqueued, *, queue: str | None = None
+    job_type: JobType[Any, Any], known_args: dict[str, Any], put: Enqueued, terms: Terms, *, queue: str | None = None
 ) -> Response:
     """The 202; of a request sent again, the first one's, whose args its memo has where this one's do not tell."""
     args = from_json(put.memo) if put.memo else known_args
     job = _just_put(job_type, args, put, queue=queue or job_type.queue)
-    shown = new_job_json(job, max_tries=job_type.max_tries, durability=put.durability)
+    if terms.limits is not None:
+        # of a request sent again as well: its query is that of the first
+        kept = terms.limits.kept(put.enqueued_at_ms)
+        job = replace(job, max_tries=kept.max_tries, expires_at_ms=kept.expires_at_ms)
+    shown = new_job_json(job, job_type, durability=put.durability)
     headers = {"Location": f"/v1/jobs/{put.job_id}", **(idempotency.REPLAYED if put.replayed else {})}
     return Response(shown, status_code=202, media_type="application/json", headers=headers)
 

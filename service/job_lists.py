@@ -149,7 +149,7 @@ def _view(job: JobSnapshot, catalog: Catalog) -> ListedJobView:
         queue=job.queue,
         status=job.status,
         attempt=job.attempt,
-        max_tries=known.max_tries if known else None,
+        max_tries=job.max_tries or (known.max_tries if known else None),
         error=error_view(job.error),
         enqueued_at=utc(job.enqueued_at_ms),
         run_at=utc_or_none(job.run_at_ms),

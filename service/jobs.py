@@ -1,21 +1,23 @@
-"""`/v1/jobs/{id}`: look at a job, wait for it, cancel it, run it again, forget it."""
+"""`/v1/jobs/{id}`: look at a job, wait for it, cancel it, give it another time, run it again, forget it."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Response
+from arq.utils import timestamp_ms
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 
 from jobs.engine.queue import Queue
 from jobs.engine.snapshot import JobSnapshot, read_job
-from service import auth
-from service.dependencies import Shared, SharedDep, in_time
-from service.enqueueing import ERRORS
+from service import auth, etags
+from service.dependencies import Shared, SharedDep, in_time, waiting_of
+from service.enqueueing import ERRORS, When, WhenDep
+from service.etags import ETAG_EXAMPLE, OUTDATED, SeenDep
 from service.openapi_examples import JOB_ID
-from service.problems import Problem, documented
-from service.views import JobView, job_view, json_response
+from service.problems import FaultyField, Problem, documented
+from service.views import JobView, job_view, json_response, utc
 
 LONGEST_WAIT_S = 60
 LOOK_EVERY_S = 1.0
@@ -24,19 +26,34 @@ LOOK_EVERY_S = 1.0
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 JobId = Annotated[str, Path(max_length=128, description="the job's id", examples=[JOB_ID])]
+
+
+async def new_time(request: Request, when: WhenDep) -> When:
+    """When a job is to be due instead; no time at all is no wish, and hardly meant as one to run it at once."""
+    if "delay" not in request.query_params and "run_at" not in request.query_params:
+        errors = [FaultyField(field="query.delay", message="is missing, and so is run_at")]
+        raise Problem(422, "invalid-request", "Say when the job is to be due: delay or run_at.", errors=errors)
+    return when
+
+
+NewTimeDep = Annotated[When, Depends(new_time)]
 UNKNOWN = documented({404: "no such job, or it has been forgotten"})
+SHOWN: dict[int | str, dict[str, Any]] = {
+    200: {"headers": {"ETag": {"description": "changes with the job", "schema": {"type": "string"}}}}
+}
 WRONG_STATE = documented({409: "its state does not allow this; the answer names it"})
 
 
 @router.get(
     "/{id}",
     response_model=JobView,
-    responses={**ERRORS, **UNKNOWN},
+    responses={**ERRORS, **UNKNOWN, **SHOWN, 304: {"description": "it is as `If-None-Match` says"}},
     dependencies=[Depends(auth.require("read"))],
     operation_id="get_job",
 )
 async def get_job(
     id: JobId,
+    request: Request,
     to: SharedDep,
     wait: Annotated[
         float,
@@ -47,10 +64,21 @@ async def get_job(
             examples=[30],
         ),
     ] = 0,
+    _: Annotated[
+        str | None,
+        Header(
+            alias="If-None-Match",
+            description="an `ETag` of it, or several: 304 where it still has one of them",
+            examples=[ETAG_EXAMPLE],
+        ),
+    ] = None,
 ) -> Response:
     """One job: its state, its attempts, its result."""
     job = await _awaited(to, id, wait_s=wait) if wait else await _found(to, id)
-    return json_response(job_view(job, to.catalog))
+    answer = await _shown(to, job)
+    if etags.is_known(request, answer.headers["etag"]):
+        return Response(status_code=304, headers={"ETag": answer.headers["etag"]})
+    return answer
 
 
 @router.post(
@@ -60,39 +88,46 @@ async def get_job(
         **ERRORS,
         **UNKNOWN,
         **WRONG_STATE,
+        **OUTDATED,
         202: {"model": JobView, "description": "it runs; its worker has been told"},
     },
     dependencies=[Depends(auth.require("write"))],
     operation_id="cancel_job",
 )
-async def cancel_job(id: JobId, to: SharedDep) -> Response:
+async def cancel_job(id: JobId, to: SharedDep, seen: SeenDep) -> Response:
     """Ends a job as `cancelled`: at once (200) where it does not run, else when its worker has heard of it (202)."""
     # where it is decides which queue is told; it may move on meanwhile, and the script knows
     found = await _found(to, id)
-    answer = await in_time(to.queues[found.queue].cancel(id)) if found.queue in to.queues else "ended"
+    answer = "ended"
+    if found.queue in to.queues:
+        answer = await in_time(to.queues[found.queue].cancel(id, seen=seen.revision(found)))
     job = await _found(to, id)
+    if answer == "changed":
+        raise etags.outdated(job)
     if answer not in ("cancelled", "cancelling"):
         raise Problem(409, "wrong-state", f"Job {id} is {job.status}; only a job that has not ended can be cancelled.")
-    return json_response(job_view(job, to.catalog), status=200 if job.ended else 202)
+    return await _shown(to, job, status=200 if job.ended else 202, acted=True)
 
 
 @router.post(
     "/{id}/retry",
     status_code=202,
     response_model=JobView,
-    responses={**ERRORS, **UNKNOWN, **WRONG_STATE},
+    responses={**ERRORS, **UNKNOWN, **WRONG_STATE, **OUTDATED},
     dependencies=[Depends(auth.require("write"))],
     operation_id="retry_job",
 )
-async def retry_job(id: JobId, to: SharedDep) -> Response:
+async def retry_job(id: JobId, to: SharedDep, seen: SeenDep) -> Response:
     """Puts a failed or cancelled job again, with all of its tries; one that waits for its next try is due now."""
     found = await _found(to, id)
     queue = _queue_of(to, found)
     if found.ended:
-        answer: str = await in_time(to.replays.one(id, queue=queue.key))
+        answer: str = await in_time(to.replays.one(id, queue=queue.key, seen=seen.revision(found)))
     else:
-        answer = await in_time(queue.retry(id))
+        answer = await in_time(queue.retry(id, seen=seen.revision(found)))
     job = await _found(to, id)
+    if answer == "changed":
+        raise etags.outdated(job)
     if answer == "bodiless":
         detail = f"Job {id} cannot be run again: what it was to do had been lost before it could be read."
         raise Problem(409, "nothing-to-retry", detail)
@@ -100,22 +135,66 @@ async def retry_job(id: JobId, to: SharedDep) -> Response:
         state = f"{job.status} and has not been tried yet" if answer == "deferred" else job.status
         allowed = "only a job that has failed, was cancelled, or waits for its next try can be retried"
         raise Problem(409, "wrong-state", f"Job {id} is {state}; {allowed}.")
-    return json_response(job_view(job, to.catalog), status=202)
+    return await _shown(to, job, status=202, acted=True)
+
+
+@router.post(
+    "/{id}/reschedule",
+    response_model=JobView,
+    responses={**ERRORS, **UNKNOWN, **WRONG_STATE, **OUTDATED},
+    dependencies=[Depends(auth.require("write"))],
+    operation_id="reschedule_job",
+)
+async def reschedule_job(id: JobId, to: SharedDep, when: NewTimeDep, seen: SeenDep) -> Response:
+    """Makes a deferred or queued job due at another time: `delay` from now, or at `run_at`."""
+    found = await _found(to, id)
+    queue = _queue_of(to, found)
+    _check_in_time(found, when)
+    answer = await in_time(
+        queue.reschedule(id, delay_ms=when.delay_ms, run_at_ms=when.run_at_ms, seen=seen.revision(found))
+    )
+    job = await _found(to, id)
+    if answer == "changed":
+        raise etags.outdated(job)
+    if answer != "rescheduled":
+        detail = f"Job {id} is {job.status}; only a job that is deferred or queued can be given another time."
+        raise Problem(409, "wrong-state", detail)
+    return await _shown(to, job, acted=True)
 
 
 @router.delete(
     "/{id}",
     status_code=204,
-    responses={**ERRORS, **UNKNOWN, **WRONG_STATE},
+    responses={**ERRORS, **UNKNOWN, **WRONG_STATE, **OUTDATED},
     dependencies=[Depends(auth.require("write"))],
     operation_id="forget_job",
 )
-async def forget_job(id: JobId, to: SharedDep) -> None:
+async def forget_job(id: JobId, to: SharedDep, seen: SeenDep) -> None:
     """Forgets an ended job: its result, its attempts, its place among the dead jobs."""
     found = await _found(to, id)
-    if not (found.ended and await in_time(_queue_of(to, found).forget(id))):
+    if not (found.ended and await in_time(_queue_of(to, found).forget(id, seen=seen.revision(found)))):
         job = await _found(to, id)
+        if job.ended:
+            raise etags.outdated(job)
         raise Problem(409, "wrong-state", f"Job {id} is {job.status}; only a job that has ended can be forgotten.")
+
+
+def _check_in_time(job: JobSnapshot, when: When) -> None:
+    """Raises Problem 409 for a job that would have expired by then."""
+    due_ms = timestamp_ms() + when.delay_ms if when.run_at_ms is None else when.run_at_ms
+    may_expire = job.attempt == 0 and not job.ended
+    if may_expire and job.expires_at_ms is not None and due_ms >= job.expires_at_ms:
+        detail = f"Job {job.id} expires at {utc(job.expires_at_ms):%Y-%m-%dT%H:%M:%SZ}; choose a time before that."
+        raise Problem(409, "expires-before", detail)
+
+
+async def _shown(to: Shared, job: JobSnapshot, *, status: int = 200, acted: bool = False) -> Response:
+    """The answer with a job, and with the reason where it waits; `acted`: at another place than the job's own."""
+    answer = json_response(job_view(job, to.catalog, await waiting_of(to, job)), status=status)
+    answer.headers["ETag"] = etags.etag_of(job, bytes(answer.body))
+    if acted:
+        answer.headers["Content-Location"] = f"/v1/jobs/{job.id}"
+    return answer
 
 
 def _queue_of(to: Shared, job: JobSnapshot) -> Queue:

@@ -18,6 +18,8 @@ GAUGES = {
     "errand_jobs_dead": "Jobs that have failed for good and are kept.",
     "errand_oldest_due_seconds": "How long the first of the due jobs has been waiting.",
     "errand_workers": "Live workers of the queue.",
+    "errand_worker_slots": "How many jobs those run at once.",
+    "errand_event_loop_lag_seconds": "How late one of their event loops was at most, by their last heartbeats.",
     "errand_queue_paused": "1 while nothing is claimed from the queue.",
 }
 HISTOGRAMS = {
@@ -49,6 +51,8 @@ def _gauge(name: str, queue: QueueState) -> float:
         "errand_jobs_dead": queue.dead,
         "errand_oldest_due_seconds": (queue.oldest_due_ms or 0) / 1000,
         "errand_workers": queue.workers,
+        "errand_worker_slots": queue.slots,
+        "errand_event_loop_lag_seconds": (queue.loop_lag_ms or 0) / 1000,
         "errand_queue_paused": int(queue.paused),
     }[name]
 

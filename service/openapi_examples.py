@@ -31,10 +31,19 @@ WAITING_JOB: dict[str, Any] = {
     "run_at": PUT_AT,
     "started_at": None,
     "finished_at": None,
-    "links": {"self": PLACE, "wait": f"{PLACE}?wait=30", "cancel": f"{PLACE}/cancel"},
+    "expires_at": None,
+    "planned_attempts": [PUT_AT, "2026-11-20T23:16:08.518000Z"],
+    "gives_up_at": "2026-11-20T23:16:08.518000Z",
+    "links": {
+        "self": PLACE,
+        "wait": f"{PLACE}?wait=30",
+        "cancel": f"{PLACE}/cancel",
+        "reschedule": f"{PLACE}/reschedule",
+    },
 }
 ENDED_JOB: dict[str, Any] = {
     **WAITING_JOB,
+    "waiting": None,
     "status": "succeeded",
     "attempt": 1,
     "result": {"message_id": f"<{JOB_ID}@localhost>", "response": "250 2.0.0 kept"},
@@ -52,6 +61,8 @@ ENDED_JOB: dict[str, Any] = {
     ],
     "started_at": BEGUN,
     "finished_at": ENDED,
+    "planned_attempts": None,
+    "gives_up_at": None,
     "links": {"self": PLACE},
 }
 LISTED_JOB: dict[str, Any] = {
@@ -136,7 +147,11 @@ ANSWERS: dict[str, Any] = {
     "WorkerView": {
         "host": "host",
         "pid": 13689,
+        "version": "0.1.0",
         "queues": ["default", "cpu"],
+        "slots": 102,
+        "draining": False,
+        "loop_lag_ms": 1.4,
         "last_heartbeat_at": PUT_AT,
         "running": [{"id": JOB_ID, "started_at": BEGUN}],
     },
@@ -163,6 +178,10 @@ PROBLEMS: dict[int, tuple[str, str]] = {
     403: ("forbidden", "This key lacks the scope 'write', which this request needs."),
     408: ("request-timeout", "The rest of the request did not come within 30 seconds, so nothing was accepted."),
     409: ("wrong-state", f"Job {JOB_ID} is succeeded; only a job that has not ended can be cancelled."),
+    412: (
+        "job-has-changed",
+        f"Job {JOB_ID} is not as it was when it had that ETag; it is succeeded now. GET it and decide anew.",
+    ),
     413: ("content-too-large", "The body is larger than 1048576 bytes. Send less, or raise the limit."),
     414: ("uri-too-long", "The path and query are longer than 8192 bytes."),
     422: ("invalid-request", "The request does not fit: query.dleay: is unknown; did you mean 'delay'?"),

@@ -47,7 +47,13 @@ class WorkerView(BaseModel):
 
     host: str
     pid: int
+    version: str | None = Field(description="which Errand it runs; null where it does not tell")
     queues: list[str]
+    slots: int = Field(description="how many jobs it runs at once, over its queues")
+    draining: bool = Field(description="it is about to stop, and takes no more jobs")
+    loop_lag_ms: float | None = Field(
+        description="how late its event loop was at most since the heartbeat before: much where a job blocks it"
+    )
     last_heartbeat_at: datetime
     running: list[RunningView]
 
@@ -171,7 +177,11 @@ def _worker_view(worker: WorkerState) -> WorkerView:
     return WorkerView(
         host=worker.host,
         pid=worker.pid,
+        version=worker.version,
         queues=worker.queues,
+        slots=worker.slots,
+        draining=worker.draining,
+        loop_lag_ms=worker.loop_lag_ms,
         last_heartbeat_at=_utc(worker.last_heartbeat_ms),
         running=[RunningView(id=job_id, started_at=_utc(at_ms)) for job_id, at_ms in worker.running.items()],
     )

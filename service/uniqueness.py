@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, Field
 from jobs.engine.snapshot import read_job
 from jobs.engine.uniqueness import NotUnique, Unique
 from service import json_body
-from service.dependencies import Shared, in_time
+from service.dependencies import Shared, in_time, waiting_of
 from service.durations import DurationS
 from service.problems import FaultyField, Problem
 from service.views import job_view, json_response
@@ -89,7 +89,7 @@ async def answer(to: Shared, conflict: NotUnique, wanted: Uniqueness) -> Respons
     if job is None:  # deleted at this very moment
         raise _not_unique(conflict, wanted)
     headers = {"Location": f"/v1/jobs/{job.id}", **EXISTING}
-    return json_response(job_view(job, to.catalog), headers=headers)
+    return json_response(job_view(job, to.catalog, await waiting_of(to, job)), headers=headers)
 
 
 def _not_unique(conflict: NotUnique, wanted: Uniqueness) -> Problem:

@@ -10,12 +10,15 @@ from fastapi.responses import Response
 from pydantic import BaseModel, Field
 from pydantic_core import to_json
 
+from jobs.engine.attempt_plan import offsets_ms, plan_of
 from jobs.engine.catalog import Catalog
 from jobs.engine.durability import Grade
 from jobs.engine.job_type import JobType
 from jobs.engine.records import AttemptOutcome, Error
 from jobs.engine.redaction import STARS
 from jobs.engine.snapshot import JobSnapshot, Status
+from jobs.engine.waiting import Code, Waiting
+from service.planned_times import plan_as_json
 
 
 class ErrorView(BaseModel):
@@ -51,8 +54,16 @@ class ProgressView(BaseModel):
     at: datetime
 
 
-class JobView(BaseModel):
-    """One job. Times are UTC."""
+class WaitingView(BaseModel):
+    """Why a job waits."""
+
+    code: Code
+    detail: str = Field(examples=["Is due at 2030-01-01T09:00:00Z, as was asked."])
+    until: datetime | None = Field(description="null where nobody knows when it will be over")
+
+
+class JobFields(BaseModel):
+    """What every view of one job shows. Times are UTC."""
 
     id: str
     type: str
@@ -70,6 +81,20 @@ class JobView(BaseModel):
     started_at: datetime | None = Field(description="when its latest attempt began")
     finished_at: datetime | None
     links: dict[str, str]
+    expires_at: datetime | None = Field(description="where no attempt has begun by then it fails; null: never")
+    planned_attempts: list[datetime] | None = Field(
+        description="when each attempt that has not begun would begin, were each to fail at once, by the type's retry "
+        "policy without its jitter; null of a job that has ended, and where this service does not know the type"
+    )
+    gives_up_at: datetime | None = Field(
+        description="when, by that plan, the last attempt would have failed; while it runs, when its time limit ends"
+    )
+
+
+class JobView(JobFields):
+    """One job. Times are UTC."""
+
+    waiting: WaitingView | None = Field(description="why it waits; null where it runs or has ended")
 
 
 DURABILITY = Field(
@@ -78,22 +103,24 @@ DURABILITY = Field(
 )
 
 
-class AcceptedJobView(JobView):
-    """A job that was just put."""
+class AcceptedJobView(JobFields):
+    """A job that was just put. Why it waits, where it does, `GET` tells."""
 
     durability: Grade = DURABILITY
 
 
-def job_view(job: JobSnapshot, catalog: Catalog) -> JobView:
-    """The job as the API shows it."""
+def job_view(job: JobSnapshot, catalog: Catalog, waiting: Waiting | None = None) -> JobView:
+    """The job as the API shows it; `waiting` says why it waits."""
     known = catalog.get(job.type)
+    max_tries = job.max_tries or (known.max_tries if known else None)
+    plan = plan_of(job, known, max_tries=max_tries) if known and max_tries and not job.ended else None
     return JobView(
         id=job.id,
         type=job.type,
         queue=job.queue,
         status=job.status,
         attempt=job.attempt,
-        max_tries=known.max_tries if known else None,
+        max_tries=max_tries,
         args=shown_args(known, job.args),
         result=job.result,
         error=error_view(job.error),
@@ -117,12 +144,19 @@ def job_view(job: JobSnapshot, catalog: Catalog) -> JobView:
         started_at=utc_or_none(job.started_at_ms),
         finished_at=utc_or_none(job.finished_at_ms),
         links=links_of(job),
+        expires_at=utc_or_none(job.expires_at_ms),
+        planned_attempts=plan and [utc(at_ms) for at_ms in plan.attempts_ms],
+        gives_up_at=plan and utc_or_none(plan.gives_up_ms),
+        waiting=waiting and WaitingView(code=waiting.code, detail=waiting.detail, until=utc_or_none(waiting.until_ms)),
     )
 
 
-def new_job_json(job: JobSnapshot, *, max_tries: int, durability: Grade) -> bytes:
+def new_job_json(job: JobSnapshot, job_type: JobType[Any, Any], *, durability: Grade) -> bytes:
     """An AcceptedJobView as JSON, without the way through a model."""
-    return to_json(
+    assert job.run_at_ms is not None
+    max_tries = job.max_tries or job_type.max_tries
+    plan = plan_as_json(job.run_at_ms, offsets_ms(job_type, begun=0, max_tries=max_tries))
+    shown = to_json(
         {
             "id": job.id,
             "type": job.type,
@@ -140,9 +174,10 @@ def new_job_json(job: JobSnapshot, *, max_tries: int, durability: Grade) -> byte
             "started_at": None,
             "finished_at": None,
             "links": links_of(job),
-            "durability": durability,
+            "expires_at": utc_or_none(job.expires_at_ms),
         }
     )
+    return b'%b,%b,"durability":"%b"}' % (shown[:-1], plan, durability.encode())
 
 
 def shown_args(known: JobType[Any, Any] | None, args: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -154,6 +189,8 @@ def links_of(job: JobSnapshot) -> dict[str, str]:
     """Where to go from here."""
     place = f"/v1/jobs/{job.id}"
     links = {"self": place} | ({} if job.ended else {"wait": f"{place}?wait=30", "cancel": f"{place}/cancel"})
+    if job.status in ("queued", "deferred"):
+        links["reschedule"] = f"{place}/reschedule"
     if job.status in ("failed", "cancelled") or (job.status == "deferred" and job.attempt > 0):
         links["retry"] = f"{place}/retry"
     return links

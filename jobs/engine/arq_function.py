@@ -13,18 +13,17 @@ from typing import Any
 
 import arq.worker
 from arq.cron import CronJob
-from arq.jobs import SerializationError, deserialize_job_raw, serialize_result
+from arq.jobs import Deserializer, SerializationError, deserialize_job_raw, serialize_result
 from arq.utils import args_to_string, ms_to_datetime, timestamp_ms, to_ms, truncate
 from arq.worker import Function, JobExecutionFailed, Retry, RetryJob, Worker
 
 from jobs.engine.dead_entry import type_word
+from jobs.engine.job_limits import LATEST_MS, NO_LIMITS, KeptLimits, may_have_limits
 from jobs.engine.leases import FOR_EVER_MS, Claim, Finish
 from jobs.engine.records import UNKNOWN
 
 logger = logging.getLogger("arq.worker")
 
-LATEST_MS = 253_402_300_799_000
-"""The end of the year 9999: no time after it can be shown."""
 LATE_MS = 1200
 """From when on Arq's start line says how late a job is."""
 
@@ -42,6 +41,7 @@ class ReadJob:
     job_try: int = 0
     enqueued_at_ms: int = 0
     started_at_ms: int = field(default_factory=timestamp_ms)
+    limits: KeptLimits = NO_LIMITS
 
     @property
     def ref(self) -> str:
@@ -58,9 +58,12 @@ def read(worker: Worker, claim: Claim) -> tuple[ReadJob, Exception | None]:
     if claim.body is None:
         logger.warning("job %s expired", claim.job_id)
         return job, JobExecutionFailed("job expired")
+    deserializer = worker.job_deserializer
+    if deserializer is not None and may_have_limits(claim.body):
+        deserializer = _noting_limits(job, deserializer)
     try:
         job.function, job.args, job.kwargs, asked_try, job.enqueued_at_ms = deserialize_job_raw(
-            claim.body, deserializer=worker.job_deserializer
+            claim.body, deserializer=deserializer
         )
     except SerializationError as error:
         logger.exception("deserializing job %s failed", claim.job_id)
@@ -70,6 +73,17 @@ def read(worker: Worker, claim: Claim) -> tuple[ReadJob, Exception | None]:
         return ReadJob(claim, job_try=claim.job_try), SerializationError("fields of wrong types")
     job.job_try = max(job.job_try, asked_try or 0)
     return job, None
+
+
+def _noting_limits(job: ReadJob, deserializer: Deserializer) -> Deserializer:
+    """Arq passes over what it does not know; the limits of a job are among that."""
+
+    def deserialize(body: bytes) -> dict[str, Any]:
+        record = deserializer(body)
+        job.limits = KeptLimits.of(record)
+        return record
+
+    return deserialize
 
 
 def _makes_sense(job: ReadJob, asked_try: object) -> bool:
@@ -96,7 +110,7 @@ def refusal(worker: Worker, job: ReadJob) -> BaseException | None:
     if function is None:
         logger.warning("job %s, function %r not found", job.claim.job_id, job.function)
         return JobExecutionFailed(f"function {job.function!r} not found")
-    max_tries = worker.max_tries if function.max_tries is None else function.max_tries
+    max_tries = job.limits.max_tries or (worker.max_tries if function.max_tries is None else function.max_tries)
     if job.job_try > max_tries:
         logger.warning("%6.2fs ! %s max retries %d exceeded", job.age_s, _ref(function, job), max_tries)
         return JobExecutionFailed(f"max {max_tries} retries exceeded")

@@ -26,6 +26,8 @@ class Outcome:
     result: Any = None
     error: Error | None = None
     retry_after_s: float = 0.0
+    wait_asked: bool = False
+    """The attempt itself said how long to wait."""
 
     def end_of(self, begun: RunningAttempt, *, ended_at_ms: int) -> Attempt:
         """The record of the attempt that ended so."""
@@ -36,6 +38,7 @@ class Outcome:
             at_ms=ended_at_ms,
             error=self.error,
             next_attempt_at_ms=retry_at_ms if self.status in ("retry", "crashed") else None,
+            wait_asked=self.wait_asked,
         )
 
 
@@ -91,6 +94,7 @@ def _retry_or_fail(job_type: JobType[Any, Any], ctx: Context, error: BaseExcepti
         "crashed" if crashed else "retry",
         error=recorded,
         retry_after_s=job_type.retry.delay_s(ctx.attempt) if asked_s is None else asked_s,
+        wait_asked=asked_s is not None,
     )
 
 

@@ -2,14 +2,16 @@
 -- KEYS  1 queue  2 running  3 body  4 result  5 lease  6 try counter  7 attempts  8 progress  9 once  10 cancels
 --       11 names of the indexes of ended jobs
 -- ARGV  1 job id  2 serialised outcome  3 how long to keep it, in ms  4 channel of events  5 channel of cancel calls
---       6 leave one that runs alone (0 or 1)  7 its type as the lists have it
--- returns 'cancelled', 'cancelling' (it runs), 'stock' (a stock worker runs it), 'running' (left alone), 'ended' or
---       'unknown'
+--       6 leave one that runs alone (0 or 1)  7 its type as the lists have it  8 the revision that it must have, or ''
+-- returns 'cancelled', 'cancelling' (it runs), 'stock' (a stock worker runs it), 'running' (left alone), 'changed'
+--       (it has another revision), 'ended' or 'unknown'
 -- with ended_index.lua
 local queue, running, body, result, lease = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local tries, attempts, progress, once = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 local cancels, calls = KEYS[10], ARGV[5]
 local id, outcome, keep_ms, channel = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+
+-- with as_seen.lua
 
 if redis.call('EXISTS', result) == 1 then
   return 'ended'
@@ -17,6 +19,10 @@ end
 local holder = redis.call('GET', lease)
 if holder and ARGV[6] == '1' then
   return 'running'
+elseif not as_seen(ARGV[8], id, {
+  queue = queue, running = running, lease = lease, tries = tries, attempts = attempts, progress = progress,
+}) then
+  return 'changed'
 elseif holder == '1' then
   return 'stock'
 elseif holder and holder ~= 'kept' then

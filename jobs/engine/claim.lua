@@ -2,13 +2,13 @@
 -- KEYS  1 queue  2 running  3 wake  4 paused  5 cancels
 -- ARGV  1 token of this claim  2 lease in ms  3 how many at most  4 channel of events
 --       5 the worker, where the claim was sent ahead of its time: its own jobs are left alone then; else ''
--- returns {in how many ms the next job is due or -1, jobs}; of each job
+-- returns {in how many ms the next job is due or -1, jobs, now in ms}; of each job
 --       {id, due, try, body, attempts, lost, 1 where somebody has asked to cancel it}
 local queue, running, wake, paused, cancels = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local token, lease_ms, most, channel, ahead = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], ARGV[5]
 
 if redis.call('EXISTS', paused) == 1 then
-  return {-1, {}}
+  return {-1, {}, '0'}
 end
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -99,4 +99,4 @@ end
 if #changes > 0 then
   redis.call('PUBLISH', channel, table.concat(changes, '\n'))
 end
-return {next[2] and math.max(tonumber(next[2]) - now_ms, 0) or -1, jobs}
+return {next[2] and math.max(tonumber(next[2]) - now_ms, 0) or -1, jobs, now}

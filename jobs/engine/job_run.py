@@ -19,6 +19,7 @@ from jobs.engine.attempt import Outcome
 from jobs.engine.attempt_log import AttemptLog
 from jobs.engine.counters import Counters
 from jobs.engine.dead_entry import DeadEntry, type_word
+from jobs.engine.job_limits import NO_LIMITS
 from jobs.engine.job_type import Context, JobType, Opener
 from jobs.engine.leases import Claim, Finish, Leases
 from jobs.engine.once import Effects
@@ -92,7 +93,7 @@ class JobRuns:
         return Context(
             job_id=job.claim.job_id,
             attempt=job.job_try,
-            max_tries=job_type.max_tries,
+            max_tries=job.limits.max_tries or job_type.max_tries,
             crashes=job.claim.crashes,
             max_crashes=self.max_crashes,
             enqueued_at=datetime.fromtimestamp(job.enqueued_at_ms / 1000, UTC),
@@ -182,6 +183,8 @@ class JobRuns:
             "id": job.claim.job_id,
             "attempts": attempts if ended is None else [*attempts, ended],
         }
+        if job.limits is not NO_LIMITS:
+            record |= job.limits.fields()
         if progress:
             record["progress"] = progress[0]
         return records.dumps(record)

@@ -82,6 +82,11 @@ def workers(queue: str) -> str:
     return f"errand:{queue}:workers"
 
 
+def reports(queue: str) -> str:
+    """Hash: worker name → what it says of itself with each heartbeat, as JSON (`worker_report`)."""
+    return f"errand:{queue}:reports"
+
+
 def wake(queue: str) -> str:
     """List: holds a token when an idle worker should look at the queue."""
     return f"errand:{queue}:wake"

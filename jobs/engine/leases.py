@@ -44,6 +44,13 @@ class Claim:
     """How many of the earlier attempts ended with the process they ran in."""
     cancelled: bool = False
     """Somebody has asked to cancel it while an earlier attempt ran."""
+    claimed_at_ms: int = 0
+    """By the server's clock."""
+
+    @property
+    def first(self) -> bool:
+        """No attempt of it has begun before, not even one that a drain gave back."""
+        return self.job_try == 1 and not self.attempts
 
     def handed_back(self, *, due_in_ms: int = 0) -> Finish:
         """It was not begun: due at once or after a wait, the try not counted."""
@@ -159,7 +166,8 @@ class Leases:
         return names, [token, self._lease_ms, most, keys.events(queue), ahead_for]
 
     def _claimed(self, answer: list[Any], *, token: str, asked_s: float) -> Claimed:
-        due_in_ms, jobs = answer
+        due_in_ms, jobs, now = answer
+        now_ms = int(now)
         claims = [
             Claim(
                 job_id=job_id.decode(),
@@ -171,14 +179,15 @@ class Leases:
                 token=token,
                 crashes=crashes_of(attempts),
                 cancelled=bool(cancelled),
+                claimed_at_ms=now_ms,
             )
             for job_id, due, job_try, body, attempts, lost, cancelled in jobs
             if _is_text(job_id)
         ]
         return Claimed(claims, None if due_in_ms < 0 else due_in_ms, asked_s)
 
-    async def renew(self, held: Mapping[str, str], counters: Mapping[str, int]) -> Renewed:
-        """One heartbeat: renews the leases held (job id → token), adds up counters."""
+    async def renew(self, held: Mapping[str, str], counters: Mapping[str, int], *, report: bytes = b"") -> Renewed:
+        """One heartbeat: renews the leases held (job id → token), adds up counters, says what the worker is."""
         queue = self._queue
         lost, to_cancel = await self._renew(
             keys=[
@@ -187,6 +196,7 @@ class Leases:
                 keys.counters(queue),
                 keys.running(queue),
                 keys.cancels(queue),
+                keys.reports(queue),
                 *(name(job_id) for job_id in held for name in (keys.lease, keys.tries)),
             ],
             args=[
@@ -194,6 +204,7 @@ class Leases:
                 self._lease_ms,
                 FORGET_WORKER_S * 1000,
                 len(held),
+                report,
                 *(part for lease in held.items() for part in lease),
                 *(part for counter in counters.items() for part in counter),
             ],
@@ -229,7 +240,10 @@ class Leases:
 
     async def leave(self) -> None:
         """The worker stops: it is not waited for any more."""
-        await self._redis.zrem(keys.workers(self._queue), self._worker)
+        async with self._redis.pipeline(transaction=True) as transaction:
+            transaction.zrem(keys.workers(self._queue), self._worker)
+            transaction.hdel(keys.reports(self._queue), self._worker)
+            await transaction.execute()
 
 
 def _is_text(job_id: bytes) -> bool:

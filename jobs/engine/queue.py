@@ -17,13 +17,15 @@ from jobs.engine.durability import Durability, Grade
 from jobs.engine.ended_name import EndedName
 from jobs.engine.idempotency import FirstAnswer, Idempotency, RequestInFlight
 from jobs.engine.job_id import new_job_id
+from jobs.engine.job_limits import JobLimits, KeptLimits
 from jobs.engine.outage import is_outage, missed, within
-from jobs.engine.uniqueness import NotUnique, Unique
+from jobs.engine.uniqueness import UNTIL_END_LIMIT_MS, NotUnique, Unique
 
 T = TypeVar("T")
 
-CancelAnswer = Literal["cancelled", "cancelling", "ended", "unknown"]
-RetryAnswer = Literal["retried", "queued", "deferred", "in_progress", "ended", "unknown"]
+CancelAnswer = Literal["cancelled", "cancelling", "ended", "unknown", "changed"]
+RescheduleAnswer = Literal["rescheduled", "in_progress", "ended", "unknown", "changed"]
+RetryAnswer = Literal["retried", "queued", "deferred", "in_progress", "ended", "unknown", "changed"]
 MOST_AT_ONCE = 10_000
 """A script call holds Redis up for everybody: this many jobs take it some tens of milliseconds."""
 IN_FLIGHT_S = 60
@@ -72,6 +74,7 @@ class NewJob:
     job_id: str
     delay_ms: int = 0
     run_at_ms: int | None = None
+    limits: JobLimits | None = None
 
 
 @dataclass(slots=True)
@@ -129,6 +132,7 @@ class Queue:
         self._enqueue = script.load(redis, "enqueue")
         self._cancel = script.load(redis, "cancel")
         self._retry = script.load(redis, "retry")
+        self._reschedule = script.load(redis, "reschedule")
         self._forget = script.load(redis, "forget")
         self._waiting: list[tuple[_Entry, asyncio.Future[_Answer]]] = []
         self._sender: asyncio.Task[None] | None = None
@@ -143,6 +147,7 @@ class Queue:
         run_at_ms: int | None = None,
         idempotency: Idempotency | None = None,
         unique: Unique | None = None,
+        limits: JobLimits | None = None,
     ) -> Enqueued:
         """Puts a job of that type; `args` are its keyword arguments, JSON values only.
 
@@ -160,6 +165,7 @@ class Queue:
             run_at_ms=run_at_ms,
             idempotency=idempotency,
             unique=unique,
+            limits=limits,
         )
         try:
             return _enqueued(self, entry, await self._put_with_others(entry))
@@ -183,6 +189,7 @@ class Queue:
         delay_ms: int = 0,
         run_at_ms: int | None = None,
         idempotency: Idempotency | None = None,
+        limits: JobLimits | None = None,
     ) -> list[Enqueued]:
         """Puts up to 10,000 jobs of one type in one call: all or none.
 
@@ -190,7 +197,10 @@ class Queue:
         another request. Raises ValueError for more jobs, QueueFull where they do not all fit, and redis' errors where
         Redis is away.
         """
-        entries = [_entry(type_name, args, job_id=None, delay_ms=delay_ms, run_at_ms=run_at_ms) for args in many_args]
+        entries = [
+            _entry(type_name, args, job_id=None, delay_ms=delay_ms, run_at_ms=run_at_ms, limits=limits)
+            for args in many_args
+        ]
         if len(entries) > MOST_AT_ONCE:
             raise ValueError(f"{len(entries)} jobs are over the limit of {MOST_AT_ONCE} for one call")
         if entries and idempotency:
@@ -229,38 +239,64 @@ class Queue:
         """The jobs of an earlier request, as it was told of them."""
         return _jobs_of(first, self._durability.grade)
 
-    async def cancel(self, job_id: str) -> CancelAnswer:
+    async def cancel(self, job_id: str, *, seen: str = "") -> CancelAnswer:
         """Ends a job as `cancelled`: at once where it has not started or waits for its next try.
 
         `cancelling` where it runs: its worker is told and ends it. A stock worker must have `allow_abort_jobs`.
+        `changed` where `seen` is given and is not the job's revision (`snapshot.JobSnapshot`) any more: nothing is done
+        then, and so it is with the calls below.
         """
-        names, arguments = await self._cancel_call(job_id, spare_running=False)
+        names, arguments = await self._cancel_call(job_id, spare_running=False, seen=seen)
         answer: bytes = await self._cancel(keys=names, args=arguments)
         if answer == b"stock":
             await self._redis.zadd(keys.ABORT, {job_id: timestamp_ms()})
             return "cancelling"
         return answer.decode()  # type: ignore[return-value]  # the script's other words
 
-    async def retry(self, job_id: str) -> RetryAnswer:
+    async def retry(self, job_id: str, *, seen: str = "") -> RetryAnswer:
         """Makes a job that has failed and waits for its next try due now; says what any other job is.
 
         A job that is deferred for its first attempt is left so. For one that has ended see `Replays`.
         """
-        answer: bytes = await self._retry(
-            keys=[
-                self.key,
-                keys.wake(self.key),
-                keys.body(job_id),
-                keys.result(job_id),
-                keys.lease(job_id),
-                keys.tries(job_id),
-            ],
-            args=[job_id, keys.events(self.key)],
-        )
+        answer: bytes = await self._retry(keys=self._names_of(job_id), args=[job_id, keys.events(self.key), seen])
         return answer.decode()  # type: ignore[return-value]  # the script's six words
 
-    async def forget(self, job_id: str) -> bool:
-        """Forgets an ended job and what is remembered of its effects; False where no job of that id has ended."""
+    async def reschedule(
+        self, job_id: str, *, delay_ms: int = 0, run_at_ms: int | None = None, seen: str = ""
+    ) -> RescheduleAnswer:
+        """Makes a job that is queued or deferred, for whichever attempt, due at another time; the times are as those
+        of `enqueue`. Says what any other job is.
+        """
+        body = await self._redis.get(keys.body(job_id))
+        names = self._names_of(job_id)
+        if body is not None and (unique := records.unique_of(body)):
+            names.append(keys.unique(self.key, *unique))
+        run_at = "" if run_at_ms is None else run_at_ms
+        answer: int | bytes = await self._reschedule(
+            keys=names, args=[job_id, keys.events(self.key), delay_ms, run_at, UNTIL_END_LIMIT_MS, seen]
+        )
+        if isinstance(answer, int):
+            return "rescheduled"
+        return answer.decode()  # type: ignore[return-value]  # the script's other words
+
+    def _names_of(self, job_id: str) -> list[str]:
+        """What the scripts look at that move a job which waits."""
+        return [
+            self.key,
+            keys.wake(self.key),
+            keys.body(job_id),
+            keys.result(job_id),
+            keys.lease(job_id),
+            keys.tries(job_id),
+            keys.running(self.key),
+            keys.attempts(job_id),
+            keys.progress(job_id),
+        ]
+
+    async def forget(self, job_id: str, *, seen: str = "") -> bool:
+        """Forgets an ended job and what is remembered of its effects; False where no job of that id has ended, or
+        where it is another than was `seen`.
+        """
         result = await self._redis.get(keys.result(job_id))
         if result is None:
             return False
@@ -275,7 +311,7 @@ class Queue:
                     keys.once(job_id),
                     keys.ended(self.key),
                 ],
-                args=[str(entry or ""), str(EndedName.in_result(record)), job_id],
+                args=[str(entry or ""), str(EndedName.in_result(record)), job_id, seen],
             )
         )
 
@@ -392,7 +428,9 @@ class Queue:
         (_, (answer,)), replicas = await script.call_together(self._redis, calls, wait)
         return answer, self._durability.grade_with(replicas) if wait else self._durability.grade
 
-    async def _cancel_call(self, job_id: str, *, spare_running: bool) -> tuple[list[str], list[str | bytes | int]]:
+    async def _cancel_call(
+        self, job_id: str, *, spare_running: bool, seen: str = ""
+    ) -> tuple[list[str], list[str | bytes | int]]:
         """KEYS and ARGV of the script."""
         names = [
             self.key,
@@ -411,7 +449,7 @@ class Queue:
         type_name = EndedName.in_result(records.loads(outcome)).type if outcome else ""
         keep_ms = int(self._ended_ttl_s * 1000)
         channels = keys.events(self.key), keys.cancel_calls(self.key)
-        return names, [job_id, outcome, keep_ms, *channels, int(spare_running), type_name]
+        return names, [job_id, outcome, keep_ms, *channels, int(spare_running), type_name, seen]
 
     async def _cancelled_outcome(self, job_id: str) -> bytes:
         """The result record of a cancelled job; empty for an unknown one, which the script will not use."""
@@ -421,7 +459,8 @@ class Queue:
             (body, tries), attempts = await transaction.execute()
         if body is None:
             return b""
-        job = records.job_in(body)
+        job, record = records.job_in(body)
+        more = {"attempts": records.readable(attempts), **KeptLimits.of(record).fields()}
         now_ms = timestamp_ms()
         error = records.Error(type="Cancel", message="cancelled before it started")
         outcome = serialize_result(
@@ -437,7 +476,7 @@ class Queue:
             ref=job_id,
             queue_name=self.key,
             job_id=job_id,
-            serializer=lambda record: records.dumps({**record, "attempts": records.readable(attempts)}),
+            serializer=lambda outcome: records.dumps({**outcome, **more}),
         )
         return outcome or b""
 
@@ -473,7 +512,12 @@ async def _enqueue_one(queue: Queue, job: NewJob) -> Enqueued | None:
     """By the way that shares its call with others who enqueue at the moment."""
     try:
         return await queue.enqueue(
-            job.type_name, job.args, job_id=job.job_id, delay_ms=job.delay_ms, run_at_ms=job.run_at_ms
+            job.type_name,
+            job.args,
+            job_id=job.job_id,
+            delay_ms=job.delay_ms,
+            run_at_ms=job.run_at_ms,
+            limits=job.limits,
         )
     except JobExists:
         return None
@@ -490,7 +534,14 @@ async def _put_in_one_transaction(by_queue: Mapping[Queue, Sequence[_Entry]]) ->
 
 
 def _entry_of(job: NewJob) -> _Entry:
-    return _entry(job.type_name, job.args, job_id=job.job_id, delay_ms=job.delay_ms, run_at_ms=job.run_at_ms)
+    return _entry(
+        job.type_name,
+        job.args,
+        job_id=job.job_id,
+        delay_ms=job.delay_ms,
+        run_at_ms=job.run_at_ms,
+        limits=job.limits,
+    )
 
 
 def _entry(
@@ -502,9 +553,15 @@ def _entry(
     run_at_ms: int | None,
     idempotency: Idempotency | None = None,
     unique: Unique | None = None,
+    limits: JobLimits | None = None,
 ) -> _Entry:
     enqueued_at_ms = timestamp_ms()
-    body = records.dumps({"t": None, "f": type_name, "a": (), "k": args, "et": enqueued_at_ms})
+    job = {"t": None, "f": type_name, "a": (), "k": args, "et": enqueued_at_ms}
+    if unique is not None:
+        job[records.UNIQUE_KEY] = unique.key
+    if limits is not None:
+        job |= limits.kept(enqueued_at_ms).fields()
+    body = records.dumps(job)
     return _Entry(job_id or new_job_id(), type_name, body, enqueued_at_ms, delay_ms, run_at_ms, idempotency, unique)
 
 

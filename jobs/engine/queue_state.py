@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from arq.connections import ArqRedis
 
 from jobs.engine import keys
+from jobs.engine.worker_report import WorkerReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +28,10 @@ class QueueState:
     """How long the first of the due jobs has been waiting, ms."""
     workers: int
     """Live ones that serve it."""
+    slots: int
+    """How many jobs those run at once."""
+    loop_lag_ms: float | None
+    """How late the event loop of one of them was at most, of what their last heartbeats say; None where none tells."""
     counters: Mapping[str, int]
     """Since the queue exists: `attempts:<outcome>`, `wait_ms:<bound>`, `run_ms:<bound>`, `stale`; see counters.py."""
 
@@ -41,11 +46,23 @@ class WorkerState:
     queues: list[str] = field(default_factory=list)
     running: dict[str, int] = field(default_factory=dict)
     """Job id → when its attempt began."""
+    version: str | None = None
+    slots: int = 0
+    loop_lag_ms: float | None = None
+    draining: bool = False
+
+    def add(self, report: WorkerReport) -> None:
+        """What one of its workers says; it has one for each queue, all on one event loop."""
+        self.version = report.version or self.version
+        self.slots += report.slots
+        self.loop_lag_ms = _worst([self.loop_lag_ms, report.loop_lag_ms])
+        self.draining = self.draining or report.draining
 
 
 async def read_queues(redis: ArqRedis, names: Sequence[str], *, silent_s: float) -> list[QueueState]:
     """The queues of those names in one round trip; a worker silent for `silent_s` seconds does not count."""
     now_ms = await _now_ms(redis)
+    since_ms = now_ms - int(silent_s * 1000)
     async with redis.pipeline(transaction=False) as pipeline:
         for queue in map(keys.queue, names):
             pipeline.exists(keys.paused(queue))
@@ -53,27 +70,30 @@ async def read_queues(redis: ArqRedis, names: Sequence[str], *, silent_s: float)
             pipeline.zcard(queue)
             pipeline.hlen(keys.running(queue))
             pipeline.zrange(queue, 0, 0, withscores=True)
-            pipeline.zcount(keys.workers(queue), now_ms - int(silent_s * 1000), "+inf")
+            pipeline.zrangebyscore(keys.workers(queue), since_ms, "+inf", withscores=True)
+            pipeline.hgetall(keys.reports(queue))
             pipeline.hgetall(keys.counters(queue))
             pipeline.zcard(keys.dead(queue))
         answers = await pipeline.execute()
-    return [_queue_state(name, now_ms, *answers[index * 8 : index * 8 + 8]) for index, name in enumerate(names)]
+    return [_queue_state(name, now_ms, *answers[index * 9 : index * 9 + 9]) for index, name in enumerate(names)]
 
 
 async def read_workers(redis: ArqRedis, names: Sequence[str], *, silent_s: float) -> list[WorkerState]:
     """The live workers of those queues, and what they run."""
-    now_ms = await _now_ms(redis)
+    since_ms = await _now_ms(redis) - int(silent_s * 1000)
     async with redis.pipeline(transaction=False) as pipeline:
         for queue in map(keys.queue, names):
-            pipeline.zrangebyscore(keys.workers(queue), now_ms - int(silent_s * 1000), "+inf", withscores=True)
+            pipeline.zrangebyscore(keys.workers(queue), since_ms, "+inf", withscores=True)
+            pipeline.hgetall(keys.reports(queue))
             pipeline.hgetall(keys.running(queue))
         answers = await pipeline.execute()
     processes: dict[str, WorkerState] = {}
     for index, name in enumerate(names):
-        heartbeats, running = answers[index * 2 : index * 2 + 2]
+        heartbeats, told, running = answers[index * 3 : index * 3 + 3]
         for worker, at_ms in heartbeats:
             state = _process_of(processes, worker.decode())
             state.queues.append(name)
+            state.add(WorkerReport.read(told.get(worker)))
             state.last_heartbeat_ms = max(state.last_heartbeat_ms, int(at_ms))
         for job_id, begun in running.items():
             _, _, started_ms, token = begun.decode().split(" ", 3)
@@ -95,10 +115,12 @@ def _queue_state(
     waiting: int,
     running: int,
     first: Sequence[tuple[bytes, float]],
-    workers: int,
+    heartbeats: Sequence[tuple[bytes, float]],
+    told: Mapping[bytes, bytes],
     counters: Mapping[bytes, bytes],
     dead: int,
 ) -> QueueState:
+    live = [WorkerReport.read(told.get(worker)) for worker, _ in heartbeats]
     due_since_ms = [int(score) for _, score in first if score <= now_ms]
     return QueueState(
         name=name,
@@ -109,9 +131,15 @@ def _queue_state(
         in_progress=running,
         dead=dead,
         oldest_due_ms=now_ms - due_since_ms[0] if due_since_ms else None,
-        workers=workers,
+        workers=len(live),
+        slots=sum(report.slots for report in live),
+        loop_lag_ms=_worst([report.loop_lag_ms for report in live]),
         counters={counter.decode(): int(value) for counter, value in counters.items()},
     )
+
+
+def _worst(lags_ms: Iterable[float | None]) -> float | None:
+    return max((lag_ms for lag_ms in lags_ms if lag_ms is not None), default=None)
 
 
 def _process_of(processes: dict[str, WorkerState], worker: str) -> WorkerState:

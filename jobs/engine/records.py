@@ -24,6 +24,8 @@ log = structlog.get_logger("errand.records")
 AttemptOutcome = Literal["succeeded", "retry", "failed", "cancelled", "handed_back", "lost", "crashed"]
 UNKNOWN, UNREADABLE = "<unknown>", "<unreadable>"
 """The types of jobs whose bodies are gone, or say nothing."""
+UNIQUE_KEY = "unique_key"
+"""What a job's body may say beyond Arq's fields, which stock Arq passes over: the key that it holds."""
 TRACEBACK_LIMIT_CHARS = 4_000
 MESSAGE_LIMIT_CHARS = 1_000
 
@@ -83,6 +85,8 @@ class Attempt(RunningAttempt):
     outcome: AttemptOutcome
     error: Error | None = None
     next_attempt_at_ms: int | None = None
+    wait_asked: bool = False
+    """The attempt itself said how long to wait, or passed on what an endpoint's Retry-After says."""
 
     @classmethod
     def end(
@@ -93,6 +97,7 @@ class Attempt(RunningAttempt):
         at_ms: int,
         error: Error | None = None,
         next_attempt_at_ms: int | None = None,
+        wait_asked: bool = False,
     ) -> Attempt:
         """The end of an attempt that had begun."""
         return cls(
@@ -104,6 +109,7 @@ class Attempt(RunningAttempt):
             outcome=outcome,
             error=error,
             next_attempt_at_ms=next_attempt_at_ms,
+            wait_asked=wait_asked,
         )
 
 
@@ -170,12 +176,31 @@ def loads(data: bytes) -> dict[str, Any]:
     return record
 
 
-def job_in(body: bytes) -> JobDef:
-    """The job in Arq's body; one that cannot be read is still a job, which can be looked at and cancelled."""
+def job_in(body: bytes) -> tuple[JobDef, Mapping[str, Any]]:
+    """The job in Arq's body, and all that the body says.
+
+    One that cannot be read is still a job, which can be looked at and cancelled.
+    """
+    record: dict[str, Any] = {}
+
+    def keeping(data: bytes) -> dict[str, Any]:
+        record.update(loads(data))
+        return record
+
     try:
-        return deserialize_job(body, deserializer=loads)
+        return deserialize_job(body, deserializer=keeping), record
     except DeserializationError:
-        return JobDef(UNREADABLE, (), {}, 0, datetime.fromtimestamp(0, UTC), None, None)
+        return JobDef(UNREADABLE, (), {}, 0, datetime.fromtimestamp(0, UTC), None, None), {}
+
+
+def unique_of(body: bytes) -> tuple[str, str] | None:
+    """The type and the unique key of the job in Arq's body; None where it has no key, or cannot be read."""
+    try:
+        record = loads(body)
+    except ValueError:
+        return None
+    name, key = record.get("f"), record.get(UNIQUE_KEY)
+    return (name, key) if isinstance(name, str) and isinstance(key, str) else None
 
 
 def readable(raw: Sequence[bytes]) -> list[dict[str, Any]]:

@@ -1,16 +1,24 @@
--- One heartbeat of a worker: says that it lives, renews its leases, adds up its counters.
--- KEYS  1 queue  2 workers  3 counters  4 running  5 cancels  6… of each job: lease, try counter
+-- One heartbeat of a worker: says that it lives and what it is, renews its leases, adds up its counters.
+-- KEYS  1 queue  2 workers  3 counters  4 running  5 cancels  6 reports  7… of each job: lease, try counter
 -- ARGV  1 worker  2 lease in ms  3 when to forget a silent worker, in ms  4 number of jobs
---       5… of each job: id, token; then of each counter: name, increment
+--       5 what it says of itself, or ''  6… of each job: id, token; then of each counter: name, increment
 -- returns {ids of jobs whose lease was lost, ids of those that somebody has asked to cancel}
-local queue, workers, counters, running, cancels = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local queue, workers, counters, running, cancels, reports = unpack(KEYS, 1, 6)
 local worker, lease_ms, forget_ms, jobs = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local report = ARGV[5]
 
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 if worker ~= '' then
   redis.call('ZADD', workers, string.format('%.0f', now_ms), worker)
-  redis.call('ZREMRANGEBYSCORE', workers, '-inf', string.format('(%.0f', now_ms - forget_ms))
+  if report ~= '' then
+    redis.call('HSET', reports, worker, report)
+  end
+  local silent = redis.call('ZRANGEBYSCORE', workers, '-inf', string.format('(%.0f', now_ms - forget_ms), 'LIMIT', 0, 100)
+  if #silent > 0 then
+    redis.call('ZREM', workers, unpack(silent))
+    redis.call('HDEL', reports, unpack(silent))
+  end
 end
 
 -- a lease that lapsed while Redis was away is its owner's until another attempt is begun, a stock worker's included
@@ -24,8 +32,8 @@ local lost, to_cancel = {}, {}
 local any_cancels = redis.call('EXISTS', cancels) == 1
 local lease_end = string.format('%.0f', now_ms + lease_ms)
 for number = 1, jobs do
-  local lease, tries = KEYS[number * 2 + 4], KEYS[number * 2 + 5]
-  local id, token = ARGV[number * 2 + 3], ARGV[number * 2 + 4]
+  local lease, tries = KEYS[number * 2 + 5], KEYS[number * 2 + 6]
+  local id, token = ARGV[number * 2 + 4], ARGV[number * 2 + 5]
   local holder = redis.call('GET', lease)
   if holder == token or (not holder and still_owned(id, token, tries)) then
     redis.call('SET', lease, token, 'PX', lease_ms)
@@ -37,7 +45,7 @@ for number = 1, jobs do
     lost[#lost + 1] = id
   end
 end
-for index = 5 + jobs * 2, #ARGV, 2 do
+for index = 6 + jobs * 2, #ARGV, 2 do
   redis.call('HINCRBY', counters, ARGV[index], ARGV[index + 1])
 end
 return {lost, to_cancel}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from arq.connections import ArqRedis
@@ -19,10 +19,11 @@ from jobs.engine import keys, records, script
 from jobs.engine.dead_entry import DeadEntry
 from jobs.engine.dead_jobs import RESULTS_AT_ONCE, DeadGroup, DeadJobs, Wanted
 from jobs.engine.ended_name import EndedName
+from jobs.engine.job_limits import KeptLimits
 from jobs.engine.outage import is_outage, within
 from jobs.engine.queue import MOST_AT_ONCE
 
-ReplayAnswer = Literal["replayed", "succeeded", "bodiless", "gone"]
+ReplayAnswer = Literal["replayed", "succeeded", "bodiless", "gone", "changed"]
 IDS_SHOWN = 10
 LONGEST_S = 20.0
 """How long one call goes on; what it has not come to remains, and the next call takes it."""
@@ -69,6 +70,8 @@ class _Ended:
         try:
             record = records.loads(result or b"")
             job = {"t": None, **{name: record[name] for name in ("f", "a", "k", "et")}}
+            # who replays a job wants it run, late as it is; how often it is tried stays as it was asked
+            job |= replace(KeptLimits.of(record), expires_at_ms=None).fields()
         except (ValueError, KeyError, TypeError):
             return None
         known = job["f"] not in (records.UNKNOWN, records.UNREADABLE)
@@ -102,10 +105,11 @@ class Replays:
         self._deadline_s = deadline_s
         self._replay = script.load(redis, "replay")
 
-    async def one(self, job_id: str, *, queue: str) -> ReplayAnswer:
+    async def one(self, job_id: str, *, queue: str, seen: str = "") -> ReplayAnswer:
         """Replays a job that failed or was cancelled, at once, into the queue (its key) that it ended in.
 
-        Else says why not: it `succeeded`; what it was is not known any more; it is `gone`, or another was first.
+        Else says why not: it `succeeded`; what it was is not known any more; it is `gone`, or another was first; where
+        `seen` is given and is not its revision, it has `changed`.
         """
         ended = (await within(self._deadline_s, self._results([job_id])))[0]
         if ended is None:
@@ -114,6 +118,9 @@ class Replays:
             return "succeeded"
         if ended.body is None:
             return "bodiless"
+        # what is read here is what the script demands to find, so that this look decides
+        if seen not in ("", ended.digest):
+            return "changed"
         (due_at_ms,) = await within(self._deadline_s, self._put(queue, [ended], [None]))
         return "replayed" if due_at_ms else "gone"
 

@@ -16,6 +16,9 @@ class RetryPolicy(Protocol):
     def delay_s(self, attempt: int) -> float:
         """Seconds to wait after failed attempt number `attempt` (the first is 1), jitter included."""
 
+    def planned_s(self, attempt: int) -> float:
+        """The same without jitter: what people are told beforehand."""
+
     def describe(self) -> dict[str, object]:
         """The policy as plain values for people: kind, its numbers, units in the names."""
 
@@ -38,9 +41,11 @@ class Exponential:
         _check_jitter(self.jitter)
 
     def delay_s(self, attempt: int) -> float:
+        return min(_vary(self.planned_s(attempt), self.jitter), self.cap_s)
+
+    def planned_s(self, attempt: int) -> float:
         # the exponent is bounded: a float overflows past 2 ** 1023
-        planned_s = self.base_s * self.factor ** min(attempt - 1, 64)
-        return min(_vary(min(planned_s, self.cap_s), self.jitter), self.cap_s)
+        return min(self.base_s * self.factor ** min(attempt - 1, 64), self.cap_s)
 
     def describe(self) -> dict[str, object]:
         return {
@@ -66,8 +71,10 @@ class Delays:
         _check_jitter(self.jitter)
 
     def delay_s(self, attempt: int) -> float:
-        planned_s = self.delays_s[min(attempt, len(self.delays_s)) - 1]
-        return min(_vary(planned_s, self.jitter), self.cap_s)
+        return min(_vary(self.planned_s(attempt), self.jitter), self.cap_s)
+
+    def planned_s(self, attempt: int) -> float:
+        return min(self.delays_s[min(attempt, len(self.delays_s)) - 1], self.cap_s)
 
     def describe(self) -> dict[str, object]:
         return {"kind": "delays", "delays_s": list(self.delays_s), "jitter": self.jitter, "cap_s": self.cap_s}

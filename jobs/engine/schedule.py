@@ -14,6 +14,7 @@ from jobs.engine import cron, records
 
 Misfire = Literal["skip", "run_once"]
 SCHEDULE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+JOB_OF_SCHEDULE = re.compile(rf"({SCHEDULE_ID.pattern})-\d{{8}}T\d{{6}}Z")
 """It becomes a part of job ids, which become parts of paths, headers and message ids."""
 GRACE_S = 60.0
 LONGEST_S = 86_400
@@ -106,6 +107,12 @@ class Turn:
     missed: bool
     next_ms: int | None
     """When the schedule's next time is."""
+
+
+def schedule_of(job_id: str) -> str | None:
+    """The id of the schedule whose time became that job; None for any other job."""
+    found = JOB_OF_SCHEDULE.fullmatch(job_id)
+    return found and found[1]
 
 
 def job_id_of(schedule_id: str, due_ms: int) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from arq.connections import ArqRedis
@@ -13,6 +14,7 @@ from arq.utils import to_unix_ms
 
 from jobs.engine import keys, records
 from jobs.engine.ended_name import end_of
+from jobs.engine.job_limits import KeptLimits
 from jobs.engine.records import Attempt, Error, JobCancelled, JobFailed, Progress, RunningAttempt
 
 Status = Literal["deferred", "queued", "in_progress", "succeeded", "failed", "cancelled"]
@@ -29,6 +31,8 @@ class JobSnapshot:
     status: Status
     attempt: int
     """How many attempts have begun."""
+    tries: int = 0
+    """How many of them count; one that a drain gave back does not."""
     args: Mapping[str, Any]
     result: Any = None
     error: Error | None = None
@@ -40,6 +44,12 @@ class JobSnapshot:
     started_at_ms: int | None = None
     """When its latest attempt began."""
     finished_at_ms: int | None = None
+    max_tries: int | None = None
+    """Asked of this job alone; None: its type's."""
+    expires_at_ms: int | None = None
+    """Where no attempt has begun by then, it fails."""
+    revision: str = ""
+    """Another one with each change of what Redis keeps of the job, but not with a renewed lease; where it was read."""
 
     @property
     def ended(self) -> bool:
@@ -59,14 +69,16 @@ async def read_job(redis: ArqRedis, job_id: str, *, queues: Sequence[str] = (DEF
             transaction.hget(keys.running(queue), job_id)
         (body, result, lease, progress, tries), ended, (seconds, micros), *places = await transaction.execute()
     if result is not None:
-        return ended_job(job_id, result)
+        return replace(ended_job(job_id, result), revision=hashlib.sha1(result, usedforsecurity=False).hexdigest())
     if body is None:
         return None
     here = next((place for place in zip(queues, places[::2], places[1::2], strict=True) if place[1] is not None), None)
     queue, score, running = here or (queues[0], None, None)
+    job, record = records.job_in(body)
     return live_job(
         job_id,
-        records.job_in(body),
+        job,
+        limits=KeptLimits.of(record),
         queue=queue,
         attempts=tuple(map(_attempt_from, records.readable(ended))),
         due_at_ms=None if score is None else int(score),
@@ -75,7 +87,17 @@ async def read_job(redis: ArqRedis, job_id: str, *, queues: Sequence[str] = (DEF
         tries=int(tries or 0),
         progress=Progress(**records.loads(progress)) if progress else None,
         now_ms=seconds * 1000 + micros // 1000,
+        revision=revision_of(running if lease else None, score, tries, len(ended), progress),
     )
+
+
+def revision_of(
+    begun: bytes | None, score: float | None, tries: bytes | None, attempts: int, progress: bytes | None
+) -> str:
+    """Of a job that has not ended; must be made as `as_seen.lua` makes it."""
+    place = begun or f"{score or 0:.0f}".encode()
+    parts = (place, tries or b"", b"%d" % attempts, progress or b"")
+    return hashlib.sha1(b"\n".join(parts), usedforsecurity=False).hexdigest()
 
 
 async def live_workers(redis: ArqRedis, *, queues: Sequence[str] = (DEFAULT,), silent_s: float) -> list[int]:
@@ -110,6 +132,7 @@ def ended_job(job_id: str, record: bytes) -> JobSnapshot:
     failure = result.result if not result.success else None
     attempts = tuple(map(_attempt_from, fields.get("attempts", [])))
     last = attempts[-1] if attempts else None
+    limits = KeptLimits.of(fields)
     return JobSnapshot(
         id=job_id,
         type=result.function,
@@ -125,6 +148,8 @@ def ended_job(job_id: str, record: bytes) -> JobSnapshot:
         run_at_ms=last.due_at_ms if last else None,
         started_at_ms=last.started_at_ms if last else None,
         finished_at_ms=to_unix_ms(result.finish_time),
+        max_tries=limits.max_tries,
+        expires_at_ms=limits.expires_at_ms,
     )
 
 
@@ -132,6 +157,7 @@ def live_job(
     job_id: str,
     job: JobDef,
     *,
+    limits: KeptLimits,
     queue: str,
     attempts: tuple[Attempt, ...] = (),
     due_at_ms: int | None,
@@ -140,6 +166,7 @@ def live_job(
     tries: int,
     progress: Progress | None = None,
     now_ms: int,
+    revision: str = "",
 ) -> JobSnapshot:
     """A job that has not ended, from what Redis holds of it."""
     waiting: Status = "deferred" if due_at_ms is not None and due_at_ms > now_ms else "queued"
@@ -150,6 +177,7 @@ def live_job(
         queue=keys.queue_name(queue),
         status="in_progress" if in_progress else waiting,
         attempt=max(tries, last.number if last else 0),
+        tries=tries,
         args=job.kwargs,
         attempts=attempts,
         progress=progress,
@@ -157,4 +185,7 @@ def live_job(
         # of a running job the queue holds the end of the lease, not when it was due
         run_at_ms=running.due_at_ms if running else due_at_ms,
         started_at_ms=last.started_at_ms if last else None,
+        max_tries=limits.max_tries,
+        expires_at_ms=limits.expires_at_ms,
+        revision=revision,
     )

@@ -21,6 +21,7 @@ from arq.jobs import DeserializationError
 from jobs.engine import keys, records, script
 from jobs.engine.dead_entry import type_word
 from jobs.engine.ended_name import SHARED, EndedName
+from jobs.engine.job_limits import KeptLimits
 from jobs.engine.records import RunningAttempt
 from jobs.engine.snapshot import ENDS, JobSnapshot, Status, begun_attempt, ended_job, live_job
 
@@ -235,9 +236,11 @@ def _job_at(place: _Place, values: Sequence[bytes | None]) -> JobSnapshot | None
     body, lease, tries = live or (None, None, None)
     if body is None:
         return None
+    job, record = records.job_in(body)
     return live_job(
         place.job_id,
-        records.job_in(body),
+        job,
+        limits=KeptLimits.of(record),
         queue=place.queue,
         due_at_ms=_shown_ms(place),
         running=place.running,

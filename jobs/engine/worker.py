@@ -35,13 +35,17 @@ from jobs.engine.cancel_calls import CancelCalls
 from jobs.engine.counters import Counters
 from jobs.engine.crashes import MAX_CRASHES, Crashed, Suspects
 from jobs.engine.finisher import Finisher
+from jobs.engine.job_limits import Expired
 from jobs.engine.job_run import JobRuns, OutcomeTtl
 from jobs.engine.job_type import JobType, Opener
 from jobs.engine.leases import Claim, Claimed, Finish, Leases
+from jobs.engine.loop_lag import LoopLag
 from jobs.engine.once import Effects
 from jobs.engine.outage import Outage, is_outage, missed, within
 from jobs.engine.records import Error
+from jobs.engine.version import VERSION
 from jobs.engine.wakeups import Wakeups
+from jobs.engine.worker_report import WorkerReport
 
 log = structlog.get_logger("errand.worker")
 
@@ -95,6 +99,7 @@ class Worker(arq.Worker):
         self._lease_s = lease_s
         self._outage = Outage()
         self._counters = Counters()
+        self._lag = LoopLag()
         self._held: dict[str, str] = {}
         """The tokens of the leases held, by job id: of jobs that run, and of outcomes not yet written."""
         self._unbegun: dict[str, Claim] = {}
@@ -166,6 +171,7 @@ class Worker(arq.Worker):
         if self.on_startup:
             await self.on_startup(self.ctx)
         self._serving = True
+        self._lag.start()
         if self._heartbeat is None:
             self._heartbeat = asyncio.create_task(self._beat())
         await self._cancel_calls.listen()
@@ -222,6 +228,7 @@ class Worker(arq.Worker):
 
     async def _stop_beating(self) -> None:
         self._serving = False
+        self._lag.stop()
         if self._heartbeat is not None:
             self._heartbeat.cancel()
             await asyncio.gather(self._heartbeat, return_exceptions=True)
@@ -255,7 +262,7 @@ class Worker(arq.Worker):
     async def _renew(self) -> None:
         counted, held, begun_s = self._counters.take(), dict(self._held), time.monotonic()
         try:
-            renewed = await self._leases.renew(held, counted)
+            renewed = await self._leases.renew(held, counted, report=self._report().as_json())
         except BaseException:
             self._counters.put_back(counted)
             raise
@@ -264,6 +271,17 @@ class Worker(arq.Worker):
         self._renewed_s = begun_s
         self._give_up({job_id: held[job_id] for job_id in renewed.lost})
         self._cancel(renewed.to_cancel)
+
+    def _report(self) -> WorkerReport:
+        """What this worker says of itself; while it drains it has no slots but those that are taken."""
+        draining = self._stopping or not self.allow_pick_jobs
+        return WorkerReport(
+            version=VERSION,
+            slots=len(self.tasks) if draining else self.max_jobs,
+            types=tuple(sorted(self.functions)),
+            loop_lag_ms=self._lag.take_ms(),
+            draining=draining,
+        )
 
     # --- the loop
 
@@ -494,6 +512,9 @@ class Worker(arq.Worker):
             self._wakeups.make_room()
 
     def _refusal(self, job: arq_function.ReadJob) -> BaseException | None:
+        expires_at_ms = job.limits.expires_at_ms
+        if expires_at_ms is not None and job.claim.first and expires_at_ms <= job.claim.claimed_at_ms:
+            return Expired(expires_at_ms)
         if job.function in self._job_types and job.claim.crashes >= self._max_crashes:
             return Crashed(job.claim.crashes)
         return arq_function.refusal(self, job)

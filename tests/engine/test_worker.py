@@ -78,9 +78,11 @@ async def test_nothing_is_left_of_an_ended_job_but_its_outcome_which_expires(
     put = await queue.enqueue("quick", {})
     async with run_worker([quick], result_ttl_s=100):
         await ended(redis, put.job_id)
-    left = {key.decode() for key in await redis.keys("*")}
-    assert left == {keys.result(put.job_id), keys.counters("arq:queue")}
-    assert 0 < await redis.ttl(keys.result(put.job_id)) <= 100
+    index = keys.ended_index("arq:queue", "succeeded:quick")
+    left = {key.decode() for key in await redis.keys("*")} - {keys.counters("arq:queue")}
+    assert left == {keys.result(put.job_id), index, keys.ended("arq:queue")}
+    for key in (keys.result(put.job_id), index):
+        assert 0 < await redis.ttl(key) <= 100, key
 
 
 async def test_an_exception_retries_by_policy_until_the_tries_are_used_up(
@@ -325,7 +327,7 @@ async def _nothing_written(outcomes: Iterable[object]) -> list[bool]:
     return [True for _ in outcomes]
 
 
-async def _nothing_renewed(held: object, counters: object) -> Renewed:
+async def _nothing_renewed(held: object, counters: object, *, report: bytes = b"") -> Renewed:
     return Renewed(lost=[], to_cancel=[])
 
 

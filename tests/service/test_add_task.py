@@ -395,6 +395,15 @@ async def test_an_app_without_the_lifespan_is_told_the_line_it_lacks(tmp_path: P
             await client.get("/")
 
 
+async def test_options_can_limit_one_job(redis: ArqRedis, own: Settings) -> None:
+    app = FastAPI(lifespan=jobs_lifespan(own))
+    async with app.router.lifespan_context(app), jobs_of(app) as jobs:
+        added = jobs.with_options(expires_in=timedelta(minutes=10), max_tries=2).add_task(shout, text="soon")
+    job = await read_job(redis, added.id)
+    assert job is not None and job.expires_at_ms is not None
+    assert (job.max_tries, job.expires_at_ms - job.enqueued_at_ms) == (2, 600_000)
+
+
 async def test_outside_of_requests_a_block_of_the_app_puts_jobs_or_none(redis: ArqRedis, own: Settings) -> None:
     app = FastAPI(lifespan=jobs_lifespan(own))
     async with app.router.lifespan_context(app):
@@ -433,6 +442,8 @@ def test_what_is_no_job_type_is_for_background_tasks(jobs: RequestJobs) -> None:
         (lambda jobs: jobs.with_options(delay=timedelta(seconds=-1)), ValueError, "greater than or equal to 0"),
         (lambda jobs: jobs.with_options(delay=timedelta(days=400)), ValueError, "less than or equal to"),
         (lambda jobs: jobs.with_options(run_at=datetime(2030, 1, 1)), ValueError, "timezone"),
+        (lambda jobs: jobs.with_options(expires_in="soon"), ValueError, "length of time"),
+        (lambda jobs: jobs.with_options(max_tries=0), ValueError, "from 1 to 100"),
         (lambda jobs: jobs.with_options(job_id="two words"), ValueError, "is no job id"),
         (lambda jobs: jobs.with_options(job_id=""), ValueError, "is no job id"),
     ],

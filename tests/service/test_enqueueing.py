@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,7 +10,9 @@ import httpx
 import pytest
 from arq.connections import ArqRedis
 
-from jobs.engine.catalog import discover
+from jobs import Delays, Exponential
+from jobs.engine.catalog import Catalog
+from jobs.engine.retry_policy import RetryPolicy
 from jobs.engine.snapshot import JobSnapshot
 from jobs.webhook import webhook
 from service.views import AcceptedJobView, job_view, new_job_json
@@ -41,7 +44,9 @@ async def test_a_job_is_accepted_with_its_place_and_its_first_state(client: http
     }
     assert job["enqueued_at"].endswith("Z") and job["run_at"].endswith("Z")
     receipt = job.pop("durability")
-    assert (await client.get(answer.headers["location"])).json() == job
+    seen = (await client.get(answer.headers["location"])).json()
+    assert seen.pop("waiting")["code"] == "no_worker"
+    assert seen == job
     assert receipt == "memory", "the server of these tests writes nothing to disk"
 
 
@@ -141,8 +146,13 @@ async def test_json_may_name_its_charset(client: httpx.AsyncClient, suffix: str)
         assert (await client.post(f"/v1/jobs/{type_name}", content=body, headers=headers)).status_code == 202
 
 
-def test_the_quick_answer_to_a_new_job_is_the_view_that_every_other_answer_shows() -> None:
-    catalog = discover()
+@pytest.mark.parametrize("retry", [Delays([5, 300]), Delays([0.25, 3]), Exponential(), Exponential(base_s=0.7)])
+@pytest.mark.parametrize("due_ms", [1_795_215_012_000, 1_795_215_012_007, 253_402_300_799_000])
+@pytest.mark.parametrize("max_tries", [1, 10])
+def test_the_quick_answer_to_a_new_job_is_the_view_that_every_other_answer_shows(
+    retry: RetryPolicy, due_ms: int, max_tries: int
+) -> None:
+    catalog = Catalog([replace(webhook, retry=retry, max_tries=max_tries)])
     job = JobSnapshot(
         id="1",
         type="webhook",
@@ -151,9 +161,9 @@ def test_the_quick_answer_to_a_new_job_is_the_view_that_every_other_answer_shows
         attempt=0,
         args={"url": "https://receiver.example/", "event": "tick", "data": {"ä": [1, None, 2.5]}},
         enqueued_at_ms=1_795_215_011_043,
-        run_at_ms=1_795_215_012_000,
+        run_at_ms=due_ms,
     )
-    quick = new_job_json(job, max_tries=catalog["webhook"].max_tries, durability="fsync-always")
+    quick = new_job_json(job, catalog["webhook"], durability="fsync-always")
     shown = AcceptedJobView(**dict(job_view(job, catalog)), durability="fsync-always")
     assert quick.decode() == shown.model_dump_json()
 

@@ -24,7 +24,18 @@ PATH = "/v1/jobs/welcome_email"
 KEY = "k" * 24
 JSON = {"content-type": "application/json"}
 GOOD = json.dumps(LETTER).encode()
-CHANGES = ("id", "self", "wait", "cancel", "enqueued_at", "run_at", "finished_at", "planned_attempts", "gives_up_at")
+CHANGES = (
+    "id",
+    "self",
+    "wait",
+    "cancel",
+    "reschedule",
+    "enqueued_at",
+    "run_at",
+    "finished_at",
+    "planned_attempts",
+    "gives_up_at",
+)
 """What no two jobs have in common."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 import httpx
@@ -14,11 +15,12 @@ from arq.constants import default_queue_name
 
 from jobs.engine import keys
 from jobs.engine.queue import Queue
-from jobs.webhook import webhook
+from jobs.webhook import SCHEDULE_S, webhook
 from tests.conftest import RunWorker
 from tests.dying import QUEUE, die, fragile
 from tests.peers import HttpReceiver
 from tests.service.answers import LETTER, faulty_fields, problem_of
+from tests.service.test_enqueueing import EVENT
 from tests.waiting import eventually
 
 
@@ -65,6 +67,18 @@ async def test_an_ended_job_shows_its_result_and_every_attempt(
     assert [attempt["outcome"] for attempt in done["attempts"]] == ["retry", "succeeded"]
     assert done["started_at"] <= done["finished_at"]
     assert done["links"] == {"self": place}
+
+
+async def test_a_job_shows_when_it_would_be_tried_and_given_up_until_it_has_ended(client: httpx.AsyncClient) -> None:
+    put = (await client.post("/v1/jobs/webhook", params={"delay": "1h"}, json=EVENT)).json()
+    times = [datetime.fromisoformat(at) for at in put["planned_attempts"]]
+    assert times[0] == datetime.fromisoformat(put["run_at"]) and len(times) == webhook.max_tries
+    assert [(after - before).total_seconds() for before, after in pairwise(times)] == list(SCHEDULE_S)
+    assert put["gives_up_at"] == put["planned_attempts"][-1]
+    seen = (await client.get(put["links"]["self"])).json()
+    assert (seen["planned_attempts"], seen["gives_up_at"]) == (put["planned_attempts"], put["gives_up_at"])
+    ended = (await client.post(put["links"]["cancel"])).json()
+    assert (ended["planned_attempts"], ended["gives_up_at"]) == (None, None)
 
 
 async def test_a_job_of_a_type_that_only_others_know_is_shown_as_well(
@@ -226,6 +240,41 @@ async def test_a_job_of_which_nothing_is_left_to_run_says_so(
         await eventually(lambda: redis.exists(keys.result(place.rpartition("/")[2])))
     problem_of(await client.post(f"{place}/retry"), 409, "nothing-to-retry")
     assert (await client.get(place)).json()["status"] == "failed"
+
+
+@pytest.mark.parametrize("first", [{}, {"delay": "2h"}])
+async def test_a_job_that_waits_is_given_another_time(client: httpx.AsyncClient, first: dict[str, str]) -> None:
+    put = (await client.post("/v1/jobs/welcome_email", params=first, json=LETTER)).json()
+    moved = await client.post(put["links"]["reschedule"], params={"run_at": "2999-01-01T00:00:00Z"})
+    assert (moved.status_code, moved.json()["status"]) == (200, "deferred")
+    assert moved.json()["run_at"] == moved.json()["planned_attempts"][0] == "2999-01-01T00:00:00Z"
+    now = await client.post(put["links"]["reschedule"], params={"delay": "0"})
+    assert (now.status_code, now.json()["status"]) == (200, "queued")
+
+
+@pytest.mark.parametrize(
+    "when", [{}, {"delay": "soon"}, {"run_at": "tomorrow"}, {"delay": "5", "run_at": "2030-01-01T00:00:00Z"}]
+)
+async def test_another_time_is_one_that_can_be_meant(client: httpx.AsyncClient, when: dict[str, str]) -> None:
+    place = await put_letter(client)
+    before = (await client.get(place)).json()
+    assert faulty_fields(await client.post(f"{place}/reschedule", params=when))[0] in ("query.delay", "query.run_at")
+    assert (await client.get(place)).json() == before
+
+
+async def test_a_job_that_runs_or_has_ended_keeps_its_time(
+    client: httpx.AsyncClient, run_worker: RunWorker, receiver: HttpReceiver
+) -> None:
+    receiver.delay_s = 0.3
+    place = await put_webhook(client, receiver)
+    async with run_worker([webhook]):
+        await receiver.wait_for(1)
+        refused = await client.post(f"{place}/reschedule", params={"delay": "1h"})
+        assert "in_progress" in problem_of(refused, 409, "wrong-state")["detail"]
+        assert "reschedule" not in (await client.get(place, params={"wait": 10})).json()["links"]
+    refused = await client.post(f"{place}/reschedule", params={"delay": "1h"})
+    assert "succeeded" in problem_of(refused, 409, "wrong-state")["detail"]
+    problem_of(await client.post("/v1/jobs/nope/reschedule", params={"delay": "1h"}), 404, "unknown-job")
 
 
 @pytest.mark.parametrize("how", ["failed", "cancelled", "succeeded"])

@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import signal
+import time
+import tomllib
+from pathlib import Path
 
 import httpx
 import pytest
@@ -12,6 +16,7 @@ from arq.connections import ArqRedis
 
 from jobs import Context, job
 from jobs.engine.queue import Queue
+from jobs.engine.version import VERSION
 from tests.conftest import OpenClient, RunWorker, make_settings
 from tests.dying import die
 from tests.engine.test_worker import ended
@@ -72,7 +77,58 @@ async def test_a_queue_shows_its_depth_by_state_and_the_age_of_the_oldest_due_jo
         (worker,) = (await client.get("/v1/workers")).json()
         assert (worker["pid"], worker["queues"]) == (os.getpid(), ["default"])
         assert [ran["id"] for ran in worker["running"]] == [running.job_id]
+        assert (worker["version"], worker["slots"], worker["draining"]) == (VERSION, 1, False)
+        assert 0 <= worker["loop_lag_ms"] < 10_000
         held.go_on.set()
+
+
+async def test_a_blocked_event_loop_is_seen_at_its_worker_and_in_the_metrics(
+    client: httpx.AsyncClient, queue: Queue, run_worker: RunWorker
+) -> None:
+    @job()
+    async def blocking(ctx: Context, args: Nothing) -> None:
+        time.sleep(0.5)  # noqa: ASYNC251  # what a job must not do
+
+    async with run_worker([blocking], lease_s=1):
+        await queue.enqueue("blocking", {})
+
+        async def lags() -> bool:
+            workers = (await client.get("/v1/workers")).json()
+            return any(worker["loop_lag_ms"] > 200 for worker in workers)
+
+        await eventually(lags)
+        text = (await client.get("/metrics")).text
+        assert float(re.findall(r'errand_event_loop_lag_seconds\{queue="default"\} (.*)', text)[0]) > 0.2
+
+        async def is_over() -> bool:
+            return not await lags()
+
+        await eventually(is_over)
+        assert 'errand_worker_slots{queue="default"} 100' in text
+
+
+async def test_a_worker_that_drains_says_so(client: httpx.AsyncClient, queue: Queue, run_worker: RunWorker) -> None:
+    held = Held()
+    async with run_worker([held.job_type], lease_s=1, job_completion_wait=30) as worker:
+        await queue.enqueue("held", {})
+
+        async def runs() -> bool:
+            return (await of_default(client))["in_progress"] == 1
+
+        await eventually(runs)
+        worker.handle_sig_wait_for_completion(signal.SIGTERM)
+
+        async def drains() -> bool:
+            (shown,) = (await client.get("/v1/workers")).json()
+            return bool(shown["draining"]) and shown["slots"] == 1
+
+        await eventually(drains)
+        held.go_on.set()
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    text = Path(__file__).parents[2].joinpath("pyproject.toml").read_text()
+    assert tomllib.loads(text)["project"]["version"] == VERSION
 
 
 async def test_a_queue_and_the_metrics_say_how_many_jobs_are_dead(

@@ -1,0 +1,52 @@
+"""What a worker says of itself with each heartbeat: for `/v1/workers`, and to tell why a job waits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import to_json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerReport:
+    """One worker of one queue. Each field has a default: a worker may be older or younger than who reads it."""
+
+    version: str | None = None
+    slots: int = 0
+    """How many jobs it runs at once; while it drains, how many it still runs."""
+    types: Sequence[str] | None = None
+    """The job types and functions that it knows; None where that is not told."""
+    loop_lag_ms: float | None = None
+    """How late its event loop was at most since the heartbeat before; None where that is not told."""
+    draining: bool = False
+    """It takes no more jobs."""
+
+    def as_json(self) -> bytes:
+        return to_json(self)
+
+    @classmethod
+    def read(cls, told: bytes | None) -> Self:
+        """From a heartbeat; a report that is missing or makes no sense says nothing."""
+        try:
+            return _REPORT.validate_json(told or b"{}")  # type: ignore[return-value]  # the only class there is
+        except ValidationError:
+            return cls()
+
+    def knows(self, type_name: str) -> bool:
+        """True also where it does not tell."""
+        return self.types is None or type_name in self.types
+
+
+_REPORT = TypeAdapter(WorkerReport)
+
+
+def live_reports(
+    heartbeats: Sequence[tuple[bytes, float]], told: Mapping[bytes, bytes], *, since_ms: int
+) -> dict[str, WorkerReport]:
+    """Of each worker heard of since then (ms of the server's clock) what it said last, by its name."""
+    return {
+        worker.decode(): WorkerReport.read(told.get(worker)) for worker, at_ms in heartbeats if int(at_ms) >= since_ms
+    }
