@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from jobs.engine.queue import Queue
-from jobs.engine.snapshot import JobSnapshot, read_job
-from service import auth
+from jobs.engine.snapshot import JobSnapshot
+from service import auth, waits
 from service.dependencies import Shared, SharedDep, in_time
 from service.enqueueing import ERRORS
 from service.openapi_examples import JOB_ID
 from service.problems import Problem, documented
 from service.views import JobView, job_view, json_response
-
-LONGEST_WAIT_S = 60
-LOOK_EVERY_S = 1.0
-"""What is pushed is a hint; a waiter looks for itself this often."""
+from service.waits import LONGEST_WAIT_S, PreferDep
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -37,20 +32,25 @@ WRONG_STATE = documented({409: "its state does not allow this; the answer names 
 )
 async def get_job(
     id: JobId,
+    request: Request,
     to: SharedDep,
+    _: PreferDep,
     wait: Annotated[
-        float,
+        float | None,
         Query(
             ge=0,
             le=LONGEST_WAIT_S,
             description="answer when the job has ended, or after that many seconds",
             examples=[30],
         ),
-    ] = 0,
+    ] = None,
 ) -> Response:
     """One job: its state, its attempts, its result."""
-    job = await _awaited(to, id, wait_s=wait) if wait else await _found(to, id)
-    return json_response(job_view(job, to.catalog))
+    preferred_s = waits.preferred_s(request.scope["headers"]) if wait is None else None
+    wait_s = wait or preferred_s or 0
+    job = await waits.ended_or_after(to, id, wait_s=wait_s) if wait_s else await waits.found(to, id)
+    headers = {} if preferred_s is None else waits.applied(preferred_s)
+    return json_response(job_view(job, to.catalog), headers=headers)
 
 
 @router.post(
@@ -68,9 +68,9 @@ async def get_job(
 async def cancel_job(id: JobId, to: SharedDep) -> Response:
     """Ends a job as `cancelled`: at once (200) where it does not run, else when its worker has heard of it (202)."""
     # where it is decides which queue is told; it may move on meanwhile, and the script knows
-    found = await _found(to, id)
+    found = await waits.found(to, id)
     answer = await in_time(to.queues[found.queue].cancel(id)) if found.queue in to.queues else "ended"
-    job = await _found(to, id)
+    job = await waits.found(to, id)
     if answer not in ("cancelled", "cancelling"):
         raise Problem(409, "wrong-state", f"Job {id} is {job.status}; only a job that has not ended can be cancelled.")
     return json_response(job_view(job, to.catalog), status=200 if job.ended else 202)
@@ -86,13 +86,13 @@ async def cancel_job(id: JobId, to: SharedDep) -> Response:
 )
 async def retry_job(id: JobId, to: SharedDep) -> Response:
     """Puts a failed or cancelled job again, with all of its tries; one that waits for its next try is due now."""
-    found = await _found(to, id)
+    found = await waits.found(to, id)
     queue = _queue_of(to, found)
     if found.ended:
         answer: str = await in_time(to.replays.one(id, queue=queue.key))
     else:
         answer = await in_time(queue.retry(id))
-    job = await _found(to, id)
+    job = await waits.found(to, id)
     if answer == "bodiless":
         detail = f"Job {id} cannot be run again: what it was to do had been lost before it could be read."
         raise Problem(409, "nothing-to-retry", detail)
@@ -112,9 +112,9 @@ async def retry_job(id: JobId, to: SharedDep) -> Response:
 )
 async def forget_job(id: JobId, to: SharedDep) -> None:
     """Forgets an ended job: its result, its attempts, its place among the dead jobs."""
-    found = await _found(to, id)
+    found = await waits.found(to, id)
     if not (found.ended and await in_time(_queue_of(to, found).forget(id))):
-        job = await _found(to, id)
+        job = await waits.found(to, id)
         raise Problem(409, "wrong-state", f"Job {id} is {job.status}; only a job that has ended can be forgotten.")
 
 
@@ -123,37 +123,3 @@ def _queue_of(to: Shared, job: JobSnapshot) -> Queue:
         detail = f"Job {job.id} is of the queue '{job.queue}', which no job type of this service uses."
         raise Problem(409, "queue-of-others", detail)
     return to.queues[job.queue]
-
-
-async def _awaited(to: Shared, job_id: str, *, wait_s: float) -> JobSnapshot:
-    """The job when it has ended, or as it is after `wait_s` seconds."""
-    until_s = time.monotonic() + wait_s
-    # before anything is subscribed to: to subscribe has no time limit where Redis is silent
-    await _found(to, job_id)
-    async with to.events.end_of(job_id) as ended:
-        while True:
-            job = await _found(to, job_id)
-            left_s = until_s - time.monotonic()
-            if job.ended or left_s <= 0:
-                return job
-            ended.clear()
-            try:
-                await asyncio.wait_for(ended.wait(), min(left_s, LOOK_EVERY_S))
-            except TimeoutError:
-                continue
-
-
-async def _found(to: Shared, job_id: str) -> JobSnapshot:
-    job = await in_time(read_job(to.redis, job_id, queues=to.queue_keys))
-    if job is None:
-        raise _is_type(job_id) if job_id in to.catalog else _unknown(job_id)
-    return job
-
-
-def _is_type(name: str) -> Problem:
-    detail = f"'{name}' is a job type, and no job's id. To put such a job, POST its args to /v1/jobs/{name}."
-    return Problem(404, "unknown-job", detail)
-
-
-def _unknown(job_id: str) -> Problem:
-    return Problem(404, "unknown-job", f"There is no job '{job_id}'. It never was, or it has been forgotten.")
