@@ -82,9 +82,12 @@ class Subscription:
                     await asyncio.sleep(REFUSED_PAUSE_S)
 
     async def _listen_to(self, live: PubSub) -> None:
-        await live.subscribe(*self._channels)
+        asked = set(self._channels)
+        await live.subscribe(*asked)
         self._live = live
         try:
+            if meanwhile := self._channels - asked:
+                await live.subscribe(*meanwhile)
             async for heard in replies(live, ping_every_s=self._ping_every_s):
                 self._outage.note_end()
                 self._take(heard)
