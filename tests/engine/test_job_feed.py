@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -149,3 +150,40 @@ async def test_a_ring_that_is_full_forgets_its_oldest(
     assert len(feed._ring) == 10
     # it is in the history, but no process keeps more than it may
     assert not await feed.covers(place)
+
+
+async def test_who_joins_between_two_batches_is_told_nothing_twice(feed: JobFeed, queue: Queue) -> None:
+    keeper = await live(feed)
+    place, before = positions_in(feed.place), feed.place
+    feed._handed_out_s, feed._took_s = time.monotonic(), 0.5  # as where the last one took long
+    put = await queue.enqueue("fax", {})
+
+    async def heard() -> bool:
+        return feed.place != before
+
+    await eventually(heard)
+    back = await feed.admit(Wanted())
+    missed = [change.job_id async for placed in feed.follow(back, place) for change, _ in placed]
+    second = await queue.enqueue("fax", {})
+    assert missed == [put.job_id]
+    assert await taken(back, 1) == [second.job_id]
+    assert await taken(keeper, 2) == [put.job_id, second.job_id]
+
+
+async def test_what_was_read_already_is_not_told_again_when_it_is_heard(
+    feed: JobFeed, queue: Queue, redis: ArqRedis
+) -> None:
+    watcher = await live(feed)
+    async with redis.pubsub() as listening:
+        await listening.subscribe(keys.events(QUEUE))
+        first = await queue.enqueue("fax", {})
+
+        async def told() -> str | None:
+            found = await listening.get_message(ignore_subscribe_messages=True)
+            return found["data"].decode() if found else None
+
+        message = await eventually(told)
+    assert await taken(watcher, 1) == [first.job_id]
+    feed.hear(message)
+    second = await queue.enqueue("fax", {})
+    assert await taken(watcher, 1) == [second.job_id]
