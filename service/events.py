@@ -64,12 +64,19 @@ class JobEvent(BaseModel):
     job: JobView | None = Field(None, description="the whole job: in the first and the last event of a job's stream")
 
 
+EVENT_SCHEMA = {
+    "type": "object",
+    "properties": {name: {"type": "string"} for name in ("event", "data", "id")} | {"retry": {"type": "integer"}},
+}
+"""One event, as OpenAPI 3.2 has it; the whole stream is a text."""
 STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "events until the client hangs up, the data of each a `JobEvent`; a comment after 15 s without "
         "one. `missed` says that some changes since `Last-Event-ID` are not known any more. A stream that the service "
         "ends says why in a comment; come back with `Last-Event-ID`",
-        "content": {"text/event-stream": {"schema": {"type": "string"}, "example": EXAMPLE}},
+        "content": {
+            "text/event-stream": {"schema": {"type": "string"}, "itemSchema": EVENT_SCHEMA, "example": EXAMPLE}
+        },
     },
     **{status: ERRORS[status] for status in (401, 403, 422, 429)},
     503: {**ERRORS[503], "description": "Redis cannot be reached, or this process has as many watchers as it may have"},
@@ -102,9 +109,15 @@ Name = Annotated[str, Field(max_length=128)]
 async def watch_jobs(
     request: Request,
     to: SharedDep,
-    type: Annotated[list[Name], Query(description="jobs of this type; may be given several times")] = [],  # noqa: B006  # FastAPI copies it
-    status: Annotated[list[Kind], Query(description="events of this name; may be given several times")] = [],  # noqa: B006
-    queue: Annotated[list[Name], Query(description="jobs of this queue; may be given several times")] = [],  # noqa: B006
+    type: Annotated[
+        list[Name], Query(description="jobs of this type; may be given several times", examples=[["webhook"]])
+    ] = [],  # noqa: B006  # FastAPI copies it
+    status: Annotated[
+        list[Kind], Query(description="events of this name; may be given several times", examples=[["failed"]])
+    ] = [],  # noqa: B006
+    queue: Annotated[
+        list[Name], Query(description="jobs of this queue; may be given several times", examples=[["default"]])
+    ] = [],  # noqa: B006
     last_place: LastPlace = None,
 ) -> Response:
     """Every change of every job, as it happens: each new status, each progress."""
