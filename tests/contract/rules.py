@@ -22,7 +22,6 @@ MORE_THAN_A_SCHEMA_SAYS = (
     (r"body\.(grace|jitter)_s", "Input should be (less|greater) than"),
     # opaque: only what the service gave is one
     ("query.cursor", "must be the '?cursor'? of a page|is of a list with other filters"),
-    ("query.cursor", "must be the cursor of a page"),
     # the queues of this installation
     ("query.queue", "is unknown: "),
     # what a text means, past its pattern
