@@ -248,6 +248,7 @@ class Settings(BaseSettings):
     api_keys: Annotated[tuple[ApiKey, ...], NoDecode] = ()
     rate_limit: Annotated[RequestRate | None, NoDecode] = None
     queue_limit: int = Field(0, ge=0)
+    watcher_limit: int = Field(2_000, ge=1, le=100_000)
 
     smtp_url: Annotated[SecretStr, _url_with_scheme("smtp", "smtps")] | None = None
     mail_from: str = "Errand <errand@localhost>"

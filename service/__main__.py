@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from contextlib import nullcontext, suppress
 
 import uvicorn
@@ -18,11 +19,13 @@ GRACE_S = 5
 """How long a stopping API lets requests end; one that waits for a job is cut off then."""
 
 WELCOME_LIMIT_S = 1.5
+MOST_FILES = 65_536
 
 
 def main() -> None:
     """Reads the settings and serves until SIGTERM or SIGINT."""
     lifeline.hold()
+    _allow_connections()
     settings = Settings.read()
     logs.configure(level=settings.log_level, form=settings.log_format)
     redaction.configure(settings.secrets)
@@ -44,6 +47,15 @@ def main() -> None:
             server_header=False,
             timeout_graceful_shutdown=GRACE_S,
         )
+
+
+def _allow_connections() -> None:
+    """Many systems let a process open 1,024 files unless it asks for more: as many watchers are not many."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 async def _refuse_to_start_unwelcome(redis_url: str) -> None:

@@ -15,6 +15,7 @@ from jobs.engine.dead_jobs import DeadJobs
 from jobs.engine.doctor import looking
 from jobs.engine.durability import Durability
 from jobs.engine.job_events import JobEvents
+from jobs.engine.job_feed import JobFeed
 from jobs.engine.queue import Queue
 from jobs.engine.rate_limit import RateLimit
 from jobs.engine.redis_connection import connect
@@ -28,6 +29,7 @@ from service import (
     dead_jobs,
     docs_pages,
     enqueueing,
+    events,
     files,
     health,
     job_lists,
@@ -97,6 +99,7 @@ def create_app(settings: Settings, *, redis_url: str) -> FastAPI:
         batches.router(catalog),
         job_lists.router,
         jobs.router,
+        events.router,
         dead_jobs.router,
         schedules.router,
         schedules.defining(catalog),
@@ -130,9 +133,10 @@ async def opened(settings: Settings, catalog: Catalog, *, redis_url: str) -> Asy
         }
         queue_keys = [queue.key for queue in queues.values()]
         dead = DeadJobs(redis, queues=queue_keys, ttl_s=settings.dead_ttl_s)
-        events = JobEvents(subscriber, queues=queue_keys)
+        job_events = JobEvents(subscriber, queues=queue_keys)
+        feed = JobFeed(redis, job_events, queues=queue_keys, most_watchers=settings.watcher_limit)
         async with (
-            events.listening(),
+            job_events.listening(),
             durability.watched(),
             looking(redis, installation_of(settings, catalog)),
         ):
@@ -145,7 +149,8 @@ async def opened(settings: Settings, catalog: Catalog, *, redis_url: str) -> Asy
                 replays=Replays(redis, dead, deadline_s=REDIS_DEADLINE_S),
                 schedules=Schedules(redis),
                 timeline=Timeline(redis, queues=queue_keys),
-                events=events,
+                events=job_events,
+                feed=feed,
                 storage=Storage.at(settings.files_url),
                 rate_limit=_rate_limit(settings, redis),
             )

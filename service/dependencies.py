@@ -12,6 +12,7 @@ from fastapi import Depends, Request
 from jobs.engine.catalog import Catalog
 from jobs.engine.dead_jobs import DeadJobs
 from jobs.engine.job_events import JobEvents
+from jobs.engine.job_feed import JobFeed
 from jobs.engine.job_type import JobType
 from jobs.engine.outage import within
 from jobs.engine.queue import Queue
@@ -46,6 +47,7 @@ class Shared:
     schedules: Schedules
     timeline: Timeline
     events: JobEvents
+    feed: JobFeed
     storage: Storage
     rate_limit: RateLimit | None = None
 

@@ -23,7 +23,7 @@ from jobs.engine.job_type import JobType
 from jobs.engine.queue import Enqueued
 from jobs.engine.snapshot import JobSnapshot
 from jobs.engine.uniqueness import NotUnique
-from service import auth, idempotency, job_limits, json_body, known_query, uniqueness, uploads
+from service import auth, idempotency, job_limits, json_body, known_query, uniqueness, uploads, waits
 from service.checked_args import checked_args
 from service.dependencies import Shared, SharedDep
 from service.durations import DurationS
@@ -33,6 +33,7 @@ from service.job_limits import LimitsDep, LimitsQuery
 from service.problems import FaultyField, Problem, documented
 from service.uniqueness import Uniqueness, UniquenessDep, UniqueQuery
 from service.views import AcceptedJobView, JobView, new_job_json
+from service.waits import PreferDep
 
 ERRORS = documented(
     {
@@ -52,7 +53,11 @@ KEY_ERRORS = documented(
     }
 )
 EXISTING: dict[int | str, dict[str, Any]] = {
-    200: {"model": JobView, "description": "the job that holds the `unique_key`; nothing was put"}
+    200: {
+        "model": JobView,
+        "description": "the job at its end, for which `Prefer: wait=N` has waited; or, with `Existing-Job: true`, "
+        "the job that holds the `unique_key`, and nothing was put",
+    }
 }
 
 
@@ -179,7 +184,13 @@ def _json_endpoint(job_type: JobType[Any, Any]) -> Any:
     model = job_type.args_model
 
     async def endpoint(
-        to: SharedDep, when: WhenDep, limits: LimitsDep, unique: UniquenessDep, keyed: KeyedDep, args: Any
+        to: SharedDep,
+        when: WhenDep,
+        limits: LimitsDep,
+        unique: UniquenessDep,
+        keyed: KeyedDep,
+        prefer: PreferDep,
+        args: Any,
     ) -> Response:
         raise AssertionError("answered by hand")
 
@@ -199,7 +210,8 @@ def _json_handler(job_type: JobType[Any, Any]) -> Answers:
             keyed.take("body", await request.body())
             terms = Terms(terms.when, terms.unique, keyed, terms.limits)
         args = checked_args(job_type, await json_body.read(request))
-        return await enqueue(request.app.state.shared, job_type, args, terms)
+        to: Shared = request.app.state.shared
+        return await waits.instead_of(await enqueue(to, job_type, args, terms), request, to)
 
     return handle
 
@@ -229,10 +241,20 @@ class _Query(UniqueQuery, LimitsQuery):
 
 def _upload_endpoint(job_type: JobType[Any, Any]) -> Any:
     async def endpoint(
-        request: Request, to: SharedDep, when: WhenDep, limits: LimitsDep, unique: UniquenessDep, keyed: KeyedDep
+        request: Request,
+        to: SharedDep,
+        when: WhenDep,
+        limits: LimitsDep,
+        unique: UniquenessDep,
+        keyed: KeyedDep,
+        _: PreferDep,
     ) -> Response:
-        terms = Terms(when, unique, keyed, limits)
         job_limits.check_due(limits, when)
+        accepted = await answer(request, to, Terms(when, unique, keyed, limits))
+        return await waits.instead_of(accepted, request, to)
+
+    async def answer(request: Request, to: Shared, terms: Terms) -> Response:
+        keyed = terms.keyed
         async with idempotency.in_flight(keyed, to.queue_of(job_type)) as first:
             if first is not None and keyed is not None:
                 return await _answered_again(request, to, job_type, terms, first)

@@ -8,6 +8,7 @@ whose body is there: a timer looks at each connection from time to time.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Literal, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -20,6 +21,8 @@ URL_LIMIT_BYTES = 8 * 1024
 HEADERS_LIMIT = 100
 HEAD_LIMIT_BYTES = 32 * 1024
 """The URL and the headers together, as much as nginx takes."""
+CONNECTION = "errand.connection"
+"""In the scope of a request: its HttpProtocol."""
 LOOKS_IN_A_TIMEOUT = 4
 """A slow client is noticed within a quarter more of the time that it has."""
 
@@ -42,6 +45,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._chunk_bytes = self._first_chunk_bytes = self._head_bytes = 0
         self._began_in_chunk = False
         self._refusal: Problem | None = None
+        self.at_shutdown: Callable[[], None] = lambda: None
+        """Called when the process begins to stop: an answer without an end can end itself."""
         self._look_later()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -62,6 +67,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._phase, self._began_in_chunk = "head", True
         self._head_began_s, self._first_chunk_bytes, self._head_bytes = self._heard_s, self._chunk_bytes, 0
         super().on_message_begin()
+        self.scope[CONNECTION] = self  # type: ignore[literal-required]  # servers may add keys of their own
 
     def on_headers_complete(self) -> None:
         if len(self.url) > URL_LIMIT_BYTES:
@@ -76,6 +82,10 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._phase = "answer"
         super().on_message_complete()
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        self.at_shutdown()
 
     def send_400_response(self, msg: str) -> None:
         """What uvicorn does where the parser gives up, also because a callback of ours has raised."""

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from typing import Annotated, Any
 
 from arq.utils import timestamp_ms
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 
 from jobs.engine.queue import Queue
-from jobs.engine.snapshot import JobSnapshot, read_job
-from service import auth, etags
+from jobs.engine.snapshot import JobSnapshot
+from service import auth, etags, waits
 from service.dependencies import Shared, SharedDep, in_time, waiting_of
 from service.enqueueing import ERRORS, When, WhenDep
 from service.etags import ETAG_EXAMPLE, OUTDATED, SeenDep
 from service.openapi_examples import JOB_ID
 from service.problems import FaultyField, Problem, documented
 from service.views import JobView, job_view, json_response, utc
-
-LONGEST_WAIT_S = 60
-LOOK_EVERY_S = 1.0
-"""What is pushed is a hint; a waiter looks for itself this often."""
+from service.waits import LONGEST_WAIT_S, PreferDep
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -55,16 +50,17 @@ async def get_job(
     id: JobId,
     request: Request,
     to: SharedDep,
+    _: PreferDep,
     wait: Annotated[
-        float,
+        float | None,
         Query(
             ge=0,
             le=LONGEST_WAIT_S,
             description="answer when the job has ended, or after that many seconds",
             examples=[30],
         ),
-    ] = 0,
-    _: Annotated[
+    ] = None,
+    _known: Annotated[
         str | None,
         Header(
             alias="If-None-Match",
@@ -74,8 +70,12 @@ async def get_job(
     ] = None,
 ) -> Response:
     """One job: its state, its attempts, its result."""
-    job = await _awaited(to, id, wait_s=wait) if wait else await _found(to, id)
+    preferred_s = waits.preferred_s(request.scope["headers"]) if wait is None else None
+    wait_s = wait or preferred_s or 0
+    job = await waits.ended_or_after(to, id, wait_s=wait_s) if wait_s else await waits.found(to, id)
     answer = await _shown(to, job)
+    if preferred_s is not None:
+        answer.headers.update(waits.applied(preferred_s))
     if etags.is_known(request, answer.headers["etag"]):
         return Response(status_code=304, headers={"ETag": answer.headers["etag"]})
     return answer
@@ -97,11 +97,11 @@ async def get_job(
 async def cancel_job(id: JobId, to: SharedDep, seen: SeenDep) -> Response:
     """Ends a job as `cancelled`: at once (200) where it does not run, else when its worker has heard of it (202)."""
     # where it is decides which queue is told; it may move on meanwhile, and the script knows
-    found = await _found(to, id)
+    found = await waits.found(to, id)
     answer = "ended"
     if found.queue in to.queues:
         answer = await in_time(to.queues[found.queue].cancel(id, seen=seen.revision(found)))
-    job = await _found(to, id)
+    job = await waits.found(to, id)
     if answer == "changed":
         raise etags.outdated(job)
     if answer not in ("cancelled", "cancelling"):
@@ -119,13 +119,13 @@ async def cancel_job(id: JobId, to: SharedDep, seen: SeenDep) -> Response:
 )
 async def retry_job(id: JobId, to: SharedDep, seen: SeenDep) -> Response:
     """Puts a failed or cancelled job again, with all of its tries; one that waits for its next try is due now."""
-    found = await _found(to, id)
+    found = await waits.found(to, id)
     queue = _queue_of(to, found)
     if found.ended:
         answer: str = await in_time(to.replays.one(id, queue=queue.key, seen=seen.revision(found)))
     else:
         answer = await in_time(queue.retry(id, seen=seen.revision(found)))
-    job = await _found(to, id)
+    job = await waits.found(to, id)
     if answer == "changed":
         raise etags.outdated(job)
     if answer == "bodiless":
@@ -147,13 +147,13 @@ async def retry_job(id: JobId, to: SharedDep, seen: SeenDep) -> Response:
 )
 async def reschedule_job(id: JobId, to: SharedDep, when: NewTimeDep, seen: SeenDep) -> Response:
     """Makes a deferred or queued job due at another time: `delay` from now, or at `run_at`."""
-    found = await _found(to, id)
+    found = await waits.found(to, id)
     queue = _queue_of(to, found)
     _check_in_time(found, when)
     answer = await in_time(
         queue.reschedule(id, delay_ms=when.delay_ms, run_at_ms=when.run_at_ms, seen=seen.revision(found))
     )
-    job = await _found(to, id)
+    job = await waits.found(to, id)
     if answer == "changed":
         raise etags.outdated(job)
     if answer != "rescheduled":
@@ -171,9 +171,9 @@ async def reschedule_job(id: JobId, to: SharedDep, when: NewTimeDep, seen: SeenD
 )
 async def forget_job(id: JobId, to: SharedDep, seen: SeenDep) -> None:
     """Forgets an ended job: its result, its attempts, its place among the dead jobs."""
-    found = await _found(to, id)
+    found = await waits.found(to, id)
     if not (found.ended and await in_time(_queue_of(to, found).forget(id, seen=seen.revision(found)))):
-        job = await _found(to, id)
+        job = await waits.found(to, id)
         if job.ended:
             raise etags.outdated(job)
         raise Problem(409, "wrong-state", f"Job {id} is {job.status}; only a job that has ended can be forgotten.")
@@ -202,37 +202,3 @@ def _queue_of(to: Shared, job: JobSnapshot) -> Queue:
         detail = f"Job {job.id} is of the queue '{job.queue}', which no job type of this service uses."
         raise Problem(409, "queue-of-others", detail)
     return to.queues[job.queue]
-
-
-async def _awaited(to: Shared, job_id: str, *, wait_s: float) -> JobSnapshot:
-    """The job when it has ended, or as it is after `wait_s` seconds."""
-    until_s = time.monotonic() + wait_s
-    # before anything is subscribed to: to subscribe has no time limit where Redis is silent
-    await _found(to, job_id)
-    async with to.events.end_of(job_id) as ended:
-        while True:
-            job = await _found(to, job_id)
-            left_s = until_s - time.monotonic()
-            if job.ended or left_s <= 0:
-                return job
-            ended.clear()
-            try:
-                await asyncio.wait_for(ended.wait(), min(left_s, LOOK_EVERY_S))
-            except TimeoutError:
-                continue
-
-
-async def _found(to: Shared, job_id: str) -> JobSnapshot:
-    job = await in_time(read_job(to.redis, job_id, queues=to.queue_keys))
-    if job is None:
-        raise _is_type(job_id) if job_id in to.catalog else _unknown(job_id)
-    return job
-
-
-def _is_type(name: str) -> Problem:
-    detail = f"'{name}' is a job type, and no job's id. To put such a job, POST its args to /v1/jobs/{name}."
-    return Problem(404, "unknown-job", detail)
-
-
-def _unknown(job_id: str) -> Problem:
-    return Problem(404, "unknown-job", f"There is no job '{job_id}'. It never was, or it has been forgotten.")

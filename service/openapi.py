@@ -17,6 +17,7 @@ from pydantic.json_schema import models_json_schema
 
 from jobs.engine.catalog import Catalog
 from service import problems
+from service.events import JobEvent
 from service.openapi_examples import ANSWERS, problem_example
 from service.problems import ProblemDetails
 from service.schedule_body import ScheduleBody
@@ -94,7 +95,7 @@ def _document_of(app: FastAPI, catalog: Catalog) -> Callable[[], Document]:
 
 def _add_unseen_models(document: Document, catalog: Catalog) -> None:
     """Of errors, and of bodies that are read by hand."""
-    models: list[type[BaseModel]] = [ProblemDetails, ScheduleBody]
+    models: list[type[BaseModel]] = [ProblemDetails, ScheduleBody, JobEvent]
     models += [job_type.args_model for job_type in catalog.values()]
     _, schemas = models_json_schema([(model, "validation") for model in models], ref_template=SCHEMAS + "{model}")
     document["components"]["schemas"].update(schemas.get("$defs", {}))

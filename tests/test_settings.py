@@ -74,6 +74,7 @@ BAD = {
     ],
     "RATE_LIMIT": ["100", "0/s", "-1/s", "1.5/s", "100/", "100/week", "/s", "100 / s", "1000001/s"],
     "QUEUE_LIMIT": ["-1", "many"],
+    "WATCHER_LIMIT": ["0", "many", "100001"],
     "SMTP_URL": ["smtp.example.com", "smtp://", "http://h", "smtp://h:port"],
     "MAIL_FROM": ["Ada", "Ada <ada>", "<>", "a@b.c\nBcc: d@e.f", "=?utf-8?q?x?= <a@b.c>", "a@b.c, d@e.f"],
     "STORAGE_URL": ["ftp://h", "/srv/files", "file://", "file://relative/files", "s3://"],

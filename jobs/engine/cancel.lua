@@ -6,6 +6,7 @@
 -- returns 'cancelled', 'cancelling' (it runs), 'stock' (a stock worker runs it), 'running' (left alone), 'changed'
 --       (it has another revision), 'ended' or 'unknown'
 -- with ended_index.lua
+-- with tell.lua
 local queue, running, body, result, lease = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local tries, attempts, progress, once = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 local cancels, calls = KEYS[10], ARGV[5]
@@ -44,5 +45,5 @@ redis.call('SET', result, outcome, 'PX', keep_ms)
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 list_ended(KEYS[11], 'cancelled', ARGV[7], {moment(time), id}, now_ms, keep_ms)
-redis.call('PUBLISH', channel, 'cancelled ' .. id)
+tell(channel, {'cancelled ' .. id})
 return 'cancelled'

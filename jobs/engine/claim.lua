@@ -4,6 +4,7 @@
 --       5 the worker, where the claim was sent ahead of its time: its own jobs are left alone then; else ''
 -- returns {in how many ms the next job is due or -1, jobs, now in ms}; of each job
 --       {id, due, try, body, attempts, lost, 1 where somebody has asked to cancel it}
+-- with tell.lua
 local queue, running, wake, paused, cancels = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local token, lease_ms, most, channel, ahead = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], ARGV[5]
 
@@ -97,6 +98,6 @@ if #jobs == most and next[2] and tonumber(next[2]) <= now_ms and redis.call('LLE
   redis.call('LPUSH', wake, 1)
 end
 if #changes > 0 then
-  redis.call('PUBLISH', channel, table.concat(changes, '\n'))
+  tell(channel, changes)
 end
 return {next[2] and math.max(tonumber(next[2]) - now_ms, 0) or -1, jobs, now}

@@ -7,6 +7,7 @@
 --       5… of each job: id, serialised job, delay in ms, run-at in ms since the epoch or ''
 -- returns of each job: when it is due in ms, negative where that is later; 0 where a job of its id exists, 1 where
 --         the queue is full; where terms keep it out the first answer, or 'held STATE ID' (of a whole call: that alone)
+-- with tell.lua
 local queue, wake, running, channel = KEYS[1], KEYS[2], KEYS[3], ARGV[1]
 local limit, together = tonumber(ARGV[2]), ARGV[3] == '1'
 local number_of_jobs = (#ARGV - 4) / 4
@@ -109,6 +110,6 @@ if urgent and redis.call('LLEN', wake) == 0 then
   redis.call('LPUSH', wake, 1)
 end
 if #changes > 0 then
-  redis.call('PUBLISH', channel, table.concat(changes, '\n'))
+  tell(channel, changes)
 end
 return answers

@@ -5,6 +5,7 @@
 --       the attempt or, where it ends dead, its entry among the dead, keep the lease (ms or 0), give the try back (0 or 1)
 -- returns of each job 1 where it was written, 0 where the lease was not the caller's
 -- with ended_index.lua
+-- with tell.lua
 local queue, running, wake, cancels, dead, dead_by_group = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local names, channel = KEYS[7], ARGV[1]
 
@@ -138,6 +139,6 @@ if handed_back and redis.call('LLEN', wake) == 0 then
   redis.call('LPUSH', wake, 1)
 end
 if #changes > 0 then
-  redis.call('PUBLISH', channel, table.concat(changes, '\n'))
+  tell(channel, changes)
 end
 return answers

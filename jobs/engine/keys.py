@@ -156,8 +156,21 @@ def counters(queue: str) -> str:
 
 
 def events(queue: str) -> str:
-    """Channel: each message holds changes of state, a line `status id` each."""
+    """Channel: each message holds changes of state, a line `status id` each.
+
+    Where the queue is watched: a line `@channel`, then of each change a line `position JSON`, as in the history.
+    """
     return f"errand:{queue}:events"
+
+
+def watched(queue: str) -> str:
+    """Since which position of the history no change is missing; exists while somebody watches the queue."""
+    return f"errand:{queue}:watched"
+
+
+def history(queue: str) -> str:
+    """Stream: the latest changes of a queue that is watched; each has in `change` a JSON array, or nothing."""
+    return f"errand:{queue}:history"
 
 
 def schedule(schedule_id: str) -> str:

@@ -214,7 +214,8 @@ class Leases:
     async def show_progress(self, claim: Claim, progress: bytes, *, keep_ms: int) -> bool:
         """Shows how far a claimed job is; False where its lease is no longer ours: it was dropped."""
         shown: int = await self._progress(
-            keys=[keys.lease(claim.job_id), keys.progress(claim.job_id)], args=[claim.token, progress, keep_ms]
+            keys=[keys.lease(claim.job_id), keys.progress(claim.job_id)],
+            args=[claim.token, progress, keep_ms, keys.events(self._queue), claim.job_id],
         )
         return bool(shown)
 

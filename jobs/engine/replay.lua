@@ -4,6 +4,7 @@
 --       run-at in ms since the epoch or '', its entry among the dead or '', the name of its index
 -- returns of each job: when it is due in ms, negative where that is later; 0 where its result is another by now, or gone
 -- with ended_index.lua
+-- with tell.lua
 local queue, wake, dead, dead_by_group, names = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local channel = ARGV[1]
 
@@ -49,6 +50,6 @@ if urgent and redis.call('LLEN', wake) == 0 then
   redis.call('LPUSH', wake, 1)
 end
 if #changes > 0 then
-  redis.call('PUBLISH', channel, table.concat(changes, '\n'))
+  tell(channel, changes)
 end
 return answers

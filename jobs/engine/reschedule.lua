@@ -5,6 +5,7 @@
 --       5 how long the marker is kept after the job is due, in ms  6 the revision that it must have, or ''
 -- returns when it is due in ms, negative where that is later; or what it is instead: 'in_progress', 'ended', 'unknown',
 --         'changed' (it has another revision)
+-- with tell.lua
 local queue, wake, body, result, lease, marker = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[10]
 local names = {queue = queue, running = KEYS[7], lease = lease, tries = KEYS[6], attempts = KEYS[8], progress = KEYS[9]}
 local id, channel, delay_ms, run_at_ms, limit_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
@@ -47,5 +48,5 @@ end
 if (not later or due_ms < tonumber(head[2])) and redis.call('LLEN', wake) == 0 then
   redis.call('LPUSH', wake, 1)
 end
-redis.call('PUBLISH', channel, (later and 'deferred ' or 'queued ') .. id)
+tell(channel, {(later and 'deferred ' or 'queued ') .. id})
 return later and -due_ms or due_ms

@@ -3,6 +3,7 @@
 -- ARGV  1 job id  2 channel of events  3 the revision that it must have, or ''
 -- returns 'retried', or what the job is instead: 'queued', 'deferred' (for its first attempt), 'in_progress', 'ended',
 --         'unknown', 'changed' (it has another revision)
+-- with tell.lua
 local queue, wake, body, result, lease, tries = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local id, channel = ARGV[1], ARGV[2]
 local names = {queue = queue, running = KEYS[7], lease = lease, tries = tries, attempts = KEYS[8], progress = KEYS[9]}
@@ -33,5 +34,5 @@ redis.call('ZADD', queue, 'XX', string.format('%.0f', now_ms), id)
 if redis.call('LLEN', wake) == 0 then
   redis.call('LPUSH', wake, 1)
 end
-redis.call('PUBLISH', channel, 'queued ' .. id)
+tell(channel, {'queued ' .. id})
 return 'retried'

@@ -4,6 +4,7 @@
 --       6 1 where the time was missed, else 0  7 why it becomes no job although it should, '' nothing
 --       8 job id, '' for no job  9 serialised job  10 when the job is due, in ms  11 channel of events
 -- returns 1 where this call did it; 0 where another had, or the schedule has been changed or paused
+-- with tell.lua
 local index, schedule, queue, wake, body, result = unpack(KEYS)
 local id, time_ms, revision, next_ms, now_ms, missed, problem = unpack(ARGV, 1, 7)
 local job_id, job, due_ms, channel = unpack(ARGV, 8, 11)
@@ -24,7 +25,7 @@ if job_id ~= '' and redis.call('EXISTS', body, result) == 0 then
   if (first or not later) and redis.call('LLEN', wake) == 0 then
     redis.call('LPUSH', wake, 1)
   end
-  redis.call('PUBLISH', channel, (later and 'deferred ' or 'queued ') .. job_id)
+  tell(channel, {(later and 'deferred ' or 'queued ') .. job_id})
 end
 
 redis.call('ZADD', index, next_ms, id)

@@ -58,6 +58,25 @@ class JobSnapshot:
 
 async def read_job(redis: ArqRedis, job_id: str, *, queues: Sequence[str] = (DEFAULT,)) -> JobSnapshot | None:
     """The job of that id, in one of these queues (their keys); None where it is unknown or forgotten."""
+    job, _ = await _read_job(redis, job_id, queues=queues, histories=())
+    return job
+
+
+async def read_job_in_history(
+    redis: ArqRedis, job_id: str, *, queues: Sequence[str]
+) -> tuple[JobSnapshot | None, dict[str, bytes]]:
+    """The job, and by their names the queues' positions in their histories at the same moment.
+
+    What the history has after them has not happened yet in what was read. Only queues that are watched have a history.
+    """
+    job, places = await _read_job(redis, job_id, queues=queues, histories=queues)
+    last = zip(queues, places, strict=True)
+    return job, {keys.queue_name(queue): entries[0][0] for queue, entries in last if entries}
+
+
+async def _read_job(
+    redis: ArqRedis, job_id: str, *, queues: Sequence[str], histories: Sequence[str]
+) -> tuple[JobSnapshot | None, list[Any]]:
     async with redis.pipeline(transaction=True) as transaction:
         transaction.mget(
             keys.body(job_id), keys.result(job_id), keys.lease(job_id), keys.progress(job_id), keys.tries(job_id)
@@ -67,15 +86,19 @@ async def read_job(redis: ArqRedis, job_id: str, *, queues: Sequence[str] = (DEF
         for queue in queues:
             transaction.zscore(queue, job_id)
             transaction.hget(keys.running(queue), job_id)
-        (body, result, lease, progress, tries), ended, (seconds, micros), *places = await transaction.execute()
+        for queue in histories:
+            transaction.xrevrange(keys.history(queue), count=1)
+        (body, result, lease, progress, tries), ended, (seconds, micros), *rest = await transaction.execute()
+    places, last = rest[: 2 * len(queues)], rest[2 * len(queues) :]
     if result is not None:
-        return replace(ended_job(job_id, result), revision=hashlib.sha1(result, usedforsecurity=False).hexdigest())
+        revision = hashlib.sha1(result, usedforsecurity=False).hexdigest()
+        return replace(ended_job(job_id, result), revision=revision), last
     if body is None:
-        return None
+        return None, last
     here = next((place for place in zip(queues, places[::2], places[1::2], strict=True) if place[1] is not None), None)
     queue, score, running = here or (queues[0], None, None)
     job, record = records.job_in(body)
-    return live_job(
+    live = live_job(
         job_id,
         job,
         limits=KeptLimits.of(record),
@@ -89,6 +112,7 @@ async def read_job(redis: ArqRedis, job_id: str, *, queues: Sequence[str] = (DEF
         now_ms=seconds * 1000 + micros // 1000,
         revision=revision_of(running if lease else None, score, tries, len(ended), progress),
     )
+    return live, last
 
 
 def revision_of(

@@ -24,6 +24,8 @@ from tests.bench.runs import (
     in_turn,
     serve_and_load,
     share_the_queue,
+    waited,
+    watched,
 )
 
 JOBS, SHIPPED_JOBS, TUNED_JOBS, PEER_JOBS = 60_000, 600, 10_000, 5_000
@@ -35,7 +37,20 @@ def main() -> int:
     options = _options()
     peers: list[Candidate] = [candidate_of(name) for name in PEERS] if options.peers else []
     report = Report()
-    for section in (throughput, pickup, deferred, depth, workers, http, lists, enqueueing, idle):
+    for section in (
+        throughput,
+        pickup,
+        deferred,
+        depth,
+        workers,
+        http,
+        lists,
+        watchers,
+        waits,
+        cancels,
+        enqueueing,
+        idle,
+    ):
         if options.only in ("", section.__name__):
             section(report, peers, runs=options.runs)
     report.finish()
@@ -164,6 +179,32 @@ def lists(report: Report, peers: list[Candidate], *, runs: int) -> None:
             report.line(f"{kind} jobs, {what}", f"{ratio:.2f} x", detail, Bar.at_most(1.5, ratio))
     memory = taken["ended 1000000"]["bytes_per_listed_job"]
     report.line("memory of the index", f"{memory:.0f} bytes", "for each ended job that is kept")
+
+
+def watchers(report: Report, peers: list[Candidate], *, runs: int) -> None:
+    """From a change in Redis to each of 1,000 watchers of one API process, which takes 200 jobs a second."""
+    figures = in_turn({"watched": partial(watched, watchers=1_000, per_s=200, seconds=10)}, runs=runs)["watched"]
+    report.section("Watchers", watchers.__doc__)
+    p50 = f"p50 {figures['p50_ms']:.1f} ms"
+    report.line("p99", f"{figures['p99_ms']:.1f} ms", p50, Bar.at_most(50, figures["p99_ms"]))
+    least, sent = figures["least"], 2_000
+    report.line("changes that each was told", f"{least:,.0f}", f"of {sent:,}", Bar.at_least(sent, least))
+
+
+def waits(report: Report, peers: list[Candidate], *, runs: int) -> None:
+    """From a job's last line to the answer of the request that waits for it; 200 other jobs run a second."""
+    figures = in_turn({"waited": partial(waited, waits=400)}, runs=runs)["waited"]
+    report.section("Waits", waits.__doc__)
+    p50 = f"p50 {figures['p50_ms']:.2f} ms"
+    report.line("p99", f"{figures['p99_ms']:.2f} ms", p50, Bar.at_most(20, figures["p99_ms"]))
+
+
+def cancels(report: Report, peers: list[Candidate], *, runs: int) -> None:
+    """From the call of `cancel` to the end of the job that runs; 200 other jobs run a second."""
+    figures = in_turn({"cancels": partial(ERRAND.measure, "cancels", 300)}, runs=runs)["cancels"]
+    report.section("Cancels", cancels.__doc__)
+    p50 = f"p50 {figures['p50_ms']:.2f} ms"
+    report.line("p99", f"{figures['p99_ms']:.2f} ms", p50, Bar.at_most(100, figures["p99_ms"]))
 
 
 def enqueueing(report: Report, peers: list[Candidate], *, runs: int) -> None:

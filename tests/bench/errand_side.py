@@ -43,7 +43,7 @@ async def working(url: str) -> AsyncIterator[Worker]:
     """A worker as `python -m jobs.worker` runs it, with Arq's 100 jobs at once."""
     pool = connect(url, reply_timeout_s=60)
     worker = Worker(
-        job_types=[jobs_here.noop, jobs_here.noted, jobs_here.timed],
+        job_types=[jobs_here.noop, jobs_here.noted, jobs_here.timed, jobs_here.lasting, jobs_here.patient],
         redis_pool=pool,
         job_serializer=pool.job_serializer,
         job_deserializer=pool.job_deserializer,
@@ -108,6 +108,38 @@ async def latency(url: str, number: float) -> dict[str, Any]:
             await until(lambda count=count: len(jobs_here.Seen.late_s) >= count)
             await asyncio.sleep(0.01)
     return {f"p{share:g}_ms": percentile_ms(jobs_here.Seen.late_s, share / 100) for share in (50, 99)}
+
+
+async def cancels(url: str, number: float) -> dict[str, Any]:
+    """From the call of `cancel` to the job's own end, one at a time, jobs starting and ending beside it."""
+    late_s: list[float] = []
+    async with opened(url) as (_, queue), working(url):
+        others = asyncio.create_task(keep_busy(queue, per_s=200))
+        for _ in range(int(number)):
+            put = await queue.enqueue("patient", {})
+            await until(lambda job_id=put.job_id: job_id in jobs_here.Seen.begun)
+            asked_s = time.time()
+            await queue.cancel(put.job_id)
+            await until(lambda job_id=put.job_id: job_id in jobs_here.Seen.cancelled_s)
+            late_s.append(jobs_here.Seen.cancelled_s[put.job_id] - asked_s)
+        others.cancel()
+    return {f"p{share:g}_ms": percentile_ms(late_s, share / 100) for share in (50, 99)}
+
+
+async def keep_busy(queue: Queue, *, per_s: float) -> None:
+    """No-op jobs at a steady pace, for ever."""
+    while True:
+        await queue.enqueue("noop", {})
+        await asyncio.sleep(1 / per_s)
+
+
+async def busy(url: str, seconds: float) -> dict[str, Any]:
+    """A worker with something to do for so long."""
+    async with opened(url) as (_, queue), working(url):
+        others = asyncio.create_task(keep_busy(queue, per_s=200))
+        await asyncio.sleep(seconds)
+        others.cancel()
+    return {}
 
 
 async def deferred(url: str, background: float, number: float) -> dict[str, Any]:
@@ -193,7 +225,7 @@ if __name__ == "__main__":
     main(
         {
             measure.__name__: measure
-            for measure in (throughput, latency, deferred, idle, prepare, share, enqueue, memory)
+            for measure in (throughput, latency, cancels, busy, deferred, idle, prepare, share, enqueue, memory)
         },
         uvloop.run,
     )

@@ -55,7 +55,7 @@ async def load(url: str, port: float, number: float, batch: float = 0, keyed: fl
 
     `keyed`: each with an Idempotency-Key of its own.
     """
-    request = _request(int(batch), keyed=bool(keyed))
+    request = request_of(int(batch), keyed=bool(keyed))
     connections = CONNECTIONS if not batch else 4
     latencies_s: list[float] = []
     each = int(number) // connections
@@ -66,7 +66,7 @@ async def load(url: str, port: float, number: float, batch: float = 0, keyed: fl
     return {"requests_per_s": each * connections / took_s, "p99_ms": percentile_ms(latencies_s, 0.99)}
 
 
-def _request(batch: int, *, keyed: bool) -> bytes:
+def request_of(batch: int, *, keyed: bool) -> bytes:
     body = json.dumps([BODY] * batch if batch else BODY).encode()
     path = PATH + ("/batch" if batch else "")
     head = (
@@ -86,12 +86,12 @@ async def _talk(port: int, request: bytes, number: int, latencies_s: list[float]
         head = await reader.readuntil(b"\r\n\r\n")
         if not head.startswith(b"HTTP/1.1 202"):
             raise RuntimeError(head.decode())
-        await reader.readexactly(_content_length(head.split(b"\r\n")))
+        await reader.readexactly(content_length(head.split(b"\r\n")))
         latencies_s.append(time.perf_counter() - sent_s)
     writer.close()
 
 
-def _content_length(lines: Sequence[bytes]) -> int:
+def content_length(lines: Sequence[bytes]) -> int:
     return next(int(line.split(b":")[1]) for line in lines if line.lower().startswith(b"content-length:"))
 
 

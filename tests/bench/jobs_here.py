@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import ClassVar
 
@@ -25,6 +26,8 @@ class Seen:
 
     late_s: ClassVar[list[float]] = []
     ids: ClassVar[list[str]] = []
+    begun: ClassVar[set[str]] = set()
+    cancelled_s: ClassVar[dict[str, float]] = {}
 
 
 @job()
@@ -42,3 +45,20 @@ async def noted(ctx: Context, args: Nothing) -> None:
 async def timed(ctx: Context, args: Sent) -> None:
     """Notes how late it began."""
     Seen.late_s.append(time.time() - args.at_s)
+
+
+@job()
+async def lasting(ctx: Context, args: Nothing) -> float:
+    """Takes a moment; returns when it ended, in seconds since the epoch."""
+    await asyncio.sleep(0.1)
+    return time.time()
+
+
+@job()
+async def patient(ctx: Context, args: Nothing) -> None:
+    """Lasts until it is cancelled, and notes when."""
+    Seen.begun.add(ctx.job_id)
+    try:
+        await asyncio.sleep(60)
+    finally:
+        Seen.cancelled_s[ctx.job_id] = time.time()

@@ -21,6 +21,8 @@ from tests.bench.server import free_port, private_redis
 
 ROOT = Path(__file__).parent.parent.parent
 LIMIT_S = 300
+CONNECT_S = 4
+"""A thousand watchers are there by then."""
 Figures = dict[str, Any]
 
 
@@ -73,6 +75,7 @@ ARQ_SHIPPED = Candidate("arq, as shipped", ours("arq_side"), (0,))
 ARQ_TUNED = Candidate("arq, tuned", ours("arq_side"), (1,))
 HTTP = Candidate("HTTP", ours("http_side"))
 LISTS = Candidate("lists", ours("list_side"))
+WATCHING = Candidate("watching", ours("watch_side"))
 
 
 def medians(runs: list[Figures]) -> Figures:
@@ -124,6 +127,27 @@ def fill_and_list(number: int, *, ended: bool) -> Figures:
         filled = LISTS.measure("fill", number, float(ended), url=url)
         _wait_for(f"http://127.0.0.1:{port}/openapi.json")
         return filled | LISTS.measure("ask", port, url=url)
+
+
+def watched(*, watchers: int, per_s: int, seconds: int) -> Figures:
+    """How late changes come to that many watchers of one API process, which takes so many enqueues a second."""
+    port = free_port()
+    with private_redis() as url, HTTP.started("serve", port, 0.0, url=url):
+        _wait_for(f"http://127.0.0.1:{port}/openapi.json")
+        with WATCHING.started("watch", port, watchers, per_s * seconds, url=url) as (watching, out):
+            time.sleep(CONNECT_S)
+            WATCHING.measure("post", port, per_s, seconds, url=url)
+            watching.wait(LIMIT_S)
+            figures: Figures = json.loads(out.read_text())
+            return figures
+
+
+def waited(*, waits: int) -> Figures:
+    """How soon after the end a wait returns, while the API's Redis and a worker have other things to do."""
+    port = free_port()
+    with private_redis() as url, HTTP.started("serve", port, 0.0, url=url), ERRAND.started("busy", LIMIT_S, url=url):
+        _wait_for(f"http://127.0.0.1:{port}/openapi.json")
+        return WATCHING.measure("wait", port, waits, url=url)
 
 
 def _wait_for(address: str) -> None:

@@ -22,6 +22,8 @@ MORE_THAN_A_SCHEMA_SAYS = (
     (r"body\.(grace|jitter)_s", "Input should be (less|greater) than"),
     # opaque: only what the service gave is one
     ("query.cursor", "must be the '?cursor'? of a page|is of a list with other filters"),
+    # the queues of this installation
+    ("query.queue", "is unknown: "),
     # what a text means, past its pattern
     (r"body\.cron", "is no cron expression|names no time|has"),
     (r"body\.timezone", "is no time zone"),
@@ -59,6 +61,8 @@ def before_call(_: Any, case: Any, kwargs: dict[str, Any]) -> None:
     wait = (case.query or {}).get("wait")
     if isinstance(wait, int | float) and not isinstance(wait, bool) and LONGEST_WAIT_S < wait <= 60:
         case.query["wait"] = LONGEST_WAIT_S
+    if "wait" in str((case.headers or {}).get("Prefer", "")):
+        case.headers["Prefer"] = "wait=0"
     for node in _objects_in(case.body):
         for name in ("url", "source_url"):
             if isinstance(node.get(name), str):

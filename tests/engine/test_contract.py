@@ -551,6 +551,7 @@ class Machine(RuleBasedStateMachine):
         shown = self.world.do(self.workers["one"].show_progress(claim, progress, keep_ms=86_400_000))
         assert shown == (self.model[claim.job_id].holder == claim.token)
         self.model[claim.job_id].progress |= shown
+        self.model.told += [f"progress {claim.job_id}"] if shown else []
 
     def _begin_an_effect(self, claim: Claim) -> None:
         marked = self.model[claim.job_id].marked_until_ms > 0

@@ -57,6 +57,15 @@ async def test_who_no_longer_waits_costs_redis_nothing(redis: ArqRedis, ends: Jo
     await eventually(gone)
 
 
+async def test_who_waits_while_the_connection_is_being_made_is_heard(redis: ArqRedis, redis_url: str) -> None:
+    for _ in range(20):
+        async with client_of(redis_url) as subscriber, JobEvents(subscriber, queues=[QUEUE]).listening() as listening:
+            await asyncio.sleep(0)
+            async with listening.end_of("a") as ended:
+                await eventually(lambda: end(redis, "a"))
+                await asyncio.wait_for(ended.wait(), 5)
+
+
 async def test_an_id_that_is_no_text_deafens_nobody(redis: ArqRedis, ends: JobEvents) -> None:
     async with ends.end_of("a") as ended:
         await eventually(lambda: subscribed(redis, keys.events(QUEUE)))

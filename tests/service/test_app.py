@@ -59,7 +59,7 @@ async def test_every_operation_has_a_stable_name_and_says_what_it_does(document:
         *("list_job_types", "get_file", "healthz", "readyz"),
         *("list_queues", "pause_queue", "resume_queue", "list_workers", "get_stats", "get_metrics"),
         *(f"{verb}_schedule" for verb in ("create", "get", "put", "delete", "pause", "resume", "trigger")),
-        "list_schedules",
+        *("list_schedules", "watch_jobs", "watch_job"),
     }
     assert all(operation["summary"] for operation in operations.values())
 
@@ -100,7 +100,7 @@ async def test_a_type_that_takes_a_file_documents_both_ways_to_send_its_args(doc
 async def test_the_same_terms_can_be_given_for_every_type(document: Document) -> None:
     for name, operation in operations_of(document).items():
         if name.startswith("enqueue_"):
-            alone = set() if name.endswith("_batch") else {"unique_key", "unique_for", "on_conflict"}
+            alone = set() if name.endswith("_batch") else {"unique_key", "unique_for", "on_conflict", "Prefer"}
             given = {parameter["name"] for parameter in operation["parameters"]}
             assert given == {"delay", "run_at", "expires_in", "max_tries", "Idempotency-Key"} | alone
             shown = operation["responses"]["202"]["content"]["application/json"]["schema"]["$ref"]
