@@ -17,6 +17,7 @@ from hashlib import blake2b
 from typing import Annotated
 
 from fastapi import Depends, Header, Request
+from pydantic import WithJsonSchema
 
 from jobs.engine.snapshot import JobSnapshot
 from service.problems import Problem, documented
@@ -25,6 +26,7 @@ CONTENT_BYTES = 8
 ANY = "*"
 TAG = r'(W/)?"([!#-~]*)"'
 TAGS = re.compile(rf"\s*{TAG}\s*(,\s*{TAG}\s*)*,?\s*")
+SHOWN_TAGS = r'^(\*|(W/)?"[!#-~]*"(, ?(W/)?"[!#-~]*")*)$'
 OUTDATED = documented(
     {
         400: "the `If-Match` is malformed",
@@ -44,7 +46,7 @@ def etag_of(job: JobSnapshot, content: bytes) -> str:
 
 def is_known(request: Request, etag: str) -> bool:
     """The client has it already: by `If-None-Match`, which compares weakly, and counts for nothing where malformed."""
-    given = _given(request, "if-none-match")
+    given = _given(request, "if-none-match") or ""
     if given == ANY:
         return True
     return bool(TAGS.fullmatch(given)) and etag.strip('"') in [tag for _, tag in re.findall(TAG, given)]
@@ -53,14 +55,14 @@ def is_known(request: Request, etag: str) -> bool:
 class Seen:
     """The state that a client wants a job to be in, by its `If-Match`."""
 
-    def __init__(self, given: str) -> None:
-        """Raises Problem 400 for what is neither `*` nor tags."""
-        if given not in ("", ANY) and not TAGS.fullmatch(given):
+    def __init__(self, given: str | None) -> None:
+        """Raises Problem 400 for what is neither `*` nor tags: no tag at all is hardly meant as any."""
+        if given not in (None, ANY) and not TAGS.fullmatch(given):
             detail = "If-Match must be * or ETags as GET gives them, in their double quotes, with commas between them."
             raise Problem(400, "malformed-if-match", detail)
-        self.matters = given not in ("", ANY)
+        self.matters = given not in (None, ANY)
         # a weak tag matches nothing here
-        self._states = {tag.rpartition(".")[0] for weak, tag in re.findall(TAG, given) if not weak}
+        self._states = {tag.rpartition(".")[0] for weak, tag in re.findall(TAG, given or "") if not weak}
 
     def revision(self, job: JobSnapshot) -> str:
         """What the script that acts must find; '' for whatever there is.
@@ -81,8 +83,8 @@ async def _seen(
             alias="If-Match",
             description="the `ETag` that GET gave of the job, or several: done only where it is still in that state, "
             "else 412; `*` for any state",
-            examples=[ETAG_EXAMPLE],
         ),
+        WithJsonSchema({"type": "string", "pattern": SHOWN_TAGS, "examples": [ETAG_EXAMPLE]}),
     ] = None,
 ) -> Seen:
     return Seen(_given(request, "if-match"))
@@ -101,6 +103,7 @@ def _state(job: JobSnapshot) -> str:
     return f"{job.status}.{job.revision}"
 
 
-def _given(request: Request, name: str) -> str:
-    """All headers of that name as one list."""
-    return ", ".join(request.headers.getlist(name)).strip()
+def _given(request: Request, name: str) -> str | None:
+    """All headers of that name as one list; None where there is none."""
+    given = request.headers.getlist(name)
+    return ", ".join(given).strip() if given else None

@@ -68,15 +68,13 @@ EVENT_SCHEMA = {
     "type": "object",
     "properties": {name: {"type": "string"} for name in ("event", "data", "id")} | {"retry": {"type": "integer"}},
 }
-"""One event, as OpenAPI 3.2 has it; the whole stream is a text."""
+"""One event; `itemSchema` is of OpenAPI 3.2, which is the first to know streams."""
 STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "events until the client hangs up, the data of each a `JobEvent`; a comment after 15 s without "
         "one. `missed` says that some changes since `Last-Event-ID` are not known any more. A stream that the service "
         "ends says why in a comment; come back with `Last-Event-ID`",
-        "content": {
-            "text/event-stream": {"schema": {"type": "string"}, "itemSchema": EVENT_SCHEMA, "example": EXAMPLE}
-        },
+        "content": {"text/event-stream": {"itemSchema": EVENT_SCHEMA, "example": EXAMPLE}},
     },
     **{status: ERRORS[status] for status in (401, 403, 422, 429)},
     503: {**ERRORS[503], "description": "Redis cannot be reached, or this process has as many watchers as it may have"},

@@ -30,7 +30,7 @@ async def _prefer(
         Header(
             alias="Prefer",
             description="RFC 7240: `wait=N` has the answer wait for the job's end, N seconds at most, and 60",
-            examples=["wait=30"],
+            examples=["wait=1"],
         ),
     ] = None,
 ) -> None:

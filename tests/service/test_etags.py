@@ -153,7 +153,7 @@ async def test_a_state_that_forbids_the_act_is_told_first(client: httpx.AsyncCli
     problem_of(await reschedule(client, place, {"If-Match": old}), 409, "wrong-state")
 
 
-@pytest.mark.parametrize("given", ["queued.1.2", '"open', "*, *", "W/x"])
+@pytest.mark.parametrize("given", ["", "queued.1.2", '"open', "*, *", "W/x"])
 async def test_what_is_no_tag_is_refused_with_what_to_send(client: httpx.AsyncClient, given: str) -> None:
     place = await put_letter(client)
     refused = await client.post(f"{place}/cancel", headers={"If-Match": given})

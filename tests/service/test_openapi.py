@@ -51,7 +51,7 @@ def test_the_examples_are_of_the_shape_that_they_are_examples_of(document: Docum
     for name, operation in operations_of(document).items():
         for status, answer in operation["responses"].items():
             for content in answer.get("content", {}).values():
-                if "example" in content:
+                if "example" in content and "itemSchema" not in content:
                     schema = {**content["schema"], "components": document["components"]}
                     assert jsonschema_rs.is_valid(schema, content["example"]), (name, status)
     assert set(ANSWERS) <= set(document["components"]["schemas"])
