@@ -22,7 +22,7 @@ from service.dependencies import SharedDep
 from service.enqueueing import ERRORS, KEY_ERRORS, WhenDep
 from service.idempotency import KeyedDep
 from service.job_limits import LimitsDep
-from service.json_items import NotItems, items_of
+from service.json_items import NO_ARRAY, NotItems, items_of
 from service.views import DURABILITY, json_response
 from settings import Settings
 
@@ -93,9 +93,10 @@ async def _items(body: AsyncIterator[bytes], settings: Settings) -> AsyncIterato
                 raise json_body.unfit("body", f"has more than the {most} jobs that {why}: send fewer")
             yield index, item
     except NotItems as error:
-        raise json_body.unfit("body" if error.index is None else f"body.{error.index}", str(error)) from None
+        message = f"{NO_ARRAY} of 1 to {most} args" if str(error) == NO_ARRAY else str(error)
+        raise json_body.unfit("body" if error.index is None else f"body.{error.index}", message) from None
     if index < 0:
-        raise json_body.unfit("body", f"must be an array of 1 to {most} args")
+        raise json_body.unfit("body", f"{NO_ARRAY} of 1 to {most} args")
 
 
 async def _checked(job_type: JobType[Any, Any], items: AsyncIterator[tuple[int, bytes]]) -> list[dict[str, Any]]:

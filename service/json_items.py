@@ -9,6 +9,7 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from typing import Literal
 
+NO_ARRAY = "must be an array"
 SPACES = re.compile(rb"[ \t\r\n]*")
 OTHER, TEXT = rb'[^"\[\]{}]*', rb'"[^"\\]*(?:\\.[^"\\]*)*"'
 INSIDE = re.compile(rb"%b(?:%b%b){0,64}([\[\]{}])?" % (OTHER, TEXT, OTHER), re.DOTALL)
@@ -127,7 +128,7 @@ class JsonItems:
 
     def _misplaced(self) -> NotItems:
         if self._awaits == "array":
-            return NotItems("must be an array")
+            return NotItems(NO_ARRAY)
         if self._awaits == "nothing":
             return NotItems("is not valid JSON: something follows the end of the array")
         return NotItems("must be a JSON object, with a comma between it and the next", index=self._number)

@@ -70,7 +70,7 @@ MISTAKES: dict[str, tuple[list[str], int, str]] = {
     "PUT": (["-X", "PUT", WELCOME, *JSON, "-d", LETTER], 405, "POST is. The API is described at /docs."),
     "GET to cancel": (["/v1/jobs/x/cancel"], 405, "GET is not possible at /v1/jobs/x/cancel. POST is."),
     "nowhere": (["/"], 404, "The API is described at /docs."),
-    "nearly": (["/v1/job-type"], 404, "There is GET /v1/job-types."),
+    "nearly": (["/v1/job-type"], 404, "There is GET /v1/job-types or"),
     "a method that is none": (["-X", "FOO", "/healthz"], 400, "not a valid HTTP/1.1 request"),
     "no job": (["/v1/jobs/nope"], 404, "There is no job 'nope'."),
     "an odd id": (["/v1/jobs/%00%ff%20'"], 404, "It never was, or it has been forgotten."),
