@@ -42,8 +42,7 @@ redis.call('ZREM', queue, id)
 redis.call('HDEL', running, id)
 redis.call('HDEL', cancels, id)
 redis.call('SET', result, outcome, 'PX', keep_ms)
-local time = redis.call('TIME')
-local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+-- with now.lua
 list_ended(KEYS[11], 'cancelled', ARGV[7], {moment(time), id}, now_ms, keep_ms)
 tell(channel, {'cancelled ' .. id})
 return 'cancelled'

@@ -4,6 +4,9 @@
 --       5 the worker, where the claim was sent ahead of its time: its own jobs are left alone then; else ''
 -- returns {in how many ms the next job is due or -1, jobs, now in ms}; of each job
 --       {id, due, try, body, attempts, lost, 1 where somebody has asked to cancel it}
+-- with sound.lua
+-- with begun_attempt.lua
+-- with wake_one.lua
 -- with tell.lua
 local queue, running, wake, paused, cancels = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local token, lease_ms, most, channel, ahead = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], ARGV[5]
@@ -11,46 +14,8 @@ local token, lease_ms, most, channel, ahead = ARGV[1], tonumber(ARGV[2]), tonumb
 if redis.call('EXISTS', paused) == 1 then
   return {-1, {}, '0'}
 end
-local time = redis.call('TIME')
-local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+-- with now.lua
 local now, lease_end = string.format('%.0f', now_ms), string.format('%.0f', now_ms + lease_ms)
-
--- a key of another kind than it should be is no reason to leave the jobs behind this one unclaimed
-local function sound(key, command, ...)
-  local answer = redis.pcall(command, key, ...)
-  if type(answer) == 'table' and answer.err then
-    redis.call('DEL', key)
-    answer = redis.call(command, key, ...)
-  end
-  return answer
-end
-
--- an attempt that was begun and never ended died with its worker: it is part of the job's story
-local function record_lost(id, begun)
-  local number, due, started, worker = string.match(begun, '^(%d+) (%d+)%S* (%d+) (.*)#%d+$')
-  if not number then
-    return false
-  end
-  sound('errand:attempts:' .. id, 'RPUSH', cjson.encode({
-    number = tonumber(number), due_at_ms = tonumber(due), started_at_ms = tonumber(started), worker = worker,
-    ended_at_ms = now_ms, outcome = 'lost',
-    error = {type = 'WorkerLost', message = 'the worker ended, or lost its lease, before the attempt ended'},
-  }))
-  return 1
-end
-
--- a worker whose loop was blocked may have let leases lapse of jobs that it still runs: it will renew them
-local function may_run_still(id)
-  local begun = ahead ~= '' and redis.call('HGET', running, id)
-  return begun and string.find(begun, ' ' .. ahead .. '#', 1, true)
-end
-
--- of this life of the job: an id may be used again
-local function is_to_cancel(id, begun)
-  local asked = redis.call('HGET', cancels, id)
-  return asked == '*' or (asked and begun and string.sub(begun, -#asked - 1) == ' ' .. asked)
-end
-
 local any_cancels = redis.call('EXISTS', cancels) == 1
 
 local function claimed(id, due)
@@ -58,8 +23,8 @@ local function claimed(id, due)
   -- out of the way of the next claim, and due again by itself when the lease is not renewed
   redis.call('ZADD', queue, lease_end, id)
   local begun = try > 1 and redis.call('HGET', running, id)
-  local lost = begun and record_lost(id, begun)
-  local cancel = any_cancels and is_to_cancel(id, begun) and 1
+  local lost = begun and record_lost(id, begun, now_ms)
+  local cancel = any_cancels and is_to_cancel(cancels, id, begun) and 1
   if cancel then
     -- still to be done where this worker ends before it has done it
     redis.call('HSET', cancels, id, token)
@@ -78,7 +43,7 @@ while #jobs < most do
   end
   for index = 1, #due, 2 do
     local id, lease = due[index], 'arq:in-progress:' .. due[index]
-    if may_run_still(id) then
+    if may_run_still(running, id, ahead) then
       skipped = skipped + 1
     elseif redis.call('SET', lease, token, 'NX', 'PX', lease_ms) then
       jobs[#jobs + 1] = claimed(id, due[index + 1])
@@ -94,8 +59,8 @@ end
 
 local next = redis.call('ZRANGE', queue, skipped, skipped, 'WITHSCORES')
 -- who took all it could while more is due wakes the next idle worker
-if #jobs == most and next[2] and tonumber(next[2]) <= now_ms and redis.call('LLEN', wake) == 0 then
-  redis.call('LPUSH', wake, 1)
+if #jobs == most and next[2] and tonumber(next[2]) <= now_ms then
+  wake_one(wake)
 end
 if #changes > 0 then
   tell(channel, changes)

@@ -11,8 +11,7 @@ local from, last = '-', '+'
 if type_name ~= '' then
   from, last = '[' .. type_name .. ' ', '(' .. type_name .. '!'
 end
-local time = redis.call('TIME')
-local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+-- with now.lua
 local kept_since = string.format('%015.0f', math.max(now_ms - keep_ms, 0))
 
 local groups = {}

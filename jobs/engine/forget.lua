@@ -3,6 +3,7 @@
 --       5 names of the indexes of ended jobs
 -- ARGV  1 its entry among the dead, or ''  2 the name of its index  3 job id  4 the SHA-1 that its result must have, or ''
 -- returns 1 where it was forgotten, 0 where there is no ended job of that id, or another
+-- with dead_index.lua
 -- with ended_index.lua
 local dead, dead_by_group, result, once, entry = KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[1]
 
@@ -14,8 +15,5 @@ end
 -- a later job of that id is another job, whose effects have not been
 redis.call('DEL', once)
 unlist_ended(KEYS[5], ARGV[2], ARGV[3])
-if entry ~= '' then
-  redis.call('ZREM', dead, entry)
-  redis.call('ZREM', dead_by_group, entry)
-end
+exhume(dead, dead_by_group, entry)
 return 1

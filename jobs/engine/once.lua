@@ -2,18 +2,12 @@
 -- KEYS  1 running  2 lease  3 try counter  4 effects
 -- ARGV  1 job id  2 token of the lease  3 name of the effect  4 its new state: '' to read, 'forget', or what to keep
 -- returns {1 where the lease is the caller's, what is kept or false}
+-- with still_owned.lua
 local running, lease, tries, effects = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local id, token, name, state = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
--- a lease that lapsed while Redis was away is its owner's until another attempt is begun, a stock worker's included
-local function still_owned()
-  local begun = redis.call('HGET', running, id)
-  return begun and string.sub(begun, -#token - 1) == ' ' .. token
-    and string.match(begun, '^%d+') == redis.call('GET', tries)
-end
-
 local holder = redis.call('GET', lease)
-local owned = holder == token or (not holder and still_owned())
+local owned = holder == token or (not holder and still_owned(running, id, token, tries))
 if owned and state == 'forget' then
   redis.call('HDEL', effects, name)
 elseif owned and state ~= '' then

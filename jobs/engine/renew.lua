@@ -3,12 +3,12 @@
 -- ARGV  1 worker  2 lease in ms  3 when to forget a silent worker, in ms  4 number of jobs
 --       5 what it says of itself, or ''  6… of each job: id, token; then of each counter: name, increment
 -- returns {ids of jobs whose lease was lost, ids of those that somebody has asked to cancel}
+-- with now.lua
+-- with still_owned.lua
 local queue, workers, counters, running, cancels, reports = unpack(KEYS, 1, 6)
 local worker, lease_ms, forget_ms, jobs = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local report = ARGV[5]
 
-local time = redis.call('TIME')
-local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 if worker ~= '' then
   redis.call('ZADD', workers, string.format('%.0f', now_ms), worker)
   if report ~= '' then
@@ -21,13 +21,6 @@ if worker ~= '' then
   end
 end
 
--- a lease that lapsed while Redis was away is its owner's until another attempt is begun, a stock worker's included
-local function still_owned(id, token, tries)
-  local begun = redis.call('HGET', running, id)
-  return begun and string.sub(begun, -#token - 1) == ' ' .. token
-    and string.match(begun, '^%d+') == redis.call('GET', tries)
-end
-
 local lost, to_cancel = {}, {}
 local any_cancels = redis.call('EXISTS', cancels) == 1
 local lease_end = string.format('%.0f', now_ms + lease_ms)
@@ -35,7 +28,7 @@ for number = 1, jobs do
   local lease, tries = KEYS[number * 2 + 5], KEYS[number * 2 + 6]
   local id, token = ARGV[number * 2 + 4], ARGV[number * 2 + 5]
   local holder = redis.call('GET', lease)
-  if holder == token or (not holder and still_owned(id, token, tries)) then
+  if holder == token or (not holder and still_owned(running, id, token, tries)) then
     redis.call('SET', lease, token, 'PX', lease_ms)
     redis.call('ZADD', queue, 'XX', lease_end, id)
     if any_cancels and redis.call('HGET', cancels, id) == token then

@@ -3,14 +3,14 @@
 -- ARGV  1 channel of events  2… of each job: id, SHA-1 of its result, serialised job,
 --       run-at in ms since the epoch or '', its entry among the dead or '', the name of its index
 -- returns of each job: when it is due in ms, negative where that is later; 0 where its result is another by now, or gone
+-- with now.lua
+-- with dead_index.lua
 -- with ended_index.lua
+-- with wake_one.lua
 -- with tell.lua
 local queue, wake, dead, dead_by_group, names = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local channel = ARGV[1]
 
--- the server's clock decides, as for a job that is put for the first time
-local time = redis.call('TIME')
-local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local head = redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')
 local first_ms = tonumber(head[2] or math.huge)
 
@@ -34,10 +34,7 @@ for at = 2, #ARGV, 6 do
     redis.call('SET', 'arq:job:' .. id, job)
     unlist_ended(names, listing, id)
     redis.call('ZADD', queue, string.format('%.0f', due_ms), id)
-    if entry ~= '' then
-      redis.call('ZREM', dead, entry)
-      redis.call('ZREM', dead_by_group, entry)
-    end
+    exhume(dead, dead_by_group, entry)
     answer = later and -due_ms or due_ms
     changes[#changes + 1] = (later and 'deferred ' or 'queued ') .. id
     urgent = urgent or not later or due_ms < first_ms
@@ -45,9 +42,9 @@ for at = 2, #ARGV, 6 do
   answers[#answers + 1] = answer
 end
 
--- one token wakes one idle worker; it is needed for what is due now, or sooner than anybody knows
-if urgent and redis.call('LLEN', wake) == 0 then
-  redis.call('LPUSH', wake, 1)
+-- for what is due now, or sooner than anybody knows
+if urgent then
+  wake_one(wake)
 end
 if #changes > 0 then
   tell(channel, changes)

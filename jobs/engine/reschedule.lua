@@ -5,6 +5,7 @@
 --       5 how long the marker is kept after the job is due, in ms  6 the revision that it must have, or ''
 -- returns when it is due in ms, negative where that is later; or what it is instead: 'in_progress', 'ended', 'unknown',
 --         'changed' (it has another revision)
+-- with wake_one.lua
 -- with tell.lua
 local queue, wake, body, result, lease, marker = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[10]
 local names = {queue = queue, running = KEYS[7], lease = lease, tries = KEYS[6], attempts = KEYS[8], progress = KEYS[9]}
@@ -22,9 +23,7 @@ elseif not as_seen(ARGV[6], id, names) then
   return 'changed'
 end
 
--- the server's clock decides, as for a job that is put
-local time = redis.call('TIME')
-local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+-- with now.lua
 local due_ms = math.max(now_ms, run_at_ms or now_ms + delay_ms)
 local later = due_ms > now_ms
 local head = redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')
@@ -44,9 +43,9 @@ if marker and redis.call('GET', marker) == 'end ' .. id then
   redis.call('PEXPIRE', marker, string.format('%.0f', due_ms - now_ms + tonumber(limit_ms)), 'GT')
 end
 
--- one token wakes one idle worker; it is needed for what is due now, or sooner than anybody knows
-if (not later or due_ms < tonumber(head[2])) and redis.call('LLEN', wake) == 0 then
-  redis.call('LPUSH', wake, 1)
+-- for what is due now, or sooner than anybody knows
+if not later or due_ms < tonumber(head[2]) then
+  wake_one(wake)
 end
 tell(channel, {(later and 'deferred ' or 'queued ') .. id})
 return later and -due_ms or due_ms

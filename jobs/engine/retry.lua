@@ -3,6 +3,7 @@
 -- ARGV  1 job id  2 channel of events  3 the revision that it must have, or ''
 -- returns 'retried', or what the job is instead: 'queued', 'deferred' (for its first attempt), 'in_progress', 'ended',
 --         'unknown', 'changed' (it has another revision)
+-- with wake_one.lua
 -- with tell.lua
 local queue, wake, body, result, lease, tries = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local id, channel = ARGV[1], ARGV[2]
@@ -20,8 +21,7 @@ if redis.call('EXISTS', body) == 0 or not due_ms then
   return 'unknown'
 end
 
-local time = redis.call('TIME')
-local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+-- with now.lua
 if tonumber(due_ms) <= now_ms then
   return 'queued'
 elseif tonumber(redis.call('GET', tries) or 0) < 1 then
@@ -31,8 +31,6 @@ elseif not as_seen(ARGV[3], id, names) then
 end
 
 redis.call('ZADD', queue, 'XX', string.format('%.0f', now_ms), id)
-if redis.call('LLEN', wake) == 0 then
-  redis.call('LPUSH', wake, 1)
-end
+wake_one(wake)
 tell(channel, {'queued ' .. id})
 return 'retried'

@@ -15,10 +15,10 @@ elseif not kept and redis.call('ZCARD', index) >= tonumber(most) then
   return 'full'
 end
 
-local time = redis.call('TIME')
-local now_ms = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
-redis.call('HSETNX', schedule, 'created_ms', now_ms)
-redis.call('HSET', schedule, 'definition', definition, 'source', source, 'revision', revision, 'updated_ms', now_ms)
+-- with now.lua
+local now = string.format('%.0f', now_ms)
+redis.call('HSETNX', schedule, 'created_ms', now)
+redis.call('HSET', schedule, 'definition', definition, 'source', source, 'revision', revision, 'updated_ms', now)
 redis.call('HDEL', schedule, 'problem')
 redis.call('ZADD', index, paused and '+inf' or next_ms, id)
 -- who sleeps until the next time it knew may have to get up earlier

@@ -4,6 +4,7 @@
 --       6 1 where the time was missed, else 0  7 why it becomes no job although it should, '' nothing
 --       8 job id, '' for no job  9 serialised job  10 when the job is due, in ms  11 channel of events
 -- returns 1 where this call did it; 0 where another had, or the schedule has been changed or paused
+-- with wake_one.lua
 -- with tell.lua
 local index, schedule, queue, wake, body, result = unpack(KEYS)
 local id, time_ms, revision, next_ms, now_ms, missed, problem = unpack(ARGV, 1, 7)
@@ -22,8 +23,8 @@ if job_id ~= '' and redis.call('EXISTS', body, result) == 0 then
   local first = not head[2] or at_ms < tonumber(head[2])
   redis.call('ZADD', queue, string.format('%.0f', at_ms), job_id)
   redis.call('SET', body, job)
-  if (first or not later) and redis.call('LLEN', wake) == 0 then
-    redis.call('LPUSH', wake, 1)
+  if first or not later then
+    wake_one(wake)
   end
   tell(channel, {(later and 'deferred ' or 'queued ') .. job_id})
 end

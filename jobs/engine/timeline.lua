@@ -5,38 +5,12 @@
 --       6 '' or `queued`, `deferred`, `both`: which of those that wait  7 1 where running ones are wanted, else 0
 --       8… the ends that are wanted
 -- returns {now in ms and µs behind the point, running (id, attempt begun, …), waiting (id, due, …), of each index {its name, id, end, …}}
+-- with timeline_rank.lua
 local queue, running_jobs, names = KEYS[1], KEYS[2], KEYS[3]
 local at_ms, at_id, most, before_ms, type, waiting, with_running = unpack(ARGV, 1, 7)
 most = tonumber(most)
 
-local time = redis.call('TIME')
-local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
-
--- by bytes, as Redis orders members: Lua's own order is that of the server's locale
-local function is_below(id, other)
-  for at = 1, math.min(#id, #other) do
-    local mine, its = string.byte(id, at), string.byte(other, at)
-    if mine ~= its then
-      return mine < its
-    end
-  end
-  return #id < #other
-end
-
--- how many stand at or above a position: a thousand jobs of one moment are not walked through
-local function above(index, ms, id)
-  local from = redis.call('ZCOUNT', index, '(' .. ms, '+inf')
-  local to = from + redis.call('ZCOUNT', index, ms, ms)
-  while from < to do
-    local middle = math.floor((from + to) / 2)
-    if is_below(redis.call('ZREVRANGE', index, middle, middle)[1], id) then
-      to = middle
-    else
-      from = middle + 1
-    end
-  end
-  return from
-end
+-- with now.lua
 
 -- the position itself, or the one below all that is not before that moment
 local function before(ms)

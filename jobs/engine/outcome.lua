@@ -1,0 +1,30 @@
+-- What becomes of a claimed job: it ends, or is due again. A part of finish.lua.
+
+-- the result is kept for so many ms, '' for ever, '0' not
+local function ended(queue, id, status, result, keep_ms)
+  if result ~= '' and keep_ms == '' then
+    redis.call('SET', 'arq:result:' .. id, result)
+  elseif result ~= '' and keep_ms ~= '0' then
+    redis.call('SET', 'arq:result:' .. id, result, 'PX', keep_ms)
+  end
+  redis.call('DEL', 'arq:job:' .. id, 'arq:retry:' .. id, 'errand:attempts:' .. id, 'errand:progress:' .. id)
+  redis.call('ZREM', queue, id)
+  -- a dead job may be replayed: what it has done is known as long as the job is
+  if status ~= 'failed' or result == '' or keep_ms == '0' then
+    redis.call('DEL', 'errand:once:' .. id)
+  elseif keep_ms ~= '' then
+    redis.call('PEXPIRE', 'errand:once:' .. id, keep_ms)
+  end
+end
+
+local function due_again(queue, id, due_ms, attempt, give_back)
+  redis.call('ZADD', queue, 'XX', string.format('%.0f', due_ms), id)
+  -- arq lets it expire after a day: a retry may be due later than that
+  redis.call('PERSIST', 'arq:retry:' .. id)
+  if attempt ~= '' then
+    redis.call('RPUSH', 'errand:attempts:' .. id, attempt)
+  end
+  if give_back == '1' then
+    redis.call('DECR', 'arq:retry:' .. id)
+  end
+end
