@@ -11,7 +11,6 @@ import contextlib
 import logging
 import math
 import os
-import random
 import secrets
 import signal
 import socket
@@ -27,22 +26,23 @@ from arq.typing import WorkerCoroutine
 from arq.worker import Function
 from redis.exceptions import RedisError, ResponseError
 
-from jobs.engine import arq_function, keys
 from jobs.engine.aborts import Aborts
+from jobs.engine.admission import Admission
 from jobs.engine.arq_options import ArqOptions, signature_with_arqs
 from jobs.engine.attempt_log import AttemptLog
 from jobs.engine.cancel_calls import CancelCalls
+from jobs.engine.claimed_jobs import ClaimedJobs
+from jobs.engine.claiming import Claiming
 from jobs.engine.counters import Counters
-from jobs.engine.crashes import MAX_CRASHES, Crashed, Suspects
+from jobs.engine.crashes import MAX_CRASHES, Suspects
 from jobs.engine.finisher import Finisher
-from jobs.engine.job_limits import Expired
+from jobs.engine.held_leases import HeldLeases
 from jobs.engine.job_run import JobRuns, OutcomeTtl
 from jobs.engine.job_type import JobType, Opener
-from jobs.engine.leases import Claim, Claimed, Finish, Leases
+from jobs.engine.leases import Claimed, Finish, Leases
 from jobs.engine.loop_lag import LoopLag
 from jobs.engine.once import Effects
 from jobs.engine.outage import Outage, is_outage, missed, within
-from jobs.engine.records import Error
 from jobs.engine.version import VERSION
 from jobs.engine.wakeups import Wakeups
 from jobs.engine.worker_report import WorkerReport
@@ -58,8 +58,6 @@ UNWRITTEN_FACTOR = 2
 CRON_LOOK_S = 0.5
 """Arq looks at its cron jobs this often, and plans them no further ahead."""
 REFUSED_PAUSE_S = 1.0
-ANOTHER_SUSPECT_MS = (200, 600)
-"""How long a job on its last chance waits where another of its kind runs."""
 CLOSE_LIMIT_S = 10
 """How long closing may take in all: what cannot be written to Redis by then runs again elsewhere."""
 GOODBYE_S = 1.0
@@ -100,28 +98,12 @@ class Worker(arq.Worker):
         self._outage = Outage()
         self._counters = Counters()
         self._lag = LoopLag()
-        self._held: dict[str, str] = {}
-        """The tokens of the leases held, by job id: of jobs that run, and of outcomes not yet written."""
-        self._unbegun: dict[str, Claim] = {}
-        """Claimed jobs whose tasks have not had their first turn: cancelled now, those would never run a line."""
-        self._enqueued_at_ms: dict[str, int] = {}
-        """When the jobs that run were enqueued, by job id."""
-        self._next_due_s = math.inf
-        """When this process knows the next job to be due, on its monotonic clock."""
-        self._more_is_due = True
-        self._under_way: tuple[int, asyncio.Task[Claimed]] | None = None
-        """A claim that has been sent: how many were asked for, and its answer to be."""
         self._aborts = Aborts()
         self._stopping = False
-        self._serving = False
-        self._heartbeat: asyncio.Task[None] | None = None
-        self._renewed_s = time.monotonic()
-        self._unbroken_since_s = self._renewed_s
-        """Since when no heartbeat was so late that leases may have lapsed."""
 
     __signature__ = signature_with_arqs(__init__)
 
-    # --- the life of the process
+    # --- its parts, made when there is a connection
 
     @cached_property
     def _leases(self) -> Leases:
@@ -155,10 +137,43 @@ class Worker(arq.Worker):
             effects=Effects(self.pool, queue=self.queue_name, outage=self._outage),
         )
 
-    @property
-    def _longest_silence_s(self) -> float:
-        """A process that was silent for longer may have lost leases."""
-        return 2 * self._leases.interval_s
+    @cached_property
+    def _held(self) -> HeldLeases:
+        return HeldLeases(
+            self._leases,
+            self._outage,
+            counters=self._counters,
+            report=self._report,
+            stop=self._stop,
+            cancel=self._cancel,
+        )
+
+    @cached_property
+    def _claiming(self) -> Claiming:
+        return Claiming(self._leases, self._finisher)
+
+    @cached_property
+    def _claimed_jobs(self) -> ClaimedJobs:
+        runs = self._runs
+        return ClaimedJobs(
+            self,
+            job_types=self._job_types,
+            held=self._held,
+            admission=Admission(
+                self,
+                job_types=self._job_types,
+                runs=runs,
+                aborts=self._aborts,
+                suspects=self._suspects,
+                max_crashes=self._max_crashes,
+            ),
+            runs=runs,
+            finisher=self._finisher,
+            wakeups=self._wakeups,
+            aborts=self._aborts,
+        )
+
+    # --- the life of the process
 
     async def main(self) -> None:
         """Starts as arq does, then claims and runs jobs until it is cancelled or, in a burst, the queue is empty."""
@@ -170,10 +185,8 @@ class Worker(arq.Worker):
         self.ctx["redis"] = self.pool
         if self.on_startup:
             await self.on_startup(self.ctx)
-        self._serving = True
         self._lag.start()
-        if self._heartbeat is None:
-            self._heartbeat = asyncio.create_task(self._beat())
+        self._held.start()
         await self._cancel_calls.listen()
         try:
             await self._serve()
@@ -191,7 +204,8 @@ class Worker(arq.Worker):
             await asyncio.wait({self.main_task}, timeout=_left_s(until_s))
         await self._wakeups.close()
         await self._finish_running(until_s)
-        await self._stop_beating()
+        self._lag.stop()
+        await self._held.stop_beating()
         with missed():
             await within(_left_s(until_s) + GOODBYE_S, self._say_goodbye())
         if self.on_shutdown:
@@ -203,7 +217,7 @@ class Worker(arq.Worker):
         self._stopping = True
         if self._pool is not None:
             self._wakeups.stop()
-            self._hand_back_unbegun()
+            self._claimed_jobs.hand_back_unbegun()
         super().handle_sig(signum)
 
     def handle_sig_wait_for_completion(self, signum: signal.Signals) -> None:
@@ -226,51 +240,19 @@ class Worker(arq.Worker):
             expires_extra_ms=self.expires_extra_ms,
         )
 
-    async def _stop_beating(self) -> None:
-        self._serving = False
-        self._lag.stop()
-        if self._heartbeat is not None:
-            self._heartbeat.cancel()
-            await asyncio.gather(self._heartbeat, return_exceptions=True)
-
     async def _say_goodbye(self) -> None:
         await self._leases.renew({}, self._counters.take())
         await self._leases.leave()
         await self.pool.delete(self.health_check_key)
 
     async def _finish_running(self, until_s: float) -> None:
-        await self._hand_back_claimed()
+        await self._claiming.hand_back_under_way()
         if self.tasks:
             # the other half is for writing what became of them
             await asyncio.wait(self.tasks.values(), timeout=_left_s(until_s) / 2)
         unwritten = await self._finisher.drain(_left_s(until_s))
         if unwritten:
             log.error("outcomes not written: redis is away; the jobs will run again", jobs=unwritten)
-
-    async def _beat(self) -> None:
-        """A heartbeat at once, then every third of a lease, for as long as the process lives."""
-        # not `while True`: the cancellation that ends it may be swallowed, see _poll_iteration
-        while self._serving:
-            try:
-                await self._renew()
-            except Exception as error:  # noqa: BLE001  # whatever Redis answers, the next heartbeat must come
-                known = self._outage.lasts and is_outage(error)  # said already
-                log.log(logging.DEBUG if known else logging.WARNING, "heartbeat missed", error=str(error))
-            if self._serving:
-                await asyncio.sleep(self._leases.interval_s)
-
-    async def _renew(self) -> None:
-        counted, held, begun_s = self._counters.take(), dict(self._held), time.monotonic()
-        try:
-            renewed = await self._leases.renew(held, counted, report=self._report().as_json())
-        except BaseException:
-            self._counters.put_back(counted)
-            raise
-        if begun_s - self._renewed_s > self._longest_silence_s:
-            self._unbroken_since_s = begun_s
-        self._renewed_s = begun_s
-        self._give_up({job_id: held[job_id] for job_id in renewed.lost})
-        self._cancel(renewed.to_cancel)
 
     def _report(self) -> WorkerReport:
         """What this worker says of itself; while it drains it has no slots but those that are taken."""
@@ -309,14 +291,14 @@ class Worker(arq.Worker):
         if self._stopping:
             # asyncio.wait_for in Python 3.11, inside redis-py, can swallow the cancellation that stops the loop
             raise asyncio.CancelledError
-        if self._held and time.monotonic() - self._renewed_s > self._longest_silence_s:
-            # the loop was blocked or Redis away: our jobs are due again, and must not be claimed as if they were lost;
+        if self._held.are_doubtful:
+            # our jobs are due again, and must not be claimed as if they were lost;
             # nothing is claimed before this has succeeded
-            await self._renew()
+            await self._held.renew()
         if self.allow_abort_jobs:
-            await self._look_for_aborts()
+            await self._claimed_jobs.look_for_aborts()
         most = self._claimable(self._free_slots())
-        if self._under_way or (self.allow_pick_jobs and most > 0):
+        if self._claiming.is_under_way or (self.allow_pick_jobs and most > 0):
             await self._claim(most)
         await self.heart_beat()
 
@@ -329,63 +311,29 @@ class Worker(arq.Worker):
 
     async def _claim(self, most: int) -> None:
         """Starts what a claim brings: of the one under way, or of a new one."""
-        asked, claiming = self._under_way or self._ask(most)
-        try:
-            # a worker told to stop in the middle of a claim may have been leased jobs by then: the answer is awaited
-            claimed = await asyncio.shield(claiming)
-        except asyncio.CancelledError:
-            await self._hand_back_claimed()
-            raise
-        finally:
-            if claiming.done():
-                self._under_way = None
+        claimed, asked = await self._claiming.answer(most)
         if not self.allow_pick_jobs:
-            self._hand_back(claimed)
+            self._claiming.hand_back(claimed)
             return
-        self._note_what_is_left(claimed, asked)
+        self._claiming.note_what_is_left(claimed, asked)
         next_most = self._claimable(self._free_slots() - len(claimed.claims))
-        if self._more_is_due and next_most > 0 and not self.burst:
+        if self._claiming.more_is_due and next_most > 0 and not self.burst:
             # asked before these are started: Redis answers while they run
-            self._ask(next_most)
-        self._start(claimed)
+            self._claiming.ask(next_most)
+        self._claimed_jobs.start(claimed)
 
     def _take(self, claimed: Claimed, asked: int) -> None:
         """What Redis claimed for us in the moment of a wake-up."""
         if self._stopping or not self.allow_pick_jobs:
-            self._hand_back(claimed)
+            self._claiming.hand_back(claimed)
             return
-        self._note_what_is_left(claimed, asked)
-        self._start(claimed)
-
-    def _note_what_is_left(self, claimed: Claimed, asked: int) -> None:
-        self._next_due_s = math.inf if claimed.due_in_ms is None else time.monotonic() + claimed.due_in_ms / 1000
-        self._more_is_due = len(claimed.claims) == asked
-
-    def _ask(self, most: int) -> tuple[int, asyncio.Task[Claimed]]:
-        self._under_way = (most, asyncio.create_task(self._leases.claim(most)))
-        return self._under_way
-
-    async def _hand_back_claimed(self) -> None:
-        """Gives the jobs of a claim under way back, unstarted and with their tries."""
-        if self._under_way is not None:
-            with contextlib.suppress(Exception):  # Redis is away: the leases run out by themselves
-                self._hand_back(await self._under_way[1])
-            self._under_way = None
-
-    def _hand_back_unbegun(self) -> None:
-        for job_id, claim in self._unbegun.items():
-            self._finisher.put(claim.handed_back())
-            self.tasks.pop(job_id).cancel()
-        self._unbegun.clear()
-
-    def _hand_back(self, claimed: Claimed) -> None:
-        for claim in claimed.claims:
-            self._finisher.put(claim.handed_back())
+        self._claiming.note_what_is_left(claimed, asked)
+        self._claimed_jobs.start(claimed)
 
     async def start_jobs(self, job_ids: list[bytes]) -> None:
         """Claims and starts up to that many due jobs; which ones, the claim decides."""
         if (most := min(self._free_slots(), len(job_ids))) > 0:
-            self._start(await self._leases.claim(most))
+            self._claimed_jobs.start(await self._leases.claim(most))
 
     async def _burst_is_over(self) -> bool:
         """The queue is empty, or as many jobs have been started as the burst allows."""
@@ -398,11 +346,11 @@ class Worker(arq.Worker):
     async def _rest(self) -> None:
         """Until there is something to do: room for jobs that are due, a wake-up, the next due time, or a poll."""
         if not self._free_slots() or not self.allow_pick_jobs:
-            if self._more_is_due:
+            if self._claiming.more_is_due:
                 self._wakeups.ring()
             await self._wakeups.wait_for_room(self.poll_delay_s)
-        elif self.burst or self._more_is_due:
-            await asyncio.sleep(0 if self._more_is_due else self.poll_delay_s)
+        elif self.burst or self._claiming.more_is_due:
+            await asyncio.sleep(0 if self._claiming.more_is_due else self.poll_delay_s)
         else:
             await self._sleep()
 
@@ -413,7 +361,7 @@ class Worker(arq.Worker):
             if not self.tasks:
                 # the claim behind a wake-up that came to nothing was a look as well
                 until_s = time.monotonic() + self.poll_delay_s
-            if self._more_is_due or not self._free_slots() or time.monotonic() >= until_s:
+            if self._claiming.more_is_due or not self._free_slots() or time.monotonic() >= until_s:
                 return
 
     def _reserve(self) -> int:
@@ -421,7 +369,7 @@ class Worker(arq.Worker):
         return self._claimable(self._free_slots() // 2)
 
     def _idle_s(self) -> float:
-        limits_s = [self.poll_delay_s, self._next_due_s - time.monotonic()]
+        limits_s = [self.poll_delay_s, self._claiming.next_due_in_s]
         if self.cron_jobs:
             limits_s.append(CRON_LOOK_S)
         return max(min(limits_s), 0.0)
@@ -430,147 +378,25 @@ class Worker(arq.Worker):
         free = min(self.max_jobs - len(self.tasks), UNWRITTEN_FACTOR * self.max_jobs - len(self._held))
         return free - self._wakeups.reserved
 
-    async def _look_for_aborts(self) -> None:
-        """Cancels the running jobs that a stock client wants to abort."""
-        self._cancel(await self._aborts.look(self.pool, running=self._enqueued_at_ms))
+    # --- what befalls a job
 
     def _cancel(self, job_ids: Iterable[str]) -> None:
-        """Ends those of the jobs that run here as cancelled."""
-        for job_id in job_ids:
-            if job_id in self.tasks and job_id not in self.aborting_tasks:
-                self.aborting_tasks.add(job_id)
-                if job_id not in self._unbegun:  # it will see that it is not wanted
-                    (self.job_tasks.get(job_id) or self.tasks[job_id]).cancel()
+        self._claimed_jobs.cancel(job_ids)
 
-    # --- one job
-
-    def _start(self, claimed: Claimed) -> None:
-        proof = self.loop.create_task(self._prove()) if self._may_have_lapsed(claimed) else None
-        for claim in claimed.claims:
-            self._held[claim.job_id] = claim.token
-            self._unbegun[claim.job_id] = claim
-            self.tasks[claim.job_id] = self.loop.create_task(self._run(claim, proof))
-
-    def _may_have_lapsed(self, claimed: Claimed) -> bool:
-        """True where this process was silent for long since it asked: others may have run these jobs by now."""
-        silent_now = time.monotonic() - self._renewed_s > self._longest_silence_s
-        return bool(claimed.claims) and (silent_now or claimed.asked_s < self._unbroken_since_s)
-
-    async def _prove(self) -> bool:
-        """Renews what is held, which stops the jobs whose leases were lost; False where Redis could not be asked."""
-        try:
-            await self._renew()
-        except Exception as error:  # noqa: BLE001  # whatever Redis answers, nothing was proved
-            log.warning("leases could not be proved, jobs not begun", error=str(error))
-            return False
-        return True
-
-    async def _run(self, claim: Claim, proof: asyncio.Task[bool] | None) -> None:
-        """One claimed job, from its bytes to its outcome; whatever goes wrong here is this job's matter alone.
-
-        Where there is a `proof`, it begins once that says that the lease is still ours.
-        """
-        try:
-            if proof is not None and not await asyncio.shield(proof):
-                self._finisher.put(claim.handed_back())
-                return
-            self._unbegun.pop(claim.job_id, None)
-            job, error = arq_function.read(self, claim)
-            self._enqueued_at_ms[claim.job_id] = job.enqueued_at_ms
-            if claim.lost and self._job_types:
-                log.warning("attempt lost", job_id=claim.job_id, attempt=claim.job_try - 1)
-            if claim.cancelled or claim.job_id in self.aborting_tasks:
-                self._finisher.put(self._unstarted(job, asyncio.CancelledError()))
-            elif error is None and self._aborts.wants(claim.job_id, enqueued_at_ms=job.enqueued_at_ms):
-                arq_log.info("%6.2fs ⊘ %s aborted before start", job.age_s, job.ref)
-                await self.pool.zrem(keys.ABORT, claim.job_id)
-                self._finisher.put(self._unstarted(job, asyncio.CancelledError()))
-            elif refused := error or self._refusal(job):
-                self._finisher.put(self._unstarted(job, refused))
-            elif claim.crashes == self._max_crashes - 1 and claim.crashes and not self._suspects.admit(claim.job_id):
-                self._finisher.put(claim.handed_back(due_in_ms=random.randint(*ANOTHER_SUSPECT_MS)))  # noqa: S311
-            elif (job_type := self._job_types.get(job.function)) is not None:
-                finish = await self._runs.run(job_type, job, self.aborting_tasks)
-                self._count(finish)
-                self._finisher.put(finish)
-            else:
-                await arq_function.run(self, job, self._finisher.write)
-        except Exception as error:
-            log.exception("a job could not be handled", job_id=claim.job_id)
-            self._end_unhandled(claim, error)
-        except asyncio.CancelledError:
-            # cancelled outside of its function, by an abort or a drain: nobody will write an outcome
-            self._let_go(claim.job_id, claim.token)
-            raise
-        finally:
-            if self.tasks.get(claim.job_id) is asyncio.current_task():
-                del self.tasks[claim.job_id]
-                self._unbegun.pop(claim.job_id, None)
-                self._enqueued_at_ms.pop(claim.job_id, None)
-            self.aborting_tasks.discard(claim.job_id)
-            self._suspects.leave(claim.job_id)
-            self._wakeups.make_room()
-
-    def _refusal(self, job: arq_function.ReadJob) -> BaseException | None:
-        expires_at_ms = job.limits.expires_at_ms
-        if expires_at_ms is not None and job.claim.first and expires_at_ms <= job.claim.claimed_at_ms:
-            return Expired(expires_at_ms)
-        if job.function in self._job_types and job.claim.crashes >= self._max_crashes:
-            return Crashed(job.claim.crashes)
-        return arq_function.refusal(self, job)
-
-    def _unstarted(self, job: arq_function.ReadJob, error: BaseException) -> Finish:
-        if not self._job_types:
-            return arq_function.unstarted(self, job, error)
-        self.jobs_failed += 1
-        if isinstance(error, asyncio.CancelledError):
-            return self._runs.unstarted(job, Error("Cancel", "aborted before it started"), cancelled=True)
-        return self._runs.unstarted(job, Error.of(error, with_traceback=False))
-
-    def _end_unhandled(self, claim: Claim, error: Exception) -> None:
-        """What cannot even be decided on is claimed again while it may be, then ends as failed."""
-        if not self._job_types or claim.job_try < self.max_tries:
-            self._let_go(claim.job_id, claim.token)  # the lease runs out and it is claimed again
-            return
-        claim.attempts.clear()
-        self._finisher.put(self._unstarted(arq_function.ReadJob(claim, job_try=claim.job_try), error))
-
-    def _count(self, finish: Finish) -> None:
-        """Arq's three numbers."""
-        if finish.due_in_ms is not None:
-            self.jobs_retried += 1
-        elif finish.status == "succeeded":
-            self.jobs_complete += 1
-        else:
-            self.jobs_failed += 1
-
-    # --- after a job
+    def _stop(self, job_id: str) -> bool:
+        return self._claimed_jobs.stop(job_id)
 
     def _release(self, outcomes: Sequence[Finish], written: Sequence[bool]) -> None:
         """The outcomes are in Redis, or were dropped because the lease had become another's."""
         for outcome in outcomes:
-            self._let_go(outcome.job_id, outcome.token)
-            if outcome.due_in_ms is not None and time.monotonic() + outcome.due_in_ms / 1000 < self._next_due_s:
-                self._next_due_s = time.monotonic() + outcome.due_in_ms / 1000
+            self._held.let_go(outcome.job_id, outcome.token)
+            if outcome.due_in_ms is not None and self._claiming.note_due_again(outcome.due_in_ms):
                 self._wakeups.nudge()
         if not all(written):
             stale = [outcome.job_id for outcome, kept in zip(outcomes, written, strict=True) if not kept]
             self._counters.count_stale(len(stale))
             log.warning("outcomes dropped: the leases had been lost", job_ids=stale)
         self._wakeups.make_room()
-
-    def _let_go(self, job_id: str, token: str) -> None:
-        """That claim's lease is not renewed any more; a later claim of the same job keeps its own."""
-        if self._held.get(job_id) == token:
-            del self._held[job_id]
-
-    def _give_up(self, lost: Mapping[str, str]) -> None:
-        """A lease that was lost means that the job is, or will be, run by another: ours is stopped."""
-        for job_id, token in lost.items():
-            if (task := self.tasks.get(job_id)) is not None and self._held.get(job_id) == token:
-                log.warning("lease lost, attempt stopped", job_id=job_id)
-                self._held.pop(job_id)
-                task.cancel()
 
 
 def _left_s(until_s: float) -> float:
