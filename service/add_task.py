@@ -25,8 +25,9 @@ from jobs import JobType, StoredFile
 from jobs.engine import secret_args
 from jobs.engine.job_id import new_job_id
 from jobs.engine.job_limits import JobLimits
+from jobs.engine.new_job import NewJob
 from jobs.engine.outage import is_outage
-from jobs.engine.queue import MOST_AT_ONCE, NewJob, Queue, enqueue_together
+from jobs.engine.queue import MOST_AT_ONCE, Queue, enqueue_together
 from jobs.resources.storage import CHUNK_BYTES
 from service import uploads
 from service.durations import DurationS

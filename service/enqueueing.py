@@ -20,7 +20,7 @@ from jobs.engine.catalog import Catalog
 from jobs.engine.idempotency import FirstAnswer, KeyReused
 from jobs.engine.job_limits import JobLimits
 from jobs.engine.job_type import JobType
-from jobs.engine.queue import Enqueued
+from jobs.engine.new_job import Enqueued
 from jobs.engine.snapshot import JobSnapshot
 from jobs.engine.uniqueness import NotUnique
 from service import auth, idempotency, job_limits, json_body, known_query, uniqueness, uploads, waits

@@ -17,8 +17,8 @@ from redis.exceptions import OutOfMemoryError, RedisError, ResponseError, Timeou
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from jobs.engine.new_job import QueueFull
 from jobs.engine.outage import is_outage
-from jobs.engine.queue import QueueFull
 from service import places
 
 log = structlog.get_logger("errand.http")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from jobs.engine import records
 from jobs.engine.leases import FOR_EVER_MS, Claim, Finish, Renewed
-from jobs.engine.queue import CancelAnswer, RetryAnswer
+from jobs.engine.queued_jobs import CancelAnswer, RetryAnswer
 from jobs.engine.replay import ReplayAnswer
 from jobs.engine.snapshot import Status
 

@@ -34,9 +34,11 @@ from jobs.engine import keys, records
 from jobs.engine.dead_entry import DeadEntry
 from jobs.engine.dead_jobs import DeadJobs
 from jobs.engine.leases import FOR_EVER_MS, Claim, Claimed, Finish, Leases, Renewed
+from jobs.engine.new_job import JobExists
 from jobs.engine.once import Effects, LeaseLost
 from jobs.engine.outage import Outage
-from jobs.engine.queue import CancelAnswer, JobExists, Queue
+from jobs.engine.queue import Queue
+from jobs.engine.queued_jobs import CancelAnswer
 from jobs.engine.records import Attempt, Error, JobFailed
 from jobs.engine.redis_connection import connect
 from jobs.engine.replay import Replays

@@ -13,8 +13,9 @@ from structlog.testing import capture_logs
 
 from jobs.engine import durability, keys
 from jobs.engine.durability import Durability, grade_of
+from jobs.engine.new_job import NewJob
 from jobs.engine.outage import is_outage
-from jobs.engine.queue import NewJob, Queue, enqueue_together
+from jobs.engine.queue import Queue, enqueue_together
 from jobs.engine.server_state import ServerState, read_server
 from tests.servers import MAKES, Server, all_but, client_of, replica_of, serving
 from tests.waiting import eventually

@@ -10,7 +10,8 @@ from arq.connections import ArqRedis
 
 from jobs.engine import keys
 from jobs.engine.idempotency import Idempotency, KeyReused, RequestInFlight
-from jobs.engine.queue import Queue, QueueFull
+from jobs.engine.new_job import QueueFull
+from jobs.engine.queue import Queue
 from jobs.engine.uniqueness import NotUnique, Unique
 from tests.engine.test_queue import script_calls
 

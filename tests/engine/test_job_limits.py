@@ -15,7 +15,8 @@ from jobs.engine import keys, records
 from jobs.engine.dead_jobs import DeadJobs
 from jobs.engine.job_limits import LATEST_MS, NO_LIMITS, JobLimits, KeptLimits
 from jobs.engine.leases import Leases
-from jobs.engine.queue import NewJob, Queue, enqueue_together
+from jobs.engine.new_job import NewJob
+from jobs.engine.queue import Queue, enqueue_together
 from jobs.engine.replay import Replays
 from jobs.engine.snapshot import JobSnapshot, read_job
 from tests.conftest import RunWorker

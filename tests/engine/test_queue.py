@@ -11,8 +11,9 @@ from redis.exceptions import OutOfMemoryError, ResponseError
 
 from jobs.engine import keys
 from jobs.engine.leases import Finish, Leases
+from jobs.engine.new_job import Enqueued, JobExists, NewJob, QueueFull
 from jobs.engine.outage import is_outage
-from jobs.engine.queue import Enqueued, JobExists, NewJob, Queue, QueueFull, enqueue_together
+from jobs.engine.queue import Queue, enqueue_together
 from jobs.engine.redis_connection import connect
 from jobs.engine.snapshot import read_job
 from tests.waiting import eventually

@@ -17,7 +17,8 @@ from jobs import Context, JobType, job
 from jobs.engine import keys
 from jobs.engine.durability import Durability
 from jobs.engine.job_events import JobEvents
-from jobs.engine.queue import Enqueued, Queue
+from jobs.engine.new_job import Enqueued
+from jobs.engine.queue import Queue
 from jobs.engine.redis_connection import Refused, check_welcome, connect
 from jobs.engine.redis_sentinel import SentinelUrl
 from tests.conftest import running_worker

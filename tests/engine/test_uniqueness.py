@@ -9,7 +9,8 @@ from arq.connections import ArqRedis
 
 from jobs.engine import keys
 from jobs.engine.idempotency import Idempotency
-from jobs.engine.queue import Enqueued, Queue
+from jobs.engine.new_job import Enqueued
+from jobs.engine.queue import Queue
 from jobs.engine.snapshot import read_job
 from jobs.engine.uniqueness import NotUnique, Unique
 

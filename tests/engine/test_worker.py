@@ -14,7 +14,8 @@ from pydantic import BaseModel
 from jobs import Cancel, Context, Delays, Fail, Retry, job
 from jobs.engine import keys
 from jobs.engine.leases import Renewed
-from jobs.engine.queue import JobExists, Queue
+from jobs.engine.new_job import JobExists
+from jobs.engine.queue import Queue
 from jobs.engine.snapshot import JobSnapshot, live_workers, read_job
 from tests.conftest import RunWorker
 from tests.waiting import eventually

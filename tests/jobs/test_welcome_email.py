@@ -394,7 +394,7 @@ async def enqueue(redis: ArqRedis, to: str = "ada@example.com") -> str:
 async def test_a_job_sends_its_letter_and_keeps_the_receipt(
     redis: ArqRedis, run_worker: RunWorker, mail_server: SmtpReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobs.engine.queue.timestamp_ms", lambda: int(DATE.timestamp() * 1000))
+    monkeypatch.setattr("jobs.engine.new_job.timestamp_ms", lambda: int(DATE.timestamp() * 1000))
     async with run_worker([welcome_email]):
         job_id = await enqueue(redis)
         done = await ended(redis, job_id)
