@@ -77,7 +77,8 @@ async def get_job(
     if preferred_s is not None:
         answer.headers.update(waits.applied(preferred_s))
     if etags.is_known(request, answer.headers["etag"]):
-        return Response(status_code=304, headers={"ETag": answer.headers["etag"]})
+        told = {name: answer.headers[name] for name in ("etag", "preference-applied") if name in answer.headers}
+        return Response(status_code=304, headers=told)
     return answer
 
 
