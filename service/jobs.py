@@ -15,7 +15,7 @@ from service.enqueueing import ERRORS, When, WhenDep
 from service.etags import ETAG_EXAMPLE, OUTDATED, SeenDep
 from service.openapi_examples import JOB_ID
 from service.problems import FaultyField, Problem, documented
-from service.views import JobView, job_view, json_response, utc
+from service.views import JobView, job_view, json_response, place_of, utc
 from service.waits import LONGEST_WAIT_S, PreferDep
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -194,7 +194,7 @@ async def _shown(to: Shared, job: JobSnapshot, *, status: int = 200, acted: bool
     answer = json_response(job_view(job, to.catalog, await waiting_of(to, job)), status=status)
     answer.headers["ETag"] = etags.etag_of(job, bytes(answer.body))
     if acted:
-        answer.headers["Content-Location"] = f"/v1/jobs/{job.id}"
+        answer.headers["Content-Location"] = place_of(job.id)
     return answer
 
 

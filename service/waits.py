@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Iterable
 from typing import Annotated
+from urllib.parse import unquote
 
 from fastapi import Depends, Header, Request, Response
 from redis.exceptions import RedisError
@@ -65,7 +66,7 @@ async def instead_of(accepted: Response, request: Request, to: Shared) -> Respon
     if wait_s is None:
         return accepted
     accepted.headers.update(applied(wait_s))
-    job_id = accepted.headers["location"].rpartition("/")[2]
+    job_id = unquote(accepted.headers["location"].rpartition("/")[2])
     try:
         job = await ended_or_after(to, job_id, wait_s=wait_s) if wait_s else None
     except (Problem, RedisError) as error:
