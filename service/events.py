@@ -172,7 +172,7 @@ async def _all_events(
     while not watcher.ended:
         if batches := await watcher.take():
             yield b"".join([_shown_together(batch) for batch in batches])
-        elif not watcher.ended and not to.feed.is_behind(watcher):
+        elif to.feed.is_abreast(watcher):
             yield event_stream.heartbeat(to.feed.place)
     yield event_stream.farewell(watcher.ended)
 
@@ -215,7 +215,7 @@ async def _changes(
             yield change, place
     while not watcher.ended:
         batches = await watcher.take()
-        if not batches and not watcher.ended and not to.feed.is_behind(watcher):
+        if not batches and to.feed.is_abreast(watcher):
             yield None, to.feed.place
         for batch in batches:
             for change in batch.changes:

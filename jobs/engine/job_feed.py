@@ -186,11 +186,11 @@ class JobFeed:
         """Where who has seen everything stands."""
         return place_of({tail.name: tail.position for tail in self._tails.values()})
 
-    def is_behind(self, watcher: Watcher) -> bool:
-        """Something for it has been heard and not taken: `place` is past that."""
+    def is_abreast(self, watcher: Watcher) -> bool:
+        """It has not ended, and has taken all that was heard for it: `place` is not past anything of that."""
         groups, key = self._place_in_groups(watcher.wanted)
         group = groups.get(key)
-        return watcher.has_more or bool(group and group.pending)
+        return watcher.ended is None and not watcher.has_more and not (group and group.pending)
 
     def place_after(self, positions: Mapping[str, Position]) -> str:
         """Where who has seen these stands, in every queue: of one that he does not know it is where that is now."""

@@ -255,11 +255,11 @@ async def test_streams_stay_open_while_redis_is_stopped_and_go_on_where_they_wer
                         assert (await blocks.block()).comment == "still here"
                 server.start()
 
-                async def moved() -> bool:
-                    answer = await service.client.post(f"/v1/jobs/{first}/reschedule", params={"delay": 30})
-                    return answer.status_code == 200
+                async def back() -> bool:
+                    return (await service.client.get(f"/v1/jobs/{first}")).status_code == 200
 
-                await eventually(moved)
+                await eventually(back)
+                await service.client.post(f"/v1/jobs/{first}/reschedule", params={"delay": 30})
                 second = await put(service)
                 await service.client.post(f"/v1/jobs/{first}/cancel")
                 told = [("deferred", first), ("queued", second), ("cancelled", first)]
