@@ -72,7 +72,7 @@ async def get_job(
     """One job: its state, its attempts, its result."""
     preferred_s = waits.preferred_s(request.scope["headers"]) if wait is None else None
     wait_s = wait or preferred_s or 0
-    job = await waits.ended_or_after(to, id, wait_s=wait_s) if wait_s else await waits.found(to, id)
+    job = await waits.ended_or_after(request, to, id, wait_s=wait_s) if wait_s else await waits.found(to, id)
     answer = await _shown(to, job)
     if preferred_s is not None:
         answer.headers.update(waits.applied(preferred_s))
