@@ -63,7 +63,7 @@ EXISTING: dict[int | str, dict[str, Any]] = {
 
 def _in_utc(at: datetime) -> datetime:
     try:
-        return at.astimezone(UTC)
+        return min(at.astimezone(UTC), LATEST)
     except OverflowError:
         raise ValueError("must be within the years 1 to 9999 in UTC") from None
 
@@ -78,6 +78,8 @@ def _as_rfc_3339(text: object) -> object:
 
 
 RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d")
+LATEST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+"""The fraction of a second behind it would be rounded into a year that cannot be shown."""
 OFFSET_BY_SPACE = re.compile(r":\d\d(\.\d+)? \d\d:?\d\d$")
 Moment = Annotated[AwareDatetime, BeforeValidator(_as_rfc_3339), AfterValidator(_in_utc)]
 

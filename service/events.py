@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from pydantic_core import to_json
 from redis.exceptions import RedisError
 
-from jobs.engine.job_change import Change, Kind, Position, place_of, position_in, positions_in
+from jobs.engine.job_change import Change, Kind, Position, position_in, positions_in
 from jobs.engine.job_feed import Batch, TooManyWatchers, Wanted, Watcher
 from jobs.engine.snapshot import ENDS, JobSnapshot, Status, read_job_in_history
 from service import auth, event_stream, head_requests, waits
@@ -164,7 +164,7 @@ async def watch_job(id: JobId, request: Request, to: SharedDep, last_place: Last
 async def _all_events(
     to: Shared, watcher: Watcher, after: Mapping[str, Position] | None, *, missed: bool
 ) -> AsyncGenerator[bytes, None]:
-    yield event_stream.opening(to.feed.place if after is None else place_of(after))
+    yield event_stream.opening(to.feed.place if after is None else to.feed.place_after(after))
     if missed:
         yield event_stream.event("missed", MISSED.decode(), place=to.feed.place)
     async for placed in to.feed.follow(watcher, after):
@@ -172,7 +172,7 @@ async def _all_events(
     while not watcher.ended:
         if batches := await watcher.take():
             yield b"".join([_shown_together(batch) for batch in batches])
-        elif not watcher.ended:
+        elif to.feed.is_abreast(watcher):
             yield event_stream.heartbeat(to.feed.place)
     yield event_stream.farewell(watcher.ended)
 
@@ -181,7 +181,7 @@ async def _events_of_job(
     to: Shared, watcher: Watcher, job: JobSnapshot | None, after: Mapping[str, Position], *, missed: bool
 ) -> AsyncGenerator[bytes, None]:
     """From the job as it was seen at that place; or from the place on alone."""
-    place = place_of(after)
+    place = to.feed.place_after(after)
     yield event_stream.opening(place)
     if missed:
         yield event_stream.event("missed", MISSED.decode(), place=place)
@@ -215,7 +215,7 @@ async def _changes(
             yield change, place
     while not watcher.ended:
         batches = await watcher.take()
-        if not batches and not watcher.ended:
+        if not batches and to.feed.is_abreast(watcher):
             yield None, to.feed.place
         for batch in batches:
             for change in batch.changes:

@@ -49,6 +49,7 @@ class ListedJobView(BaseModel):
     run_at: datetime | None = Field(description="when it is, or was last, due")
     started_at: datetime | None = Field(description="when its latest attempt began; null while it waits")
     finished_at: datetime | None
+    expires_at: datetime | None = Field(description="where no attempt has begun by then it fails; null: never")
     links: dict[str, str]
 
 
@@ -155,6 +156,7 @@ def _view(job: JobSnapshot, catalog: Catalog) -> ListedJobView:
         run_at=utc_or_none(job.run_at_ms),
         started_at=utc_or_none(job.started_at_ms),
         finished_at=utc_or_none(job.finished_at_ms),
+        expires_at=utc_or_none(job.expires_at_ms),
         links=links_of(job),
     )
 

@@ -15,7 +15,7 @@ from service.enqueueing import ERRORS, When, WhenDep
 from service.etags import ETAG_EXAMPLE, OUTDATED, SeenDep
 from service.openapi_examples import JOB_ID
 from service.problems import FaultyField, Problem, documented
-from service.views import JobView, job_view, json_response, utc
+from service.views import JobView, job_view, json_response, place_of, utc
 from service.waits import LONGEST_WAIT_S, PreferDep
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -72,12 +72,13 @@ async def get_job(
     """One job: its state, its attempts, its result."""
     preferred_s = waits.preferred_s(request.scope["headers"]) if wait is None else None
     wait_s = wait or preferred_s or 0
-    job = await waits.ended_or_after(to, id, wait_s=wait_s) if wait_s else await waits.found(to, id)
+    job = await waits.ended_or_after(request, to, id, wait_s=wait_s) if wait_s else await waits.found(to, id)
     answer = await _shown(to, job)
     if preferred_s is not None:
         answer.headers.update(waits.applied(preferred_s))
     if etags.is_known(request, answer.headers["etag"]):
-        return Response(status_code=304, headers={"ETag": answer.headers["etag"]})
+        told = {name: answer.headers[name] for name in ("etag", "preference-applied") if name in answer.headers}
+        return Response(status_code=304, headers=told)
     return answer
 
 
@@ -193,7 +194,7 @@ async def _shown(to: Shared, job: JobSnapshot, *, status: int = 200, acted: bool
     answer = json_response(job_view(job, to.catalog, await waiting_of(to, job)), status=status)
     answer.headers["ETag"] = etags.etag_of(job, bytes(answer.body))
     if acted:
-        answer.headers["Content-Location"] = f"/v1/jobs/{job.id}"
+        answer.headers["Content-Location"] = place_of(job.id)
     return answer
 
 

@@ -69,7 +69,7 @@ LISTED_JOB: dict[str, Any] = {
     name: ENDED_JOB[name]
     for name in (
         *("id", "type", "queue", "status", "attempt", "max_tries", "error"),
-        *("enqueued_at", "run_at", "started_at", "finished_at", "links"),
+        *("enqueued_at", "run_at", "started_at", "finished_at", "expires_at", "links"),
     )
 }
 SCHEDULE: dict[str, Any] = {

@@ -14,7 +14,7 @@ from service import json_body
 from service.dependencies import Shared, in_time, waiting_of
 from service.durations import DurationS
 from service.problems import FaultyField, Problem
-from service.views import job_view, json_response
+from service.views import job_view, json_response, place_of
 
 OnConflict = Literal["return", "reject", "replace"]
 EXISTING = {"Existing-Job": "true"}
@@ -88,7 +88,7 @@ async def answer(to: Shared, conflict: NotUnique, wanted: Uniqueness) -> Respons
     job = await in_time(read_job(to.redis, conflict.job_id, queues=to.queue_keys))
     if job is None:  # deleted at this very moment
         raise _not_unique(conflict, wanted)
-    headers = {"Location": f"/v1/jobs/{job.id}", **EXISTING}
+    headers = {"Location": place_of(job.id), **EXISTING}
     return json_response(job_view(job, to.catalog, await waiting_of(to, job)), headers=headers)
 
 

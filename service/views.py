@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
@@ -19,6 +20,9 @@ from jobs.engine.redaction import STARS
 from jobs.engine.snapshot import JobSnapshot, Status
 from jobs.engine.waiting import Code, Waiting
 from service.planned_times import plan_as_json
+
+PLAIN = "!$&'()*+,:;=@"
+"""What needs no `%` in a segment of a path (RFC 3986 §3.3), beside what never does."""
 
 
 class ErrorView(BaseModel):
@@ -185,9 +189,14 @@ def shown_args(known: JobType[Any, Any] | None, args: Mapping[str, Any]) -> Mapp
     return dict.fromkeys(args, STARS) if known is None else known.shown_args(args)
 
 
+def place_of(job_id: str) -> str:
+    """Its path; an id of a stock producer may have anything in it."""
+    return f"/v1/jobs/{quote(job_id, safe=PLAIN)}"
+
+
 def links_of(job: JobSnapshot) -> dict[str, str]:
     """Where to go from here."""
-    place = f"/v1/jobs/{job.id}"
+    place = place_of(job.id)
     links = {"self": place} | ({} if job.ended else {"wait": f"{place}?wait=30", "cancel": f"{place}/cancel"})
     if job.status in ("queued", "deferred"):
         links["reschedule"] = f"{place}/reschedule"

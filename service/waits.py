@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Annotated
+from urllib.parse import unquote
 
 from fastapi import Depends, Header, Request, Response
 from redis.exceptions import RedisError
@@ -14,6 +16,7 @@ from redis.exceptions import RedisError
 from jobs.engine.outage import is_outage
 from jobs.engine.snapshot import JobSnapshot, read_job
 from service.dependencies import Shared, in_time
+from service.http_protocol import CONNECTION, HttpProtocol
 from service.problems import Problem
 from service.views import job_view, json_response
 
@@ -65,9 +68,9 @@ async def instead_of(accepted: Response, request: Request, to: Shared) -> Respon
     if wait_s is None:
         return accepted
     accepted.headers.update(applied(wait_s))
-    job_id = accepted.headers["location"].rpartition("/")[2]
+    job_id = unquote(accepted.headers["location"].rpartition("/")[2])
     try:
-        job = await ended_or_after(to, job_id, wait_s=wait_s) if wait_s else None
+        job = await ended_or_after(request, to, job_id, wait_s=wait_s) if wait_s else None
     except (Problem, RedisError) as error:
         if isinstance(error, RedisError) and not is_outage(error):
             raise
@@ -79,26 +82,60 @@ async def instead_of(accepted: Response, request: Request, to: Shared) -> Respon
     return json_response(job_view(job, to.catalog), headers=told)
 
 
-async def ended_or_after(to: Shared, job_id: str, *, wait_s: float) -> JobSnapshot:
-    """The job when it has ended, or as it is after `wait_s` seconds. Raises Problem 404."""
+class Stop:
+    """Whether the process has begun to stop, and whom that is to wake."""
+
+    def __init__(self) -> None:
+        self.begun = False
+        self.wakes: asyncio.Event | None = None
+
+    def begin(self) -> None:
+        """Called by the connection."""
+        self.begun = True
+        if self.wakes is not None:
+            self.wakes.set()
+
+
+@contextlib.contextmanager
+def stop_told_to(request: Request) -> Iterator[Stop]:
+    """A stop of the process while this request is answered: who waits on past it is cut off without an answer."""
+    stop = Stop()
+    connection: HttpProtocol | None = request.scope.get(CONNECTION)
+    if connection is not None:
+        connection.at_shutdown = stop.begin
+    try:
+        yield stop
+    finally:
+        if connection is not None:
+            connection.at_shutdown = lambda: None
+
+
+async def ended_or_after(request: Request, to: Shared, job_id: str, *, wait_s: float) -> JobSnapshot:
+    """The job when it has ended, or as it is after `wait_s` seconds or when the process stops. Raises Problem 404."""
     until_s = time.monotonic() + wait_s
     # before anything is subscribed to: an unknown job is told at once
     job = await found(to, job_id)
     if job.ended:
         return job
+    with stop_told_to(request) as stop:
+        async with to.events.end_of(job_id) as heard:
+            stop.wakes = heard
+            return await _ended_or_until(until_s, to, job_id, heard, stop)
+
+
+async def _ended_or_until(until_s: float, to: Shared, job_id: str, heard: asyncio.Event, stop: Stop) -> JobSnapshot:
     look_s = FIRST_LOOK_S
-    async with to.events.end_of(job_id) as heard:
-        while True:
-            # before the look: what is heard while it lasts must not be forgotten
-            heard.clear()
-            job = await found(to, job_id)
-            left_s = until_s - time.monotonic()
-            if job.ended or left_s <= 0:
-                return job
-            try:
-                await asyncio.wait_for(heard.wait(), min(left_s, look_s))
-            except TimeoutError:
-                look_s = min(look_s * 2, LAST_LOOK_S)
+    while True:
+        # before the look: what is heard while it lasts must not be forgotten
+        heard.clear()
+        job = await found(to, job_id)
+        left_s = until_s - time.monotonic()
+        if job.ended or left_s <= 0 or stop.begun:
+            return job
+        try:
+            await asyncio.wait_for(heard.wait(), min(left_s, look_s))
+        except TimeoutError:
+            look_s = min(look_s * 2, LAST_LOOK_S)
 
 
 async def found(to: Shared, job_id: str) -> JobSnapshot:

@@ -129,6 +129,11 @@ class Watcher:
             waiting.set_result(None)
 
     @property
+    def has_more(self) -> bool:
+        """The next `take` brings something at once."""
+        return bool(self._batches)
+
+    @property
     def _waits(self) -> bool:
         return self.ended is None and self._waiting is not None and not self._waiting.done()
 
@@ -180,6 +185,16 @@ class JobFeed:
     def place(self) -> str:
         """Where who has seen everything stands."""
         return place_of({tail.name: tail.position for tail in self._tails.values()})
+
+    def is_abreast(self, watcher: Watcher) -> bool:
+        """It has not ended, and has taken all that was heard for it: `place` is not past anything of that."""
+        groups, key = self._place_in_groups(watcher.wanted)
+        group = groups.get(key)
+        return watcher.ended is None and not watcher.has_more and not (group and group.pending)
+
+    def place_after(self, positions: Mapping[str, Position]) -> str:
+        """Where who has seen these stands, in every queue: of one that he does not know it is where that is now."""
+        return place_of(self._seen(positions))
 
     @property
     def watchers(self) -> int:
@@ -241,7 +256,7 @@ class JobFeed:
         the last look at the ring and the joining: nothing is awaited there.
         """
         if positions is not None:
-            seen = {tail.name: tail.position for tail in self._tails.values()} | dict(positions)
+            seen = self._seen(positions)
             number = self._first_number - 1
             while watcher.ended is None and (missed := self._after(number, seen)):
                 number = missed[-1].number
@@ -261,7 +276,7 @@ class JobFeed:
 
     def after(self, positions: Mapping[str, Position]) -> list[Change]:
         """What the ring has after these positions, which must be covered."""
-        seen = {tail.name: tail.position for tail in self._tails.values()} | dict(positions)
+        seen = self._seen(positions)
         return self._after(self._first_number - 1, seen)
 
     def end_all(self, why: Ended) -> None:
@@ -465,6 +480,10 @@ class JobFeed:
                     group.pending = []
                     for watcher in group.watchers:
                         watcher.push(batch)
+
+    def _seen(self, positions: Mapping[str, Position]) -> dict[str, Position]:
+        """With a position for each queue, and for nothing else: a place is what a client says it is."""
+        return {tail.name: positions.get(tail.name, tail.position) for tail in self._tails.values()}
 
     def _after(self, number: int, seen: Mapping[str, Position]) -> list[Change]:
         newer: list[Change] = []

@@ -17,6 +17,11 @@ LATEST_MS = 253_402_300_799_000
 """The end of the year 9999: no time after it can be shown."""
 
 
+def shown_ms(at_ms: float) -> int:
+    """A moment that can be shown; a stock producer may have a job due in no year of any calendar."""
+    return int(min(max(at_ms, 0), LATEST_MS))
+
+
 class Expired(Exception):
     """The job had not begun when it was to; no further try could make up for that."""
 

@@ -94,7 +94,7 @@ class QueuedJobs:
         result = await self._redis.get(keys.result(job_id))
         if result is None:
             return False
-        record = records.loads(result)
+        record = records.readable_or_empty(result)
         entry = DeadEntry.in_result(job_id, record)
         return bool(
             await self._forget(

@@ -6,6 +6,7 @@ The two functions `dumps` and `loads` are Arq's `job_serializer` and `job_deseri
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -176,6 +177,14 @@ def loads(data: bytes) -> dict[str, Any]:
     return record
 
 
+def readable_or_empty(data: bytes) -> dict[str, Any]:
+    """The record in `data`; an empty one where that is somebody else's, who writes otherwise."""
+    try:
+        return loads(data)
+    except (ValueError, TypeError, KeyError):
+        return {}
+
+
 def job_in(body: bytes) -> tuple[JobDef, Mapping[str, Any]]:
     """The job in Arq's body, and all that the body says.
 
@@ -187,10 +196,11 @@ def job_in(body: bytes) -> tuple[JobDef, Mapping[str, Any]]:
         record.update(loads(data))
         return record
 
-    try:
-        return deserialize_job(body, deserializer=keeping), record
-    except DeserializationError:
-        return JobDef(UNREADABLE, (), {}, 0, datetime.fromtimestamp(0, UTC), None, None), {}
+    with contextlib.suppress(DeserializationError):
+        job = deserialize_job(body, deserializer=keeping)
+        if isinstance(record["f"], str) and isinstance(record["k"], dict):
+            return job, record
+    return JobDef(UNREADABLE, (), {}, 0, datetime.fromtimestamp(0, UTC), None, None), {}
 
 
 def unique_of(body: bytes) -> tuple[str, str] | None:

@@ -9,12 +9,12 @@ from typing import Any, Literal
 
 from arq.connections import ArqRedis
 from arq.constants import default_queue_name as DEFAULT  # noqa: N812
-from arq.jobs import JobDef, deserialize_result
+from arq.jobs import DeserializationError, JobDef, deserialize_result
 from arq.utils import to_unix_ms
 
 from jobs.engine import keys, records
 from jobs.engine.ended_name import end_of
-from jobs.engine.job_limits import KeptLimits
+from jobs.engine.job_limits import KeptLimits, shown_ms
 from jobs.engine.records import Attempt, Error, JobCancelled, JobFailed, Progress, RunningAttempt
 
 Status = Literal["deferred", "queued", "in_progress", "succeeded", "failed", "cancelled"]
@@ -92,7 +92,7 @@ async def _read_job(
     places, last = rest[: 2 * len(queues)], rest[2 * len(queues) :]
     if result is not None:
         revision = hashlib.sha1(result, usedforsecurity=False).hexdigest()
-        return replace(ended_job(job_id, result), revision=revision), last
+        return replace(_ended_or_unreadable(job_id, result, queue=queues[0]), revision=revision), last
     if body is None:
         return None, last
     here = next((place for place in zip(queues, places[::2], places[1::2], strict=True) if place[1] is not None), None)
@@ -104,7 +104,7 @@ async def _read_job(
         limits=KeptLimits.of(record),
         queue=queue,
         attempts=tuple(map(_attempt_from, records.readable(ended))),
-        due_at_ms=None if score is None else int(score),
+        due_at_ms=None if score is None else shown_ms(score),
         running=begun_attempt(running) if running and lease else None,
         in_progress=lease is not None,
         tries=int(tries or 0),
@@ -145,14 +145,38 @@ def begun_attempt(running: bytes) -> RunningAttempt:
     number, due_ms, started_ms, token = running.decode().split(" ", 3)
     worker = token.rsplit("#", 1)[0]
     return RunningAttempt(
-        number=int(number), due_at_ms=int(float(due_ms)), started_at_ms=int(started_ms), worker=worker
+        number=int(number), due_at_ms=shown_ms(float(due_ms)), started_at_ms=int(started_ms), worker=worker
     )
 
 
+def _ended_or_unreadable(job_id: str, record: bytes, *, queue: str) -> JobSnapshot:
+    """Somebody else's may be pickled, or have fields of other kinds: that job has ended, and can be forgotten."""
+    try:
+        return ended_job(job_id, record)
+    except (DeserializationError, ValueError, TypeError, KeyError):
+        message = "its result cannot be read: a program with another serialiser, or another release, has written it"
+        return JobSnapshot(
+            id=job_id,
+            type=records.UNREADABLE,
+            queue=keys.queue_name(queue),
+            status="failed",
+            attempt=0,
+            args={},
+            error=Error(type="UnreadableResult", message=message),
+            enqueued_at_ms=0,
+            run_at_ms=None,
+        )
+
+
 def ended_job(job_id: str, record: bytes) -> JobSnapshot:
-    """From Arq's result; what a stock worker wrote has no attempts in it."""
+    """From Arq's result; what a stock worker wrote has no attempts in it. Raises what `records.loads` and `arq` do for
+    one that cannot be read.
+    """
     fields = records.loads(record)
     result = deserialize_result(record, deserializer=records.loads)
+    names = (result.function, result.queue_name)
+    if not all(isinstance(name, str) for name in names) or not isinstance(result.kwargs, Mapping):
+        raise TypeError("fields of wrong types")
     failure = result.result if not result.success else None
     attempts = tuple(map(_attempt_from, fields.get("attempts", [])))
     last = attempts[-1] if attempts else None

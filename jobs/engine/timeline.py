@@ -21,7 +21,7 @@ from arq.jobs import DeserializationError
 from jobs.engine import keys, records, script
 from jobs.engine.dead_entry import type_word
 from jobs.engine.ended_name import SHARED, EndedName
-from jobs.engine.job_limits import KeptLimits
+from jobs.engine.job_limits import KeptLimits, shown_ms
 from jobs.engine.records import RunningAttempt
 from jobs.engine.snapshot import ENDS, JobSnapshot, Status, begun_attempt, ended_job, live_job
 
@@ -33,8 +33,6 @@ SEARCHED_AT_ONCE = 200
 """Where the type of unfinished jobs must be read from them, so many are asked for in a round trip."""
 READ_AT_ONCE = 50
 """A result holds the job's args and may be large: this many are in memory at a time."""
-LATEST_MS = 253_402_300_799_000
-"""The end of the year 9999: no time after it can be shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,17 +240,12 @@ def _job_at(place: _Place, values: Sequence[bytes | None]) -> JobSnapshot | None
         job,
         limits=KeptLimits.of(record),
         queue=place.queue,
-        due_at_ms=_shown_ms(place),
+        due_at_ms=shown_ms(place.position.at_ms),
         running=place.running,
         in_progress=lease is not None,
         tries=int(tries or 0),
         now_ms=place.now_ms,
     )
-
-
-def _shown_ms(place: _Place) -> int:
-    """When it is, or was, due; a stock producer may write a moment that no calendar has."""
-    return int(min(max(place.position.at_ms, 0), LATEST_MS))
 
 
 def _is_listed(job: JobSnapshot | None, listed: EndedName) -> bool:

@@ -64,6 +64,16 @@ async def test_a_future_run_at_defers_to_that_moment(client: httpx.AsyncClient) 
         assert (job["status"], at(job["run_at"])) == ("deferred", at(wanted))
 
 
+async def test_the_last_moment_that_can_be_asked_for_can_be_shown(client: httpx.AsyncClient) -> None:
+    when = {"run_at": "9999-12-31T23:59:59.999999Z"}
+    put = await client.post("/v1/jobs/welcome_email", params=when, json=LETTER)
+    moved = await client.post("/v1/jobs/welcome_email", json=LETTER)
+    await client.post(f"{moved.headers['location']}/reschedule", params=when)
+    for accepted in (put, moved):
+        job = (await client.get(accepted.headers["location"])).json()
+        assert (job["status"], job["run_at"]) == ("deferred", "9999-12-31T23:59:59Z")
+
+
 @pytest.mark.parametrize(
     "when", [{"run_at": "2020-01-01T00:00:00Z"}, {"run_at": "0001-01-01T00:00:00Z"}, {"delay": "0"}]
 )

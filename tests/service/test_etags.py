@@ -224,3 +224,11 @@ def failing(claim: Claim) -> Finish:
         b'"error": null, "next_attempt_at_ms": 3}'
     )
     return Finish(job_id=claim.job_id, token=claim.token, status="deferred", due_in_ms=60_000, attempt=attempt)
+
+
+async def test_a_304_says_that_it_has_waited(client: httpx.AsyncClient) -> None:
+    place = await put_letter(client)
+    await client.post(f"{place}/cancel")
+    headers = {"If-None-Match": await tag_of(client, place), "Prefer": "wait=5"}
+    answer = await client.get(place, headers=headers)
+    assert (answer.status_code, answer.headers["preference-applied"]) == (304, "wait=5")

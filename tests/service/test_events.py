@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from jobs import Context, job
 from jobs.engine import job_feed, keys
+from jobs.engine.job_change import positions_in
 from jobs.engine.queue import Queue
 from jobs.engine.redis_connection import connect
 from service import event_stream
@@ -206,6 +207,64 @@ async def test_a_place_that_nobody_knows_any_more_is_said_to_be_so(service: Serv
         assert (missed.name, present.name, present.data["job"]["id"]) == ("missed", "queued", job_id)
         await put(service)
         assert (await stream.events(1))[0].name == "queued"
+
+
+async def test_a_place_that_names_some_queues_or_none_of_ours_becomes_one_of_all(service: Service) -> None:
+    job_id = await put(service)
+    queues = set(positions_in(service.shared.feed.place) or {}) | {"default", "cpu"}
+    for path in ("/v1/events", f"/v1/jobs/{job_id}/events"):
+        async with service.watching(path, after="5-0@elsewhere") as stream:
+            assert set(positions_in(stream.opening.id) or {}) == queues
+            await service.client.post(f"/v1/jobs/{job_id}/reschedule", params={"delay": 60})
+            (event,) = await stream.events(1)
+            assert (event.name, set(positions_in(event.id) or {})) == ("deferred", queues)
+
+
+async def test_a_heartbeat_names_no_place_past_what_has_not_been_sent(service: Service) -> None:
+    feed = service.shared.feed
+    job_id = await put(service)
+    async with service.watching() as stream, service.watching(f"/v1/jobs/{job_id}/events") as own:
+        await own.events(1)
+        before, watchers = feed.place, list(feed._watchers)
+        feed._handed_out_s, feed._took_s = time.monotonic(), 0.4  # as where the last hand-out took long
+        await service.client.post(f"/v1/jobs/{job_id}/reschedule", params={"delay": 60})
+
+        async def heard() -> bool:
+            return feed.place != before
+
+        await eventually(heard)
+        for watcher in watchers:
+            watcher.wake()
+        for blocks in (stream, own):
+            assert (await blocks.block()).name == "deferred", "and no heartbeat before it"
+
+
+async def test_streams_stay_open_while_redis_is_stopped_and_go_on_where_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_feed, "BEAT_S", 0.3)
+    server = RedisServer(tmp_path, options=["appendonly yes"])
+    with server.running():
+        async with serving(make_settings(tmp_path / "data"), server.url) as service:
+            first = await put(service, delay=60)
+            async with service.watching() as stream, service.watching(f"/v1/jobs/{first}/events") as own:
+                assert story(await own.events(1)) == [("deferred", first)]
+                server.kill()
+                for blocks in (stream, own):
+                    for _ in range(3):
+                        assert (await blocks.block()).comment == "still here"
+                server.start()
+
+                async def back() -> bool:
+                    return (await service.client.get(f"/v1/jobs/{first}")).status_code == 200
+
+                await eventually(back)
+                await service.client.post(f"/v1/jobs/{first}/reschedule", params={"delay": 30})
+                second = await put(service)
+                await service.client.post(f"/v1/jobs/{first}/cancel")
+                told = [("deferred", first), ("queued", second), ("cancelled", first)]
+                assert story(await stream.events(3)) == told
+                assert story(await own.events(2)) == [told[0], told[2]]
 
 
 async def test_what_happened_while_nobody_watched_is_not_passed_over_in_silence(

@@ -39,6 +39,14 @@ async def test_every_route_that_puts_jobs_takes_them(client: httpx.AsyncClient, 
         assert (at(job["expires_at"]) - at(job["enqueued_at"])).total_seconds() == 600
 
 
+async def test_a_list_shows_them(client: httpx.AsyncClient) -> None:
+    put = (await client.post("/v1/jobs/welcome_email", params=LIMITS, json=LETTER)).json()
+    await client.post(f"/v1/jobs/{put['id']}/cancel")
+    waiting = (await client.post("/v1/jobs/welcome_email", params=LIMITS, json=LETTER)).json()
+    for job, listed in zip((waiting, put), (await client.get("/v1/jobs")).json()["jobs"], strict=True):
+        assert [listed[name] for name in ("id", "max_tries", "expires_at")] == [job["id"], 3, job["expires_at"]]
+
+
 async def test_without_them_the_type_decides_and_nothing_expires(client: httpx.AsyncClient) -> None:
     put = (await client.post("/v1/jobs/welcome_email", json=LETTER)).json()
     assert (put["max_tries"], put["expires_at"]) == (welcome_email.max_tries, None)

@@ -64,7 +64,7 @@ async def test_a_list_shows_of_each_job_what_the_job_itself_shows_less_what_may_
         whole = (await client.get(listed["links"]["self"])).json()
         assert {*whole} - {*listed} == {
             *("args", "result", "attempts", "progress"),
-            *("waiting", "planned_attempts", "gives_up_at", "expires_at"),
+            *("waiting", "planned_attempts", "gives_up_at"),
         }
         for field in {*listed} - {"error"}:
             assert listed[field] == whole[field], (field, listed["status"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from datetime import datetime
 from itertools import pairwise
@@ -13,7 +14,7 @@ import pytest
 from arq.connections import ArqRedis
 from arq.constants import default_queue_name
 
-from jobs.engine import keys
+from jobs.engine import keys, records
 from jobs.engine.queue import Queue
 from jobs.webhook import SCHEDULE_S, webhook
 from tests.conftest import RunWorker
@@ -336,3 +337,62 @@ async def test_an_unknown_job_can_be_neither_retried_nor_forgotten(
 )
 async def test_what_is_too_long_for_an_id_is_refused(client: httpx.AsyncClient, method: str, path: str) -> None:
     assert faulty_fields(await client.request(method, path.format("x" * 129))) == ["path.id"]
+
+
+STOCK_JOB: dict[str, Any] = {"t": None, "f": "any", "a": [], "k": {}, "et": 1}
+
+
+@pytest.mark.parametrize("due", [math.inf, -math.inf, 1e300, -1e17])
+async def test_a_stock_producers_job_of_no_calendars_time_can_be_looked_at_moved_and_cancelled(
+    client: httpx.AsyncClient, redis: ArqRedis, due: float
+) -> None:
+    await redis.set(keys.body("endless"), records.dumps(STOCK_JOB))
+    await redis.zadd(QUEUE, {"endless": due})
+    shown = await client.get("/v1/jobs/endless")
+    assert shown.json()["run_at"] == ("1970-01-01T00:00:00Z" if due < 0 else "9999-12-31T23:59:59Z")
+    assert (await client.post("/v1/jobs/endless/reschedule", params={"delay": "1h"})).status_code == 200
+    await redis.zadd(QUEUE, {"endless": due})
+    tag = (await client.get("/v1/jobs/endless")).headers["etag"]
+    assert (await client.post("/v1/jobs/endless/cancel", headers={"If-Match": tag})).status_code == 200
+
+
+@pytest.mark.parametrize("fields", [{"f": None}, {"k": [1]}])
+async def test_a_job_whose_body_has_other_kinds_of_fields_can_be_looked_at_and_cancelled(
+    client: httpx.AsyncClient, redis: ArqRedis, fields: dict[str, Any]
+) -> None:
+    await redis.set(keys.body("odd"), records.dumps(STOCK_JOB | fields))
+    await redis.zadd(QUEUE, {"odd": 9e12})
+    assert (await client.get("/v1/jobs/odd")).json()["type"] == records.UNREADABLE
+    assert (await client.post("/v1/jobs/odd/cancel")).json()["status"] == "cancelled"
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        b"\x80\x04\x95pickle",
+        *(
+            records.dumps({**STOCK_JOB, "t": 1, "s": True, "r": 1, "st": 2, "ft": 3, "q": QUEUE, "id": "odd"} | fields)
+            for fields in ({"f": None}, {"k": [1]}, {"q": None}, {"et": 10**30}, {"attempts": [{"x": 1}]})
+        ),
+    ],
+)
+async def test_a_result_that_cannot_be_read_is_that_of_an_ended_job_which_can_be_forgotten(
+    client: httpx.AsyncClient, redis: ArqRedis, result: bytes
+) -> None:
+    await redis.set(keys.result("odd"), result)
+    job = (await client.get("/v1/jobs/odd")).json()
+    assert (job["status"], job["type"], job["error"]["type"]) == ("failed", records.UNREADABLE, "UnreadableResult")
+    assert (await client.post("/v1/jobs/odd/retry")).status_code == 409
+    assert (await client.delete("/v1/jobs/odd")).status_code == 204
+    assert (await client.get("/v1/jobs/odd")).status_code == 404
+
+
+async def test_an_id_that_is_no_part_of_a_url_is_escaped_where_it_becomes_one(
+    client: httpx.AsyncClient, redis: ArqRedis
+) -> None:
+    await redis.set(keys.body("a b\r\nc?ä"), records.dumps(STOCK_JOB))
+    await redis.zadd(QUEUE, {"a b\r\nc?ä": 9e12})
+    place = "/v1/jobs/a%20b%0D%0Ac%3F%C3%A4"
+    assert (await client.get(place)).json()["links"]["self"] == place
+    cancelled = await client.post(f"{place}/cancel")
+    assert (cancelled.status_code, cancelled.headers["content-location"]) == (200, place)

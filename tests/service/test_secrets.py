@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+import structlog
 from arq.connections import ArqRedis
 
 from jobs.engine import logs
@@ -64,8 +65,12 @@ def logged(request: pytest.FixtureRequest, capfd: pytest.CaptureFixture[str]) ->
     """Logs as a process of ours does; gives all that was written."""
     root = logging.getLogger()
     handlers, level, hook = root.handlers[:], root.level, sys.excepthook
+    before = structlog.get_config()
     logs.configure(level="debug", form=request.param)
+    # a logger that keeps its processors is deaf to what later tests ask of it
+    structlog.configure(cache_logger_on_first_use=False)
     yield lambda: "".join(capfd.readouterr())
+    structlog.configure(**before)
     root.handlers[:] = handlers
     root.setLevel(level)
     sys.excepthook = hook

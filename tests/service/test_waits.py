@@ -15,10 +15,12 @@ from jobs.engine.queue import Queue
 from jobs.webhook import webhook
 from service import waits
 from service.waits import preferred_s
+from settings import Settings
 from tests.conftest import RunWorker
 from tests.images import image
 from tests.peers import HttpReceiver
 from tests.service.answers import LETTER, problem_of
+from tests.service.watching import serving
 from tests.waiting import eventually
 
 
@@ -153,3 +155,28 @@ async def test_an_end_between_the_look_and_the_wait_is_not_missed(
     begun_s = time.monotonic()
     assert (await waiting).json()["status"] == "cancelled"
     assert time.monotonic() - begun_s < 4
+
+
+async def test_a_stop_of_the_service_answers_who_waits_instead_of_cutting_him_off(
+    redis: ArqRedis, redis_url: str, settings: Settings
+) -> None:
+    async with serving(settings, redis_url) as service:
+        params = {"delay": "1h"}
+        place = (await service.client.post("/v1/jobs/welcome_email", params=params, json=LETTER)).headers["location"]
+        waiting = [
+            asyncio.create_task(service.client.get(place, params={"wait": 30})),
+            asyncio.create_task(
+                service.client.post("/v1/jobs/welcome_email", params=params, json=LETTER, headers={"Prefer": "wait=30"})
+            ),
+        ]
+
+        async def all_wait() -> bool:
+            return len(service.shared.events._waiters) == len(waiting)
+
+        await eventually(all_wait)
+        begun_s = time.monotonic()
+        service.server.should_exit = True
+        looked, put = await asyncio.gather(*waiting)
+        assert (looked.status_code, put.status_code) == (200, 202)
+        assert looked.json()["status"] == put.json()["status"] == "deferred"
+    assert time.monotonic() - begun_s < 3
