@@ -116,6 +116,7 @@ class Leases:
     """The leases of one worker on one queue, `lease_s` seconds long unless renewed."""
 
     def __init__(self, redis: Redis, *, queue: str, worker: str, lease_s: float, visible: bool = True) -> None:
+        """Of one that is not `visible` Redis holds nothing but what Arq's own would leave there."""
         self.interval_s = lease_s / 3
         """A heartbeat every third of a lease: two may be lost before the hold is."""
         self._redis = redis
@@ -223,7 +224,7 @@ class Leases:
         """Writes outcomes in one call; False for each whose lease was no longer ours: it was dropped."""
         arguments: list[str | bytes | int] = [keys.events(self._queue)]
         for outcome in outcomes:
-            arguments += _as_arguments(outcome)
+            arguments += _as_arguments(outcome, listed=self._visible)
         queue = self._queue
         written = await self._finish(
             keys=[
@@ -257,11 +258,11 @@ def _is_text(job_id: bytes) -> bool:
     return True
 
 
-def _as_arguments(outcome: Finish) -> tuple[str | bytes | int, ...]:
+def _as_arguments(outcome: Finish, *, listed: bool) -> tuple[str | bytes | int, ...]:
     return (
         outcome.job_id,
         outcome.token,
-        f"{outcome.status}:{outcome.type}" if outcome.type else outcome.status,
+        f"{outcome.status}:{outcome.type}" if outcome.type and listed else outcome.status,
         outcome.result or "",
         "" if outcome.keep_result_ms == FOR_EVER_MS else outcome.keep_result_ms,
         "" if outcome.due_in_ms is None else outcome.due_in_ms,

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 from arq import func
 from arq.connections import ArqRedis
+from pydantic import BaseModel
 
+from jobs import Context, job
 from jobs.engine import keys, records, timeline
 from jobs.engine.dead_entry import DeadEntry, type_word
 from jobs.engine.dead_jobs import DeadJobs
@@ -414,6 +416,31 @@ async def test_a_job_whose_worker_has_died_is_queued(house: House, redis: ArqRed
     assert await house.ids(Wanted(statuses=frozenset({"in_progress"}))) == []
 
 
+class Nothing(BaseModel):
+    pass
+
+
+@job()
+async def ours(ctx: Context, args: Nothing) -> None:
+    """Makes a worker one of ours, which lists what it ends."""
+
+
+async def test_a_worker_of_plain_functions_alone_leaves_in_redis_what_arqs_own_leaves(
+    house: House, redis: ArqRedis, redis_url: str
+) -> None:
+    async def quick(ctx: object) -> None:
+        pass
+
+    async with running_worker(redis_url, functions=[func(quick, name="quick")], burst=True) as worker:
+        await redis.enqueue_job("quick")
+
+        async def has_ended() -> bool:
+            return worker.jobs_complete == 1
+
+        await eventually(has_ended)
+    assert await house.indexes() == {}
+
+
 async def test_jobs_of_stock_producers_and_of_types_nobody_here_knows_are_listed(
     house: House, redis: ArqRedis, redis_url: str
 ) -> None:
@@ -436,7 +463,7 @@ async def test_jobs_of_stock_producers_and_of_types_nobody_here_knows_are_listed
         (ids[2], "gone far", "queued"),
     }
     assert await house.ids(Wanted(type="gone far")) == [ids[2]]
-    async with running_worker(redis_url, functions=[func(add, name="add")], burst=True):
+    async with running_worker(redis_url, job_types=[ours], functions=[func(add, name="add")], burst=True):
 
         async def all_ended() -> bool:
             return {job.status for job in await house.jobs()} == {"succeeded", "failed"}
@@ -455,7 +482,7 @@ async def test_an_aborted_plain_function_is_listed_as_cancelled(house: House, re
         await asyncio.Event().wait()
 
     async with running_worker(
-        redis_url, functions=[func(endless, name="endless")], allow_abort_jobs=True, poll_delay=0.1
+        redis_url, job_types=[ours], functions=[func(endless, name="endless")], allow_abort_jobs=True, poll_delay=0.1
     ):
         job = await redis.enqueue_job("endless")
         assert job is not None

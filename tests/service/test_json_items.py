@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 import tracemalloc
+from collections.abc import AsyncIterator
 from itertools import chain, pairwise, repeat
 from typing import Any
 
@@ -13,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_core import from_json
 
-from service.json_items import JsonItems, NotItems
+from service.json_items import JsonItems, NotItems, items_of
 
 LIMIT_BYTES = 1_000_000
 VALUES = st.recursive(
@@ -29,12 +31,12 @@ OBJECTS = st.dictionaries(st.text(max_size=3), VALUES, max_size=4) | st.lists(VA
 def taken(text: bytes, *, cuts: list[int]) -> list[Any]:
     """The items of an array that comes in pieces. Raises ValueError."""
     items = JsonItems(item_limit_bytes=LIMIT_BYTES)
-    found: list[bytes] = []
+    found: list[bytes | None] = []
     places = [0, *sorted(cut % (len(text) + 1) for cut in cuts), len(text)]
     for start, end in pairwise(places):
         found += items.feed(text[start:end])
     found += items.end()
-    return [from_json(item, allow_inf_nan=False) for item in found]
+    return [from_json(item, allow_inf_nan=False) for item in found if item is not None]
 
 
 def parsed(text: bytes) -> list[Any] | None:
@@ -135,3 +137,28 @@ def test_a_body_made_to_keep_it_busy_does_not(inside: bytes) -> None:
 
     short_s, long_s = min(took_s(100_000) for _ in range(3)), min(took_s(800_000) for _ in range(3))
     assert long_s < max(short_s, 0.005) * 24, "eight times as much takes about eight times as long"
+
+
+@pytest.mark.parametrize("inside", [b"[],", b"[", b'{"a":'])
+async def test_others_have_their_turn_while_one_item_is_looked_at(inside: bytes) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"[["
+        for _ in range(10):
+            yield inside * (50_000 // len(inside))
+
+    longest_s = 0.0
+
+    async def others() -> None:
+        nonlocal longest_s
+        while True:
+            begun_s = time.thread_time()
+            await asyncio.sleep(0)
+            longest_s = max(longest_s, time.thread_time() - begun_s)
+
+    beside = asyncio.create_task(others())
+    await asyncio.sleep(0)
+    with pytest.raises(NotItems):
+        [item async for item in items_of(pieces(), item_limit_bytes=LIMIT_BYTES)]
+    await asyncio.sleep(0)
+    beside.cancel()
+    assert longest_s < 0.05
