@@ -10,7 +10,8 @@ from typing import Any
 from fastapi.sse import EventSourceResponse, format_sse_event
 from starlette.types import Receive, Scope, Send
 
-from jobs.engine.job_feed import Batch, Ended, JobFeed, Watcher
+from jobs.engine.job_feed import JobFeed
+from jobs.engine.watcher import Batch, Ended, Watcher
 from service.http_protocol import CONNECTION, HttpProtocol
 
 RETRY_MS = 2_000

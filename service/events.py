@@ -14,8 +14,9 @@ from pydantic_core import to_json
 from redis.exceptions import RedisError
 
 from jobs.engine.job_change import Change, Kind, Position, position_in, positions_in
-from jobs.engine.job_feed import Batch, TooManyWatchers, Wanted, Watcher
+from jobs.engine.job_feed import TooManyWatchers
 from jobs.engine.snapshot import ENDS, JobSnapshot, Status, read_job_in_history
+from jobs.engine.watcher import Batch, Wanted, Watcher
 from service import auth, event_stream, head_requests, waits
 from service.dependencies import Shared, SharedDep, in_time
 from service.enqueueing import ERRORS

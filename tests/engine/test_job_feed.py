@@ -12,9 +12,10 @@ from arq.connections import ArqRedis
 from jobs.engine import job_feed, keys
 from jobs.engine.job_change import positions_in
 from jobs.engine.job_events import JobEvents
-from jobs.engine.job_feed import JobFeed, TooManyWatchers, Wanted, Watcher
+from jobs.engine.job_feed import JobFeed, TooManyWatchers
 from jobs.engine.queue import Queue
 from jobs.engine.redis_connection import connect
+from jobs.engine.watcher import Wanted, Watcher
 from tests.waiting import eventually
 
 QUEUE = keys.queue("default")
@@ -72,7 +73,7 @@ async def test_there_are_no_more_watchers_than_there_may_be(feed: JobFeed) -> No
 async def test_a_watcher_that_takes_nothing_is_ended_and_keeps_little(
     feed: JobFeed, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job_feed, "BUFFER_MOST", 20)
+    monkeypatch.setattr("jobs.engine.watcher.BUFFER_MOST", 20)
     lazy, busy = await live(feed), await live(feed)
     for _ in range(12):
         put = await queue.enqueue_many("fax", [{}] * 5)
