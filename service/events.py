@@ -190,11 +190,14 @@ async def _events_of_job(
         yield event_stream.event(job.status, _shown_whole(job, to), place=place)
         if job.ended:
             return
+    untold_end = False
     async for change, place in _changes(to, watcher, after):
         if change is None:
             # its worker may be one that tells nobody: a stock one
             seen, _ = await _look_or_nothing(to, watcher.wanted)
-            if seen is not None and seen.ended:
+            ended_before, untold_end = untold_end, seen is not None and seen.ended
+            # an end that was seen before it was told of is told by the next time, behind all that came before it
+            if seen is not None and untold_end and ended_before:
                 yield event_stream.event(seen.status, _shown_whole(seen, to), place=place)
                 return
             yield event_stream.heartbeat(place)
