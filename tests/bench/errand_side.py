@@ -176,10 +176,16 @@ async def prepare(url: str, number: float) -> dict[str, Any]:
     return {}
 
 
-async def share(url: str, number: float) -> dict[str, Any]:
-    """One of several workers on a queue of `number` jobs; which it ran, and from when to when."""
+async def share(url: str, workers: float) -> dict[str, Any]:
+    """One of so many workers on a queue; which jobs it ran, and from when to when.
+
+    They begin together: one that still starts would take its time from the others.
+    """
     calls = Calls()
     async with opened(url) as (client, _):
+        await client.incr("bench:ready")
+        while int(await client.get("bench:ready")) < workers:
+            await asyncio.sleep(0.005)
         called, started_s = calls.number, time.time()
         async with working(url):
             while await client.zcard("arq:queue"):

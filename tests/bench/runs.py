@@ -96,7 +96,7 @@ def share_the_queue(workers: int, jobs: int) -> Figures:
     """`workers` processes on one queue: the total rate, the calls, and whether every job ran exactly once."""
     with private_redis() as url, contextlib.ExitStack() as stack:
         ERRAND.measure("prepare", jobs, url=url)
-        started = [stack.enter_context(ERRAND.started("share", jobs, url=url)) for _ in range(workers)]
+        started = [stack.enter_context(ERRAND.started("share", workers, url=url)) for _ in range(workers)]
         for process, _ in started:
             process.wait(LIMIT_S)
         parts = [json.loads(out.read_text()) for _, out in started]
