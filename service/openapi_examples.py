@@ -142,6 +142,7 @@ ANSWERS: dict[str, Any] = {
         "dead": 1,
         "oldest_due_s": 0.8,
         "workers": 1,
+        "last_minutes": [{"at": "2026-11-20T23:15:00Z", "attempts": {"succeeded": 1204, "retry": 3}}],
         "links": {"pause": "/v1/queues/default/pause"},
     },
     "WorkerView": {

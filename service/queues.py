@@ -21,6 +21,13 @@ UNKNOWN = {**documented({404: "no such queue"}), 422: ERRORS[422]}
 READ_ERRORS: dict[int | str, dict[str, Any]] = {status: ERRORS[status] for status in (401, 403, 429, 503)}
 
 
+class MinuteView(BaseModel):
+    """What ended in one minute."""
+
+    at: datetime = Field(description="when it began")
+    attempts: dict[str, int] = Field(description="attempts by their outcome")
+
+
 class QueueView(BaseModel):
     """One queue."""
 
@@ -32,6 +39,10 @@ class QueueView(BaseModel):
     dead: int = Field(description="jobs that have failed for good and are kept")
     oldest_due_s: float | None = Field(description="how long the first of the due jobs has been waiting")
     workers: int = Field(description="live workers that serve it")
+    last_minutes: list[MinuteView] = Field(
+        description="those of the last fifteen minutes in which attempts ended, the latest first; as the workers' "
+        "heartbeats tell, a few seconds late"
+    )
     links: dict[str, str]
 
 
@@ -169,6 +180,10 @@ def _queue_view(queue: QueueState) -> QueueView:
         dead=queue.dead,
         oldest_due_s=None if queue.oldest_due_ms is None else queue.oldest_due_ms / 1000,
         workers=queue.workers,
+        last_minutes=[
+            MinuteView(at=datetime.fromtimestamp(at_ms / 1000, UTC), attempts=dict(attempts))
+            for at_ms, attempts in queue.last_minutes.items()
+        ],
         links={"resume": f"{place}/resume"} if queue.paused else {"pause": f"{place}/pause"},
     )
 

@@ -155,6 +155,11 @@ def counters(queue: str) -> str:
     return f"errand:{queue}:counters"
 
 
+def minutes(queue: str) -> str:
+    """Hash: `minute outcome` → how many attempts ended so in it, of the last fifteen; minutes since the epoch."""
+    return f"errand:{queue}:minutes"
+
+
 def events(queue: str) -> str:
     """Channel: each message holds changes of state, a line `status id` each.
 

@@ -198,6 +198,7 @@ class Leases:
                 keys.running(queue),
                 keys.cancels(queue),
                 keys.reports(queue),
+                keys.minutes(queue),
                 *(name(job_id) for job_id in held for name in (keys.lease, keys.tries)),
             ],
             args=[

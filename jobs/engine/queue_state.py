@@ -34,6 +34,8 @@ class QueueState:
     """How late the event loop of one of them was at most, of what their last heartbeats say; None where none tells."""
     counters: Mapping[str, int]
     """Since the queue exists: `attempts:<outcome>`, `wait_ms:<bound>`, `run_ms:<bound>`, `stale`; see counters.py."""
+    last_minutes: Mapping[int, Mapping[str, int]]
+    """When a minute began (ms since the epoch) → how many attempts ended in it, by outcome; the latest first."""
 
 
 @dataclass(slots=True)
@@ -74,8 +76,9 @@ async def read_queues(redis: ArqRedis, names: Sequence[str], *, silent_s: float)
             pipeline.hgetall(keys.reports(queue))
             pipeline.hgetall(keys.counters(queue))
             pipeline.zcard(keys.dead(queue))
+            pipeline.hgetall(keys.minutes(queue))
         answers = await pipeline.execute()
-    return [_queue_state(name, now_ms, *answers[index * 9 : index * 9 + 9]) for index, name in enumerate(names)]
+    return [_queue_state(name, now_ms, *answers[index * 10 : index * 10 + 10]) for index, name in enumerate(names)]
 
 
 async def read_workers(redis: ArqRedis, names: Sequence[str], *, silent_s: float) -> list[WorkerState]:
@@ -119,6 +122,7 @@ def _queue_state(
     told: Mapping[bytes, bytes],
     counters: Mapping[bytes, bytes],
     dead: int,
+    minutes: Mapping[bytes, bytes],
 ) -> QueueState:
     live = [WorkerReport.read(told.get(worker)) for worker, _ in heartbeats]
     due_since_ms = [int(score) for _, score in first if score <= now_ms]
@@ -135,7 +139,16 @@ def _queue_state(
         slots=sum(report.slots for report in live),
         loop_lag_ms=_worst([report.loop_lag_ms for report in live]),
         counters={counter.decode(): int(value) for counter, value in counters.items()},
+        last_minutes=_last_minutes(minutes),
     )
+
+
+def _last_minutes(counted: Mapping[bytes, bytes]) -> dict[int, dict[str, int]]:
+    minutes: dict[int, dict[str, int]] = {}
+    for field_name, number in sorted(counted.items(), reverse=True):
+        minute, _, outcome = field_name.decode().partition(" ")
+        minutes.setdefault(int(minute) * 60_000, {})[outcome] = int(number)
+    return minutes
 
 
 def _worst(lags_ms: Iterable[float | None]) -> float | None:

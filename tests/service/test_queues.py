@@ -8,13 +8,16 @@ import re
 import signal
 import time
 import tomllib
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from arq.connections import ArqRedis
 
 from jobs import Context, job
+from jobs.engine import keys
 from jobs.engine.queue import Queue
 from jobs.engine.version import VERSION
 from tests.conftest import OpenClient, RunWorker, make_settings
@@ -80,6 +83,42 @@ async def test_a_queue_shows_its_depth_by_state_and_the_age_of_the_oldest_due_jo
         assert (worker["version"], worker["slots"], worker["draining"]) == (VERSION, 1, False)
         assert 0 <= worker["loop_lag_ms"] < 10_000
         held.go_on.set()
+
+
+async def test_a_queue_shows_what_ended_in_each_of_the_last_minutes(
+    client: httpx.AsyncClient, redis: ArqRedis, queue: Queue, run_worker: RunWorker
+) -> None:
+    @job(max_tries=1)
+    async def failing(ctx: Context, args: Nothing) -> None:
+        raise ValueError("on purpose")
+
+    @job()
+    async def fine(ctx: Context, args: Nothing) -> None:
+        pass
+
+    this_minute = (await redis.time())[0] // 60
+    minutes = keys.minutes(queue.key)
+    await redis.hset(minutes, mapping={f"{this_minute - age} succeeded": age for age in range(5, 30)})  # type: ignore[misc]  # types both its clients
+    async with run_worker([failing, fine], lease_s=1):
+        await queue.enqueue_many("fine", [{}] * 20)
+        await queue.enqueue("failing", {})
+
+        async def told() -> list[dict[str, Any]] | None:
+            shown: list[dict[str, Any]] = (await of_default(client))["last_minutes"]  # type: ignore[assignment]
+            counted = [minute["attempts"] for minute in shown[:2] if "failed" in minute["attempts"]]
+            return shown if counted else None
+
+        shown = await eventually(told)
+    by_age = {
+        this_minute - int(datetime.fromisoformat(minute["at"]).timestamp()) // 60: minute["attempts"]
+        for minute in shown
+    }
+    assert list(by_age) == sorted(by_age) and max(by_age) < 15
+    assert [by_age[age] for age in range(5, 14)] == [{"succeeded": age} for age in range(5, 14)]
+    # of this minute, or of the next where it has begun meanwhile
+    now = [attempts for age, attempts in by_age.items() if age <= 0]
+    assert [sum(attempts.get(outcome, 0) for attempts in now) for outcome in ("succeeded", "failed")] == [20, 1]
+    assert 0 < await redis.ttl(minutes) <= 15 * 60
 
 
 async def test_a_blocked_event_loop_is_seen_at_its_worker_and_in_the_metrics(
