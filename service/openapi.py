@@ -40,9 +40,12 @@ HEADERS: Document = {
         "schema": {"type": "string", "const": "true"},
     },
     "Existing-Job": {
-        "description": "`true`: this job was there, and none was put",
-        "required": True,
+        "description": "`true`: this job was there, and none was put; absent where its end was waited for",
         "schema": {"type": "string", "const": "true"},
+    },
+    "Preference-Applied": {
+        "description": "`wait=N`: the answer has waited for the job's end, N seconds at most",
+        "schema": {"type": "string", "pattern": "^wait=[0-9]+$"},
     },
     "RateLimit": {
         "description": 'where `RATE_LIMIT` is set: `"default";r=42;t=7`, requests that are left, for how many seconds',
@@ -134,14 +137,16 @@ def _complete_operations(document: Document, settings: Settings) -> None:
 
 def _add_headers(operation: Operation, status: str, answer: Document) -> None:
     names = []
-    keyed = any(parameter["name"] == "Idempotency-Key" for parameter in operation.get("parameters", ()))
+    taken = {parameter["name"] for parameter in operation.get("parameters", ())}
     model = _model_of(answer)
     if status == "201" or (status == "202" and model == "AcceptedJobView"):
         names.append("Location")
     if status == "200" and model == "JobView" and operation["operationId"].startswith("enqueue_"):
         names += ["Location", "Existing-Job"]
-    if status == "202" and keyed:
+    if status in ("200", "202") and "Idempotency-Key" in taken:
         names.append("Idempotency-Replayed")
+    if status in ("200", "202") and "Prefer" in taken:
+        names.append("Preference-Applied")
     if status == "401":
         names.append("WWW-Authenticate")
     if status in ("429", "503"):
