@@ -28,7 +28,7 @@ MORE_THAN_A_SCHEMA_SAYS = (
     # what a text means, past its pattern
     (r"body\.cron", "is no cron expression|names no time|has"),
     (r"body\.timezone", "is no time zone"),
-    (r"query\.run_at", "must be within the years"),
+    (r"query\.(run_at|since|until)", "must be within the years"),
     # a schedule's args are those of the type that is named beside them
     (r"body\.args(\..*)?", ""),
     # validators of the job types' own: addresses of letters, receivers, sources of pictures

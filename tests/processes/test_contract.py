@@ -9,7 +9,7 @@ import pytest
 from tests.contract import run
 from tests.processes.conftest import House
 
-SHORT = ["--generation-deterministic", "--max-examples", "8", "--max-time", "14"]
+SHORT = ["--generation-deterministic", "--max-examples", "8", "--max-time", "24"]
 
 
 @pytest.mark.timeout(180)

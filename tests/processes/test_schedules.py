@@ -101,14 +101,15 @@ def test_two_of_three_workers_are_killed_and_every_second_is_one_job(house_of: C
 def test_a_worker_that_comes_back_after_an_hour_obeys_misfire(
     house_of: Callable[[str], House], misfire: str, jobs: int
 ) -> None:
-    house = house_of(f'Schedule("*/7 * * * *", misfire="{misfire}")')
+    # each hour, half an hour from now: no time of it is near, to be run as one that is hardly late
+    missed_ms = int(time.time() - 5400) // 60 * 60_000
+    house = house_of(f'Schedule("{missed_ms // 60_000 % 60} * * * *", misfire="{misfire}")')
     house.api()
     place = f"{house.url}/v1/schedules/chime"
     worker = house.worker()
     eventually_sync(lambda: httpx.get(place).status_code == 200)
     worker.kill()
     worker.wait()
-    missed_ms = int(time.time() - 3600) // 420 * 420_000
     with sync_redis.Redis(unix_socket_path=str(socket_path(house.data_dir / "redis"))) as redis:
         redis.zadd(keys.SCHEDULES, {"chime": missed_ms})
     house.start("jobs.worker")
