@@ -21,7 +21,7 @@ from service.dead_jobs import QueueName, TypeName, check_queue
 from service.dependencies import SharedDep, in_time
 from service.enqueueing import ERRORS, Moment
 from service.problems import Problem
-from service.views import ErrorView, error_view, json_response, links_of, utc, utc_or_none
+from service.views import ErrorView, JobHead, error_view, json_response, links_of, utc, utc_or_none
 
 LONGEST_PAGE = 500
 DEFAULT_PAGE = 50
@@ -35,15 +35,9 @@ LONGEST_ID_BYTES = 1_000
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 
-class ListedJobView(BaseModel):
+class ListedJobView(JobHead):
     """A job in a list: without its args, result and attempts, which `links.self` leads to. Times are UTC."""
 
-    id: str
-    type: str
-    queue: str
-    status: Status
-    attempt: int = Field(description="how many attempts have begun")
-    max_tries: int | None = Field(description="null where this service does not know the type")
     error: ErrorView | None = Field(description="of an ended job, without its traceback")
     enqueued_at: datetime
     run_at: datetime | None = Field(description="when it is, or was last, due")

@@ -66,8 +66,8 @@ class WaitingView(BaseModel):
     until: datetime | None = Field(description="null where nobody knows when it will be over")
 
 
-class JobFields(BaseModel):
-    """What every view of one job shows. Times are UTC."""
+class JobHead(BaseModel):
+    """What every view of a job begins with."""
 
     id: str
     type: str
@@ -75,6 +75,11 @@ class JobFields(BaseModel):
     status: Status
     attempt: int = Field(description="how many attempts have begun")
     max_tries: int | None = Field(description="null where this service does not know the type")
+
+
+class JobFields(JobHead):
+    """What every view of one job shows. Times are UTC."""
+
     args: Mapping[str, Any]
     result: Any = None
     error: ErrorView | None = None

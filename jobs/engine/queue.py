@@ -18,7 +18,6 @@ from jobs.engine.new_job import (
     Answer,
     Enqueued,
     Entry,
-    JobExists,
     NewJob,
     enqueued,
     entry_of,
@@ -291,7 +290,7 @@ async def enqueue_together(jobs: Sequence[tuple[Queue, NewJob]]) -> list[Enqueue
     else:
         answers = await jobs[0][0]._in_time(_put_in_one_transaction(by_queue))
     put = {
-        entry.job_id: None if answer[0] == EXISTS else enqueued(queue.name, entry, answer)
+        entry.job_id: _unless_it_exists(queue, entry, answer)
         for (queue, entries), of_queue in zip(by_queue.items(), answers, strict=True)
         for entry, answer in zip(entries, of_queue, strict=True)
     }
@@ -300,17 +299,12 @@ async def enqueue_together(jobs: Sequence[tuple[Queue, NewJob]]) -> list[Enqueue
 
 async def _enqueue_one(queue: Queue, job: NewJob) -> Enqueued | None:
     """By the way that shares its call with others who enqueue at the moment."""
-    try:
-        return await queue.enqueue(
-            job.type_name,
-            job.args,
-            job_id=job.job_id,
-            delay_ms=job.delay_ms,
-            run_at_ms=job.run_at_ms,
-            limits=job.limits,
-        )
-    except JobExists:
-        return None
+    entry = entry_of(job)
+    return _unless_it_exists(queue, entry, await queue._put_with_others(entry))
+
+
+def _unless_it_exists(queue: Queue, entry: Entry, answer: Answer) -> Enqueued | None:
+    return None if answer[0] == EXISTS else enqueued(queue.name, entry, answer)
 
 
 async def _put_in_one_transaction(by_queue: Mapping[Queue, Sequence[Entry]]) -> list[list[Answer]]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 from arq.connections import ArqRedis
 
 from jobs import Context, job
-from jobs.engine import keys
+from jobs.engine import keys, wakeups
 from jobs.engine.leases import Leases
 from jobs.engine.queue import Queue
 from jobs.engine.snapshot import read_job
@@ -52,6 +55,35 @@ async def test_a_wake_up_brings_its_jobs_without_another_claim(
             before = await calls(redis)
             await ended(redis, (await queue.enqueue("nothing", {})).job_id)
             assert await calls(redis) - before <= 3, "enqueue, claim, finish"
+
+
+async def test_a_wait_that_ends_without_a_wake_up_has_looked_at_the_queue_and_no_poll_follows(
+    redis: ArqRedis, queue: Queue, run_worker: RunWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wakeups, "BLOCK_S", 0.4)
+    made: Counter[str] = Counter()
+    for name in ("claim", "claim_when_woken"):
+        monkeypatch.setattr(Leases, name, counted(getattr(Leases, name), made, name))
+    async with run_worker([nothing], poll_delay=1.0):
+        await ended(redis, (await queue.enqueue("nothing", {})).job_id)
+        await listens(redis)
+        made.clear()
+
+        async def waited_often() -> bool:
+            return made["claim_when_woken"] >= 8
+
+        await eventually(waited_often)
+    assert made["claim"] <= 1, "three seconds have passed, and each wait has ended in a claim"
+
+
+def counted(call: Callable[..., Awaitable[Any]], made: Counter[str], name: str) -> Callable[..., Awaitable[Any]]:
+    """The same call, which is counted."""
+
+    async def made_now(*args: Any, **options: Any) -> Any:
+        made[name] += 1
+        return await call(*args, **options)
+
+    return made_now
 
 
 async def calls(redis: ArqRedis) -> int:
