@@ -21,13 +21,13 @@ run-api: $(VENV)/.run ## the API alone
 	@exec $(BIN)/python -m service
 
 run-worker: $(VENV)/.run ## a worker alone; start as many as you like
-	@exec $(BIN)/python -m jobs.worker
+	@exec $(BIN)/python -m jobs
 
 doctor: $(VENV)/.run ## what may cost jobs: Redis, its settings, queues, storage; exit code 1 with a warning
-	@$(BIN)/python -m service.doctor $(ARGS)
+	@$(BIN)/python -m errand doctor $(ARGS)
 
 key: $(VENV)/.run ## a new API key and its hash; SCOPES=read+write for fewer scopes than all
-	@$(BIN)/python -m service.new_key $(SCOPES)
+	@$(BIN)/python -m errand key $(SCOPES)
 
 test: $(VENV)/.dev ## the tests, against real servers that they start themselves
 	@$(BIN)/python -m pytest $(ARGS)

@@ -16,11 +16,13 @@ from typing import Annotated
 from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Response, UploadFile
 from pydantic import BaseModel, EmailStr, HttpUrl
 
-from jobs.resize import Size, resize
+from errand.images.size import Size
+from errand.integration.add_task import Jobs
+from errand.integration.lifespan import jobs_lifespan
+from errand.settings import Settings
+from jobs.resize import resize
 from jobs.webhook import webhook
 from jobs.welcome_email import WelcomeEmail, welcome_email
-from service import Jobs, jobs_lifespan
-from settings import Settings
 
 settings = Settings.read()
 app = FastAPI(title="Sign up", lifespan=jobs_lifespan(settings))

@@ -9,8 +9,10 @@ from contextlib import nullcontext, suppress
 import uvicorn
 from redis.exceptions import RedisError
 
-from jobs.engine import embedded_redis, lifeline, logs, redaction
-from jobs.engine.redis_connection import Refused, check_welcome, connect
+from errand.process import lifeline, logs
+from errand.redis import embedded as embedded_redis
+from errand.redis.connection import Refused, check_welcome, connect
+from errand.secrets import redaction
 from service.app import create_app
 from service.http_protocol import protocol
 from settings import Settings
@@ -18,7 +20,10 @@ from settings import Settings
 GRACE_S = 5
 """How long a stopping API lets requests end; one that waits for a job is cut off then."""
 
+
 WELCOME_LIMIT_S = 1.5
+
+
 MOST_FILES = 65_536
 
 

@@ -6,19 +6,15 @@ of such a request, and do nothing for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any
+from collections.abc import Mapping
 
-from fastapi import Request, Response
+from fastapi import Request
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.answer_headers import ALWAYS, MORE, UNLESS_SAID
+from errand.http.gates.answer_headers import ALWAYS, MORE, UNLESS_SAID
+from errand.http.routes.enqueue import RAISED, Answers
 
-Answers = Callable[[Request], Coroutine[Any, Any, Response]]
-
-RAISED = "errand.raised"
-"""The place in a request's scope for what the fast path came upon: its route raises it, so that it is handled there."""
 GUARDS = [*ALWAYS, *UNLESS_SAID]
 
 
@@ -28,10 +24,9 @@ class FastPath:
     What it takes on is a body of at most `limit_bytes` that is announced, without a query; `app` has all the rest.
     """
 
-    def __init__(self, app: ASGIApp, *, busy: Mapping[str, Answers], service: ASGIApp, limit_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, *, busy: Mapping[str, Answers], limit_bytes: int) -> None:
         self._app = app
         self._busy = busy
-        self._service = service
         self._limit_bytes = limit_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -49,7 +44,7 @@ class FastPath:
         return False
 
     async def _answer(self, answers: Answers, scope: Scope, receive: Receive, send: Send) -> None:
-        scope["app"] = self._service
+        scope["app"] = self._app
         more = scope[MORE] = []
         try:
             response = await answers(_Announced(scope, receive))

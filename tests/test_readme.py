@@ -10,7 +10,7 @@ import httpx
 import pytest
 from arq.connections import ArqRedis
 
-from jobs.engine.snapshot import read_job
+from errand.monitor.job_snapshot import read_job
 from service import run
 from settings import Settings
 

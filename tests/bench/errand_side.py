@@ -16,12 +16,12 @@ import redis.asyncio.connection
 import uvloop
 from arq.connections import ArqRedis
 
-from jobs.engine.catalog import discover
-from jobs.engine.queue import MOST_AT_ONCE, Queue
-from jobs.engine.redis_connection import connect
-from jobs.engine.redis_pool import packed
-from jobs.engine.worker import Worker
-from jobs.worker import serve
+from errand.job.catalog import discover
+from errand.process.worker import serve
+from errand.queue.queue import MOST_AT_ONCE, Queue
+from errand.redis.connection import connect
+from errand.redis.pool import packed
+from errand.worker.worker import Worker
 from settings import Settings
 from tests.bench import jobs_here
 from tests.bench.candidate import cpu_s, main, percentile_ms

@@ -8,7 +8,8 @@ from typing import ClassVar
 
 from pydantic import BaseModel
 
-from jobs import Context, job
+from errand.job.context import Context
+from errand.job.job_type import job
 
 
 class Nothing(BaseModel):

@@ -9,9 +9,9 @@ from typing import Any
 
 import uvloop
 
-from jobs.engine import keys, records
-from jobs.engine.job_id import new_job_id
-from jobs.engine.redis_connection import connect
+from errand.redis.connection import connect
+from errand.wire import codec, keys
+from errand.wire.job_id import new_job_id
 from tests.bench.candidate import main, percentile_ms
 from tests.bench.http_side import BODY, KEY
 
@@ -29,7 +29,7 @@ async def fill(url: str, number: float, ended: float) -> dict[str, Any]:
     job = {"t": None, "f": "webhook", "a": (), "k": BODY, "et": now_ms}
     end = {**job, "t": 1, "s": True, "r": {"status": 204}, "st": now_ms, "ft": now_ms, "q": QUEUE, "attempts": []}
     kept, key, places = (end, keys.result, index) if ended else (job, keys.body, QUEUE)
-    record, listed_bytes = records.dumps(kept), 0
+    record, listed_bytes = codec.dumps(kept), 0
     for start in range(0, int(number), FILL):
         ids = {new_job_id(): now_ms - at for at in range(start, min(start + FILL, int(number)))}
         await redis.mset({key(job_id): record for job_id in ids})

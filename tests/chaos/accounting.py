@@ -12,10 +12,10 @@ from arq.connections import ArqRedis
 from arq.constants import job_key_prefix, result_key_prefix
 from redis.asyncio import Redis
 
-from jobs.engine import keys, records
-from jobs.engine.crashes import Crashed
-from jobs.engine.redis_connection import connect
-from jobs.engine.snapshot import ENDS, JobSnapshot, Status, read_job
+from errand.job.control import Crashed
+from errand.monitor.job_snapshot import ENDS, JobSnapshot, Status, read_job
+from errand.redis.connection import connect
+from errand.wire import codec, keys, records
 from tests.chaos.load import Ledger, Request, Wish, mark_of
 from tests.waiting import eventually
 
@@ -193,7 +193,7 @@ async def _ended_records(redis: ArqRedis, ids: Sequence[str]) -> AsyncIterator[R
         group = ids[start : start + AT_ONCE]
         for job_id, raw in zip(group, await redis.mget([keys.result(job_id) for job_id in group]), strict=True):
             if raw is not None:
-                yield _ended_record(job_id, records.loads(raw))
+                yield _ended_record(job_id, codec.loads(raw))
 
 
 def _ended_record(job_id: str, fields: Mapping[str, Any]) -> Record:

@@ -182,7 +182,9 @@ class House:
                 redis=_redis(folder, redis_port, fsync),
                 api=_python("service", "api", folder, environment, redis_port, PORT=str(api_port)),
                 workers=[
-                    WorkerPlace(_python("jobs.worker", f"worker-{number}", folder, environment, link.port), link)
+                    WorkerPlace(
+                        _python("errand.process.worker", f"worker-{number}", folder, environment, link.port), link
+                    )
                     for number, link in enumerate(links, start=1)
                 ],
                 redis_port=redis_port,

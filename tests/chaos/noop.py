@@ -7,7 +7,10 @@ import os
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from jobs import Context, Delays, Fail, Retry, job
+from errand.job.context import Context
+from errand.job.control import Fail, Retry
+from errand.job.job_type import job
+from errand.job.retry_policy import Delays
 from tests.chaos.journal import journal
 
 

@@ -13,8 +13,9 @@ from arq.connections import ArqRedis
 from arq.constants import default_queue_name
 from pydantic import ValidationError
 
-import jobs.resize as module
-from jobs.resize import Resize, Size, resize
+from errand.images.size import Size
+from jobs import resize as module
+from jobs.resize import Resize, resize
 from settings import Settings
 from tests.conftest import RunWorker, make_settings
 from tests.images import format_of, image, size_of

@@ -12,8 +12,8 @@ from typing import Any, cast, get_args
 import pytest
 import pyvips
 
-from jobs.resize import Format, Size
-from jobs.resize.pipeline import ImageRefused, Rendered, render
+from errand.images.pipeline import ImageRefused, Rendered, render
+from errand.images.size import Format, Size
 from tests.images import format_of, image, size_of
 
 FORMATS: tuple[Format, ...] = get_args(Format)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.resize import Fit, Size
-from jobs.resize.plan import Plan, plan
+from errand.images.plan import Plan, plan
+from errand.images.size import Fit, Size
 
 LANDSCAPE, PORTRAIT = (600, 400), (400, 600)
 

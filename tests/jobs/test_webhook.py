@@ -20,20 +20,21 @@ from aiohttp import web
 from arq.connections import ArqRedis
 from pydantic import ValidationError
 
-from jobs.engine import keys
-from jobs.engine.queue import Queue
-from jobs.engine.records import Error
-from jobs.engine.snapshot import JobSnapshot, read_job
-from jobs.webhook import RETRY_AFTER_CAP_S, Webhook, retry_after_s, webhook
-from jobs.webhook.signing import Signer, kept_secret
-from jobs.webhook.sink import opened_sink
-from jobs.worker import opened
+from errand.monitor.job_snapshot import JobSnapshot, read_job
+from errand.process.worker import opened
+from errand.queue.queue import Queue
+from errand.webhooks.deliverer import RETRY_AFTER_CAP_S, retry_after_s
+from errand.webhooks.signing import Signer, kept_secret
+from errand.webhooks.sink import opened_sink
+from errand.wire import keys
+from errand.wire.records import Error
+from jobs.webhook import Webhook, webhook
 from settings import Settings
 from tests.conftest import RunWorker, make_settings
-from tests.engine.test_worker import due_now, ended
 from tests.peers import HttpReceiver, Received
 from tests.processes.conftest import free_port
 from tests.waiting import eventually
+from tests.worker.test_worker import due_now, ended
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 

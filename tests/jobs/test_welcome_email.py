@@ -19,19 +19,19 @@ import pytest
 from arq.connections import ArqRedis
 from pydantic import ValidationError
 
-from jobs.engine import keys
-from jobs.engine.queue import Queue
-from jobs.engine.records import Error
-from jobs.engine.snapshot import JobSnapshot, read_job
+from errand.mail.letter import HEADERS, HeaderRefused, Letter, compose
+from errand.mail.sink import opened_sink
+from errand.mail.smtp import CONNECTIONS, Rejected, SmtpPool, SmtpServer, Unavailable
+from errand.monitor.job_snapshot import JobSnapshot, read_job
+from errand.queue.queue import Queue
+from errand.wire import keys
+from errand.wire.records import Error
 from jobs.welcome_email import WelcomeEmail, welcome_email
-from jobs.welcome_email.letter import HEADERS, HeaderRefused, Letter, compose
-from jobs.welcome_email.mail_sink import opened_sink
-from jobs.welcome_email.smtp import CONNECTIONS, Rejected, SmtpPool, SmtpServer, Unavailable
 from settings import Settings
 from tests.conftest import RunWorker, make_settings
-from tests.engine.test_worker import due_now, ended
 from tests.peers import SmtpReceiver
 from tests.waiting import eventually
+from tests.worker.test_worker import due_now, ended
 
 SENDER = "Acme <hello@acme.example>"
 DATE = datetime(2026, 11, 1, tzinfo=UTC)

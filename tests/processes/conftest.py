@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from jobs.engine import redis_guardian
+from errand.redis import guardian as redis_guardian
 from tests.waiting import eventually_sync
 
 ROOT = Path(__file__).parent.parent.parent
@@ -70,7 +70,7 @@ class House:
 
     def worker(self, **environment: str) -> subprocess.Popen[str]:
         """Starts a worker; returns when the API knows of it."""
-        process = self.start("jobs.worker", **environment)
+        process = self.start("errand.process.worker", **environment)
         eventually_sync(lambda: self.answers("/readyz"), timeout_s=20)
         return process
 

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import redis as sync_redis
 
-from jobs.engine.embedded_redis import socket_path
+from errand.redis.embedded import socket_path
 from tests.images import image
 from tests.processes.conftest import ROOT, House
 from tests.waiting import eventually_sync

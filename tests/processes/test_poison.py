@@ -46,7 +46,7 @@ def supervised(house: House) -> Iterator[list[int]]:
 
     def supervise() -> None:
         while not ended.is_set():
-            worker = house.start("jobs.worker")
+            worker = house.start("errand.process.worker")
             while not ended.is_set():
                 try:
                     codes.append(worker.wait(0.1))

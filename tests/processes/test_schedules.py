@@ -14,9 +14,9 @@ import httpx
 import pytest
 import redis as sync_redis
 
-from jobs.engine import keys
-from jobs.engine.embedded_redis import socket_path
-from jobs.engine.schedule import job_id_of
+from errand.job.schedule import job_id_of
+from errand.redis.embedded import socket_path
+from errand.wire import keys
 from tests.processes.conftest import ROOT, House
 from tests.waiting import eventually_sync
 
@@ -112,7 +112,7 @@ def test_a_worker_that_comes_back_after_an_hour_obeys_misfire(
     worker.wait()
     with sync_redis.Redis(unix_socket_path=str(socket_path(house.data_dir / "redis"))) as redis:
         redis.zadd(keys.SCHEDULES, {"chime": missed_ms})
-    house.start("jobs.worker")
+    house.start("errand.process.worker")
     schedule = eventually_sync(lambda: (seen := httpx.get(place).json())["last_missed_at"] and seen, timeout_s=20)
     assert datetime.fromisoformat(schedule["last_missed_at"]).timestamp() * 1000 == missed_ms
     assert datetime.fromisoformat(schedule["next_fires"][0]["utc"]) > datetime.now(UTC)

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from jobs.resources.address_guard import AddressGuard, AddressRefused
+from errand.resources.address_guard import AddressGuard, AddressRefused
 
 REFUSED = [
     # this machine, this network

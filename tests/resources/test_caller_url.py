@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from jobs.resources.caller_url import CallerUrl
+from errand.resources.address_guard import CallerUrl
 
 ADAPTER: TypeAdapter[object] = TypeAdapter(CallerUrl)
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from jobs.resources.address_guard import AddressGuard
-from jobs.resources.outbound import REPLY_LIMIT_BYTES, Outbound, OutboundFault, OutboundRefused
+from errand.resources.address_guard import AddressGuard
+from errand.resources.outbound import REPLY_LIMIT_BYTES, Outbound, OutboundFault, OutboundRefused
 from tests.peers import HttpReceiver
 
 LOOPBACK = ipaddress.ip_network("127.0.0.0/8")

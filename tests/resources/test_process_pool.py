@@ -14,11 +14,13 @@ import pytest
 from arq.connections import ArqRedis
 from pydantic import BaseModel
 
-from jobs import Context, Delays, job
-from jobs.engine.queue import Queue
-from jobs.engine.snapshot import JobSnapshot, read_job
-from jobs.resources.openers import process_pool
-from jobs.resources.process_pool import NICE, PoolBroken, ProcessDied, ProcessPool
+from errand.job.context import Context
+from errand.job.job_type import job
+from errand.job.retry_policy import Delays
+from errand.monitor.job_snapshot import JobSnapshot, read_job
+from errand.queue.queue import Queue
+from errand.resources.openers import process_pool
+from errand.resources.process_pool import NICE, PoolBroken, ProcessDied, ProcessPool
 from tests.conftest import RunWorker
 from tests.resources.computations import die_once, note_and_hang, refuse
 from tests.waiting import eventually

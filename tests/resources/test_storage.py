@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.resources.storage import FileMissing, Storage
+from errand.resources.storage import FileMissing, Storage
 from tests.waiting import eventually
 
 MIB = 1024 * 1024

@@ -12,13 +12,13 @@ import pytest
 from fastapi import Request, Response
 from starlette.types import Message, Receive, Scope, Send
 
-from service.answer_headers import MORE
-from service.app import create_app
-from service.enqueueing import busy_paths
-from service.fast_path import RAISED, FastPath
+from errand.http.api import create_api
+from errand.http.gates.answer_headers import MORE
+from errand.http.routes.enqueue import RAISED, busy_paths
+from service.fast_path import FastPath
 from settings import Settings
 from tests.conftest import OpenClient, make_settings
-from tests.service.answers import LETTER
+from tests.http.answers_seen import LETTER
 
 PATH = "/v1/jobs/welcome_email"
 KEY = "k" * 24
@@ -140,7 +140,7 @@ async def run(
 
     headers = [(b"content-length", length)] if length is not None else []
     scope = {"type": "http", "method": method, "path": path, "query_string": query, "headers": headers}
-    app = FastPath(whole, busy={"/echo": echo, "/fail": fail}, service=whole, limit_bytes=4)
+    app = FastPath(whole, busy={"/echo": echo, "/fail": fail}, limit_bytes=4)
     await app(scope, receive, send)
     return sent, whole
 
@@ -184,6 +184,6 @@ async def test_what_the_fast_path_comes_upon_is_left_to_the_whole_way(
 
 
 def test_each_job_type_that_takes_json_alone_has_a_fast_path(settings: Settings) -> None:
-    busy = busy_paths(create_app(settings, redis_url="redis://localhost"))
+    busy = busy_paths(create_api(settings, redis_url="redis://localhost"))
     assert {"/v1/jobs/welcome_email", "/v1/jobs/webhook"} <= set(busy)
     assert "/v1/jobs/resize" not in busy, "its files are streamed"

@@ -17,7 +17,7 @@ from arq.connections import ArqRedis
 from service.app import create_app
 from service.http_protocol import HEAD_LIMIT_BYTES, HEADERS_LIMIT, URL_LIMIT_BYTES, protocol
 from settings import Settings
-from tests.service.answers import LETTER, stored_files
+from tests.http.answers_seen import LETTER, stored_files
 from tests.waiting import eventually
 
 TIMEOUT_S = 0.4

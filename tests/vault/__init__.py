@@ -7,7 +7,9 @@ from typing import ClassVar
 import structlog
 from pydantic import BaseModel, Field, SecretBytes, SecretStr, field_validator
 
-from jobs import Context, Fail, Retry, job
+from errand.job.context import Context
+from errand.job.control import Fail, Retry
+from errand.job.job_type import job
 
 log = structlog.get_logger("vault")
 

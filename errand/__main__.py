@@ -1,0 +1,6 @@
+"""`python -m errand`."""
+
+from errand.cli.main import main
+
+if __name__ == "__main__":
+    main()

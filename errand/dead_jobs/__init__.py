@@ -1,0 +1,1 @@
+"""Jobs that failed for good: listed, grouped by fault, replayed."""

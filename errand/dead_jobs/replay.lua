@@ -1,0 +1,52 @@
+-- Puts ended jobs again, each under its own id and with all of its tries.
+-- KEYS  1 queue  2 wake  3 dead  4 dead, by group  5 names of the indexes of ended jobs
+-- ARGV  1 channel of events  2… of each job: id, SHA-1 of its result, serialised job,
+--       run-at in ms since the epoch or '', its entry among the dead or '', the name of its index
+-- returns of each job: when it is due in ms, negative where that is later; 0 where its result is another by now, or gone
+--- @include "redis/parts/now"
+--- @include "redis/parts/dead_index"
+--- @include "redis/parts/ended_index"
+--- @include "redis/parts/wake_one"
+--- @include "redis/parts/publish_changes"
+local queue, wake, dead, dead_by_group, names = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local channel = ARGV[1]
+
+local head = redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')
+local first_ms = tonumber(head[2] or math.huge)
+
+-- who replayed first has taken the result away; a job that ended again since has another one
+local function is_as_it_was_read(id, digest)
+  local result = redis.call('GET', 'arq:result:' .. id)
+  return result and redis.sha1hex(result) == digest
+    and redis.call('EXISTS', 'arq:job:' .. id, 'arq:in-progress:' .. id) == 0
+end
+
+local answers, changes, urgent = {}, {}, false
+for at = 2, #ARGV, 6 do
+  local id, digest, job, run_at_ms, entry, listing = unpack(ARGV, at, at + 5)
+  local answer = 0
+  if is_as_it_was_read(id, digest) then
+    local due_ms = math.max(now_ms, tonumber(run_at_ms) or now_ms)
+    local later = due_ms > now_ms
+    -- what `ctx.once` has marked stays, and would expire with the result
+    redis.call('PERSIST', 'errand:once:' .. id)
+    redis.call('DEL', 'arq:result:' .. id, 'arq:retry:' .. id, 'errand:attempts:' .. id, 'errand:progress:' .. id)
+    redis.call('SET', 'arq:job:' .. id, job)
+    unlist_ended(names, listing, id)
+    redis.call('ZADD', queue, string.format('%.0f', due_ms), id)
+    exhume(dead, dead_by_group, entry)
+    answer = later and -due_ms or due_ms
+    changes[#changes + 1] = (later and 'deferred ' or 'queued ') .. id
+    urgent = urgent or not later or due_ms < first_ms
+  end
+  answers[#answers + 1] = answer
+end
+
+-- for what is due now, or sooner than anybody knows
+if urgent then
+  wake_one(wake)
+end
+if #changes > 0 then
+  tell(channel, changes)
+end
+return answers

@@ -1,0 +1,234 @@
+"""What the API shows of a job: the shape of its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+from fastapi.responses import Response
+from pydantic import BaseModel, Field
+from pydantic_core import to_json
+
+from errand.http.answers.planned_times import plan_as_json
+from errand.job.catalog import Catalog
+from errand.job.job_type import JobType
+from errand.monitor.attempt_plan import offsets_ms, plan_of
+from errand.monitor.job_snapshot import JobSnapshot, Status
+from errand.monitor.waiting import Code, Waiting
+from errand.redis.durability import Grade
+from errand.secrets.redaction import STARS
+from errand.wire.records import AttemptOutcome, Error
+
+PLAIN = "!$&'()*+,:;=@"
+"""What needs no `%` in a segment of a path (RFC 3986 §3.3), beside what never does."""
+
+
+class ErrorView(BaseModel):
+    """Why an attempt or a job did not succeed."""
+
+    type: str
+    message: str
+    traceback: str | None = None
+    fingerprint: str = Field(
+        description="its class and innermost own frame: the same for the same fault",
+        examples=["KeyError@jobs.webhook:_check_taken"],
+    )
+
+
+class AttemptView(BaseModel):
+    """One ended attempt."""
+
+    number: int
+    outcome: AttemptOutcome
+    due_at: datetime
+    started_at: datetime
+    ended_at: datetime
+    worker: str
+    error: ErrorView | None
+    next_attempt_at: datetime | None
+
+
+class ProgressView(BaseModel):
+    """What a job last said of how far it is."""
+
+    fraction: float
+    note: str
+    at: datetime
+
+
+class WaitingView(BaseModel):
+    """Why a job waits."""
+
+    code: Code
+    detail: str = Field(examples=["Is due at 2030-01-01T09:00:00Z, as was asked."])
+    until: datetime | None = Field(description="null where nobody knows when it will be over")
+
+
+class JobHead(BaseModel):
+    """What every view of a job begins with."""
+
+    id: str
+    type: str
+    queue: str
+    status: Status
+    attempt: int = Field(description="how many attempts have begun")
+    max_tries: int | None = Field(description="null where this service does not know the type")
+
+
+class JobFields(JobHead):
+    """What every view of one job shows. Times are UTC."""
+
+    args: Mapping[str, Any]
+    result: Any = None
+    error: ErrorView | None = None
+    attempts: list[AttemptView] = Field(description="ended attempts, oldest first")
+    progress: ProgressView | None = None
+    enqueued_at: datetime
+    run_at: datetime | None = Field(description="when it is, or was last, due")
+    started_at: datetime | None = Field(description="when its latest attempt began")
+    finished_at: datetime | None
+    links: dict[str, str]
+    expires_at: datetime | None = Field(description="where no attempt has begun by then it fails; null: never")
+    planned_attempts: list[datetime] | None = Field(
+        description="when each attempt that has not begun would begin, were each to fail at once, by the type's retry "
+        "policy without its jitter; null of a job that has ended, and where this service does not know the type"
+    )
+    gives_up_at: datetime | None = Field(
+        description="when, by that plan, the last attempt would have failed; while it runs, when its time limit ends"
+    )
+
+
+class JobView(JobFields):
+    """One job. Times are UTC."""
+
+    waiting: WaitingView | None = Field(description="why it waits; null where it runs or has ended")
+
+
+DURABILITY = Field(
+    description="what stands behind it: the server's memory alone, its append-only file (a power cut may lose the last "
+    "second: `fsync-everysec`), or as many replicas as `REPLICAS` asks for"
+)
+
+
+class AcceptedJobView(JobFields):
+    """A job that was just put. Why it waits, where it does, `GET` tells."""
+
+    durability: Grade = DURABILITY
+
+
+def job_view(job: JobSnapshot, catalog: Catalog, waiting: Waiting | None = None) -> JobView:
+    """The job as the API shows it; `waiting` says why it waits."""
+    known = catalog.get(job.type)
+    max_tries = job.max_tries or (known.max_tries if known else None)
+    plan = plan_of(job, known, max_tries=max_tries) if known and max_tries and not job.ended else None
+    return JobView(
+        id=job.id,
+        type=job.type,
+        queue=job.queue,
+        status=job.status,
+        attempt=job.attempt,
+        max_tries=max_tries,
+        args=shown_args(known, job.args),
+        result=job.result,
+        error=error_view(job.error),
+        attempts=[
+            AttemptView(
+                number=attempt.number,
+                outcome=attempt.outcome,
+                due_at=utc(attempt.due_at_ms),
+                started_at=utc(attempt.started_at_ms),
+                ended_at=utc(attempt.ended_at_ms),
+                worker=attempt.worker,
+                error=error_view(attempt.error),
+                next_attempt_at=utc_or_none(attempt.next_attempt_at_ms),
+            )
+            for attempt in job.attempts
+        ],
+        progress=job.progress
+        and ProgressView(fraction=job.progress.fraction, note=job.progress.note, at=utc(job.progress.at_ms)),
+        enqueued_at=utc(job.enqueued_at_ms),
+        run_at=utc_or_none(job.run_at_ms),
+        started_at=utc_or_none(job.started_at_ms),
+        finished_at=utc_or_none(job.finished_at_ms),
+        links=links_of(job),
+        expires_at=utc_or_none(job.expires_at_ms),
+        planned_attempts=plan and [utc(at_ms) for at_ms in plan.attempts_ms],
+        gives_up_at=plan and utc_or_none(plan.gives_up_ms),
+        waiting=waiting and WaitingView(code=waiting.code, detail=waiting.detail, until=utc_or_none(waiting.until_ms)),
+    )
+
+
+def new_job_json(job: JobSnapshot, job_type: JobType[Any, Any], *, durability: Grade) -> bytes:
+    """An AcceptedJobView as JSON, without the way through a model."""
+    assert job.run_at_ms is not None
+    max_tries = job.max_tries or job_type.max_tries
+    plan = plan_as_json(job.run_at_ms, offsets_ms(job_type, begun=0, max_tries=max_tries))
+    shown = to_json(
+        {
+            "id": job.id,
+            "type": job.type,
+            "queue": job.queue,
+            "status": job.status,
+            "attempt": 0,
+            "max_tries": max_tries,
+            "args": job.args,
+            "result": None,
+            "error": None,
+            "attempts": [],
+            "progress": None,
+            "enqueued_at": utc(job.enqueued_at_ms),
+            "run_at": utc_or_none(job.run_at_ms),
+            "started_at": None,
+            "finished_at": None,
+            "links": links_of(job),
+            "expires_at": utc_or_none(job.expires_at_ms),
+        }
+    )
+    return b'%b,%b,"durability":"%b"}' % (shown[:-1], plan, durability.encode())
+
+
+def shown_args(known: JobType[Any, Any] | None, args: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Kept args without secrets; of a type that this service does not know nothing says which they are."""
+    return dict.fromkeys(args, STARS) if known is None else known.shown_args(args)
+
+
+def place_of(job_id: str) -> str:
+    """Its path; an id of a stock producer may have anything in it."""
+    return f"/v1/jobs/{quote(job_id, safe=PLAIN)}"
+
+
+def links_of(job: JobSnapshot) -> dict[str, str]:
+    """Where to go from here."""
+    place = place_of(job.id)
+    links = {"self": place} | ({} if job.ended else {"wait": f"{place}?wait=30", "cancel": f"{place}/cancel"})
+    if job.status in ("queued", "deferred"):
+        links["reschedule"] = f"{place}/reschedule"
+    if job.status in ("failed", "cancelled") or (job.status == "deferred" and job.attempt > 0):
+        links["retry"] = f"{place}/retry"
+    return links
+
+
+def json_response(view: BaseModel, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Straight to JSON text in one pass."""
+    return Response(
+        view.model_dump_json(), status_code=status, media_type="application/json", headers=dict(headers or {})
+    )
+
+
+def error_view(error: Error | None) -> ErrorView | None:
+    """The error as the API shows it."""
+    if error is None:
+        return None
+    return ErrorView(type=error.type, message=error.message, traceback=error.traceback, fingerprint=error.fingerprint)
+
+
+def utc(at_ms: int) -> datetime:
+    """Ms since the epoch as a time."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC)
+
+
+def utc_or_none(at_ms: int | None) -> datetime | None:
+    """The same of what may be unknown."""
+    return None if at_ms is None else utc(at_ms)

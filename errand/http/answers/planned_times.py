@@ -1,0 +1,44 @@
+"""Writes the planned attempts of a new job, cheaply: a 202 must not wait until ten times are worked out.
+
+Jobs of one type that are due in the same second have the same plan but for the ms: it is written once, and those are
+put in.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import lru_cache
+
+from pydantic_core import to_json
+
+from errand.wire.limits import LATEST_MS
+
+REST = b"~"
+"""Where the fraction of the second belongs; no time has one."""
+
+
+def plan_as_json(first_ms: int, offsets_ms: tuple[int, ...]) -> bytes:
+    """`"planned_attempts":[…],"gives_up_at":…` of a job due then (ms since the epoch), as pydantic writes times."""
+    second, ms = divmod(first_ms, 1000)
+    template = _in_second(second, offsets_ms)
+    if template is None:
+        return _written([_utc(first_ms + offset) for offset in offsets_ms])
+    return template.replace(REST, b".%03d000Z" % ms if ms else b"Z")
+
+
+@lru_cache(maxsize=256)
+def _in_second(second: int, offsets_ms: tuple[int, ...]) -> bytes | None:
+    """The plan without its ms; None where its times do not share them."""
+    if any(offset % 1000 for offset in offsets_ms) or second * 1000 + offsets_ms[-1] >= LATEST_MS:
+        return None
+    seconds = [datetime.fromtimestamp(second + offset // 1000, UTC) for offset in offsets_ms]
+    return _written([f"{at:%Y-%m-%dT%H:%M:%S}{REST.decode()}" for at in seconds])
+
+
+def _utc(at_ms: int) -> str:
+    at = datetime.fromtimestamp(min(at_ms, LATEST_MS) / 1000, UTC)
+    return at.isoformat().replace("+00:00", "Z")
+
+
+def _written(times: list[str]) -> bytes:
+    return b'"planned_attempts":%b,"gives_up_at":"%b"' % (to_json(times), times[-1].encode())

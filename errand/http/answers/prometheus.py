@@ -1,0 +1,96 @@
+"""Writes the state of queues in Prometheus' text format, version 0.0.4."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
+
+from errand.monitor.queues import QueueState
+from errand.wire.counters import BUCKETS_MS
+
+MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+GAUGES = {
+    "errand_jobs_due": "Jobs that could run now.",
+    "errand_jobs_deferred": "Jobs due later, or waiting for their next attempt.",
+    "errand_jobs_in_progress": "Jobs that run.",
+    "errand_jobs_dead": "Jobs that have failed for good and are kept.",
+    "errand_oldest_due_seconds": "How long the first of the due jobs has been waiting.",
+    "errand_workers": "Live workers of the queue.",
+    "errand_worker_slots": "How many jobs those run at once.",
+    "errand_event_loop_lag_seconds": "How late one of their event loops was at most, by their last heartbeats.",
+    "errand_queue_paused": "1 while nothing is claimed from the queue.",
+}
+
+
+HISTOGRAMS = {
+    "wait_ms": ("errand_wait_seconds", "From a job's due time to the beginning of an attempt."),
+    "run_ms": ("errand_run_seconds", "How long attempts ran."),
+}
+
+
+def as_text(queues: Sequence[QueueState]) -> str:
+    """All metrics of those queues; durations in seconds. A counter is as fresh as the workers' last heartbeats."""
+    lines = [*_gauges(queues), *_attempts(queues)]
+    for kind in HISTOGRAMS:
+        lines += _histogram(kind, queues)
+    return "\n".join(lines) + "\n"
+
+
+def _gauges(queues: Sequence[QueueState]) -> Iterator[str]:
+    for name, help_ in GAUGES.items():
+        yield from _head(name, help_, "gauge")
+        for queue in queues:
+            yield _line(name, {"queue": queue.name}, _gauge(name, queue))
+
+
+def _gauge(name: str, queue: QueueState) -> float:
+    return {
+        "errand_jobs_due": queue.due,
+        "errand_jobs_deferred": queue.deferred,
+        "errand_jobs_in_progress": queue.in_progress,
+        "errand_jobs_dead": queue.dead,
+        "errand_oldest_due_seconds": (queue.oldest_due_ms or 0) / 1000,
+        "errand_workers": queue.workers,
+        "errand_worker_slots": queue.slots,
+        "errand_event_loop_lag_seconds": (queue.loop_lag_ms or 0) / 1000,
+        "errand_queue_paused": int(queue.paused),
+    }[name]
+
+
+def _attempts(queues: Iterable[QueueState]) -> Iterator[str]:
+    queues = list(queues)
+    yield from _head("errand_attempts_total", "Attempts that ended, by outcome.", "counter")
+    for queue in queues:
+        for counter, value in sorted(queue.counters.items()):
+            kind, _, outcome = counter.partition(":")
+            if kind == "attempts":
+                yield _line("errand_attempts_total", {"queue": queue.name, "outcome": outcome}, value)
+    yield from _head("errand_stale_outcomes_total", "Outcomes dropped because the lease had been lost.", "counter")
+    for queue in queues:
+        yield _line("errand_stale_outcomes_total", {"queue": queue.name}, queue.counters.get("stale", 0))
+
+
+def _histogram(kind: str, queues: Iterable[QueueState]) -> Iterator[str]:
+    """Only counts are kept, no sums: buckets are enough for quantiles."""
+    name, help_ = HISTOGRAMS[kind]
+    yield from _head(name, help_, "histogram")
+    for queue in queues:
+        bounds = [*map(str, BUCKETS_MS), "inf"]
+        counts = accumulate(queue.counters.get(f"{kind}:{bound}", 0) for bound in bounds)
+        for bound, count in zip(bounds, counts, strict=True):
+            le = "+Inf" if bound == "inf" else f"{int(bound) / 1000:g}"
+            yield _line(f"{name}_bucket", {"queue": queue.name, "le": le}, count)
+        yield _line(f"{name}_count", {"queue": queue.name}, count)
+
+
+def _head(name: str, help_: str, kind: str) -> Iterator[str]:
+    yield f"# HELP {name} {help_}"
+    yield f"# TYPE {name} {kind}"
+
+
+def _line(name: str, labels: dict[str, str], value: float) -> str:
+    # names of queues and outcomes are letters, digits, '-' and '_': nothing to escape
+    shown = ",".join(f'{label}="{text}"' for label, text in labels.items())
+    return f"{name}{{{shown}}} {value}"

@@ -1,0 +1,257 @@
+"""What answers look like, for the OpenAPI document: one example of each model, one problem of each status."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from errand.http.requests.job_path import JOB_ID
+
+OTHER_ID = "01a1fb3e-ca26-7a4b-a22c-73c5f6b6e8ac"
+
+
+PLACE = f"/v1/jobs/{JOB_ID}"
+
+
+BEGUN, ENDED = "2026-11-20T23:15:58.536000Z", "2026-11-20T23:15:58.548000Z"
+
+
+PUT_AT = "2026-11-20T23:15:58.518000Z"
+
+
+ERROR = {
+    "type": "Retry",
+    "message": "the receiver answered 500",
+    "traceback": None,
+    "fingerprint": "Retry@jobs.webhook:_check_taken",
+}
+
+
+WAITING_JOB: dict[str, Any] = {
+    "id": JOB_ID,
+    "type": "welcome_email",
+    "queue": "default",
+    "status": "queued",
+    "attempt": 0,
+    "max_tries": 8,
+    "args": {"to": "ada@example.com", "name": "Ada"},
+    "result": None,
+    "error": None,
+    "attempts": [],
+    "progress": None,
+    "enqueued_at": PUT_AT,
+    "run_at": PUT_AT,
+    "started_at": None,
+    "finished_at": None,
+    "expires_at": None,
+    "planned_attempts": [PUT_AT, "2026-11-20T23:16:08.518000Z"],
+    "gives_up_at": "2026-11-20T23:16:08.518000Z",
+    "links": {
+        "self": PLACE,
+        "wait": f"{PLACE}?wait=30",
+        "cancel": f"{PLACE}/cancel",
+        "reschedule": f"{PLACE}/reschedule",
+    },
+}
+
+
+ENDED_JOB: dict[str, Any] = {
+    **WAITING_JOB,
+    "waiting": None,
+    "status": "succeeded",
+    "attempt": 1,
+    "result": {"message_id": f"<{JOB_ID}@localhost>", "response": "250 2.0.0 kept"},
+    "attempts": [
+        {
+            "number": 1,
+            "outcome": "succeeded",
+            "due_at": PUT_AT,
+            "started_at": BEGUN,
+            "ended_at": ENDED,
+            "worker": "host:13689:4f0e35",
+            "error": None,
+            "next_attempt_at": None,
+        }
+    ],
+    "started_at": BEGUN,
+    "finished_at": ENDED,
+    "planned_attempts": None,
+    "gives_up_at": None,
+    "links": {"self": PLACE},
+}
+
+
+LISTED_JOB: dict[str, Any] = {
+    name: ENDED_JOB[name]
+    for name in (
+        *("id", "type", "queue", "status", "attempt", "max_tries", "error"),
+        *("enqueued_at", "run_at", "started_at", "finished_at", "expires_at", "links"),
+    )
+}
+
+
+SCHEDULE: dict[str, Any] = {
+    "id": "hello-ada",
+    "type": "welcome_email",
+    "queue": None,
+    "args": {"to": "ada@example.com", "name": "Ada"},
+    "cron": "0 9 * * *",
+    "timezone": "Europe/Berlin",
+    "misfire": "skip",
+    "grace_s": 60.0,
+    "jitter_s": 0.0,
+    "paused": False,
+    "source": "http",
+    "next_fires": [{"utc": "2026-11-21T08:00:00Z", "local": "2026-11-21T09:00:00+01:00"}],
+    "last_fire": None,
+    "last_missed_at": None,
+    "problem": None,
+    "created_at": PUT_AT,
+    "updated_at": PUT_AT,
+    "links": {
+        "self": "/v1/schedules/hello-ada",
+        "trigger": "/v1/schedules/hello-ada/trigger",
+        "pause": "/v1/schedules/hello-ada/pause",
+    },
+}
+
+
+DEAD_JOB: dict[str, Any] = {
+    "id": OTHER_ID,
+    "type": "webhook",
+    "queue": "default",
+    "attempt": 10,
+    "error": ERROR,
+    "enqueued_at": "2026-11-17T12:00:00Z",
+    "finished_at": PUT_AT,
+    "links": {"self": f"/v1/jobs/{OTHER_ID}", "retry": f"/v1/jobs/{OTHER_ID}/retry"},
+}
+
+
+DEAD_GROUP: dict[str, Any] = {
+    "type": "webhook",
+    "queue": "default",
+    "fingerprint": ERROR["fingerprint"],
+    "count": 312,
+    "oldest_at": "2026-11-20T22:00:00Z",
+    "newest_at": PUT_AT,
+    "example": {"id": OTHER_ID, "message": ERROR["message"]},
+}
+
+
+ANSWERS: dict[str, Any] = {
+    "AcceptedJobView": {**WAITING_JOB, "durability": "fsync-everysec"},
+    "JobView": ENDED_JOB,
+    "Batch": {"count": 2, "ids": [JOB_ID, OTHER_ID], "durability": "fsync-everysec"},
+    "JobPage": {"jobs": [LISTED_JOB], "next": None, "cursor": None},
+    "DeadJobPage": {"jobs": [DEAD_JOB], "cursor": None},
+    "DeadGroups": {"groups": [DEAD_GROUP], "more": 0},
+    "ReplayedView": {
+        "dry_run": False,
+        "count": 1,
+        "ids": [OTHER_ID],
+        "skipped": 0,
+        "remaining": 0,
+        "last_due_at": PUT_AT,
+    },
+    "ScheduleView": SCHEDULE,
+    "SchedulePage": {"schedules": [SCHEDULE], "next": None},
+    "QueueView": {
+        "name": "default",
+        "paused": False,
+        "due": 12,
+        "deferred": 3,
+        "in_progress": 100,
+        "dead": 1,
+        "oldest_due_s": 0.8,
+        "workers": 1,
+        "last_minutes": [{"at": "2026-11-20T23:15:00Z", "attempts": {"succeeded": 1204, "retry": 3}}],
+        "links": {"pause": "/v1/queues/default/pause"},
+    },
+    "WorkerView": {
+        "host": "host",
+        "pid": 13689,
+        "version": "0.1.0",
+        "queues": ["default", "cpu"],
+        "slots": 102,
+        "draining": False,
+        "loop_lag_ms": 1.4,
+        "last_heartbeat_at": PUT_AT,
+        "running": [{"id": JOB_ID, "started_at": BEGUN}],
+    },
+    "Stats": {"due": 12, "deferred": 3, "in_progress": 100, "oldest_due_s": 0.8, "workers": 1},
+    "JobTypeView": {
+        "name": "shout",
+        "summary": "Turns a text to upper case.",
+        "queue": "default",
+        "takes_file": False,
+        "args_schema": {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]},
+        "result_schema": {"type": "string"},
+        "max_tries": 3,
+        "timeout_s": 10.0,
+        "retry": {"kind": "exponential", "base_s": 5, "cap_s": 3600},
+        "links": {"enqueue": "/v1/jobs/shout"},
+    },
+    "Health": {"status": "ok"},
+}
+"""By the name of the model."""
+
+
+PROBLEMS: dict[int, tuple[str, str]] = {
+    400: ("bad-request", "This is not a valid HTTP/1.1 request."),
+    401: ("unauthorized", "Send 'Authorization: Bearer <key>' with one of the service's keys."),
+    403: ("forbidden", "This key lacks the scope 'write', which this request needs."),
+    408: ("request-timeout", "The rest of the request did not come within 30 seconds, so nothing was accepted."),
+    409: ("wrong-state", f"Job {JOB_ID} is succeeded; only a job that has not ended can be cancelled."),
+    412: (
+        "job-has-changed",
+        f"Job {JOB_ID} is not as it was when it had that ETag; it is succeeded now. GET it and decide anew.",
+    ),
+    413: ("content-too-large", "The body is larger than 1048576 bytes. Send less, or raise the limit."),
+    414: ("uri-too-long", "The path and query are longer than 8192 bytes."),
+    422: ("invalid-request", "The request does not fit: query.dleay: is unknown; did you mean 'delay'?"),
+    429: ("rate-limited", "More than 100 requests in 1 s came with this credential. Try again in 1 s."),
+    431: (
+        "request-header-fields-too-large",
+        "The headers are more than 100, or longer than 32768 bytes together.",
+    ),
+    503: ("redis-unavailable", "Redis cannot be reached, so nothing was promised. Try again in 2 seconds."),
+}
+
+
+OF_PATHS: dict[tuple[int, str], tuple[str, str]] = {
+    (404, "/v1/jobs"): ("unknown-job", f"There is no job '{JOB_ID}'. It never was, or it has been forgotten."),
+    (404, "/v1/schedules"): ("unknown-schedule", "There is no schedule 'nightly-report'."),
+    (404, "/v1/queues"): ("unknown-queue", "There is no queue 'mail'. The queues are: default, cpu."),
+    (404, "/v1/files"): ("unknown-file", f"Nothing is stored under 'resize/{JOB_ID}/1-320x213.jpeg'."),
+    (409, "/v1/schedules"): (
+        "defined-in-code",
+        "Schedule nightly-report is defined in code, to be changed there. It can be paused, resumed and triggered.",
+    ),
+    (503, "/readyz"): (
+        "no-worker",
+        "No worker has been heard of lately: jobs are accepted and wait. Start one with 'make run-worker'.",
+    ),
+}
+"""Where a status means something else under a path."""
+
+
+def problem_example(status: int, path: str, operation: dict[str, Any]) -> dict[str, Any]:
+    """A problem that the operation at that path may answer with that status."""
+    kind, detail = next(
+        (example for (of_status, place), example in OF_PATHS.items() if of_status == status and path.startswith(place)),
+        PROBLEMS.get(status, ("other", str(operation["responses"][str(status)]["description"]))),
+    )
+    if status == 400 and operation["operationId"].startswith("enqueue_"):
+        kind = "malformed-idempotency-key"
+        detail = "Idempotency-Key must be given once, with 1 to 255 printable ASCII characters, in quotes or not."
+    if status == 409 and operation["operationId"].startswith("enqueue_"):
+        kind, detail = "not-unique", f"Job {JOB_ID} holds the unique key 'user-7' and waits."
+    problem = {
+        "type": f"/problems/{kind}",
+        "title": kind.replace("-", " ").capitalize(),
+        "status": status,
+        "detail": detail,
+    }
+    if status == 422:
+        problem["errors"] = [{"field": "query.dleay", "message": "is unknown; did you mean 'delay'?"}]
+    return problem

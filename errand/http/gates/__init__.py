@@ -1,0 +1,1 @@
+"""What every request passes: credentials, limits of size and rate, headers of the answer."""

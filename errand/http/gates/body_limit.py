@@ -1,0 +1,52 @@
+"""Refuses bodies over the limit before they fill the memory or the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from errand.http.answers import problems
+
+MULTIPART_OVERHEAD_BYTES = 64 * 1024
+"""What boundaries, part headers and the `args` part may add to an upload."""
+
+
+class BodyLimit:
+    """ASGI middleware: `limit_of(path, content_type)` gives the most bytes a body may have."""
+
+    def __init__(self, app: ASGIApp, *, limit_of: Callable[[str, str], int]) -> None:
+        self._app = app
+        self._limit_of = limit_of
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        limit_bytes = self._limit_of(scope["path"], headers.get(b"content-type", b"").decode("latin-1"))
+        announced = headers.get(b"content-length", b"0")
+        if announced.isdigit() and int(announced) > limit_bytes:
+            await _refuse(limit_bytes)(scope, receive, send)
+        else:
+            await self._app(scope, _counting(receive, limit_bytes), send)
+
+
+def _counting(receive: Receive, limit_bytes: int) -> Receive:
+    """A chunked body announces no length: it is counted as it comes."""
+    seen = 0
+
+    async def counted() -> Message:
+        nonlocal seen
+        message = await receive()
+        seen += len(message.get("body", b""))
+        if seen > limit_bytes:
+            raise problems.BodyTooLarge(limit_bytes)
+        return message
+
+    return counted
+
+
+def _refuse(limit_bytes: int) -> ASGIApp:
+    error = problems.BodyTooLarge(limit_bytes)
+    return problems.response(problems.Problem(413, problems.TOO_LARGE, error.detail, headers=error.headers))

@@ -1,0 +1,44 @@
+"""Refuses query parameters that a route does not know: a misspelt `delay` must not put a job that runs at once."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+from fastapi import Request, params
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.routing import APIRoute
+
+from errand.http.answers.problems import FaultyField, Problem
+
+
+async def refuse_unknown(request: Request) -> None:
+    """A dependency of every route. Async: FastAPI sends others through a thread."""
+    # a route outside of the document only says what to ask for instead
+    if request.scope["query_string"] and request.scope["route"].include_in_schema:
+        check(request)
+
+
+def check(request: Request) -> None:
+    """Raises Problem 422 that names each unknown parameter, and the one that was probably meant."""
+    known = _known_to(request.scope["route"], request.app.state.known_query)
+    unknown = [name for name in request.query_params if name not in known]
+    if unknown:
+        errors = [FaultyField(field=f"query.{name[:64]}", message=_say(name, known)) for name in unknown]
+        detail = "; ".join(f"{error.field}: {error.message}" for error in errors)
+        raise Problem(422, "invalid-request", f"The request does not fit: {detail}", errors=errors)
+
+
+def _known_to(route: APIRoute, found: dict[int, tuple[str, ...]]) -> tuple[str, ...]:
+    """`found` keeps what was found before, by the identities of routes, which cannot be hashed and last as the app."""
+    known = found.get(id(route))
+    if known is None:
+        fields = get_flat_params(route.dependant)
+        known = found[id(route)] = tuple(field.alias for field in fields if isinstance(field.field_info, params.Query))
+    return known
+
+
+def _say(name: str, known: tuple[str, ...]) -> str:
+    if not known:
+        return "is unknown: no query parameters are taken here"
+    (meant, *_) = *get_close_matches(name[:64], known, n=1), None
+    return f"is unknown; did you mean '{meant}'?" if meant else f"is unknown; known are: {', '.join(known)}"

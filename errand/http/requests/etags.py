@@ -1,0 +1,123 @@
+"""`ETag`, `If-None-Match`, `If-Match`: a client need not fetch what it has, nor act on what it has not seen.
+
+A tag is `"STATUS.REVISION.CONTENT"`. All of it is a strong validator of what GET shows, the only kind that RFC 9110
+lets `If-Match` go by (§13.1.1): CONTENT is a hash of the very bytes, so that a tag covers what is shown beside the
+job's own state, such as why it waits. But a job is not another one because a worker has become free: an action's target
+is not the representation, and of its `If-Match` the first two parts must be the job's. DELETE's target is the job, and
+takes ended jobs alone, which show nothing but their state.
+
+REVISION goes along into the script that acts, which compares it with what it finds: between look and act nothing gets
+in. STATUS is compared at the look; of one and the same revision, a deferred job becomes queued by time alone.
+"""
+
+from __future__ import annotations
+
+import re
+from hashlib import blake2b
+from typing import Annotated
+
+from fastapi import Depends, Header, Request
+from pydantic import WithJsonSchema
+
+from errand.http.answers.problems import Problem, documented
+from errand.monitor.job_snapshot import JobSnapshot
+
+CONTENT_BYTES = 8
+
+
+ANY = "*"
+
+
+TAG = r'(W/)?"([!#-~]*)"'
+
+
+TAGS = re.compile(rf"\s*{TAG}\s*(,\s*{TAG}\s*)*,?\s*")
+
+
+SHOWN_TAGS = r'^(\*|(W/)?"[!#-~]*"(, ?(W/)?"[!#-~]*")*)$'
+
+
+OUTDATED = documented(
+    {
+        400: "the `If-Match` is malformed",
+        412: "the job has changed since it had that `ETag`; nothing was done",
+    }
+)
+
+
+ETAG_EXAMPLE = '"queued.0beec7b5ea3f0fdbc95d0dd47f3c5bc275da8a33.30e2bb7a4a5ef0b1"'
+
+
+NO_REVISION = "none"
+"""What no job's revision is."""
+
+
+def etag_of(job: JobSnapshot, content: bytes) -> str:
+    """The tag of a job that is shown so."""
+    digest = blake2b(content, digest_size=CONTENT_BYTES).hexdigest()
+    return f'"{_state(job)}.{digest}"'
+
+
+def is_known(request: Request, etag: str) -> bool:
+    """The client has it already: by `If-None-Match`, which compares weakly, and counts for nothing where malformed."""
+    given = _given(request, "if-none-match") or ""
+    if given == ANY:
+        return True
+    return bool(TAGS.fullmatch(given)) and etag.strip('"') in [tag for _, tag in re.findall(TAG, given)]
+
+
+class Seen:
+    """The state that a client wants a job to be in, by its `If-Match`."""
+
+    def __init__(self, given: str | None) -> None:
+        """Raises Problem 400 for what is neither `*` nor tags: no tag at all is hardly meant as any."""
+        if given not in (None, ANY) and not TAGS.fullmatch(given):
+            detail = "If-Match must be * or ETags as GET gives them, in their double quotes, with commas between them."
+            raise Problem(400, "malformed-if-match", detail)
+        self.matters = given not in (None, ANY)
+        # a weak tag matches nothing here
+        self._states = {tag.rpartition(".")[0] for weak, tag in re.findall(TAG, given or "") if not weak}
+
+    def revision(self, job: JobSnapshot) -> str:
+        """What the script that acts must find; '' for whatever there is.
+
+        Where the job as it was just read is none that the client has seen, the script finds something else, and says
+        so, unless the job's state forbids the act anyway: that is told first (RFC 9110 §13.2.1).
+        """
+        if not self.matters:
+            return ""
+        return job.revision if _state(job) in self._states else NO_REVISION
+
+
+async def _seen(
+    request: Request,
+    _: Annotated[
+        str | None,
+        Header(
+            alias="If-Match",
+            description="the `ETag` that GET gave of the job, or several: done only where it is still in that state, "
+            "else 412; `*` for any state",
+        ),
+        WithJsonSchema({"type": "string", "pattern": SHOWN_TAGS, "examples": [ETAG_EXAMPLE]}),
+    ] = None,
+) -> Seen:
+    return Seen(_given(request, "if-match"))
+
+
+SeenDep = Annotated[Seen, Depends(_seen)]
+
+
+def outdated(job: JobSnapshot) -> Problem:
+    """412: somebody, or time, has changed the job."""
+    detail = f"Job {job.id} is not as it was when it had that ETag; it is {job.status} now. GET it and decide anew."
+    return Problem(412, "job-has-changed", detail)
+
+
+def _state(job: JobSnapshot) -> str:
+    return f"{job.status}.{job.revision}"
+
+
+def _given(request: Request, name: str) -> str | None:
+    """All headers of that name as one list; None where there is none."""
+    given = request.headers.getlist(name)
+    return ", ".join(given).strip() if given else None

@@ -1,0 +1,104 @@
+"""Reads JSON as strictly as the queue will read it back: a job that was accepted must never become unreadable."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from fastapi import Request
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from errand.http.answers.problems import FaultyField, Problem
+from errand.http.scope import header
+from errand.secrets import redaction
+from errand.secrets.redaction import Hide
+
+HUGE_NUMBER = re.compile(rb"\d[eE]\+?\d{3}|(?<!\d)\d{300}")
+"""What may be beyond the floats: it would be read as infinity and stored as null. A run of digits is looked at from
+its beginning alone: from each of its digits, a body of nothing else would hold the service up for seconds."""
+
+
+HINTS = (
+    (re.compile(rb"$"), 'It is empty: send the args, such as {} or {"name": "Ada"}'),
+    (re.compile(rb"\x1f\x8b"), "It is compressed: send it as it is"),
+    (re.compile(rb"\xef\xbb\xbf|\xff\xfe|\xfe\xff"), "It begins with a byte order mark: send UTF-8 without one"),
+    (
+        re.compile(rb"'|[\[{]\s*(?:\{\s*)?'"),
+        'JSON has double quotes around names and texts; in Windows\' cmd.exe write "{\\"name\\": \\"Ada\\"}"',
+    ),
+    (re.compile(rb"\[?\s*\{\s*[A-Za-z_]"), "Names and texts stand in double quotes; has the shell taken them away?"),
+    (re.compile(rb"[\w.%-]+="), 'It looks like a form: send JSON, such as {"name": "Ada"}'),
+    (re.compile(rb"@"), "curl reads a file for -d @FILE only where nothing stands before the @"),
+)
+"""How a body begins that is no JSON, and what to do about it."""
+
+
+DEEP_LEVELS = 190
+"""The queue's reader goes about 200 levels deep, and the record of a job puts one around its args."""
+
+
+def parsed(body: bytes) -> Any:
+    """The value in `body`.
+
+    Raises ValueError for what is not JSON in the sense of RFC 8259, such as NaN or half of a surrogate pair, and for
+    what is nested too deeply to be stored.
+    """
+    value = from_json(body, allow_inf_nan=False)
+    if HUGE_NUMBER.search(body) and not _is_finite(value):
+        raise ValueError("a number is too large")
+    if body.count(b"[") + body.count(b"{") > DEEP_LEVELS:
+        from_json(b"[%b]" % body)
+    return value
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return all(map(_is_finite, parts))
+
+
+async def read(request: Request) -> Any:
+    """The value in the request's body. Raises Problem 422 for a body of another kind, or that is not JSON."""
+    check_media_type(request)
+    return value_in(await request.body(), field="body")
+
+
+def check_media_type(request: Request) -> None:
+    """Raises Problem 422 where the body is not said to be JSON."""
+    media_type = header(request.scope, b"content-type").partition(";")[0].strip().lower()
+    if media_type != "application/json" and not (
+        media_type.startswith("application/") and media_type.endswith("+json")
+    ):
+        raise unfit("body", "must be JSON, sent with 'Content-Type: application/json'")
+
+
+def value_in(body: bytes, *, field: str) -> Any:
+    """The value in `body`, which the request has in that field. Raises Problem 422."""
+    try:
+        return parsed(body)
+    except ValueError as error:
+        raise unfit(field, f"is not valid JSON: {error}{_hint(body)}") from None
+
+
+def _hint(body: bytes) -> str:
+    """What was probably done, where the reader's words would leave somebody new to JSON, or to curl, alone."""
+    text = body.strip()
+    for looks_so, hint in HINTS:
+        if looks_so.match(text):
+            return f". {hint}"
+    return ""
+
+
+def faults_of(error: ValidationError, *place: str | int, hide: Hide = redaction.hide) -> list[dict[str, Any]]:
+    """What is wrong, each with where it is in the request; `hide` takes secrets out of the words."""
+    faults = error.errors(include_url=False, include_input=False, include_context=False)
+    return [{**fault, "loc": ("body", *place, *fault["loc"]), "msg": hide(fault["msg"])} for fault in faults]
+
+
+def unfit(field: str, message: str) -> Problem:
+    """A 422 that names one field."""
+    errors = [FaultyField(field=field, message=message)]
+    return Problem(422, "invalid-request", f"The request does not fit: {field}: {message}", errors=errors)

@@ -1,0 +1,107 @@
+"""`unique_key`: one job at a time, or in a while, of those that share it within their type."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from fastapi import Depends, Query, Response
+from pydantic import AfterValidator, BaseModel, Field
+
+from errand.http.answers.job_view import job_view, json_response, place_of
+from errand.http.answers.problems import FaultyField, Problem
+from errand.http.requests import json_body
+from errand.http.shared import Shared, in_time, waiting_of
+from errand.job.when import DurationS
+from errand.monitor.job_snapshot import read_job
+from errand.queue.uniqueness import NotUnique, Unique
+
+OnConflict = Literal["return", "reject", "replace"]
+
+
+EXISTING = {"Existing-Job": "true"}
+
+
+LONGEST_CHARS = 200
+
+
+def _printable(key: str) -> str:
+    if not key.isprintable():
+        raise ValueError("must hold printable characters only")
+    return key
+
+
+UniqueKey = Annotated[str, Field(min_length=1, max_length=LONGEST_CHARS), AfterValidator(_printable)]
+
+
+UniqueForS = Annotated[DurationS, Field(ge=0.001)]
+
+
+class UniqueQuery(BaseModel):
+    """The query parameters, for a route that reads them by hand."""
+
+    unique_key: UniqueKey | None = None
+    unique_for: UniqueForS | None = None
+    on_conflict: OnConflict | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Uniqueness:
+    """What a job wants to be alone with, and what is to happen where it is not."""
+
+    unique: Unique
+    on_conflict: OnConflict
+
+
+async def uniqueness(
+    unique_key: Annotated[
+        UniqueKey | None,
+        Query(description="put the job only where no other of its type holds this key", examples=["user-7"]),
+    ] = None,
+    unique_for: Annotated[
+        UniqueForS | None,
+        Query(
+            description="how long the job holds `unique_key`, from now; without it until the job has ended",
+            examples=["10m"],
+        ),
+    ] = None,
+    on_conflict: Annotated[
+        OnConflict | None,
+        Query(
+            description="where another job holds `unique_key`: `return` that one (200, the default), `reject` this one "
+            "(409), or `replace` that one where it does not run (202, else 409)",
+            examples=["reject"],
+        ),
+    ] = None,
+) -> Uniqueness | None:
+    """The query parameters that say whether a job may have others of its kind beside it."""
+    if unique_key is None:
+        for name, value in (("unique_for", unique_for), ("on_conflict", on_conflict)):
+            if value is not None:
+                raise json_body.unfit(f"query.{name}", "says nothing without unique_key")
+        return None
+    unique = Unique(key=unique_key, for_s=unique_for, replace=on_conflict == "replace")
+    return Uniqueness(unique, on_conflict or "return")
+
+
+UniquenessDep = Annotated[Uniqueness | None, Depends(uniqueness)]
+
+
+async def answer(to: Shared, conflict: NotUnique, wanted: Uniqueness) -> Response:
+    """200 with the job that holds the key, where that is wanted. Raises Problem 409."""
+    if wanted.on_conflict != "return":
+        raise _not_unique(conflict, wanted)
+    job = await in_time(read_job(to.redis, conflict.job_id, queues=to.queue_keys))
+    if job is None:  # deleted at this very moment
+        raise _not_unique(conflict, wanted)
+    headers = {"Location": place_of(job.id), **EXISTING}
+    return json_response(job_view(job, to.catalog, await waiting_of(to, job)), headers=headers)
+
+
+def _not_unique(conflict: NotUnique, wanted: Uniqueness) -> Problem:
+    states = {"waiting": "waits", "running": "runs", "ended": "has ended, but holds it for a while"}
+    detail = f"Job {conflict.job_id} holds the unique key '{wanted.unique.key}' and {states[conflict.state]}."
+    if wanted.on_conflict == "replace":
+        detail += " Only a job that waits can be replaced."
+    errors = [FaultyField(field="query.unique_key", message=f"is held by job {conflict.job_id}")]
+    return Problem(409, "not-unique", detail, errors=errors)

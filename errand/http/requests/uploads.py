@@ -1,0 +1,133 @@
+"""Takes a job's file: `multipart/form-data` read as it comes and streamed into storage, never held whole."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import Request
+
+from errand.http.answers.problems import Problem
+from errand.http.requests import json_body
+from errand.http.requests.args import checked_args
+from errand.http.requests.idempotency import KeyedRequest
+from errand.http.requests.multipart import Part, parts_of
+from errand.job.job_type import JobType
+from errand.job.stored_file import StoredFile
+from errand.resources.storage import Storage
+from errand.resources.uploads import forget, keep
+
+FORM = "multipart/form-data"
+
+
+ARGS_LIMIT_BYTES = 64 * 1024
+
+
+@dataclass(slots=True)
+class Upload:
+    """What a request brought. Where the storage is None its file is read, and gone."""
+
+    storage: Storage | None
+    keyed: KeyedRequest | None
+    args: Any = None
+    """The validated args."""
+    stored: list[StoredFile] = field(default_factory=list)
+
+    async def store(self, part: Part) -> None:
+        """Stores the file as it comes in."""
+        chunks = self.keyed.taking("file", part.chunks()) if self.keyed else part.chunks()
+        self.note("filename", (part.filename or "").encode())
+        self.stored.append(await keep(self.storage, chunks, filename=part.filename))
+
+    def note(self, part: str, content: bytes) -> None:
+        """What makes the request the same when it is sent again."""
+        if self.keyed is not None:
+            self.keyed.take(part, content)
+
+    async def forget(self) -> None:
+        """Deletes what was stored: nothing refers to it."""
+        if self.storage is not None:
+            await forget(self.storage, self.stored)
+
+
+@asynccontextmanager
+async def received_args(
+    request: Request, storage: Storage | None, job_type: JobType[Any, Any], keyed: KeyedRequest | None
+) -> AsyncIterator[Upload]:
+    """The validated args of a type that takes a file, from JSON or from a form with a file.
+
+    The stored upload is forgotten again where the block (or the reading) fails: nothing refers to it then.
+    """
+    upload = Upload(storage, keyed)
+    try:
+        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media_type == FORM:
+            raw = await _read_form(request, job_type, upload)
+        elif media_type == "application/json":
+            upload.note("body", await request.body())
+            raw = json_body.value_in(await request.body(), field="body")
+        else:
+            raise json_body.unfit("body", f"must be sent as {FORM} with a file, or as application/json")
+        upload.args = checked_args(job_type, raw)
+        yield upload
+    except BaseException:
+        await upload.forget()
+        raise
+
+
+def request_body(job_type: JobType[Any, Any]) -> dict[str, Any]:
+    """The OpenAPI description of both ways to send the args."""
+    args = {"$ref": f"#/components/schemas/{job_type.args_model.__name__}"}
+    fields = job_type.args_model.model_fields.items()
+    needs_args = any(field.is_required() for name, field in fields if name != job_type.file_field)
+    form = {
+        "type": "object",
+        "required": ["args", "file"] if needs_args else ["file"],
+        "properties": {
+            "args": {**args, "description": "the args as JSON, without the file"},
+            "file": {"type": "string", "format": "binary"},
+        },
+        "additionalProperties": False,
+    }
+    named = {f"example {number}": value for number, value in enumerate(job_type.examples, start=1)}
+    whole = {name: {"value": value} for name, value in named.items() if job_type.takes(value)}
+    with_file = {name: {"value": {"args": value}} for name, value in named.items() if name not in whole}
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {
+                FORM: {
+                    "schema": form,
+                    "examples": with_file,
+                    "encoding": {"args": {"contentType": "application/json"}},
+                },
+                "application/json": {"schema": args, "examples": whole},
+            },
+        }
+    }
+
+
+async def _read_form(request: Request, job_type: JobType[Any, Any], upload: Upload) -> dict[str, Any]:
+    """The args with the upload in their file field; `upload` notes what was stored, also when this fails later."""
+    raw: Any = {}
+    seen: set[str] = set()
+    async for part in parts_of(request):
+        if part.name in seen or part.name not in ("args", "file"):
+            raise _bad_form(part.name, "is given twice" if part.name in seen else "is neither 'args' nor 'file'")
+        seen.add(part.name)
+        if part.name == "args":
+            content = await part.read(limit_bytes=ARGS_LIMIT_BYTES)
+            upload.note("args", content)
+            raw = json_body.value_in(content, field="body.args")
+        else:
+            await upload.store(part)
+    if not isinstance(raw, dict) or not upload.stored:
+        missing = "is missing: send it as a part of the form, with curl as -F file=@photo.jpg"
+        raise _bad_form("args" if upload.stored else "file", "must be a JSON object" if upload.stored else missing)
+    return {**raw, str(job_type.file_field): upload.stored[0].model_dump(mode="json")}
+
+
+def _bad_form(part: str, message: str) -> Problem:
+    return json_body.unfit(f"body.{part}", message)

@@ -1,0 +1,145 @@
+"""Waits for the end of a job: `?wait=N`, and `Prefer: wait=N` (RFC 7240)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import time
+from collections.abc import Iterable, Iterator
+from typing import Annotated
+from urllib.parse import unquote
+
+from fastapi import Depends, Header, Request, Response
+from redis.exceptions import RedisError
+
+from errand.http.answers.job_view import job_view, json_response
+from errand.http.answers.problems import Problem
+from errand.http.requests.job_path import found
+from errand.http.scope import CONNECTION, Connection
+from errand.http.shared import Shared
+from errand.monitor.job_snapshot import JobSnapshot
+from errand.redis.outage import is_outage
+
+LONGEST_WAIT_S = 60
+
+
+FIRST_LOOK_S, LAST_LOOK_S = 1.0, 8.0
+"""What is pushed is a hint: a waiter looks for itself after so long, then after twice as long each, to the last."""
+
+
+RAW_HEADER = b"prefer"
+
+
+PREFERENCE = re.compile(r'\s*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)\s*(?:=\s*("(?:[^"\\]|\\.)*"|[^;,"\s]*))?\s*(?:;[^,]*)?')
+
+
+async def _prefer(
+    _: Annotated[
+        str | None,
+        Header(
+            alias="Prefer",
+            description="RFC 7240: `wait=N` has the answer wait for the job's end, N seconds at most, and 60",
+            examples=["wait=1"],
+        ),
+    ] = None,
+) -> None:
+    """For the OpenAPI document: the header is read by hand."""
+
+
+PreferDep = Annotated[None, Depends(_prefer)]
+
+
+def preferred_s(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
+    """How long the client would wait, 60 s at most; None where it does not say.
+
+    What makes no sense is ignored, as RFC 7240 asks; of several the first counts.
+    """
+    # as they came: this is on the way of every request
+    given = [value for name, value in headers if name == RAW_HEADER]
+    for preference in ",".join(value.decode("latin-1") for value in given).split(",") if given else ():
+        parts = PREFERENCE.fullmatch(preference)
+        if parts and parts[1].lower() == "wait" and re.fullmatch("[0-9]{1,9}", value := (parts[2] or "").strip('"')):
+            return min(int(value), LONGEST_WAIT_S)
+    return None
+
+
+def applied(wait_s: int) -> dict[str, str]:
+    """The header that says so."""
+    return {"Preference-Applied": f"wait={wait_s}"}
+
+
+async def instead_of(accepted: Response, request: Request, to: Shared) -> Response:
+    """The answer to a request that has put a job; 200 with the job where its end was to be waited for, and came."""
+    wait_s = preferred_s(request.scope["headers"])
+    if wait_s is None:
+        return accepted
+    accepted.headers.update(applied(wait_s))
+    job_id = unquote(accepted.headers["location"].rpartition("/")[2])
+    try:
+        job = await ended_or_after(request, to, job_id, wait_s=wait_s) if wait_s else None
+    except (Problem, RedisError) as error:
+        if isinstance(error, RedisError) and not is_outage(error):
+            raise
+        # the job was accepted, whatever became of the wait
+        return accepted
+    if job is None or not job.ended:
+        return accepted
+    told = {name: value for name, value in accepted.headers.items() if name not in ("content-length", "content-type")}
+    return json_response(job_view(job, to.catalog), headers=told)
+
+
+class Stop:
+    """Whether the process has begun to stop, and whom that is to wake."""
+
+    def __init__(self) -> None:
+        self.begun = False
+        self.wakes: asyncio.Event | None = None
+
+    def begin(self) -> None:
+        """Called by the connection."""
+        self.begun = True
+        if self.wakes is not None:
+            self.wakes.set()
+
+
+@contextlib.contextmanager
+def stop_told_to(request: Request) -> Iterator[Stop]:
+    """A stop of the process while this request is answered: who waits on past it is cut off without an answer."""
+    stop = Stop()
+    connection: Connection | None = request.scope.get(CONNECTION)
+    if connection is not None:
+        connection.at_shutdown = stop.begin
+    try:
+        yield stop
+    finally:
+        if connection is not None:
+            connection.at_shutdown = lambda: None
+
+
+async def ended_or_after(request: Request, to: Shared, job_id: str, *, wait_s: float) -> JobSnapshot:
+    """The job when it has ended, or as it is after `wait_s` seconds or when the process stops. Raises Problem 404."""
+    until_s = time.monotonic() + wait_s
+    # before anything is subscribed to: an unknown job is told at once
+    job = await found(to, job_id)
+    if job.ended:
+        return job
+    with stop_told_to(request) as stop:
+        async with to.events.end_of(job_id) as heard:
+            stop.wakes = heard
+            return await _ended_or_until(until_s, to, job_id, heard, stop)
+
+
+async def _ended_or_until(until_s: float, to: Shared, job_id: str, heard: asyncio.Event, stop: Stop) -> JobSnapshot:
+    look_s = FIRST_LOOK_S
+    while True:
+        # before the look: what is heard while it lasts must not be forgotten
+        heard.clear()
+        job = await found(to, job_id)
+        left_s = until_s - time.monotonic()
+        if job.ended or left_s <= 0 or stop.begun:
+            return job
+        try:
+            await asyncio.wait_for(heard.wait(), min(left_s, look_s))
+        except TimeoutError:
+            look_s = min(look_s * 2, LAST_LOOK_S)

@@ -1,0 +1,293 @@
+"""`/v1/dead-jobs`: which jobs have failed for good, what of, and all that is needed to run them again."""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Annotated, Self
+
+from fastapi import APIRouter, Body, Depends, Query, Response
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
+
+from errand.dead_jobs.dead_jobs import DeadGroup, Position, TooManyGroups, Wanted
+from errand.dead_jobs.replay import ReplayCutShort, Replayed
+from errand.http.answers.job_view import ErrorView, error_view, json_response, links_of, utc, utc_or_none
+from errand.http.answers.problems import ERRORS, Problem
+from errand.http.gates import auth
+from errand.http.requests import json_body
+from errand.http.requests.filters import QueueName, TypeName, check_queue
+from errand.http.shared import Shared, SharedDep, in_time
+from errand.monitor.job_snapshot import JobSnapshot
+from errand.queue.queue import MOST_AT_ONCE
+from errand.redis.outage import REDIS_RETRY_S
+from errand.wire import keys
+from errand.wire.indexes import DeadEntry
+
+LONGEST_PAGE = 100
+
+
+DEFAULT_PAGE = 50
+
+
+DEFAULT_REPLAY = 1_000
+
+
+router = APIRouter(prefix="/v1/dead-jobs", tags=["dead jobs"])
+
+
+Fingerprint = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=200,
+        description="only what died of this error: its class and innermost own frame",
+        examples=["Retry@jobs.webhook:_check_taken"],
+    ),
+]
+
+
+Limit = Annotated[int, Query(ge=1, le=LONGEST_PAGE, description="how many at most", examples=[DEFAULT_PAGE])]
+
+
+class DeadJobView(BaseModel):
+    """A job that has failed for good. Times are UTC."""
+
+    id: str
+    type: str
+    queue: str
+    attempt: int = Field(description="how many attempts it had")
+    error: ErrorView = Field(description="of its last attempt")
+    enqueued_at: datetime
+    finished_at: datetime
+    links: dict[str, str]
+
+
+class DeadJobPage(BaseModel):
+    """Dead jobs, newest first."""
+
+    jobs: list[DeadJobView] = Field(description="may be fewer than asked for although others follow")
+    cursor: str | None = Field(description="for the next page; null at the end")
+
+
+class ExampleView(BaseModel):
+    """One job of a group."""
+
+    id: str
+    message: str
+
+
+class DeadGroupView(BaseModel):
+    """Dead jobs of one type and queue with one fingerprint: most likely one fault."""
+
+    type: str
+    queue: str
+    fingerprint: str
+    count: int
+    oldest_at: datetime
+    newest_at: datetime
+    example: ExampleView | None = Field(description="the newest; null where it has just been forgotten")
+
+
+class DeadGroups(BaseModel):
+    """Groups of dead jobs, the largest first."""
+
+    groups: list[DeadGroupView]
+    more: int = Field(description="how many smaller groups are not shown")
+
+
+class Replay(BaseModel):
+    """Which dead jobs to put again, and how."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: TypeName | None = None
+    fingerprint: Fingerprint | None = None
+    queue: QueueName | None = None
+    per_second: float | None = Field(
+        None,
+        ge=0.01,
+        le=100_000,
+        description="so many of them are due in each second; all at once where it is not given",
+    )
+    limit: int = Field(
+        DEFAULT_REPLAY, ge=1, le=MOST_AT_ONCE, description="how many at most, the oldest of a group first"
+    )
+    dry_run: StrictBool = Field(False, description="only says what would be done")
+
+    @model_validator(mode="after")
+    def _says_which(self) -> Self:
+        if self.type is None and self.fingerprint is None:
+            raise ValueError("needs a type or a fingerprint")
+        return self
+
+
+class ReplayedView(BaseModel):
+    """What was, or would be, put again."""
+
+    dry_run: bool
+    count: int
+    ids: list[str] = Field(description="the first ten")
+    skipped: int = Field(description="forgotten meanwhile, or taken by another replay, or nothing is left to run")
+    remaining: int = Field(description="dead jobs that match as well: ask again")
+    last_due_at: datetime | None = Field(description="when the last of them is due")
+
+
+REPLAY_EXAMPLES = {
+    "look first": {"value": {"type": "webhook", "dry_run": True}},
+    "at a pace": {"value": {"fingerprint": "Retry@jobs.webhook:_check_taken", "per_second": 20, "limit": 10_000}},
+}
+
+
+async def wanted(
+    to: SharedDep,
+    type: Annotated[TypeName | None, Query(description="only of this type")] = None,
+    fingerprint: Annotated[Fingerprint | None, Query(description="only what died of this error")] = None,
+    queue: Annotated[QueueName | None, Query(description="only of this queue")] = None,
+) -> Wanted:
+    """The query parameters that say which dead jobs are meant."""
+    check_queue(to, queue, field="query.queue")
+    return Wanted(type=type, fingerprint=fingerprint, queue=queue)
+
+
+WantedDep = Annotated[Wanted, Depends(wanted)]
+
+
+@router.get(
+    "",
+    response_model=DeadJobPage,
+    responses=ERRORS,
+    dependencies=[Depends(auth.require("read"))],
+    operation_id="list_dead_jobs",
+)
+async def list_dead_jobs(
+    to: SharedDep,
+    which: WantedDep,
+    limit: Limit = DEFAULT_PAGE,
+    cursor: Annotated[
+        str | None,
+        Query(
+            max_length=2_000,
+            description="of the page before",
+            examples=["MTc5NTIyMjU1NTUxOCBzaG91dCBFQGpvYnMuc2hvdXQ6d29yZHMgMTc5NTIyMjU1NTUxOCA3"],
+        ),
+    ] = None,
+) -> Response:
+    """Dead jobs, newest first, each with its last error."""
+    before = None if cursor is None else _position(cursor)
+    with _narrow_enough():
+        page = await in_time(to.dead.page(which, limit=limit, before=before))
+    return json_response(
+        DeadJobPage(jobs=[_view(job) for job in page.jobs], cursor=None if page.next is None else _cursor(page.next))
+    )
+
+
+@router.get(
+    "/groups",
+    response_model=DeadGroups,
+    responses=ERRORS,
+    dependencies=[Depends(auth.require("read"))],
+    operation_id="list_dead_job_groups",
+)
+async def list_dead_job_groups(to: SharedDep, which: WantedDep, limit: Limit = DEFAULT_PAGE) -> Response:
+    """Dead jobs counted by type and fingerprint, the largest group first, each with its newest job."""
+    with _narrow_enough():
+        shown, more = await in_time(_largest(to, which, limit))
+    return json_response(DeadGroups(groups=[_group_view(group) for group in shown], more=more))
+
+
+@router.post(
+    "/replay",
+    status_code=202,
+    response_model=ReplayedView,
+    responses={**ERRORS, 200: {"model": ReplayedView, "description": "A dry run: nothing was put"}},
+    dependencies=[Depends(auth.require("admin"))],
+    operation_id="replay_dead_jobs",
+)
+async def replay_dead_jobs(
+    to: SharedDep, replay: Annotated[Replay, Body(openapi_examples=REPLAY_EXAMPLES)]
+) -> Response:
+    """Puts dead jobs of a type, or with a fingerprint, again: each under its id, with all of its tries."""
+    check_queue(to, replay.queue, field="body.queue")
+    which = Wanted(type=replay.type, fingerprint=replay.fingerprint, queue=replay.queue)
+    with _narrow_enough():
+        done = await _replayed(to, which, replay)
+    view = ReplayedView(
+        dry_run=replay.dry_run,
+        count=done.count,
+        ids=done.ids,
+        skipped=done.skipped,
+        remaining=done.remaining,
+        last_due_at=utc_or_none(done.last_due_at_ms),
+    )
+    return json_response(view, status=200 if replay.dry_run else 202)
+
+
+async def _largest(to: Shared, which: Wanted, limit: int) -> tuple[list[DeadGroup], int]:
+    """The largest groups, with their examples, and how many others there are."""
+    groups = await to.dead.groups(which)
+    return await to.dead.with_examples(groups[:limit]), len(groups[limit:])
+
+
+async def _replayed(to: Shared, which: Wanted, replay: Replay) -> Replayed:
+    if replay.dry_run:
+        return await in_time(to.replays.preview(which, limit=replay.limit))
+    try:
+        return await to.replays.many(which, limit=replay.limit, per_second=replay.per_second)
+    except ReplayCutShort as cut:
+        detail = f"Redis went away after {cut.count} jobs had been put again. Ask again for what is still dead."
+        headers = {"Retry-After": str(REDIS_RETRY_S)}
+        raise Problem(503, "redis-unavailable", detail, headers=headers) from None
+
+
+def _view(job: JobSnapshot) -> DeadJobView:
+    error = error_view(job.error)
+    assert error is not None, "only what failed is listed"
+    assert job.finished_at_ms is not None, "only what has ended is listed"
+    return DeadJobView(
+        id=job.id,
+        type=job.type,
+        queue=job.queue,
+        attempt=job.attempt,
+        error=error,
+        enqueued_at=utc(job.enqueued_at_ms),
+        finished_at=utc(job.finished_at_ms),
+        links=links_of(job),
+    )
+
+
+def _group_view(group: DeadGroup) -> DeadGroupView:
+    job = group.example
+    return DeadGroupView(
+        type=group.newest.type,
+        queue=keys.queue_name(group.queue),
+        fingerprint=group.newest.fingerprint,
+        count=group.count,
+        oldest_at=utc(group.oldest.ended_at_ms),
+        newest_at=utc(group.newest.ended_at_ms),
+        example=ExampleView(id=job.id, message=job.error.message) if job and job.error else None,
+    )
+
+
+def _cursor(position: Position) -> str:
+    """Opaque: clients hand it back as it is."""
+    return urlsafe_b64encode(f"{position.at_ms} {position.entry}".encode()).decode()
+
+
+def _position(cursor: str) -> Position:
+    try:
+        at_ms, entry = urlsafe_b64decode(cursor.encode()).decode().split(" ", 1)
+        DeadEntry.parse(entry)
+        return Position(int(at_ms), entry)
+    except ValueError:
+        raise json_body.unfit("query.cursor", "must be the cursor of a page, unchanged") from None
+
+
+@contextmanager
+def _narrow_enough() -> Iterator[None]:
+    try:
+        yield
+    except TooManyGroups:
+        detail = "More kinds of error match than one request looks at. Give both type and fingerprint, or ask by queue."
+        raise Problem(422, "too-many-groups", detail) from None

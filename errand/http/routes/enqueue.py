@@ -1,0 +1,264 @@
+"""`POST /v1/jobs/{type}`: one route for each job type, made from its description."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from typing import Annotated, Any
+
+from fastapi import Body, Depends, FastAPI, Request, Response
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+from pydantic_core import from_json, to_json
+
+from errand.http.answers.job_view import AcceptedJobView, JobView, new_job_json
+from errand.http.answers.problems import ERRORS, KEY_ERRORS, Problem
+from errand.http.gates import auth
+from errand.http.requests import idempotency, json_body, uniqueness, uploads, waits
+from errand.http.requests import limits as job_limits
+from errand.http.requests.args import checked_args
+from errand.http.requests.due import WhenDep
+from errand.http.requests.idempotency import KeyedDep
+from errand.http.requests.limits import LimitsDep
+from errand.http.requests.options import PLAIN, Terms, _terms_of
+from errand.http.requests.uniqueness import UniquenessDep
+from errand.http.requests.waits import PreferDep
+from errand.http.shared import Shared, SharedDep
+from errand.job.catalog import Catalog
+from errand.job.job_type import JobType
+from errand.monitor.job_snapshot import JobSnapshot
+from errand.queue.idempotency import FirstAnswer, KeyReused
+from errand.queue.new_job import Enqueued
+from errand.queue.uniqueness import NotUnique
+from errand.secrets import secret_args
+
+RAISED = "errand.raised"
+"""The place in a request's scope for what the fast path came upon: its route raises it, so that it is handled there."""
+
+
+EXISTING: dict[int | str, dict[str, Any]] = {
+    200: {
+        "model": JobView,
+        "description": "the job at its end, for which `Prefer: wait=N` has waited; or, with `Existing-Job: true`, "
+        "the job that holds the `unique_key`, and nothing was put",
+    }
+}
+
+
+def install(app: FastAPI, catalog: Catalog) -> None:
+    """A route for each type of the catalog, and one that says which there are.
+
+    They go right into the app, before its other routes: an included router is one more table to look a request up in,
+    and these are busy.
+    """
+    others = list(app.router.routes)
+    app.router.routes.clear()
+    for job_type in catalog.values():
+        takes_file = job_type.file_field is not None
+        app.router.add_api_route(
+            f"/v1/jobs/{job_type.name}",
+            _upload_endpoint(job_type) if takes_file else _json_endpoint(job_type),
+            methods=["POST"],
+            tags=["jobs"],
+            dependencies=[Depends(auth.require("write"))],
+            status_code=202,
+            response_model=AcceptedJobView,
+            responses={**EXISTING, **ERRORS, **KEY_ERRORS},
+            summary=job_type.summary,
+            operation_id=f"enqueue_{job_type.name}",
+            openapi_extra=uploads.request_body(job_type) if takes_file else None,
+            route_class_override=APIRoute if takes_file else EnqueueRoute,
+        )
+
+    app.router.routes += others
+
+    @app.post("/v1/jobs/{type}", include_in_schema=False, dependencies=[Depends(auth.require("write"))])
+    async def unknown_type(type: str) -> None:
+        known = ", ".join(sorted(catalog))
+        raise Problem(404, "unknown-job-type", f"There is no job type '{type}'. The types are: {known}.")
+
+
+class EnqueueRoute(APIRoute):
+    """The one busy route: FastAPI documents it from its endpoint's signature, `endpoint.by_hand` answers it.
+
+    To resolve four dependencies costs FastAPI more than all the rest of the request takes.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        by_hand: Answers = self.endpoint.by_hand  # type: ignore[attr-defined]
+
+        async def handle(request: Request) -> Response:
+            if RAISED in request.scope:
+                raise request.scope[RAISED]
+            return await by_hand(request)
+
+        return handle
+
+
+def busy_paths(app: FastAPI) -> dict[str, Answers]:
+    """What answers each of the busy routes, for the fast path there."""
+    return {route.path: route.endpoint.by_hand for route in app.routes if isinstance(route, EnqueueRoute)}  # type: ignore[attr-defined]
+
+
+def _json_endpoint(job_type: JobType[Any, Any]) -> Any:
+    model = job_type.args_model
+
+    async def endpoint(
+        to: SharedDep,
+        when: WhenDep,
+        limits: LimitsDep,
+        unique: UniquenessDep,
+        keyed: KeyedDep,
+        prefer: PreferDep,
+        args: Any,
+    ) -> Response:
+        raise AssertionError("answered by hand")
+
+    # set here: a string annotation could not see `model`
+    endpoint.__annotations__["args"] = Annotated[model, Body(openapi_examples=_examples(job_type))]
+    endpoint.by_hand = _json_handler(job_type)  # type: ignore[attr-defined]  # read by EnqueueRoute
+    return endpoint
+
+
+def _json_handler(job_type: JobType[Any, Any]) -> Answers:
+    """What the signature of the endpoint says, done in its order: the key, the time, the body, the job."""
+
+    async def handle(request: Request) -> Response:
+        await auth.admit(request, "write")
+        terms = await _terms_of(request) if request.scope["query_string"] else PLAIN
+        if keyed := idempotency.read(request):
+            keyed.take("body", await request.body())
+            terms = Terms(terms.when, terms.unique, keyed, terms.limits)
+        args = checked_args(job_type, await json_body.read(request))
+        to: Shared = request.app.state.shared
+        return await waits.instead_of(await enqueue(to, job_type, args, terms), request, to)
+
+    return handle
+
+
+def _upload_endpoint(job_type: JobType[Any, Any]) -> Any:
+    async def endpoint(
+        request: Request,
+        to: SharedDep,
+        when: WhenDep,
+        limits: LimitsDep,
+        unique: UniquenessDep,
+        keyed: KeyedDep,
+        _: PreferDep,
+    ) -> Response:
+        job_limits.check_due(limits, when)
+        accepted = await answer(request, to, Terms(when, unique, keyed, limits))
+        return await waits.instead_of(accepted, request, to)
+
+    async def answer(request: Request, to: Shared, terms: Terms) -> Response:
+        keyed = terms.keyed
+        async with idempotency.in_flight(keyed, to.queue_of(job_type)) as first:
+            if first is not None and keyed is not None:
+                return await _answered_again(request, to, job_type, terms, first)
+            return await _uploaded(request, to, job_type, terms)
+
+    return endpoint
+
+
+async def _uploaded(request: Request, to: Shared, job_type: JobType[Any, Any], terms: Terms) -> Response:
+    """Puts a job with the file that comes with the request; the file is forgotten where no new job has it."""
+    try:
+        async with uploads.received_args(request, to.storage, job_type, terms.keyed) as upload:
+            known_args = secret_args.kept(upload.args)
+            memo = to_json(job_type.shown_args(known_args)).decode()
+            put = await _put(to, job_type, known_args, terms, memo=memo)
+            if put.replayed:
+                await upload.forget()
+    except NotUnique as conflict:
+        assert terms.unique is not None
+        return await uniqueness.answer(to, conflict, terms.unique)
+    return _accepted(job_type, known_args, put, terms)
+
+
+async def _answered_again(
+    request: Request, to: Shared, job_type: JobType[Any, Any], terms: Terms, first: FirstAnswer
+) -> Response:
+    """The first answer, where this is the same request: its file is read for that, and not stored again."""
+    keyed = terms.keyed
+    assert keyed is not None
+    async with uploads.received_args(request, None, job_type, keyed):
+        pass
+    try:
+        (put,) = to.queue_of(job_type).answered_again(first.given_to(keyed.fingerprint))
+    except KeyReused:
+        raise idempotency.reused() from None
+    return _accepted(job_type, {}, put, terms)
+
+
+async def enqueue(
+    to: Shared, job_type: JobType[Any, Any], args: BaseModel, terms: Terms = PLAIN, *, queue: str | None = None
+) -> Response:
+    """Puts the job, where no `queue` is named into that of its type, and answers 202 with it as it now is.
+
+    That needs no second look at Redis.
+    """
+    known_args = secret_args.kept(args)
+    try:
+        put = await _put(to, job_type, known_args, terms, queue=queue)
+    except NotUnique as conflict:
+        assert terms.unique is not None
+        return await uniqueness.answer(to, conflict, terms.unique)
+    return _accepted(job_type, known_args, put, terms, queue=queue)
+
+
+async def _put(
+    to: Shared,
+    job_type: JobType[Any, Any],
+    known_args: dict[str, Any],
+    terms: Terms,
+    *,
+    queue: str | None = None,
+    memo: str = "",
+) -> Enqueued:
+    try:
+        return await to.queues[queue or job_type.queue].enqueue(
+            job_type.name,
+            known_args,
+            delay_ms=terms.when.delay_ms,
+            run_at_ms=terms.when.run_at_ms,
+            idempotency=None if terms.keyed is None else terms.keyed.idempotency(memo),
+            unique=None if terms.unique is None else terms.unique.unique,
+            limits=terms.limits,
+        )
+    except KeyReused:
+        raise idempotency.reused() from None
+
+
+def _accepted(
+    job_type: JobType[Any, Any], known_args: dict[str, Any], put: Enqueued, terms: Terms, *, queue: str | None = None
+) -> Response:
+    """The 202; of a request sent again, the first one's, whose args its memo has where this one's do not tell."""
+    args = from_json(put.memo) if put.memo else known_args
+    job = _just_put(job_type, args, put, queue=queue or job_type.queue)
+    if terms.limits is not None:
+        # of a request sent again as well: its query is that of the first
+        kept = terms.limits.kept(put.enqueued_at_ms)
+        job = replace(job, max_tries=kept.max_tries, expires_at_ms=kept.expires_at_ms)
+    shown = new_job_json(job, job_type, durability=put.durability)
+    headers = {"Location": f"/v1/jobs/{put.job_id}", **(idempotency.REPLAYED if put.replayed else {})}
+    return Response(shown, status_code=202, media_type="application/json", headers=headers)
+
+
+def _just_put(job_type: JobType[Any, Any], args: dict[str, Any], put: Enqueued, *, queue: str) -> JobSnapshot:
+    return JobSnapshot(
+        id=put.job_id,
+        type=job_type.name,
+        queue=queue,
+        status="deferred" if put.deferred else "queued",
+        attempt=0,
+        args=job_type.shown_args(args),
+        enqueued_at_ms=put.enqueued_at_ms,
+        run_at_ms=put.due_at_ms,
+    )
+
+
+def _examples(job_type: JobType[Any, Any]) -> dict[str, Any]:
+    return {f"example {number}": {"value": value} for number, value in enumerate(job_type.examples, start=1)}
+
+
+Answers = Callable[[Request], Coroutine[Any, Any, Response]]

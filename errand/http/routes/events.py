@@ -1,0 +1,337 @@
+"""`GET /v1/events` and `GET /v1/jobs/{id}/events`: jobs, watched live (Server-Sent Events)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from fastapi.sse import EventSourceResponse
+from pydantic import BaseModel, Field
+from pydantic_core import to_json
+from redis.exceptions import RedisError
+
+from errand.events.change import Change, Kind, Position, position_in, positions_in
+from errand.events.feed import TooManyWatchers
+from errand.events.watcher import Batch, Wanted, Watcher
+from errand.http.answers import event_stream
+from errand.http.answers.event_stream import EventStream
+from errand.http.answers.job_view import JobView, ProgressView, job_view, utc
+from errand.http.answers.problems import ERRORS, FaultyField, Problem
+from errand.http.gates import auth, head_requests
+from errand.http.requests import job_path
+from errand.http.requests.job_path import UNKNOWN, JobId
+from errand.http.shared import Shared, SharedDep, in_time
+from errand.monitor.job_snapshot import ENDS, JobSnapshot, Status, read_job_in_history
+
+FULL_RETRY_S = 10
+
+
+LONGEST_PLACE_CHARS = 4_000
+
+
+MISSED = to_json({"detail": "Some changes since your Last-Event-ID are no longer known. What follows is from now on."})
+
+
+router = APIRouter(prefix="/v1", tags=["events"])
+
+
+EXAMPLE = """\
+: watching
+id: 1795237200000-0@default
+retry: 2000
+
+event: queued
+data: {"id":"01a1fb3e-c9b6-7ba1-a6cf-febc51219219","type":"webhook","queue":"default","status":"queued","attempt":0,\
+"at":"2026-11-21T05:00:00Z"}
+id: 1795237200123-0@default
+
+event: progress
+data: {"id":"01a1fb3e-c9b6-7ba1-a6cf-febc51219219","type":"resize","queue":"cpu","status":"in_progress","attempt":1,\
+"at":"2026-11-21T05:00:01Z","progress":{"fraction":0.5,"note":"half way","at":"2026-11-21T05:00:01Z"}}
+id: 1795237201456-0@default
+
+: still here
+id: 1795237201456-0@default
+
+"""
+
+
+class JobEvent(BaseModel):
+    """The `data` of an event. Its `event` is the status, or `progress`."""
+
+    id: str
+    type: str | None = Field(description="null where it is not known")
+    queue: str
+    status: Status
+    attempt: int = Field(description="how many attempts have begun")
+    at: datetime = Field(description="when, by the clock of Redis; of a job's first event: since when it is so, about")
+    progress: ProgressView | None = Field(None, description="only of `progress`")
+    job: JobView | None = Field(None, description="the whole job: in the first and the last event of a job's stream")
+
+
+EVENT_SCHEMA = {
+    "type": "object",
+    "properties": {name: {"type": "string"} for name in ("event", "data", "id")} | {"retry": {"type": "integer"}},
+}
+"""One event; `itemSchema` is of OpenAPI 3.2, which is the first to know streams."""
+
+
+STREAM: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "events until the client hangs up, the data of each a `JobEvent`; a comment after 15 s without "
+        "one. `missed` says that some changes since `Last-Event-ID` are not known any more. A stream that the service "
+        "ends says why in a comment; come back with `Last-Event-ID`",
+        "content": {"text/event-stream": {"itemSchema": EVENT_SCHEMA, "example": EXAMPLE}},
+    },
+    **{status: ERRORS[status] for status in (401, 403, 422, 429)},
+    503: {**ERRORS[503], "description": "Redis cannot be reached, or this process has as many watchers as it may have"},
+}
+
+
+NO_MORE: dict[int | str, dict[str, Any]] = {
+    204: {
+        "description": "the job's end was before `Last-Event-ID`: nothing more will come, and no client need come back"
+    }
+}
+
+
+LastPlace = Annotated[
+    str | None,
+    Header(
+        alias="Last-Event-ID",
+        max_length=LONGEST_PLACE_CHARS,
+        description="the `id` of the last event that was seen: the stream goes on behind it, on any API process",
+        examples=["1795237200123-0@default"],
+    ),
+]
+
+
+Name = Annotated[str, Field(max_length=128)]
+
+
+@router.get(
+    "/events",
+    response_class=StreamingResponse,  # FastAPI would frame each event anew for each watcher
+    responses=STREAM,
+    dependencies=[Depends(auth.require("read"))],
+    operation_id="watch_jobs",
+)
+async def watch_jobs(
+    request: Request,
+    to: SharedDep,
+    type: Annotated[
+        list[Name], Query(description="jobs of this type; may be given several times", examples=[["webhook"]])
+    ] = [],  # noqa: B006  # FastAPI copies it
+    status: Annotated[
+        list[Kind], Query(description="events of this name; may be given several times", examples=[["failed"]])
+    ] = [],  # noqa: B006
+    queue: Annotated[
+        list[Name], Query(description="jobs of this queue; may be given several times", examples=[["default"]])
+    ] = [],  # noqa: B006
+    last_place: LastPlace = None,
+) -> Response:
+    """Every change of every job, as it happens: each new status, each progress."""
+    if unknown := [name for name in queue if name not in to.queues]:
+        raise _unknown_queues(unknown, to)
+    wanted = Wanted(types=frozenset(type), kinds=frozenset(status), queues=frozenset(queue))
+    if head_requests.ASKED in request.scope:
+        return _head()
+    watcher = await _admitted(to, wanted)
+    try:
+        after, missed = await _known_place(to, last_place)
+    except BaseException:
+        await to.feed.dismiss(watcher)
+        raise
+    stream = _all_events(to, watcher, after, missed=missed)
+    return EventStream(stream, watcher=watcher, feed=to.feed, show=_shown_together)
+
+
+@router.get(
+    "/jobs/{id}/events",
+    response_class=StreamingResponse,
+    responses={**STREAM, **NO_MORE, **UNKNOWN},
+    dependencies=[Depends(auth.require("read"))],
+    operation_id="watch_job",
+)
+async def watch_job(id: JobId, request: Request, to: SharedDep, last_place: LastPlace = None) -> Response:
+    """One job, from its present state to its end: each new status, each progress; whole in the first and last event."""
+    await job_path.found(to, id)
+    if head_requests.ASKED in request.scope:
+        return _head()
+    watcher = await _admitted(to, Wanted(job_id=id))
+    try:
+        after, missed = await _known_place(to, last_place)
+        job, now = await _look(to, id)
+        if after is not None and job.ended and not _ends_after(to, watcher, after):
+            await to.feed.dismiss(watcher)
+            return Response(status_code=204)
+    except BaseException:
+        await to.feed.dismiss(watcher)
+        raise
+    first = None if after is not None else job
+    stream = _events_of_job(to, watcher, first, now if after is None else after, missed=missed)
+    return EventStream(stream, watcher=watcher, feed=to.feed)
+
+
+async def _all_events(
+    to: Shared, watcher: Watcher, after: Mapping[str, Position] | None, *, missed: bool
+) -> AsyncGenerator[bytes, None]:
+    yield event_stream.opening(to.feed.place if after is None else to.feed.place_after(after))
+    if missed:
+        yield event_stream.event("missed", MISSED.decode(), place=to.feed.place)
+    async for placed in to.feed.follow(watcher, after):
+        yield b"".join([event_stream.event(change.kind, _shown(change), place=place) for change, place in placed])
+    while not watcher.ended:
+        if batches := await watcher.take():
+            yield b"".join([_shown_together(batch) for batch in batches])
+        elif to.feed.is_abreast(watcher):
+            yield event_stream.heartbeat(to.feed.place)
+    yield event_stream.farewell(watcher.ended)
+
+
+async def _events_of_job(
+    to: Shared, watcher: Watcher, job: JobSnapshot | None, after: Mapping[str, Position], *, missed: bool
+) -> AsyncGenerator[bytes, None]:
+    """From the job as it was seen at that place; or from the place on alone."""
+    place = to.feed.place_after(after)
+    yield event_stream.opening(place)
+    if missed:
+        yield event_stream.event("missed", MISSED.decode(), place=place)
+    if job is not None:
+        yield event_stream.event(job.status, _shown_whole(job, to), place=place)
+        if job.ended:
+            return
+    untold_end = False
+    async for change, place in _changes(to, watcher, after):
+        if change is None:
+            # its worker may be one that tells nobody: a stock one
+            seen, _ = await _look_or_nothing(to, watcher.wanted)
+            ended_before, untold_end = untold_end, seen is not None and seen.ended
+            # an end that was seen before it was told of is told by the next time, behind all that came before it
+            if seen is not None and untold_end and ended_before:
+                yield event_stream.event(seen.status, _shown_whole(seen, to), place=place)
+                return
+            yield event_stream.heartbeat(place)
+        elif change.kind in ENDS:
+            ended, _ = await _look_or_nothing(to, watcher.wanted)
+            yield event_stream.event(change.kind, _shown_end(change, ended, to), place=place)
+            return
+        else:
+            yield event_stream.event(change.kind, _shown(change), place=place)
+    yield event_stream.farewell(watcher.ended or "gone")
+
+
+async def _changes(
+    to: Shared, watcher: Watcher, after: Mapping[str, Position]
+) -> AsyncGenerator[tuple[Change | None, str], None]:
+    """Each with the place after it; None where there was none for a while."""
+    async for placed in to.feed.follow(watcher, after):
+        for change, place in placed:
+            yield change, place
+    while not watcher.ended:
+        batches = await watcher.take()
+        if not batches and to.feed.is_abreast(watcher):
+            yield None, to.feed.place
+        for batch in batches:
+            for change in batch.changes:
+                yield change, change.place
+
+
+def _ends_after(to: Shared, watcher: Watcher, after: Mapping[str, Position]) -> bool:
+    """An ended job's end is among what came after that place."""
+    return any(change.kind in ENDS for change in to.feed.after(after) if watcher.wanted.has(change))
+
+
+async def _admitted(to: Shared, wanted: Wanted) -> Watcher:
+    try:
+        return await in_time(to.feed.admit(wanted))
+    except TooManyWatchers:
+        detail = (
+            "This process has as many watchers as WATCHER_LIMIT allows. "
+            f"Try again in {FULL_RETRY_S} seconds, or wait for single jobs with `?wait=30`."
+        )
+        raise Problem(503, "too-many-watchers", detail, headers={"Retry-After": str(FULL_RETRY_S)}) from None
+
+
+async def _known_place(to: Shared, place: str | None) -> tuple[dict[str, Position] | None, bool]:
+    """The positions in a place, where all that came after it is known; and whether some is not."""
+    if not place:
+        return None, False
+    positions = positions_in(place)
+    if positions is None or not await in_time(to.feed.covers(positions)):
+        return None, True
+    return positions, False
+
+
+async def _look(to: Shared, job_id: str) -> tuple[JobSnapshot, dict[str, Position]]:
+    """The job, and the place from which on its changes are not in it."""
+    job, raw = await in_time(read_job_in_history(to.redis, job_id, queues=to.queue_keys))
+    if job is None:
+        raise job_path.unknown(job_id)
+    positions = {name: position_in(at.decode()) for name, at in raw.items()}
+    await in_time(to.feed.covers(positions))
+    return job, positions
+
+
+async def _look_or_nothing(to: Shared, wanted: Wanted) -> tuple[JobSnapshot | None, dict[str, Position]]:
+    assert wanted.job_id is not None
+    try:
+        return await _look(to, wanted.job_id)
+    except (Problem, RedisError):
+        # forgotten meanwhile, or Redis is away
+        return None, {}
+
+
+def _shown(change: Change) -> str:
+    """The JSON of a change, made once."""
+    if not change.shown:
+        change.shown = to_json(_fields(change)).decode()
+    return change.shown
+
+
+def _shown_together(batch: Batch) -> bytes:
+    if not batch.shown:
+        batch.shown = b"".join(
+            [event_stream.event(change.kind, _shown(change), place=change.place) for change in batch.changes]
+        )
+    return batch.shown
+
+
+def _shown_end(change: Change, job: JobSnapshot | None, to: Shared) -> str:
+    return to_json({**_fields(change), "job": job and job_view(job, to.catalog)}).decode()
+
+
+def _shown_whole(job: JobSnapshot, to: Shared) -> str:
+    at_ms = job.finished_at_ms or job.started_at_ms or job.enqueued_at_ms
+    fields = {"id": job.id, "type": job.type, "queue": job.queue, "status": job.status, "attempt": job.attempt}
+    return to_json({**fields, "at": utc(at_ms), "job": job_view(job, to.catalog)}).decode()
+
+
+def _fields(change: Change) -> dict[str, Any]:
+    progress = change.progress
+    fields: dict[str, Any] = {
+        "id": change.job_id,
+        "type": change.type,
+        "queue": change.queue,
+        "status": "in_progress" if progress else change.kind,
+        "attempt": change.attempt,
+        "at": utc(change.at[0]),
+    }
+    if progress is not None:
+        fields["progress"] = ProgressView(fraction=progress.fraction, note=progress.note, at=utc(progress.at_ms))
+    return fields
+
+
+def _head() -> Response:
+    return EventSourceResponse((), headers=event_stream.HEADERS)
+
+
+def _unknown_queues(names: Sequence[str], to: Shared) -> Problem:
+    known = ", ".join(to.queues)
+    errors = [
+        FaultyField(field="query.queue", message=f"there is no queue '{name}'; there are: {known}") for name in names
+    ]
+    return Problem(422, "invalid-request", f"The request does not fit: query.queue {errors[0].message}", errors=errors)

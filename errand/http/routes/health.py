@@ -1,0 +1,42 @@
+"""`/healthz` and `/readyz`: for load balancers and supervisors, open to all and saying little."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from errand.http.answers.problems import Problem, documented
+from errand.http.shared import SharedDep, in_time
+from errand.monitor.queues import live_workers
+
+router = APIRouter(tags=["health"])
+
+
+class Health(BaseModel):
+    """The answer of a healthy service."""
+
+    status: str = "ok"
+
+
+@router.get("/healthz", operation_id="healthz")
+async def healthz() -> Health:
+    """This process lives and its event loop turns."""
+    return Health()
+
+
+@router.get(
+    "/readyz",
+    operation_id="readyz",
+    responses=documented({503: "Redis is away, or no worker has been heard of lately"}),
+)
+async def readyz(to: SharedDep) -> Health:
+    """Redis answers and at least one worker lives: what is accepted now is run now."""
+    live = await in_time(live_workers(to.redis, queues=to.queue_keys, silent_s=to.settings.lease_s))
+    if not any(live):
+        raise Problem(
+            503,
+            "no-worker",
+            "No worker has been heard of lately: jobs are accepted and wait. Start one with 'make run-worker'.",
+            headers={"Retry-After": "2"},
+        )
+    return Health()

@@ -1,0 +1,208 @@
+"""`/v1/jobs/{id}`: look at a job, wait for it, cancel it, give it another time, run it again, forget it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from arq.utils import timestamp_ms
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+
+from errand.http.answers.job_view import JobView, job_view, json_response, place_of, utc
+from errand.http.answers.problems import ERRORS, FaultyField, Problem, documented
+from errand.http.gates import auth
+from errand.http.requests import etags, job_path, waits
+from errand.http.requests.due import WhenDep
+from errand.http.requests.etags import ETAG_EXAMPLE, OUTDATED, SeenDep
+from errand.http.requests.job_path import UNKNOWN, JobId
+from errand.http.requests.waits import LONGEST_WAIT_S, PreferDep
+from errand.http.shared import Shared, SharedDep, in_time, waiting_of
+from errand.job.when import When
+from errand.monitor.job_snapshot import JobSnapshot
+from errand.queue.queue import Queue
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+
+async def new_time(request: Request, when: WhenDep) -> When:
+    """When a job is to be due instead; no time at all is no wish, and hardly meant as one to run it at once."""
+    if "delay" not in request.query_params and "run_at" not in request.query_params:
+        errors = [FaultyField(field="query.delay", message="is missing, and so is run_at")]
+        raise Problem(422, "invalid-request", "Say when the job is to be due: delay or run_at.", errors=errors)
+    return when
+
+
+NewTimeDep = Annotated[When, Depends(new_time)]
+
+
+SHOWN: dict[int | str, dict[str, Any]] = {
+    200: {"headers": {"ETag": {"description": "changes with the job", "schema": {"type": "string"}}}}
+}
+
+
+WRONG_STATE = documented({409: "its state does not allow this; the answer names it"})
+
+
+@router.get(
+    "/{id}",
+    response_model=JobView,
+    responses={**ERRORS, **UNKNOWN, **SHOWN, 304: {"description": "it is as `If-None-Match` says"}},
+    dependencies=[Depends(auth.require("read"))],
+    operation_id="get_job",
+)
+async def get_job(
+    id: JobId,
+    request: Request,
+    to: SharedDep,
+    _: PreferDep,
+    wait: Annotated[
+        float | None,
+        Query(
+            ge=0,
+            le=LONGEST_WAIT_S,
+            description="answer when the job has ended, or after that many seconds",
+            examples=[30],
+        ),
+    ] = None,
+    _known: Annotated[
+        str | None,
+        Header(
+            alias="If-None-Match",
+            description="an `ETag` of it, or several: 304 where it still has one of them",
+            examples=[ETAG_EXAMPLE],
+        ),
+    ] = None,
+) -> Response:
+    """One job: its state, its attempts, its result."""
+    preferred_s = waits.preferred_s(request.scope["headers"]) if wait is None else None
+    wait_s = wait or preferred_s or 0
+    job = await waits.ended_or_after(request, to, id, wait_s=wait_s) if wait_s else await job_path.found(to, id)
+    answer = await _shown(to, job)
+    if preferred_s is not None:
+        answer.headers.update(waits.applied(preferred_s))
+    if etags.is_known(request, answer.headers["etag"]):
+        told = {name: answer.headers[name] for name in ("etag", "preference-applied") if name in answer.headers}
+        return Response(status_code=304, headers=told)
+    return answer
+
+
+@router.post(
+    "/{id}/cancel",
+    response_model=JobView,
+    responses={
+        **ERRORS,
+        **UNKNOWN,
+        **WRONG_STATE,
+        **OUTDATED,
+        202: {"model": JobView, "description": "it runs; its worker has been told"},
+    },
+    dependencies=[Depends(auth.require("write"))],
+    operation_id="cancel_job",
+)
+async def cancel_job(id: JobId, to: SharedDep, seen: SeenDep) -> Response:
+    """Ends a job as `cancelled`: at once (200) where it does not run, else when its worker has heard of it (202)."""
+    # where it is decides which queue is told; it may move on meanwhile, and the script knows
+    found = await job_path.found(to, id)
+    answer = "ended"
+    if found.queue in to.queues:
+        answer = await in_time(to.queues[found.queue].cancel(id, seen=seen.revision(found)))
+    job = await job_path.found(to, id)
+    if answer == "changed":
+        raise etags.outdated(job)
+    if answer not in ("cancelled", "cancelling"):
+        raise Problem(409, "wrong-state", f"Job {id} is {job.status}; only a job that has not ended can be cancelled.")
+    return await _shown(to, job, status=200 if job.ended else 202, acted=True)
+
+
+@router.post(
+    "/{id}/retry",
+    status_code=202,
+    response_model=JobView,
+    responses={**ERRORS, **UNKNOWN, **WRONG_STATE, **OUTDATED},
+    dependencies=[Depends(auth.require("write"))],
+    operation_id="retry_job",
+)
+async def retry_job(id: JobId, to: SharedDep, seen: SeenDep) -> Response:
+    """Puts a failed or cancelled job again, with all of its tries; one that waits for its next try is due now."""
+    found = await job_path.found(to, id)
+    queue = _queue_of(to, found)
+    if found.ended:
+        answer: str = await in_time(to.replays.one(id, queue=queue.key, seen=seen.revision(found)))
+    else:
+        answer = await in_time(queue.retry(id, seen=seen.revision(found)))
+    job = await job_path.found(to, id)
+    if answer == "changed":
+        raise etags.outdated(job)
+    if answer == "bodiless":
+        detail = f"Job {id} cannot be run again: what it was to do had been lost before it could be read."
+        raise Problem(409, "nothing-to-retry", detail)
+    if answer not in ("replayed", "retried"):
+        state = f"{job.status} and has not been tried yet" if answer == "deferred" else job.status
+        allowed = "only a job that has failed, was cancelled, or waits for its next try can be retried"
+        raise Problem(409, "wrong-state", f"Job {id} is {state}; {allowed}.")
+    return await _shown(to, job, status=202, acted=True)
+
+
+@router.post(
+    "/{id}/reschedule",
+    response_model=JobView,
+    responses={**ERRORS, **UNKNOWN, **WRONG_STATE, **OUTDATED},
+    dependencies=[Depends(auth.require("write"))],
+    operation_id="reschedule_job",
+)
+async def reschedule_job(id: JobId, to: SharedDep, when: NewTimeDep, seen: SeenDep) -> Response:
+    """Makes a deferred or queued job due at another time: `delay` from now, or at `run_at`."""
+    found = await job_path.found(to, id)
+    queue = _queue_of(to, found)
+    _check_in_time(found, when)
+    answer = await in_time(
+        queue.reschedule(id, delay_ms=when.delay_ms, run_at_ms=when.run_at_ms, seen=seen.revision(found))
+    )
+    job = await job_path.found(to, id)
+    if answer == "changed":
+        raise etags.outdated(job)
+    if answer != "rescheduled":
+        detail = f"Job {id} is {job.status}; only a job that is deferred or queued can be given another time."
+        raise Problem(409, "wrong-state", detail)
+    return await _shown(to, job, acted=True)
+
+
+@router.delete(
+    "/{id}",
+    status_code=204,
+    responses={**ERRORS, **UNKNOWN, **WRONG_STATE, **OUTDATED},
+    dependencies=[Depends(auth.require("write"))],
+    operation_id="forget_job",
+)
+async def forget_job(id: JobId, to: SharedDep, seen: SeenDep) -> None:
+    """Forgets an ended job: its result, its attempts, its place among the dead jobs."""
+    found = await job_path.found(to, id)
+    if not (found.ended and await in_time(_queue_of(to, found).forget(id, seen=seen.revision(found)))):
+        job = await job_path.found(to, id)
+        if job.ended:
+            raise etags.outdated(job)
+        raise Problem(409, "wrong-state", f"Job {id} is {job.status}; only a job that has ended can be forgotten.")
+
+
+def _check_in_time(job: JobSnapshot, when: When) -> None:
+    """Raises Problem 409 for a job that would have expired by then."""
+    due_ms = timestamp_ms() + when.delay_ms if when.run_at_ms is None else when.run_at_ms
+    may_expire = job.attempt == 0 and not job.ended
+    if may_expire and job.expires_at_ms is not None and due_ms >= job.expires_at_ms:
+        detail = f"Job {job.id} expires at {utc(job.expires_at_ms):%Y-%m-%dT%H:%M:%SZ}; choose a time before that."
+        raise Problem(409, "expires-before", detail)
+
+
+async def _shown(to: Shared, job: JobSnapshot, *, status: int = 200, acted: bool = False) -> Response:
+    """The answer with a job, and with the reason where it waits; `acted`: at another place than the job's own."""
+    answer = json_response(job_view(job, to.catalog, await waiting_of(to, job)), status=status)
+    answer.headers["ETag"] = etags.etag_of(job, bytes(answer.body))
+    if acted:
+        answer.headers["Content-Location"] = place_of(job.id)
+    return answer
+
+
+def _queue_of(to: Shared, job: JobSnapshot) -> Queue:
+    if job.queue not in to.queues:
+        detail = f"Job {job.id} is of the queue '{job.queue}', which no job type of this service uses."
+        raise Problem(409, "queue-of-others", detail)
+    return to.queues[job.queue]

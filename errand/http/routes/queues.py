@@ -1,0 +1,211 @@
+"""`/v1/queues`, `/v1/workers`, `/v1/stats`, `/metrics`: how much there is to do, and who does it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Response
+from pydantic import BaseModel, Field
+
+from errand.http.answers import prometheus as metrics
+from errand.http.answers.problems import ERRORS, Problem, documented
+from errand.http.gates import auth
+from errand.http.shared import Shared, SharedDep, in_time
+from errand.monitor.queues import QueueState, WorkerState, read_queues, read_workers
+
+router = APIRouter(tags=["queues and workers"])
+
+
+QueueName = Annotated[str, Path(max_length=64, description="the queue's name", examples=["default"])]
+
+
+UNKNOWN = {**documented({404: "no such queue"}), 422: ERRORS[422]}
+
+
+READ_ERRORS: dict[int | str, dict[str, Any]] = {status: ERRORS[status] for status in (401, 403, 429, 503)}
+
+
+class MinuteView(BaseModel):
+    """What ended in one minute."""
+
+    at: datetime = Field(description="when it began")
+    attempts: dict[str, int] = Field(description="attempts by their outcome")
+
+
+class QueueView(BaseModel):
+    """One queue."""
+
+    name: str
+    paused: bool
+    due: int = Field(description="jobs that could run now")
+    deferred: int = Field(description="jobs due later, or waiting for their next attempt")
+    in_progress: int
+    dead: int = Field(description="jobs that have failed for good and are kept")
+    oldest_due_s: float | None = Field(description="how long the first of the due jobs has been waiting")
+    workers: int = Field(description="live workers that serve it")
+    last_minutes: list[MinuteView] = Field(
+        description="those of the last fifteen minutes in which attempts ended, the latest first; as the workers' "
+        "heartbeats tell, a few seconds late"
+    )
+    links: dict[str, str]
+
+
+class RunningView(BaseModel):
+    """A job that a worker runs."""
+
+    id: str
+    started_at: datetime
+
+
+class WorkerView(BaseModel):
+    """One worker process."""
+
+    host: str
+    pid: int
+    version: str | None = Field(description="which Errand it runs; null where it does not tell")
+    queues: list[str]
+    slots: int = Field(description="how many jobs it runs at once, over its queues")
+    draining: bool = Field(description="it is about to stop, and takes no more jobs")
+    loop_lag_ms: float | None = Field(
+        description="how late its event loop was at most since the heartbeat before: much where a job blocks it"
+    )
+    last_heartbeat_at: datetime
+    running: list[RunningView]
+
+
+class Stats(BaseModel):
+    """All queues together, for autoscaling: work that waits for nothing but a worker."""
+
+    due: int
+    deferred: int
+    in_progress: int
+    oldest_due_s: float | None
+    workers: int = Field(description="live worker processes")
+
+
+@router.get(
+    "/v1/queues",
+    responses=READ_ERRORS,
+    dependencies=[Depends(auth.require("read"))],
+    operation_id="list_queues",
+)
+async def list_queues(to: SharedDep) -> list[QueueView]:
+    """Every queue that a job type uses: its depth by state, and how long the oldest due job has waited."""
+    return [_queue_view(queue) for queue in await _read(to)]
+
+
+@router.post(
+    "/v1/queues/{name}/pause",
+    responses={**READ_ERRORS, **UNKNOWN},
+    dependencies=[Depends(auth.require("admin"))],
+    operation_id="pause_queue",
+)
+async def pause_queue(name: QueueName, to: SharedDep) -> QueueView:
+    """Nothing more is claimed from the queue until it is resumed; what runs goes on, and jobs are still accepted."""
+    _check_known(to, name)
+    await in_time(to.queues[name].pause())
+    return _queue_view((await _read(to, name))[0])
+
+
+@router.post(
+    "/v1/queues/{name}/resume",
+    responses={**READ_ERRORS, **UNKNOWN},
+    dependencies=[Depends(auth.require("admin"))],
+    operation_id="resume_queue",
+)
+async def resume_queue(name: QueueName, to: SharedDep) -> QueueView:
+    """Ends a pause."""
+    _check_known(to, name)
+    await in_time(to.queues[name].resume())
+    return _queue_view((await _read(to, name))[0])
+
+
+@router.get(
+    "/v1/workers",
+    responses=READ_ERRORS,
+    dependencies=[Depends(auth.require("read"))],
+    operation_id="list_workers",
+)
+async def list_workers(to: SharedDep) -> list[WorkerView]:
+    """Every live worker process, the queues it serves and the jobs it runs."""
+    workers = await in_time(read_workers(to.redis, list(to.queues), silent_s=to.settings.lease_s))
+    return [_worker_view(worker) for worker in workers]
+
+
+@router.get(
+    "/v1/stats",
+    responses=READ_ERRORS,
+    dependencies=[Depends(auth.require("read"))],
+    operation_id="get_stats",
+)
+async def get_stats(to: SharedDep) -> Stats:
+    """What waits and what runs, over all queues. Scale workers by `due`: jobs due later are not in it."""
+    queues = await _read(to)
+    workers = await in_time(read_workers(to.redis, list(to.queues), silent_s=to.settings.lease_s))
+    oldest_ms = max((queue.oldest_due_ms for queue in queues if queue.oldest_due_ms is not None), default=None)
+    return Stats(
+        due=sum(queue.due for queue in queues),
+        deferred=sum(queue.deferred for queue in queues),
+        in_progress=sum(queue.in_progress for queue in queues),
+        oldest_due_s=None if oldest_ms is None else oldest_ms / 1000,
+        workers=len(workers),
+    )
+
+
+@router.get(
+    "/metrics",
+    responses=READ_ERRORS,
+    response_class=Response,
+    dependencies=[Depends(auth.require("read"))],
+    operation_id="get_metrics",
+)
+async def get_metrics(to: SharedDep) -> Response:
+    """The same and the counters of attempts, in Prometheus' text format."""
+    return Response(metrics.as_text(await _read(to)), media_type=metrics.MEDIA_TYPE)
+
+
+async def _read(to: Shared, *names: str) -> list[QueueState]:
+    return await in_time(read_queues(to.redis, names or list(to.queues), silent_s=to.settings.lease_s))
+
+
+def _check_known(to: Shared, name: str) -> None:
+    if name not in to.queues:
+        raise Problem(404, "unknown-queue", f"There is no queue '{name}'. The queues are: {', '.join(to.queues)}.")
+
+
+def _queue_view(queue: QueueState) -> QueueView:
+    place = f"/v1/queues/{queue.name}"
+    return QueueView(
+        name=queue.name,
+        paused=queue.paused,
+        due=queue.due,
+        deferred=queue.deferred,
+        in_progress=queue.in_progress,
+        dead=queue.dead,
+        oldest_due_s=None if queue.oldest_due_ms is None else queue.oldest_due_ms / 1000,
+        workers=queue.workers,
+        last_minutes=[
+            MinuteView(at=datetime.fromtimestamp(at_ms / 1000, UTC), attempts=dict(attempts))
+            for at_ms, attempts in queue.last_minutes.items()
+        ],
+        links={"resume": f"{place}/resume"} if queue.paused else {"pause": f"{place}/pause"},
+    )
+
+
+def _worker_view(worker: WorkerState) -> WorkerView:
+    return WorkerView(
+        host=worker.host,
+        pid=worker.pid,
+        version=worker.version,
+        queues=worker.queues,
+        slots=worker.slots,
+        draining=worker.draining,
+        loop_lag_ms=worker.loop_lag_ms,
+        last_heartbeat_at=_utc(worker.last_heartbeat_ms),
+        running=[RunningView(id=job_id, started_at=_utc(at_ms)) for job_id, at_ms in worker.running.items()],
+    )
+
+
+def _utc(at_ms: int) -> datetime:
+    return datetime.fromtimestamp(at_ms / 1000, UTC)

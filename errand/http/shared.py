@@ -1,0 +1,79 @@
+"""What routes share: opened once in the app's lifespan, handed to each request."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+from arq.connections import ArqRedis
+from fastapi import Depends, Request
+
+from errand.dead_jobs.dead_jobs import DeadJobs
+from errand.dead_jobs.replay import Replays
+from errand.events.feed import JobFeed
+from errand.events.listener import JobEvents
+from errand.http.gates.token_bucket import RateLimit
+from errand.job.catalog import Catalog
+from errand.job.job_type import JobType
+from errand.monitor.job_snapshot import JobSnapshot
+from errand.monitor.timeline import Timeline
+from errand.monitor.waiting import Waiting, why_waiting
+from errand.queue.queue import Queue
+from errand.redis.outage import REDIS_DEADLINE_S, within
+from errand.resources.storage import Storage
+from errand.schedules.store import Schedules
+from errand.settings import Settings
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """The service's connections."""
+
+    settings: Settings
+    catalog: Catalog
+    redis: ArqRedis
+    queues: Mapping[str, Queue]
+    """The queues of the catalog, by name, the default one first."""
+    dead: DeadJobs
+    replays: Replays
+    schedules: Schedules
+    timeline: Timeline
+    events: JobEvents
+    feed: JobFeed
+    storage: Storage
+    rate_limit: RateLimit | None = None
+
+    def queue_of(self, job_type: JobType[Any, Any]) -> Queue:
+        """Where jobs of that type go."""
+        return self.queues[job_type.queue]
+
+    @property
+    def queue_keys(self) -> list[str]:
+        """Where a job may be, as the engine knows it."""
+        return [queue.key for queue in self.queues.values()]
+
+
+async def shared(request: Request) -> Shared:
+    """What the lifespan opened. Async, as every dependency here: FastAPI sends others through a thread."""
+    opened: Shared = request.app.state.shared
+    return opened
+
+
+SharedDep = Annotated[Shared, Depends(shared)]
+
+
+async def waiting_of(to: Shared, job: JobSnapshot) -> Waiting | None:
+    """Why that job waits; None where it runs or has ended."""
+    return await in_time(why_waiting(to.redis, job, silent_s=to.settings.lease_s))
+
+
+async def in_time(call: Coroutine[Any, Any, T]) -> T:
+    """The answer of a call to Redis; its TimeoutError where that takes longer than a request may spend on it in all.
+
+    The client's own time limits are for one reply, and its connections are made one after the other: behind a silent
+    server the tenth request would wait for the time-outs of nine others.
+    """
+    return await within(REDIS_DEADLINE_S, call)

@@ -1,0 +1,307 @@
+"""`jobs.add_task(welcome_email, to=…)`: what `BackgroundTasks` is to a route of your own app, durable.
+
+The jobs of a request are put into Redis when its route has returned and before the response leaves: what a client is
+told is true. That is when FastAPI ends dependencies of the scope `function`, those of a raising route by its error.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Annotated, Any, ParamSpec, Protocol, TypeVar, overload
+
+import structlog
+from arq.utils import to_unix_ms
+from fastapi import Depends, FastAPI, HTTPException, UploadFile
+from fastapi.requests import HTTPConnection
+from pydantic import AliasChoices, AliasPath, BaseModel, TypeAdapter
+from pydantic_core import from_json
+
+from errand.integration.lifespan import Connection, connection_of
+from errand.job.job_type import JobType
+from errand.job.stored_file import StoredFile
+from errand.job.when import AT_ONCE, DurationS, Moment, When
+from errand.queue.new_job import NewJob
+from errand.queue.queue import MOST_AT_ONCE, Queue, enqueue_together
+from errand.redis.outage import REDIS_RETRY_S, is_outage
+from errand.resources import uploads as uploads_
+from errand.resources.storage import CHUNK_BYTES
+from errand.secrets import secret_args
+from errand.wire.job_id import new_job_id
+from errand.wire.limits import JobLimits
+
+log = structlog.get_logger("errand.add_task")
+
+
+Args = TypeVar("Args", bound=BaseModel)
+
+
+P = ParamSpec("P")
+
+
+JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+-]{0,127}")
+
+
+class TakesArgs(Protocol[P]):
+    """A job type, seen as what its args model is made of: how a type checker knows the names that `add_task` takes."""
+
+    @property
+    def args_model(self) -> Callable[P, BaseModel]: ...
+
+
+class JobsUnavailable(HTTPException):
+    """503: nothing was put. An HTTPException, so that every app answers it, in its own form of errors where it has one.
+
+    FastAPI's own answer has `detail` alone, which is problem details (RFC 9457) all the same.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            503,
+            f"The job queue cannot be reached. Try again in {REDIS_RETRY_S} seconds.",
+            headers={"Retry-After": str(REDIS_RETRY_S), "Content-Type": "application/problem+json"},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AddedJob:
+    """A job that is put when the route has returned; its id is known before."""
+
+    id: str
+
+    @property
+    def path(self) -> str:
+        """Where Errand's HTTP API shows it, for a `Location` header."""
+        return f"/v1/jobs/{self.id}"
+
+
+@dataclass(slots=True)
+class Added:
+    """What was added and is not put yet."""
+
+    jobs: list[tuple[Queue, NewJob]] = field(default_factory=list)
+    files: list[StoredFile] = field(default_factory=list)
+    closed: bool = False
+
+
+class RequestJobs:
+    """The jobs that one request adds, in its route and in whatever the route depends on."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        added: Added,
+        *,
+        when: When = AT_ONCE,
+        job_id: str | None = None,
+        limits: JobLimits | None = None,
+    ) -> None:
+        self._connection = connection
+        self._added = added
+        self._when = when
+        self._job_id = job_id
+        self._limits = limits
+
+    @overload
+    def add_task(self, job_type: JobType[Args, Any], args: Args, /) -> AddedJob: ...
+
+    @overload
+    def add_task(self, job_type: TakesArgs[P], /, *ready: P.args, **args: P.kwargs) -> AddedJob: ...
+
+    def add_task(self, job_type: Any, /, *ready: Any, **args: Any) -> AddedJob:
+        """Adds a job of that type: its args by name, or an instance of its args model.
+
+        It is put when the route has returned, and not at all where the route raises. Jobs of one queue start in the
+        order in which they were added; none waits for the end of another, or is hurt by its failure.
+
+        What the caller did wrong is raised here: TypeError for what is no job type and for args that it does not
+        know, pydantic's ValidationError for args that do not fit, LookupError for a type that no worker would find,
+        ValueError for a job id that was given before, RuntimeError once the response is under way.
+        """
+        if not isinstance(job_type, JobType):
+            raise TypeError(_no_job_type(job_type))
+        self._check_open()
+        queue = self._queue_of(job_type)
+        job = NewJob(
+            type_name=job_type.name,
+            args=_as_kept(_checked(job_type, ready, args)),
+            job_id=self._next_id(),
+            delay_ms=self._when.delay_ms,
+            run_at_ms=self._when.run_at_ms,
+            limits=self._limits,
+        )
+        self._added.jobs.append((queue, job))
+        return AddedJob(job.job_id)
+
+    def with_options(
+        self,
+        *,
+        delay: float | str | timedelta | None = None,
+        run_at: datetime | None = None,
+        job_id: str | None = None,
+        expires_in: float | str | timedelta | None = None,
+        max_tries: int | None = None,
+    ) -> RequestJobs:
+        """`jobs.with_options(delay="10m").add_task(…)`: for later, under an id of your choice, or with limits.
+
+        `delay` is seconds, `10m`-like or a timedelta; `run_at` a moment with its time zone, at once where that has
+        passed. A `job_id` makes a job one of its kind: while one of that id exists or is remembered no other is put.
+        What has not begun after `expires_in` fails as `Expired`; `max_tries` stands in for the job type's.
+        Raises ValueError.
+        """
+        if job_id is not None and not JOB_ID.fullmatch(job_id):
+            raise ValueError(f"{job_id!r} is no job id: up to 128 letters, digits and '._:@+-'")
+        limits = _limits(expires_in, max_tries)
+        return RequestJobs(self._connection, self._added, when=_when(delay, run_at), job_id=job_id, limits=limits)
+
+    def now(self) -> AbstractAsyncContextManager[RequestJobs]:
+        """`async with jobs.now() as now:` puts what is added to `now` at the end of the block, not of the route.
+
+        For what has to know before it goes on, and for what outlives the route: a stream, a WebSocket.
+        """
+        return put_together(self._connection)
+
+    async def store(self, upload: UploadFile) -> StoredFile:
+        """Stores a file that a client sent, for a job to read: FastAPI closes its own when the response has left.
+
+        It is deleted again where the route raises or its jobs cannot be put.
+        """
+        self._check_open()
+
+        async def chunks() -> AsyncIterator[bytes]:
+            while chunk := await upload.read(CHUNK_BYTES):
+                yield chunk
+
+        file = await uploads_.keep(self._connection.storage, chunks(), filename=upload.filename)
+        self._added.files.append(file)
+        return file
+
+    def _check_open(self) -> None:
+        if self._added.closed:
+            raise RuntimeError(
+                "the response is under way, and what is added now would never be put: "
+                "use `async with jobs.now() as now:` and `now.add_task(…)`"
+            )
+
+    def _queue_of(self, job_type: JobType[Any, Any]) -> Queue:
+        known = self._connection.catalog.get(job_type.name)
+        if known is None:
+            module = job_type.function.__module__
+            raise LookupError(f"no worker would find the job type {job_type.name}: name {module} in JOB_PACKAGES")
+        return self._connection.queues[known.queue]
+
+    def _next_id(self) -> str:
+        if len(self._added.jobs) >= MOST_AT_ONCE:
+            raise ValueError(f"one request puts up to {MOST_AT_ONCE} jobs; use `async with jobs.now()` for more")
+        if self._job_id is None:
+            return new_job_id()
+        if any(job.job_id == self._job_id for _, job in self._added.jobs):
+            raise ValueError(f"a job with the id {self._job_id} was added before")
+        return self._job_id
+
+
+@asynccontextmanager
+async def put_together(connection: Connection) -> AsyncIterator[RequestJobs]:
+    """Puts what is added in the block at its end, all in one call; nothing where the block raises.
+
+    Raises JobsUnavailable, within two seconds, where Redis is away.
+    """
+    added = Added()
+    try:
+        yield RequestJobs(connection, added)
+        await _put(added.jobs)
+    except BaseException:
+        await uploads_.forget(connection.storage, added.files)
+        raise
+    finally:
+        added.closed = True
+
+
+async def _put(jobs: list[tuple[Queue, NewJob]]) -> None:
+    try:
+        answers = await enqueue_together(jobs)
+    except Exception as error:
+        if not is_outage(error):
+            raise
+        log.warning("redis is away, jobs were not put", jobs=len(jobs), error=str(error))
+        raise JobsUnavailable from error
+    for (_, job), answer in zip(jobs, answers, strict=True):
+        if answer is None:
+            log.info("a job of this id exists, no other was put", job_id=job.job_id, type=job.type_name)
+
+
+async def request_jobs(request: HTTPConnection) -> AsyncIterator[RequestJobs]:
+    """The dependency behind `Jobs`."""
+    # a server hands what the lifespan yielded to apps that are mounted in this one, too
+    async with put_together(connection_of(request.state, request.app.state)) as jobs:
+        yield jobs
+
+
+Jobs = Annotated[RequestJobs, Depends(request_jobs, scope="function")]
+"""A parameter `jobs: Jobs` of a route, or of anything that it depends on; all of one request share one instance."""
+
+
+def jobs_of(app: FastAPI) -> AbstractAsyncContextManager[RequestJobs]:
+    """`async with jobs_of(app) as jobs:` outside of requests: what is added is put at the end of the block."""
+    return put_together(connection_of(app.state))
+
+
+def _when(delay: float | str | timedelta | None, run_at: datetime | None) -> When:
+    if delay is not None and run_at is not None:
+        raise ValueError("give either delay or run_at, not both")
+    if run_at is not None:
+        return When(run_at_ms=to_unix_ms(TypeAdapter(Moment).validate_python(run_at)))
+    return When(delay_ms=_ms(delay or 0))
+
+
+def _limits(expires_in: float | str | timedelta | None, max_tries: int | None) -> JobLimits | None:
+    if expires_in is None and max_tries is None:
+        return None
+    return JobLimits(max_tries=max_tries, expires_in_ms=None if expires_in is None else _ms(expires_in))
+
+
+def _ms(duration: float | str | timedelta) -> int:
+    duration_s = duration.total_seconds() if isinstance(duration, timedelta) else duration
+    return int(TypeAdapter(DurationS).validate_python(duration_s) * 1000)
+
+
+def _checked(job_type: JobType[Any, Any], ready: tuple[Any, ...], args: dict[str, Any]) -> BaseModel:
+    model: type[BaseModel] = job_type.args_model
+    if ready:
+        if len(ready) == 1 and not args and isinstance(ready[0], model):
+            return ready[0]
+        raise TypeError(f"{job_type.name} takes its args by name, or one instance of {model.__name__}")
+    if (names := _names(model)) is not None and (unknown := args.keys() - names):
+        raise TypeError(f"{job_type.name} knows no arg {', '.join(sorted(unknown))}; it takes {', '.join(names)}")
+    return model.model_validate(args, by_alias=True, by_name=True)
+
+
+@cache
+def _names(model: type[BaseModel]) -> tuple[str, ...] | None:
+    """What its args may be called; None where the model has a say of its own about unknown names.
+
+    Pydantic passes them over unless it is told not to, and a misspelt optional arg would be lost without a word.
+    """
+    if model.model_config.get("extra", "ignore") != "ignore":
+        return None
+    names: list[str | AliasPath | None] = []
+    for name, info in model.model_fields.items():
+        alias = info.validation_alias
+        names += [name, *(alias.choices if isinstance(alias, AliasChoices) else [alias])]
+    if any(isinstance(name, AliasPath) for name in names):
+        return None
+    return tuple(dict.fromkeys(name for name in names if isinstance(name, str)))
+
+
+def _as_kept(args: BaseModel) -> Any:
+    """The args as JSON values, made by the way through JSON: what has no such form is the caller's fault, told here."""
+    return secret_args.revealed(from_json(args.model_dump_json(exclude_defaults=True)), args)
+
+
+def _no_job_type(given: object) -> str:
+    name = getattr(given, "__name__", repr(given))
+    return f"{name} is no job type: mark it with @job, or give it to FastAPI's BackgroundTasks where it may be lost"

@@ -1,0 +1,62 @@
+"""Split off."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, TypeVar
+
+from errand.job.control import MAX_CRASHES
+from errand.job.once import Once, nowhere
+
+Resource = TypeVar("Resource")
+
+
+Opener = Callable[[Any], AbstractAsyncContextManager[Resource]]
+"""Opens something costly once per worker process, given the settings: a session, a pool, a store."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What one attempt may know and use beside its args."""
+
+    job_id: str
+    attempt: int
+    """The number of this attempt; the first is 1."""
+    max_tries: int
+    enqueued_at: datetime
+    """When the job was accepted, UTC; the same on every attempt."""
+    crashes: int = 0
+    """How many earlier attempts ended with the process they ran in."""
+    max_crashes: int = MAX_CRASHES
+    resources: Mapping[Opener[Any], Any] = field(default_factory=dict)
+    report: Callable[[float, str], Awaitable[None]] | None = None
+    effect: Callable[[str], Awaitable[Once]] | None = None
+
+    def use(self, opener: Opener[Resource]) -> Resource:
+        """What `opener` opened for this worker.
+
+        Raises LookupError where the job type did not declare it (`@job(uses=[...])`).
+        """
+        try:
+            return typing.cast(Resource, self.resources[opener])
+        except KeyError:
+            raise LookupError(f"declare it first: @job(uses=[{opener.__name__}])") from None
+
+    async def once(self, name: str) -> Once:
+        """How far an effect of this job has come, over all of its attempts: not begun, begun, or done.
+
+        The way to use it: skip what is `done`; decide what to do where it is `begun` and thus uncertain; `begin()`
+        right before the effect, `finish()` right after it.
+        """
+        if self.effect is None:
+            return Once(name, kept={}, write=nowhere)
+        return await self.effect(name)
+
+    async def progress(self, fraction: float, note: str = "") -> None:
+        """Shows how far the job is: a fraction from 0 to 1 and a short note."""
+        if self.report is not None:
+            await self.report(min(max(fraction, 0.0), 1.0), note)

@@ -1,0 +1,45 @@
+"""The words a job function says to decide its own end: retry me, cancel me, I failed for good."""
+
+from __future__ import annotations
+
+MAX_CRASHES = 3
+"""Attempts of one job that may end their process; others (Sidekiq's super_fetch) allow as many."""
+
+
+LONGEST_WAIT_S = 10 * 365 * 86_400
+
+
+class Retry(Exception):
+    """Run this job again, if it has tries left.
+
+    `after_s` is the wait in seconds; without it the job type's retry policy decides.
+    """
+
+    def __init__(self, reason: str = "asked to be retried", *, after_s: float | None = None) -> None:
+        if after_s is not None and not 0 <= after_s <= LONGEST_WAIT_S:
+            raise ValueError(f"after_s must be between 0 and {LONGEST_WAIT_S} s")
+        super().__init__(reason)
+        self.after_s = after_s
+
+
+class Crash(Exception):
+    """This attempt ended the process that it ran in: out of memory, a fault in native code.
+
+    It is tried again, but only a few times in all: such a job may take others with it.
+    """
+
+
+class Cancel(Exception):
+    """End this job as `cancelled`: its work is no longer wanted."""
+
+
+class Fail(Exception):
+    """End this job as `failed` at once: no further try could succeed (a permanent error)."""
+
+
+class Crashed(Exception):
+    """The job is given up: its attempts ended their process too often."""
+
+    def __init__(self, crashes: int, *, last: str = "") -> None:
+        words = f"{crashes} of its attempts ended with the process they ran in"
+        super().__init__(f"{words}; {last}" if last else words)

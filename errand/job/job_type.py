@@ -1,0 +1,175 @@
+"""What a job type is: a name, an args model, a function, and how the engine treats its attempts."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import typing
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from errand.job.context import Context, Opener
+from errand.job.retry_policy import Exponential, RetryPolicy
+from errand.job.schedule import Schedule
+from errand.job.stored_file import StoredFile
+from errand.secrets import secret_args
+from errand.secrets.redaction import Hide
+from errand.wire.keys import DEFAULT_QUEUE
+
+QUEUE_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+Args = TypeVar("Args", bound=BaseModel)
+
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class JobType(Generic[Args, Result]):
+    """A kind of job. Made by `@job`; calling it calls the function itself."""
+
+    name: str
+    function: Callable[[Context, Args], Awaitable[Result]]
+    args_model: type[Args]
+    result_schema: Mapping[str, Any]
+    """JSON Schema of what a successful attempt returns."""
+    queue: str
+    """The name of its queue."""
+    max_tries: int
+    timeout_s: float
+    retry: RetryPolicy
+    uses: tuple[Opener[Any], ...]
+    summary: str
+    examples: tuple[Mapping[str, Any], ...]
+    schedules: tuple[Schedule, ...] = ()
+    """Those that the code defines, each with its id and its args as they are enqueued."""
+
+    def __call__(self, ctx: Context, args: Args) -> Awaitable[Result]:
+        return self.function(ctx, args)
+
+    def takes(self, args: Mapping[str, Any]) -> bool:
+        """True for args that fit the model as they stand; those of an upload lack its file."""
+        try:
+            self.args_model.model_validate(args)
+        except ValidationError:
+            return False
+        return True
+
+    def read_args(self, kept: Mapping[str, Any]) -> BaseModel:
+        """Args as the queue keeps them, by the names of their fields; by their aliases too, as others may put them.
+
+        Raises pydantic's ValidationError.
+        """
+        args: BaseModel = self.args_model.model_validate(kept, by_alias=True, by_name=True)
+        return args
+
+    def shown_args(self, kept: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Args as the queue keeps them, with stars in the place of secrets."""
+        return secret_args.shown(self.args_model, kept)
+
+    def hider(self, args: Any) -> Hide:
+        """What hides the secrets of these args in a text about them."""
+        return secret_args.hider(self.args_model, args)
+
+    @property
+    def file_field(self) -> str | None:
+        """The args field that an upload fills, where this type takes one."""
+        for name, info in self.args_model.model_fields.items():
+            if info.annotation is StoredFile or StoredFile in typing.get_args(info.annotation):
+                return name
+        return None
+
+
+def job(
+    *,
+    queue: str = DEFAULT_QUEUE,
+    max_tries: int = 5,
+    timeout_s: float = 300,
+    retry: RetryPolicy | None = None,
+    uses: Iterable[Opener[Any]] = (),
+    examples: Iterable[Mapping[str, Any]] = (),
+    schedule: str | Schedule | Iterable[Schedule] = (),
+) -> Callable[[Callable[[Context, Args], Awaitable[Result]]], JobType[Args, Result]]:
+    """Makes `async def name(ctx: Context, args: SomeModel) -> Result` a job type called `name`.
+
+    `queue` names its queue: jobs that keep a processor busy belong into `cpu`, where as many run at once as there are
+    processes for them. `max_tries` counts every attempt, the first included. `timeout_s` bounds one attempt, in
+    seconds. `uses` lists what the worker opens once and lends by `ctx.use(...)`. `examples` are args shown in the
+    OpenAPI document. `schedule` has it run again and again: a cron expression, or one or more `Schedule`s; workers
+    keep to it from their start.
+
+    Raises TypeError for a function of another shape, ValueError for a number out of range or what is no schedule.
+    """
+    check_queue_name(queue)
+    if max_tries < 1 or timeout_s <= 0:
+        raise ValueError("@job needs max_tries >= 1 and timeout_s > 0")
+
+    def describe(function: Callable[[Context, Args], Awaitable[Result]]) -> JobType[Args, Result]:
+        args_model = _args_model_of(function)
+        return JobType(
+            name=function.__name__,
+            function=function,
+            args_model=args_model,
+            result_schema=_result_schema_of(function),
+            queue=queue,
+            max_tries=max_tries,
+            timeout_s=timeout_s,
+            retry=retry or Exponential(),
+            uses=tuple(uses),
+            summary=(inspect.getdoc(function) or function.__name__.replace("_", " ")).partition("\n")[0],
+            examples=tuple(examples),
+            schedules=_schedules_of(function.__name__, args_model, schedule),
+        )
+
+    return describe
+
+
+def check_queue_name(name: str) -> None:
+    """Raises ValueError for what is none."""
+    if not QUEUE_NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no name for a queue: letters, digits, '-' and '_'")
+
+
+def _args_model_of(function: Callable[..., Any]) -> type[Any]:
+    """The pydantic model that annotates the second parameter."""
+    shape = f"{function.__qualname__}: a job is `async def {function.__name__}(ctx: Context, args: SomeModel)`"
+    parameters = list(inspect.signature(function).parameters)
+    if not inspect.iscoroutinefunction(function) or len(parameters) != 2:
+        raise TypeError(shape)
+    try:
+        model = typing.get_type_hints(function).get(parameters[1])
+    except NameError as error:
+        raise TypeError(f"{function.__qualname__}: {error}; annotations must name what its module defines") from None
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        raise TypeError(f"{shape}, where SomeModel is a pydantic model")
+    return model
+
+
+def _result_schema_of(function: Callable[..., Any]) -> Mapping[str, Any]:
+    returned = typing.get_type_hints(function).get("return", Any)
+    return TypeAdapter(returned).json_schema(mode="serialization")
+
+
+def _schedules_of(
+    name: str, args_model: type[BaseModel], given: str | Schedule | Iterable[Schedule]
+) -> tuple[Schedule, ...]:
+    """The schedules with what their job type knows of them. Raises ValueError where args do not fit, or ids are one."""
+    given = Schedule(given) if isinstance(given, str) else given
+    schedules = [given] if isinstance(given, Schedule) else list(given)
+    for schedule in schedules:
+        check_queue_name(schedule.queue or DEFAULT_QUEUE)
+    known = tuple(
+        replace(
+            schedule,
+            id=schedule.id or name,
+            args=secret_args.kept(args_model.model_validate(schedule.args, by_alias=True, by_name=True)),
+        )
+        for schedule in schedules
+    )
+    if len({schedule.id for schedule in known}) < len(known):
+        raise ValueError(f"{name}: of several schedules each needs an id of its own")
+    return known

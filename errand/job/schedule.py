@@ -1,0 +1,129 @@
+"""What a schedule is: when a job type runs again and again, with what, and what becomes of times that were missed."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any, Literal, Self, get_args
+
+from errand.job import cron
+from errand.wire import codec
+
+Misfire = Literal["skip", "run_once"]
+
+
+SCHEDULE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+JOB_OF_SCHEDULE = re.compile(rf"({SCHEDULE_ID.pattern})-\d{{8}}T\d{{6}}Z")
+"""It becomes a part of job ids, which become parts of paths, headers and message ids."""
+
+
+GRACE_S = 60.0
+
+
+LONGEST_S = 86_400
+"""Of grace and jitter: a day."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """A recurring run of a job type: `@job(schedule=Schedule("30 9 * * MON-FRI", timezone="Europe/Berlin"))`.
+
+    Raises ValueError for what is no schedule.
+    """
+
+    cron: str
+    """Five fields, or six with seconds in front."""
+    timezone: str = "UTC"
+    args: Mapping[str, Any] = field(default_factory=dict)
+    misfire: Misfire = "skip"
+    """What becomes of times that no worker was there for: nothing, or one run for them all."""
+    grace_s: float = GRACE_S
+    """A time counts as missed once it is that late."""
+    jitter_s: float = 0
+    """Each job is due up to this much later than its time, so that many do not come at once."""
+    queue: str | None = None
+    """None: the job type's."""
+    id: str | None = None
+    """None: the job type's name."""
+
+    def __post_init__(self) -> None:
+        for name, check in (("cron", cron.check_expression), ("timezone", cron.check_timezone)):
+            try:
+                check(getattr(self, name))
+            except ValueError as error:
+                raise ValueError(f"{name} {getattr(self, name)!r} {error}") from None
+        if self.misfire not in get_args(Misfire):
+            raise ValueError(f"misfire {self.misfire!r} is neither 'skip' nor 'run_once'")
+        if not 0 <= self.grace_s <= LONGEST_S:
+            raise ValueError(f"grace_s must be from 0 to {LONGEST_S} seconds")
+        if not 0 <= self.jitter_s <= LONGEST_S:
+            raise ValueError(f"jitter_s must be from 0 to {LONGEST_S} seconds")
+        if self.id is not None and not SCHEDULE_ID.fullmatch(self.id):
+            raise ValueError(f"{self.id!r} is no id for a schedule: up to 64 letters, digits, '-' and '_'")
+
+    def definition(self, type_name: str) -> bytes:
+        """What is kept of it: the same bytes for the same schedule of the same job type."""
+        fields = {item.name: getattr(self, item.name) for item in dataclasses.fields(self) if item.name != "id"}
+        return codec.dumps({"type": type_name, **fields})
+
+    @classmethod
+    def from_definition(cls, definition: bytes) -> tuple[str, Self]:
+        """The job type's name, and the schedule. Raises ValueError for what is none in the eyes of this version."""
+        fields = codec.loads(definition)
+        try:
+            return fields.pop("type"), cls(**fields)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not a schedule: {error}") from None
+
+    def next_after(self, at_ms: int) -> int | None:
+        """The first time it names after that one, in ms since the epoch; None where there is none any more."""
+        return cron.next_after(self.cron, self.timezone, at_ms)
+
+    def following(self, at_ms: int, *, number: int) -> list[int]:
+        """The next so many times that it names after that one."""
+        return cron.following(self.cron, self.timezone, at_ms, number=number)
+
+    def turn(self, *, due_ms: int, now_ms: int) -> Turn:
+        """What becomes of the time `due_ms`, now that it has come.
+
+        A missed time is passed over, and so are those after it that were missed as well; with `run_once` it runs
+        now, and stands for all that have come meanwhile.
+        """
+        if now_ms - due_ms <= self.grace_s * 1000:
+            return Turn(runs=True, missed=False, next_ms=self.next_after(due_ms))
+        if self.misfire == "run_once":
+            return Turn(runs=True, missed=True, next_ms=self.next_after(now_ms))
+        # the next is the first that is not missed itself
+        return Turn(runs=False, missed=True, next_ms=self.next_after(now_ms - int(self.grace_s * 1000) - 1))
+
+    def job_due_ms(self, job_id: str, due_ms: int) -> int:
+        """When the job of that time is due: later by a part of the jitter, the same part whoever asks."""
+        part = int.from_bytes(sha256(job_id.encode()).digest()[:4]) / 2**32
+        return due_ms + int(part * self.jitter_s * 1000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """What becomes of a time that has come."""
+
+    runs: bool
+    missed: bool
+    next_ms: int | None
+    """When the schedule's next time is."""
+
+
+def schedule_of(job_id: str) -> str | None:
+    """The id of the schedule whose time became that job; None for any other job."""
+    found = JOB_OF_SCHEDULE.fullmatch(job_id)
+    return found and found[1]
+
+
+def job_id_of(schedule_id: str, due_ms: int) -> str:
+    """The id of the job that a schedule's time becomes: `nightly-20261121T030000Z`. The same whoever puts it."""
+    return f"{schedule_id}-{datetime.fromtimestamp(due_ms / 1000, UTC):%Y%m%dT%H%M%SZ}"

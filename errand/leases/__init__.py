@@ -1,0 +1,4 @@
+"""A worker's hold on jobs: claim, renew by heartbeat, finish, wake-ups.
+
+Whoever writes here proves that the lease is its own. Nothing here runs a job.
+"""

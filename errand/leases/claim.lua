@@ -1,0 +1,68 @@
+-- Claims due jobs for a worker: takes their leases, counts the try, fetches the bodies.
+-- KEYS  1 queue  2 running  3 wake  4 paused  5 cancels
+-- ARGV  1 token of this claim  2 lease in ms  3 how many at most  4 channel of events
+--       5 the worker, where the claim was sent ahead of its time: its own jobs are left alone then; else ''
+-- returns {in how many ms the next job is due or -1, jobs, now in ms}; of each job
+--       {id, due, try, body, attempts, lost, 1 where somebody has asked to cancel it}
+--- @include "leases/parts/reset_if_wrong_type"
+--- @include "leases/parts/lost_attempt"
+--- @include "redis/parts/wake_one"
+--- @include "redis/parts/publish_changes"
+local queue, running, wake, paused, cancels = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local token, lease_ms, most, channel, ahead = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], ARGV[5]
+
+if redis.call('EXISTS', paused) == 1 then
+  return {-1, {}, '0'}
+end
+--- @include "redis/parts/now"
+local now, lease_end = string.format('%.0f', now_ms), string.format('%.0f', now_ms + lease_ms)
+local any_cancels = redis.call('EXISTS', cancels) == 1
+
+local function claimed(id, due)
+  local try = sound('arq:retry:' .. id, 'INCR')
+  -- out of the way of the next claim, and due again by itself when the lease is not renewed
+  redis.call('ZADD', queue, lease_end, id)
+  local begun = try > 1 and redis.call('HGET', running, id)
+  local lost = begun and record_lost(id, begun, now_ms)
+  local cancel = any_cancels and is_to_cancel(cancels, id, begun) and 1
+  if cancel then
+    -- still to be done where this worker ends before it has done it
+    redis.call('HSET', cancels, id, token)
+  end
+  redis.call('HSET', running, id, try .. ' ' .. due .. ' ' .. now .. ' ' .. token)
+  local attempts = sound('errand:attempts:' .. id, 'LRANGE', 0, -1)
+  -- a stock producer's body may expire until it is begun; from then on a lost lease must not lose the job
+  return {id, due, try, redis.call('GETEX', 'arq:job:' .. id, 'PERSIST'), attempts, lost, cancel}
+end
+
+local jobs, changes, skipped = {}, {}, 0
+while #jobs < most do
+  local due = redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'WITHSCORES', 'LIMIT', skipped, most - #jobs)
+  if #due == 0 then
+    break
+  end
+  for index = 1, #due, 2 do
+    local id, lease = due[index], 'arq:in-progress:' .. due[index]
+    if may_run_still(running, id, ahead) then
+      skipped = skipped + 1
+    elseif redis.call('SET', lease, token, 'NX', 'PX', lease_ms) then
+      jobs[#jobs + 1] = claimed(id, due[index + 1])
+      changes[#changes + 1] = 'in_progress ' .. id
+    elseif redis.call('GET', lease) == '1' then
+      -- a stock worker's: its retries add to the score it has read, so the score is left alone
+      skipped = skipped + 1
+    else
+      redis.call('ZADD', queue, now_ms + math.max(redis.call('PTTL', lease), 1), id)
+    end
+  end
+end
+
+local next = redis.call('ZRANGE', queue, skipped, skipped, 'WITHSCORES')
+-- who took all it could while more is due wakes the next idle worker
+if #jobs == most and next[2] and tonumber(next[2]) <= now_ms then
+  wake_one(wake)
+end
+if #changes > 0 then
+  tell(channel, changes)
+end
+return {next[2] and math.max(tonumber(next[2]) - now_ms, 0) or -1, jobs, now}

@@ -1,0 +1,67 @@
+-- Writes what became of claimed jobs. Only the owner of a lease has a say: the outcome of any other is dropped.
+-- KEYS  1 queue  2 running  3 wake  4 cancels  5 dead  6 dead, by group  7 names of the indexes of ended jobs
+-- ARGV  1 channel of events  2… of each job: id, token, what it is now (`<status>`, or `<status>:<type>` where it ends and
+--       is to be listed), result, keep the result (ms, '' for ever, 0 not), due again (ms from now, '' not),
+--       the attempt or, where it ends dead, its entry among the dead, keep the lease (ms or 0), give the try back (0 or 1)
+-- returns of each job 1 where it was written, 0 where the lease was not the caller's
+--- @include "redis/parts/now"
+--- @include "redis/parts/still_owned"
+--- @include "leases/parts/outcome"
+--- @include "redis/parts/dead_index"
+--- @include "redis/parts/ended_index"
+--- @include "leases/parts/ended_batch"
+--- @include "redis/parts/wake_one"
+--- @include "redis/parts/publish_changes"
+local queue, running, wake, cancels, dead, dead_by_group = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local names, channel, this_moment = KEYS[7], ARGV[1], moment(time)
+
+local any_cancels = redis.call('EXISTS', cancels) == 1
+local answers, changes, handed_back = {}, {}, false
+for at = 2, #ARGV, 9 do
+  local id, token, name, result, keep_ms, due_in_ms, record, keep_lease_ms, give_back = unpack(ARGV, at, at + 8)
+  local lease = 'arq:in-progress:' .. id
+  local holder = redis.call('GET', lease)
+  local owned = holder == token or (not holder and still_owned(running, id, token, 'arq:retry:' .. id))
+  answers[#answers + 1] = owned and 1 or 0
+  if owned then
+    local kind = kind_of(name)
+    local asked = any_cancels and redis.call('HGET', cancels, id)
+    if asked then
+      redis.call('HDEL', cancels, id)
+    end
+    if asked == token and due_in_ms ~= '' then
+      -- asked to end while it ran, and did not hear of it: the next claim ends it
+      redis.call('HSET', cancels, id, '*')
+      due_in_ms = '0'
+    end
+    if due_in_ms == '' then
+      ended(queue, id, kind.status, result, keep_ms)
+      if record ~= '' then
+        bury(dead, dead_by_group, record, now_ms, keep_ms)
+      end
+      if kind.type ~= '' and result ~= '' and keep_ms ~= '0' then
+        gather(kind, id, this_moment, keep_ms)
+      end
+    else
+      due_again(queue, id, now_ms + due_in_ms, record, give_back)
+      handed_back = handed_back or due_in_ms == '0'
+    end
+    if keep_lease_ms == '0' then
+      redis.call('DEL', lease)
+    else
+      -- nobody's token: this outcome, told once more, must not count again
+      redis.call('SET', lease, 'kept', 'PX', keep_lease_ms)
+    end
+    redis.call('HDEL', running, id)
+    changes[#changes + 1] = kind.status .. ' ' .. id
+  end
+end
+list_gathered(names, now_ms)
+-- what a worker gives up at once is for another, which may be asleep
+if handed_back then
+  wake_one(wake)
+end
+if #changes > 0 then
+  tell(channel, changes)
+end
+return answers

@@ -1,0 +1,94 @@
+"""Writes outcomes in groups: what ends in the same moment, or while a write is under way, shares one call.
+
+There is no timer: a lone outcome is written at once, in the turn of the event loop in which it came.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import accumulate
+
+import structlog
+
+from errand.leases.leases import Finish, Leases
+from errand.redis.outage import Outage
+
+log = structlog.get_logger("errand.worker")
+
+
+MOST_BYTES_AT_ONCE = 16 * 1024 * 1024
+
+
+MOST_AT_ONCE = 500
+"""A script call holds Redis up for everybody: this many outcomes take it a few milliseconds."""
+
+
+class Finisher:
+    """Hands outcomes to Redis; keeps them while it is away."""
+
+    def __init__(self, leases: Leases, outage: Outage, *, done: Callable[[Sequence[Finish], Sequence[bool]], None]):
+        self._leases = leases
+        self._outage = outage
+        self._done = done
+        self._waiting: list[Finish] = []
+        self._writer: asyncio.Task[None] | None = None
+        self._watched: dict[int, asyncio.Future[None]] = {}
+
+    @property
+    def idle(self) -> bool:
+        """Nothing waits to be written."""
+        return self._writer is None
+
+    def put(self, outcome: Finish) -> None:
+        """Takes an outcome; `done` hears when it was written, or dropped."""
+        self._waiting.append(outcome)
+        if self._writer is None:
+            self._writer = asyncio.ensure_future(self._write())
+
+    async def write(self, outcome: Finish) -> None:
+        """Takes an outcome; returns when it was written, or dropped."""
+        written = asyncio.get_running_loop().create_future()
+        self._watched[id(outcome)] = written
+        self.put(outcome)
+        await written
+
+    async def drain(self, timeout_s: float) -> int:
+        """Waits until all is written, `timeout_s` seconds at most; returns how many outcomes are not."""
+        if self._writer is not None:
+            await asyncio.wait([self._writer], timeout=timeout_s)
+        if self._writer is not None:
+            self._writer.cancel()
+        return len(self._waiting)
+
+    async def _write(self) -> None:
+        try:
+            while self._waiting:
+                group = self._next_group()
+                written = await self._written(group)
+                del self._waiting[: len(group)]
+                self._done(group, written)
+                self._tell_watchers(group)
+        finally:
+            self._writer = None
+
+    def _next_group(self) -> list[Finish]:
+        """As many as one call may carry, by number and by size."""
+        sizes = accumulate(len(outcome.result or b"") for outcome in self._waiting[:MOST_AT_ONCE])
+        fitting = sum(1 for size in sizes if size <= MOST_BYTES_AT_ONCE)
+        return self._waiting[: max(fitting, 1)]
+
+    async def _written(self, group: Sequence[Finish]) -> Sequence[bool]:
+        try:
+            return await self._outage.outlast(partial(self._leases.finish, group))
+        except Exception:
+            # Redis understood and refused: trying again would not help. The leases run out, the jobs run again.
+            log.exception("outcomes could not be written", job_ids=[outcome.job_id for outcome in group])
+            return [False] * len(group)
+
+    def _tell_watchers(self, group: Sequence[Finish]) -> None:
+        for outcome in group if self._watched else ():
+            watcher = self._watched.pop(id(outcome), None)
+            if watcher is not None and not watcher.done():
+                watcher.set_result(None)

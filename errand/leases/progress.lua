@@ -1,0 +1,14 @@
+-- Shows how far a running job is. Only the owner of its lease has a say: any other would leave the key behind for ever.
+-- KEYS  1 lease  2 progress
+-- ARGV  1 token of the lease  2 the progress  3 how long to keep it, in ms  4 channel of events  5 job id
+-- returns 1 where it was written, 0 where the lease was not the caller's
+--- @include "redis/parts/publish_changes"
+local lease, progress = KEYS[1], KEYS[2]
+local token, record, keep_ms, channel, id = unpack(ARGV)
+
+if redis.call('GET', lease) ~= token then
+  return 0
+end
+redis.call('SET', progress, record, 'PX', keep_ms)
+tell(channel, {'progress ' .. id}, record)
+return 1

@@ -1,0 +1,61 @@
+-- One heartbeat of a worker: says that it lives and what it is, renews its leases, adds up its counters.
+-- KEYS  1 queue  2 workers  3 counters  4 running  5 cancels  6 reports  7 the last minutes  8… of each job: lease, try
+--       counter
+-- ARGV  1 worker  2 lease in ms  3 when to forget a silent worker, in ms  4 number of jobs
+--       5 what it says of itself, or ''  6… of each job: id, token; then of each counter: name, increment
+-- returns {ids of jobs whose lease was lost, ids of those that somebody has asked to cancel}
+--- @include "redis/parts/now"
+--- @include "redis/parts/still_owned"
+local MINUTES_KEPT = 15
+local queue, workers, counters, running, cancels, reports, minutes = unpack(KEYS, 1, 7)
+local worker, lease_ms, forget_ms, jobs = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local report = ARGV[5]
+
+if worker ~= '' then
+  redis.call('ZADD', workers, string.format('%.0f', now_ms), worker)
+  if report ~= '' then
+    redis.call('HSET', reports, worker, report)
+  end
+  local silent = redis.call('ZRANGEBYSCORE', workers, '-inf', string.format('(%.0f', now_ms - forget_ms), 'LIMIT', 0, 100)
+  if #silent > 0 then
+    redis.call('ZREM', workers, unpack(silent))
+    redis.call('HDEL', reports, unpack(silent))
+  end
+end
+
+local lost, to_cancel = {}, {}
+local any_cancels = redis.call('EXISTS', cancels) == 1
+local lease_end = string.format('%.0f', now_ms + lease_ms)
+for number = 1, jobs do
+  local lease, tries = KEYS[number * 2 + 6], KEYS[number * 2 + 7]
+  local id, token = ARGV[number * 2 + 4], ARGV[number * 2 + 5]
+  local holder = redis.call('GET', lease)
+  if holder == token or (not holder and still_owned(running, id, token, tries)) then
+    redis.call('SET', lease, token, 'PX', lease_ms)
+    redis.call('ZADD', queue, 'XX', lease_end, id)
+    if any_cancels and redis.call('HGET', cancels, id) == token then
+      to_cancel[#to_cancel + 1] = id
+    end
+  else
+    lost[#lost + 1] = id
+  end
+end
+local minute, ended_some = math.floor(now_ms / 60000), false
+for index = 6 + jobs * 2, #ARGV, 2 do
+  redis.call('HINCRBY', counters, ARGV[index], ARGV[index + 1])
+  local outcome = string.match(ARGV[index], '^attempts:(.*)$')
+  if outcome then
+    redis.call('HINCRBY', minutes, string.format('%.0f %s', minute, outcome), ARGV[index + 1])
+    ended_some = true
+  end
+end
+if ended_some then
+  redis.call('PEXPIRE', minutes, MINUTES_KEPT * 60000)
+  -- so many are in use at least before any is too old
+  for _, field in ipairs(redis.call('HLEN', minutes) > MINUTES_KEPT and redis.call('HKEYS', minutes) or {}) do
+    if tonumber(string.match(field, '^%d+')) <= minute - MINUTES_KEPT then
+      redis.call('HDEL', minutes, field)
+    end
+  end
+end
+return {lost, to_cancel}

@@ -1,0 +1,72 @@
+"""A real SMTP server for a machine without one: what it is sent lies as files, and nothing leaves the machine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from email import policy
+from email.parser import BytesHeaderParser
+from pathlib import Path
+
+import structlog
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+log = structlog.get_logger("errand.mail_sink")
+
+
+HOST = "127.0.0.1"
+
+
+SIZE_LIMIT_BYTES = 32 * 1024 * 1024
+
+
+class MailFolder:
+    """Keeps each message as `<when>-<message-id>.eml`; one that is sent twice has two files."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802  # aiosmtpd's name
+        """Answers 250 when the message lies on the disk, as a mail server must (RFC 5321 §6.1)."""
+        content: bytes = envelope.original_content or b""
+        try:
+            await asyncio.to_thread(self._keep, content)
+        except OSError as error:  # a full disk, say; aiosmtpd would answer 500: never
+            log.error("message not kept", error=str(error))
+            return "452 4.3.1 could not be kept"
+        return "250 2.0.0 kept"
+
+    def _keep(self, content: bytes) -> None:
+        headers = BytesHeaderParser(policy=policy.default).parsebytes(content)
+        label = "".join(sign for sign in str(headers["Message-ID"]).partition("@")[0] if sign.isalnum() or sign == "-")
+        self._folder.mkdir(parents=True, exist_ok=True)
+        kept = self._folder / f"{time.time_ns()}-{label[:64]}.eml"
+        unfinished = kept.with_suffix(".part")
+        with unfinished.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.rename(kept)
+
+
+@asynccontextmanager
+async def opened_sink(folder: Path) -> AsyncIterator[str]:
+    """Serves on a free loopback port for as long as the block lasts; yields its `smtp://` URL."""
+    loop = asyncio.get_running_loop()
+    keeper = MailFolder(folder)
+    server = await loop.create_server(
+        lambda: SMTP(
+            keeper, data_size_limit=SIZE_LIMIT_BYTES, enable_SMTPUTF8=True, ident="Errand mail sink", loop=loop
+        ),
+        host=HOST,
+        port=0,
+    )
+    port = server.sockets[0].getsockname()[1]
+    log.info("mail sink", keeps=str(folder))
+    try:
+        yield f"smtp://{HOST}:{port}"
+    finally:
+        server.close()

@@ -1,0 +1,230 @@
+"""The read side: what Redis knows of jobs and workers, read in one round trip each."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from arq.connections import ArqRedis
+from arq.constants import default_queue_name as DEFAULT  # noqa: N812
+from arq.jobs import DeserializationError, JobDef, deserialize_result
+from arq.utils import to_unix_ms
+
+from errand.wire import codec, keys
+from errand.wire.indexes import end_of
+from errand.wire.limits import KeptLimits, shown_ms
+from errand.wire.records import Attempt, Error, JobCancelled, JobFailed, Progress, RunningAttempt
+
+Status = Literal["deferred", "queued", "in_progress", "succeeded", "failed", "cancelled"]
+
+
+ENDS: frozenset[Status] = frozenset({"succeeded", "failed", "cancelled"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSnapshot:
+    """One job as it is now. Times are ms since the epoch."""
+
+    id: str
+    type: str
+    queue: str
+    status: Status
+    attempt: int
+    """How many attempts have begun."""
+    tries: int = 0
+    """How many of them count; one that a drain gave back does not."""
+    args: Mapping[str, Any]
+    result: Any = None
+    error: Error | None = None
+    attempts: tuple[Attempt, ...] = ()
+    progress: Progress | None = None
+    enqueued_at_ms: int
+    run_at_ms: int | None
+    """When it is, or was last, due."""
+    started_at_ms: int | None = None
+    """When its latest attempt began."""
+    finished_at_ms: int | None = None
+    max_tries: int | None = None
+    """Asked of this job alone; None: its type's."""
+    expires_at_ms: int | None = None
+    """Where no attempt has begun by then, it fails."""
+    revision: str = ""
+    """Another one with each change of what Redis keeps of the job, but not with a renewed lease; where it was read."""
+
+    @property
+    def ended(self) -> bool:
+        return self.status in ENDS
+
+
+async def read_job(redis: ArqRedis, job_id: str, *, queues: Sequence[str] = (DEFAULT,)) -> JobSnapshot | None:
+    """The job of that id, in one of these queues (their keys); None where it is unknown or forgotten."""
+    job, _ = await _read_job(redis, job_id, queues=queues, histories=())
+    return job
+
+
+async def read_job_in_history(
+    redis: ArqRedis, job_id: str, *, queues: Sequence[str]
+) -> tuple[JobSnapshot | None, dict[str, bytes]]:
+    """The job, and by their names the queues' positions in their histories at the same moment.
+
+    What the history has after them has not happened yet in what was read. Only queues that are watched have a history.
+    """
+    job, places = await _read_job(redis, job_id, queues=queues, histories=queues)
+    last = zip(queues, places, strict=True)
+    return job, {keys.queue_name(queue): entries[0][0] for queue, entries in last if entries}
+
+
+async def _read_job(
+    redis: ArqRedis, job_id: str, *, queues: Sequence[str], histories: Sequence[str]
+) -> tuple[JobSnapshot | None, list[Any]]:
+    async with redis.pipeline(transaction=True) as transaction:
+        transaction.mget(
+            keys.body(job_id), keys.result(job_id), keys.lease(job_id), keys.progress(job_id), keys.tries(job_id)
+        )
+        transaction.lrange(keys.attempts(job_id), 0, -1)
+        transaction.time()
+        for queue in queues:
+            transaction.zscore(queue, job_id)
+            transaction.hget(keys.running(queue), job_id)
+        for queue in histories:
+            transaction.xrevrange(keys.history(queue), count=1)
+        (body, result, lease, progress, tries), ended, (seconds, micros), *rest = await transaction.execute()
+    places, last = rest[: 2 * len(queues)], rest[2 * len(queues) :]
+    if result is not None:
+        revision = hashlib.sha1(result, usedforsecurity=False).hexdigest()
+        return replace(_ended_or_unreadable(job_id, result, queue=queues[0]), revision=revision), last
+    if body is None:
+        return None, last
+    here = next((place for place in zip(queues, places[::2], places[1::2], strict=True) if place[1] is not None), None)
+    queue, score, running = here or (queues[0], None, None)
+    job, record = codec.job_in(body)
+    live = live_job(
+        job_id,
+        job,
+        limits=KeptLimits.of(record),
+        queue=queue,
+        attempts=tuple(map(_attempt_from, codec.readable(ended))),
+        due_at_ms=None if score is None else shown_ms(score),
+        running=begun_attempt(running) if running and lease else None,
+        in_progress=lease is not None,
+        tries=int(tries or 0),
+        progress=Progress(**codec.loads(progress)) if progress else None,
+        now_ms=seconds * 1000 + micros // 1000,
+        revision=revision_of(running if lease else None, score, tries, len(ended), progress),
+    )
+    return live, last
+
+
+def revision_of(
+    begun: bytes | None, score: float | None, tries: bytes | None, attempts: int, progress: bytes | None
+) -> str:
+    """Of a job that has not ended; must be made as `as_seen.lua` makes it."""
+    place = begun or f"{score or 0:.0f}".encode()
+    parts = (place, tries or b"", b"%d" % attempts, progress or b"")
+    return hashlib.sha1(b"\n".join(parts), usedforsecurity=False).hexdigest()
+
+
+def _attempt_from(fields: dict[str, Any]) -> Attempt:
+    error = fields.pop("error", None)
+    return Attempt(**fields, error=Error.read(error) if error else None)
+
+
+def begun_attempt(running: bytes) -> RunningAttempt:
+    """From the queue's hash of running jobs: `number due_ms started_ms token`, the token being `worker#number`."""
+    number, due_ms, started_ms, token = running.decode().split(" ", 3)
+    worker = token.rsplit("#", 1)[0]
+    return RunningAttempt(
+        number=int(number), due_at_ms=shown_ms(float(due_ms)), started_at_ms=int(started_ms), worker=worker
+    )
+
+
+def _ended_or_unreadable(job_id: str, record: bytes, *, queue: str) -> JobSnapshot:
+    """Somebody else's may be pickled, or have fields of other kinds: that job has ended, and can be forgotten."""
+    try:
+        return ended_job(job_id, record)
+    except (DeserializationError, ValueError, TypeError, KeyError):
+        message = "its result cannot be read: a program with another serialiser, or another release, has written it"
+        return JobSnapshot(
+            id=job_id,
+            type=codec.UNREADABLE,
+            queue=keys.queue_name(queue),
+            status="failed",
+            attempt=0,
+            args={},
+            error=Error(type="UnreadableResult", message=message),
+            enqueued_at_ms=0,
+            run_at_ms=None,
+        )
+
+
+def ended_job(job_id: str, record: bytes) -> JobSnapshot:
+    """From Arq's result; what a stock worker wrote has no attempts in it. Raises what `codec.loads` and `arq` do for
+    one that cannot be read.
+    """
+    fields = codec.loads(record)
+    result = deserialize_result(record, deserializer=codec.loads)
+    names = (result.function, result.queue_name)
+    if not all(isinstance(name, str) for name in names) or not isinstance(result.kwargs, Mapping):
+        raise TypeError("fields of wrong types")
+    failure = result.result if not result.success else None
+    attempts = tuple(map(_attempt_from, fields.get("attempts", [])))
+    last = attempts[-1] if attempts else None
+    limits = KeptLimits.of(fields)
+    return JobSnapshot(
+        id=job_id,
+        type=result.function,
+        queue=keys.queue_name(result.queue_name),
+        status=end_of(failure),
+        attempt=last.number if last else result.job_try or 0,
+        args=result.kwargs,
+        result=result.result if result.success else None,
+        error=failure.error if isinstance(failure, JobFailed | JobCancelled) else None,
+        attempts=attempts,
+        progress=Progress(**fields["progress"]) if fields.get("progress") else None,
+        enqueued_at_ms=to_unix_ms(result.enqueue_time),
+        run_at_ms=last.due_at_ms if last else None,
+        started_at_ms=last.started_at_ms if last else None,
+        finished_at_ms=to_unix_ms(result.finish_time),
+        max_tries=limits.max_tries,
+        expires_at_ms=limits.expires_at_ms,
+    )
+
+
+def live_job(
+    job_id: str,
+    job: JobDef,
+    *,
+    limits: KeptLimits,
+    queue: str,
+    attempts: tuple[Attempt, ...] = (),
+    due_at_ms: int | None,
+    running: RunningAttempt | None,
+    in_progress: bool,
+    tries: int,
+    progress: Progress | None = None,
+    now_ms: int,
+    revision: str = "",
+) -> JobSnapshot:
+    """A job that has not ended, from what Redis holds of it."""
+    waiting: Status = "deferred" if due_at_ms is not None and due_at_ms > now_ms else "queued"
+    last = running or (attempts[-1] if attempts else None)
+    return JobSnapshot(
+        id=job_id,
+        type=job.function,
+        queue=keys.queue_name(queue),
+        status="in_progress" if in_progress else waiting,
+        attempt=max(tries, last.number if last else 0),
+        tries=tries,
+        args=job.kwargs,
+        attempts=attempts,
+        progress=progress,
+        enqueued_at_ms=to_unix_ms(job.enqueue_time),
+        # of a running job the queue holds the end of the lease, not when it was due
+        run_at_ms=running.due_at_ms if running else due_at_ms,
+        started_at_ms=last.started_at_ms if last else None,
+        max_tries=limits.max_tries,
+        expires_at_ms=limits.expires_at_ms,
+        revision=revision,
+    )

@@ -1,0 +1,174 @@
+"""How queues and workers stand: depths, ages, who runs what. Reads of a bounded size, none of them per job waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from arq.connections import ArqRedis
+from arq.constants import default_queue_name as DEFAULT  # noqa: N812
+
+from errand.wire import keys
+from errand.wire.worker_report import WorkerReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueState:
+    """One queue as it is now."""
+
+    name: str
+    paused: bool
+    due: int
+    """Jobs that could run now: what to scale workers by."""
+    deferred: int
+    """Due later: by request, or waiting for their next attempt."""
+    in_progress: int
+    dead: int
+    """Entries of dead jobs; of those that have expired some may still be among them."""
+    oldest_due_ms: int | None
+    """How long the first of the due jobs has been waiting, ms."""
+    workers: int
+    """Live ones that serve it."""
+    slots: int
+    """How many jobs those run at once."""
+    loop_lag_ms: float | None
+    """How late the event loop of one of them was at most, of what their last heartbeats say; None where none tells."""
+    counters: Mapping[str, int]
+    """Since the queue exists: `attempts:<outcome>`, `wait_ms:<bound>`, `run_ms:<bound>`, `stale`; see counters.py."""
+    last_minutes: Mapping[int, Mapping[str, int]]
+    """When a minute began (ms since the epoch) → how many attempts ended in it, by outcome; the latest first."""
+
+
+@dataclass(slots=True)
+class WorkerState:
+    """One worker process. Times are ms since the epoch."""
+
+    host: str
+    pid: int
+    last_heartbeat_ms: int
+    queues: list[str] = field(default_factory=list)
+    running: dict[str, int] = field(default_factory=dict)
+    """Job id → when its attempt began."""
+    version: str | None = None
+    slots: int = 0
+    loop_lag_ms: float | None = None
+    draining: bool = False
+
+    def add(self, report: WorkerReport) -> None:
+        """What one of its workers says; it has one for each queue, all on one event loop."""
+        self.version = report.version or self.version
+        self.slots += report.slots
+        self.loop_lag_ms = _worst([self.loop_lag_ms, report.loop_lag_ms])
+        self.draining = self.draining or report.draining
+
+
+async def read_queues(redis: ArqRedis, names: Sequence[str], *, silent_s: float) -> list[QueueState]:
+    """The queues of those names in one round trip; a worker silent for `silent_s` seconds does not count."""
+    now_ms = await _now_ms(redis)
+    since_ms = now_ms - int(silent_s * 1000)
+    async with redis.pipeline(transaction=False) as pipeline:
+        for queue in map(keys.queue, names):
+            pipeline.exists(keys.paused(queue))
+            pipeline.zcount(queue, "-inf", now_ms)
+            pipeline.zcard(queue)
+            pipeline.hlen(keys.running(queue))
+            pipeline.zrange(queue, 0, 0, withscores=True)
+            pipeline.zrangebyscore(keys.workers(queue), since_ms, "+inf", withscores=True)
+            pipeline.hgetall(keys.reports(queue))
+            pipeline.hgetall(keys.counters(queue))
+            pipeline.zcard(keys.dead(queue))
+            pipeline.hgetall(keys.minutes(queue))
+        answers = await pipeline.execute()
+    return [_queue_state(name, now_ms, *answers[index * 10 : index * 10 + 10]) for index, name in enumerate(names)]
+
+
+async def read_workers(redis: ArqRedis, names: Sequence[str], *, silent_s: float) -> list[WorkerState]:
+    """The live workers of those queues, and what they run."""
+    since_ms = await _now_ms(redis) - int(silent_s * 1000)
+    async with redis.pipeline(transaction=False) as pipeline:
+        for queue in map(keys.queue, names):
+            pipeline.zrangebyscore(keys.workers(queue), since_ms, "+inf", withscores=True)
+            pipeline.hgetall(keys.reports(queue))
+            pipeline.hgetall(keys.running(queue))
+        answers = await pipeline.execute()
+    processes: dict[str, WorkerState] = {}
+    for index, name in enumerate(names):
+        heartbeats, told, running = answers[index * 3 : index * 3 + 3]
+        for worker, at_ms in heartbeats:
+            state = _process_of(processes, worker.decode())
+            state.queues.append(name)
+            state.add(WorkerReport.read(told.get(worker)))
+            state.last_heartbeat_ms = max(state.last_heartbeat_ms, int(at_ms))
+        for job_id, begun in running.items():
+            _, _, started_ms, token = begun.decode().split(" ", 3)
+            if (state_of := processes.get(token.rsplit(":", 1)[0])) is not None:
+                state_of.running[job_id.decode(errors="replace")] = int(started_ms)
+    return sorted(processes.values(), key=lambda state: (state.host, state.pid))
+
+
+async def _now_ms(redis: ArqRedis) -> int:
+    seconds, micros = await redis.time()
+    return int(seconds) * 1000 + int(micros) // 1000
+
+
+def _queue_state(
+    name: str,
+    now_ms: int,
+    paused: int,
+    due: int,
+    waiting: int,
+    running: int,
+    first: Sequence[tuple[bytes, float]],
+    heartbeats: Sequence[tuple[bytes, float]],
+    told: Mapping[bytes, bytes],
+    counters: Mapping[bytes, bytes],
+    dead: int,
+    minutes: Mapping[bytes, bytes],
+) -> QueueState:
+    live = [WorkerReport.read(told.get(worker)) for worker, _ in heartbeats]
+    due_since_ms = [int(score) for _, score in first if score <= now_ms]
+    return QueueState(
+        name=name,
+        paused=bool(paused),
+        due=due,
+        # a running job is in the queue as well, at the end of its lease
+        deferred=max(waiting - due - running, 0),
+        in_progress=running,
+        dead=dead,
+        oldest_due_ms=now_ms - due_since_ms[0] if due_since_ms else None,
+        workers=len(live),
+        slots=sum(report.slots for report in live),
+        loop_lag_ms=_worst([report.loop_lag_ms for report in live]),
+        counters={counter.decode(): int(value) for counter, value in counters.items()},
+        last_minutes=_last_minutes(minutes),
+    )
+
+
+def _last_minutes(counted: Mapping[bytes, bytes]) -> dict[int, dict[str, int]]:
+    minutes: dict[int, dict[str, int]] = {}
+    for field_name, number in sorted(counted.items(), reverse=True):
+        minute, _, outcome = field_name.decode().partition(" ")
+        minutes.setdefault(int(minute) * 60_000, {})[outcome] = int(number)
+    return minutes
+
+
+def _worst(lags_ms: Iterable[float | None]) -> float | None:
+    return max((lag_ms for lag_ms in lags_ms if lag_ms is not None), default=None)
+
+
+def _process_of(processes: dict[str, WorkerState], worker: str) -> WorkerState:
+    """A process has a worker for each queue, named `host:pid:random`."""
+    process = worker.rsplit(":", 1)[0]
+    host, _, pid = process.rpartition(":")
+    return processes.setdefault(process, WorkerState(host, int(pid) if pid.isdigit() else 0, 0))
+
+
+async def live_workers(redis: ArqRedis, *, queues: Sequence[str] = (DEFAULT,), silent_s: float) -> list[int]:
+    """For each queue how many workers have sent a heartbeat in the last `silent_s` seconds, by the server's clock."""
+    seconds, micros = await redis.time()
+    since_ms = seconds * 1000 + micros // 1000 - int(silent_s * 1000)
+    async with redis.pipeline(transaction=False) as pipeline:
+        for queue in queues:
+            pipeline.zcount(keys.workers(queue), since_ms, "+inf")
+        counts: list[int] = await pipeline.execute()
+    return counts

@@ -1,0 +1,112 @@
+"""Why is it waiting? What keeps a job that is neither running nor ended, in a word for programs and a sentence.
+
+Told from what is there anyway: the job, its queue's pause, the heartbeats of its workers. Of a job that is due later
+nothing more is asked; of one that is due one round trip more. Stock workers send no heartbeats and are not seen here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from arq.connections import ArqRedis
+
+from errand.job.schedule import schedule_of
+from errand.monitor.job_snapshot import JobSnapshot
+from errand.wire import keys
+from errand.wire.worker_report import WorkerReport, live_reports
+
+Code = Literal[
+    "delayed",
+    "scheduled",
+    "retrying",
+    "asked_to_wait",
+    "queue_paused",
+    "no_worker",
+    "type_unknown",
+    "workers_busy",
+    "expired",
+    "due",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Why a job waits, and, where that is known, until when: ms since the epoch."""
+
+    code: Code
+    detail: str
+    until_ms: int | None = None
+
+
+async def why_waiting(redis: ArqRedis, job: JobSnapshot, *, silent_s: float) -> Waiting | None:
+    """None where the job runs or has ended; a worker silent for `silent_s` seconds does not count."""
+    if job.status == "deferred" and job.run_at_ms is not None:
+        return _for_its_time(job, job.run_at_ms)
+    if job.status not in ("queued", "deferred"):
+        return None
+    queue = keys.queue(job.queue)
+    async with redis.pipeline(transaction=False) as pipeline:
+        pipeline.exists(keys.paused(queue))
+        pipeline.time()
+        pipeline.zrange(keys.workers(queue), 0, -1, withscores=True)
+        pipeline.hgetall(keys.reports(queue))
+        pipeline.hlen(keys.running(queue))
+        paused, (seconds, micros), heartbeats, told, running = await pipeline.execute()
+    now_ms = seconds * 1000 + micros // 1000
+    if job.expires_at_ms is not None and job.expires_at_ms <= now_ms and job.attempt == 0:
+        detail = (
+            f"Was to begin by {_shown(job.expires_at_ms)} and has not; whichever worker comes to it ends it as failed."
+        )
+        return Waiting("expired", detail)
+    if paused:
+        return Waiting("queue_paused", f"The queue '{job.queue}' is paused; the job can begin when it is resumed.")
+    live = live_reports(heartbeats, told, since_ms=now_ms - int(silent_s * 1000))
+    return _for_a_worker(job, live.values(), running)
+
+
+def _for_its_time(job: JobSnapshot, until_ms: int) -> Waiting:
+    at = _shown(until_ms)
+    if job.attempts:
+        last = job.attempts[-1]
+        because = f" after {last.error.type}: {last.error.message}" if last.error else ""
+        if last.wait_asked:
+            # a Retry-After of an endpoint comes by the same way
+            detail = f"Waits until {at} for its next attempt, for as long as attempt {last.number} asked{because}"
+            return Waiting("asked_to_wait", detail, until_ms)
+        return Waiting("retrying", f"Waits until {at} for its next attempt{because}", until_ms)
+    if schedule_id := schedule_of(job.id):
+        return Waiting("scheduled", f"Is due at {at}, by the schedule '{schedule_id}'.", until_ms)
+    return Waiting("delayed", f"Is due at {at}, as was asked.", until_ms)
+
+
+def _for_a_worker(job: JobSnapshot, live: Collection[WorkerReport], running: int) -> Waiting:
+    """Of a job that is due. `live` are the workers of its queue, which run so many jobs."""
+    taking = [report for report in live if not report.draining]
+    if not taking:
+        what = f"All live workers of the queue '{job.queue}' are draining" if live else _nobody(job.queue)
+        return Waiting("no_worker", f"{what}: start one (make run-worker), with the queue in its WORKER_QUEUES.")
+    if not any(report.knows(job.type) for report in taking):
+        what = f"No live worker of the queue '{job.queue}' knows the type '{job.type}'"
+        how = "one that takes the job ends it as failed. Name the type's package in the workers' JOB_PACKAGES."
+        return Waiting("type_unknown", f"{what}; {how}")
+    slots = sum(report.slots for report in live)
+    if 0 < slots <= running:
+        return Waiting("workers_busy", _busy(job.queue, slots, len(taking)))
+    return Waiting("due", "Is due, and is claimed as soon as a worker comes to it.")
+
+
+def _nobody(queue: str) -> str:
+    return f"No live worker serves the queue '{queue}'"
+
+
+def _busy(queue: str, slots: int, workers: int) -> str:
+    whose = "its worker" if workers == 1 else f"its {workers} workers"
+    taken = f"All slots of the queue '{queue}' are taken ({slots} of {slots}, of {whose})"
+    return f"{taken}; the job begins when one is free."
+
+
+def _shown(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,66 @@
+"""One shape for every log line of a process, whoever writes it: ours, uvicorn's or Arq's."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from types import TracebackType
+from typing import Any, Literal
+
+import structlog
+
+from errand.secrets import redaction
+
+CHATTY = ("arq.worker", "mail.log")
+"""Loggers whose ordinary lines say again what ours say, or what nobody asked."""
+
+
+def configure(*, level: str, form: Literal["console", "json"]) -> None:
+    """Sends structlog and the standard library's loggers to standard output in one form."""
+    shared: list[Any] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    renderer: Any = (
+        structlog.processors.JSONRenderer()
+        if form == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), pad_event_to=0, pad_level=False, sort_keys=False)
+    )
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer, _without_secrets],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    sys.excepthook = _report_end
+    logging.getLogger("arq.worker").addFilter(_is_not_an_attempt)
+
+
+def _without_secrets(_: Any, __: str, line: Any) -> str:
+    """Whoever wrote the line: a library may put a URL, or a server its own echo of a command, into an error."""
+    return redaction.hide(str(line))
+
+
+def _report_end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What Python prints when an exception ends the process, without secrets."""
+    sys.stderr.write(redaction.hide("".join(traceback.format_exception(kind, error, trace))))
+
+
+def _is_not_an_attempt(record: logging.LogRecord) -> bool:
+    """Arq's own lines about a run would repeat ours, with every argument in them."""
+    return not (isinstance(record.msg, str) and record.msg.startswith("%6.2fs"))

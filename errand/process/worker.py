@@ -1,0 +1,176 @@
+"""The worker process: opens what jobs need, runs them until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, nullcontext
+from typing import Any
+
+import structlog
+import uvloop
+from arq.connections import ArqRedis
+
+from errand.doctor import examine as doctor
+from errand.doctor.examine import Installation
+from errand.job.catalog import Catalog, discover
+from errand.job.context import Opener
+from errand.job.job_type import JobType
+from errand.process import lifeline, logs
+from errand.redis import embedded as embedded_redis
+from errand.redis.connection import Refused, check_welcome, connect
+from errand.redis.outage import Outage
+from errand.schedules.ticker import Ticker
+from errand.secrets import redaction
+from errand.settings import Settings
+from errand.wire import keys
+from errand.worker.attempt_log import AttemptLog
+from errand.worker.crashes import Suspects
+from errand.worker.worker import Worker
+
+log = structlog.get_logger("errand.worker")
+
+
+POLL_S = 1.0
+"""An idle worker is woken; it also looks for itself this often, for stock producers and lost hints."""
+
+
+REPLY_TIMEOUT_S = 5.0
+
+
+def run(settings: Settings) -> None:
+    """Serves until SIGTERM or SIGINT. Blocks."""
+    lifeline.hold()
+    logs.configure(level=settings.log_level, form=settings.log_format)
+    redaction.configure(settings.secrets)
+    catalog = discover_or_exit(settings.packages)
+    with embedded_redis.joined(settings.data_dir) if settings.redis_url is None else nullcontext() as own_url:
+        url = own_url or settings.redis_url.get_secret_value()  # type: ignore[union-attr]  # one of the two is set
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve(settings, catalog, redis_url=url))
+
+
+def discover_or_exit(packages: Iterable[str]) -> Catalog:
+    """The job types; exits with one line where a package cannot be used."""
+    try:
+        return discover(packages)
+    except (ImportError, TypeError, ValueError) as error:
+        raise SystemExit(f"job types: {error}") from None
+
+
+async def serve(settings: Settings, catalog: Catalog, *, redis_url: str) -> None:
+    """Runs a worker for each queue of this process until a signal stops them."""
+    redis = connect(redis_url, reply_timeout_s=REPLY_TIMEOUT_S)
+    await wait_for(redis)
+    shares = settings.queue_shares(catalog.queues)
+    known = Installation(
+        job_types=list(catalog), queues=list(shares), replicas=settings.replicas, lease_s=settings.lease_s
+    )
+    async with aclosing(redis), opened(catalog.values(), settings) as resources, doctor.looking(redis, known):
+        suspects = Suspects()
+        workers = [
+            worker_of(queue, concurrency, settings, catalog, resources, redis_url=redis_url, suspects=suspects)
+            for queue, concurrency in shares.items()
+        ]
+        if unused := set(shares) - set(catalog.queues):
+            log.warning("no job type uses these queues: is WORKER_QUEUES right?", queues=sorted(unused))
+        log.info("worker ready", types=sorted(catalog), queues=shares)
+        async with Ticker(redis, catalog).running():
+            await run_until_signal(workers)
+
+
+async def wait_for(redis: ArqRedis) -> None:
+    """Until it answers; exits with one line where the answer is that it will not have us."""
+    try:
+        await Outage().outlast(lambda: check_welcome(redis))
+    except Refused as error:
+        raise SystemExit(f"settings: REDIS_URL: {error}") from None
+
+
+def worker_of(
+    queue: str,
+    concurrency: int,
+    settings: Settings,
+    catalog: Catalog,
+    resources: Mapping[Opener[Any], Any],
+    *,
+    redis_url: str,
+    suspects: Suspects,
+) -> Worker:
+    """The worker of one queue; it knows every job type, whichever queue a producer chose."""
+    redis = connect(redis_url, reply_timeout_s=REPLY_TIMEOUT_S)
+    return Worker(
+        job_types=list(catalog.values()),
+        resources=resources,
+        queue_name=keys.queue(queue),
+        redis_pool=redis,
+        job_serializer=redis.job_serializer,
+        job_deserializer=redis.job_deserializer,
+        attempt_log=AttemptLog(settings.log_format, level=settings.log_level),
+        lease_s=settings.lease_s,
+        result_ttl_s=settings.result_ttl_s,
+        dead_ttl_s=settings.dead_ttl_s,
+        max_crashes=settings.max_crashes,
+        suspects=suspects,
+        max_jobs=concurrency,
+        poll_delay=POLL_S,
+        job_completion_wait=settings.drain_s,  # type: ignore[arg-type]  # arq says int and takes any number
+        allow_abort_jobs=True,
+        handle_signals=False,
+    )
+
+
+async def run_until_signal(workers: Sequence[Worker]) -> None:
+    """Runs them side by side; a signal lets their jobs end for as long as a drain may last, a second one does not."""
+    loop, stop = asyncio.get_running_loop(), Stop(workers)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop, number)
+    running = [asyncio.create_task(worker.async_run()) for worker in workers]
+    try:
+        # a worker ends by cancellation when it is told to stop; by an exception only where it is broken
+        ended, _ = await asyncio.wait(running, return_when=asyncio.FIRST_EXCEPTION)
+        broken = [error for task in ended if not task.cancelled() and (error := task.exception())]
+        if not broken:
+            await asyncio.wait(running)
+    finally:
+        await asyncio.gather(*(worker.close() for worker in workers))
+    counts = {name: sum(getattr(worker, name) for worker in workers) for name in ("jobs_complete", "jobs_failed")}
+    log.info("worker stopped", **counts)
+    if broken:
+        raise broken[0]
+
+
+class Stop:
+    """What a signal does: the first begins a drain, any further one ends it, and what runs is handed back."""
+
+    def __init__(self, workers: Sequence[Worker]) -> None:
+        self._workers = workers
+        self._draining = False
+
+    def __call__(self, number: signal.Signals) -> None:
+        running = sum(len(worker.tasks) for worker in self._workers)
+        if self._draining:
+            log.info("stopping at once, what runs is handed back", jobs=running)
+        else:
+            log.info("draining; another signal stops at once", jobs=running)
+        for worker in self._workers:
+            if self._draining:
+                worker.handle_sig(number)
+            else:
+                worker.handle_sig_wait_for_completion(number)
+        self._draining = True
+
+
+@asynccontextmanager
+async def opened(
+    job_types: Iterable[JobType[Any, Any]], settings: Settings
+) -> AsyncIterator[Mapping[Opener[Any], Any]]:
+    """Everything that the job types use, each opened once; closed in reverse."""
+    openers = dict.fromkeys(opener for job_type in job_types for opener in job_type.uses)
+    async with AsyncExitStack() as stack:
+        try:
+            resources = {opener: await stack.enter_async_context(opener(settings)) for opener in openers}
+        except ValueError as error:  # a setting that only the library behind it can judge, such as SMTP_URL's options
+            raise SystemExit(f"settings: {error}") from None
+        yield resources

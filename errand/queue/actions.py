@@ -1,0 +1,177 @@
+"""What acts on the jobs that a queue has: cancel, retry, reschedule or forget one; pause and resume them all."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from arq.connections import ArqRedis
+from arq.jobs import serialize_result
+from arq.utils import timestamp_ms, to_unix_ms
+
+from errand.queue.uniqueness import UNTIL_END_LIMIT_MS
+from errand.redis import script
+from errand.wire import codec, keys, records
+from errand.wire.indexes import DeadEntry, EndedName
+from errand.wire.limits import KeptLimits
+
+CancelAnswer = Literal["cancelled", "cancelling", "ended", "unknown", "changed"]
+
+
+RescheduleAnswer = Literal["rescheduled", "in_progress", "ended", "unknown", "changed"]
+
+
+RetryAnswer = Literal["retried", "queued", "deferred", "in_progress", "ended", "unknown", "changed"]
+
+
+class QueuedJobs:
+    """The jobs of one queue, in Arq's format, whoever has put them."""
+
+    def __init__(self, redis: ArqRedis, *, name: str, ended_ttl_s: float) -> None:
+        """`ended_ttl_s`: how long a cancelled job is kept."""
+        self.name = name
+        self.key = keys.queue(name)
+        self._redis = redis
+        self._ended_ttl_s = ended_ttl_s
+        self._cancel = script.load(redis, "queue/cancel")
+        self._retry = script.load(redis, "queue/retry")
+        self._reschedule = script.load(redis, "queue/reschedule")
+        self._forget = script.load(redis, "queue/forget")
+
+    async def cancel(self, job_id: str, *, seen: str = "") -> CancelAnswer:
+        """Ends a job as `cancelled`: at once where it has not started or waits for its next try.
+
+        `cancelling` where it runs: its worker is told and ends it. A stock worker must have `allow_abort_jobs`.
+        `changed` where `seen` is given and is not the job's revision (`snapshot.JobSnapshot`) any more: nothing is done
+        then, and so it is with the calls below.
+        """
+        names, arguments = await self._cancel_call(job_id, spare_running=False, seen=seen)
+        answer: bytes = await self._cancel(keys=names, args=arguments)
+        if answer == b"stock":
+            await self._redis.zadd(keys.ABORT, {job_id: timestamp_ms()})
+            return "cancelling"
+        return answer.decode()  # type: ignore[return-value]  # the script's other words
+
+    async def retry(self, job_id: str, *, seen: str = "") -> RetryAnswer:
+        """Makes a job that has failed and waits for its next try due now; says what any other job is.
+
+        A job that is deferred for its first attempt is left so. For one that has ended see `Replays`.
+        """
+        answer: bytes = await self._retry(keys=self._names_of(job_id), args=[job_id, keys.events(self.key), seen])
+        return answer.decode()  # type: ignore[return-value]  # the script's six words
+
+    async def reschedule(
+        self, job_id: str, *, delay_ms: int = 0, run_at_ms: int | None = None, seen: str = ""
+    ) -> RescheduleAnswer:
+        """Makes a job that is queued or deferred, for whichever attempt, due at another time; the times are as those
+        of `enqueue`. Says what any other job is.
+        """
+        body = await self._redis.get(keys.body(job_id))
+        names = self._names_of(job_id)
+        if body is not None and (unique := codec.unique_of(body)):
+            names.append(keys.unique(self.key, *unique))
+        run_at = "" if run_at_ms is None else run_at_ms
+        answer: int | bytes = await self._reschedule(
+            keys=names, args=[job_id, keys.events(self.key), delay_ms, run_at, UNTIL_END_LIMIT_MS, seen]
+        )
+        if isinstance(answer, int):
+            return "rescheduled"
+        return answer.decode()  # type: ignore[return-value]  # the script's other words
+
+    def _names_of(self, job_id: str) -> list[str]:
+        """What the scripts look at that move a job which waits."""
+        return [
+            self.key,
+            keys.wake(self.key),
+            keys.body(job_id),
+            keys.result(job_id),
+            keys.lease(job_id),
+            keys.tries(job_id),
+            keys.running(self.key),
+            keys.attempts(job_id),
+            keys.progress(job_id),
+        ]
+
+    async def forget(self, job_id: str, *, seen: str = "") -> bool:
+        """Forgets an ended job and what is remembered of its effects; False where no job of that id has ended, or
+        where it is another than was `seen`.
+        """
+        result = await self._redis.get(keys.result(job_id))
+        if result is None:
+            return False
+        record = codec.readable_or_empty(result)
+        entry = DeadEntry.in_result(job_id, record)
+        return bool(
+            await self._forget(
+                keys=[
+                    keys.dead(self.key),
+                    keys.dead_by_group(self.key),
+                    keys.result(job_id),
+                    keys.once(job_id),
+                    keys.ended(self.key),
+                ],
+                args=[str(entry or ""), str(EndedName.in_result(record)), job_id, seen],
+            )
+        )
+
+    async def pause(self) -> None:
+        """Nothing is claimed from the queue until it is resumed; what runs goes on."""
+        await self._redis.set(keys.paused(self.key), timestamp_ms())
+
+    async def resume(self) -> None:
+        """Ends a pause and wakes a worker."""
+        async with self._redis.pipeline(transaction=True) as transaction:
+            transaction.delete(keys.paused(self.key))
+            transaction.lpush(keys.wake(self.key), 1)
+            await transaction.execute()
+
+    async def _cancel_call(
+        self, job_id: str, *, spare_running: bool, seen: str = ""
+    ) -> tuple[list[str], list[str | bytes | int]]:
+        """KEYS and ARGV of the script."""
+        names = [
+            self.key,
+            keys.running(self.key),
+            keys.body(job_id),
+            keys.result(job_id),
+            keys.lease(job_id),
+            keys.tries(job_id),
+            keys.attempts(job_id),
+            keys.progress(job_id),
+            keys.once(job_id),
+            keys.cancels(self.key),
+            keys.ended(self.key),
+        ]
+        outcome = await self._cancelled_outcome(job_id)
+        type_name = EndedName.in_result(codec.loads(outcome)).type if outcome else ""
+        keep_ms = int(self._ended_ttl_s * 1000)
+        channels = keys.events(self.key), keys.cancel_calls(self.key)
+        return names, [job_id, outcome, keep_ms, *channels, int(spare_running), type_name, seen]
+
+    async def _cancelled_outcome(self, job_id: str) -> bytes:
+        """The result record of a cancelled job; empty for an unknown one, which the script will not use."""
+        async with self._redis.pipeline(transaction=True) as transaction:
+            transaction.mget(keys.body(job_id), keys.tries(job_id))
+            transaction.lrange(keys.attempts(job_id), 0, -1)
+            (body, tries), attempts = await transaction.execute()
+        if body is None:
+            return b""
+        job, record = codec.job_in(body)
+        more = {"attempts": codec.readable(attempts), **KeptLimits.of(record).fields()}
+        now_ms = timestamp_ms()
+        error = records.Error(type="Cancel", message="cancelled before it started")
+        outcome = serialize_result(
+            job.function,
+            job.args,
+            job.kwargs,
+            int(tries or 0),
+            to_unix_ms(job.enqueue_time),
+            False,
+            records.JobCancelled(error),
+            now_ms,
+            now_ms,
+            ref=job_id,
+            queue_name=self.key,
+            job_id=job_id,
+            serializer=lambda outcome: codec.dumps({**outcome, **more}),
+        )
+        return outcome or b""

@@ -1,0 +1,51 @@
+"""One job at a time, or in a while, of those that share a unique key within their queue and type.
+
+The key is held by a marker with the job's id in it. It is looked at when the next job wants the key, and nowhere else:
+a marker whose job has ended counts as free, so that no job has to pay for it at its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self
+
+State = Literal["waiting", "running", "ended"]
+
+
+UNTIL_END_LIMIT_MS = 7 * 86_400_000
+"""A marker that nobody has asked for goes that long after its job was due: else it would stay when the job has gone."""
+
+
+class NotUnique(Exception):
+    """The unique key is held by that job; `ended` where it is held for a while."""
+
+    WORD: ClassVar = b"held "
+    """How the script says so."""
+
+    def __init__(self, job_id: str, state: State) -> None:
+        super().__init__(f"job {job_id}, which is {state}, holds the unique key")
+        self.job_id = job_id
+        self.state: State = state
+
+    @classmethod
+    def parse(cls, answer: bytes) -> Self:
+        """From the script's `held STATE ID`."""
+        _, state, job_id = answer.decode().split(" ", 2)
+        return cls(job_id, state)  # type: ignore[arg-type]  # one of the script's three words
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unique:
+    """What a job wants to be alone with."""
+
+    key: str
+    for_s: float | None = None
+    """How long the job holds the key, from its enqueue; None: until it ends."""
+    replace: bool = False
+    """A job that holds the key and does not run gives way, as `cancelled`."""
+
+    def hold(self, *, at: int, replaces: str | None) -> Mapping[str, Any]:
+        """The script's term: KEYS[at] is the marker. `replaces`: the job that was just cancelled for this one."""
+        until = {"limit_ms": UNTIL_END_LIMIT_MS} if self.for_s is None else {"for_ms": int(self.for_s * 1000)}
+        return {"at": at, **until, **({"replaces": replaces} if replaces else {})}

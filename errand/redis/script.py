@@ -1,0 +1,104 @@
+"""Loads Lua scripts. Each lies beside the one Python file that calls it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.commands.core import AsyncScript
+from redis.exceptions import NoScriptError
+
+INCLUDE = re.compile(r'^--- @include "([\w/]+)"$', re.MULTILINE)
+"""A line of a script that is replaced by the part it names. A part names the parts that it needs itself."""
+ROOT = Path(__file__).parent.parent
+
+
+def load(redis: Redis, name: str) -> AsyncScript:
+    """The script `errand/<name>.lua`, such as `queue/enqueue`, ready to be called.
+
+    The server is sent the text only if it does not know it yet.
+    """
+    return redis.register_script(source(name))
+
+
+def source(name: str) -> str:
+    """The text of that script with its parts, each included once, before the first text that needs it."""
+    included: set[str] = set()
+
+    def text(of: str) -> str:
+        return INCLUDE.sub(part, (ROOT / f"{of}.lua").read_text())
+
+    def part(line: re.Match[str]) -> str:
+        if line[1] in included:
+            return ""
+        included.add(line[1])
+        return text(line[1])
+
+    return text(name)
+
+
+async def call_then(
+    redis: Redis, called: AsyncScript, command: Sequence[str | int], *, keys: Sequence[Any], args: Sequence[Any]
+) -> tuple[Any, Any]:
+    """The answers to a script and to `command`, sent behind it in one write on one connection.
+
+    An error answer to the script is raised, one to the command is returned. A pipeline's own way with scripts would
+    ask each time whether the server knows them.
+    """
+    async with redis.pipeline(transaction=False) as pipeline:
+        pipeline.evalsha(called.sha, len(keys), *keys, *args)
+        pipeline.execute_command(*command)
+        answer, reply = await pipeline.execute(raise_on_error=False)
+    if isinstance(answer, NoScriptError):
+        await redis.script_load(called.script)
+        return await call_then(redis, called, command, keys=keys, args=args)
+    if isinstance(answer, Exception):
+        raise answer
+    return answer, reply
+
+
+async def call_each(
+    redis: Redis, called: AsyncScript, calls: Sequence[tuple[Sequence[Any], Sequence[Any]]]
+) -> list[Any]:
+    """The answers to calls of one script, each with its keys and args, in one round trip; raises an error answer."""
+    async with redis.pipeline(transaction=False) as pipeline:
+        for keys, args in calls:
+            pipeline.evalsha(called.sha, len(keys), *keys, *args)
+        answers: list[Any] = await pipeline.execute(raise_on_error=False)
+    for answer in answers:
+        if isinstance(answer, NoScriptError):
+            await redis.script_load(called.script)
+            return await call_each(redis, called, calls)
+        if isinstance(answer, Exception):
+            raise answer
+    return answers
+
+
+async def call_together(
+    redis: Redis,
+    calls: Sequence[tuple[AsyncScript, Sequence[Any], Sequence[Any]]],
+    command: Sequence[str | int] | None = None,
+) -> tuple[list[Any], Any]:
+    """The answers to scripts, each with its keys and args, that run as one transaction; and to `command` behind it.
+
+    An error answer of the transaction is raised, one to the command is returned.
+    """
+    async with redis.pipeline(transaction=False) as pipeline:
+        # spelt out: redis-py's own transaction sends nothing behind itself, and puts the args of jobs into its errors
+        pipeline.execute_command("MULTI")
+        for called, keys, args in calls:
+            # the text, not its digest: a transaction cannot stop for a server that does not know the script
+            pipeline.execute_command("EVAL", called.script, len(keys), *keys, *args)
+        pipeline.execute_command("EXEC")
+        if command:
+            pipeline.execute_command(*command)
+        replies = await pipeline.execute(raise_on_error=False)
+    reply = replies.pop() if command else None
+    answers = replies[-1] if isinstance(replies[-1], list) else [replies[-1]]
+    for answer in (*replies, *answers):
+        if isinstance(answer, Exception):
+            raise answer
+    return answers, reply

@@ -1,0 +1,129 @@
+"""HTTP requests to addresses that callers name: guarded, bounded in time and size."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+
+from errand.resources.address_guard import AddressGuard, AddressRefused
+
+USER_AGENT = "Errand/0.1"
+
+
+REPLY_LIMIT_BYTES = 16 * 1024
+"""As much of an answer as is read: enough to see what the peer complains about."""
+
+
+CHUNK_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a peer answered; `body` is cut to a bounded size."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class OutboundFault(Exception):
+    """No answer was had: the connection failed, broke, or took too long. It may work later."""
+
+
+class OutboundRefused(Exception):
+    """The request must not, or can never, be made or taken: it will not work later either."""
+
+
+class Outbound:
+    """An HTTP client for untrusted URLs."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, guard: AddressGuard, *, connections: int) -> AsyncIterator[Outbound]:
+        """A client with at most that many connections at once. No proxy, cookie or netrc of the host is used."""
+        connector = aiohttp.TCPConnector(socket_factory=guard.open_socket, limit=connections, ttl_dns_cache=10)
+        async with aiohttp.ClientSession(
+            connector=connector,
+            trust_env=False,
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            # nothing here decompresses: what is limited, and written, must be what was sent
+            headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
+            timeout=aiohttp.ClientTimeout(total=None, connect=None),
+        ) as session:
+            yield cls(session)
+
+    async def post(self, url: str, *, body: bytes, headers: Mapping[str, str], deadline_s: float) -> Reply:
+        """Posts `body`; never follows a redirect. `deadline_s` bounds the whole exchange, in seconds.
+
+        Raises OutboundFault, or OutboundRefused where the guard or the URL forbids it.
+        """
+        async with self._exchange(deadline_s, url):
+            async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as response:
+                start = await _read_start(response)
+                return Reply(response.status, dict(response.headers), start)
+
+    async def download(self, url: str, target: Path, *, limit_bytes: int, deadline_s: float) -> int:
+        """Writes what `url` holds to `target` and returns its size in bytes; redirects pass the guard as well.
+
+        Raises OutboundFault, also for a 5xx or 429 answer; OutboundRefused for any other but 200, for a body over
+        `limit_bytes`, and where the guard forbids it.
+        """
+        async with self._exchange(deadline_s, url):
+            async with self._session.get(url, max_redirects=5) as response:
+                _check_found(response)
+                return await _write_body(response, target, limit_bytes)
+
+    @asynccontextmanager
+    async def _exchange(self, deadline_s: float, url: str) -> AsyncIterator[None]:
+        """Turns whatever can go wrong between two machines into the two errors a caller acts on."""
+        try:
+            async with asyncio.timeout(deadline_s):
+                yield
+        except TimeoutError:
+            raise OutboundFault(f"no complete answer within {deadline_s:g} s") from None
+        except aiohttp.ClientConnectorError as error:
+            if isinstance(error.os_error, AddressRefused):
+                raise OutboundRefused(f"{error.host}: {error.os_error}") from None
+            raise OutboundFault(f"{error.host}: {error.os_error}") from None
+        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, aiohttp.TooManyRedirects) as error:
+            raise OutboundRefused(f"{type(error).__name__}: {url}") from None
+        except UnicodeError:  # out of getaddrinfo: the host has an empty label, or one of over 63 characters
+            raise OutboundRefused(f"not the name of a host: {url}") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise OutboundFault(f"{type(error).__name__}: {error}") from None
+
+
+def _check_found(response: aiohttp.ClientResponse) -> None:
+    if response.status in (429, *range(500, 600)):
+        raise OutboundFault(f"answered {response.status}")
+    if response.status != 200:
+        raise OutboundRefused(f"answered {response.status}")
+
+
+async def _read_start(response: aiohttp.ClientResponse) -> bytes:
+    start = b""
+    while len(start) < REPLY_LIMIT_BYTES and (chunk := await response.content.read(REPLY_LIMIT_BYTES - len(start))):
+        start += chunk
+    if not response.content.at_eof():
+        response.close()  # the rest is not wanted: the connection cannot be used again
+    return start
+
+
+async def _write_body(response: aiohttp.ClientResponse, target: Path, limit_bytes: int) -> int:
+    size = 0
+    with target.open("wb") as file:  # page-cache writes of a chunk, far shorter than a thread's start
+        async for chunk in response.content.iter_chunked(CHUNK_BYTES):
+            size += len(chunk)
+            if size > limit_bytes:
+                raise OutboundRefused(f"larger than {limit_bytes} bytes")
+            file.write(chunk)
+    return size

@@ -1,0 +1,122 @@
+"""Files by key: a local folder or an object store, the same to whoever uses it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import obstore
+from obstore.exceptions import GenericError, NotFoundError
+from obstore.store import LocalStore, ObjectStore, from_url
+
+SEGMENT = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
+
+
+KEY = re.compile(rf"(?=.{{1,256}}\Z){SEGMENT}(?:/{SEGMENT})*")
+
+
+BELOW_A_FILE = "(os error 20)"
+"""How a folder says that what a key goes through is a file (ENOTDIR); obstore has no type of its own for it."""
+
+
+CHUNK_BYTES = 1024 * 1024
+
+
+PART_BYTES = 5 * 1024 * 1024
+"""The least that S3 takes as a part; at most two parts of an upload are in memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileInfo:
+    """A stored file: its size in bytes and the entity tag that names this content."""
+
+    size_bytes: int
+    etag: str
+
+
+class FileMissing(LookupError):
+    """Nothing is stored under that key."""
+
+
+class Storage:
+    """One place for files."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    @classmethod
+    def at(cls, url: str) -> Storage:
+        """The storage behind `file:///…`, `s3://…`, `gs://…` or `az://…`; the cloud's credentials come from its own
+        environment variables."""
+        parts = urlsplit(url)
+        if parts.scheme == "file":
+            return cls(LocalStore(unquote(parts.path), mkdir=True))
+        return cls(from_url(url))
+
+    async def write(self, key: str, chunks: AsyncIterable[bytes]) -> int:
+        """Stores what `chunks` yields, whole or not at all, in bounded memory; returns its size in bytes."""
+        size = 0
+
+        async def counted() -> AsyncIterator[bytes]:
+            nonlocal size
+            async for chunk in chunks:
+                size += len(chunk)
+                yield chunk
+
+        await obstore.put_async(self._store, _checked(key), counted(), chunk_size=PART_BYTES, max_concurrency=2)
+        return size
+
+    async def save(self, key: str, source: Path) -> int:
+        """Stores a local file; returns its size in bytes."""
+        await obstore.put_async(self._store, _checked(key), source, chunk_size=PART_BYTES, max_concurrency=2)
+        return source.stat().st_size  # noqa: ASYNC240  # no wait: the file was just read
+
+    async def info(self, key: str) -> FileInfo:
+        """Raises FileMissing."""
+        with _telling_missing(key):
+            meta = await obstore.head_async(self._store, _checked(key))
+        return FileInfo(size_bytes=meta["size"], etag=meta["e_tag"] or "")
+
+    async def read(self, key: str) -> AsyncIterator[bytes]:
+        """The stored bytes in chunks. Raises FileMissing at the first."""
+        with _telling_missing(key):
+            found = await obstore.get_async(self._store, _checked(key))
+        async for chunk in found.stream(min_chunk_size=CHUNK_BYTES):
+            yield bytes(chunk)
+
+    async def fetch(self, key: str, target: Path) -> int:
+        """Writes a stored file to a local path; returns its size in bytes. Raises FileMissing."""
+        size = 0
+        with target.open("wb") as file:  # page-cache writes of a chunk, far shorter than a thread's start
+            async for chunk in self.read(key):
+                size += file.write(chunk)
+        return size
+
+    async def delete(self, key: str) -> None:
+        """Forgets a file; one that is not there is forgotten already."""
+        with suppress(FileMissing), _telling_missing(key):
+            await obstore.delete_async(self._store, _checked(key))
+
+
+def _checked(key: str) -> str:
+    """A key that means the same in every store. Raises FileMissing for any other: nothing can lie there."""
+    if not KEY.fullmatch(key):
+        raise FileMissing(key)
+    return key
+
+
+@contextmanager
+def _telling_missing(key: str) -> Iterator[None]:
+    """Makes FileMissing of the several ways in which stores say that nothing is there."""
+    try:
+        yield
+    except (NotFoundError, FileNotFoundError):
+        raise FileMissing(key) from None
+    except GenericError as error:
+        if BELOW_A_FILE in str(error):
+            raise FileMissing(key) from None
+        raise

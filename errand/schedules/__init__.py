@@ -1,0 +1,1 @@
+"""Recurring jobs: kept in Redis, and fired by one worker at a time."""

@@ -1,0 +1,71 @@
+"""Keeps secrets out of what people read: log lines, the errors of attempts, notes.
+
+What is known to be secret is replaced wherever it appears as it is, or as Python, JSON or a URL would write it. What a
+program has made of it otherwise (encoded, cut in two, hashed) is not recognised, and a secret of fewer than four
+characters is left: it would be found in half of all words.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from typing import ClassVar
+from urllib.parse import quote, quote_plus
+
+STARS = "**********"
+"""As pydantic shows a secret."""
+
+
+SHORTEST_CHARS = 4
+
+
+Hide = Callable[[str], str]
+"""Takes a text, and gives it back without secrets."""
+
+
+class Redaction:
+    """Knows some secrets, and how to replace them in a text."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        forms = {form for secret in secrets if len(secret) >= SHORTEST_CHARS for form in _forms_of(secret)}
+        # the longest first: what contains another one is replaced as a whole
+        longest_first = sorted(forms, key=len, reverse=True)
+        self._any = re.compile("|".join(map(re.escape, longest_first))) if forms else None
+
+    def __call__(self, text: str) -> str:
+        return text if self._any is None else self._any.sub(STARS, text)
+
+
+class _Process:
+    """The secrets that this process was started with."""
+
+    redaction: ClassVar[Redaction] = Redaction()
+
+
+def configure(secrets: Iterable[str]) -> None:
+    """Tells which secrets this process was started with: passwords in its settings."""
+    _Process.redaction = Redaction(secrets)
+
+
+def hide(text: str) -> str:
+    """The text without the secrets that this process was started with."""
+    return _Process.redaction(text)
+
+
+def hiding(secrets: Iterable[str]) -> Hide:
+    """Hides these secrets as well."""
+    redaction = Redaction(secrets)
+    return lambda text: hide(redaction(text))
+
+
+def _forms_of(secret: str) -> set[str]:
+    """How it may stand in a text."""
+    return {
+        secret,
+        repr(secret)[1:-1],
+        json.dumps(secret)[1:-1],
+        json.dumps(secret, ensure_ascii=False)[1:-1],
+        quote(secret, safe="", errors="replace"),
+        quote_plus(secret, errors="replace"),
+    }

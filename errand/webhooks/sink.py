@@ -1,0 +1,67 @@
+"""A real receiver for a developer's machine: what it is sent lies as files under `DATA_DIR`/webhooks.
+
+The mail sink's brother. It runs beside the worker on loopback where no `API_KEYS` are set, and is the one loopback
+endpoint that the address guard lets through unasked.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+from aiohttp import web
+
+from errand.settings import Settings
+
+log = structlog.get_logger("errand.webhook_sink")
+
+
+HOST = "127.0.0.1"
+
+
+BODY_LIMIT_BYTES = 1024 * 1024
+
+
+@asynccontextmanager
+async def opened_sink(settings: Settings) -> AsyncIterator[list[tuple[str, int]]]:
+    """Yields the endpoint that deliveries may go to: none where there is no sink."""
+    if not settings.serves_sinks:
+        yield []
+        return
+    runner = web.AppRunner(_app(settings.data_dir / "webhooks"), access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, HOST, settings.webhook_sink_port).start()
+        log.info(
+            "webhook sink",
+            url=f"http://{HOST}:{settings.webhook_sink_port}/",
+            keeps=str(settings.data_dir / "webhooks"),
+        )
+    except OSError:
+        log.info("webhook sink not opened: the port is taken, by another worker's sink perhaps")
+    try:
+        yield [(HOST, settings.webhook_sink_port)]
+    finally:
+        await runner.cleanup()
+
+
+def _app(folder: Path) -> web.Application:
+    async def keep(request: web.Request) -> web.Response:
+        body = await request.read()
+        received = {
+            "received_at": datetime.now(UTC).isoformat(),
+            "headers": dict(request.headers),
+            "body": body.decode(errors="replace"),
+        }
+        name = "".join(sign for sign in request.headers.get("webhook-id", "") if sign.isalnum() or sign == "-")
+        (folder / f"{name[:64] or 'unnamed'}.json").write_text(json.dumps(received, indent=2))
+        return web.Response(status=204)
+
+    folder.mkdir(parents=True, exist_ok=True)
+    app = web.Application(client_max_size=BODY_LIMIT_BYTES)
+    app.router.add_post("/{path:.*}", keep)
+    return app

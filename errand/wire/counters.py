@@ -1,0 +1,44 @@
+"""Counts attempts and their latencies in the process; the heartbeat adds them up in Redis, so that counting is free."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+
+from errand.wire.records import Attempt
+
+BUCKETS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 300_000)
+"""Upper bounds of the histograms' buckets; what is longer counts as `inf`."""
+
+
+class Counters:
+    """Since the last heartbeat: `attempts:<outcome>`, `wait_ms:<bound>`, `run_ms:<bound>`, `stale`."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+
+    def count(self, ended: Attempt) -> None:
+        """An attempt that has ended."""
+        self._counts[f"attempts:{ended.outcome}"] += 1
+        self._counts[_bucket("wait_ms", ended.started_at_ms - ended.due_at_ms)] += 1
+        self._counts[_bucket("run_ms", ended.ended_at_ms - ended.started_at_ms)] += 1
+
+    def count_stale(self, number: int) -> None:
+        """Outcomes that were dropped because the lease was another's by then."""
+        self._counts["stale"] += number
+
+    def take(self) -> dict[str, int]:
+        """Hands over what was counted, and begins anew."""
+        taken, self._counts = self._counts, Counter()
+        return dict(taken)
+
+    def put_back(self, counts: dict[str, int]) -> None:
+        """What could not be written is counted again with the next heartbeat."""
+        self._counts.update(counts)
+
+
+_NAMES = {kind: [f"{kind}:{bound}" for bound in (*BUCKETS_MS, "inf")] for kind in ("wait_ms", "run_ms")}
+
+
+def _bucket(kind: str, value_ms: int) -> str:
+    return _NAMES[kind][bisect_left(BUCKETS_MS, value_ms)]

@@ -1,0 +1,72 @@
+"""Names the fault behind an error, so that dead jobs of one cause are found, counted and replayed together.
+
+A fingerprint is the error's class and where our side of it was: `KeyError@myapp.jobs:send_report`. It names
+module and function, not file and line: the same on every machine, and after an edit elsewhere in the file.
+"""
+
+from __future__ import annotations
+
+import re
+import sysconfig
+import traceback
+from types import CodeType
+
+LIMIT_CHARS = 200
+
+
+ROOMS_OF_JOBS = ("errand.jobs.", "errand.mail.", "errand.webhooks.", "errand.images.")
+"""Frames of Errand's other rooms, which run every job type, say nothing of the one that failed."""
+
+
+_STANDARD_LIBRARY = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")})
+
+
+_INSTALLED = re.compile(r"[/\\](site|dist)-packages[/\\]")
+
+
+_IN_PASSING = re.compile(r"(\.<locals>\.<(?:listcomp|setcomp|dictcomp|genexpr)>)+$")
+"""A comprehension is a frame of its own until Python 3.12, and none from then on."""
+
+
+def of(error: BaseException) -> str:
+    """The class of `error` and its innermost own frame; the class alone where no frame is ours.
+
+    Own is what was not installed, and the package of the job function itself where that was.
+    """
+    name, place = type(error).__name__, _own_place(error)
+    return token(name if place is None else f"{name}@{place}")
+
+
+def token(text: str, *, limit_chars: int = LIMIT_CHARS) -> str:
+    """`text` as one word of bounded length: the indexes of dead jobs put such words side by side."""
+    cut = text[:limit_chars] or "_"
+    if cut.isprintable() and " " not in cut:
+        return cut
+    # of all that is blank only the space itself counts as printable
+    return "".join(char if char.isprintable() and char != " " else "_" for char in cut)
+
+
+def _own_place(error: BaseException) -> str | None:
+    home, place = None, None
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        module, file = str(frame.f_globals.get("__name__")), frame.f_code.co_filename
+        if _runs_every_job(module) or _is_standard(file):
+            continue
+        package = module.partition(".")[0]
+        home = home or package
+        if package == home or not _INSTALLED.search(file):
+            place = f"{module}:{_function(frame.f_code)}"
+    return place
+
+
+def _runs_every_job(module: str) -> bool:
+    return module.startswith("errand.") and not module.startswith(ROOMS_OF_JOBS)
+
+
+def _is_standard(file: str) -> bool:
+    """Python's own, or text that was never a file, such as the methods that `dataclass` writes."""
+    return file.startswith("<") or (file.startswith(_STANDARD_LIBRARY) and not _INSTALLED.search(file))
+
+
+def _function(code: CodeType) -> str:
+    return _IN_PASSING.sub("", code.co_qualname)

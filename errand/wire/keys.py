@@ -1,0 +1,194 @@
+"""The names of all keys in Redis, in one place: Arq's own, and ours beside them.
+
+Arq's names and meanings are those of Arq 0.28 (`arq.constants`). Ours say which queue they belong to; a job's keys end
+in its id. With a hash tag in the queue's name and in its job ids, all that one script touches lies on one Cluster
+node. The scripts build a job's keys from its id with the same prefixes.
+"""
+
+from __future__ import annotations
+
+from arq.constants import (
+    abort_jobs_ss,
+    default_queue_name,
+    in_progress_key_prefix,
+    job_key_prefix,
+    result_key_prefix,
+    retry_key_prefix,
+)
+
+DEFAULT_QUEUE = "default"
+
+
+ABORT = abort_jobs_ss
+"""Arq's set of job ids to abort; read for stock clients, outside the scripts."""
+
+
+SCHEDULES = "errand:schedules"
+"""Sorted set: schedule id, score = its next time in ms, infinite while it is paused."""
+
+
+SCHEDULES_CHANGED = "errand:schedules:changed"
+"""Channel: the ids of schedules whose next time was set by others than the workers."""
+
+
+def queue(name: str) -> str:
+    """The sorted set of the queue called `name`; `default` is Arq's own default queue."""
+    return default_queue_name if name == DEFAULT_QUEUE else f"{default_queue_name}:{name}"
+
+
+def queue_name(queue: str) -> str:
+    """The name of the queue in that sorted set; a queue that was not named by us keeps its key as its name."""
+    if queue == default_queue_name:
+        return DEFAULT_QUEUE
+    return queue.removeprefix(f"{default_queue_name}:")
+
+
+def body(job_id: str) -> str:
+    """Arq's serialised job: `t f a k et`."""
+    return job_key_prefix + job_id
+
+
+def lease(job_id: str) -> str:
+    """Arq's in-progress key: exists while a worker runs the job; ours holds the token of its owner."""
+    return in_progress_key_prefix + job_id
+
+
+def tries(job_id: str) -> str:
+    """Arq's counter of started attempts."""
+    return retry_key_prefix + job_id
+
+
+def result(job_id: str) -> str:
+    """Arq's serialised outcome; ours has the job's attempts in it."""
+    return result_key_prefix + job_id
+
+
+def attempts(job_id: str) -> str:
+    """List: the ended attempts of a job that has not ended, oldest first, as JSON."""
+    return f"errand:attempts:{job_id}"
+
+
+def progress(job_id: str) -> str:
+    """JSON: what a job that has not ended last reported of itself."""
+    return f"errand:progress:{job_id}"
+
+
+def once(job_id: str) -> str:
+    """Hash: name of an effect → how far it has come, as JSON; kept with a job until it has succeeded."""
+    return f"errand:once:{job_id}"
+
+
+def running(queue: str) -> str:
+    """Hash: job id → the attempt that was begun last, as `number due_ms started_ms token`."""
+    return f"errand:{queue}:running"
+
+
+def workers(queue: str) -> str:
+    """Sorted set: worker name, score = its last heartbeat in ms of the server's clock."""
+    return f"errand:{queue}:workers"
+
+
+def reports(queue: str) -> str:
+    """Hash: worker name → what it says of itself with each heartbeat, as JSON (`worker_report`)."""
+    return f"errand:{queue}:reports"
+
+
+def wake(queue: str) -> str:
+    """List: holds a token when an idle worker should look at the queue."""
+    return f"errand:{queue}:wake"
+
+
+def bell(queue: str, worker: str) -> str:
+    """List: what is put there ends that worker's own wait for a wake-up."""
+    return f"errand:{queue}:bell:{worker}"
+
+
+def paused(queue: str) -> str:
+    """Exists while nothing is claimed from the queue."""
+    return f"errand:{queue}:paused"
+
+
+def cancels(queue: str) -> str:
+    """Hash: id of a running job that somebody has asked to cancel → the token of its lease then.
+
+    What is pushed to the owner may be lost. `*` instead of a token: the next claim is to end it.
+    """
+    return f"errand:{queue}:cancels"
+
+
+def idempotency(queue: str, key: str) -> str:
+    """What the first request under that key was answered: `due fingerprint enqueued_at id …`, a line, and a memo."""
+    return f"errand:{queue}:idempotency:{key}"
+
+
+def in_flight(queue: str, key: str) -> str:
+    """Exists while the first request under that key is coming in."""
+    return f"errand:{queue}:in-flight:{key}"
+
+
+def unique(queue: str, type_name: str, key: str) -> str:
+    """Who holds a unique key: `end ID` until that job ends, `for ID` until the marker expires."""
+    return f"errand:{queue}:unique:{type_name}:{key}"
+
+
+def cancel_calls(queue: str) -> str:
+    """Channel: ids of running jobs that are to be cancelled, for the workers of the queue."""
+    return f"errand:{queue}:cancel"
+
+
+def dead(queue: str) -> str:
+    """Sorted set: the entries of dead jobs (`dead_entry`), score = when they died in ms of the server's clock."""
+    return f"errand:{queue}:dead"
+
+
+def dead_by_group(queue: str) -> str:
+    """Sorted set: the same entries in the order of their bytes, so that jobs of one type and error lie together."""
+    return f"errand:{queue}:dead-by-group"
+
+
+def ended(queue: str) -> str:
+    """Set: the names of the queue's indexes of ended jobs (`ended_name`), each of which has its key behind this one."""
+    return f"errand:{queue}:ended"
+
+
+def ended_index(queue: str, name: str) -> str:
+    """Sorted set: ids of the jobs that ended so, score = when, in ms of the server's clock, µs behind the point."""
+    return f"{ended(queue)}:{name}"
+
+
+def counters(queue: str) -> str:
+    """Hash: how many attempts ended how, and histograms of their latencies."""
+    return f"errand:{queue}:counters"
+
+
+def minutes(queue: str) -> str:
+    """Hash: `minute outcome` → how many attempts ended so in it, of the last fifteen; minutes since the epoch."""
+    return f"errand:{queue}:minutes"
+
+
+def events(queue: str) -> str:
+    """Channel: each message holds changes of state, a line `status id` each.
+
+    Where the queue is watched: a line `@channel`, then of each change a line `position JSON`, as in the history.
+    """
+    return f"errand:{queue}:events"
+
+
+def watched(queue: str) -> str:
+    """Since which position of the history no change is missing; exists while somebody watches the queue."""
+    return f"errand:{queue}:watched"
+
+
+def history(queue: str) -> str:
+    """Stream: the latest changes of a queue that is watched; each has in `change` a JSON array, or nothing."""
+    return f"errand:{queue}:history"
+
+
+def schedule(schedule_id: str) -> str:
+    """Hash: a schedule's definition, and what became of its times."""
+    return f"errand:schedule:{schedule_id}"
+
+
+def rate_limit(client: str) -> str:
+    """When the client's bucket of requests will be full again, in us; a client is a key's hash or an address."""
+    return f"errand:rate:{client}"

@@ -1,0 +1,90 @@
+"""What a producer may ask of one job: how often it is tried, and by when it must have begun.
+
+It travels in the job's body and result beside Arq's fields, which stock Arq passes over: a stock worker runs such a job
+as any other. A job of which nothing is asked carries nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+MOST_TRIES = 100
+
+
+MAX_TRIES, EXPIRES_AT = "max_tries", "expires_at"
+
+
+LATEST_MS = 253_402_300_799_000
+"""The end of the year 9999: no time after it can be shown."""
+
+
+def shown_ms(at_ms: float) -> int:
+    """A moment that can be shown; a stock producer may have a job due in no year of any calendar."""
+    return int(min(max(at_ms, 0), LATEST_MS))
+
+
+class Expired(Exception):
+    """The job had not begun when it was to; no further try could make up for that."""
+
+    def __init__(self, expires_at_ms: int) -> None:
+        at = datetime.fromtimestamp(expires_at_ms / 1000, UTC)
+        super().__init__(f"was to begin by {at:%Y-%m-%dT%H:%M:%SZ} at the latest, as its expires_in asked, and had not")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptLimits:
+    """As the body and the result of a job have them."""
+
+    max_tries: int | None = None
+    """None: the job type's."""
+    expires_at_ms: int | None = None
+    """Ms since the epoch; None: it may begin at any time."""
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> KeptLimits:
+        """Those in that record; what makes no sense there limits nothing, a body may be anybody's."""
+        if MAX_TRIES not in record and EXPIRES_AT not in record:
+            return NO_LIMITS
+        return cls(
+            max_tries=_between(1, record.get(MAX_TRIES), MOST_TRIES),
+            expires_at_ms=_between(0, record.get(EXPIRES_AT), LATEST_MS),
+        )
+
+    def fields(self) -> dict[str, int]:
+        """What they add to a record."""
+        named = {MAX_TRIES: self.max_tries, EXPIRES_AT: self.expires_at_ms}
+        return {name: value for name, value in named.items() if value is not None}
+
+
+NO_LIMITS = KeptLimits()
+
+
+def may_have_limits(body: bytes) -> bool:
+    """False where the body surely has none: a look at its bytes, which costs a job without them next to nothing."""
+    return b'"max_tries":' in body or b'"expires_at":' in body
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobLimits:
+    """As they are asked for, together with an enqueue. Raises ValueError for a number out of range."""
+
+    max_tries: int | None = None
+    expires_in_ms: int | None = None
+    """From when the job is accepted."""
+
+    def __post_init__(self) -> None:
+        if self.max_tries is not None and not 1 <= self.max_tries <= MOST_TRIES:
+            raise ValueError(f"max_tries is a number from 1 to {MOST_TRIES}")
+        if self.expires_in_ms is not None and self.expires_in_ms < 1:
+            raise ValueError("expires_in must be at least a millisecond")
+
+    def kept(self, enqueued_at_ms: int) -> KeptLimits:
+        expires_at_ms = None if self.expires_in_ms is None else min(enqueued_at_ms + self.expires_in_ms, LATEST_MS)
+        return KeptLimits(max_tries=self.max_tries, expires_at_ms=expires_at_ms)
+
+
+def _between(least: int, value: object, most: int) -> int | None:
+    return value if type(value) is int and least <= value <= most else None

@@ -1,0 +1,149 @@
+"""What is written of a job in Redis, and nothing but JSON: bytes from Redis must not be able to run code.
+
+The two functions `dumps` and `loads` are Arq's `job_serializer` and `job_deserializer`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from errand.secrets import redaction
+from errand.secrets.redaction import Hide
+from errand.wire import fingerprint
+
+AttemptOutcome = Literal["succeeded", "retry", "failed", "cancelled", "handed_back", "lost", "crashed"]
+
+
+TRACEBACK_LIMIT_CHARS = 4_000
+
+
+MESSAGE_LIMIT_CHARS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Error:
+    """Why an attempt or a job did not succeed."""
+
+    type: str
+    message: str
+    traceback: str | None = None
+    fingerprint: str = ""
+    """Its class and where our side of it was; the class alone where that is all that is known."""
+
+    def __post_init__(self) -> None:
+        if not self.fingerprint:
+            object.__setattr__(self, "fingerprint", fingerprint.token(self.type))
+
+    @classmethod
+    def of(cls, error: BaseException, *, with_traceback: bool = True, hide: Hide = redaction.hide) -> Error:
+        """`error` in words without secrets, cut to a bounded size; of a traceback the innermost end is kept."""
+        lines = "".join(traceback.format_exception(error)) if with_traceback else None
+        return cls(
+            type=type(error).__name__,
+            # hidden before they are cut: half a secret would not be known for one
+            message=clean(hide(_words(error))[:MESSAGE_LIMIT_CHARS]),
+            traceback=lines and clean(hide(lines)[-TRACEBACK_LIMIT_CHARS:]),
+            fingerprint=fingerprint.of(error),
+        )
+
+    @classmethod
+    def read(cls, fields: Mapping[str, Any]) -> Error:
+        """From a record, which may be older than some fields or younger than this reader."""
+        return cls(
+            type=fields["type"],
+            message=fields["message"],
+            traceback=fields.get("traceback"),
+            fingerprint=fields.get("fingerprint") or "",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningAttempt:
+    """An attempt that has begun. Times are ms since the epoch."""
+
+    number: int
+    due_at_ms: int
+    started_at_ms: int
+    worker: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt(RunningAttempt):
+    """An attempt that has ended."""
+
+    ended_at_ms: int
+    outcome: AttemptOutcome
+    error: Error | None = None
+    next_attempt_at_ms: int | None = None
+    wait_asked: bool = False
+    """The attempt itself said how long to wait, or passed on what an endpoint's Retry-After says."""
+
+    @classmethod
+    def end(
+        cls,
+        begun: RunningAttempt,
+        outcome: AttemptOutcome,
+        *,
+        at_ms: int,
+        error: Error | None = None,
+        next_attempt_at_ms: int | None = None,
+        wait_asked: bool = False,
+    ) -> Attempt:
+        """The end of an attempt that had begun."""
+        return cls(
+            number=begun.number,
+            due_at_ms=begun.due_at_ms,
+            started_at_ms=begun.started_at_ms,
+            worker=begun.worker,
+            ended_at_ms=at_ms,
+            outcome=outcome,
+            error=error,
+            next_attempt_at_ms=next_attempt_at_ms,
+            wait_asked=wait_asked,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """What a running job says of itself."""
+
+    fraction: float
+    note: str
+    at_ms: int
+
+
+class JobFailed(RuntimeError):
+    """What `arq.jobs.Job.result()` raises for a job that failed; `error` says why.
+
+    `cancelled` marks a job that ended itself with `Cancel`. Inside a worker that is no CancelledError: Arq would take
+    it for the worker's own stop and run the job again.
+    """
+
+    def __init__(self, error: Error, *, cancelled: bool = False) -> None:
+        super().__init__(f"{error.type}: {error.message}")
+        self.error = error
+        self.cancelled = cancelled
+
+
+class JobCancelled(asyncio.CancelledError):
+    """What `arq.jobs.Job.result()` raises for a cancelled job, as Arq's own `abort` expects."""
+
+    def __init__(self, error: Error) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+def _words(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001  # a job's own exception class may raise here
+        return "(an exception without words)"
+
+
+def clean(text: str) -> str:
+    """Text that has a UTF-8 form: what bytes of a peer left half decoded (a lone surrogate) becomes `?`."""
+    return text.encode(errors="replace").decode()

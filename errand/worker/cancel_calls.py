@@ -1,0 +1,39 @@
+"""Tells a worker at once that a job it runs is to be cancelled. A hint: the heartbeat reads the promise."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from redis.asyncio import Redis
+
+from errand.redis.outage import Outage
+from errand.redis.subscription import Subscription
+from errand.wire import keys
+
+PING_EVERY_S = 60.0
+"""Seldom: an idle worker costs Redis as little as can be, and the heartbeat reads what was not heard."""
+
+
+class CancelCalls:
+    """One worker's subscription."""
+
+    def __init__(self, redis: Redis, *, queue: str, heard: Callable[[Iterable[str]], None]) -> None:
+        self._channel = keys.cancel_calls(queue)
+        # the worker itself says when Redis is away
+        self._subscription = Subscription(
+            redis, outage=Outage(quiet=True), hear=lambda job_id: heard([job_id]), ping_every_s=PING_EVERY_S
+        )
+        self._listener: asyncio.Task[None] | None = None
+
+    async def listen(self) -> None:
+        """Listens in the background until it is closed."""
+        await self._subscription.add(self._channel)
+        self._listener = asyncio.create_task(self._subscription.listen())
+
+    async def close(self) -> None:
+        """Ends the subscription."""
+        if self._listener is not None:
+            self._listener.cancel()
+            await asyncio.gather(self._listener, return_exceptions=True)
+            self._listener = None

@@ -1,0 +1,191 @@
+"""The feed: one reader for any number of watchers, each of which gets all that it wants once, or is told."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+from arq.connections import ArqRedis
+
+from errand.events import feed as job_feed
+from errand.events.change import positions_in
+from errand.events.feed import JobFeed, TooManyWatchers
+from errand.events.listener import JobEvents
+from errand.events.watcher import Wanted, Watcher
+from errand.queue.queue import Queue
+from errand.redis.connection import connect
+from errand.wire import keys
+from tests.waiting import eventually
+
+QUEUE = keys.queue("default")
+
+
+@pytest.fixture
+async def feed(redis: ArqRedis, redis_url: str) -> AsyncIterator[JobFeed]:
+    subscriber = connect(redis_url, reply_timeout_s=5)
+    async with JobEvents(subscriber, queues=[QUEUE]).listening() as events:
+        feed = JobFeed(redis, events, queues=[QUEUE], most_watchers=3)
+        yield feed
+        for watcher in list(feed._watchers):
+            await feed.dismiss(watcher)
+    await subscriber.aclose()
+
+
+@pytest.fixture
+def queue(redis: ArqRedis) -> Queue:
+    return Queue(redis, ended_ttl_s=60)
+
+
+async def live(feed: JobFeed, **wanted: frozenset[str]) -> Watcher:
+    watcher = await feed.admit(Wanted(**wanted))  # type: ignore[arg-type]  # the sets alone
+    async for _ in feed.follow(watcher):
+        raise AssertionError("nothing was missed")
+    return watcher
+
+
+async def taken(watcher: Watcher, number: int) -> list[str]:
+    found: list[str] = []
+    async with asyncio.timeout(10):
+        while len(found) < number:
+            found += [change.job_id for batch in await watcher.take() for change in batch.changes]
+    return found
+
+
+async def test_who_wants_the_same_is_handed_the_same_batch(feed: JobFeed, queue: Queue) -> None:
+    first, second = await live(feed), await live(feed)
+    other = await live(feed, types=frozenset({"letter"}))
+    put = await queue.enqueue("fax", {})
+    (one,), (two,) = await first.take(), await second.take()
+    assert one is two and [change.job_id for change in one.changes] == [put.job_id]
+    letter = await queue.enqueue("letter", {})
+    assert await taken(other, 1) == [letter.job_id]
+
+
+async def test_there_are_no_more_watchers_than_there_may_be(feed: JobFeed) -> None:
+    watchers = [await live(feed) for _ in range(3)]
+    with pytest.raises(TooManyWatchers):
+        await feed.admit(Wanted())
+    await feed.dismiss(watchers[0])
+    await live(feed)
+
+
+async def test_a_watcher_that_takes_nothing_is_ended_and_keeps_little(
+    feed: JobFeed, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.engine.watcher.BUFFER_MOST", 20)
+    lazy, busy = await live(feed), await live(feed)
+    for _ in range(12):
+        put = await queue.enqueue_many("fax", [{}] * 5)
+        assert await taken(busy, 5) == [one.job_id for one in put]
+    assert (lazy.ended, busy.ended) == ("slow", None)
+    assert sum(len(batch.changes) for batch in lazy._batches) <= 25
+
+
+async def test_what_was_published_while_the_connection_was_cut_comes_in_its_order(
+    feed: JobFeed, queue: Queue, redis: ArqRedis
+) -> None:
+    watcher = await live(feed)
+    ids: list[str] = []
+    for turn in range(30):
+        if turn % 10 == 5:
+            await redis.client_kill_filter(_type="pubsub")
+        ids.append((await queue.enqueue("fax", {})).job_id)
+        await asyncio.sleep(0.005)
+    assert await taken(watcher, 30) == ids
+
+
+async def test_a_lost_history_ends_watchers_instead_of_leaving_a_gap(
+    feed: JobFeed, queue: Queue, redis: ArqRedis
+) -> None:
+    watcher = await live(feed)
+    place = positions_in(feed.place)
+
+    async def later() -> bool:
+        seconds, micros = await redis.time()
+        return place is not None and seconds * 1000 + micros // 1000 > place["default"][0]
+
+    await eventually(later)
+    await redis.delete(keys.history(QUEUE), keys.watched(QUEUE))
+    await queue.enqueue("fax", {})
+
+    async def ended() -> bool:
+        return watcher.ended == "missed"
+
+    await eventually(ended)
+    assert place is not None and not await feed.covers(place)
+
+
+async def test_what_the_ring_has_no_more_is_read_from_the_history_once(
+    feed: JobFeed, queue: Queue, redis: ArqRedis
+) -> None:
+    watcher = await live(feed)
+    place = positions_in(feed.place)
+    assert place is not None
+    ids = [one.job_id for one in await queue.enqueue_many("fax", [{}] * 1500)]
+    assert await taken(watcher, 1500) == ids
+    await feed.dismiss(watcher)
+    keeper = await live(feed)
+    before = (await redis.info("commandstats")).get("cmdstat_xrange", {"calls": 0})["calls"]
+    for _ in range(2):
+        back = await feed.admit(Wanted())
+        assert await feed.covers(place)
+        missed = [change.job_id async for placed in feed.follow(back, place) for change, _ in placed]
+        assert missed == ids
+        await feed.dismiss(back)
+    calls = (await redis.info("commandstats"))["cmdstat_xrange"]["calls"] - before
+    # two pages and their end, and the look at the beginning of the history
+    assert calls <= 4
+    assert keeper.ended is None
+
+
+async def test_a_ring_that_is_full_forgets_its_oldest(
+    feed: JobFeed, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_feed, "RING_MOST", 10)
+    watcher = await live(feed)
+    place = positions_in(feed.place)
+    assert place is not None
+    await queue.enqueue_many("fax", [{}] * 25)
+    await taken(watcher, 25)
+    assert len(feed._ring) == 10
+    # it is in the history, but no process keeps more than it may
+    assert not await feed.covers(place)
+
+
+async def test_who_joins_between_two_batches_is_told_nothing_twice(feed: JobFeed, queue: Queue) -> None:
+    keeper = await live(feed)
+    place, before = positions_in(feed.place), feed.place
+    feed._handed_out_s, feed._took_s = time.monotonic(), 0.5  # as where the last one took long
+    put = await queue.enqueue("fax", {})
+
+    async def heard() -> bool:
+        return feed.place != before
+
+    await eventually(heard)
+    back = await feed.admit(Wanted())
+    missed = [change.job_id async for placed in feed.follow(back, place) for change, _ in placed]
+    second = await queue.enqueue("fax", {})
+    assert missed == [put.job_id]
+    assert await taken(back, 1) == [second.job_id]
+    assert await taken(keeper, 2) == [put.job_id, second.job_id]
+
+
+async def test_what_was_read_already_is_not_told_again_when_it_is_heard(
+    feed: JobFeed, queue: Queue, redis: ArqRedis
+) -> None:
+    watcher = await live(feed)
+    async with redis.pubsub() as listening:
+        await listening.subscribe(keys.events(QUEUE))
+        first = await queue.enqueue("fax", {})
+
+        async def told() -> str | None:
+            found = await listening.get_message(ignore_subscribe_messages=True)
+            return found["data"].decode() if found else None
+
+        message = await eventually(told)
+    assert await taken(watcher, 1) == [first.job_id]
+    feed.hear(message)
+    second = await queue.enqueue("fax", {})
+    assert await taken(watcher, 1) == [second.job_id]

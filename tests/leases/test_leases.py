@@ -1,0 +1,220 @@
+"""Claim, renew, finish: who owns a job, by the word of Redis."""
+
+from __future__ import annotations
+
+import pytest
+from arq.connections import ArqRedis
+
+from errand.leases.leases import Claimed, Finish, Leases
+from errand.queue.queue import Queue
+from errand.wire import codec, keys
+from tests.waiting import eventually
+
+QUEUE = keys.queue(keys.DEFAULT_QUEUE)
+
+
+@pytest.fixture
+def queue(redis: ArqRedis) -> Queue:
+    return Queue(redis, ended_ttl_s=60)
+
+
+def leases_of(redis: ArqRedis, worker: str, *, lease_s: float = 10) -> Leases:
+    return Leases(redis, queue=QUEUE, worker=worker, lease_s=lease_s)
+
+
+def ending(job_id: str, token: str, result: bytes = b"{}") -> Finish:
+    return Finish(job_id=job_id, token=token, status="succeeded", result=result, keep_result_ms=1000)
+
+
+async def now_ms(redis: ArqRedis) -> int:
+    seconds, micros = await redis.time()
+    return int(seconds * 1000 + micros // 1000)
+
+
+async def test_a_claim_takes_the_lease_counts_the_try_and_moves_the_job_out_of_the_way(
+    redis: ArqRedis, queue: Queue
+) -> None:
+    put = await queue.enqueue("any", {"text": "abc"})
+    (claim,) = (await leases_of(redis, "one").claim(10)).claims
+    assert (claim.job_id, claim.due_at_ms, claim.job_try, claim.lost) == (put.job_id, put.due_at_ms, 1, False)
+    assert claim.body is not None and b'"text":"abc"' in claim.body
+    assert await redis.get(keys.lease(put.job_id)) == claim.token.encode()
+    assert await redis.get(keys.tries(put.job_id)) == b"1"
+    lease_end_ms = await redis.zscore(QUEUE, put.job_id)
+    assert lease_end_ms is not None and 9_000 < lease_end_ms - await now_ms(redis) <= 10_000
+
+
+async def test_no_job_is_claimed_twice_and_the_first_come_first(redis: ArqRedis, queue: Queue) -> None:
+    put = await queue.enqueue_many("any", [{}] * 25)
+    one, two = leases_of(redis, "one"), leases_of(redis, "two")
+    groups = [await one.claim(10), await two.claim(10), await one.claim(10)]
+    assert [len(group.claims) for group in groups] == [10, 10, 5]
+    assert [claim.job_id for group in groups for claim in group.claims] == [job.job_id for job in put]
+
+
+async def test_a_claim_says_when_the_next_job_is_due(redis: ArqRedis, queue: Queue) -> None:
+    leases = leases_of(redis, "one")
+    assert (await leases.claim(10)).due_in_ms is None
+    later = await queue.enqueue("any", {}, delay_ms=60_000)
+    due_in_ms = (await leases.claim(10)).due_in_ms
+    assert due_in_ms is not None and 0 <= later.due_at_ms - await now_ms(redis) - due_in_ms + 50 <= 100
+    await queue.enqueue_many("any", [{}] * 2)
+    assert (await leases.claim(1)).due_in_ms == 0, "the other one is due already"
+
+
+async def test_who_leaves_due_jobs_behind_wakes_the_next_worker(redis: ArqRedis, queue: Queue) -> None:
+    await queue.enqueue_many("any", [{}] * 3)
+    leases = leases_of(redis, "one")
+    await redis.delete(keys.wake(QUEUE))
+    await leases.claim(2)
+    assert await redis.exists(keys.wake(QUEUE)) == 1
+    await redis.delete(keys.wake(QUEUE))
+    await leases.claim(1)
+    assert await redis.exists(keys.wake(QUEUE)) == 0
+
+
+async def test_an_expired_lease_makes_the_job_due_again_by_itself(redis: ArqRedis, queue: Queue) -> None:
+    put = await queue.enqueue("any", {})
+    (first,) = (await leases_of(redis, "dies", lease_s=0.1).claim(1)).claims
+    other = leases_of(redis, "other")
+    (again,) = (await eventually(lambda: _claimed(other))).claims
+    assert (again.job_id, again.job_try) == (put.job_id, 2)
+    assert again.lost
+    record = codec.loads(again.attempts[0])
+    assert (record["number"], record["worker"], record["outcome"]) == (1, "dies", "lost")
+    assert record["due_at_ms"] == put.due_at_ms <= record["started_at_ms"] < record["ended_at_ms"]
+    assert await other.finish([ending(put.job_id, first.token)]) == [False], "the dead one's word does not count"
+
+
+async def _claimed(leases: Leases) -> Claimed | None:
+    claimed = await leases.claim(1)
+    return claimed if claimed.claims else None
+
+
+async def test_a_heartbeat_renews_what_is_held_and_names_what_is_lost(redis: ArqRedis, queue: Queue) -> None:
+    await queue.enqueue_many("any", [{}] * 3)
+    leases = leases_of(redis, "one")
+    kept, lapsed, taken = (await leases.claim(3)).claims
+    await redis.pexpire(keys.lease(kept.job_id), 500)
+    await redis.delete(keys.lease(lapsed.job_id))
+    await redis.set(keys.lease(taken.job_id), "somebody else")
+    held = {claim.job_id: claim.token for claim in (kept, lapsed, taken)}
+    assert (await leases.renew(held, {})).lost == [taken.job_id]
+    assert await redis.get(keys.lease(lapsed.job_id)) == lapsed.token.encode(), "nobody has claimed it meanwhile"
+    assert await redis.pttl(keys.lease(kept.job_id)) > 9_000
+    assert (await redis.zscore(QUEUE, kept.job_id) or 0) > await now_ms(redis) + 9_000
+    assert await redis.get(keys.lease(taken.job_id)) == b"somebody else"
+
+
+async def test_only_the_owner_finishes_a_job(redis: ArqRedis, queue: Queue) -> None:
+    await queue.enqueue_many("any", [{}] * 2)
+    leases = leases_of(redis, "one")
+    mine, stolen = (await leases.claim(2)).claims
+    await redis.set(keys.lease(stolen.job_id), "somebody else")
+    outcomes = [ending(mine.job_id, mine.token), ending(stolen.job_id, stolen.token, b"stale")]
+    assert await leases.finish(outcomes) == [True, False]
+    assert await redis.get(keys.result(mine.job_id)) == b"{}"
+    assert await redis.get(keys.result(stolen.job_id)) is None
+    assert await redis.exists(keys.body(stolen.job_id)) == 1
+    assert [name.decode() for name in await redis.zrange(QUEUE, 0, -1)] == [stolen.job_id]
+
+
+async def test_a_job_due_again_keeps_its_record_and_one_handed_back_its_try(redis: ArqRedis, queue: Queue) -> None:
+    put = await queue.enqueue("any", {})
+    leases = leases_of(redis, "one")
+    (claim,) = (await leases.claim(1)).claims
+    again = Finish(
+        job_id=put.job_id, token=claim.token, status="queued", due_in_ms=0, attempt=b'{"n":1}', give_try_back=True
+    )
+    assert await leases.finish([again]) == [True]
+    (second,) = (await leases.claim(1)).claims
+    assert (second.job_try, second.attempts, second.lost) == (1, [b'{"n":1}'], False)
+    again = Finish(job_id=put.job_id, token=second.token, status="deferred", due_in_ms=0, attempt=b'{"n":2}')
+    await leases.finish([again])
+    (third,) = (await leases.claim(1)).claims
+    assert (third.job_try, third.attempts) == (2, [b'{"n":1}', b'{"n":2}'])
+
+
+async def test_a_job_that_a_stock_worker_runs_is_left_alone(redis: ArqRedis, queue: Queue) -> None:
+    """Its score is not touched: a stock retry adds to the score it has read."""
+    stock = await queue.enqueue("any", {})
+    ours = await queue.enqueue("any", {})
+    await redis.psetex(keys.lease(stock.job_id), 60_000, b"1")
+    claims = (await leases_of(redis, "one").claim(10)).claims
+    assert [claim.job_id for claim in claims] == [ours.job_id]
+    assert await redis.zscore(QUEUE, stock.job_id) == stock.due_at_ms
+
+
+async def test_an_attempt_of_a_stock_worker_ends_the_say_of_a_late_owner(redis: ArqRedis, queue: Queue) -> None:
+    put = await queue.enqueue("any", {})
+    late = leases_of(redis, "late")
+    (claim,) = (await late.claim(1)).claims
+    await redis.delete(keys.lease(put.job_id))
+    await redis.incr(keys.tries(put.job_id))  # a stock worker has begun it, and wants it tried again
+    assert (await late.renew({put.job_id: claim.token}, {})).lost == [put.job_id]
+    assert await late.finish([ending(put.job_id, claim.token)]) == [False]
+    assert await redis.exists(keys.body(put.job_id)) == 1
+
+
+async def test_a_stock_producers_job_does_not_expire_once_it_was_begun(redis: ArqRedis) -> None:
+    await redis.enqueue_job("any", _job_id="a", _expires=60)
+    assert await redis.pttl(keys.body("a")) > 0
+    worker = leases_of(redis, "dies")
+    (claim,) = (await eventually(lambda: _claimed(worker))).claims  # arq rounds: it may be due in the next millisecond
+    assert claim.body is not None
+    assert await redis.pttl(keys.body("a")) == -1, "its worker may die, and the next attempt begin after that time"
+
+
+async def test_an_outcome_counts_once_also_where_the_lease_outlives_it(redis: ArqRedis, queue: Queue) -> None:
+    """An answer may be lost, and the outcome told again."""
+    put = await queue.enqueue("any", {})
+    leases = leases_of(redis, "one")
+    (claim,) = (await leases.claim(1)).claims
+    again = Finish(
+        job_id=put.job_id, token=claim.token, status="queued", due_in_ms=0, attempt=b"{}", keep_lease_ms=60_000
+    )
+    assert await leases.finish([again]) == [True]
+    assert await leases.finish([again]) == [False]
+    assert await redis.llen(keys.attempts(put.job_id)) == 1  # type: ignore[misc]  # redis-py types both its clients
+    assert (await leases.renew({put.job_id: claim.token}, {})).lost == [put.job_id]
+
+
+async def test_a_running_job_made_due_by_a_stock_abort_is_parked_again(redis: ArqRedis, queue: Queue) -> None:
+    put = await queue.enqueue("any", {})
+    leases = leases_of(redis, "one")
+    await leases.claim(1)
+    await redis.zadd(QUEUE, {put.job_id: 1})
+    assert (await leases.claim(1)).claims == []
+    assert (await redis.zscore(QUEUE, put.job_id) or 0) > await now_ms(redis) + 9_000
+
+
+async def test_only_the_owner_shows_progress(redis: ArqRedis, queue: Queue) -> None:
+    put = await queue.enqueue("any", {})
+    old, new = leases_of(redis, "old"), leases_of(redis, "new")
+    (stale,) = (await old.claim(1)).claims
+    await redis.delete(keys.lease(put.job_id))
+    await redis.zadd(QUEUE, {put.job_id: 0})
+    (held,) = (await new.claim(1)).claims
+    assert not await old.show_progress(stale, b"old", keep_ms=1000)
+    assert await new.show_progress(held, b"new", keep_ms=1000)
+    assert await redis.get(keys.progress(put.job_id)) == b"new"
+    await new.finish([ending(put.job_id, held.token)])
+    assert not await new.show_progress(held, b"late", keep_ms=1000)
+    assert not await redis.exists(keys.progress(put.job_id))
+
+
+async def test_nothing_is_claimed_from_a_paused_queue(redis: ArqRedis, queue: Queue) -> None:
+    await queue.enqueue("any", {})
+    await queue.pause()
+    leases = leases_of(redis, "one")
+    assert (await leases.claim(1)).claims == []
+    await queue.resume()
+    assert len((await leases.claim(1)).claims) == 1
+
+
+async def test_counters_add_up_with_the_heartbeats(redis: ArqRedis) -> None:
+    leases = leases_of(redis, "one")
+    await leases.renew({}, {"attempts:succeeded": 3, "wait_ms:1": 3})
+    await leases.renew({}, {"attempts:succeeded": 2})
+    counted = await redis.hgetall(keys.counters(QUEUE))  # type: ignore[misc]  # redis-py types both its clients
+    assert counted == {b"attempts:succeeded": b"5", b"wait_ms:1": b"3"}

@@ -1,0 +1,211 @@
+"""Cancelling a job that runs: its worker hears of it at once, and it ends whatever happens to the message."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+from arq.connections import ArqRedis
+
+from errand.job.context import Context
+from errand.job.control import Retry
+from errand.job.job_type import job
+from errand.job.retry_policy import Delays
+from errand.leases.leases import Finish, Leases
+from errand.queue.queue import Queue
+from errand.resources.openers import process_pool
+from errand.wire import keys
+from tests.conftest import RunWorker
+from tests.resources.computations import note_and_hang
+from tests.resources.test_process_pool import Note, gone, process_of
+from tests.waiting import eventually
+from tests.worker.test_crashes import lapse
+from tests.worker.test_worker import ended
+from tests.worker.test_worker_engine import Nothing
+
+QUEUE = keys.queue(keys.DEFAULT_QUEUE)
+
+
+@pytest.fixture
+def queue(redis: ArqRedis) -> Queue:
+    return Queue(redis, ended_ttl_s=60)
+
+
+class Endless:
+    """A job type that runs until it is cancelled."""
+
+    def __init__(self) -> None:
+        self.started = asyncio.Event()
+        self.ended_s = 0.0
+
+        @job(retry=Delays([3600]))
+        async def endless(ctx: Context, args: Nothing) -> None:
+            self.started.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.ended_s = time.monotonic()
+
+        self.job_type = endless
+
+
+async def test_a_running_job_is_cancelled_within_a_moment(redis: ArqRedis, queue: Queue, run_worker: RunWorker) -> None:
+    took_s: list[float] = []
+    for _ in range(10):
+        endless = Endless()
+        async with run_worker([endless.job_type], lease_s=3600):
+            put = await queue.enqueue("endless", {})
+            await asyncio.wait_for(endless.started.wait(), 10)
+            asked_s = time.monotonic()
+            assert await queue.cancel(put.job_id) == "cancelling"
+            done = await ended(redis, put.job_id)
+            took_s.append(endless.ended_s - asked_s)
+        assert (done.status, done.attempts[0].outcome) == ("cancelled", "cancelled")
+    assert sorted(took_s)[5] < 0.1
+    assert await redis.exists(keys.cancels(QUEUE)) == 0
+
+
+async def test_a_worker_that_missed_the_message_hears_of_it_by_its_heartbeat(
+    redis: ArqRedis, queue: Queue, run_worker: RunWorker
+) -> None:
+    endless = Endless()
+    async with run_worker([endless.job_type], lease_s=0.6) as worker:
+        await worker._cancel_calls.close()
+        put = await queue.enqueue("endless", {})
+        await asyncio.wait_for(endless.started.wait(), 10)
+        await queue.cancel(put.job_id)
+        assert (await ended(redis, put.job_id)).status == "cancelled"
+
+
+async def test_where_one_worker_after_the_other_dies_it_is_still_to_be_cancelled(redis: ArqRedis, queue: Queue) -> None:
+    put = await queue.enqueue("any", {})
+    await Leases(redis, queue=QUEUE, worker="dies", lease_s=10).claim(1)
+    assert await queue.cancel(put.job_id) == "cancelling"
+    for name in ("dies too", "lives"):
+        await lapse(redis, [put.job_id])
+        worker = Leases(redis, queue=QUEUE, worker=name, lease_s=10)
+        (claim,) = (await worker.claim(1)).claims
+        assert claim.cancelled
+        assert (await worker.renew({put.job_id: claim.token}, {})).to_cancel == [put.job_id]
+
+
+async def test_a_cancel_is_no_matter_of_a_later_job_of_that_id(redis: ArqRedis, queue: Queue) -> None:
+    worker = Leases(redis, queue=QUEUE, worker="one", lease_s=10)
+    await queue.enqueue("any", {}, job_id="a")
+    await worker.claim(1)
+    assert await queue.cancel("a") == "cancelling"
+    await redis.delete(keys.lease("a"))
+    assert await queue.cancel("a") == "cancelled", "the worker has died, and nobody runs it"
+    assert await redis.exists(keys.cancels(QUEUE)) == 0
+    assert await queue.forget("a")
+    await queue.enqueue("any", {}, job_id="a")
+    (claim,) = (await worker.claim(1)).claims
+    await worker.finish([claim.handed_back()])
+    assert [claim.cancelled for claim in (await worker.claim(1)).claims] == [False]
+
+
+async def test_a_job_whose_lease_outlives_its_attempt_is_cancelled_at_once(redis: ArqRedis, queue: Queue) -> None:
+    put = await queue.enqueue("any", {})
+    worker = Leases(redis, queue=QUEUE, worker="one", lease_s=10)
+    (claim,) = (await worker.claim(1)).claims
+    again = Finish(job_id=put.job_id, token=claim.token, status="queued", due_in_ms=0, keep_lease_ms=60_000)
+    await worker.finish([again])
+    assert await queue.cancel(put.job_id) == "cancelled"
+
+
+async def test_where_the_owner_has_died_the_next_claim_ends_it(
+    redis: ArqRedis, queue: Queue, run_worker: RunWorker
+) -> None:
+    endless = Endless()
+    put = await queue.enqueue("endless", {})
+    await Leases(redis, queue=QUEUE, worker="dies", lease_s=10).claim(1)
+    assert await queue.cancel(put.job_id) == "cancelling"
+    await lapse(redis, [put.job_id])
+    async with run_worker([endless.job_type]):
+        done = await ended(redis, put.job_id)
+    assert (done.status, endless.started.is_set()) == ("cancelled", False)
+    assert await redis.exists(keys.cancels(QUEUE)) == 0
+
+
+async def test_a_job_that_fails_before_it_hears_of_it_is_not_tried_again(
+    redis: ArqRedis, queue: Queue, run_worker: RunWorker
+) -> None:
+    started, go_on = asyncio.Event(), asyncio.Event()
+
+    @job(retry=Delays([3600]))
+    async def deaf(ctx: Context, args: Nothing) -> None:
+        started.set()
+        await go_on.wait()
+        raise Retry
+
+    async with run_worker([deaf], lease_s=3600) as worker:
+        await worker._cancel_calls.close()
+        put = await queue.enqueue("deaf", {})
+        await asyncio.wait_for(started.wait(), 10)
+        await queue.cancel(put.job_id)
+        go_on.set()
+        done = await ended(redis, put.job_id)
+    assert (done.status, len(done.attempts)) == ("cancelled", 1)
+
+
+async def test_a_cancel_does_not_meet_a_later_job_of_that_id(
+    redis: ArqRedis, queue: Queue, run_worker: RunWorker
+) -> None:
+    @job()
+    async def quick(ctx: Context, args: Nothing) -> None: ...
+
+    await queue.enqueue("quick", {}, job_id="again")
+    (claim,) = (await Leases(redis, queue=QUEUE, worker="dies", lease_s=10).claim(1)).claims
+    await queue.cancel(claim.job_id)
+    # its story ends elsewhere, as with a stock worker that knows nothing of the mark
+    await redis.delete(keys.lease("again"), keys.body("again"), keys.tries("again"))
+    await redis.zrem(QUEUE, "again")
+    await redis.hdel(keys.running(QUEUE), "again")  # type: ignore[misc]  # redis-py types both its clients
+    await queue.enqueue("quick", {}, job_id="again")
+    async with run_worker([quick]):
+        assert (await ended(redis, "again")).status == "succeeded"
+
+
+async def test_the_process_of_a_cancelled_computation_ends(
+    redis: ArqRedis, queue: Queue, run_worker: RunWorker, tmp_path: Path
+) -> None:
+    @job(uses=[process_pool])
+    async def computing(ctx: Context, args: Note) -> None:
+        await ctx.use(process_pool).run(600, note_and_hang, args.path)
+
+    async with run_worker([computing]):
+        put = await queue.enqueue("computing", {"path": str(tmp_path / "note")})
+        pid = await process_of(tmp_path / "note")
+        await queue.cancel(put.job_id)
+        assert (await ended(redis, put.job_id)).status == "cancelled"
+        await gone(pid)
+
+
+async def test_a_job_that_a_stock_worker_runs_is_aborted_its_way(redis: ArqRedis, queue: Queue) -> None:
+    put = await queue.enqueue("any", {})
+    await redis.set(keys.lease(put.job_id), "1")
+    assert await queue.cancel(put.job_id) == "cancelling"
+    assert await redis.zscore(keys.ABORT, put.job_id) is not None
+
+
+async def test_a_stop_hands_back_what_was_claimed_and_had_no_turn_yet(
+    redis: ArqRedis, queue: Queue, run_worker: RunWorker
+) -> None:
+    endless = Endless()
+    async with run_worker([endless.job_type]) as worker:
+        start = worker._claimed_jobs.start
+
+        def start_and_stop(claimed: object) -> None:
+            start(claimed)  # type: ignore[arg-type]
+            worker.handle_sig(15)  # type: ignore[arg-type]
+
+        worker._claimed_jobs.start = start_and_stop  # type: ignore[method-assign]
+        put = await queue.enqueue("endless", {})
+
+        async def handed_back() -> bool:
+            return await redis.get(keys.tries(put.job_id)) == b"0" and not await redis.exists(keys.lease(put.job_id))
+
+        await eventually(handed_back)
+    assert not endless.started.is_set()

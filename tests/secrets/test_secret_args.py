@@ -1,0 +1,105 @@
+"""Which args are secret, at any depth: kept as they are, shown as stars."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import pytest
+from pydantic import BaseModel, Field, Secret, SecretBytes, SecretStr
+
+from errand.secrets import secret_args
+from errand.secrets.redaction import STARS
+from errand.wire import codec
+
+
+class Inner(BaseModel):
+    name: str = "x"
+    key: SecretStr
+
+
+class Other(BaseModel):
+    kind: str
+    data: str
+
+
+class Everything(BaseModel):
+    plain: str = "plain"
+    text: SecretStr
+    raw: SecretBytes | None = None
+    number: Secret[int] = Secret(3)
+    nested: Inner | None = None
+    several: list[Inner] = []
+    by_name: dict[str, SecretStr] = Field(default_factory=dict)
+    pair: tuple[int, SecretStr] = (1, SecretStr("default"))
+    any_of: set[SecretStr] = Field(default_factory=set)
+    either: Inner | Other | None = None
+    again: Everything | None = None
+    hidden: Annotated[str, Field(json_schema_extra={"writeOnly": True})] = ""
+    renamed: SecretStr = Field(SecretStr(""), alias="pass")
+
+
+WHOLE: dict[str, Any] = {
+    "plain": "to see",
+    "text": "secret-1",
+    "raw": "secret-2 ü",
+    "number": 424_242,
+    "nested": {"name": "a", "key": "secret-3"},
+    "several": [{"key": "secret-4"}, {"key": "secret-5"}],
+    "by_name": {"one": "secret-6", "two": "secret-7"},
+    "pair": [2, "secret-8"],
+    "any_of": ["secret-9", "secret-10"],
+    "either": {"name": "b", "key": "secret-11"},
+    "again": {"text": "secret-12", "again": {"text": "secret-13", "raw": None}},
+    "hidden": "secret-14",
+    "pass": "secret-15",
+}
+
+
+def test_what_is_kept_is_what_was_given_also_after_a_way_through_redis() -> None:
+    args = Everything.model_validate(WHOLE)
+    kept = codec.loads(codec.dumps(secret_args.kept(args)))
+    assert Everything.model_validate(kept, by_alias=True, by_name=True) == args
+    assert kept["raw"] == "secret-2 ü" and kept["number"] == 424_242 and kept["several"][1] == {"key": "secret-5"}
+
+
+def test_what_is_shown_has_stars_in_the_place_of_every_secret_and_nothing_else() -> None:
+    shown = secret_args.shown(Everything, secret_args.kept(Everything.model_validate(WHOLE)))
+    assert "secret-" not in repr(shown) and "424242" not in repr(shown)
+    assert shown == {
+        "plain": "to see",
+        **dict.fromkeys(("text", "raw", "number", "hidden", "renamed"), STARS),
+        "nested": {"name": "a", "key": STARS},
+        "several": [{"key": STARS}, {"key": STARS}],
+        "by_name": {"one": STARS, "two": STARS},
+        "pair": [2, STARS],
+        "any_of": [STARS, STARS],
+        "either": {"name": "b", "key": STARS},
+        "again": {"text": STARS, "again": {"text": STARS}},
+    }
+
+
+def test_args_that_others_put_under_aliases_are_hidden_too() -> None:
+    assert secret_args.shown(Everything, {"pass": "s", "text": None}) == {"pass": STARS, "text": None}
+
+
+@pytest.mark.parametrize("odd", [{"text": ["secret"]}, {"nested": [{"key": "secret"}]}, {"by_name": "secret"}])
+def test_args_that_do_not_fit_are_shown_without_a_fault(odd: dict[str, Any]) -> None:
+    assert set(secret_args.shown(Everything, odd)) == set(odd)
+
+
+def test_a_model_without_secrets_costs_nothing() -> None:
+    kept = {"kind": "a", "data": "b"}
+    assert secret_args.shown(Other, kept) is kept
+    assert not secret_args.places_in(Other)
+
+
+def test_bytes_that_are_no_text_are_refused_without_being_told() -> None:
+    with pytest.raises(ValueError, match="UTF-8") as refused:
+        secret_args.kept(Everything(text=SecretStr("a"), raw=SecretBytes(b"\xff\xfehidden"), **{"pass": SecretStr("")}))
+    assert "hidden" not in str(refused.value)
+
+
+def test_what_is_told_of_args_has_no_secret_in_it_whether_they_fit_or_not() -> None:
+    hide = secret_args.hider(Everything, {"text": "secret-1", "number": 424_242, "nested": {"key": ["secret-2"]}})
+    assert hide("secret-1 and 424242 and secret-2, plain") == f"{STARS} and {STARS} and {STARS}, plain"
+    assert secret_args.hider(Everything, "no object")("text") == "text"

@@ -1,0 +1,251 @@
+"""The engine under the worker: wake-ups, refills, leases lost, several workers, stock workers beside ours."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+from arq.connections import ArqRedis
+from arq.jobs import JobStatus
+from arq.worker import Worker as StockWorker
+from arq.worker import func
+from pydantic import BaseModel
+
+from errand.job.context import Context
+from errand.job.job_type import JobType, job
+from errand.monitor.job_snapshot import read_job
+from errand.queue.queue import Queue
+from errand.redis.connection import connect
+from errand.wire import codec, keys
+from tests.conftest import running_worker
+from tests.waiting import eventually
+
+QUEUE = keys.queue(keys.DEFAULT_QUEUE)
+
+
+class Nothing(BaseModel):
+    pass
+
+
+@pytest.fixture
+def queue(redis: ArqRedis) -> Queue:
+    return Queue(redis, ended_ttl_s=60)
+
+
+def noting(ran: list[str], *, pause_s: float = 0) -> JobType[Any, Any]:
+    """A job type that notes the ids it ran."""
+
+    @job()
+    async def note(ctx: Context, args: Nothing) -> str:
+        ran.append(ctx.job_id)
+        await asyncio.sleep(pause_s)
+        return "ours"
+
+    return note
+
+
+def holds(condition: Callable[[], bool]) -> Callable[[], Any]:
+    async def look() -> bool:
+        return condition()
+
+    return look
+
+
+async def test_an_idle_worker_is_woken_long_before_its_next_poll(redis_url: str, queue: Queue) -> None:
+    ran: list[str] = []
+    async with running_worker(redis_url, job_types=[noting(ran)], poll_delay=30):
+        await asyncio.sleep(0.2)  # it has looked once and rests now
+        for count in range(1, 21):
+            begun_s = time.monotonic()
+            await queue.enqueue("note", {})
+            await eventually(holds(lambda count=count: len(ran) == count), timeout_s=2)  # type: ignore[misc]
+            assert time.monotonic() - begun_s < 1
+
+
+async def test_a_deferred_job_begins_on_time_without_a_poll(redis: ArqRedis, redis_url: str, queue: Queue) -> None:
+    ran: list[str] = []
+    async with running_worker(redis_url, job_types=[noting(ran)], poll_delay=30):
+        far = await queue.enqueue("note", {}, delay_ms=60_000)
+        near = await queue.enqueue("note", {}, delay_ms=300)
+        await eventually(holds(lambda: bool(ran)), timeout_s=2)
+        assert ran == [near.job_id]
+        snapshot = await read_job(redis, near.job_id)
+        assert snapshot is not None and 0 <= (snapshot.attempts[0].started_at_ms - near.due_at_ms) < 100
+        assert await redis.zscore(QUEUE, far.job_id) is not None
+
+
+async def test_a_stock_producer_is_served_by_the_poll(redis: ArqRedis, redis_url: str) -> None:
+    ran: list[str] = []
+    async with running_worker(redis_url, job_types=[noting(ran)], poll_delay=0.1):
+        await redis.enqueue_job("note")
+        await eventually(holds(lambda: bool(ran)), timeout_s=2)
+
+
+async def test_slots_are_filled_again_as_soon_as_they_are_free(redis_url: str, queue: Queue) -> None:
+    running, most, done = 0, 0, 0
+
+    @job()
+    async def short(ctx: Context, args: Nothing) -> None:
+        nonlocal running, most, done
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.02)
+        running -= 1
+        done += 1
+
+    await queue.enqueue_many("short", [{}] * 200)
+    begun_s = time.monotonic()
+    async with running_worker(redis_url, job_types=[short], max_jobs=10, poll_delay=30):
+        await eventually(holds(lambda: done == 200))
+    assert most == 10, "never more than its slots, and all of them used"
+    assert time.monotonic() - begun_s < 5, "twenty rounds of 20 ms; one poll of 30 s would show"
+
+
+async def test_a_paused_queue_waits_and_a_resume_wakes_the_worker(
+    redis: ArqRedis, redis_url: str, queue: Queue
+) -> None:
+    ran: list[str] = []
+    await queue.pause()
+    async with running_worker(redis_url, job_types=[noting(ran)], poll_delay=0.05):
+        await queue.enqueue("note", {})
+        await asyncio.sleep(0.3)
+        assert ran == []
+        await queue.resume()
+        await eventually(holds(lambda: bool(ran)), timeout_s=2)
+
+
+async def test_a_lost_lease_stops_the_attempt_and_its_word_is_dropped_and_counted(
+    redis: ArqRedis, redis_url: str, queue: Queue
+) -> None:
+    started, stopped = asyncio.Event(), asyncio.Event()
+
+    @job()
+    async def endless(ctx: Context, args: Nothing) -> None:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+
+    put = await queue.enqueue("endless", {})
+    async with running_worker(redis_url, job_types=[endless], lease_s=1):
+        await asyncio.wait_for(started.wait(), 5)
+        await redis.set(keys.lease(put.job_id), "another worker's")
+        await asyncio.wait_for(stopped.wait(), 5)
+
+        async def counted() -> bool:
+            return bool(await redis.hget(keys.counters(QUEUE), "stale"))  # type: ignore[misc]  # redis-py's typing
+
+        await eventually(counted)
+    assert await redis.get(keys.lease(put.job_id)) == b"another worker's"
+    assert await redis.exists(keys.result(put.job_id)) == 0
+
+
+async def test_four_workers_share_a_queue_and_run_each_job_once(redis: ArqRedis, redis_url: str, queue: Queue) -> None:
+    ran: list[str] = []
+    put = await queue.enqueue_many("note", [{}] * 5000)
+    async with AsyncExitStack() as stack:
+        workers = [
+            await stack.enter_async_context(running_worker(redis_url, job_types=[noting(ran)], max_jobs=50))
+            for _ in range(4)
+        ]
+
+        async def empty() -> bool:
+            return not await redis.zcard(QUEUE)
+
+        await eventually(empty, timeout_s=20)
+    assert Counter(ran) == Counter(job.job_id for job in put)
+    assert min(worker.jobs_complete for worker in workers) > 0
+
+
+async def test_a_stock_worker_and_ours_share_ten_thousand_jobs(redis: ArqRedis, redis_url: str, queue: Queue) -> None:
+    ran: list[str] = []
+
+    async def note(ctx: dict[str, Any]) -> str:
+        ran.append(ctx["job_id"])
+        return "stock"
+
+    half = await queue.enqueue_many("note", [{}] * 9_000)
+    others = [await redis.enqueue_job("note") for _ in range(1_000)]
+    ids = [one.job_id for one in half] + [one.job_id for one in others if one is not None]
+    pool = connect(redis_url, reply_timeout_s=5)
+    stock = StockWorker(
+        [func(note, name="note")],
+        redis_pool=pool,
+        job_serializer=codec.dumps,
+        job_deserializer=codec.loads,
+        handle_signals=False,
+        burst=True,  # ends by itself when the queue is empty: told to stop, a stock worker may not hear it
+        max_jobs=100,
+        poll_delay=0.01,
+    )
+    running = asyncio.create_task(stock.async_run())
+    await eventually(holds(lambda: len(ran) > 200))
+    async with running_worker(redis_url, job_types=[noting(ran, pause_s=0.001)], max_jobs=20):
+
+        async def empty() -> bool:
+            return not await redis.zcard(QUEUE)
+
+        await eventually(empty, timeout_s=30)
+        await asyncio.wait_for(running, 10)
+    await pool.aclose()
+    assert Counter(ran) == Counter(ids), "each ran exactly once"
+    results = await redis.all_job_results()
+    assert Counter(result.result for result in results).keys() == {"ours", "stock"}
+    for job_id in (ids[0], ids[4_000], ids[-1]):
+        snapshot = await read_job(redis, job_id)
+        assert snapshot is not None and snapshot.status == "succeeded" and snapshot.result in ("ours", "stock")
+
+
+async def test_a_stock_client_aborts_a_running_job_and_a_waiting_one(redis: ArqRedis, redis_url: str) -> None:
+    started = asyncio.Event()
+
+    @job()
+    async def endless(ctx: Context, args: Nothing) -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    running = await redis.enqueue_job("endless")
+    later = await redis.enqueue_job("endless", _defer_by=3600)
+    assert running is not None and later is not None
+    async with running_worker(redis_url, job_types=[endless], allow_abort_jobs=True, poll_delay=0.1):
+        await asyncio.wait_for(started.wait(), 5)
+        assert await running.abort(timeout=5, poll_delay=0.05) is True
+        assert await later.abort(timeout=5, poll_delay=0.05) is True
+        assert await running.status() == JobStatus.complete
+    for handle in (running, later):
+        snapshot = await read_job(redis, handle.job_id)
+        assert snapshot is not None and snapshot.status == "cancelled"
+
+
+async def test_an_abort_of_an_unknown_id_does_not_hit_a_later_job_of_that_id(redis: ArqRedis, redis_url: str) -> None:
+    """Stock Arq keeps such an abort and ends the job that comes later."""
+    ran: list[str] = []
+    await redis.zadd(keys.ABORT, {"later": int(time.time() * 1000) - 1000})
+    handle = await redis.enqueue_job("note", _job_id="later")
+    assert handle is not None
+    async with running_worker(redis_url, job_types=[noting(ran, pause_s=1.2)], allow_abort_jobs=True, poll_delay=0.1):
+        assert await handle.result(timeout=5, poll_delay=0.05) == "ours"
+
+
+async def test_a_hook_that_raises_harms_only_its_job(redis: ArqRedis, redis_url: str) -> None:
+    """Stock Arq's worker process dies of it."""
+
+    async def plain(ctx: dict[str, Any]) -> str:
+        return str(ctx["job_id"])
+
+    async def on_job_start(ctx: dict[str, Any]) -> None:
+        if ctx["job_id"] == "bad":
+            raise ValueError("a hook's fault")
+
+    await redis.enqueue_job("plain", _job_id="bad")
+    good = await redis.enqueue_job("plain", _job_id="good")
+    assert good is not None
+    async with running_worker(redis_url, functions=[func(plain, name="plain")], on_job_start=on_job_start):
+        assert await good.result(timeout=5, poll_delay=0.05) == "good"
+    assert await redis.exists(keys.body("bad")) == 1, "kept: its lease runs out and it is claimed again"
