@@ -1,1 +1,1 @@
-"""The API as a server of its own: `python -m service`. What only a process on a port needs is here."""
+"""The API of this installation as a process: `python -m service`. What it does is in `errand.server`."""

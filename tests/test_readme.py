@@ -11,7 +11,7 @@ import pytest
 from arq.connections import ArqRedis
 
 from errand.monitor.job_snapshot import read_job
-from service import run
+from errand.server import run
 from settings import Settings
 
 ROOT = Path(__file__).parent.parent

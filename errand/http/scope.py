@@ -16,7 +16,7 @@ CONNECTION = "errand.connection"
 
 
 class Connection(Protocol):
-    """The connection of a request, as Errand's own server hands it on. `service.http_protocol` implements it."""
+    """The connection of a request, as Errand's own server hands it on. `errand.server.http_protocol` implements it."""
 
     transport: asyncio.Transport
     flow: Any

@@ -40,7 +40,7 @@ async def opened(url: str) -> AsyncIterator[tuple[ArqRedis, Queue]]:
 
 @asynccontextmanager
 async def working(url: str) -> AsyncIterator[Worker]:
-    """A worker as `python -m jobs.worker` runs it, with Arq's 100 jobs at once."""
+    """A worker as `python -m jobs` runs it, with Arq's 100 jobs at once."""
     pool = connect(url, reply_timeout_s=60)
     worker = Worker(
         job_types=[jobs_here.noop, jobs_here.noted, jobs_here.timed, jobs_here.lasting, jobs_here.patient],

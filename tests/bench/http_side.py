@@ -14,9 +14,9 @@ import uvicorn
 import uvloop
 from fastapi import FastAPI
 
+from errand.server.app import create_app
+from errand.server.http_protocol import protocol
 from jobs.webhook import Webhook
-from service.app import create_app
-from service.http_protocol import protocol
 from settings import Settings
 from tests.bench.candidate import main, percentile_ms
 

@@ -183,7 +183,7 @@ class House:
                 api=_python("service", "api", folder, environment, redis_port, PORT=str(api_port)),
                 workers=[
                     WorkerPlace(
-                        _python("errand.process.worker", f"worker-{number}", folder, environment, link.port), link
+                        _python("jobs", f"worker-{number}", folder, environment, link.port), link
                     )
                     for number, link in enumerate(links, start=1)
                 ],

@@ -36,7 +36,7 @@ def _attack(key: str | None, *, seconds: int, seed: int | None) -> bool:
             chosen = ["--seed", str(seed)] if seed is not None else []
             found = run(house, "--max-time", str(seconds), "--continue-on-failure", *chosen, key=key)
             print(found if found.passed else f"{found.output}\n{found}", flush=True)
-            for module in ("service", "errand.process.worker"):
+            for module in ("service", "jobs"):
                 _show_faults(house.log(module))
         finally:
             for process in house.processes:

@@ -74,7 +74,7 @@ async def test_there_are_no_more_watchers_than_there_may_be(feed: JobFeed) -> No
 async def test_a_watcher_that_takes_nothing_is_ended_and_keeps_little(
     feed: JobFeed, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobs.engine.watcher.BUFFER_MOST", 20)
+    monkeypatch.setattr("errand.events.watcher.BUFFER_MOST", 20)
     lazy, busy = await live(feed), await live(feed)
     for _ in range(12):
         put = await queue.enqueue_many("fax", [{}] * 5)

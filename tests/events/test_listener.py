@@ -125,7 +125,7 @@ async def test_a_subscription_whose_peer_vanished_is_made_anew(tmp_path: Path) -
 async def test_a_refused_subscription_is_tried_again(
     redis_url: str, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch, refusal: str
 ) -> None:
-    monkeypatch.setattr("jobs.engine.subscription.REFUSED_PAUSE_S", 0.1)
+    monkeypatch.setattr("errand.redis.subscription.REFUSED_PAUSE_S", 0.1)
     await redis.execute_command("ACL", "SETUSER", "default", *refusal.split())  # type: ignore[no-untyped-call]
     try:
         async with client_of(redis_url) as subscriber, JobEvents(subscriber, queues=[QUEUE]).listening():

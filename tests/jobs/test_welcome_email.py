@@ -268,7 +268,7 @@ async def test_many_letters_at_once_share_a_few_connections(mail_server: SmtpRec
 async def test_a_connection_that_was_idle_for_long_is_not_used_again(
     mail_server: SmtpReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobs.welcome_email.smtp.IDLE_LIMIT_S", 0)
+    monkeypatch.setattr("errand.mail.smtp.IDLE_LIMIT_S", 0)
     async with SmtpPool.open(mail_server.url) as pool:
         await pool.send(letter())
         await pool.send(letter())
@@ -394,7 +394,7 @@ async def enqueue(redis: ArqRedis, to: str = "ada@example.com") -> str:
 async def test_a_job_sends_its_letter_and_keeps_the_receipt(
     redis: ArqRedis, run_worker: RunWorker, mail_server: SmtpReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobs.engine.new_job.timestamp_ms", lambda: int(DATE.timestamp() * 1000))
+    monkeypatch.setattr("errand.queue.new_job.timestamp_ms", lambda: int(DATE.timestamp() * 1000))
     async with run_worker([welcome_email]):
         job_id = await enqueue(redis)
         done = await ended(redis, job_id)

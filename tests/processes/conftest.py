@@ -70,7 +70,7 @@ class House:
 
     def worker(self, **environment: str) -> subprocess.Popen[str]:
         """Starts a worker; returns when the API knows of it."""
-        process = self.start("errand.process.worker", **environment)
+        process = self.start("jobs", **environment)
         eventually_sync(lambda: self.answers("/readyz"), timeout_s=20)
         return process
 

@@ -72,7 +72,7 @@ def test_a_worker_killed_in_the_middle_of_a_job_is_followed_by_another(house: Ho
 ONLY_ONCE_SLOW = """
 import asyncio
 from pydantic import BaseModel
-from jobs import Context, job
+from errand import Context, job
 
 class Nothing(BaseModel): ...
 

@@ -26,7 +26,7 @@ def test_a_running_house_is_healthy_and_its_start_warns_of_nothing(house: House)
     house.worker()
     code, said = examined(house)
     assert code == 0 and "\n0 warning(s), 0 note(s)" in said, said
-    assert "[warning" not in house.log("service").read_text() + house.log("errand.process.worker").read_text()
+    assert "[warning" not in house.log("service").read_text() + house.log("jobs").read_text()
 
 
 async def test_api_and_worker_say_at_their_start_what_is_wrong_and_serve_all_the_same(house: House) -> None:
@@ -34,7 +34,7 @@ async def test_api_and_worker_say_at_their_start_what_is_wrong_and_serve_all_the
         house.environment["REDIS_URL"] = server.url
         house.api()
         house.worker()
-        for module in ("service", "errand.process.worker"):
+        for module in ("service", "jobs"):
 
             async def warned(module: str = module) -> bool:
                 said = house.log(module).read_text()

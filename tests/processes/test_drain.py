@@ -16,7 +16,7 @@ from tests.waiting import eventually_sync
 JOBS = """
 import asyncio
 from pydantic import BaseModel
-from jobs import Context, job
+from errand import Context, job
 
 class Lasting(BaseModel):
     seconds: float
@@ -59,7 +59,7 @@ def test_a_second_signal_ends_the_drain(house: House) -> None:
     job = house.post("/v1/jobs/lasting", json={"seconds": 60})
     eventually_sync(lambda: running(house, job))
     stops.terminate()
-    eventually_sync(lambda: "draining" in house.log("errand.process.worker").read_text())
+    eventually_sync(lambda: "draining" in house.log("jobs").read_text())
     assert stops.poll() is None
     asked_s = time.monotonic()
     stops.terminate()
@@ -78,7 +78,7 @@ def test_workers_replaced_one_by_one_under_load_fail_nothing_and_delay_little(ho
         seconds = 0.8 if number % 5 == 0 else 0.02
         ids.append(house.post("/v1/jobs/lasting", json={"seconds": seconds})["id"])
         if number % 15 == 14:
-            workers.append(house.start("errand.process.worker", DRAIN_S="0.3"))
+            workers.append(house.start("jobs", DRAIN_S="0.3"))
             workers.pop(0).terminate()
         time.sleep(0.05)  # a steady load
     ends = [house.ended({"id": job_id}) for job_id in ids]

@@ -82,7 +82,7 @@ def _wait_s(job: dict[str, str]) -> float:
 
 
 def test_a_worker_and_an_api_started_apart_share_redis_and_settings(house: House) -> None:
-    house.start("errand.process.worker")
+    house.start("jobs")
     house.api()
     job = house.post("/v1/jobs/welcome_email", json={"to": "ada@example.com", "name": "Ada"})
     assert house.ended(job)["status"] == "succeeded"

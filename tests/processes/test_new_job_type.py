@@ -14,7 +14,7 @@ from tests.processes.conftest import ROOT, House
 MODULE = '''
 """Says something louder."""
 from pydantic import BaseModel, Field
-from jobs import Context, job
+from errand import Context, job
 
 class Shout(BaseModel):
     text: str = Field(min_length=1)

@@ -23,7 +23,7 @@ import asyncio
 import os
 from pathlib import Path
 from pydantic import BaseModel
-from jobs import Context, job
+from errand import Context, job
 
 class Nothing(BaseModel): ...
 
@@ -91,7 +91,7 @@ def test_an_outage_refuses_requests_in_time_and_loses_no_outcome(
     assert claimed_s < FIRST_CLAIM_S
     assert api.poll() is None and worker.poll() is None
     log = house.log("service").read_text()
-    assert log.count("answered 503") == 1 and "Traceback" not in log + house.log("errand.process.worker").read_text()
+    assert log.count("answered 503") == 1 and "Traceback" not in log + house.log("jobs").read_text()
 
 
 async def all_are_refused_in_time(house: House) -> None:
@@ -150,7 +150,7 @@ async def test_api_and_worker_follow_a_failover(house_at: Callable[[str], House]
         assert api.poll() is None and worker.poll() is None
 
 
-@pytest.mark.parametrize("module", ["service", "errand.process.worker"])
+@pytest.mark.parametrize("module", ["service", "jobs"])
 def test_a_wrong_password_stops_the_start_with_one_line(
     house_at: Callable[[str], House], tmp_path: Path, module: str
 ) -> None:

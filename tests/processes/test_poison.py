@@ -17,7 +17,7 @@ import asyncio
 import os
 import signal
 from pydantic import BaseModel
-from jobs import Context, job
+from errand import Context, job
 
 class Nothing(BaseModel): ...
 
@@ -46,7 +46,7 @@ def supervised(house: House) -> Iterator[list[int]]:
 
     def supervise() -> None:
         while not ended.is_set():
-            worker = house.start("errand.process.worker")
+            worker = house.start("jobs")
             while not ended.is_set():
                 try:
                     codes.append(worker.wait(0.1))

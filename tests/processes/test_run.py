@@ -51,7 +51,7 @@ def test_it_stops_both_on_a_signal(house: House, number: signal.Signals) -> None
     eventually_sync(house.redis_is_stopped)
 
 
-@pytest.mark.parametrize("module", ["service", "errand.process.worker"])
+@pytest.mark.parametrize("module", ["service", "jobs"])
 def test_it_says_which_one_died_and_fails(house: House, module: str) -> None:
     running = house.start("service.run")
     greeted(house)
@@ -79,7 +79,7 @@ def test_a_taken_port_stops_it_with_a_reason(new_house: Callable[..., House]) ->
     assert "address already in use" in output_of(second)
 
 
-@pytest.mark.parametrize("module", ["service", "errand.process.worker", "service.run", "errand.cli.doctor"])
+@pytest.mark.parametrize("module", ["service", "jobs", "service.run", "errand doctor"])
 def test_a_bad_setting_stops_every_program_with_one_line_that_names_it(house: House, module: str) -> None:
     process = house.start(module, LEASE_S="soon")
     assert process.wait(10) == 1
@@ -94,7 +94,7 @@ def test_a_host_beyond_loopback_needs_keys(house: House) -> None:
     assert "API_KEYS" in house.log("service").read_text()
 
 
-@pytest.mark.parametrize("module", ["service", "errand.process.worker", "errand.cli.doctor"])
+@pytest.mark.parametrize("module", ["service", "jobs", "errand doctor"])
 def test_a_package_of_job_types_that_cannot_be_imported_is_named(house: House, module: str) -> None:
     process = house.start(module, JOB_PACKAGES="not_there.jobs")
     assert process.wait(20) == 1
@@ -112,6 +112,6 @@ def _child(pid: int, module: str) -> int:
 
 
 def test_an_option_that_only_the_worker_can_judge_stops_it_with_one_line(house: House) -> None:
-    process = house.start("errand.process.worker", SMTP_URL="smtp://localhost:25?starttls=maybe")
+    process = house.start("jobs", SMTP_URL="smtp://localhost:25?starttls=maybe")
     assert process.wait(20) == 1
-    assert house.log("errand.process.worker").read_text().splitlines()[-1].startswith("settings: SMTP_URL")
+    assert house.log("jobs").read_text().splitlines()[-1].startswith("settings: SMTP_URL")

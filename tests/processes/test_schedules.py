@@ -22,7 +22,7 @@ from tests.waiting import eventually_sync
 
 MODULE = """
 from pydantic import BaseModel
-from jobs import Context, Schedule, job
+from errand import Context, Schedule, job
 
 class Nothing(BaseModel): ...
 
@@ -112,7 +112,7 @@ def test_a_worker_that_comes_back_after_an_hour_obeys_misfire(
     worker.wait()
     with sync_redis.Redis(unix_socket_path=str(socket_path(house.data_dir / "redis"))) as redis:
         redis.zadd(keys.SCHEDULES, {"chime": missed_ms})
-    house.start("errand.process.worker")
+    house.start("jobs")
     schedule = eventually_sync(lambda: (seen := httpx.get(place).json())["last_missed_at"] and seen, timeout_s=20)
     assert datetime.fromisoformat(schedule["last_missed_at"]).timestamp() * 1000 == missed_ms
     assert datetime.fromisoformat(schedule["next_fires"][0]["utc"]) > datetime.now(UTC)

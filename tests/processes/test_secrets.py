@@ -65,7 +65,7 @@ def test_a_password_that_redis_throws_back_is_in_no_log(new_house: Callable[...,
     with listening(RedisParrot) as port:
         house = new_house(environment={"REDIS_URL": f"redis://ada:{PASSWORD}@127.0.0.1:{port}", "LOG_FORMAT": form})
         house.start("service", API_KEYS=KEY)
-        worker = house.start("errand.process.worker")
+        worker = house.start("jobs")
         eventually_sync(lambda: house.answers("/healthz") or house.processes[0].poll() is not None, timeout_s=20)
         if house.processes[0].poll() is None:
             for key in (KEY, f"{KEY}-wrong"):
@@ -73,14 +73,14 @@ def test_a_password_that_redis_throws_back_is_in_no_log(new_house: Callable[...,
                 answer = httpx.post(f"{house.url}/v1/jobs/welcome_email?key={KEY}", json=LETTER, headers=headers)
                 assert answer.status_code in (401, 500, 503) and leaks_in(answer.text) == []
         eventually_sync(
-            lambda: worker.poll() is not None or "unknown command" in house.log("errand.process.worker").read_text()
+            lambda: worker.poll() is not None or "unknown command" in house.log("jobs").read_text()
         )
         doctor = house.start("errand.cli.doctor")
         assert doctor.wait(20) == 1
-    for module in ("service", "errand.process.worker", "errand.cli.doctor"):
+    for module in ("service", "jobs", "errand.cli.doctor"):
         text = house.log(module).read_text()
         assert leaks_in(text) == []
-    assert "**********" in house.log("errand.process.worker").read_text(), "it was thrown back, and hidden"
+    assert "**********" in house.log("jobs").read_text(), "it was thrown back, and hidden"
 
 
 def test_a_password_that_a_mail_server_throws_back_is_in_no_log_and_no_view(new_house: Callable[..., House]) -> None:
@@ -96,5 +96,5 @@ def test_a_password_that_a_mail_server_throws_back_is_in_no_log_and_no_view(new_
 
         shown = eventually_sync(tried, timeout_s=20)
     assert "not known:  ada **********" in str(shown)
-    for text in (str(shown), house.log("service").read_text(), house.log("errand.process.worker").read_text()):
+    for text in (str(shown), house.log("service").read_text(), house.log("jobs").read_text()):
         assert leaks_in(text) == []

@@ -95,7 +95,7 @@ def test_without_redis_nobody_is_signed_up_and_with_it_the_same_request_is_taken
     again = app.call("POST", "/signup", json=ADA)
     assert again.status_code == 409
 
-    app.house.start("errand.process.worker")
+    app.house.start("jobs")
     eventually_sync(lambda: "ada@example.com signed up" in app.noted())
     assert eventually_sync(app.letters_to) == ["ada@example.com"], "one letter: what raised has put nothing"
 

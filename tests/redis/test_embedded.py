@@ -19,7 +19,7 @@ from tests.waiting import eventually_sync
 MEMBER = """
 import sys
 from pathlib import Path
-from jobs.engine.embedded_redis import joined
+from errand.redis.embedded import joined
 with joined(Path(sys.argv[1])) as url:
     print(url, flush=True)
     sys.stdin.read()

@@ -213,7 +213,7 @@ async def test_closing_without_redis_takes_no_longer_than_it_may(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limit_s = 3
-    monkeypatch.setattr("jobs.engine.worker.CLOSE_LIMIT_S", limit_s)
+    monkeypatch.setattr("errand.worker.worker.CLOSE_LIMIT_S", limit_s)
     started, go_on = asyncio.Event(), asyncio.Event()
 
     @job()

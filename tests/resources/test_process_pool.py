@@ -142,7 +142,7 @@ async def test_closing_ends_the_computations_and_their_processes(tmp_path: Path)
 WORKER = """
 import asyncio, sys
 from pathlib import Path
-from jobs.resources.process_pool import ProcessPool
+from errand.resources.process_pool import ProcessPool
 from tests.resources.computations import note_and_hang
 
 async def main():

@@ -498,7 +498,7 @@ async def test_a_corrupt_record_of_an_attempt_does_not_keep_the_job_from_running
 async def test_a_bad_member_of_the_queue_does_not_keep_the_others_from_running(
     redis: ArqRedis, redis_url: str, queue: Queue, monkeypatch: pytest.MonkeyPatch, spoil: tuple[str | bytes | int, ...]
 ) -> None:
-    monkeypatch.setattr("jobs.engine.worker.REFUSED_PAUSE_S", 0.05)
+    monkeypatch.setattr("errand.worker.worker.REFUSED_PAUSE_S", 0.05)
     await redis.set(keys.body("bad"), json.dumps(GOOD))
     await redis.zadd(QUEUE, {"bad": 1})
     await redis.set(keys.tries("bad"), 1)
@@ -583,7 +583,7 @@ async def test_a_cancellation_of_the_jobs_own_making_is_retried_until_its_tries_
 async def test_a_result_over_the_limit_fails_the_job(
     redis: ArqRedis, redis_url: str, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobs.engine.job_run.RECORD_LIMIT_BYTES", 1000)
+    monkeypatch.setattr("errand.worker.job_runner.RECORD_LIMIT_BYTES", 1000)
 
     @job()
     async def big(ctx: Context, args: Nothing) -> str:

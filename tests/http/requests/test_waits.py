@@ -134,7 +134,7 @@ async def test_an_end_between_the_look_and_the_wait_is_not_missed(
 ) -> None:
     """Each look is held up until the job has ended and that was heard: only what was heard can end the wait soon."""
     place = (await client.post("/v1/jobs/welcome_email", json=LETTER)).headers["location"]
-    looked, look = asyncio.Event(), waits.found
+    looked, look = asyncio.Event(), job_path.found
     looks = 0
 
     async def slow_look(*arguments: Any) -> Any:

@@ -13,8 +13,8 @@ import httpx
 import uvicorn
 
 from errand.http.shared import Shared
-from service.app import create_app
-from service.http_protocol import protocol
+from errand.server.app import create_app
+from errand.server.http_protocol import protocol
 from settings import Settings
 from tests.waiting import eventually
 

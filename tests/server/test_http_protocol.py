@@ -14,8 +14,8 @@ import pytest
 import uvicorn
 from arq.connections import ArqRedis
 
-from service.app import create_app
-from service.http_protocol import HEAD_LIMIT_BYTES, HEADERS_LIMIT, URL_LIMIT_BYTES, protocol
+from errand.server.app import create_app
+from errand.server.http_protocol import HEAD_LIMIT_BYTES, HEADERS_LIMIT, URL_LIMIT_BYTES, protocol
 from settings import Settings
 from tests.http.answers_seen import LETTER, stored_files
 from tests.waiting import eventually

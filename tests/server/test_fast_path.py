@@ -15,7 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 from errand.http.api import create_api
 from errand.http.gates.answer_headers import MORE
 from errand.http.routes.enqueue import RAISED, busy_paths
-from service.fast_path import FastPath
+from errand.server.fast_path import FastPath
 from settings import Settings
 from tests.conftest import OpenClient, make_settings
 from tests.http.answers_seen import LETTER

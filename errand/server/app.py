@@ -1,0 +1,30 @@
+"""The API as this server serves it: the library's, with the fast path in front."""
+
+from __future__ import annotations
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from errand.http.api import Api, create_api
+from errand.http.routes import enqueue
+from errand.server.fast_path import FastPath
+from errand.settings import Settings
+
+
+class Service:
+    """An ASGI app. `api` is the FastAPI app behind the fast path."""
+
+    def __init__(self, api: Api, *, limit_bytes: int) -> None:
+        self.api = api
+        self.state = api.state
+        self._app: ASGIApp = FastPath(api, busy=enqueue.busy_paths(api), limit_bytes=limit_bytes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+
+def create_app(settings: Settings, *, redis_url: str) -> Service:
+    """The service for these settings, on that Redis.
+
+    Raises ImportError, TypeError or ValueError if a package of job types cannot be used.
+    """
+    return Service(create_api(settings, redis_url=redis_url), limit_bytes=settings.body_limit_bytes)
