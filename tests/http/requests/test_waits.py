@@ -10,7 +10,7 @@ import httpx
 import pytest
 from arq.connections import ArqRedis
 
-from errand.http.requests import waits
+from errand.http.requests import job_path, waits
 from errand.http.requests.waits import preferred_s
 from errand.queue.queue import Queue
 from errand.wire import keys
