@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Literal, cast
+from typing import cast
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from errand.http.answers import problems
 from errand.http.answers.problems import Problem
 from errand.http.gates.answer_headers import ALWAYS, UNLESS_SAID
 from errand.http.scope import CONNECTION
+from errand.server.framing import Framing
 
 URL_LIMIT_BYTES = 8 * 1024
 
@@ -32,7 +33,7 @@ LOOKS_IN_A_TIMEOUT = 4
 """A slow client is noticed within a quarter more of the time that it has."""
 
 
-class HttpProtocol(HttpToolsProtocol):
+class HttpProtocol(Framing):
     """One connection.
 
     A head must be there within `timeout_s` seconds of its first byte, and so must each further part of a body after
@@ -44,12 +45,9 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
         super().connection_made(transport)
-        self._phase: Literal["idle", "head", "body", "answer"] = "idle"
-        """What is awaited: a request, the rest of its head, the rest of its body, or our answer."""
         self._heard_s = self._head_began_s = self.loop.time()
         self._chunk_bytes = self._first_chunk_bytes = self._head_bytes = 0
         self._began_in_chunk = False
-        self._refusal: Problem | None = None
         self.at_shutdown: Callable[[], None] = lambda: None
         """Called when the process begins to stop: an answer without an end can end itself."""
         self._look_later()
@@ -63,30 +61,25 @@ class HttpProtocol(HttpToolsProtocol):
         self._chunk_bytes = len(data)
         self._began_in_chunk = False
         super().data_received(data)
-        if self._phase == "head" and not self._began_in_chunk:
+        if self.part == "head" and not self._began_in_chunk:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_LIMIT_BYTES:
                 self._answer_and_close(_head_too_large())
 
     def on_message_begin(self) -> None:
-        self._phase, self._began_in_chunk = "head", True
+        self._began_in_chunk = True
         self._head_began_s, self._first_chunk_bytes, self._head_bytes = self._heard_s, self._chunk_bytes, 0
         super().on_message_begin()
         self.scope[CONNECTION] = self  # type: ignore[literal-required]  # servers may add keys of their own
 
     def on_headers_complete(self) -> None:
         if len(self.url) > URL_LIMIT_BYTES:
-            raise self._refused(_url_too_long())
+            raise self.refuse(_url_too_long())
         # in few bytes there is no large head: the usual request is not measured
         at_most_bytes = self._first_chunk_bytes + self._head_bytes + self._chunk_bytes
         if len(self.headers) > HEADERS_LIMIT or (at_most_bytes > HEAD_LIMIT_BYTES and self._head_is_too_large()):
-            raise self._refused(_head_too_large())
-        self._phase = "body"
+            raise self.refuse(_head_too_large())
         super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        self._phase = "answer"
-        super().on_message_complete()
 
     def shutdown(self) -> None:
         super().shutdown()
@@ -94,14 +87,10 @@ class HttpProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """What uvicorn does where the parser gives up, also because a callback of ours has raised."""
-        self._answer_and_close(self._refusal or Problem(400, "bad-request", "This is not a valid HTTP/1.1 request."))
+        self._answer_and_close(self.refusal or Problem(400, "bad-request", "This is not a valid HTTP/1.1 request."))
 
     def _head_is_too_large(self) -> bool:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > HEAD_LIMIT_BYTES
-
-    def _refused(self, problem: Problem) -> Problem:
-        self._refusal = problem
-        return problem
 
     def _look_later(self) -> None:
         self._next_look = self.loop.call_later(self.timeout_s / LOOKS_IN_A_TIMEOUT, self._look)
@@ -109,10 +98,10 @@ class HttpProtocol(HttpToolsProtocol):
     def _look(self) -> None:
         if self.flow.read_paused:
             # we are the slow ones: the client's time begins when we read again
-            self._heard_s = self.loop.time()
+            self._heard_s = self._head_began_s = self.loop.time()
         if self.loop.time() - self._waiting_since_s() <= self.timeout_s:
             self._look_later()
-        elif self._phase in ("head", "body"):
+        elif self.part in ("head", "body"):
             self._answer_and_close(_too_slow(self.timeout_s))
         else:
             # not even a request has begun: an answer might be taken for that to the next one
@@ -120,18 +109,18 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _waiting_since_s(self) -> float:
         """Since when the client has owed us bytes: now, where it owes none."""
-        if self._phase == "head":
+        if self.part == "head":
             return self._head_began_s
         # between requests uvicorn's own timer closes, but line breaks in front of a request stop that
-        idle = self._phase in ("idle", "answer") and self._answered and self.timeout_keep_alive_task is None
-        return self._heard_s if idle or self._phase == "body" else self.loop.time()
+        idle = self.part == "none" and self._answered and self.timeout_keep_alive_task is None
+        return self._heard_s if idle or self.part == "body" else self.loop.time()
 
     def _answer_and_close(self, problem: Problem) -> None:
         """By hand, since no application was asked, or it must not be waited for."""
         if self.transport.is_closing():
             return
         # an answer that is under way, or another request's, must not be broken into
-        if self._is_own_turn if self._phase == "body" else self._answered:
+        if self._is_own_turn if self.part == "body" else self._answered:
             self.transport.write(_as_bytes(problem))
         self.transport.close()
 
