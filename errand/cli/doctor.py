@@ -90,13 +90,13 @@ def _no_embedded_redis(error: Exception) -> Finding:
         level="warning",
         found=f"the embedded Redis does not start: {error}",
         risk="neither API nor worker starts",
-        mend="read its log, or name a server in REDIS_URL",
+        fix="read its log, or name a server in REDIS_URL",
     )
 
 
 def _in_words(finding: Finding) -> str:
     lines = [f"{finding.level:8} {finding.check:{WIDTH}} {finding.found}"]
-    for label, text in (("risk", finding.risk), ("mend", finding.mend)):
+    for label, text in (("risk", finding.risk), ("fix", finding.fix)):
         if text:
             lines.append(f"{'':8} {'':{WIDTH}} {label}: {text}")
     return "\n".join(lines)

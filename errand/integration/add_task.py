@@ -150,7 +150,7 @@ class RequestJobs:
 
         `delay` is seconds, `10m`-like or a timedelta; `run_at` a moment with its time zone, at once where that has
         passed. A `job_id` makes a job one of its kind: while one of that id exists or is remembered no other is put.
-        What has not begun after `expires_in` fails as `Expired`; `max_tries` stands in for the job type's.
+        What has not started after `expires_in` fails as `Expired`; `max_tries` stands in for the job type's.
         Raises ValueError.
         """
         if job_id is not None and not JOB_ID.fullmatch(job_id):
@@ -284,7 +284,7 @@ def _checked(job_type: JobType[Any, Any], ready: tuple[Any, ...], args: dict[str
 def _names(model: type[BaseModel]) -> tuple[str, ...] | None:
     """What its args may be called; None where the model has a say of its own about unknown names.
 
-    Pydantic passes them over unless it is told not to, and a misspelt optional arg would be lost without a word.
+    Pydantic passes them over unless it is configured not to, and a misspelt optional arg would be lost without a word.
     """
     if model.model_config.get("extra", "ignore") != "ignore":
         return None
@@ -298,7 +298,7 @@ def _names(model: type[BaseModel]) -> tuple[str, ...] | None:
 
 
 def _as_kept(args: BaseModel) -> Any:
-    """The args as JSON values, made by the way through JSON: what has no such form is the caller's fault, told here."""
+    """The args as JSON values, made by the way through JSON: what has no such form raises here."""
     return secret_args.revealed(from_json(args.model_dump_json(exclude_defaults=True)), args)
 
 

@@ -70,7 +70,7 @@ async def opened(settings: Settings, catalog: Catalog) -> AsyncIterator[Connecti
             for name in catalog.queues
         }
         try:
-            # nobody is told what stands behind these jobs; the server is read only to know which replicas live
+            # no answer says what stands behind these jobs; the server is read only to know which replicas live
             async with durability.watched() if settings.replicas else nullcontext():
                 yield Connection(catalog=catalog, queues=queues, storage=Storage.at(settings.files_url))
         finally:

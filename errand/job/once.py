@@ -1,7 +1,7 @@
-"""Effects that should happen once: a durable marker of each says whether it was begun, or done.
+"""Effects that should happen once: a durable marker of each says whether it was started, or done.
 
 No marker can make an effect outside Redis happen exactly once: a process may die between the effect and the word that
-it is done. What it can do: an effect known to be done is not repeated, and one that was only begun is known to be
+it is done. What it can do: an effect known to be done is not repeated, and one that was only started is known to be
 uncertain, so that the job decides.
 """
 
@@ -53,7 +53,7 @@ class Once:
         return self.state == "done"
 
     @property
-    def begun(self) -> bool:
+    def started(self) -> bool:
         """An attempt began the effect, and nobody knows whether it happened."""
         return self.state == "begun"
 
@@ -68,7 +68,7 @@ class Once:
     async def finish(self, value: Any = None) -> None:
         """Call it right after the effect; `value`, of up to 64 KiB as JSON, is what a later attempt finds.
 
-        Never fails for Redis' sake: while it is away the marker stays at `begun`, and the attempt's outcome is kept.
+        Never fails for Redis' sake: while it is away the marker stays at `started`, and the attempt's outcome is kept.
         Raises ValueError for a larger value.
         """
         kept = codec.dumps({"state": "done", "value": value})
@@ -82,8 +82,8 @@ class Once:
                 log.warning("an effect is done, but the lease is lost: it may be repeated", effect=self.name)
 
     async def forget(self) -> None:
-        """Call it where it has turned out that the effect did not happen. Does nothing where it was not begun."""
-        if self.begun:
+        """Call it where it has turned out that the effect did not happen. Does nothing where it was not started."""
+        if self.started:
             self.state = "untouched"
             with missed():
                 await self._write(FORGET, wait=False)

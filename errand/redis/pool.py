@@ -106,13 +106,13 @@ def packed(connection_class: type[AbstractConnection]) -> type[AbstractConnectio
         async def can_read_destructive(self) -> bool:
             """What redis-py asks of a connection before each call, without the turn of the event loop it takes there.
 
-            The loop has read what came while the connection lay idle, a server's goodbye or reset included.
+            The loop has read what came while the connection lay idle, a server's close or reset included.
             """
             stream = self._reader
             return stream is None or bool(stream._buffer) or stream.at_eof() or stream.exception() is not None
 
         async def disconnect(self, nowait: bool = False) -> None:
-            """Closes it; a peer that does not say goodbye in time is no error and hides none."""
+            """Closes it; a peer that does not close its side in time is no error and hides none."""
             with contextlib.suppress(TimeoutError):
                 await super().disconnect(nowait)
 

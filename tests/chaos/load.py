@@ -174,7 +174,7 @@ class Load:
         await self._put("/v1/jobs/noop", [job], json=job.args)
 
     async def _cancelled(self) -> None:
-        """Deferred, or begun, for longer than its cancel is away."""
+        """Deferred, or started, for longer than its cancel is away."""
         job = Job("noop", {"run_s": self._lease_s})
         later = {"delay": f"{self._random.uniform(1, 6):.2f}"} if self._random.random() < 0.6 else {}
         ids = await self._put("/v1/jobs/noop", [job], later, json=job.args)

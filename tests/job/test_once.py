@@ -63,7 +63,7 @@ async def test_an_effect_that_is_done_is_known_to_every_later_attempt(
     assert await kept(redis, put.job_id) == {}, "of a job that has succeeded nothing is left"
 
 
-async def test_an_effect_that_was_begun_and_never_ended_is_known_as_uncertain(
+async def test_an_effect_that_was_started_and_never_ended_is_known_as_uncertain(
     redis: ArqRedis, queue: Queue, run_worker: RunWorker
 ) -> None:
     @job(retry=Delays([0]))
@@ -74,7 +74,7 @@ async def test_an_effect_that_was_begun_and_never_ended_is_known_as_uncertain(
             await second.begin()
             await second.forget()
             raise Retry("cut off")
-        return [first.begun, second.begun]
+        return [first.started, second.started]
 
     put = await queue.enqueue("paying", {})
     async with run_worker([paying]):
@@ -103,7 +103,7 @@ async def test_who_was_late_and_a_stock_worker_came_begins_nothing(
     (late,) = (await Leases(redis, queue=QUEUE, worker="one", lease_s=10).claim(1)).claims
     payment = await effects.once(late, "payment")
     await redis.delete(keys.lease(put.job_id))
-    await redis.incr(keys.tries(put.job_id))  # a stock worker has begun it, and wants it tried again
+    await redis.incr(keys.tries(put.job_id))  # a stock worker has started it, and wants it tried again
     with pytest.raises(LeaseLost):
         await payment.begin()
     assert await kept(redis, put.job_id) == {}
@@ -162,6 +162,6 @@ async def test_without_a_worker_the_marker_lives_in_memory() -> None:
     ctx = Context(job_id="1", attempt=1, max_tries=1, enqueued_at=None)  # type: ignore[arg-type]  # not looked at
     effect = await ctx.once("payment")
     await effect.begin()
-    assert effect.begun
+    assert effect.started
     await effect.finish(7)
     assert (effect.done, effect.value) == (True, 7)

@@ -143,10 +143,10 @@ async def test_heads_and_bodies_up_to_the_limits_are_taken(port: int) -> None:
 
 
 @pytest.mark.parametrize("begun", [GET, GET[:5], POST + b"X-Slow: "])
-async def test_a_head_that_does_not_come_is_waited_for_no_longer_than_allowed(port: int, begun: bytes) -> None:
+async def test_a_head_that_does_not_come_is_waited_for_no_longer_than_allowed(port: int, started: bytes) -> None:
     async with connected(port) as connection:
         began_s = time.monotonic()
-        await connection.send(begun)
+        await connection.send(started)
         await refused(connection, 408, "request-timeout")
         assert TIMEOUT_S <= time.monotonic() - began_s < 3 * TIMEOUT_S
 
@@ -232,7 +232,7 @@ async def test_an_answer_that_is_under_way_is_not_broken_into(port: int) -> None
     async with connected(port) as connection:
         await connection.send(POST + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY)
         _, headers, _ = await connection.answer()
-        # the next request is begun while the answer to this one is awaited, and never ended
+        # the next request is started while the answer to this one is awaited, and never ended
         place = f"{headers['location']}?wait=2".encode()
         await connection.send(GET.replace(b"/healthz", place) + b"\r\n" + GET)
         assert await connection.is_closed()

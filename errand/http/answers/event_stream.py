@@ -129,11 +129,11 @@ def opening(place: str) -> bytes:
 
 
 def heartbeat(place: str) -> bytes:
-    """Nothing has happened that is wanted: a comment, with the place that this is known of."""
+    """Nothing has happened that is which: a comment, with the place that this is known of."""
     return format_sse_event(comment="still here", id=place)
 
 
-def farewell(why: Ended) -> bytes:
+def closing_event(why: Ended) -> bytes:
     """Why the stream ends before what it watches does."""
     return format_sse_event(comment=WORDS[why])
 
