@@ -89,7 +89,7 @@ async def _send(resource: Mailer, letter: Letter, sending: Once) -> str:
     from errand.mail.smtp import Rejected, Unavailable, Unsure
 
     try:
-        return await resource.smtp.send(letter, begin=sending.begin)
+        return await resource.smtp.send(letter, begin=sending.start)
     except Unsure as error:
         raise (Fail(UNSURE) if resource.when_unsure == "fail" else Retry(str(error))) from None
     except Rejected as error:

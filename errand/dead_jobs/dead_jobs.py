@@ -48,7 +48,7 @@ class DeadJobFilter:
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Position:
+class DeadPosition:
     """A place in the list: right behind that entry. What dies later does not move it."""
 
     at_ms: int
@@ -60,7 +60,7 @@ class DeadPage:
     """Dead jobs, newest first."""
 
     jobs: Sequence[JobSnapshot]
-    next: Position | None
+    next: DeadPosition | None
     """Where the next page begins; None at the end."""
 
 
@@ -83,7 +83,7 @@ class DeadGroup:
 
 @dataclass(frozen=True, slots=True, order=True)
 class _Listed:
-    position: Position
+    position: DeadPosition
     queue: str
 
 
@@ -106,11 +106,11 @@ class DeadJobs:
 
     async def with_examples(self, groups: Iterable[DeadGroup]) -> list[DeadGroup]:
         """The same groups, each with its newest job."""
-        listed = [(group, _Listed(Position(0, str(group.newest)), group.queue)) for group in groups]
+        listed = [(group, _Listed(DeadPosition(0, str(group.newest)), group.queue)) for group in groups]
         jobs = await self._read([place for _, place in listed])
         return [replace(group, example=jobs.get(place)) for group, place in listed]
 
-    async def page(self, which: DeadJobFilter, *, limit: int, before: Position | None = None) -> DeadPage:
+    async def page(self, which: DeadJobFilter, *, limit: int, before: DeadPosition | None = None) -> DeadPage:
         """Up to `limit` dead jobs that are which, newest first, from that position on.
 
         Looks at `10 * limit` entries at most: where the newest ones have expired a page may hold fewer jobs although
@@ -172,7 +172,7 @@ class DeadJobs:
         return None
 
     async def _list(
-        self, which: DeadJobFilter, groups: list[tuple[str, str]] | None, *, before: Position | None, most: int
+        self, which: DeadJobFilter, groups: list[tuple[str, str]] | None, *, before: DeadPosition | None, most: int
     ) -> list[_Listed]:
         if groups is None:
             listed = await self._newest(self._chosen(which), before=before, most=most)
@@ -180,7 +180,7 @@ class DeadJobs:
             listed = await self._newest_of(groups, before=before, most=most)
         return sorted(listed, reverse=True)[:most]
 
-    async def _newest(self, queues: Sequence[str], *, before: Position | None, most: int) -> list[_Listed]:
+    async def _newest(self, queues: Sequence[str], *, before: DeadPosition | None, most: int) -> list[_Listed]:
         """By when they died. Of one millisecond all are read: the order within it is that of the entries."""
         async with self._redis.pipeline(transaction=False) as pipeline:
             for queue in queues:
@@ -192,14 +192,14 @@ class DeadJobs:
             answers = await pipeline.execute()
         sources = [queue for queue in queues for _ in range(1 if before is None else 2)]
         listed = [
-            _Listed(Position(int(at_ms), entry.decode()), queue)
+            _Listed(DeadPosition(int(at_ms), entry.decode()), queue)
             for queue, answer in zip(sources, answers, strict=True)
             for entry, at_ms in answer
         ]
         return [one for one in listed if before is None or one.position < before]
 
     async def _newest_of(
-        self, groups: Sequence[tuple[str, str]], *, before: Position | None, most: int
+        self, groups: Sequence[tuple[str, str]], *, before: DeadPosition | None, most: int
     ) -> list[_Listed]:
         async with self._redis.pipeline(transaction=False) as pipeline:
             for queue, name in groups:
@@ -210,7 +210,7 @@ class DeadJobs:
         entries = [
             (queue, entry.decode()) for (queue, _), found in zip(groups, answers, strict=True) for entry in found
         ]
-        return [_Listed(Position(DeadEntry.parse(entry).ended_at_ms, entry), queue) for queue, entry in entries]
+        return [_Listed(DeadPosition(DeadEntry.parse(entry).ended_at_ms, entry), queue) for queue, entry in entries]
 
     async def _read(self, listed: Sequence[_Listed]) -> dict[_Listed, JobSnapshot]:
         """The jobs of those entries, in their order, less what has been forgotten or has lived on since."""
@@ -231,7 +231,7 @@ class DeadJobs:
         return jobs
 
 
-def _latest(group: str, before: Position | None) -> str:
+def _latest(group: str, before: DeadPosition | None) -> str:
     """Where a group's range ends so that it holds what comes behind that position, and nothing else."""
     if before is None:
         return f"({group}!"

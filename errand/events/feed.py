@@ -22,7 +22,7 @@ from redis.asyncio import Redis
 
 from errand.events.change import Change, Position, changes_in, place_of, position_in
 from errand.events.listener import JobEvents
-from errand.events.watcher import Batch, Ended, EventFilter, Watcher
+from errand.events.watcher import ChangeBatch, Ended, EventFilter, Watcher
 from errand.redis import script
 from errand.redis.outage import Outage
 from errand.wire import keys
@@ -399,7 +399,7 @@ class JobFeed:
         for groups in (self._groups, self._by_job):
             for group in groups.values():
                 if group.pending:
-                    batch = Batch(group.pending)
+                    batch = ChangeBatch(group.pending)
                     group.pending = []
                     for watcher in group.watchers:
                         watcher.push(batch)

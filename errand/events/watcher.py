@@ -37,7 +37,7 @@ class EventFilter:
 
 
 @dataclass(slots=True, eq=False)
-class Batch:
+class ChangeBatch:
     """Changes that came in a moment, for all who want the same."""
 
     changes: Sequence[Change]
@@ -56,14 +56,14 @@ class Watcher:
         """Why nothing more will come."""
         self.at_end: Callable[[Ended], None] = lambda why: None
         """Called once, for whom does not take."""
-        self.write: Callable[[Batch], bool] | None = None
+        self.write: Callable[[ChangeBatch], bool] | None = None
         """A shorter way to who waits in `take`; False where it is not open at the moment."""
-        self._batches: list[Batch] = []
+        self._batches: list[ChangeBatch] = []
         self._behind = 0
         self._waiting: asyncio.Future[None] | None = None
         self.beaten_s = time.monotonic()
 
-    async def take(self) -> list[Batch]:
+    async def take(self) -> list[ChangeBatch]:
         """What has come since the last time; empty if it is only to be sent a sign of life, or has ended."""
         if not self._batches and self.ended is None:
             self._waiting = asyncio.get_running_loop().create_future()
@@ -71,7 +71,7 @@ class Watcher:
         taken, self._batches, self._behind = self._batches, [], 0
         return taken
 
-    def push(self, batch: Batch) -> None:
+    def push(self, batch: ChangeBatch) -> None:
         """Never waits: one that is too far behind is ended."""
         if self.write is not None and self._waits and self.write(batch):
             self.beaten_s = time.monotonic()

@@ -1,7 +1,8 @@
 """`jobs.add_task(welcome_email, to=…)`: what `BackgroundTasks` is to a route of your own app, durable.
 
-The jobs of a request are put into Redis when its route has returned and before the response leaves: what a client is
-told is true. That is when FastAPI ends dependencies of the scope `function`, those of a raising route by its error.
+The jobs of a request are put into Redis when its route has returned and before the response leaves, so that
+the answer says the truth. That is when FastAPI ends dependencies of the scope `function`; those of a route that raises
+are ended by its error.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from fastapi.requests import HTTPConnection
 from pydantic import AliasChoices, AliasPath, BaseModel, TypeAdapter
 from pydantic_core import from_json
 
-from errand.integration.lifespan import Connection, connection_of
+from errand.integration.lifespan import QueueConnection, connection_of
 from errand.job.job_type import JobType
 from errand.job.stored_file import StoredFile
 from errand.job.when import AT_ONCE, DurationS, Moment, When
@@ -93,7 +94,7 @@ class RequestJobs:
 
     def __init__(
         self,
-        connection: Connection,
+        connection: QueueConnection,
         added: Added,
         *,
         when: When = AT_ONCE,
@@ -205,7 +206,7 @@ class RequestJobs:
 
 
 @asynccontextmanager
-async def put_together(connection: Connection) -> AsyncIterator[RequestJobs]:
+async def put_together(connection: QueueConnection) -> AsyncIterator[RequestJobs]:
     """Puts what is added in the block at its end, all in one call; nothing where the block raises.
 
     Raises JobsUnavailable, within two seconds, where Redis is away.

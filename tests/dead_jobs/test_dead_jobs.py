@@ -13,7 +13,7 @@ from arq.worker import func
 from pydantic import BaseModel
 
 from errand.dead_jobs import dead_jobs
-from errand.dead_jobs.dead_jobs import DeadGroup, DeadJobFilter, DeadJobs, Position, TooManyGroups
+from errand.dead_jobs.dead_jobs import DeadGroup, DeadJobFilter, DeadJobs, DeadPosition, TooManyGroups
 from errand.job.context import Context
 from errand.job.control import Cancel
 from errand.job.job_type import job
@@ -440,4 +440,4 @@ def test_an_entry_keeps_an_id_with_spaces_and_its_order_is_that_of_time() -> Non
     early = DeadEntry.of("a b  c", "fax machine", Error("No Luck", "x"), ended_at_ms=999)
     assert DeadEntry.parse(str(early)) == early == DeadEntry("fax_machine", "No_Luck", 999, "a b  c")
     assert str(early) < str(DeadEntry.of("a", "fax machine", Error("No Luck", "x"), ended_at_ms=1_000))
-    assert Position(1, "b") < Position(2, "a") < Position(2, "b")
+    assert DeadPosition(1, "b") < DeadPosition(2, "a") < DeadPosition(2, "b")

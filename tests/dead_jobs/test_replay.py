@@ -91,7 +91,7 @@ async def test_an_effect_that_was_done_is_not_repeated_by_a_replay(
     async def send(ctx: Context, args: Fault) -> str:
         effect = await ctx.once("sending")
         if not effect.done:
-            await effect.begin()
+            await effect.start()
             sent.append(ctx.job_id)
             await effect.finish("by post")
             raise Fail("and then the roof fell in")

@@ -51,7 +51,7 @@ async def test_an_effect_that_is_done_is_known_to_every_later_attempt(
         payment = await ctx.once("payment")
         seen.append(payment.state)
         if not payment.done:
-            await payment.begin()
+            await payment.start()
             await payment.finish({"receipt": 7})
             raise Retry("something behind it failed")
         return f"receipt {payment.value['receipt']}"
@@ -70,8 +70,8 @@ async def test_an_effect_that_was_started_and_never_ended_is_known_as_uncertain(
     async def paying(ctx: Context, args: Nothing) -> list[bool]:
         first, second = await ctx.once("first"), await ctx.once("second")
         if ctx.attempt == 1:
-            await first.begin()
-            await second.begin()
+            await first.start()
+            await second.start()
             await second.forget()
             raise Retry("cut off")
         return [first.started, second.started]
@@ -105,7 +105,7 @@ async def test_who_was_late_and_a_stock_worker_came_begins_nothing(
     await redis.delete(keys.lease(put.job_id))
     await redis.incr(keys.tries(put.job_id))  # a stock worker has started it, and wants it tried again
     with pytest.raises(LeaseLost):
-        await payment.begin()
+        await payment.start()
     assert await kept(redis, put.job_id) == {}
 
 
@@ -161,7 +161,7 @@ async def test_a_value_over_the_limit_is_refused(queue: Queue, redis: ArqRedis, 
 async def test_without_a_worker_the_marker_lives_in_memory() -> None:
     ctx = Context(job_id="1", attempt=1, max_tries=1, enqueued_at=None)  # type: ignore[arg-type]  # not looked at
     effect = await ctx.once("payment")
-    await effect.begin()
+    await effect.start()
     assert effect.started
     await effect.finish(7)
     assert (effect.done, effect.value) == (True, 7)

@@ -561,7 +561,7 @@ class Machine(RuleBasedStateMachine):
         effect = self.world.do(self.world.effects.once(claim, "effect"))
         assert effect.started == marked
         try:
-            self.world.do(effect.begin())
+            self.world.do(effect.start())
         except LeaseLost:
             assert not self.model.mark(claim), "the lease is its own"
         else:

@@ -91,7 +91,7 @@ async def instead_of(accepted: Response, request: Request, to: Shared) -> Respon
     return json_response(job_view(job, to.catalog), headers=headers)
 
 
-class Stop:
+class StopNotice:
     """Whether the process has started to stop, and whom that is to wake."""
 
     def __init__(self) -> None:
@@ -106,9 +106,9 @@ class Stop:
 
 
 @contextlib.contextmanager
-def stop_notifying(request: Request) -> Iterator[Stop]:
+def stop_notifying(request: Request) -> Iterator[StopNotice]:
     """A stop of the process while this request is answered: who waits on past it is cut off without an answer."""
-    stop = Stop()
+    stop = StopNotice()
     connection: Connection | None = request.scope.get(CONNECTION)
     if connection is not None:
         connection.at_shutdown = stop.begin
@@ -132,7 +132,9 @@ async def ended_or_after(request: Request, to: Shared, job_id: str, *, wait_s: f
             return await _ended_or_until(until_s, to, job_id, heard, stop)
 
 
-async def _ended_or_until(until_s: float, to: Shared, job_id: str, heard: asyncio.Event, stop: Stop) -> JobSnapshot:
+async def _ended_or_until(
+    until_s: float, to: Shared, job_id: str, heard: asyncio.Event, stop: StopNotice
+) -> JobSnapshot:
     look_s = FIRST_LOOK_S
     while True:
         # before the look: what is heard while it lasts must not be forgotten

@@ -11,7 +11,7 @@ from typing import Annotated, Self
 from fastapi import APIRouter, Body, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 
-from errand.dead_jobs.dead_jobs import DeadGroup, DeadJobFilter, Position, TooManyGroups
+from errand.dead_jobs.dead_jobs import DeadGroup, DeadJobFilter, DeadPosition, TooManyGroups
 from errand.dead_jobs.replay import ReplayCutShort, Replayed
 from errand.http.answers.job_view import ErrorView, error_view, json_response, links_of, utc, utc_or_none
 from errand.http.answers.problems import ERRORS, Problem
@@ -270,16 +270,16 @@ def _group_view(group: DeadGroup) -> DeadGroupView:
     )
 
 
-def _cursor(position: Position) -> str:
+def _cursor(position: DeadPosition) -> str:
     """Opaque: clients hand it back as it is."""
     return urlsafe_b64encode(f"{position.at_ms} {position.entry}".encode()).decode()
 
 
-def _position(cursor: str) -> Position:
+def _position(cursor: str) -> DeadPosition:
     try:
         at_ms, entry = urlsafe_b64decode(cursor.encode()).decode().split(" ", 1)
         DeadEntry.parse(entry)
-        return Position(int(at_ms), entry)
+        return DeadPosition(int(at_ms), entry)
     except ValueError:
         raise json_body.invalid("query.cursor", "must be the cursor of a page, unchanged") from None
 

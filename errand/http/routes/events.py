@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from errand.events.change import Change, Kind, Position, position_in, positions_in
 from errand.events.feed import TooManyWatchers
-from errand.events.watcher import Batch, EventFilter, Watcher
+from errand.events.watcher import ChangeBatch, EventFilter, Watcher
 from errand.http.answers import event_stream
 from errand.http.answers.event_stream import EventStream
 from errand.http.answers.job_view import JobView, ProgressView, job_view, utc
@@ -292,7 +292,7 @@ def _shown(change: Change) -> str:
     return change.shown
 
 
-def _shown_together(batch: Batch) -> bytes:
+def _shown_together(batch: ChangeBatch) -> bytes:
     if not batch.shown:
         batch.shown = b"".join(
             [event_stream.event(change.kind, _shown(change), place=change.place) for change in batch.changes]
