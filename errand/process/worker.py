@@ -1,11 +1,11 @@
-"""The worker process: opens what jobs need, runs them until it is told to stop."""
+"""The worker process: opens what jobs need and runs them until a signal stops it."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import Any
 
 import structlog
@@ -17,12 +17,10 @@ from errand.doctor.examine import Installation
 from errand.job.catalog import Catalog, discover
 from errand.job.context import Opener
 from errand.job.job_type import JobType
-from errand.process import lifeline, logs
-from errand.redis import embedded as embedded_redis
+from errand.process import start
 from errand.redis.connection import Refused, check_welcome, connect
 from errand.redis.outage import Outage
 from errand.schedules.ticker import Ticker
-from errand.secrets import redaction
 from errand.settings import Settings
 from errand.wire import keys
 from errand.worker.attempt_log import AttemptLog
@@ -41,22 +39,11 @@ REPLY_TIMEOUT_S = 5.0
 
 def run(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT. Blocks."""
-    lifeline.hold()
-    logs.configure(level=settings.log_level, form=settings.log_format)
-    redaction.configure(settings.secrets)
-    catalog = discover_or_exit(settings.packages)
-    with embedded_redis.joined(settings.data_dir) if settings.redis_url is None else nullcontext() as own_url:
-        url = own_url or settings.redis_url.get_secret_value()  # type: ignore[union-attr]  # one of the two is set
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve(settings, catalog, redis_url=url))
-
-
-def discover_or_exit(packages: Iterable[str]) -> Catalog:
-    """The job types; exits with one line where a package cannot be used."""
-    try:
-        return discover(packages)
-    except (ImportError, TypeError, ValueError) as error:
-        raise SystemExit(f"job types: {error}") from None
+    start.prepare(settings)
+    with start.exit_if_unusable():
+        catalog = discover(settings.packages)
+    with start.redis_url(settings) as url, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(settings, catalog, redis_url=url))
 
 
 async def serve(settings: Settings, catalog: Catalog, *, redis_url: str) -> None:

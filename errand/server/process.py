@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 
 import uvicorn
 from redis.exceptions import RedisError
 
-from errand.process import lifeline, logs
-from errand.redis import embedded as embedded_redis
+from errand.process import start
 from errand.redis.connection import Refused, check_welcome, connect
-from errand.secrets import redaction
 from errand.server.app import create_app
 from errand.server.http_protocol import protocol
 from errand.settings import Settings
@@ -29,17 +27,12 @@ MOST_FILES = 65_536
 
 def run(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT. Blocks."""
-    lifeline.hold()
+    start.prepare(settings)
     _allow_connections()
-    logs.configure(level=settings.log_level, form=settings.log_format)
-    redaction.configure(settings.secrets)
-    with embedded_redis.joined(settings.data_dir) if settings.redis_url is None else nullcontext() as own_url:
-        url = own_url or settings.redis_url.get_secret_value()  # type: ignore[union-attr]  # one of the two is set
-        asyncio.run(_refuse_to_start_unwelcome(url))
-        try:
+    with start.redis_url(settings) as url:
+        asyncio.run(_exit_if_refused(url))
+        with start.exit_if_unusable():
             app = create_app(settings, redis_url=url)
-        except (ImportError, TypeError, ValueError) as error:
-            raise SystemExit(f"job types: {error}") from None
         uvicorn.run(
             app,
             host=settings.host,
@@ -62,7 +55,7 @@ def _allow_connections() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
-async def _refuse_to_start_unwelcome(redis_url: str) -> None:
+async def _exit_if_refused(redis_url: str) -> None:
     """Exits with one line where Redis answers that it will not have us; its absence is no reason not to start."""
     redis = connect(redis_url, reply_timeout_s=WELCOME_LIMIT_S)
     try:

@@ -9,8 +9,8 @@ from tests.waiting import eventually, eventually_sync
 
 def examined(house: House, **environment: str) -> tuple[int, str]:
     """The doctor's exit code and its words."""
-    code = house.start("errand.cli.doctor", **environment).wait(30)
-    return code, house.log("errand.cli.doctor").read_text()
+    code = house.start("errand", "doctor", "--packages", "jobs", **environment).wait(30)
+    return code, house.log("errand").read_text()
 
 
 def test_it_starts_the_embedded_redis_where_none_runs_and_leaves_none(house: House) -> None:
