@@ -30,7 +30,7 @@ async def shout(ctx: Context, args: Shout) -> str:
 def dropped_into_the_house(new_house: Callable[..., House], tmp_path: Path) -> House:
     """A copy of the project with one more file under `jobs/`, and no other change."""
     root = tmp_path / "copy"
-    for name in ("service", "jobs"):
+    for name in ("errand", "service", "jobs"):
         shutil.copytree(ROOT / name, root / name)
     shutil.copy(ROOT / "settings.py", root)
     (root / "jobs" / "shout.py").write_text(MODULE)
