@@ -19,10 +19,10 @@ from pydantic import BaseModel, EmailStr, HttpUrl
 from errand.images.size import Size
 from errand.integration.add_task import Jobs
 from errand.integration.lifespan import jobs_lifespan
-from errand.settings import Settings
 from jobs.resize import resize
 from jobs.webhook import webhook
 from jobs.welcome_email import WelcomeEmail, welcome_email
+from settings import Settings
 
 settings = Settings.read()
 app = FastAPI(title="Sign up", lifespan=jobs_lifespan(settings))
