@@ -117,7 +117,7 @@ async def cancels(url: str, number: float) -> dict[str, Any]:
         others = asyncio.create_task(keep_busy(queue, per_s=200))
         for _ in range(int(number)):
             put = await queue.enqueue("patient", {})
-            await until(lambda job_id=put.job_id: job_id in jobs_here.Seen.begun)
+            await until(lambda job_id=put.job_id: job_id in jobs_here.Seen.started)
             asked_s = time.time()
             await queue.cancel(put.job_id)
             await until(lambda job_id=put.job_id: job_id in jobs_here.Seen.cancelled_s)

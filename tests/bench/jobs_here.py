@@ -27,7 +27,7 @@ class Seen:
 
     late_s: ClassVar[list[float]] = []
     ids: ClassVar[list[str]] = []
-    begun: ClassVar[set[str]] = set()
+    started: ClassVar[set[str]] = set()
     cancelled_s: ClassVar[dict[str, float]] = {}
 
 
@@ -58,7 +58,7 @@ async def lasting(ctx: Context, args: Nothing) -> float:
 @job()
 async def patient(ctx: Context, args: Nothing) -> None:
     """Lasts until it is cancelled, and notes when."""
-    Seen.begun.add(ctx.job_id)
+    Seen.started.add(ctx.job_id)
     try:
         await asyncio.sleep(60)
     finally:

@@ -21,7 +21,7 @@ class Effects:
     noops: Counter[str]
     files: Path
     """The folder of the storage: outputs of resizes lie in it."""
-    latest_begun: dict[str, int] = field(default_factory=dict)
+    latest_started: dict[str, int] = field(default_factory=dict)
     """The highest attempt that a no-op ever began, by job id."""
     done: set[tuple[str, int, int]] = field(default_factory=set)
     """What no-ops did: job id, attempt, pid."""
@@ -32,7 +32,7 @@ class Effects:
         effects = cls(receivers.webhooks, receivers.letters, Counter(), data_dir / "files")
         for entry in journal:
             if entry.what == "began":
-                effects.latest_begun[entry.job_id] = max(entry.attempt, effects.latest_begun.get(entry.job_id, 0))
+                effects.latest_started[entry.job_id] = max(entry.attempt, effects.latest_started.get(entry.job_id, 0))
             else:
                 effects.noops[entry.job_id] += 1
                 effects.done.add((entry.job_id, entry.attempt, entry.pid))
@@ -78,7 +78,7 @@ class Effects:
     def zombies(self, accounts: Accounts) -> list[str]:
         """Successes that were not their owner's to report, each with what is wrong.
 
-        An attempt that was followed by another had lost its lease: only the latest begun may be the recorded one. And
+        An attempt that was followed by another had lost its lease: only the latest started may be the recorded one. And
         the no-op's own words, what it returned and what it noted, must be those of the recorded attempt.
         """
         return [f"{record.id}: {wrong}" for record in accounts.records.values() for wrong in self._wrongs(record)]
@@ -91,8 +91,8 @@ class Effects:
                 wrongs.append(f"the record is of attempt {last.number} by {last.pid}, its result of {record.result}")
             if (record.id, last.number, last.pid) not in self.done:
                 wrongs.append(f"attempt {last.number} by {last.pid} is recorded and never did it")
-            if self.latest_begun.get(record.id, 0) > last.number:
-                wrongs.append(f"attempt {last.number} is recorded, after attempt {self.latest_begun[record.id]} began")
+            if self.latest_started.get(record.id, 0) > last.number:
+                wrongs.append(f"attempt {last.number} is recorded, but attempt {self.latest_started[record.id]} began")
         return wrongs
 
     def _stored(self, record: Record) -> bool:

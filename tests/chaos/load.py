@@ -15,13 +15,13 @@ import httpx
 from tests.images import image
 
 End = Literal["succeeded", "failed", "cancelled", "pending", "any"]
-"""What a job was told to come to; `any` where a cancel got no answer."""
+"""What a job was asked to come to; `any` if a cancel got no answer."""
 
 REQUEST_LIMIT_S = 10.0
 AT_ONCE = 200
 """Requests under way: when the API is slow or away the load does not pile up behind it."""
 KEEP_ALIVE_S = 2.0
-"""Well before the API ends an idle connection: a request must not meet its goodbye."""
+"""Well before the API ends an idle connection: a request must not meet a closing connection."""
 BATCH_EVERY_S = 0.25
 FAR_OFF_S = 3600
 
@@ -174,7 +174,7 @@ class Load:
         await self._put("/v1/jobs/noop", [job], json=job.args)
 
     async def _cancelled(self) -> None:
-        """Deferred, or begun, for longer than its cancel is away."""
+        """Deferred, or started, for longer than its cancel is away."""
         job = Job("noop", {"run_s": self._lease_s})
         later = {"delay": f"{self._random.uniform(1, 6):.2f}"} if self._random.random() < 0.6 else {}
         ids = await self._put("/v1/jobs/noop", [job], later, json=job.args)

@@ -1,4 +1,4 @@
-"""`make doctor`'s program: what it looks at beyond Redis, how it says it, and its exit code."""
+"""`errand doctor`: what it looks at beyond Redis, what it prints, and its exit code."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_the_mail_server_is_connected_to(capsys: pytest.CaptureFixture[str], mon
     assert finding["level"] == "warning" and "hunter2" not in str(finding)
 
 
-def test_what_several_machines_must_share_is_noted_where_redis_is_elsewhere(
+def test_what_several_machines_must_share_is_noted_if_redis_is_elsewhere(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "shared" not in examined(capsys)

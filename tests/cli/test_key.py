@@ -1,4 +1,4 @@
-"""`make key`: a key that works, and of which only the hash has to be kept."""
+"""`errand key`: a key that works, of which only the hash has to be stored."""
 
 from __future__ import annotations
 

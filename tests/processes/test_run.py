@@ -1,4 +1,4 @@
-"""`make run`'s program: both processes, prefixed logs, three lines to try, a clean end."""
+"""`make run`'s program: both processes, prefixed logs, three commands to try, a clean end."""
 
 from __future__ import annotations
 
