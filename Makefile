@@ -24,7 +24,7 @@ run-worker: $(VENV)/.run ## a worker alone; start as many as you like
 	@exec $(BIN)/python -m jobs
 
 doctor: $(VENV)/.run ## what may cost jobs: Redis, its settings, queues, storage; exit code 1 with a warning
-	@$(BIN)/python -m errand doctor $(ARGS)
+	@$(BIN)/python -m errand doctor --packages jobs $(ARGS)
 
 key: $(VENV)/.run ## a new API key and its hash; SCOPES=read+write for fewer scopes than all
 	@$(BIN)/python -m errand key $(SCOPES)

@@ -19,10 +19,10 @@ from pydantic import BaseModel, EmailStr, HttpUrl
 from errand.images.size import Size
 from errand.integration.add_task import Jobs
 from errand.integration.lifespan import jobs_lifespan
-from errand.settings import Settings
 from jobs.resize import resize
 from jobs.webhook import webhook
 from jobs.welcome_email import WelcomeEmail, welcome_email
+from settings import Settings
 
 settings = Settings.read()
 app = FastAPI(title="Sign up", lifespan=jobs_lifespan(settings))
@@ -30,7 +30,7 @@ app = FastAPI(title="Sign up", lifespan=jobs_lifespan(settings))
 DATABASE = settings.data_dir / "signup.db"
 AUDIT_LOG = settings.data_dir / "audit.log"
 EVENTS_URL = HttpUrl(f"http://127.0.0.1:{settings.webhook_sink_port}/")
-"""Who is told of new users; here Errand's own sink, which keeps what it is told in `var/webhooks`."""
+"""The receiver of an event for each new user; here Errand's own sink, which keeps events in `var/webhooks`."""
 
 
 def transaction() -> Iterator[sqlite3.Connection]:
@@ -64,7 +64,7 @@ class User(NewUser):
 # What is named first is ended last: the jobs are put, then the row is committed. Where they cannot be put, there is
 # no row either, the client gets a 503, and may try again.
 def registered(new: NewUser, database: Database, jobs: Jobs) -> User:
-    """The user's row; whoever depends on it has told the world of a new user."""
+    """The user's row; a route that depends on it also announces the new user."""
     try:
         row = database.execute("INSERT INTO users (email, name) VALUES (?, ?)", (new.email, new.name))
     except sqlite3.IntegrityError:

@@ -336,7 +336,7 @@ def test_loopback_is_told_by_the_address(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected
 
 
-@pytest.mark.parametrize("module", ["service", "errand.process.worker"])
+@pytest.mark.parametrize("module", ["service", "jobs"])
 def test_a_process_that_is_started_with_a_bad_setting_says_so_in_one_line_and_fails(here: Path, module: str) -> None:
     environment = {**os.environ, "PORT": "http", "PYTHONPATH": str(ROOT)}
     ended = subprocess.run([sys.executable, "-m", module], cwd=here, env=environment, capture_output=True, text=True)

@@ -1,19 +1,134 @@
-"""The command `errand`."""
+"""The command `errand`: starts API and workers, looks for what may cost jobs, makes API keys.
+
+Each command imports what it needs when it runs, so that `errand worker` loads no FastAPI and `errand key` neither
+FastAPI nor what a worker opens.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
+from typing import Annotated
+
+import typer
+
+from errand.cli.program import EndWithStdin, execute, new_app
+from errand.settings import Settings
+from errand.version import VERSION
+
+HELP = """FastAPI's BackgroundTasks made durable, on Arq's Redis queue.
+
+Settings are read from the environment and from .env (ENV_FILE names another file). Without REDIS_URL an embedded Redis
+is started, which keeps its data in DATA_DIR.
+"""
+
+app = new_app(help=HELP)
+
+Packages = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--packages",
+        metavar="PACKAGE",
+        help="A package or module with your job types, such as myapp.jobs. Give it several times, or separate several"
+        " with commas. Takes the place of JOB_PACKAGES. If neither is given: the job types that Errand ships.",
+    ),
+]
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print each finding as a JSON object in a line of its own.")]
+
+Scopes = Annotated[
+    str, typer.Argument(metavar="SCOPES", help="read, write, admin, joined by '+'. Without any: all three.")
+]
 
 
-def main() -> None:
-    """Runs the command that the first argument names."""
-    from errand.cli import doctor, key
+def main(*, prog: str = "errand") -> None:
+    """Runs the command that the process's arguments name; without any, shows the help."""
+    execute(app, prog=prog, arguments=sys.argv[1:] or ["--help"])
 
-    command = sys.argv.pop(1)
-    if command == "key":
-        key.main()
-        return
-    code = doctor.main()
+
+@app.command()
+def run(packages: Packages = None) -> None:
+    """Start the API and a worker as two processes, until Ctrl-C.
+
+    Their logs are printed with a prefix. If one of them ends, the other is stopped and the exit code is 1.
+    """
+    from errand.process.start import check_importable
+    from errand.server import run as processes
+
+    settings = _settings(packages)
+    check_importable(settings.packages)
+    chosen = ["--packages", ",".join(settings.packages)]
+    raise typer.Exit(processes.run(settings, {name: ["-m", "errand", name, *chosen] for name in ("api", "worker")}))
+
+
+@app.command()
+def api(packages: Packages = None, end_with_stdin: EndWithStdin = False) -> None:
+    """Serve the HTTP API, until Ctrl-C or SIGTERM.
+
+    HOST and PORT say where; the default is 127.0.0.1:8000.
+    """
+    from errand.server import process
+
+    process.run(_settings(packages))
+
+
+@app.command()
+def worker(packages: Packages = None, end_with_stdin: EndWithStdin = False) -> None:
+    """Run jobs, until Ctrl-C or SIGTERM. Start as many workers as you like.
+
+    The first signal lets running jobs end for up to DRAIN_S seconds; a second one hands them back to the queue at once.
+    """
+    from errand.process import worker as process
+
+    process.run(_settings(packages))
+
+
+@app.command()
+def doctor(packages: Packages = None, as_json: AsJson = False) -> None:
+    """Look for what may cost jobs.
+
+    Redis, its settings, the queues, the storage and the mail server are looked at. The exit code is 1 if there is a
+    warning.
+    """
+    from errand.cli.doctor import report
+
+    code = report(_settings(packages), as_json=as_json)
     sys.stdout.flush()
+    # not typer.Exit: obstore's threads, with a file just written, can abort an interpreter that is taken down at once
     os._exit(code)
+
+
+@app.command()
+def key(scopes: Scopes = "") -> None:
+    """Make an API key, and its entry for API_KEYS.
+
+    The entry holds a hash: the key itself is stored nowhere and shown once. Example: errand key read+write
+    """
+    from errand.cli.key import entry_of, new_key
+
+    secret = new_key()
+    try:
+        entry = entry_of(secret, scopes=scopes)
+    except ValueError:
+        raise typer.BadParameter("SCOPES must be some of read, write, admin, joined by '+'") from None
+    print(f"key    {secret}")
+    print("       give it to the caller of the API ('Authorization: Bearer KEY'); it is stored nowhere and shown once")
+    print(f"entry  {entry}")
+    print("       add it to API_KEYS (entries are separated by commas): it is a hash, not a secret")
+
+
+@app.command()
+def version() -> None:
+    """Print the version of Errand."""
+    print(f"errand {VERSION}")
+
+
+def _settings(packages: list[str] | None) -> Settings:
+    """The settings of this process, with `--packages` in place of `JOB_PACKAGES`."""
+    settings = Settings.read()
+    if packages is None:
+        return settings
+    named = tuple(name for text in packages for part in text.split(",") if (name := part.strip()))
+    if not named:
+        raise typer.BadParameter("--packages must name a package")
+    return settings.model_copy(update={"job_packages": named})

@@ -1,4 +1,4 @@
-"""Ends a process with the one that started it, so that a killed supervisor leaves nothing running."""
+"""Ends a process when its parent ends, so that a killed `errand run` leaves nothing running."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import sys
 import threading
 
 FLAG = "--end-with-stdin"
+"""The argument with which a parent asks for that; the parent holds the other end of the child's standard input."""
 
 
 def hold() -> None:
-    """Where this program was started with the flag: stops it, as SIGTERM does, when its standard input closes."""
+    """If the process was started with the flag: sends it SIGTERM when its standard input closes."""
     if FLAG in sys.argv:
         threading.Thread(target=_wait_for_end, daemon=True).start()
 

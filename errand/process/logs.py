@@ -1,4 +1,4 @@
-"""One shape for every log line of a process, whoever writes it: ours, uvicorn's or Arq's."""
+"""Gives every log line of a process one form, whether Errand, uvicorn or Arq writes it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import structlog
 from errand.secrets import redaction
 
 CHATTY = ("arq.worker", "mail.log")
-"""Loggers whose ordinary lines say again what ours say, or what nobody asked."""
+"""Loggers whose ordinary lines repeat Errand's, or are of no use; their warnings are kept."""
 
 
 def configure(*, level: str, form: Literal["console", "json"]) -> None:
@@ -47,20 +47,20 @@ def configure(*, level: str, form: Literal["console", "json"]) -> None:
     root.setLevel(level.upper())
     for name in CHATTY:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
-    sys.excepthook = _report_end
+    sys.excepthook = _report_exception
     logging.getLogger("arq.worker").addFilter(_is_not_an_attempt)
 
 
 def _without_secrets(_: Any, __: str, line: Any) -> str:
-    """Whoever wrote the line: a library may put a URL, or a server its own echo of a command, into an error."""
+    """Hides secrets in the finished line: a library may put a URL into an error, or a server the command it refuses."""
     return redaction.hide(str(line))
 
 
-def _report_end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """What Python prints when an exception ends the process, without secrets."""
+def _report_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Prints what Python prints when an exception ends the process, without secrets."""
     sys.stderr.write(redaction.hide("".join(traceback.format_exception(kind, error, trace))))
 
 
 def _is_not_an_attempt(record: logging.LogRecord) -> bool:
-    """Arq's own lines about a run would repeat ours, with every argument in them."""
+    """False for Arq's lines about an attempt: they repeat Errand's, with every argument of the job in them."""
     return not (isinstance(record.msg, str) and record.msg.startswith("%6.2fs"))

@@ -1,11 +1,11 @@
-"""The worker process: opens what jobs need, runs them until it is told to stop."""
+"""The worker process: opens what jobs need and runs them until a signal stops it."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import Any
 
 import structlog
@@ -17,12 +17,10 @@ from errand.doctor.examine import Installation
 from errand.job.catalog import Catalog, discover
 from errand.job.context import Opener
 from errand.job.job_type import JobType
-from errand.process import lifeline, logs
-from errand.redis import embedded as embedded_redis
+from errand.process import start
 from errand.redis.connection import Refused, check_welcome, connect
 from errand.redis.outage import Outage
 from errand.schedules.ticker import Ticker
-from errand.secrets import redaction
 from errand.settings import Settings
 from errand.wire import keys
 from errand.worker.attempt_log import AttemptLog
@@ -33,7 +31,8 @@ log = structlog.get_logger("errand.worker")
 
 
 POLL_S = 1.0
-"""An idle worker is woken; it also looks for itself this often, for stock producers and lost hints."""
+"""How often an idle worker looks at its queue. Errand wakes it for a new job; stock Arq does not, and a wake-up can be
+lost."""
 
 
 REPLY_TIMEOUT_S = 5.0
@@ -41,22 +40,11 @@ REPLY_TIMEOUT_S = 5.0
 
 def run(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT. Blocks."""
-    lifeline.hold()
-    logs.configure(level=settings.log_level, form=settings.log_format)
-    redaction.configure(settings.secrets)
-    catalog = discover_or_exit(settings.packages)
-    with embedded_redis.joined(settings.data_dir) if settings.redis_url is None else nullcontext() as own_url:
-        url = own_url or settings.redis_url.get_secret_value()  # type: ignore[union-attr]  # one of the two is set
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve(settings, catalog, redis_url=url))
-
-
-def discover_or_exit(packages: Iterable[str]) -> Catalog:
-    """The job types; exits with one line where a package cannot be used."""
-    try:
-        return discover(packages)
-    except (ImportError, TypeError, ValueError) as error:
-        raise SystemExit(f"job types: {error}") from None
+    start.prepare(settings)
+    with start.exit_if_unusable():
+        catalog = discover(settings.packages)
+    with start.redis_url(settings) as url, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(settings, catalog, redis_url=url))
 
 
 async def serve(settings: Settings, catalog: Catalog, *, redis_url: str) -> None:
@@ -81,7 +69,7 @@ async def serve(settings: Settings, catalog: Catalog, *, redis_url: str) -> None
 
 
 async def wait_for(redis: ArqRedis) -> None:
-    """Until it answers; exits with one line where the answer is that it will not have us."""
+    """Returns when Redis answers; exits with one line if it refuses the connection."""
     try:
         await Outage().outlast(lambda: check_welcome(redis))
     except Refused as error:
@@ -98,7 +86,7 @@ def worker_of(
     redis_url: str,
     suspects: Suspects,
 ) -> Worker:
-    """The worker of one queue; it knows every job type, whichever queue a producer chose."""
+    """The worker of one queue. It knows every job type: a producer may put any type into any queue."""
     redis = connect(redis_url, reply_timeout_s=REPLY_TIMEOUT_S)
     return Worker(
         job_types=list(catalog.values()),
@@ -122,13 +110,13 @@ def worker_of(
 
 
 async def run_until_signal(workers: Sequence[Worker]) -> None:
-    """Runs them side by side; a signal lets their jobs end for as long as a drain may last, a second one does not."""
+    """Runs the workers side by side until a signal. The first starts a drain, a second ends it at once."""
     loop, stop = asyncio.get_running_loop(), Stop(workers)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, number)
     running = [asyncio.create_task(worker.async_run()) for worker in workers]
     try:
-        # a worker ends by cancellation when it is told to stop; by an exception only where it is broken
+        # a worker that a signal stops ends by cancellation; one that ends by an exception is broken
         ended, _ = await asyncio.wait(running, return_when=asyncio.FIRST_EXCEPTION)
         broken = [error for task in ended if not task.cancelled() and (error := task.exception())]
         if not broken:
@@ -142,7 +130,7 @@ async def run_until_signal(workers: Sequence[Worker]) -> None:
 
 
 class Stop:
-    """What a signal does: the first begins a drain, any further one ends it, and what runs is handed back."""
+    """Acts on signals: the first starts a drain, any further one ends it and hands running jobs back to the queue."""
 
     def __init__(self, workers: Sequence[Worker]) -> None:
         self._workers = workers
@@ -166,11 +154,11 @@ class Stop:
 async def opened(
     job_types: Iterable[JobType[Any, Any]], settings: Settings
 ) -> AsyncIterator[Mapping[Opener[Any], Any]]:
-    """Everything that the job types use, each opened once; closed in reverse."""
+    """The resources that the job types use, each opened once; closed in reverse order."""
     openers = dict.fromkeys(opener for job_type in job_types for opener in job_type.uses)
     async with AsyncExitStack() as stack:
         try:
             resources = {opener: await stack.enter_async_context(opener(settings)) for opener in openers}
-        except ValueError as error:  # a setting that only the library behind it can judge, such as SMTP_URL's options
+        except ValueError as error:  # a setting that only the library behind it can check, such as SMTP_URL's options
             raise SystemExit(f"settings: {error}") from None
         yield resources

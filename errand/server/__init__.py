@@ -1,4 +1,7 @@
-"""The API as a server on a port: limits of the HTTP protocol, the fast path, the process, API and worker together.
+"""The API as a server on a port of its own. None of it is needed if `errand.http` is mounted in your own app.
 
-Nothing here is needed where `errand.http` is mounted in an app of one's own.
+`process.py` starts the server (`run(settings)`), `app.py` has the ASGI app that it serves (`create_app`), with
+`fast_path.py` in front of it. `http_protocol.py` puts limits on slow and oversized requests. `run.py` starts the API
+and a worker as two processes side by side. What the API answers is in `errand.http`, and nothing of a worker's process
+is imported here.
 """

@@ -1,4 +1,4 @@
-"""The API as this server serves it: the library's, with the fast path in front."""
+"""The ASGI app that the server serves: the API of `errand.http` with the fast path in front of it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Service:
 
 
 def create_app(settings: Settings, *, redis_url: str) -> Service:
-    """The service for these settings, on that Redis.
+    """The service for these settings, on the Redis at `redis_url`.
 
     Raises ImportError, TypeError or ValueError if a package of job types cannot be used.
     """

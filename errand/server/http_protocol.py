@@ -1,14 +1,21 @@
-"""uvicorn's HTTP protocol with the limits that it lacks: on the head of a request, and on waiting for a slow client.
+"""uvicorn's HTTP protocol with two limits that it lacks: on the head of a request, and on waiting for a slow client.
 
-A middleware sees a request when its head is complete. A head that grows without end, or never ends, is held in memory
-before that, and only the protocol can refuse it. It can also wait for the parts of a body at no cost to requests
+A middleware sees a request when its head is complete. A head that grows without end, or never ends, fills memory before
+that, and only the protocol can refuse it. The protocol can also wait for the parts of a body at no cost to requests
 whose body is there: a timer looks at each connection from time to time.
+
+| part   | awaited               | the client's time runs from           | when it is over          |
+|--------|-----------------------|---------------------------------------|--------------------------|
+| `none` | a request, our answer | its last bytes, unless uvicorn's does | the connection is closed |
+| `head` | the rest of a head    | the first byte of the head            | 408, then closed         |
+| `body` | the rest of a body    | its last bytes                        | 408, then closed         |
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
@@ -17,35 +24,43 @@ from errand.http.answers import problems
 from errand.http.answers.problems import Problem
 from errand.http.gates.answer_headers import ALWAYS, UNLESS_SAID
 from errand.http.scope import CONNECTION
-from errand.server.framing import Framing
+from errand.server.framing import Framing, Part
 
 URL_LIMIT_BYTES = 8 * 1024
 
-
 HEADERS_LIMIT = 100
 
-
 HEAD_LIMIT_BYTES = 32 * 1024
-"""The URL and the headers together, as much as nginx takes."""
-
+"""The limit of the URL and the headers together, as large as nginx's."""
 
 LOOKS_IN_A_TIMEOUT = 4
 """A slow client is noticed within a quarter more of the time that it has."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phase:
+    """What a connection waits for: one row of the table above."""
+
+    waiting_since_s: Callable[[HttpProtocol], float | None]
+    """Since when the client has owed bytes, by the loop's clock; None if it owes none."""
+    may_answer: Callable[[HttpProtocol], bool]
+    """False if a refusal would break into another answer: the connection is closed without one."""
+    answers_late: bool
+    """When the time is over: True for a 408, False if there is no request yet that a 408 would be the answer to."""
+
+
 class HttpProtocol(Framing):
     """One connection.
 
-    A head must be there within `timeout_s` seconds of its first byte, and so must each further part of a body after
-    the one before. A client that keeps the service waiting is answered 408; where nothing of a request has come, the
-    connection is just closed.
+    The head of a request must be complete within `timeout_s` seconds of its first byte. Each further part of a body
+    must come within `timeout_s` seconds of the one before.
     """
 
     timeout_s: float
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
         super().connection_made(transport)
-        self._heard_s = self._head_began_s = self.loop.time()
+        self._received_s = self._head_began_s = self.loop.time()
         self._chunk_bytes = self._first_chunk_bytes = self._head_bytes = 0
         self._began_in_chunk = False
         self.at_shutdown: Callable[[], None] = lambda: None
@@ -57,7 +72,7 @@ class HttpProtocol(Framing):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        self._heard_s = self.loop.time()
+        self._received_s = self.loop.time()
         self._chunk_bytes = len(data)
         self._began_in_chunk = False
         super().data_received(data)
@@ -68,14 +83,14 @@ class HttpProtocol(Framing):
 
     def on_message_begin(self) -> None:
         self._began_in_chunk = True
-        self._head_began_s, self._first_chunk_bytes, self._head_bytes = self._heard_s, self._chunk_bytes, 0
+        self._head_began_s, self._first_chunk_bytes, self._head_bytes = self._received_s, self._chunk_bytes, 0
         super().on_message_begin()
         self.scope[CONNECTION] = self  # type: ignore[literal-required]  # servers may add keys of their own
 
     def on_headers_complete(self) -> None:
         if len(self.url) > URL_LIMIT_BYTES:
             raise self.refuse(_url_too_long())
-        # in few bytes there is no large head: the usual request is not measured
+        # few bytes hold no large head: the usual request is not measured
         at_most_bytes = self._first_chunk_bytes + self._head_bytes + self._chunk_bytes
         if len(self.headers) > HEADERS_LIMIT or (at_most_bytes > HEAD_LIMIT_BYTES and self._head_is_too_large()):
             raise self.refuse(_head_too_large())
@@ -86,58 +101,81 @@ class HttpProtocol(Framing):
         self.at_shutdown()
 
     def send_400_response(self, msg: str) -> None:
-        """What uvicorn does where the parser gives up, also because a callback of ours has raised."""
+        """Called by uvicorn if the parser gives up, also because a callback of this class has raised."""
         self._answer_and_close(self.refusal or Problem(400, "bad-request", "This is not a valid HTTP/1.1 request."))
 
-    def _head_is_too_large(self) -> bool:
-        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > HEAD_LIMIT_BYTES
+    def last_bytes_s(self) -> float:
+        """When the client last sent something."""
+        return self._received_s
+
+    def last_bytes_if_idle_s(self) -> float | None:
+        """The same if nothing is being answered and uvicorn does not watch the connection.
+
+        Between requests uvicorn's own timer closes the connection, but a line break in front of a request stops it.
+        """
+        return self._received_s if self.has_answered() and self.timeout_keep_alive_task is None else None
+
+    def head_began_s(self) -> float:
+        """When the first byte of the head came."""
+        return self._head_began_s
+
+    def has_answered(self) -> bool:
+        """True if each request before the one that is coming has its whole answer."""
+        cycle = cast("RequestResponseCycle | None", self.cycle)  # uvicorn declares it as never None
+        return cycle is None or cycle.response_complete
+
+    def is_answering_this_request(self) -> bool:
+        """True if the request whose body is coming is the next to be answered, and its answer has not started."""
+        return not self.pipeline and not self.cycle.response_started
 
     def _look_later(self) -> None:
         self._next_look = self.loop.call_later(self.timeout_s / LOOKS_IN_A_TIMEOUT, self._look)
 
     def _look(self) -> None:
         if self.flow.read_paused:
-            # we are the slow ones: the client's time begins when we read again
-            self._heard_s = self._head_began_s = self.loop.time()
-        if self.loop.time() - self._waiting_since_s() <= self.timeout_s:
+            # the service is the slow side: the client's time begins when the service reads again
+            self._received_s = self._head_began_s = self.loop.time()
+        since_s = PHASES[self.part].waiting_since_s(self)
+        if since_s is None or self.loop.time() - since_s <= self.timeout_s:
             self._look_later()
-        elif self.part in ("head", "body"):
+        elif PHASES[self.part].answers_late:
             self._answer_and_close(_too_slow(self.timeout_s))
         else:
-            # not even a request has begun: an answer might be taken for that to the next one
             self.transport.close()
 
-    def _waiting_since_s(self) -> float:
-        """Since when the client has owed us bytes: now, where it owes none."""
-        if self.part == "head":
-            return self._head_began_s
-        # between requests uvicorn's own timer closes, but line breaks in front of a request stop that
-        idle = self.part == "none" and self._answered and self.timeout_keep_alive_task is None
-        return self._heard_s if idle or self.part == "body" else self.loop.time()
-
     def _answer_and_close(self, problem: Problem) -> None:
-        """By hand, since no application was asked, or it must not be waited for."""
+        """Writes the answer itself: no application has the request yet, or the application must not be waited for."""
         if self.transport.is_closing():
             return
-        # an answer that is under way, or another request's, must not be broken into
-        if self._is_own_turn if self.part == "body" else self._answered:
+        if PHASES[self.part].may_answer(self):
             self.transport.write(_as_bytes(problem))
         self.transport.close()
 
-    @property
-    def _answered(self) -> bool:
-        """All requests that have begun before this one."""
-        cycle = cast("RequestResponseCycle | None", self.cycle)  # uvicorn declares it as never None
-        return cycle is None or cycle.response_complete
+    def _head_is_too_large(self) -> bool:
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > HEAD_LIMIT_BYTES
 
-    @property
-    def _is_own_turn(self) -> bool:
-        """The request whose body is coming is the one to be answered, and has not been."""
-        return not self.pipeline and not self.cycle.response_started
+
+PHASES: dict[Part, Phase] = {
+    "none": Phase(
+        waiting_since_s=HttpProtocol.last_bytes_if_idle_s,
+        may_answer=HttpProtocol.has_answered,
+        answers_late=False,
+    ),
+    "head": Phase(
+        waiting_since_s=HttpProtocol.head_began_s,
+        may_answer=HttpProtocol.has_answered,
+        answers_late=True,
+    ),
+    "body": Phase(
+        waiting_since_s=HttpProtocol.last_bytes_s,
+        may_answer=HttpProtocol.is_answering_this_request,
+        answers_late=True,
+    ),
+}
 
 
 def protocol(timeout_s: float) -> type[HttpProtocol]:
-    """The protocol with that time limit, as uvicorn takes it for its `http`."""
+    """The protocol with a time limit of `timeout_s` seconds, as uvicorn takes it for its option `http`."""
     return type("HttpProtocol", (HttpProtocol,), {"timeout_s": timeout_s})
 
 
@@ -153,7 +191,7 @@ def _url_too_long() -> Problem:
 
 
 def _head_too_large() -> Problem:
-    detail = f"The headers are more than {HEADERS_LIMIT}, or longer than {HEAD_LIMIT_BYTES} bytes together."
+    detail = f"There are more than {HEADERS_LIMIT} headers, or they are longer than {HEAD_LIMIT_BYTES} bytes together."
     return Problem(431, "request-header-fields-too-large", detail)
 
 

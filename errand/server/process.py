@@ -1,45 +1,37 @@
-"""The API process."""
+"""The process that serves the API: uvicorn, with Errand's limits on the HTTP protocol."""
 
 from __future__ import annotations
 
 import asyncio
 import resource
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 
 import uvicorn
 from redis.exceptions import RedisError
 
-from errand.process import lifeline, logs
-from errand.redis import embedded as embedded_redis
+from errand.process import start
 from errand.redis.connection import Refused, check_welcome, connect
-from errand.secrets import redaction
 from errand.server.app import create_app
 from errand.server.http_protocol import protocol
 from errand.settings import Settings
 
 GRACE_S = 5
-"""How long a stopping API lets requests end; one that waits for a job is cut off then."""
+"""How long a stopping API lets requests end. After that, a request that still waits for its job is cut off."""
 
+REFUSAL_LIMIT_S = 1.5
+"""How long the start waits for Redis to say whether it accepts the user and password."""
 
-WELCOME_LIMIT_S = 1.5
-
-
-MOST_FILES = 65_536
+MAX_FILES = 65_536
 
 
 def run(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT. Blocks."""
-    lifeline.hold()
+    start.prepare(settings)
     _allow_connections()
-    logs.configure(level=settings.log_level, form=settings.log_format)
-    redaction.configure(settings.secrets)
-    with embedded_redis.joined(settings.data_dir) if settings.redis_url is None else nullcontext() as own_url:
-        url = own_url or settings.redis_url.get_secret_value()  # type: ignore[union-attr]  # one of the two is set
-        asyncio.run(_refuse_to_start_unwelcome(url))
-        try:
+    with start.redis_url(settings) as url:
+        asyncio.run(_exit_if_refused(url))
+        with start.exit_if_unusable():
             app = create_app(settings, redis_url=url)
-        except (ImportError, TypeError, ValueError) as error:
-            raise SystemExit(f"job types: {error}") from None
         uvicorn.run(
             app,
             host=settings.host,
@@ -54,20 +46,20 @@ def run(settings: Settings) -> None:
 
 
 def _allow_connections() -> None:
-    """Many systems let a process open 1,024 files unless it asks for more: as many watchers are not many."""
+    """Raises the limit on open files: on many systems it is 1,024, and each client that waits or watches takes one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
-    if soft != resource.RLIM_INFINITY and soft < most:
+    wished = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wished:
         with suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wished, hard))
 
 
-async def _refuse_to_start_unwelcome(redis_url: str) -> None:
-    """Exits with one line where Redis answers that it will not have us; its absence is no reason not to start."""
-    redis = connect(redis_url, reply_timeout_s=WELCOME_LIMIT_S)
+async def _exit_if_refused(redis_url: str) -> None:
+    """Exits with one line if Redis refuses the connection. The API starts without a Redis that does not answer."""
+    redis = connect(redis_url, reply_timeout_s=REFUSAL_LIMIT_S)
     try:
         with suppress(RedisError):
-            await check_welcome(redis, within_s=WELCOME_LIMIT_S)
+            await check_welcome(redis, within_s=REFUSAL_LIMIT_S)
     except Refused as error:
         raise SystemExit(f"settings: REDIS_URL: {error}") from None
     finally:

@@ -1,4 +1,4 @@
-"""`make run`: API and worker as two processes side by side, their logs prefixed, stopped together."""
+"""Starts the API and a worker as two processes side by side, their logs prefixed, and stops them together."""
 
 from __future__ import annotations
 
@@ -10,39 +10,47 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import IO
 
 from errand.process import lifeline
 from errand.settings import Settings
 
 READY_LIMIT_S = 60.0
+"""The address is shown after this time, even if the API is not ready yet."""
 
+JOBS_PATH = "/v1/jobs/"
+
+SHIPPED_TYPES = ("welcome_email", "webhook", "resize")
 
 LOOK_EVERY_S = 0.1
 
+STOP_LEEWAY_S = 20.0
+"""How long after the end of a drain a process may take to end before it is killed."""
 
-class StopSignal:
+
+class StopSignals:
     """Counts SIGINT and SIGTERM.
 
-    A plain attribute, looked at from time to time: an Event takes a lock, and the handler may interrupt its holder.
+    The count is a plain attribute that is looked at from time to time. An Event takes a lock, and the signal may arrive
+    while that lock is held.
     """
 
     def __init__(self) -> None:
-        self.times = 0
+        self.count = 0
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._note)
+            signal.signal(number, self._receive)
 
-    def _note(self, *_: object) -> None:
-        self.times += 1
+    def _receive(self, *_: object) -> None:
+        self.count += 1
 
 
 class Program:
-    """One of the two processes."""
+    """One of the processes, and the thread that prints its output."""
 
     def __init__(self, name: str, arguments: Sequence[str]) -> None:
         self.name = name
-        # a group of its own: Ctrl-C reaches this process alone, which then stops both in good order
+        # a process group of its own: Ctrl-C reaches only the parent, which then stops the children in order
         self.process = subprocess.Popen(
             [sys.executable, "-u", *arguments, lifeline.FLAG],
             stdin=subprocess.PIPE,
@@ -59,12 +67,12 @@ class Program:
             print(f"{self.name:6} | {line}", end="", flush=True)
 
     def stop(self) -> None:
-        """Asks it to end in good order."""
+        """Sends SIGTERM, unless it has ended."""
         if self.process.poll() is None:
             self.process.terminate()
 
     def wait(self, timeout_s: float) -> None:
-        """Until it has ended and its last line is printed; after `timeout_s` seconds it is killed."""
+        """Returns when it has ended and its last line is printed; kills it after `timeout_s` seconds."""
         try:
             self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -74,41 +82,42 @@ class Program:
 
 
 def run(settings: Settings, programs: Mapping[str, Sequence[str]]) -> int:
-    """Runs programs side by side until Ctrl-C, SIGTERM, or the end of one; returns the exit code.
+    """Runs programs side by side until Ctrl-C, SIGTERM, or the end of one of them; returns the exit code.
 
-    `programs` has the arguments of Python for each by its name: `{"api": ["-m", "service"], …}`.
+    `programs` maps the name of each to its arguments for Python: `{"api": ["-m", "service"], …}`. Each is started with
+    `lifeline.FLAG` as its last argument.
     """
-    told = StopSignal()
-    started = [Program(name, arguments) for name, arguments in programs.items()]
-    fallen = _watch(started, told, settings)
-    _stop(started, told, timeout_s=settings.drain_s + 20)
-    if fallen is not None:
-        say(f"the {fallen.name} ended with exit code {fallen.process.returncode}: everything is stopped")
+    signals = StopSignals()
+    running = [Program(name, arguments) for name, arguments in programs.items()]
+    ended = _watch(running, signals, settings)
+    _stop(running, signals, timeout_s=settings.drain_s + STOP_LEEWAY_S)
+    if ended is not None:
+        say(f"the {ended.name} ended with exit code {ended.process.returncode}: everything is stopped")
         return 1
     say("stopped")
     return 0
 
 
-def _watch(programs: list[Program], told: StopSignal, settings: Settings) -> Program | None:
-    """Blocks until it is told to stop (None) or a program ends by itself (that program); greets once all is ready."""
+def _watch(programs: list[Program], signals: StopSignals, settings: Settings) -> Program | None:
+    """Blocks until a signal arrives (None) or a program ends by itself (returns it). Greets once all is ready."""
     greeted, since_s = False, time.monotonic()
-    while not told.times:
+    while not signals.count:
         time.sleep(LOOK_EVERY_S)
         for program in programs:
             if program.process.poll() is not None:
                 return program
         if not greeted and (is_ready(settings) or time.monotonic() - since_s > READY_LIMIT_S):
-            greet(settings)
+            greet(settings, job_types_of(settings))
             greeted = True
     return None
 
 
-def _stop(programs: list[Program], told: StopSignal, *, timeout_s: float) -> None:
-    """Lets both end in good order; every further signal is passed on, and ends the worker's drain."""
+def _stop(programs: list[Program], signals: StopSignals, *, timeout_s: float) -> None:
+    """Lets the programs end by themselves. Every further signal is passed on to them; it ends the worker's drain."""
     until_s, passed_on = time.monotonic() + timeout_s, -1
     while any(program.process.poll() is None for program in programs) and time.monotonic() < until_s:
-        if told.times > passed_on:
-            passed_on = told.times
+        if signals.count > passed_on:
+            passed_on = signals.count
             for program in programs:
                 program.stop()
         time.sleep(LOOK_EVERY_S)
@@ -117,7 +126,7 @@ def _stop(programs: list[Program], told: StopSignal, *, timeout_s: float) -> Non
 
 
 def is_ready(settings: Settings) -> bool:
-    """True where `/readyz` answers 200."""
+    """True if `/readyz` answers 200: Redis answers and a worker lives."""
     try:
         with urllib.request.urlopen(f"{address(settings)}/readyz", timeout=1) as answer:
             return bool(answer.status == 200)
@@ -126,25 +135,44 @@ def is_ready(settings: Settings) -> bool:
 
 
 def address(settings: Settings) -> str:
-    """Where the API is to be found from this machine."""
+    """The URL of the API on this machine, such as `http://127.0.0.1:8000`."""
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)
     return f"http://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{settings.port}"
 
 
-def greet(settings: Settings) -> None:
-    """The address, and three things to try."""
+def greet(settings: Settings, job_types: Container[str] = SHIPPED_TYPES) -> None:
+    """Prints the address of the API, and a curl command for each of the shipped job types that is among `job_types`."""
+    shown = [command for name, command in _first_steps(settings).items() if name in job_types]
+    described = f"its API is described at {address(settings)}/docs"
+    say(f"Errand listens on {address(settings)} ({described}).{' Try:' if shown else ''}")
+    for command in shown:
+        say(f"  {command}")
+
+
+def job_types_of(settings: Settings) -> set[str]:
+    """The names of the job types that the API serves, by its OpenAPI document; none if it does not answer."""
+    try:
+        with urllib.request.urlopen(f"{address(settings)}/openapi.json", timeout=5) as answer:
+            return {path.removeprefix(JOBS_PATH) for path in json.load(answer).get("paths", ())}
+    except (OSError, ValueError):
+        return set()
+
+
+def _first_steps(settings: Settings) -> dict[str, str]:
+    """A command to try for each job type that Errand ships."""
     key = " -H 'Authorization: Bearer YOUR_KEY'" if settings.api_keys else ""
-    base = f"{address(settings)}/v1/jobs"
-    receiver = f"http://127.0.0.1:{settings.webhook_sink_port}/" if settings.serves_sinks else "https://YOUR.RECEIVER/"
-    hook = json.dumps({"url": receiver, "event": "user.created", "data": {"id": 7}})
-    say(f"Errand listens on {address(settings)} (its API is described at {address(settings)}/docs). Try:")
+    start = f"curl{key} {address(settings)}{JOBS_PATH}"
     # not --json: curl has that only since 7.82
     as_json = "-H content-type:application/json -d"
-    say(f"""  curl{key} {base}/welcome_email {as_json} '{{"to": "ada@example.com", "name": "Ada"}}'""")
-    say(f"""  curl{key} {base}/webhook {as_json} '{hook}'""")
-    say(f"""  curl{key} {base}/resize -F file=@examples/photo.jpg -F 'args={{"sizes": [{{"width": 320}}]}}'""")
+    receiver = f"http://127.0.0.1:{settings.webhook_sink_port}/" if settings.serves_sinks else "https://YOUR.RECEIVER/"
+    hook = json.dumps({"url": receiver, "event": "user.created", "data": {"id": 7}})
+    return {
+        "welcome_email": f"""{start}welcome_email {as_json} '{{"to": "ada@example.com", "name": "Ada"}}'""",
+        "webhook": f"""{start}webhook {as_json} '{hook}'""",
+        "resize": f"""{start}resize -F file=@examples/photo.jpg -F 'args={{"sizes": [{{"width": 320}}]}}'""",
+    }
 
 
 def say(line: str) -> None:
-    """A line of this process's own."""
+    """Prints a line of this process's own."""
     print(f"run    | {line}", flush=True)

@@ -188,7 +188,7 @@ def watchers(report: Report, peers: list[Candidate], *, runs: int) -> None:
     p50 = f"p50 {figures['p50_ms']:.1f} ms"
     report.line("p99", f"{figures['p99_ms']:.1f} ms", p50, Bar.at_most(50, figures["p99_ms"]))
     least, sent = figures["least"], 2_000
-    report.line("changes that each was told", f"{least:,.0f}", f"of {sent:,}", Bar.at_least(sent, least))
+    report.line("changes that each received", f"{least:,.0f}", f"of {sent:,}", Bar.at_least(sent, least))
 
 
 def waits(report: Report, peers: list[Candidate], *, runs: int) -> None:

@@ -52,9 +52,9 @@ async def ask(url: str, port: float) -> dict[str, Any]:
     took_s: dict[str, list[float]] = {first: [], deep: []}
     for _ in range(ASKED):
         for place, times_s in took_s.items():
-            started_s = time.perf_counter()
+            began_s = time.perf_counter()
             jobs = _page(connection, place)["jobs"]
-            times_s.append(time.perf_counter() - started_s)
+            times_s.append(time.perf_counter() - began_s)
             if len(jobs) != PAGE:
                 raise RuntimeError(f"{len(jobs)} jobs on {place}")
     return {"first_ms": percentile_ms(took_s[first], 0.5), "deep_ms": percentile_ms(took_s[deep], 0.5), "pages": pages}

@@ -60,7 +60,7 @@ class Report:
         parts = [
             "# Benchmarks",
             f"Made by `make {command}` on {when}: medians of {runs} runs, all candidates in turn in the same run, "
-            "each on a fresh private Valkey. Ratios tell more than absolute figures: run it on your machine.",
+            "each on a fresh private Valkey. Ratios say more than absolute figures: run it on your machine.",
             f"Machine: {os.cpu_count()} cores ({platform.machine()}), {platform.system()}, "
             f"Python {platform.python_version()}. " + ", ".join(f"{name} {version(name)}" for name in PACKAGES) + ".",
         ]

@@ -53,7 +53,7 @@ async def watch(url: str, port: float, number: float, changes: float) -> dict[st
     watchers = []
     for index in range(int(number)):
         noted = late_s if index % SAMPLED == 0 else None
-        watchers.append((await loop.create_connection(lambda noted=noted: Watching(noted), "127.0.0.1", int(port)))[1])  # type: ignore[misc]  # mypy cannot tell the type of a lambda with a default
+        watchers.append((await loop.create_connection(lambda noted=noted: Watching(noted), "127.0.0.1", int(port)))[1])  # type: ignore[misc]  # mypy does not know the type the type of a lambda with a default
     until_s = time.monotonic() + LIMIT_S
     while time.monotonic() < until_s and any(watcher.received < changes for watcher in watchers):
         await asyncio.sleep(0.5)

@@ -92,7 +92,7 @@ class Effects:
             if (record.id, last.number, last.pid) not in self.done:
                 wrongs.append(f"attempt {last.number} by {last.pid} is recorded and never did it")
             if self.latest_started.get(record.id, 0) > last.number:
-                wrongs.append(f"attempt {last.number} is recorded after {self.latest_started[record.id]} began")
+                wrongs.append(f"attempt {last.number} is recorded, but attempt {self.latest_started[record.id]} began")
         return wrongs
 
     def _stored(self, record: Record) -> bool:

@@ -42,13 +42,13 @@ class Program:
     pids: list[int] = field(default_factory=list)
     """Of every process that it was, the latest last."""
     overdue: int = 0
-    """How often it did not end within `STOP_LIMIT_S` of being told to."""
+    """How often it did not end within `STOP_LIMIT_S` of being asked to."""
     deserted: list[str] = field(default_factory=list)
     """Its ends that nobody had asked for."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by the fault that it is under."""
     _process: Process | None = None
-    _told_to_end: bool = False
+    _asked_to_end: bool = False
     _watch: asyncio.Task[None] | None = None
 
     @property
@@ -74,26 +74,26 @@ class Program:
                 stderr=output,
             )
         self.pids.append(self._process.pid)
-        self._told_to_end = False
+        self._asked_to_end = False
         self._watch = asyncio.ensure_future(self._start_again_after(self._process))
 
     async def _start_again_after(self, process: Process) -> None:
-        """Whoever ends by itself is noted, and comes back as under any supervisor."""
+        """Notes a program that ends by itself, and starts it again as any supervisor does."""
         code = await process.wait()
-        if not self._told_to_end:
+        if not self._asked_to_end:
             self.deserted.append(f"{self.name}, exit code {code}")
             await self.start()
 
     async def kill(self) -> None:
         """SIGKILL; returns when the process is gone."""
-        self._told_to_end = True
+        self._asked_to_end = True
         if self.runs:
             self.process.kill()
         await self.process.wait()
 
     async def stop(self) -> None:
         """SIGTERM; returns when the process has ended."""
-        self._told_to_end = True
+        self._asked_to_end = True
         self._signal(signal.SIGTERM)
         try:
             async with asyncio.timeout(STOP_LIMIT_S):

@@ -17,7 +17,7 @@ PIECE_BYTES = 1024
 
 @dataclass
 class Link:
-    """All connections of one worker to Redis. Healthy unless told otherwise."""
+    """All connections of one worker to Redis. Healthy unless set otherwise."""
 
     upstream_port: int
     random: Random

@@ -15,13 +15,13 @@ import httpx
 from tests.images import image
 
 End = Literal["succeeded", "failed", "cancelled", "pending", "any"]
-"""What a job was told to come to; `any` where a cancel got no answer."""
+"""What a job was asked to come to; `any` if a cancel got no answer."""
 
 REQUEST_LIMIT_S = 10.0
 AT_ONCE = 200
 """Requests under way: when the API is slow or away the load does not pile up behind it."""
 KEEP_ALIVE_S = 2.0
-"""Well before the API ends an idle connection: a request must not meet its goodbye."""
+"""Well before the API ends an idle connection: a request must not meet a closing connection."""
 BATCH_EVERY_S = 0.25
 FAR_OFF_S = 3600
 

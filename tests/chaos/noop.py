@@ -32,17 +32,17 @@ class Done(BaseModel):
     pid: int
 
 
-# more tries than a run can take by kills: what ends as dead was told to, or the engine had a reason of its own
+# more tries than a run can take by kills: what ends as dead was asked to, or the engine had a reason of its own
 @job(max_tries=30, timeout_s=30, retry=Delays([0.2, 0.5, 1.0]), uses=[journal])
 async def noop(ctx: Context, args: Noop) -> Done:
-    """Waits, then fails as it was told to, or notes that it is done."""
-    lent = ctx.use(journal)
-    lent.note("began", ctx.job_id, ctx.attempt)
+    """Waits, then fails as its args ask, or notes that it is done."""
+    notes = ctx.use(journal)
+    notes.note("began", ctx.job_id, ctx.attempt)
     if args.run_s:
         await asyncio.sleep(args.run_s)
     if args.doomed:
-        raise Fail("told to fail")
+        raise Fail("asked to fail")
     if ctx.attempt <= args.fail_first:
-        raise Retry("told to fail at first")
-    lent.note("did", ctx.job_id, ctx.attempt)
+        raise Retry("asked to fail at first")
+    notes.note("did", ctx.job_id, ctx.attempt)
     return Done(attempt=ctx.attempt, pid=os.getpid())

@@ -18,7 +18,7 @@ class Delay:
 
     took_s: float
     alone: bool
-    """No other fault fell into that time: it tells what this one costs."""
+    """No other fault fell into that time: it shows what this one costs."""
 
 
 def after_kills(records: Iterable[Record], faults: Sequence[Fault]) -> list[Delay]:

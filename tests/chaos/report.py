@@ -145,7 +145,7 @@ def _account_lines(run: Run) -> Iterator[Line]:
     in_time = Bar(f"within {SETTLE_LIMIT_S:g} s", math.isfinite(run.settled_s))
     yield Line(section, "the queue ran empty after", f"{run.settled_s:.0f} s", in_time)
     differing = [job_id for job_id, same in run.asked_again.items() if not same]
-    yield _none(section, f"of {len(run.asked_again)} asked for by GET, told otherwise", differing)
+    yield _none(section, f"of {len(run.asked_again)} asked for by GET, answered otherwise", differing)
     given_up, others = accounts.not_as_wished()
     yield Line(section, "given up after crashes", f"{given_up}")
     yield Line(
@@ -222,7 +222,7 @@ def _api_is_hit(request: Request, faults: Sequence[Fault]) -> bool:
 
 
 def _is_still(request: Request, run: Run) -> bool:
-    """Under way while the machine stood still: its time tells nothing."""
+    """Under way while the machine stood still: its time says nothing."""
     return any(
         began_s < request.sent_s + request.took_s and request.sent_s < end_s for began_s, end_s in run.stood_still
     )

@@ -60,11 +60,11 @@ class Run:
     asked_again: Mapping[str, bool]
     """Of some accepted jobs, by id: whether the API says of them what Redis has."""
     deserted: Sequence[str]
-    """Programs that ended though nobody had told them to."""
+    """Programs that ended though nobody had stopped them."""
     stood_still: Sequence[tuple[float, float]]
     """When this program itself was not run by the machine, from and to, in seconds since the epoch."""
     overdue: int
-    """Programs that had to be killed because they did not end when told to."""
+    """Programs that had to be killed because they did not end when asked to."""
 
 
 async def run(plan: Plan, folder: Path, *, say: Callable[[str], None] = print) -> Run:

@@ -1,4 +1,4 @@
-"""`make doctor`'s program: what it looks at beyond Redis, how it says it, and its exit code."""
+"""`errand doctor`: what it looks at beyond Redis, what it prints, and its exit code."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def here(tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 def examined(capsys: pytest.CaptureFixture[str]) -> Answer:
     """The findings by check, from the program's JSON."""
-    doctor.main(["--json"])
+    doctor.report(Settings.read(), as_json=True)
     return {finding["check"]: finding for finding in map(json.loads, capsys.readouterr().out.splitlines())}
 
 
 def test_warnings_make_the_exit_code_and_are_said_with_what_mends_them(
     capsys: pytest.CaptureFixture[str], redis_url: str
 ) -> None:
-    assert doctor.main([]) == 1, "the server of these tests writes nothing to disk"
+    assert doctor.report(Settings.read(), as_json=False) == 1, "the server of these tests writes nothing to disk"
     said = capsys.readouterr().out
     assert said.startswith(f"Redis: {redis_url}\n")
     assert "warning  persistence  nothing is written to disk" in said
@@ -56,7 +56,7 @@ def test_a_server_that_is_away_is_said_without_its_password(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, url: str, shown: str
 ) -> None:
     monkeypatch.setenv("REDIS_URL", url)
-    assert doctor.main([]) == 1
+    assert doctor.report(Settings.read(), as_json=False) == 1
     said = capsys.readouterr().out
     assert said.startswith(f"Redis: {shown}\n") and "cannot be reached" in said
     assert "hunter2" not in said
@@ -87,7 +87,7 @@ def test_the_mail_server_is_connected_to(capsys: pytest.CaptureFixture[str], mon
     assert finding["level"] == "warning" and "hunter2" not in str(finding)
 
 
-def test_what_several_machines_must_share_is_noted_where_redis_is_elsewhere(
+def test_what_several_machines_must_share_is_noted_if_redis_is_elsewhere(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "shared" not in examined(capsys)

@@ -1,4 +1,4 @@
-"""`make key`: a key that works, and of which only the hash has to be kept."""
+"""`errand key`: a key that works, of which only the hash has to be stored."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 def made(*arguments: str) -> tuple[str, str]:
     """The key and the entry that the program prints."""
-    command = [sys.executable, "-m", "errand.cli.key", *arguments]
+    command = [sys.executable, "-m", "errand", "key", *arguments]
     printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     ((key, entry),) = re.findall(r"^key +(\S+)$.*^entry +(\S+)$", printed, re.MULTILINE | re.DOTALL)
     return key, entry
@@ -45,6 +45,6 @@ def test_no_two_keys_are_alike() -> None:
 def test_an_unknown_scope_is_refused() -> None:
     with pytest.raises(ValueError, match="read, write, admin"):
         entry_of(new_key(), scopes="everything")
-    command = [sys.executable, "-m", "errand.cli.key", "everything"]
+    command = [sys.executable, "-m", "errand", "key", "everything"]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 2 and "read, write, admin" in ended.stderr

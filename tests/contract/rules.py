@@ -1,4 +1,4 @@
-"""What schemathesis is told of this API besides its document; loaded by it as its hooks."""
+"""What schemathesis must know of this API besides its document; loaded by it as its hooks."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def fitting_data_acceptance(ctx: Any, response: Any, case: Any) -> bool | None:
     if response.status_code == 422 and response.json()["type"] == "/problems/idempotency-key-reused":
         return None
     if response.status_code in (400, 412) and "If-Match" in case.headers:
-        # what tag a job has only a look at it tells; and not all that is made for a header's pattern fits it
+        # what tag a job has only a look at it shows; and not all that is made for a header's pattern fits it
         return None
     return positive_data_acceptance(ctx, response, case)
 

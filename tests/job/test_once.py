@@ -88,10 +88,10 @@ async def test_who_lost_the_lease_begins_nothing(redis: ArqRedis, queue: Queue, 
     await lapse(redis, [put.job_id])
     (new,) = (await Leases(redis, queue=QUEUE, worker="other", lease_s=10).claim(1)).claims
     with pytest.raises(LeaseLost):
-        await of_old.begin()
+        await of_old.start()
     assert await kept(redis, put.job_id) == {}
     of_new = await effects.once(new, "payment")
-    await of_new.begin()
+    await of_new.start()
     await of_old.finish("too late")
     assert await kept(redis, put.job_id) == {"payment": "begun"}
 
@@ -115,7 +115,7 @@ async def test_a_lease_that_lapsed_unclaimed_is_still_its_owners(
     put = await queue.enqueue("any", {})
     (claim,) = (await Leases(redis, queue=QUEUE, worker="paused", lease_s=10).claim(1)).claims
     await lapse(redis, [put.job_id])
-    await (await effects.once(claim, "payment")).begin()
+    await (await effects.once(claim, "payment")).start()
     assert await kept(redis, put.job_id) == {"payment": "begun"}
 
 
@@ -139,7 +139,7 @@ async def test_a_cancelled_job_leaves_no_marker(redis: ArqRedis, queue: Queue, r
 
     @job(retry=Delays([3600]))
     async def trying(ctx: Context, args: Nothing) -> None:
-        await (await ctx.once("payment")).begin()
+        await (await ctx.once("payment")).start()
         tried.set()
         raise Retry
 

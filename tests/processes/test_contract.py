@@ -1,4 +1,4 @@
-"""The API keeps to its own OpenAPI document, whatever is sent: schemathesis against a live service."""
+"""The API keeps to its own OpenAPI document for every request: schemathesis against a live service."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SHORT = ["--generation-deterministic", "--max-examples", "8", "--max-time", "24"
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("key", [None, run.KEY], ids=["without API keys", "with one"])
-def test_whatever_is_sent_the_service_keeps_to_its_document(new_house: Callable[..., House], key: str | None) -> None:
+def test_the_service_keeps_to_its_document_for_every_request(new_house: Callable[..., House], key: str | None) -> None:
     house = new_house(
         environment={
             "WEBHOOK_ALLOW_NETWORKS": "127.0.0.0/8",

@@ -1,4 +1,4 @@
-"""What got a 202 runs, whatever process is killed in between."""
+"""A job that got a 202 runs, also if any process is killed in between."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_a_killed_worker_leaves_no_process_behind(house: House) -> None:
     eventually_sync(lambda: not [pid for pid in children if _runs(pid)])
 
 
-def test_a_worker_that_is_told_to_stop_ends_its_jobs_first(house: House) -> None:
+def test_a_worker_that_a_signal_stops_ends_its_jobs_first(house: House) -> None:
     house.api()
     worker = house.worker()
     files = {"file": ("big.jpg", image(4000, 3000))}

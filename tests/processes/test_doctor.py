@@ -9,11 +9,11 @@ from tests.waiting import eventually, eventually_sync
 
 def examined(house: House, **environment: str) -> tuple[int, str]:
     """The doctor's exit code and its words."""
-    code = house.start("errand.cli.doctor", **environment).wait(30)
-    return code, house.log("errand.cli.doctor").read_text()
+    code = house.start("errand", "doctor", "--packages", "jobs", **environment).wait(30)
+    return code, house.log("errand").read_text()
 
 
-def test_it_starts_the_embedded_redis_where_none_runs_and_leaves_none(house: House) -> None:
+def test_it_starts_the_embedded_redis_if_none_runs_and_leaves_none(house: House) -> None:
     code, said = examined(house)
     assert code == 0 and "\n0 warning(s), 1 note(s)" in said, said
     assert f"Redis: the embedded one of {house.data_dir}" in said and "appendfsync everysec" in said

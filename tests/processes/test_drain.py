@@ -1,4 +1,4 @@
-"""A worker that is told to stop: its jobs end, or go on elsewhere, and nobody's try is spent."""
+"""A worker that a signal stops: its jobs end, or go on elsewhere, and no job loses a try."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def test_webhooks_begin_on_time_while_fifty_images_are_resized(house: House) -> 
     starts_s = [_started_late_s(house.ended(hook)) for hook in hooks]
 
     assert [house.get(job["id"])["status"] for job in resizes] == ["succeeded"] * IMAGES
-    assert len(hooks) >= FEWEST_WEBHOOKS, "the images were done too soon to tell anything"
+    assert len(hooks) >= FEWEST_WEBHOOKS, "the images were done too soon to measure anything"
     figures = f"{len(hooks)} webhooks: median {statistics.median(starts_s):.3f} s, latest {max(starts_s):.3f} s late"
     assert max(starts_s) < LATEST_START_S, figures
 

@@ -30,7 +30,7 @@ async def shout(ctx: Context, args: Shout) -> str:
 def dropped_into_the_house(new_house: Callable[..., House], tmp_path: Path) -> House:
     """A copy of the project with one more file under `jobs/`, and no other change."""
     root = tmp_path / "copy"
-    for name in ("service", "jobs"):
+    for name in ("errand", "service", "jobs"):
         shutil.copytree(ROOT / name, root / name)
     shutil.copy(ROOT / "settings.py", root)
     (root / "jobs" / "shout.py").write_text(MODULE)
@@ -48,9 +48,9 @@ def in_a_package_of_its_own(new_house: Callable[..., House], tmp_path: Path) -> 
     return new_house(environment={"JOB_PACKAGES": "acme_jobs", "PYTHONPATH": path})
 
 
-@pytest.mark.parametrize("place", ["dropped_into_the_house", "in_a_package_of_its_own"])
-def test_a_dropped_module_has_its_route_schema_and_worker(place: str, request: pytest.FixtureRequest) -> None:
-    house: House = request.getfixturevalue(place)
+@pytest.mark.parametrize("fixture", ["dropped_into_the_house", "in_a_package_of_its_own"])
+def test_a_dropped_module_has_its_route_schema_and_worker(fixture: str, request: pytest.FixtureRequest) -> None:
+    house: House = request.getfixturevalue(fixture)
     house.api()
     house.worker()
     done = house.ended(house.post("/v1/jobs/shout", json={"text": "hello"}))

@@ -1,4 +1,4 @@
-"""A newcomer with curl alone: whatever he gets wrong, the answer is a sentence that says what to do."""
+"""A newcomer with curl alone: every mistake is answered by a sentence that says what to do."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WHEN = "such as 90s, 10m or 2h30m"
 
 MISTAKES: dict[str, tuple[list[str], int, str]] = {
     # the body
-    "a type that is none": (["/v1/jobs/welcome_mail", *JSON, "-d", LETTER], 404, "The types are: resize, webhook"),
+    "an unknown type": (["/v1/jobs/welcome_mail", *JSON, "-d", LETTER], 404, "The types are: resize, webhook"),
     "no content type": ([WELCOME, "-d", LETTER], 422, "sent with 'Content-Type: application/json'"),
     "a text": ([WELCOME, "-H", "content-type:text/plain", "-d", LETTER], 422, "must be JSON, sent with"),
     "a form": ([WELCOME, *JSON, "-d", "to=ada@example.com", "-d", "name=Ada"], 422, "It looks like a form: send JSON"),
@@ -52,7 +52,7 @@ MISTAKES: dict[str, tuple[list[str], int, str]] = {
     "a batch of one": ([f"{WELCOME}/batch", *JSON, "-d", LETTER], 422, "must be an array of 1 to 10000 args"),
     "a bad item": ([f"{WELCOME}/batch", *JSON, "-d", f"[{LETTER}, {{}}]"], 422, "body.1.to: Field required"),
     "a body too large": ([WELCOME, *JSON, "-H", "content-length: 99999999", "-d", "{}"], 413, "Send less, or raise"),
-    # when, and on what terms
+    # when, and on what conditions
     "no duration": ([f"{WELCOME}?delay=soon", *JSON, "-d", LETTER], 422, WHEN),
     "a duration below nothing": ([f"{WELCOME}?delay=-5", *JSON, "-d", LETTER], 422, WHEN),
     "an empty duration": ([f"{WELCOME}?delay=", *JSON, "-d", LETTER], 422, WHEN),
@@ -64,19 +64,19 @@ MISTAKES: dict[str, tuple[list[str], int, str]] = {
     "both": ([f"{WELCOME}?delay=5&run_at=2030-01-01T09:00:00Z", *JSON, "-d", LETTER], 422, "not both"),
     "a slip": ([f"{WELCOME}?dleay=5", *JSON, "-d", LETTER], 422, "did you mean 'delay'?"),
     "a bad key": ([WELCOME, *JSON, "-H", "Idempotency-Key;", "-d", LETTER], 400, "with 1 to 255 printable ASCII"),
-    # the place and the method
+    # the path and the method
     "GET of a type": ([WELCOME], 404, "is a job type, and no job's id. To put such a job, POST"),
     "a slash too many": ([f"{WELCOME}/", *JSON, "-d", LETTER], 404, "There is POST /v1/jobs/welcome_email."),
     "PUT": (["-X", "PUT", WELCOME, *JSON, "-d", LETTER], 405, "POST is. The API is described at /docs."),
     "GET to cancel": (["/v1/jobs/x/cancel"], 405, "GET is not possible at /v1/jobs/x/cancel. POST is."),
     "nowhere": (["/"], 404, "The API is described at /docs."),
     "nearly": (["/v1/job-type"], 404, "There is GET /v1/job-types or"),
-    "a method that is none": (["-X", "FOO", "/healthz"], 400, "not a valid HTTP/1.1 request"),
+    "an unknown method": (["-X", "FOO", "/healthz"], 400, "not a valid HTTP/1.1 request"),
     "no job": (["/v1/jobs/nope"], 404, "There is no job 'nope'."),
     "an odd id": (["/v1/jobs/%00%ff%20'"], 404, "It never was, or it has been forgotten."),
     "a long id": ([f"/v1/jobs/{'a' * 200}"], 422, "at most 128 characters"),
     "a huge id": ([f"/v1/jobs/{'a' * 9000}"], 414, "longer than 8192 bytes"),
-    "a wait that is none": (["/v1/jobs/x?wait=soon"], 422, "query.wait: Input should be a valid number"),
+    "a wait that is no number": (["/v1/jobs/x?wait=soon"], 422, "query.wait: Input should be a valid number"),
     "a wait too long": (["/v1/jobs/x?wait=600"], 422, "less than or equal to 60"),
     "no queue": (["-X", "POST", "/v1/queues/mail/pause"], 404, "The queues are: default, cpu."),
     "no file": (["/v1/files/nope"], 404, "Nothing is stored under 'nope'."),
@@ -99,7 +99,7 @@ MISTAKES: dict[str, tuple[list[str], int, str]] = {
         ["/v1/schedules", *JSON, "-d", f'{{"type": "welcome_email", "args": {LETTER}, "cron": "every day"}}'],
         *(422, "such as '30 9 * * MON-FRI'"),
     ),
-    "a zone that is none": (
+    "an unknown zone": (
         [
             *("/v1/schedules", *JSON, "-d"),
             f'{{"type": "welcome_email", "args": {LETTER}, "cron": "* * * * *", "timezone": "Berlin"}}',
@@ -127,7 +127,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 
 
 def curl(house: House, *arguments: str) -> tuple[int, str, dict[str, Any]]:
-    """Status, media type and JSON; the argument that begins with `/` is the place."""
+    """Status, media type and JSON; the argument that begins with `/` is the path."""
     shown = [house.url + argument if argument.startswith("/") else argument for argument in arguments]
     command = ["curl", "--silent", "--globoff", "--max-time", "10", "--write-out", r"\n%{http_code} %{content_type}"]
     printed = subprocess.run([*command, *shown], capture_output=True, text=True, check=True).stdout

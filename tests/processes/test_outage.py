@@ -97,12 +97,12 @@ def test_an_outage_refuses_requests_in_time_and_loses_no_outcome(
 async def all_are_refused_in_time(house: House) -> None:
     """Every route that needs Redis, all at once."""
 
-    async def ask(method: str, place: str, content: dict[str, Any]) -> None:
-        started_s = time.monotonic()
-        answer = await client.request(method, place, **content)
+    async def ask(method: str, path: str, content: dict[str, Any]) -> None:
+        began_s = time.monotonic()
+        answer = await client.request(method, path, **content)
         problem_of(answer, 503, "redis-unavailable")
         assert int(answer.headers["retry-after"]) > 0
-        assert time.monotonic() - started_s < 2, place
+        assert time.monotonic() - began_s < 2, path
 
     async with httpx.AsyncClient(base_url=house.url, timeout=10) as client:
         await asyncio.gather(*(ask(*request) for request in NEED_REDIS))

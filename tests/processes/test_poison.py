@@ -1,4 +1,4 @@
-"""A job that kills whatever runs it: it is given up, and nothing else is lost by it."""
+"""A job that kills its worker is given up, and no other job is lost by it."""
 
 from __future__ import annotations
 

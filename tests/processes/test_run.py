@@ -1,4 +1,4 @@
-"""`make run`'s program: both processes, prefixed logs, three lines to try, a clean end."""
+"""`make run`'s program: both processes, prefixed logs, three commands to try, a clean end."""
 
 from __future__ import annotations
 
@@ -41,6 +41,16 @@ def test_the_three_curl_lines_it_prints_end_as_succeeded(house: House) -> None:
     assert re.search(r"^worker \| .*outcome=succeeded", output_of(house), re.MULTILINE)
 
 
+def test_the_command_runs_both_with_the_packages_that_it_is_given(house: House) -> None:
+    running = house.start("errand", "run", "--packages", "jobs", JOB_PACKAGES="not_there.jobs")
+    eventually_sync(lambda: house.answers("/readyz"), timeout_s=30)
+    job = house.post("/v1/jobs/welcome_email", json={"to": "ada@example.com", "name": "Ada"})
+    assert house.ended(job)["status"] == "succeeded"
+    running.send_signal(signal.SIGINT)
+    assert running.wait(30) == 0
+    assert house.log("errand").read_text().rstrip().endswith("run    | stopped")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_stops_both_on_a_signal(house: House, number: signal.Signals) -> None:
     running = house.start("service.run")
@@ -79,10 +89,14 @@ def test_a_taken_port_stops_it_with_a_reason(new_house: Callable[..., House]) ->
     assert "address already in use" in output_of(second)
 
 
-@pytest.mark.parametrize("module", ["service", "jobs", "service.run", "errand doctor"])
-def test_a_bad_setting_stops_every_program_with_one_line_that_names_it(house: House, module: str) -> None:
-    process = house.start(module, LEASE_S="soon")
-    assert process.wait(10) == 1
+PROGRAMS = ["service", "jobs", "service.run", "errand run", "errand api", "errand worker", "errand doctor"]
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_bad_setting_stops_every_program_with_one_line_that_names_it(house: House, program: str) -> None:
+    module, *command = program.split()
+    process = house.start(module, *command, LEASE_S="soon")
+    assert process.wait(20) == 1
     (line,) = house.log(module).read_text().splitlines()
     assert line.startswith("settings: LEASE_S:")
 
@@ -94,9 +108,10 @@ def test_a_host_beyond_loopback_needs_keys(house: House) -> None:
     assert "API_KEYS" in house.log("service").read_text()
 
 
-@pytest.mark.parametrize("module", ["service", "jobs", "errand doctor"])
-def test_a_package_of_job_types_that_cannot_be_imported_is_named(house: House, module: str) -> None:
-    process = house.start(module, JOB_PACKAGES="not_there.jobs")
+@pytest.mark.parametrize("program", [name for name in PROGRAMS if name != "service.run"])
+def test_a_package_of_job_types_that_cannot_be_imported_is_named(house: House, program: str) -> None:
+    module, *command = program.split()
+    process = house.start(module, *command, JOB_PACKAGES="not_there.jobs")
     assert process.wait(20) == 1
     assert house.log(module).read_text().strip() == "job types: No module named 'not_there'"
 

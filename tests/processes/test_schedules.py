@@ -1,4 +1,4 @@
-"""Schedules with real worker processes: who is killed takes no time along, and none becomes two jobs."""
+"""Schedules with real worker processes: a killed worker takes no time along, and no time becomes two jobs."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ class Puts:
         self.seen = Counter[str]()
         self._client = sync_redis.Redis(unix_socket_path=str(socket_path(house.data_dir / "redis")))
         self._pubsub = self._client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
-        self._pubsub.subscribe(**{keys.events(QUEUE): self._hear})
+        self._pubsub.subscribe(**{keys.events(QUEUE): self._receive})
         self._thread: threading.Thread = self._pubsub.run_in_thread(sleep_time=0.05)
 
-    def _hear(self, message: dict[str, bytes]) -> None:
+    def _receive(self, message: dict[str, bytes]) -> None:
         changes = [line.partition(" ") for line in message["data"].decode().splitlines()]
         self.seen.update(job_id for status, _, job_id in changes if status == "queued")
 
@@ -105,15 +105,15 @@ def test_a_worker_that_comes_back_after_an_hour_obeys_misfire(
     missed_ms = int(time.time() - 5400) // 60 * 60_000
     house = house_of(f'Schedule("{missed_ms // 60_000 % 60} * * * *", misfire="{misfire}")')
     house.api()
-    place = f"{house.url}/v1/schedules/chime"
+    url = f"{house.url}/v1/schedules/chime"
     worker = house.worker()
-    eventually_sync(lambda: httpx.get(place).status_code == 200)
+    eventually_sync(lambda: httpx.get(url).status_code == 200)
     worker.kill()
     worker.wait()
     with sync_redis.Redis(unix_socket_path=str(socket_path(house.data_dir / "redis"))) as redis:
         redis.zadd(keys.SCHEDULES, {"chime": missed_ms})
     house.start("jobs")
-    schedule = eventually_sync(lambda: (seen := httpx.get(place).json())["last_missed_at"] and seen, timeout_s=20)
+    schedule = eventually_sync(lambda: (seen := httpx.get(url).json())["last_missed_at"] and seen, timeout_s=20)
     assert datetime.fromisoformat(schedule["last_missed_at"]).timestamp() * 1000 == missed_ms
     assert datetime.fromisoformat(schedule["next_fires"][0]["utc"]) > datetime.now(UTC)
     assert (schedule["last_fire"] is not None) == bool(jobs)
@@ -127,7 +127,7 @@ def test_a_schedule_made_over_http_runs_at_its_time(house: House) -> None:
     letter = {"to": "ada@example.com", "name": "Ada"}
     body = {"type": "welcome_email", "args": letter, "cron": "* * * * * *"}
     schedule = house.post("/v1/schedules", expect=201, json=body)
-    place = house.url + schedule["links"]["self"]
-    fired = eventually_sync(lambda: (seen := httpx.get(place).json())["last_fire"] and seen)
+    url = house.url + schedule["links"]["self"]
+    fired = eventually_sync(lambda: (seen := httpx.get(url).json())["last_fire"] and seen)
     assert house.ended({"id": fired["last_fire"]["job_id"]})["status"] == "succeeded"
-    assert httpx.delete(place).status_code == 204
+    assert httpx.delete(url).status_code == 204

@@ -1,4 +1,4 @@
-"""No log of a process shows a password of its settings or a key, also where a server throws it back in an error."""
+"""No log of a process shows a password of its settings or a key, even if a server throws it back in an error."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class RedisParrot(socketserver.StreamRequestHandler):
 
 
 class SmtpParrot(socketserver.StreamRequestHandler):
-    """Lets nobody in, and quotes what it was given."""
+    """Refuses every login, and quotes what it received."""
 
     def handle(self) -> None:
         self.wfile.write(b"220 parrot\r\n")
@@ -48,7 +48,7 @@ class SmtpParrot(socketserver.StreamRequestHandler):
 
 @contextmanager
 def listening(handler: type[socketserver.BaseRequestHandler]) -> Iterator[int]:
-    """The port where it listens."""
+    """The port that it listens on."""
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -73,9 +73,9 @@ def test_a_password_that_redis_throws_back_is_in_no_log(new_house: Callable[...,
                 answer = httpx.post(f"{house.url}/v1/jobs/welcome_email?key={KEY}", json=LETTER, headers=headers)
                 assert answer.status_code in (401, 500, 503) and leaks_in(answer.text) == []
         eventually_sync(lambda: worker.poll() is not None or "unknown command" in house.log("jobs").read_text())
-        doctor = house.start("errand.cli.doctor")
+        doctor = house.start("errand", "doctor", "--packages", "jobs")
         assert doctor.wait(20) == 1
-    for module in ("service", "jobs", "errand.cli.doctor"):
+    for module in ("service", "jobs", "errand"):
         text = house.log(module).read_text()
         assert leaks_in(text) == []
     assert "**********" in house.log("jobs").read_text(), "it was thrown back, and hidden"

@@ -1,4 +1,4 @@
-"""`examples/signup.py` as its reader runs it: the app, a worker, and what of a request outlives which of them."""
+"""`examples/signup.py` as its reader runs it: the app, a worker, and what of a request outlives each of them."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ UPLOAD = (
 
 @pytest.fixture
 async def port(settings: Settings, redis: ArqRedis, redis_url: str) -> AsyncIterator[int]:
-    """The service as uvicorn serves it, with little patience."""
+    """The service as uvicorn serves it, with a short time limit."""
     app = create_app(settings, redis_url=redis_url)
     config = uvicorn.Config(app, port=0, http=protocol(TIMEOUT_S), log_config=None, access_log=False)
     server = uvicorn.Server(config)
@@ -125,7 +125,7 @@ async def test_a_head_without_an_end_is_cut_off_and_not_kept(port: int, endless:
                 await connection.send(endless * 100)
             sent += 100 * len(endless)
             await asyncio.sleep(0)
-        # what was answered may be lost: the connection is reset where more comes
+        # what was answered may be lost: the connection is reset if more comes
         await asyncio.gather(closing, return_exceptions=True)
         assert sent < 10 * HEAD_LIMIT_BYTES
 
@@ -142,11 +142,11 @@ async def test_heads_and_bodies_up_to_the_limits_are_taken(port: int) -> None:
         assert (await connection.answer())[0] == 202
 
 
-@pytest.mark.parametrize("begun", [GET, GET[:5], POST + b"X-Slow: "])
-async def test_a_head_that_does_not_come_is_waited_for_no_longer_than_allowed(port: int, started: bytes) -> None:
+@pytest.mark.parametrize("part", [GET, GET[:5], POST + b"X-Slow: "])
+async def test_a_head_that_does_not_come_is_waited_for_no_longer_than_allowed(port: int, part: bytes) -> None:
     async with connected(port) as connection:
         began_s = time.monotonic()
-        await connection.send(started)
+        await connection.send(part)
         await refused(connection, 408, "request-timeout")
         assert TIMEOUT_S <= time.monotonic() - began_s < 3 * TIMEOUT_S
 
@@ -202,8 +202,8 @@ async def test_a_request_that_waits_for_its_job_is_no_slow_client(port: int) -> 
     async with connected(port) as connection:
         await connection.send(POST + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY)
         _, headers, _ = await connection.answer()
-        place = f"{headers['location']}?wait={3 * TIMEOUT_S}".encode()
-        await connection.send(GET.replace(b"/healthz", place) + b"\r\n")
+        path = f"{headers['location']}?wait={3 * TIMEOUT_S}".encode()
+        await connection.send(GET.replace(b"/healthz", path) + b"\r\n")
         status, _, job = await connection.answer()
         assert (status, job["status"]) == (200, "queued")
         await connection.send(GET + b"\r\n")
@@ -232,7 +232,7 @@ async def test_an_answer_that_is_under_way_is_not_broken_into(port: int) -> None
     async with connected(port) as connection:
         await connection.send(POST + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY)
         _, headers, _ = await connection.answer()
-        # the next request is started while the answer to this one is awaited, and never ended
-        place = f"{headers['location']}?wait=2".encode()
-        await connection.send(GET.replace(b"/healthz", place) + b"\r\n" + GET)
+        # the next request starts while the answer to this one is awaited, and never ends
+        path = f"{headers['location']}?wait=2".encode()
+        await connection.send(GET.replace(b"/healthz", path) + b"\r\n" + GET)
         assert await connection.is_closed()

@@ -1,0 +1,120 @@
+"""The command line: what each program answers to `--help`, to a mistake, and what it loads."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from errand.version import VERSION
+
+ROOT = Path(__file__).parent.parent.parent
+COMMANDS = ["run", "api", "worker", "doctor", "key", "version"]
+PROGRAMS = ["errand", *(f"errand {command}" for command in COMMANDS), "service", "service.run", "jobs"]
+
+
+@pytest.fixture(autouse=True)
+def _settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data of each test's own, and no Redis: nothing here gets as far as needing one."""
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1")
+
+
+def run(program: str, *arguments: str, folder: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`python -m program arguments`, its exit code and what it prints."""
+    return subprocess.run(
+        [sys.executable, "-m", *program.split(), *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def the_line(ended: subprocess.CompletedProcess[str], code: int) -> str:
+    """The one line on standard error of a program that has ended with that exit code."""
+    assert (ended.returncode, ended.stdout) == (code, ""), ended
+    (line,) = ended.stderr.splitlines()
+    return line
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_each_program_says_what_it_does_and_refuses_what_it_does_not_know(program: str) -> None:
+    shown = run(program, "--help")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert shown.stdout.startswith(f"Usage: python -m {program} ") and "--end-with-stdin" not in shown.stdout
+    line = the_line(run(program, "--unknown"), 2)
+    assert line.startswith(f"python -m {program}: ") and "--unknown" in line and "--help" in line
+
+
+@pytest.mark.parametrize("program", ["errand run", "errand api", "errand version", "service", "service.run", "jobs"])
+def test_an_argument_that_nothing_reads_is_refused(program: str) -> None:
+    assert "extra" in the_line(run(program, "extra"), 2)
+
+
+def test_without_a_command_the_help_is_shown_and_an_unknown_command_is_refused() -> None:
+    shown = run("errand")
+    assert shown.returncode == 0 and all(f"\n  {command} " in shown.stdout for command in COMMANDS)
+    assert "'docter'" in the_line(run("errand", "docter"), 2)
+
+
+def test_it_says_its_version() -> None:
+    assert run("errand", "version").stdout == f"errand {VERSION}\n"
+
+
+@pytest.mark.parametrize("command", ["run", "api", "worker", "doctor"])
+def test_the_packages_must_be_named_and_be_there(command: str) -> None:
+    program = f"errand {command}"
+    assert "must name a package" in the_line(run(program, "--packages", " , "), 2)
+    assert the_line(run(program, "--packages", "not_there.jobs"), 1) == "job types: No module named 'not_there'"
+
+
+@pytest.mark.parametrize("command", ["run", "api", "worker", "doctor"])
+def test_a_checkout_without_the_shipped_jobs_says_what_to_do(command: str) -> None:
+    assert the_line(run(f"errand {command}"), 1).endswith("name the packages to use: --packages jobs")
+
+
+def test_packages_of_the_current_folder_are_found_by_the_installed_command_too(tmp_path: Path) -> None:
+    for name in ("first", "second", "third"):
+        (tmp_path / f"{name}_jobs.py").write_text(
+            "from pydantic import BaseModel\n"
+            "from errand import Context, job\n"
+            "@job()\n"
+            f"async def {name}(ctx: Context, args: BaseModel) -> None: ...\n"
+        )
+    # an installed command's first entry in sys.path is its own folder, not the current one
+    program = "import sys; sys.path[:] = [p for p in sys.path if p]; from errand.cli.main import main; main()"
+    packages = ["--packages", "first_jobs, second_jobs", "--packages", "third_jobs"]
+    ended = subprocess.run(
+        [sys.executable, "-c", program, "doctor", *packages, "--json"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1 and "cannot be reached" in ended.stdout, ended
+
+
+def test_a_missing_extra_is_named_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "hooks.py").write_text("raise ImportError('errand.jobs.webhook needs errand[webhooks]:\\ninstall it')")
+    line = the_line(run("errand worker", "--packages", "hooks", folder=tmp_path), 1)
+    assert line == "job types: errand.jobs.webhook needs errand[webhooks]: install it"
+
+
+@pytest.mark.parametrize(
+    ("program", "absent"),
+    [
+        ("from errand.cli import main, key", ["fastapi", "uvicorn", "aiohttp", "obstore", "pyvips", "uvloop"]),
+        ("from errand.cli import main; from errand.process import worker", ["fastapi", "starlette", "uvicorn"]),
+    ],
+)
+def test_a_command_loads_only_what_it_needs(program: str, absent: list[str]) -> None:
+    shown = f"{program}; import sys; print([name for name in {absent!r} if name in sys.modules])"
+    ended = subprocess.run([sys.executable, "-c", shown], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.stdout == "[]\n", ended
