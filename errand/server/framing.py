@@ -179,7 +179,7 @@ class Framing(HttpToolsProtocol):
         return False
 
     def _ignore_upgrade(self, rest: bytes) -> None:
-        """Goes on behind the head with a new parser, which is told how long the body is, and nothing of an upgrade."""
+        """Goes on behind the head with a new parser, which knows how long the body is, and nothing of an upgrade."""
         head, self._upgrade_body = self._upgrade_body, None
         callbacks = _AfterHead(self)
         self.parser = httptools.HttpRequestParser(callbacks)
