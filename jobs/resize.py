@@ -2,36 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from errand.images.size import Format, Size
-from errand.job.context import Context
-from errand.job.control import Fail
-from errand.job.job_type import job
-from errand.job.retry_policy import Exponential
-from errand.job.stored_file import StoredFile
+from errand import Context, Exponential, StoredFile, job
+from errand.images import Output, Size, fetch_source, render_sizes, store_outputs
 from errand.resources.address_guard import CallerUrl
 from errand.resources.openers import outbound, process_pool, storage
-
-if TYPE_CHECKING:
-    from errand.images.pipeline import Rendered
-
-FILES_PATH = "/v1/files"
-
-
-DOWNLOAD_LIMIT_BYTES = 64 * 1024 * 1024
-
-
-DOWNLOAD_DEADLINE_S = 30
-
-
-RENDER_LIMIT_S = 30
-"""imgproxy gives a whole image 10 s; ours counts several outputs, AVIF among them, on a busy machine."""
 
 
 class Resize(BaseModel):
@@ -50,16 +30,6 @@ class Resize(BaseModel):
         if (self.file is None) == (self.source_url is None):
             raise ValueError("give either a file (multipart/form-data) or a source_url")
         return self
-
-
-class Output(BaseModel):
-    """One stored image."""
-
-    width: int
-    height: int
-    format: Format
-    bytes: int
-    url: str
 
 
 class Resized(BaseModel):
@@ -87,44 +57,8 @@ async def resize(ctx: Context, args: Resize) -> Resized:
     """
     with tempfile.TemporaryDirectory(prefix="errand-resize-") as folder:
         source = Path(folder, "source")
-        await _fetch(ctx, args, source)
+        await fetch_source(ctx, source, upload=args.file, url=args.source_url)
         await ctx.progress(0.2, "source fetched")
-        rendered = await _render(ctx, source, Path(folder), args.sizes)
+        images = await render_sizes(ctx, source, Path(folder), args.sizes)
         await ctx.progress(0.8, "images made")
-        outputs = await asyncio.gather(*(_store(ctx, image) for image in rendered))
-    return Resized(outputs=outputs)
-
-
-async def _fetch(ctx: Context, args: Resize, target: Path) -> None:
-    from errand.resources.outbound import OutboundRefused
-    from errand.resources.storage import FileMissing
-
-    try:
-        if args.file is not None:
-            await ctx.use(storage).fetch(args.file.key, target)
-        else:
-            await ctx.use(outbound).download(
-                str(args.source_url), target, limit_bytes=DOWNLOAD_LIMIT_BYTES, deadline_s=DOWNLOAD_DEADLINE_S
-            )
-    except FileMissing:
-        raise Fail("the uploaded file is no longer stored") from None
-    except OutboundRefused as error:
-        raise Fail(f"source_url: {error}") from None
-
-
-async def _render(ctx: Context, source: Path, target: Path, sizes: list[Size]) -> list[Rendered]:
-    from errand.images.pipeline import ImageRefused, render
-
-    try:
-        images: list[Rendered] = await ctx.use(process_pool).run(RENDER_LIMIT_S, render, source, target, sizes)
-    except ImageRefused as error:
-        raise Fail(str(error)) from None
-    return images
-
-
-async def _store(ctx: Context, image: Rendered) -> Output:
-    key = f"resize/{ctx.job_id}/{image.path.name}"
-    size_bytes = await ctx.use(storage).save(key, image.path)
-    return Output(
-        width=image.width, height=image.height, format=image.format, bytes=size_bytes, url=f"{FILES_PATH}/{key}"
-    )
+        return Resized(outputs=await store_outputs(ctx, images))

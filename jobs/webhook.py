@@ -2,24 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING
-
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
-from pydantic_core import to_json
 
-from errand.job.context import Context
-from errand.job.control import Fail, Retry
-from errand.job.job_type import job
-from errand.job.retry_policy import Delays
+from errand import Context, Delays, job
 from errand.resources.address_guard import CallerUrl
-from errand.webhooks.deliverer import RETRY_AFTER_CAP_S, SCHEDULE_S, deliverer, retry_after_s
-
-if TYPE_CHECKING:
-    from errand.resources.outbound import Reply
-
-DEADLINE_S = 20
+from errand.webhooks import DEADLINE_S, RETRY_AFTER_CAP_S, SCHEDULE_S, Delivery, deliverer
 
 
 class Webhook(BaseModel):
@@ -30,13 +17,6 @@ class Webhook(BaseModel):
     url: CallerUrl
     event: str = Field(pattern=r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$", max_length=128)
     data: JsonValue = Field(description="the payload, any JSON")
-
-
-class Delivery(BaseModel):
-    """The receiver took it."""
-
-    status: int
-    duration_s: float
 
 
 @job(
@@ -52,36 +32,11 @@ async def webhook(ctx: Context, args: Webhook) -> Delivery:
     The body is `{"type", "timestamp", "data"}`; `webhook-id` is the job's id on every attempt. A redirect is a failure.
     A delivery known to be taken is not repeated; one whose reply was lost is, with the same `webhook-id`.
     """
-    from errand.resources.outbound import OutboundFault, OutboundRefused
-
-    resource, body, delivering = ctx.use(deliverer), _body(ctx, args), await ctx.once("delivery")
+    delivering = await ctx.once("delivery")
     if delivering.done:
         return Delivery.model_validate(delivering.value)
-    started_s = time.monotonic()
-    try:
-        headers = resource.signer.headers(ctx.job_id, body, now=datetime.now(UTC))
-        reply = await resource.outbound.post(str(args.url), body=body, headers=headers, deadline_s=DEADLINE_S)
-    except OutboundRefused as error:
-        raise Fail(str(error)) from None
-    except OutboundFault as error:
-        raise Retry(str(error)) from None
-    _check_taken(reply)
-    delivery = Delivery(status=reply.status, duration_s=round(time.monotonic() - started_s, 3))
+    # the timestamp is the event's, not the attempt's: the same bytes on every attempt
+    event = {"type": args.event, "timestamp": ctx.enqueued_at, "data": args.data}
+    delivery = await ctx.use(deliverer).deliver(str(args.url), event, webhook_id=ctx.job_id)
     await delivering.finish(delivery.model_dump())
     return delivery
-
-
-def _body(ctx: Context, args: Webhook) -> bytes:
-    """The same bytes on every attempt: the timestamp is the event's, not the attempt's."""
-    return to_json({"type": args.event, "timestamp": ctx.enqueued_at, "data": args.data})
-
-
-def _check_taken(reply: Reply) -> None:
-    """Standard Webhooks 1.0: 2xx is success, 410 says stop, anything else is tried again."""
-    if 200 <= reply.status < 300:
-        return
-    said = reply.body[:200].decode(errors="replace").strip()
-    reason = f"the receiver answered {reply.status}" + (f": {said}" if said else "")
-    if reply.status == 410:
-        raise Fail(reason)
-    raise Retry(reason, after_s=retry_after_s(reply.headers, now=datetime.now(UTC)))

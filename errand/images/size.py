@@ -1,4 +1,4 @@
-"""Split off."""
+"""What a size asks for: one output of a resize."""
 
 from __future__ import annotations
 

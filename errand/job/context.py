@@ -1,4 +1,4 @@
-"""Split off."""
+"""What a job function is given besides its args: its id, its attempt, progress, resources."""
 
 from __future__ import annotations
 

@@ -1,4 +1,10 @@
 """Letters and the way they go: composing a message, SMTP connections, the mail sink of a developer's machine.
 
-Knows no job type.
+A job type takes `mailer` in its `uses` and sends by `ctx.use(mailer)`. Nothing here is a job type. aiosmtplib, aiosmtpd
+and Jinja2 (`errand[mail]`) are imported by `letter`, `smtp` and `sink` alone; a worker loads them with `mailer`.
 """
+
+from errand.mail.header_text import HeaderText
+from errand.mail.sending import EmailReceipt, Mailer, mailer
+
+__all__ = ["EmailReceipt", "HeaderText", "Mailer", "mailer"]

@@ -1,4 +1,4 @@
-"""Split off."""
+"""Uploads: stored for a job, and forgotten if no job was put."""
 
 from __future__ import annotations
 

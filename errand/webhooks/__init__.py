@@ -1,4 +1,9 @@
 """Delivering events: signatures as Standard Webhooks 1.0 says, a guarded client, the sink of a developer's machine.
 
-Knows no job type.
+A job type takes `deliverer` in its `uses` and delivers by `ctx.use(deliverer)`. Nothing here is a job type. aiohttp
+(`errand[webhooks]`) is loaded when a worker opens `deliverer`.
 """
+
+from errand.webhooks.delivery import DEADLINE_S, RETRY_AFTER_CAP_S, SCHEDULE_S, Deliverer, Delivery, deliverer
+
+__all__ = ["DEADLINE_S", "RETRY_AFTER_CAP_S", "SCHEDULE_S", "Deliverer", "Delivery", "deliverer"]

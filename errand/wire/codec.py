@@ -1,4 +1,4 @@
-"""Split off."""
+"""The JSON of what stands in Redis: Arq's serialisers, and reading what other programs may have left there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Split off."""
+"""The markers of effects (`ctx.once`) of the jobs that one worker runs, kept in Redis."""
 
 from __future__ import annotations
 

@@ -384,7 +384,7 @@ async def test_a_receiver_knows_a_replayed_webhook_by_its_id(
     async with run_worker([webhook]):
         assert (await ended(redis, put.job_id)).status == "failed"
         (entry,) = await entries_of(redis)
-        assert entry.fingerprint == "Fail@jobs.webhook:_check_taken"
+        assert entry.fingerprint == "Fail@errand.webhooks.delivery:_check_taken"
         done = await replays.many(DeadJobFilter(fingerprint=entry.fingerprint), limit=1)
         assert done.ids == [put.job_id]
         await receiver.wait_for(2)

@@ -13,8 +13,8 @@ from arq.connections import ArqRedis
 from arq.constants import default_queue_name
 from pydantic import ValidationError
 
+from errand.images import steps
 from errand.images.size import Size
-from jobs import resize as module
 from jobs.resize import Resize, resize
 from settings import Settings
 from tests.conftest import RunWorker, make_settings
@@ -172,7 +172,7 @@ async def test_an_image_that_takes_too_long_or_whose_process_dies_is_tried_again
 
     async with run_worker([resize]):
         with monkeypatch.context() as patch:
-            patch.setattr(module, "RENDER_LIMIT_S", 0.05)
+            patch.setattr(steps, "RENDER_LIMIT_S", 0.05)
             late = await deferred(client, place)
         await make_due(redis, late)
         await make_due(redis, await eventually(died))

@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from errand.monitor.job_snapshot import JobSnapshot, read_job
 from errand.process.worker import opened
 from errand.queue.queue import Queue
-from errand.webhooks.deliverer import RETRY_AFTER_CAP_S, retry_after_s
+from errand.webhooks.delivery import RETRY_AFTER_CAP_S, retry_after_s
 from errand.webhooks.signing import Signer, kept_secret
 from errand.webhooks.sink import opened_sink
 from errand.wire import keys
@@ -169,7 +169,7 @@ async def test_any_other_answer_is_tried_again_and_no_redirect_followed(
         job = await attempted(redis, await enqueue(redis, receiver.url))
     assert job.status == "deferred"
     assert job.attempts[0].error == Error(
-        "Retry", f"the receiver answered {status}: not\nnow", fingerprint="Retry@jobs.webhook:_check_taken"
+        "Retry", f"the receiver answered {status}: not\nnow", fingerprint="Retry@errand.webhooks.delivery:_check_taken"
     )
     assert [request.path for request in receiver.requests] == ["/"]
 
@@ -187,13 +187,13 @@ async def test_a_receiver_that_is_gone_is_told_nothing_more(
 async def test_a_receiver_that_does_not_answer_in_time_is_tried_again(
     redis: ArqRedis, run_worker: RunWorker, receiver: HttpReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobs.webhook.DEADLINE_S", 0.2)
+    monkeypatch.setattr("errand.webhooks.delivery.DEADLINE_S", 0.2)
     receiver.delay_s = 60
     async with run_worker([webhook]):
         job = await attempted(redis, await enqueue(redis, receiver.url))
     assert job.attempts[0].outcome == "retry"
     assert job.attempts[0].error == Error(
-        "Retry", "no complete answer within 0.2 s", fingerprint="Retry@jobs.webhook:webhook"
+        "Retry", "no complete answer within 0.2 s", fingerprint="Retry@errand.webhooks.delivery:Deliverer.deliver"
     )
 
 

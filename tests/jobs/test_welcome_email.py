@@ -414,7 +414,7 @@ async def test_the_next_attempt_sends_the_same_letter(redis: ArqRedis, run_worke
     first, second = done.attempts
     assert (first.outcome, second.outcome) == ("retry", "succeeded")
     assert first.error == Error(
-        "Retry", "the mail server answered 451 4.3.0 try later", fingerprint="Retry@jobs.welcome_email:_send"
+        "Retry", "the mail server answered 451 4.3.0 try later", fingerprint="Retry@errand.mail.sending:Mailer._send"
     )
     assert 7_500 <= (first.next_attempt_at_ms or 0) - first.ended_at_ms <= 12_500
     assert raw.letters[0] == raw.letters[1] and job_id.encode() in raw.letters[0]

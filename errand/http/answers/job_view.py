@@ -33,7 +33,7 @@ class ErrorView(BaseModel):
     traceback: str | None = None
     fingerprint: str = Field(
         description="its class and innermost own frame: the same for the same fault",
-        examples=["KeyError@jobs.webhook:_check_taken"],
+        examples=["KeyError@errand.webhooks.delivery:_check_taken"],
     )
 
 

@@ -22,7 +22,7 @@ ERROR = {
     "type": "Retry",
     "message": "the receiver answered 500",
     "traceback": None,
-    "fingerprint": "Retry@jobs.webhook:_check_taken",
+    "fingerprint": "Retry@errand.webhooks.delivery:_check_taken",
 }
 
 

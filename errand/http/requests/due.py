@@ -1,4 +1,4 @@
-"""Split off."""
+"""When a job is due, as the query says: `delay` or `run_at`."""
 
 from __future__ import annotations
 

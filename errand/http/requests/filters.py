@@ -1,4 +1,4 @@
-"""Split off."""
+"""Query parameters by which several lists are filtered."""
 
 from __future__ import annotations
 

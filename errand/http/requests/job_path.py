@@ -1,4 +1,4 @@
-"""Split off."""
+"""The job that a path names: found, or the 404 that says it is unknown."""
 
 from __future__ import annotations
 

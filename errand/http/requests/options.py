@@ -1,4 +1,4 @@
-"""Split off."""
+"""What an enqueue request asks for besides its args, read from the query by hand for the busy routes."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ Fingerprint = Annotated[
         min_length=1,
         max_length=200,
         description="only what died of this error: its class and innermost own frame",
-        examples=["Retry@jobs.webhook:_check_taken"],
+        examples=["Retry@errand.webhooks.delivery:_check_taken"],
     ),
 ]
 
@@ -136,7 +136,9 @@ class ReplayedView(BaseModel):
 
 REPLAY_EXAMPLES = {
     "look first": {"value": {"type": "webhook", "dry_run": True}},
-    "at a pace": {"value": {"fingerprint": "Retry@jobs.webhook:_check_taken", "per_second": 20, "limit": 10_000}},
+    "at a pace": {
+        "value": {"fingerprint": "Retry@errand.webhooks.delivery:_check_taken", "per_second": 20, "limit": 10_000}
+    },
 }
 
 

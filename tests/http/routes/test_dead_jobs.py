@@ -231,7 +231,10 @@ async def test_a_replayed_webhook_is_delivered_under_its_id(
     place = (await client.post("/v1/jobs/webhook", json=args)).headers["location"]
     async with run_worker([webhook]):
         dead = (await client.get(place, params={"wait": 10})).json()
-        assert (dead["status"], dead["error"]["fingerprint"]) == ("failed", "Fail@jobs.webhook:_check_taken")
+        assert (dead["status"], dead["error"]["fingerprint"]) == (
+            "failed",
+            "Fail@errand.webhooks.delivery:_check_taken",
+        )
         await client.post(REPLAY, json={"type": "webhook"})
         again = (await client.get(place, params={"wait": 10})).json()
     assert (again["status"], again["attempt"], again["args"]) == ("succeeded", 1, dead["args"])

@@ -15,7 +15,7 @@ from arq.connections import ArqRedis
 from arq.constants import default_queue_name
 
 from errand.queue.queue import Queue
-from errand.webhooks.deliverer import SCHEDULE_S
+from errand.webhooks.delivery import SCHEDULE_S
 from errand.wire import codec, keys
 from jobs.webhook import webhook
 from tests.conftest import RunWorker

@@ -1,0 +1,24 @@
+"""Optional parts of Errand: what is missing is said in one line, with what to install."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+Extra = Literal["mail", "webhooks", "images", "embedded"]
+
+
+class ExtraMissing(ImportError):
+    """A library of an extra is not installed."""
+
+
+@contextmanager
+def needs(extra: Extra) -> Iterator[None]:
+    """Around imports: `with needs("mail"): import aiosmtplib`. Raises ExtraMissing, which names the extra."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "errand":
+            raise
+        raise ExtraMissing(f"needs {error.name}: pip install 'errand[{extra}]'") from error

@@ -1,0 +1,79 @@
+"""The three steps of a resize, each with what a job declares in its `uses`: fetch the source, render, store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, HttpUrl
+
+from errand.extras import needs
+from errand.images.size import Format, Size
+from errand.job.context import Context
+from errand.job.control import Fail
+from errand.job.stored_file import StoredFile
+from errand.resources.openers import outbound, process_pool, storage
+
+if TYPE_CHECKING:
+    from errand.images.pipeline import Rendered
+
+FILES_PATH = "/v1/files"
+DOWNLOAD_LIMIT_BYTES = 64 * 1024 * 1024
+DOWNLOAD_DEADLINE_S = 30
+RENDER_LIMIT_S = 30
+"""imgproxy gives a whole image 10 s; ours counts several outputs, AVIF among them, on a busy machine."""
+
+
+class Output(BaseModel):
+    """One stored image."""
+
+    width: int
+    height: int
+    format: Format
+    bytes: int
+    url: str
+
+
+async def fetch_source(ctx: Context, target: Path, *, upload: StoredFile | None, url: HttpUrl | None) -> None:
+    """Writes the upload, or what is at the URL, to `target`. Uses `storage` and `outbound`. Raises Fail."""
+    from errand.resources.outbound import OutboundRefused
+    from errand.resources.storage import FileMissing
+
+    try:
+        if upload is not None:
+            await ctx.use(storage).fetch(upload.key, target)
+        else:
+            await ctx.use(outbound).download(
+                str(url), target, limit_bytes=DOWNLOAD_LIMIT_BYTES, deadline_s=DOWNLOAD_DEADLINE_S
+            )
+    except FileMissing:
+        raise Fail("the uploaded file is no longer stored") from None
+    except OutboundRefused as error:
+        raise Fail(f"source_url: {error}") from None
+
+
+async def render_sizes(ctx: Context, source: Path, folder: Path, sizes: Sequence[Size]) -> list[Rendered]:
+    """Makes the images in `folder`, in a process of the pool. Uses `process_pool`. Raises Fail for what is no image."""
+    with needs("images"):
+        from errand.images.pipeline import ImageRefused, render
+
+    try:
+        images: list[Rendered] = await ctx.use(process_pool).run(RENDER_LIMIT_S, render, source, folder, sizes)
+    except ImageRefused as error:
+        raise Fail(str(error)) from None
+    return images
+
+
+async def store_outputs(ctx: Context, images: Sequence[Rendered]) -> list[Output]:
+    """Stores the images under the job's id, in their order. Uses `storage`."""
+    return list(await asyncio.gather(*(_store(ctx, image) for image in images)))
+
+
+async def _store(ctx: Context, image: Rendered) -> Output:
+    key = f"resize/{ctx.job_id}/{image.path.name}"
+    size_bytes = await ctx.use(storage).save(key, image.path)
+    return Output(
+        width=image.width, height=image.height, format=image.format, bytes=size_bytes, url=f"{FILES_PATH}/{key}"
+    )

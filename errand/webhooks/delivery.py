@@ -1,0 +1,104 @@
+"""Delivers one event to one URL: signs it, posts it behind the address guard, and decides by the answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+from pydantic_core import to_json
+
+from errand.extras import needs
+from errand.job.control import Fail, Retry
+from errand.settings import Settings
+
+if TYPE_CHECKING:
+    from errand.resources.outbound import Outbound, Reply
+    from errand.webhooks.signing import Signer
+
+DEADLINE_S = 20
+MINUTE_S, HOUR_S = 60, 3600
+SCHEDULE_S = (5, 5 * MINUTE_S, 30 * MINUTE_S, *(hours * HOUR_S for hours in (2, 5, 10, 14, 20, 24)))
+"""Waits after each failed attempt: the schedule that Standard Webhooks 1.0 recommends."""
+RETRY_AFTER_CAP_S = 24 * HOUR_S
+
+
+class Delivery(BaseModel):
+    """The receiver took it."""
+
+    status: int
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Deliverer:
+    """Opened once in a worker; `ctx.use(deliverer)` in a job."""
+
+    outbound: Outbound
+    signer: Signer
+
+    async def deliver(self, url: str, event: Mapping[str, Any], *, webhook_id: str) -> Delivery:
+        """Posts `event` as JSON, signed.
+
+        Raises Fail if the receiver says that it wants no more (410) or must not be reached; Retry for anything else
+        but a 2xx, after the time that the receiver asks for.
+        """
+        from errand.resources.outbound import OutboundFault, OutboundRefused
+
+        body, started_s = to_json(event), time.monotonic()
+        headers = self.signer.headers(webhook_id, body, now=datetime.now(UTC))
+        try:
+            reply = await self.outbound.post(url, body=body, headers=headers, deadline_s=DEADLINE_S)
+        except OutboundRefused as error:
+            raise Fail(str(error)) from None
+        except OutboundFault as error:
+            raise Retry(str(error)) from None
+        _check_taken(reply)
+        return Delivery(status=reply.status, duration_s=round(time.monotonic() - started_s, 3))
+
+
+@asynccontextmanager
+async def deliverer(settings: Settings) -> AsyncIterator[Deliverer]:
+    """The signing secret and a guarded client; on a developer's machine the webhook sink as well, and it alone
+    is let through the guard."""
+    with needs("webhooks"):
+        from errand.resources.address_guard import AddressGuard
+        from errand.resources.outbound import Outbound
+        from errand.webhooks.signing import Signer
+        from errand.webhooks.sink import opened_sink
+
+    signer = Signer.from_settings(settings)
+    async with opened_sink(settings) as endpoints:
+        guard = AddressGuard(settings.webhook_allow_networks, allow_endpoints=endpoints)
+        async with Outbound.open(guard, connections=settings.worker_concurrency) as client:
+            yield Deliverer(client, signer)
+
+
+def _check_taken(reply: Reply) -> None:
+    """Standard Webhooks 1.0: 2xx is success, 410 says stop, anything else is tried again."""
+    if 200 <= reply.status < 300:
+        return
+    said = reply.body[:200].decode(errors="replace").strip()
+    reason = f"the receiver answered {reply.status}" + (f": {said}" if said else "")
+    if reply.status == 410:
+        raise Fail(reason)
+    raise Retry(reason, after_s=retry_after_s(reply.headers, now=datetime.now(UTC)))
+
+
+def retry_after_s(headers: Mapping[str, str], *, now: datetime) -> float | None:
+    """The wait that `Retry-After` asks for (RFC 9110 §10.2.3: seconds or a date), from 1 s to a day; else None."""
+    value = next((text for name, text in headers.items() if name.lower() == "retry-after"), "").strip()
+    if value.isascii() and value.isdigit():
+        asked_s = float(value[:12])
+    else:
+        try:
+            at = parsedate_to_datetime(value)
+        except (ValueError, OverflowError):
+            return None
+        asked_s = (at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds()
+    return min(max(asked_s, 1.0), RETRY_AFTER_CAP_S)
