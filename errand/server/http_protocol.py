@@ -4,12 +4,12 @@ A middleware sees a request when its head is complete. A head that grows without
 that, and only the protocol can refuse it. The protocol can also wait for the parts of a body at no cost to requests
 whose body is there: a timer looks at each connection from time to time.
 
-| phase    | awaited              | the client's time runs from           | when it is over          |
-|----------|----------------------|---------------------------------------|--------------------------|
-| `IDLE`   | a request            | its last bytes, unless uvicorn's does | the connection is closed |
-| `HEAD`   | the rest of its head | the first byte of the head            | 408, then closed         |
-| `BODY`   | the rest of its body | its last bytes                        | 408, then closed         |
-| `ANSWER` | our answer           | as in `IDLE`, once that has gone out  | the connection is closed |
+| phase    | awaited              | the client's time runs from               | when it is over          |
+|----------|----------------------|-------------------------------------------|--------------------------|
+| `IDLE`   | a request            | its last bytes, if uvicorn's timer is off | the connection is closed |
+| `HEAD`   | the rest of its head | the first byte of the head                | 408, then closed         |
+| `BODY`   | the rest of its body | its last bytes                            | 408, then closed         |
+| `ANSWER` | our answer           | as in `IDLE`, once we have answered       | the connection is closed |
 """
 
 from __future__ import annotations
