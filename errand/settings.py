@@ -90,7 +90,7 @@ class ApiKey(BaseModel):
 
     @property
     def name(self) -> str:
-        """Tells it from other keys, and nothing of it."""
+        """Distinguishes it from other keys, and reveals nothing of it."""
         return self.digest.hex()
 
     @classmethod
@@ -101,12 +101,12 @@ class ApiKey(BaseModel):
         """
         hashed = text.startswith(HASHED_KEY)
         key, colon, scopes = text.removeprefix(HASHED_KEY).partition(":")
-        wanted = frozenset(scopes.split("+")) if colon else ALL_SCOPES
+        scopes_given = frozenset(scopes.split("+")) if colon else ALL_SCOPES
         digest = _digest_in(key) if hashed else digest_of(_checked_key(key))
-        if not wanted <= ALL_SCOPES:
+        if not scopes_given <= ALL_SCOPES:
             # not quoted: it may be the second half of a key that has a colon in it
             raise ValueError("what follows a key's colon must be scopes joined by '+': read, write, admin")
-        return cls(digest=digest, scopes=wanted)
+        return cls(digest=digest, scopes=scopes_given)
 
 
 def digest_of(key: str) -> bytes:

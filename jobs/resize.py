@@ -35,7 +35,7 @@ RENDER_LIMIT_S = 30
 
 
 class Resize(BaseModel):
-    """An uploaded `file` or a `source_url`, and the sizes wanted of it."""
+    """An uploaded `file` or a `source_url`, and the sizes to make of it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

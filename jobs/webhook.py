@@ -14,7 +14,7 @@ from errand.job.control import Fail, Retry
 from errand.job.job_type import job
 from errand.job.retry_policy import Delays
 from errand.resources.address_guard import CallerUrl
-from errand.webhooks.deliverer import RETRY_AFTER_CAP_S, SCHEDULE_S, courier, retry_after_s
+from errand.webhooks.deliverer import RETRY_AFTER_CAP_S, SCHEDULE_S, deliverer, retry_after_s
 
 if TYPE_CHECKING:
     from errand.resources.outbound import Reply
@@ -23,7 +23,7 @@ DEADLINE_S = 20
 
 
 class Webhook(BaseModel):
-    """Which event to tell whom."""
+    """An event, and the URL that receives it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -43,24 +43,24 @@ class Delivery(BaseModel):
     max_tries=len(SCHEDULE_S) + 1,
     timeout_s=DEADLINE_S + 10,
     retry=Delays(SCHEDULE_S, cap_s=RETRY_AFTER_CAP_S),
-    uses=[courier],
+    uses=[deliverer],
     examples=[{"url": "https://receiver.example/hooks", "event": "user.created", "data": {"id": 7, "name": "Ada"}}],
 )
 async def webhook(ctx: Context, args: Webhook) -> Delivery:
     """Posts an event to a receiver and retries for three days until it answers 2xx.
 
     The body is `{"type", "timestamp", "data"}`; `webhook-id` is the job's id on every attempt. A redirect is a failure.
-    A delivery known to be taken is not repeated; one whose reply was lost is, and receivers tell by its `webhook-id`.
+    A delivery known to be taken is not repeated; one whose reply was lost is, with the same `webhook-id`.
     """
     from errand.resources.outbound import OutboundFault, OutboundRefused
 
-    lent, body, delivering = ctx.use(courier), _body(ctx, args), await ctx.once("delivery")
+    resource, body, delivering = ctx.use(deliverer), _body(ctx, args), await ctx.once("delivery")
     if delivering.done:
         return Delivery.model_validate(delivering.value)
     started_s = time.monotonic()
     try:
-        headers = lent.signer.headers(ctx.job_id, body, now=datetime.now(UTC))
-        reply = await lent.outbound.post(str(args.url), body=body, headers=headers, deadline_s=DEADLINE_S)
+        headers = resource.signer.headers(ctx.job_id, body, now=datetime.now(UTC))
+        reply = await resource.outbound.post(str(args.url), body=body, headers=headers, deadline_s=DEADLINE_S)
     except OutboundRefused as error:
         raise Fail(str(error)) from None
     except OutboundFault as error:

@@ -11,7 +11,7 @@ from errand.job.context import Context
 from errand.job.control import Fail, Retry
 from errand.job.job_type import job
 from errand.job.retry_policy import Exponential
-from errand.mail.mailer import Post, post
+from errand.mail.mailer import Mailer, mailer
 
 if TYPE_CHECKING:
     from errand.job.once import Once
@@ -59,7 +59,7 @@ class EmailReceipt(BaseModel):
     max_tries=8,
     timeout_s=720,
     retry=Exponential(base_s=10, factor=3, cap_s=3600),
-    uses=[post],
+    uses=[mailer],
     examples=[{"to": "ada@example.com", "name": "Ada"}],
 )
 async def welcome_email(ctx: Context, args: WelcomeEmail) -> EmailReceipt:
@@ -70,28 +70,28 @@ async def welcome_email(ctx: Context, args: WelcomeEmail) -> EmailReceipt:
     """
     from errand.mail.letter import HeaderRefused, compose
 
-    lent, sending = ctx.use(post), await ctx.once("sending")
+    resource, sending = ctx.use(mailer), await ctx.once("sending")
     if sending.done:
         return EmailReceipt.model_validate(sending.value)
-    if sending.begun and lent.when_unsure == "fail":
+    if sending.started and resource.when_unsure == "fail":
         raise Fail(UNSURE)
     try:
-        letter = compose(args.to, args.name, sender=lent.sender, job_id=ctx.job_id, date=ctx.enqueued_at)
+        letter = compose(args.to, args.name, sender=resource.sender, job_id=ctx.job_id, date=ctx.enqueued_at)
     except HeaderRefused as error:
         raise Fail(str(error)) from None
-    receipt = EmailReceipt(message_id=letter.message_id, response=await _send(lent, letter, sending))
+    receipt = EmailReceipt(message_id=letter.message_id, response=await _send(resource, letter, sending))
     await sending.finish(receipt.model_dump())
     return receipt
 
 
-async def _send(lent: Post, letter: Letter, sending: Once) -> str:
+async def _send(resource: Mailer, letter: Letter, sending: Once) -> str:
     """The server's reply to the letter; whatever it says without doubt is no longer uncertain."""
     from errand.mail.smtp import Rejected, Unavailable, Unsure
 
     try:
-        return await lent.smtp.send(letter, begin=sending.begin)
+        return await resource.smtp.send(letter, begin=sending.start)
     except Unsure as error:
-        raise (Fail(UNSURE) if lent.when_unsure == "fail" else Retry(str(error))) from None
+        raise (Fail(UNSURE) if resource.when_unsure == "fail" else Retry(str(error))) from None
     except Rejected as error:
         await sending.forget()
         raise Fail(str(error)) from None

@@ -1,8 +1,9 @@
-"""The directions in which imports may point, and what the API must start without."""
+"""The directions in which imports may point, the sizes of rooms and functions, and what the API starts without."""
 
 from __future__ import annotations
 
 import ast
+import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,88 +12,173 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SHARED_ROOMS = {"engine", "resources", "worker"}
-JOB_TYPES = sorted(
-    path.stem
-    for path in (ROOT / "jobs").iterdir()
-    if path.stem not in SHARED_ROOMS and not path.stem.startswith("_") and (path.suffix == ".py" or path.is_dir())
-)
+
+FLOORS: list[set[str]] = [
+    {"errand.http", "errand.version", "errand.secrets", "errand.extras", "errand.images", "errand.http.scope"},
+    {"errand.settings", "errand.wire"},
+    {"errand.redis", "errand.mail"},
+    {"errand.job", "errand.queue", "errand.leases"},
+    {"errand.worker", "errand.monitor", "errand.schedules", "errand.resources"},
+    {"errand.webhooks", "errand.events", "errand.dead_jobs", "errand.doctor"},
+    {"errand.integration", "errand.http.answers", "errand.process"},
+    {"errand.http.gates"},
+    {"errand.http.shared"},
+    {"errand.http.requests"},
+    {"errand.http.routes"},
+    {"errand.http.document"},
+    {"errand.http.api"},
+    {"errand.server"},
+    {"errand", "errand.cli", "errand.__main__"},
+    {"jobs", "settings"},
+    {"service"},
+]
+"""From the ground up. A room imports rooms of lower floors alone, and none of its own floor."""
+SAME_FLOOR = {("jobs", "settings"), ("errand.__main__", "errand.cli")}
+"""Entry points, which may."""
+
+MAX_FILES = 16
+MAX_LINES = 60
+MAX_MEDIAN_LINES = 8
+
+FILES = sorted(path for folder in ("errand", "service", "jobs") for path in (ROOT / folder).rglob("*.py"))
+FILES.append(ROOT / "settings.py")
+ROOMS = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 
-def imports_of(folder: str) -> Iterator[tuple[str, str]]:
-    """Every (file, imported module) below that folder, imports inside functions included."""
-    for path in [ROOT / folder] if folder.endswith(".py") else sorted((ROOT / folder).rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Import):
-                yield from ((str(path.relative_to(ROOT)), alias.name) for alias in node.names)
-            elif isinstance(node, ast.ImportFrom):
-                assert node.level == 0, f"{path}: imports are absolute here"
-                base = node.module or ""
-                yield from ((str(path.relative_to(ROOT)), f"{base}.{alias.name}") for alias in node.names)
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-def reaches(imported: str, room: str) -> bool:
-    return imported == room or imported.startswith(f"{room}.")
+def room_of(module: str) -> str:
+    """The longest name of a room that the module is in; `errand` and `errand.http` alone are their own `__init__`."""
+    parts = module.split(".")
+    for length in range(len(parts), 0, -1):
+        if (room := ".".join(parts[:length])) in ROOMS and (
+            room not in ("errand", "errand.http") or length == len(parts)
+        ):
+            return room
+    raise AssertionError(f"{module} is in no room: give it a floor")
 
 
-def forbidden() -> list[tuple[str, str]]:
-    """(from, to) pairs that no import may take."""
-    pairs = [
-        ("jobs", "service"),
-        ("service", "errand.process.worker"),
-        ("service", "errand.worker.worker"),
-        ("service", "arq.worker"),
-        ("jobs/engine", "settings"),
-        ("jobs/engine", "jobs.resources"),
-        ("jobs/engine", "errand.process.worker"),
-        ("jobs/resources", "errand.process.worker"),
-        ("settings.py", "jobs"),
-        ("settings.py", "service"),
-    ]
-    for name in JOB_TYPES:
-        place = f"jobs/{name}" if (ROOT / "jobs" / name).is_dir() else f"jobs/{name}.py"
-        pairs += [(place, f"jobs.{other}") for other in JOB_TYPES if other != name]
-        pairs += [(place, "errand.process.worker"), (place, "errand.worker.worker"), ("jobs/engine", f"jobs.{name}")]
-        pairs += [("jobs/resources", f"jobs.{name}"), ("service", f"jobs.{name}"), ("jobs/worker.py", f"jobs.{name}")]
-    return pairs
+MODULES = {module_of(path): path for path in FILES}
 
 
-@pytest.mark.parametrize(("source", "target"), forbidden())
-def test_imports_point_down(source: str, target: str) -> None:
-    assert [place for place, imported in imports_of(source) if reaches(imported, target)] == []
+def imports_of(path: Path) -> Iterator[str]:
+    """The modules of this repository that a file imports, imports inside functions and for types included."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute here"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            if (known := name if name in MODULES else name.rpartition(".")[0]) in MODULES:
+                yield known
 
 
-def test_the_rule_sees_an_import_that_breaks_it() -> None:
-    assert ("jobs/worker.py", "jobs.engine.worker.Worker") in set(imports_of("jobs/worker.py"))
-    assert len(JOB_TYPES) >= 3
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_imports_point_down(path: Path) -> None:
+    room = room_of(module_of(path))
+    up = {
+        imported
+        for imported in imports_of(path)
+        if (other := room_of(imported)) != room and ROOMS[other] >= ROOMS[room] and (room, other) not in SAME_FLOOR
+    }
+    assert up == set()
+
+
+def test_no_file_imports_itself_by_way_of_others() -> None:
+    graph = {module: {other for other in imports_of(path) if other != module} for module, path in MODULES.items()}
+    while leaves := [module for module, imported in graph.items() if not imported]:
+        for leaf in leaves:
+            del graph[leaf]
+        for imported in graph.values():
+            imported.difference_update(leaves)
+    assert graph == {}
+
+
+def test_the_rule_sees_an_import_that_breaks_it(tmp_path: Path) -> None:
+    file = tmp_path / "up.py"
+    file.write_text("def late() -> None:\n    from errand.worker.worker import Worker\n")
+    assert list(imports_of(file)) == ["errand.worker.worker"]
+    assert ROOMS[room_of("errand.worker.worker")] > ROOMS[room_of("errand.queue.queue")]
+
+
+@pytest.mark.parametrize("room", ["errand.redis", "errand.queue", "errand.leases", "errand.worker", "errand.monitor"])
+def test_the_queue_knows_no_job_type_and_no_http(room: str) -> None:
+    texts = {path: path.read_text() for path in FILES if room_of(module_of(path)) == room}
+    assert [path for path, text in texts.items() if "fastapi" in text or "import jobs" in text] == []
+
+
+def test_one_job_type_never_imports_another() -> None:
+    job_types = {f"jobs.{path.stem}" for path in (ROOT / "jobs").glob("*.py") if not path.stem.startswith("_")}
+    assert len(job_types) >= 3
+    for name in job_types:
+        assert set(imports_of(MODULES[name])) & (job_types - {name}) == set()
+
+
+def test_rooms_are_rooms() -> None:
+    folders = {path.parent for path in FILES}
+    crowded = {
+        str(folder): number
+        for folder in folders
+        if (number := sum(1 for file in folder.iterdir() if file.suffix in (".py", ".lua"))) > MAX_FILES
+    }
+    assert crowded == {}
+    for folder in folders - {ROOT}:
+        assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text())), f"{folder} says what lives there"
+
+
+def test_functions_are_short() -> None:
+    lengths = {
+        f"{module}.{node.name}": (node.end_lineno or 0) - node.lineno + 1
+        for module, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    assert {name: lines for name, lines in lengths.items() if lines > MAX_LINES} == {}
+    assert statistics.median(lengths.values()) <= MAX_MEDIAN_LINES
 
 
 def test_only_entry_points_read_the_environment() -> None:
-    """`Settings.read` and `os.environ` are for programs; everything else is handed what it needs."""
-    readers = {
-        str(path.relative_to(ROOT))
-        for folder in ("service", "jobs")
-        for path in (ROOT / folder).rglob("*.py")
-        if reads_the_environment(path)
+    """`Settings.read` and `os.environ` are for programs; everything else is given what it needs."""
+    readers = {module_of(path) for path in FILES if reads_the_environment(path)}
+    assert readers <= {
+        "jobs.__main__",
+        "service.__main__",
+        "service.app",
+        "service.run",
+        "errand.cli.main",
+        "errand.cli.doctor",
+        "errand.settings",
+        "errand.settings.settings",
     }
-    assert readers == {"service/__main__.py", "service/doctor.py", "service/run.py", "jobs/worker.py"}
 
 
 def reads_the_environment(path: Path) -> bool:
-    """True where its code does; a docstring or a message may show others how to."""
+    """True if its code does; a docstring or a message may show others how to."""
     used = {ast.unparse(node) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
     return not used.isdisjoint({"Settings.read", "os.environ"})
 
 
+HEAVY = ("pyvips", "aiosmtplib", "aiosmtpd", "aiohttp", "jinja2", "pebble")
+
+
 @pytest.mark.parametrize(
-    "statement",
+    ("statement", "heavy"),
     [
-        "import service.app",
-        "import errand.server.app; errand.server.app.create_app(Settings(), redis_url='unix:///none')",
+        ("import errand.server.app", HEAVY),
+        (
+            "from errand.server.app import create_app; create_app(Settings(), redis_url='unix:///none')",
+            HEAVY,
+        ),
+        ("import errand", ("fastapi", *HEAVY)),
+        ("from errand.worker import Worker", ("fastapi", *HEAVY)),
+        ("import errand.process.worker", ("fastapi", *HEAVY)),
     ],
 )
-def test_the_api_starts_without_the_libraries_of_jobs(statement: str) -> None:
-    heavy = "pyvips", "aiosmtplib", "aiosmtpd", "aiohttp", "jinja2", "pebble"
+def test_what_is_not_needed_is_not_loaded(statement: str, heavy: tuple[str, ...]) -> None:
     program = (
         f"from settings import Settings; {statement}; import sys; print([m for m in {heavy!r} if m in sys.modules])"
     )

@@ -68,7 +68,7 @@ def _no_embedded_redis(error: Exception) -> Finding:
         level="warning",
         found=f"the embedded Redis does not start: {error}",
         risk="neither API nor worker starts",
-        mend="read its log, or name a server in REDIS_URL",
+        fix="read its log, or name a server in REDIS_URL",
     )
 
 
@@ -94,7 +94,7 @@ def _address_of_redis(settings: Settings) -> str:
 
 def _in_words(finding: Finding) -> str:
     lines = [f"{finding.level:8} {finding.check:{NAME_WIDTH}} {finding.found}"]
-    for label, text in (("risk", finding.risk), ("mend", finding.mend)):
+    for label, text in (("risk", finding.risk), ("fix", finding.fix)):
         if text:
             lines.append(f"{'':8} {'':{NAME_WIDTH}} {label}: {text}")
     return "\n".join(lines)

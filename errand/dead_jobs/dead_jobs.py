@@ -1,7 +1,7 @@
 """The dead jobs of some queues: which there are, newest first, and what they died of.
 
 Two indexes of the same entries are read, never the jobs one by one: by when they died, and by type and fingerprint. An
-entry may outlive its job, which expires by itself: whoever comes upon such an entry leaves it out and removes it.
+entry may outlive its job, which expires by itself: a reader that finds such an entry leaves it out and removes it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class TooManyGroups(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class DeadJobFilter:
     """Which dead jobs are meant; None stands for all."""
 
     type: str | None = None
@@ -48,7 +48,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Position:
+class DeadPosition:
     """A place in the list: right behind that entry. What dies later does not move it."""
 
     at_ms: int
@@ -60,7 +60,7 @@ class DeadPage:
     """Dead jobs, newest first."""
 
     jobs: Sequence[JobSnapshot]
-    next: Position | None
+    next: DeadPosition | None
     """Where the next page begins; None at the end."""
 
 
@@ -83,7 +83,7 @@ class DeadGroup:
 
 @dataclass(frozen=True, slots=True, order=True)
 class _Listed:
-    position: Position
+    position: DeadPosition
     queue: str
 
 
@@ -96,31 +96,31 @@ class DeadJobs:
         self._ttl_ms = int(ttl_s * 1000)
         self._groups = script.load(redis, "dead_jobs/groups")
 
-    async def groups(self, wanted: Wanted) -> list[DeadGroup]:
-        """Every group that is wanted, without examples; the largest first.
+    async def groups(self, which: DeadJobFilter) -> list[DeadGroup]:
+        """Every group that is which, without examples; the largest first.
 
         Looks at 1,000 groups of each queue; raises TooManyGroups where there are more.
         """
-        groups = [group for queue in self._chosen(wanted) for group in await self._groups_of(queue, wanted)]
+        groups = [group for queue in self._chosen(which) for group in await self._groups_of(queue, which)]
         return sorted(groups, key=lambda group: (-group.count, -group.newest.ended_at_ms, group.name))
 
     async def with_examples(self, groups: Iterable[DeadGroup]) -> list[DeadGroup]:
         """The same groups, each with its newest job."""
-        listed = [(group, _Listed(Position(0, str(group.newest)), group.queue)) for group in groups]
+        listed = [(group, _Listed(DeadPosition(0, str(group.newest)), group.queue)) for group in groups]
         jobs = await self._read([place for _, place in listed])
         return [replace(group, example=jobs.get(place)) for group, place in listed]
 
-    async def page(self, wanted: Wanted, *, limit: int, before: Position | None = None) -> DeadPage:
-        """Up to `limit` dead jobs that are wanted, newest first, from that position on.
+    async def page(self, which: DeadJobFilter, *, limit: int, before: DeadPosition | None = None) -> DeadPage:
+        """Up to `limit` dead jobs that are which, newest first, from that position on.
 
         Looks at `10 * limit` entries at most: where the newest ones have expired a page may hold fewer jobs although
         others follow. Raises TooManyGroups for a wish that is too wide.
         """
-        groups = await self._wanted_groups(wanted)
+        groups = await self._matching_groups(which)
         jobs: list[JobSnapshot] = []
         for _ in range(MOST_ROUNDS):
             missing = limit - len(jobs)
-            listed = await self._list(wanted, groups, before=before, most=missing + 1)
+            listed = await self._list(which, groups, before=before, most=missing + 1)
             jobs += (await self._read(listed[:missing])).values()
             if len(listed) <= missing:
                 return DeadPage(jobs=jobs, next=None)
@@ -137,15 +137,15 @@ class DeadJobs:
                 transaction.zrem(keys.dead_by_group(queue), *entries)
                 await transaction.execute()
 
-    def _chosen(self, wanted: Wanted) -> Sequence[str]:
-        return self._queues if wanted.queue is None else [keys.queue(wanted.queue)]
+    def _chosen(self, which: DeadJobFilter) -> Sequence[str]:
+        return self._queues if which.queue is None else [keys.queue(which.queue)]
 
-    async def _groups_of(self, queue: str, wanted: Wanted) -> list[DeadGroup]:
+    async def _groups_of(self, queue: str, which: DeadJobFilter) -> list[DeadGroup]:
         more, found = await self._groups(
             keys=[keys.dead_by_group(queue)],
             args=[
-                type_word(wanted.type) if wanted.type else "",
-                fingerprint.token(wanted.fingerprint) if wanted.fingerprint else "",
+                type_word(which.type) if which.type else "",
+                fingerprint.token(which.fingerprint) if which.fingerprint else "",
                 self._ttl_ms,
                 MOST_GROUPS,
             ],
@@ -162,25 +162,25 @@ class DeadJobs:
             for count, oldest, newest in found
         ]
 
-    async def _wanted_groups(self, wanted: Wanted) -> list[tuple[str, str]] | None:
-        """(queue, name of the group) of all that are wanted; None for all dead jobs of the queues."""
-        if wanted.type and wanted.fingerprint:
-            name = f"{type_word(wanted.type)} {fingerprint.token(wanted.fingerprint)}"
-            return [(queue, name) for queue in self._chosen(wanted)]
-        if wanted.type or wanted.fingerprint:
-            return [(group.queue, group.name) for group in await self.groups(wanted)]
+    async def _matching_groups(self, which: DeadJobFilter) -> list[tuple[str, str]] | None:
+        """(queue, name of the group) of all that match; None for all dead jobs of the queues."""
+        if which.type and which.fingerprint:
+            name = f"{type_word(which.type)} {fingerprint.token(which.fingerprint)}"
+            return [(queue, name) for queue in self._chosen(which)]
+        if which.type or which.fingerprint:
+            return [(group.queue, group.name) for group in await self.groups(which)]
         return None
 
     async def _list(
-        self, wanted: Wanted, groups: list[tuple[str, str]] | None, *, before: Position | None, most: int
+        self, which: DeadJobFilter, groups: list[tuple[str, str]] | None, *, before: DeadPosition | None, most: int
     ) -> list[_Listed]:
         if groups is None:
-            listed = await self._newest(self._chosen(wanted), before=before, most=most)
+            listed = await self._newest(self._chosen(which), before=before, most=most)
         else:
             listed = await self._newest_of(groups, before=before, most=most)
         return sorted(listed, reverse=True)[:most]
 
-    async def _newest(self, queues: Sequence[str], *, before: Position | None, most: int) -> list[_Listed]:
+    async def _newest(self, queues: Sequence[str], *, before: DeadPosition | None, most: int) -> list[_Listed]:
         """By when they died. Of one millisecond all are read: the order within it is that of the entries."""
         async with self._redis.pipeline(transaction=False) as pipeline:
             for queue in queues:
@@ -192,14 +192,14 @@ class DeadJobs:
             answers = await pipeline.execute()
         sources = [queue for queue in queues for _ in range(1 if before is None else 2)]
         listed = [
-            _Listed(Position(int(at_ms), entry.decode()), queue)
+            _Listed(DeadPosition(int(at_ms), entry.decode()), queue)
             for queue, answer in zip(sources, answers, strict=True)
             for entry, at_ms in answer
         ]
         return [one for one in listed if before is None or one.position < before]
 
     async def _newest_of(
-        self, groups: Sequence[tuple[str, str]], *, before: Position | None, most: int
+        self, groups: Sequence[tuple[str, str]], *, before: DeadPosition | None, most: int
     ) -> list[_Listed]:
         async with self._redis.pipeline(transaction=False) as pipeline:
             for queue, name in groups:
@@ -210,7 +210,7 @@ class DeadJobs:
         entries = [
             (queue, entry.decode()) for (queue, _), found in zip(groups, answers, strict=True) for entry in found
         ]
-        return [_Listed(Position(DeadEntry.parse(entry).ended_at_ms, entry), queue) for queue, entry in entries]
+        return [_Listed(DeadPosition(DeadEntry.parse(entry).ended_at_ms, entry), queue) for queue, entry in entries]
 
     async def _read(self, listed: Sequence[_Listed]) -> dict[_Listed, JobSnapshot]:
         """The jobs of those entries, in their order, less what has been forgotten or has lived on since."""
@@ -231,7 +231,7 @@ class DeadJobs:
         return jobs
 
 
-def _latest(group: str, before: Position | None) -> str:
+def _latest(group: str, before: DeadPosition | None) -> str:
     """Where a group's range ends so that it holds what comes behind that position, and nothing else."""
     if before is None:
         return f"({group}!"

@@ -34,7 +34,7 @@ for at = 2, #ARGV, 6 do
     redis.call('SET', 'arq:job:' .. id, job)
     unlist_ended(names, listing, id)
     redis.call('ZADD', queue, string.format('%.0f', due_ms), id)
-    exhume(dead, dead_by_group, entry)
+    remove_dead(dead, dead_by_group, entry)
     answer = later and -due_ms or due_ms
     changes[#changes + 1] = (later and 'deferred ' or 'queued ') .. id
     urgent = urgent or not later or due_ms < first_ms
@@ -47,6 +47,6 @@ if urgent then
   wake_one(wake)
 end
 if #changes > 0 then
-  tell(channel, changes)
+  publish_changes(channel, changes)
 end
 return answers

@@ -1,7 +1,7 @@
 """Puts dead and cancelled jobs again: one, or many of a kind at a pace.
 
 A job is replayed under its own id, with the args and the time of acceptance it had, and with all of its tries; a
-receiver that tells jobs by their id knows it again. What `ctx.once` has marked is kept. A full queue refuses none of
+receiver that knows jobs by their id recognises it. What `ctx.once` has marked is kept. A full queue refuses none of
 them: they were accepted before.
 """
 
@@ -15,7 +15,7 @@ from typing import Literal
 
 from arq.connections import ArqRedis
 
-from errand.dead_jobs.dead_jobs import RESULTS_AT_ONCE, DeadGroup, DeadJobs, Wanted
+from errand.dead_jobs.dead_jobs import RESULTS_AT_ONCE, DeadGroup, DeadJobFilter, DeadJobs
 from errand.queue.queue import MOST_AT_ONCE
 from errand.redis import script
 from errand.redis.outage import is_outage, within
@@ -51,7 +51,7 @@ class Replayed:
     skipped: int = 0
     """Forgotten meanwhile, taken by another call, or without a body to put."""
     remaining: int = 0
-    """Dead jobs that are wanted as well, and were left."""
+    """Dead jobs that match as well, and were left."""
     last_due_at_ms: int | None = None
 
 
@@ -93,11 +93,11 @@ class _Ended:
 class _Pace:
     """When the jobs of one call are due: at once, or so many a second from now on."""
 
-    begun_ms: int
+    started_ms: int
     per_second: float | None
 
     def run_at_ms(self, number: int) -> int | None:
-        return None if self.per_second is None else self.begun_ms + int(number * 1000 / self.per_second)
+        return None if self.per_second is None else self.started_ms + int(number * 1000 / self.per_second)
 
 
 class Replays:
@@ -128,17 +128,17 @@ class Replays:
         (due_at_ms,) = await within(self._deadline_s, self._put(queue, [ended], [None]))
         return "replayed" if due_at_ms else "gone"
 
-    async def preview(self, wanted: Wanted, *, limit: int) -> Replayed:
+    async def preview(self, which: DeadJobFilter, *, limit: int) -> Replayed:
         """What `many` would do, as far as the indexes know. Raises TooManyGroups."""
-        groups = await self._dead.groups(wanted)
+        groups = await self._dead.groups(which)
         matching = sum(group.count for group in groups)
         ids: list[str] = []
-        async for _, entries in self._batches(wanted, limit=min(limit, IDS_SHOWN)):
+        async for _, entries in self._batches(which, limit=min(limit, IDS_SHOWN)):
             ids += [DeadEntry.parse(entry).job_id for entry in entries]
         return Replayed(count=min(matching, limit), ids=ids, remaining=max(matching - limit, 0))
 
-    async def many(self, wanted: Wanted, *, limit: int, per_second: float | None = None) -> Replayed:
-        """Replays dead jobs that are wanted, the oldest of each group first; looks at `limit` of them, 10,000 at most.
+    async def many(self, which: DeadJobFilter, *, limit: int, per_second: float | None = None) -> Replayed:
+        """Replays dead jobs that are which, the oldest of each group first; looks at `limit` of them, 10,000 at most.
 
         All are due at once, or `per_second` of them in a second, from now on. Many short calls to Redis, none of which
         holds it up; stops after 20 s. Raises ValueError for a larger limit, TooManyGroups, ReplayCutShort, and redis'
@@ -148,28 +148,28 @@ class Replays:
             raise ValueError(f"{limit} jobs are over the limit of {MOST_AT_ONCE} for one call")
         done = Replayed()
         try:
-            await self._replay_all(wanted, done, limit=limit, per_second=per_second)
-            done.remaining = sum(group.count for group in await self._groups(wanted))
+            await self._replay_all(which, done, limit=limit, per_second=per_second)
+            done.remaining = sum(group.count for group in await self._groups(which))
         except Exception as error:
             if done.count and is_outage(error):
                 raise ReplayCutShort(done.count) from error
             raise
         return done
 
-    async def _replay_all(self, wanted: Wanted, done: Replayed, *, limit: int, per_second: float | None) -> None:
+    async def _replay_all(self, which: DeadJobFilter, done: Replayed, *, limit: int, per_second: float | None) -> None:
         pace = _Pace(await within(self._deadline_s, self._now_ms()), per_second)
         until_s = time.monotonic() + LONGEST_S
-        async for queue, entries in self._batches(wanted, limit=limit):
+        async for queue, entries in self._batches(which, limit=limit):
             await self._replay_batch(queue, entries, done, pace)
             if time.monotonic() > until_s:
                 return
 
-    async def _batches(self, wanted: Wanted, *, limit: int) -> AsyncIterator[tuple[str, list[str]]]:
+    async def _batches(self, which: DeadJobFilter, *, limit: int) -> AsyncIterator[tuple[str, list[str]]]:
         """(queue, entries) of up to `limit` dead jobs in all.
 
         Of each group no more than were in it at first: a job that dies again at once is not replayed again.
         """
-        for group in await self._groups(wanted):
+        for group in await self._groups(which):
             after, left = f"[{group.oldest}", min(group.count, limit)
             while left > 0:
                 call = self._next_of(group, after=after, most=min(left, RESULTS_AT_ONCE))
@@ -189,8 +189,8 @@ class Replays:
         seconds, micros = await self._redis.time()
         return int(seconds * 1000 + micros // 1000)
 
-    async def _groups(self, wanted: Wanted) -> Sequence[DeadGroup]:
-        return await within(self._deadline_s, self._dead.groups(wanted))
+    async def _groups(self, which: DeadJobFilter) -> Sequence[DeadGroup]:
+        return await within(self._deadline_s, self._dead.groups(which))
 
     async def _replay_batch(self, queue: str, entries: Sequence[str], done: Replayed, pace: _Pace) -> None:
         jobs, outdated = await self._as_listed(entries)

@@ -71,7 +71,7 @@ async def examine(redis: ArqRedis, installation: Installation) -> list[Finding]:
 async def examine_server(redis: ArqRedis, *, replicas: int, clock: Callable[[], float] = time.time) -> list[Finding]:
     """The server: what it is, how it keeps what it has, what it has room for, how far away it is.
 
-    `clock` tells this machine's time in s since the epoch.
+    `clock` returns this machine's time in s since the epoch.
     """
 
     async def look() -> list[Finding]:
@@ -114,29 +114,29 @@ async def _log_warnings(redis: ArqRedis, installation: Installation) -> None:
 def _log(findings: Sequence[Finding]) -> None:
     for finding in findings:
         if finding.level == "warning":
-            log.warning(finding.found, check=finding.check, risk=finding.risk, mend=finding.mend)
+            log.warning(finding.found, check=finding.check, risk=finding.risk, fix=finding.fix)
 
 
 async def _reaching(look: Coroutine[Any, Any, list[Finding]]) -> list[Finding]:
     try:
         return await within(LIMIT_S, look)
     except AuthenticationError as error:
-        found, mend = f"Redis refuses the user or the password: {error}", "REDIS_URL: redis://USER:PASSWORD@host:port"
+        found, fix = f"Redis refuses the user or the password: {error}", "REDIS_URL: redis://USER:PASSWORD@host:port"
     except NoPermissionError as error:
-        found, mend = f"Redis refuses what Errand needs: {error}", "give its user these rights (ACL SETUSER)"
+        found, fix = f"Redis refuses what Errand needs: {error}", "give its user these rights (ACL SETUSER)"
     except (RedisError, OSError) as error:
-        found, mend = f"Redis cannot be reached: {error}", "start the server, or let REDIS_URL name it"
-    risk = "no job is accepted (503), and none runs, until this is mended; what Redis has waits there"
-    return [Finding(check="connection", level="warning", found=found, risk=risk, mend=mend)]
+        found, fix = f"Redis cannot be reached: {error}", "start the server, or let REDIS_URL name it"
+    risk = "no job is accepted (503), and none runs, until this is fixed; what Redis has waits there"
+    return [Finding(check="connection", level="warning", found=found, risk=risk, fix=fix)]
 
 
 async def _measure(redis: ArqRedis, clock: Callable[[], float]) -> Timing:
-    """Some round trips, one after the other; the shortest one tells most about the clocks."""
+    """Some round trips, one after the other; the shortest one says most about the clocks."""
     round_trips: list[tuple[float, float]] = []
     for _ in range(PINGS):
-        begun_s, before_s = time.perf_counter(), clock()
+        started_s, before_s = time.perf_counter(), clock()
         seconds, micros = await redis.time()
-        took_s = time.perf_counter() - begun_s
+        took_s = time.perf_counter() - started_s
         round_trips.append((took_s, seconds + micros / 1_000_000 - (before_s + took_s / 2)))
     return Timing(
         round_trip_ms=statistics.median(took_s for took_s, _ in round_trips) * 1000, ahead_s=min(round_trips)[1]
@@ -157,7 +157,7 @@ async def _check_job_types(redis: ArqRedis, installation: Installation) -> Findi
         level="warning",
         found=f"{found.total()} jobs looked at: {unknown.total()} of types unknown here: {names}",
         risk="a worker that does not know a job's type ends it as failed",
-        mend="name the package of these types in JOB_PACKAGES and start the workers again; what is unreadable was put "
+        fix="name the package of these types in JOB_PACKAGES and start the workers again; what is unreadable was put "
         "by a producer without Errand's serialisers (jobs.engine.records)",
     )
 
@@ -215,7 +215,7 @@ def _workers_finding(live: dict[str, int], unserved: Sequence[str]) -> Finding:
             level="warning",
             found=f"no live worker serves: {', '.join(unserved)}",
             risk="nothing is lost; these jobs wait",
-            mend="start a worker (make run-worker), or name the queue in WORKER_QUEUES of one",
+            fix="start a worker (make run-worker), or name the queue in WORKER_QUEUES of one",
         )
     if not any(live.values()):
         return Finding(check="workers", level="note", found="no worker lives; jobs wait until one is started")

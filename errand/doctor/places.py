@@ -33,7 +33,7 @@ async def storage(settings: Settings) -> Finding:
             level="warning",
             found=f"{settings.files_url} cannot be written to: {str(error) or type(error).__name__}",
             risk="uploads are refused, and jobs that store files fail and are retried",
-            mend="STORAGE_URL, the rights of its folder, or the cloud's credentials in its own environment variables",
+            fix="STORAGE_URL, the rights of its folder, or the cloud's credentials in its own environment variables",
         )
     return Finding(check="storage", found=f"{settings.files_url} can be written to")
 
@@ -55,7 +55,7 @@ async def mail(settings: Settings) -> Finding:
             level="warning",
             found=f"the mail server {place} cannot be reached from here: {str(error) or type(error).__name__}",
             risk="e-mails wait and are retried; those that use up their tries fail",
-            mend="SMTP_URL, or the network between here and there",
+            fix="SMTP_URL, or the network between here and there",
         )
     return Finding(check="mail", found=f"the mail server {place} can be reached")
 
@@ -76,7 +76,7 @@ def shared_places(settings: Settings) -> list[Finding]:
             level="note",
             found=f"{name} is unset, and Redis is on another machine",
             risk=f"where API and workers run on several machines: {risk}",
-            mend=f"set {name} to the same value everywhere",
+            fix=f"set {name} to the same value everywhere",
         )
         for name, (value, risk) in own.items()
         if value is None

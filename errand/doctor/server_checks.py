@@ -1,4 +1,4 @@
-"""What may be wrong with a Redis server, decided from what it says of itself: plain words, and what mends it."""
+"""What may be wrong with a Redis server, decided from what it says of itself: plain words, and what fixes it."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Finding:
     found: str
     risk: str = ""
     """What could be lost or go wrong."""
-    mend: str = ""
-    """The setting or the deed that mends it."""
+    fix: str = ""
+    """The setting or the deed that fixes it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,14 +70,14 @@ def check_version(server: ServerState) -> Finding:
     """Scripts and commands need Redis 7.0, or a server that is compatible with it."""
     compatible, name = server.compatible_with, f"{server.product} {server.version}".strip()
     if compatible is None:
-        return Finding(check="version", level="note", found="the server does not tell its version: INFO is forbidden")
+        return Finding(check="version", level="note", found="the server does not say its version: INFO is forbidden")
     if compatible < OLDEST_VERSION:
         return Finding(
             check="version",
             level="warning",
             found=f"{name} is older than Redis {'.'.join(map(str, OLDEST_VERSION))}",
             risk="commands that Errand needs may be missing: jobs are refused, or do not run",
-            mend="upgrade the server to Redis 7.0 or newer, or to Valkey",
+            fix="upgrade the server to Redis 7.0 or newer, or to Valkey",
         )
     if server.product not in ("Redis", "Valkey"):
         return Finding(check="version", level="note", found=f"{name}: Errand is tested with Redis and Valkey alone")
@@ -95,7 +95,7 @@ def check_role(server: ServerState) -> list[Finding]:
             level="warning",
             found=f"this server is a replica of {primary}",
             risk="it refuses every write: no job is accepted, and none runs",
-            mend="let REDIS_URL name the primary",
+            fix="let REDIS_URL name the primary",
         )
     ]
 
@@ -104,7 +104,7 @@ def check_eviction(server: ServerState) -> Finding:
     """A server that drops keys to make room drops jobs."""
     policy = server.info.get("maxmemory_policy")
     if policy is None:
-        return Finding(check="eviction", level="note", found="the server does not tell its maxmemory-policy")
+        return Finding(check="eviction", level="note", found="the server does not say its maxmemory-policy")
     if policy == "noeviction":
         return Finding(check="eviction", found="maxmemory-policy noeviction: nothing is dropped to make room")
     losses = {
@@ -116,7 +116,7 @@ def check_eviction(server: ServerState) -> Finding:
         level="warning",
         found=f"maxmemory-policy {policy}: keys are dropped when maxmemory is reached",
         risk=losses.get(policy.partition("-")[0], losses["allkeys"]),
-        mend="redis.conf: `maxmemory-policy noeviction`; of a managed service: the parameter of that name",
+        fix="redis.conf: `maxmemory-policy noeviction`; of a managed service: the parameter of that name",
     )
 
 
@@ -130,13 +130,13 @@ def check_persistence(server: ServerState) -> Finding:
             level="warning",
             found="append-only file with appendfsync no: the kernel decides when it reaches the disk",
             risk="in a power cut what was accepted in the last half minute or so",
-            mend="redis.conf: `appendfsync everysec`, or `always`",
+            fix="redis.conf: `appendfsync everysec`, or `always`",
         )
     if server.fsync is None:
         return Finding(
             check="persistence",
             level="note",
-            found="append-only file; how often it reaches the disk is not told (CONFIG is forbidden)",
+            found="append-only file; how often it reaches the disk is unknown (CONFIG is forbidden)",
             risk="in a power cut the last second, where appendfsync is Redis' default, everysec",
         )
     costs = {
@@ -154,12 +154,12 @@ def _without_aof(server: ServerState) -> Finding:
         return Finding(
             check="persistence",
             level="warning",
-            found="the server does not tell whether it writes anything to disk (INFO and CONFIG are forbidden)",
+            found="the server does not say whether it writes anything to disk (INFO and CONFIG are forbidden)",
             risk="every job that has not ended, at its next restart, where it does not",
-            mend=TURN_ON_AOF,
+            fix=TURN_ON_AOF,
         )
     if "save" not in server.config:
-        found, risk = "no append-only file; whether snapshots are made is not told", "at its next crash or restart"
+        found, risk = "no append-only file; whether snapshots are made is unknown", "at its next crash or restart"
     elif server.config["save"]:
         found = f"snapshots alone (save {server.config['save']})"
         changes = server.info.get("rdb_changes_since_last_save", 0)
@@ -172,7 +172,7 @@ def _without_aof(server: ServerState) -> Finding:
         found=found,
         risk=f"everything accepted, also what waits or has ended, {risk}"
         + ("; its replicas empty themselves after it where it restarts before a failover" if server.replicas else ""),
-        mend=TURN_ON_AOF,
+        fix=TURN_ON_AOF,
     )
 
 
@@ -191,7 +191,7 @@ def check_disk(server: ServerState) -> list[Finding]:
             level="warning",
             found=f"the server's last write of its {' and its '.join(failed)} failed",
             risk="what was accepted since, in a crash; new jobs are refused meanwhile (MISCONF)",
-            mend="make room on the server's disk, or mend its rights; its log says why",
+            fix="make room on the server's disk, or fix its rights; its log says why",
         )
     ]
 
@@ -201,7 +201,7 @@ def check_memory(server: ServerState) -> Finding:
     used, limit = server.info.get("used_memory"), server.info.get("maxmemory") or 0
     machine = server.info.get("total_system_memory") or 0
     if used is None or not (limit or machine):
-        return Finding(check="memory", level="note", found="the server does not tell how much memory it has")
+        return Finding(check="memory", level="note", found="the server does not say how much memory it has")
     resident = max(used, server.info.get("used_memory_rss", 0))
     part, words = (used / limit, "maxmemory") if limit else (resident / machine, "the machine's memory")
     share = f"{part:.0%} of {words} in use ({_mib(used if limit else resident)} of {_mib(limit or machine)} MiB)"
@@ -212,7 +212,7 @@ def check_memory(server: ServerState) -> Finding:
         level="warning",
         found=share,
         risk="no new jobs are accepted once it is full (503)" if limit else "the kernel may kill the server",
-        mend="more memory (redis.conf: `maxmemory`), or keep ended jobs for less time: RESULT_TTL_S, DEAD_TTL_S",
+        fix="more memory (redis.conf: `maxmemory`), or keep ended jobs for less time: RESULT_TTL_S, DEAD_TTL_S",
     )
 
 
@@ -230,7 +230,7 @@ def check_round_trip(timing: Timing) -> Finding:
         level="warning",
         found=f"{found}, over {ROUND_TRIP_LIMIT_MS:.0f}",
         risk="nothing is lost; each enqueue, each claim and each outcome takes so much longer",
-        mend="run API, workers and Redis in one region; look whether the server or the network is busy",
+        fix="run API, workers and Redis in one region; look whether the server or the network is busy",
     )
 
 
@@ -245,7 +245,7 @@ def check_clock(timing: Timing) -> Finding:
         found=f"this machine's clock is {abs(timing.ahead_s):.1f} s {direction} the server's",
         risk="jobs stay due at the right time by the server's clock; `enqueued_at`, attempts' times, latencies and "
         "webhook timestamps are wrong by as much, and receivers refuse webhooks that are minutes off",
-        mend="set both clocks by NTP (chrony, systemd-timesyncd)",
+        fix="set both clocks by NTP (chrony, systemd-timesyncd)",
     )
 
 
@@ -263,7 +263,7 @@ def check_replicas(server: ServerState, *, asked: int) -> list[Finding]:
                 found=f"REPLICAS asks for {asked}, and {live} are in step (heard of in {SILENT_REPLICA_S} s){lagging}",
                 risk="jobs are accepted all the same, and their `durability` says the less that is true; what no "
                 "replica has is lost with the primary",
-                mend="connect the replicas again (redis.conf of each: `replicaof`), or lower REPLICAS; "
+                fix="connect the replicas again (redis.conf of each: `replicaof`), or lower REPLICAS; "
                 "`min-replicas-to-write` has the primary refuse such jobs instead",
             )
         ]

@@ -1,4 +1,4 @@
 """Changes of jobs, pushed to those who wait for an end or watch.
 
-A push is a hint: whoever needs certainty reads again.
+A push is a hint: a client that needs certainty reads again.
 """

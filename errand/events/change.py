@@ -1,4 +1,4 @@
-"""One change of a job, as the scripts tell of it where somebody watches; and places in the order of changes.
+"""One change of a job, as the scripts publish it while somebody watches; and positions in the order of changes.
 
 A position is one of a queue's history. Of several queues each has its own, so a place names one for each.
 """
@@ -38,7 +38,7 @@ class Change:
     type: str | None
     """None where it is not known: a stock producer's."""
     attempt: int
-    """How many attempts have begun."""
+    """How many attempts have started."""
     progress: Progress | None = None
     number: int = 0
     """In the order in which this process heard of changes."""

@@ -22,7 +22,7 @@ from redis.asyncio import Redis
 
 from errand.events.change import Change, Position, changes_in, place_of, position_in
 from errand.events.listener import JobEvents
-from errand.events.watcher import Batch, Ended, Wanted, Watcher
+from errand.events.watcher import ChangeBatch, Ended, EventFilter, Watcher
 from errand.redis import script
 from errand.redis.outage import Outage
 from errand.wire import keys
@@ -51,7 +51,7 @@ PAGE = 1_000
 
 
 BEAT_S = 15.0
-"""A watcher that hears of nothing for so long is told that it is still connected: proxies end what is silent for 60."""
+"""A watcher that receives nothing for so long is sent a sign of life: proxies end what is silent for 60."""
 
 
 FIRST: Position = (0, 0)
@@ -95,7 +95,7 @@ class JobFeed:
         self._ring: deque[Change] = deque()
         self._number = self._first_number = 0
         self._watchers: set[Watcher] = set()
-        self._groups: dict[Wanted, _Group] = {}
+        self._groups: dict[EventFilter, _Group] = {}
         self._by_job: dict[str, _Group] = {}
         self._gate = asyncio.Lock()
         self._open = False
@@ -109,9 +109,9 @@ class JobFeed:
         """Where who has seen everything stands."""
         return place_of({tail.name: tail.position for tail in self._tails.values()})
 
-    def is_abreast(self, watcher: Watcher) -> bool:
+    def is_caught_up(self, watcher: Watcher) -> bool:
         """It has not ended, and has taken all that was heard for it: `place` is not past anything of that."""
-        groups, key = self._place_in_groups(watcher.wanted)
+        groups, key = self._place_in_groups(watcher.filter)
         group = groups.get(key)
         return watcher.ended is None and not watcher.has_more and not (group and group.pending)
 
@@ -124,14 +124,14 @@ class JobFeed:
         """How many watch now."""
         return len(self._watchers)
 
-    async def admit(self, wanted: Wanted) -> Watcher:
+    async def admit(self, which: EventFilter) -> Watcher:
         """A watcher, for which nothing comes yet: see `follow`. To be followed by `dismiss`.
 
         Raises TooManyWatchers, and redis' errors where the first one comes while Redis is away.
         """
         if len(self._watchers) >= self._most_watchers:
             raise TooManyWatchers
-        watcher = Watcher(wanted)
+        watcher = Watcher(which)
         self._watchers.add(watcher)
         try:
             async with self._gate:
@@ -146,7 +146,7 @@ class JobFeed:
         """It watches no more; the last one closes the door."""
         watcher.end("gone")
         self._watchers.discard(watcher)
-        groups, key = self._place_in_groups(watcher.wanted)
+        groups, key = self._place_in_groups(watcher.filter)
         if (group := groups.get(key)) is not None:
             group.watchers.discard(watcher)
             if not group.watchers:
@@ -187,14 +187,14 @@ class JobFeed:
                     yield [
                         (change, place)
                         for change, place in _placed(missed[at : at + SLICE], seen)
-                        if watcher.wanted.has(change)
+                        if watcher.filter.has(change)
                     ]
                 if self._ring and self._ring[0].number > number + 1:
                     # slower than the ring is overwritten
                     watcher.end("slow")
         if watcher.ended is None:
             self._hand_out()
-            groups, key = self._place_in_groups(watcher.wanted)
+            groups, key = self._place_in_groups(watcher.filter)
             groups.setdefault(key, _Group()).watchers.add(watcher)
 
     def after(self, positions: Mapping[str, Position]) -> list[Change]:
@@ -207,7 +207,7 @@ class JobFeed:
         for watcher in list(self._watchers):
             watcher.end(why)
 
-    # what JobEvents tells
+    # what JobEvents calls
 
     def hear(self, message: str) -> None:
         """A message of a watched queue."""
@@ -225,7 +225,7 @@ class JobFeed:
         self._renew_now.set()
 
     def hear_again(self) -> None:
-        """The subscription has begun, or begun anew: what was missed is in the history."""
+        """The subscription has started, or started anew: what was missed is in the history."""
         for tail in self._tails.values():
             if self._open:
                 tail.following = False
@@ -241,7 +241,7 @@ class JobFeed:
         self._ring.clear()
         self._open = True
         try:
-            await self._events.tell(self)
+            await self._events.subscribe(self)
             for tail in self._tails.values():
                 await self._catch_up(tail)
         except BaseException:
@@ -254,7 +254,7 @@ class JobFeed:
         self._open = False
         for chore in list(self._chores):
             chore.cancel()
-        await self._events.tell_no_more()
+        await self._events.unsubscribe()
         self._ring.clear()
 
     def _do(self, chore: Coroutine[Any, Any, None]) -> None:
@@ -270,7 +270,7 @@ class JobFeed:
                 await asyncio.wait_for(self._renew_now.wait(), RENEW_EVERY_S)
             self._renew_now.clear()
             for tail in self._tails.values():
-                since, _, _ = await outage.outlast(lambda tail=tail: self._look(tail))  # type: ignore[misc]  # mypy cannot tell the type of a lambda with a default
+                since, _, _ = await outage.outlast(lambda tail=tail: self._look(tail))  # type: ignore[misc]  # mypy does not infer the type of a lambda with a default
                 if since > tail.position:
                     await self._recover(tail)
             # a queue whose workers are older than this feature never knows that it is watched
@@ -349,7 +349,7 @@ class JobFeed:
         ]
 
     def _lose(self, tail: _Tail, last: Position) -> None:
-        """Some changes are gone: who watches is sent away, and told so when it comes back."""
+        """Some changes are gone: every watcher is disconnected, and learns of it when it reconnects."""
         self._ring = deque(change for change in self._ring if change.queue != tail.name)
         tail.start = tail.position = last
         self.end_all("missed")
@@ -370,7 +370,7 @@ class JobFeed:
         self._sort(change)
 
     def _sort(self, change: Change) -> None:
-        groups = [group for wanted, group in self._groups.items() if wanted.has(change)]
+        groups = [group for which, group in self._groups.items() if which.has(change)]
         if (of_job := self._by_job.get(change.job_id)) is not None:
             groups.append(of_job)
         for group in groups:
@@ -399,7 +399,7 @@ class JobFeed:
         for groups in (self._groups, self._by_job):
             for group in groups.values():
                 if group.pending:
-                    batch = Batch(group.pending)
+                    batch = ChangeBatch(group.pending)
                     group.pending = []
                     for watcher in group.watchers:
                         watcher.push(batch)
@@ -418,10 +418,10 @@ class JobFeed:
         newer.reverse()
         return newer
 
-    def _place_in_groups(self, wanted: Wanted) -> tuple[dict[Any, _Group], Any]:
-        if wanted.job_id is not None:
-            return self._by_job, wanted.job_id
-        return self._groups, wanted
+    def _place_in_groups(self, which: EventFilter) -> tuple[dict[Any, _Group], Any]:
+        if which.job_id is not None:
+            return self._by_job, which.job_id
+        return self._groups, which
 
 
 def _placed(changes: Sequence[Change], seen: dict[str, Position]) -> list[tuple[Change, str]]:

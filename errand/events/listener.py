@@ -53,12 +53,12 @@ class JobEvents:
     def __init__(self, redis: Redis, *, queues: Sequence[str], ping_every_s: float = PING_EVERY_S) -> None:
         self._channels = [keys.events(queue) for queue in queues]
         self._subscription = Subscription(
-            redis, outage=Outage(), hear=self._hear, ping_every_s=ping_every_s, begun=self._begin
+            redis, outage=Outage(), hear=self._hear, ping_every_s=ping_every_s, started=self._begin
         )
         self._waiters: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._listener: Listener | None = None
         self._users = 0
-        self._begun = asyncio.Event()
+        self._started = asyncio.Event()
 
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator[JobEvents]:
@@ -86,25 +86,25 @@ class JobEvents:
                 del self._waiters[job_id]
             await self._leave()
 
-    async def tell(self, listener: Listener) -> None:
-        """`listener` hears everything from now on, until `tell_no_more`; there is one at a time."""
+    async def subscribe(self, listener: Listener) -> None:
+        """`listener` hears everything from now on, until `unsubscribe`; there is one at a time."""
         self._listener = listener
         await self._join()
 
-    async def tell_no_more(self) -> None:
+    async def unsubscribe(self) -> None:
         """The opposite."""
         self._listener = None
         await self._leave()
 
     async def _join(self) -> None:
-        """Where Redis is away or slow, who joins is not kept: it is told when it is heard after all."""
+        """If Redis is away or slow, the caller does not wait for it: it is notified when the subscription starts."""
         self._users += 1
         if self._users == 1:
-            self._begun.clear()
+            self._started.clear()
             await self._subscription.add(*self._channels)
         if not self._subscription.hears_all:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._begun.wait(), HEARD_WITHIN_S)
+                await asyncio.wait_for(self._started.wait(), HEARD_WITHIN_S)
 
     async def _leave(self) -> None:
         self._users -= 1
@@ -113,7 +113,7 @@ class JobEvents:
 
     def _begin(self) -> None:
         if self._users:
-            self._begun.set()
+            self._started.set()
             # an end may have gone unheard
             for waiters in self._waiters.values():
                 for heard in waiters:

@@ -18,7 +18,7 @@ Ended = Literal["slow", "missed", "stopping", "gone"]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class EventFilter:
     """Which changes a watcher wants; an empty set means all."""
 
     types: frozenset[str] = frozenset()
@@ -27,7 +27,7 @@ class Wanted:
     job_id: str | None = None
 
     def has(self, change: Change) -> bool:
-        """This one is wanted."""
+        """This one is which."""
         return (
             (self.job_id is None or change.job_id == self.job_id)
             and (not self.types or change.type in self.types)
@@ -37,7 +37,7 @@ class Wanted:
 
 
 @dataclass(slots=True, eq=False)
-class Batch:
+class ChangeBatch:
     """Changes that came in a moment, for all who want the same."""
 
     changes: Sequence[Change]
@@ -50,28 +50,28 @@ class Batch:
 class Watcher:
     """One who watches: what has come for it and is not taken yet."""
 
-    def __init__(self, wanted: Wanted) -> None:
-        self.wanted = wanted
+    def __init__(self, which: EventFilter) -> None:
+        self.filter = which
         self.ended: Ended | None = None
         """Why nothing more will come."""
         self.at_end: Callable[[Ended], None] = lambda why: None
         """Called once, for whom does not take."""
-        self.write: Callable[[Batch], bool] | None = None
+        self.write: Callable[[ChangeBatch], bool] | None = None
         """A shorter way to who waits in `take`; False where it is not open at the moment."""
-        self._batches: list[Batch] = []
+        self._batches: list[ChangeBatch] = []
         self._behind = 0
         self._waiting: asyncio.Future[None] | None = None
         self.beaten_s = time.monotonic()
 
-    async def take(self) -> list[Batch]:
-        """What has come since the last time; empty where it is only to be told that it is connected, or has ended."""
+    async def take(self) -> list[ChangeBatch]:
+        """What has come since the last time; empty if it is only to be sent a sign of life, or has ended."""
         if not self._batches and self.ended is None:
             self._waiting = asyncio.get_running_loop().create_future()
             await self._waiting
         taken, self._batches, self._behind = self._batches, [], 0
         return taken
 
-    def push(self, batch: Batch) -> None:
+    def push(self, batch: ChangeBatch) -> None:
         """Never waits: one that is too far behind is ended."""
         if self.write is not None and self._waits and self.write(batch):
             self.beaten_s = time.monotonic()

@@ -1,6 +1,6 @@
 """Decodes, scales and encodes with libvips. Runs in a process of the pool, never beside an event loop.
 
-Decode limits and defaults follow imgproxy's; the picture is decoded once, at the largest size that is wanted of it,
+Decode limits and defaults follow imgproxy's; the picture is decoded once, at the largest size that is asked of it,
 which for JPEG and WebP libvips does in a fraction of the full work.
 """
 

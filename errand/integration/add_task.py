@@ -1,7 +1,8 @@
 """`jobs.add_task(welcome_email, to=…)`: what `BackgroundTasks` is to a route of your own app, durable.
 
-The jobs of a request are put into Redis when its route has returned and before the response leaves: what a client is
-told is true. That is when FastAPI ends dependencies of the scope `function`, those of a raising route by its error.
+The jobs of a request are put into Redis when its route has returned and before the response leaves, so that
+the answer says the truth. That is when FastAPI ends dependencies of the scope `function`; those of a route that raises
+are ended by its error.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from fastapi.requests import HTTPConnection
 from pydantic import AliasChoices, AliasPath, BaseModel, TypeAdapter
 from pydantic_core import from_json
 
-from errand.integration.lifespan import Connection, connection_of
+from errand.integration.lifespan import QueueConnection, connection_of
 from errand.job.job_type import JobType
 from errand.job.stored_file import StoredFile
 from errand.job.when import AT_ONCE, DurationS, Moment, When
@@ -93,7 +94,7 @@ class RequestJobs:
 
     def __init__(
         self,
-        connection: Connection,
+        connection: QueueConnection,
         added: Added,
         *,
         when: When = AT_ONCE,
@@ -150,7 +151,7 @@ class RequestJobs:
 
         `delay` is seconds, `10m`-like or a timedelta; `run_at` a moment with its time zone, at once where that has
         passed. A `job_id` makes a job one of its kind: while one of that id exists or is remembered no other is put.
-        What has not begun after `expires_in` fails as `Expired`; `max_tries` stands in for the job type's.
+        What has not started after `expires_in` fails as `Expired`; `max_tries` stands in for the job type's.
         Raises ValueError.
         """
         if job_id is not None and not JOB_ID.fullmatch(job_id):
@@ -205,7 +206,7 @@ class RequestJobs:
 
 
 @asynccontextmanager
-async def put_together(connection: Connection) -> AsyncIterator[RequestJobs]:
+async def put_together(connection: QueueConnection) -> AsyncIterator[RequestJobs]:
     """Puts what is added in the block at its end, all in one call; nothing where the block raises.
 
     Raises JobsUnavailable, within two seconds, where Redis is away.
@@ -284,7 +285,7 @@ def _checked(job_type: JobType[Any, Any], ready: tuple[Any, ...], args: dict[str
 def _names(model: type[BaseModel]) -> tuple[str, ...] | None:
     """What its args may be called; None where the model has a say of its own about unknown names.
 
-    Pydantic passes them over unless it is told not to, and a misspelt optional arg would be lost without a word.
+    Pydantic passes them over unless it is configured not to, and a misspelt optional arg would be lost without a word.
     """
     if model.model_config.get("extra", "ignore") != "ignore":
         return None
@@ -298,7 +299,7 @@ def _names(model: type[BaseModel]) -> tuple[str, ...] | None:
 
 
 def _as_kept(args: BaseModel) -> Any:
-    """The args as JSON values, made by the way through JSON: what has no such form is the caller's fault, told here."""
+    """The args as JSON values, made by the way through JSON: what has no such form raises here."""
     return secret_args.revealed(from_json(args.model_dump_json(exclude_defaults=True)), args)
 
 

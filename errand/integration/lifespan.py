@@ -25,7 +25,7 @@ STATE = "errand"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Connection:
+class QueueConnection:
     """What an app opens once."""
 
     catalog: Catalog
@@ -53,7 +53,7 @@ def jobs_lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContex
 
 
 @asynccontextmanager
-async def opened(settings: Settings, catalog: Catalog) -> AsyncIterator[Connection]:
+async def opened(settings: Settings, catalog: Catalog) -> AsyncIterator[QueueConnection]:
     """The connection for these settings."""
     with ExitStack() as membership:
         url = await asyncio.to_thread(_redis_url, settings, membership)
@@ -70,9 +70,9 @@ async def opened(settings: Settings, catalog: Catalog) -> AsyncIterator[Connecti
             for name in catalog.queues
         }
         try:
-            # nobody is told what stands behind these jobs; the server is read only to know which replicas live
+            # no answer says what stands behind these jobs; the server is read only to know which replicas live
             async with durability.watched() if settings.replicas else nullcontext():
-                yield Connection(catalog=catalog, queues=queues, storage=Storage.at(settings.files_url))
+                yield QueueConnection(catalog=catalog, queues=queues, storage=Storage.at(settings.files_url))
         finally:
             await redis.aclose()
 
@@ -84,10 +84,10 @@ def _redis_url(settings: Settings, membership: ExitStack) -> str:
     return membership.enter_context(embedded_redis.joined(settings.data_dir))
 
 
-def connection_of(*states: State) -> Connection:
+def connection_of(*states: State) -> QueueConnection:
     """What the lifespan opened, in the first of these states that has it. Raises RuntimeError."""
     for state in states:
-        found: Connection | None = getattr(state, STATE, None)
+        found: QueueConnection | None = getattr(state, STATE, None)
         if found is not None:
             return found
     raise RuntimeError("Jobs is not connected: FastAPI(lifespan=jobs_lifespan(Settings.read()))")

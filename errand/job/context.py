@@ -47,9 +47,9 @@ class Context:
             raise LookupError(f"declare it first: @job(uses=[{opener.__name__}])") from None
 
     async def once(self, name: str) -> Once:
-        """How far an effect of this job has come, over all of its attempts: not begun, begun, or done.
+        """How far an effect of this job has come, over all of its attempts: not started, started, or done.
 
-        The way to use it: skip what is `done`; decide what to do where it is `begun` and thus uncertain; `begin()`
+        The way to use it: skip what is `done`; decide what to do where it is `started` and thus uncertain; `begin()`
         right before the effect, `finish()` right after it.
         """
         if self.effect is None:

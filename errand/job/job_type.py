@@ -98,9 +98,9 @@ def job(
 
     `queue` names its queue: jobs that keep a processor busy belong into `cpu`, where as many run at once as there are
     processes for them. `max_tries` counts every attempt, the first included. `timeout_s` bounds one attempt, in
-    seconds. `uses` lists what the worker opens once and lends by `ctx.use(...)`. `examples` are args shown in the
-    OpenAPI document. `schedule` has it run again and again: a cron expression, or one or more `Schedule`s; workers
-    keep to it from their start.
+    seconds. `uses` lists the resources that the worker opens once and `ctx.use(...)` returns. `examples` are args
+    shown in the OpenAPI document. `schedule` has it run again and again:
+    a cron expression, or one or more `Schedule`s; workers keep to it from their start.
 
     Raises TypeError for a function of another shape, ValueError for a number out of range or what is no schedule.
     """

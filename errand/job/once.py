@@ -1,7 +1,7 @@
-"""Effects that should happen once: a durable marker of each says whether it was begun, or done.
+"""Effects that should happen once: a durable marker of each says whether it was started, or done.
 
 No marker can make an effect outside Redis happen exactly once: a process may die between the effect and the word that
-it is done. What it can do: an effect known to be done is not repeated, and one that was only begun is known to be
+it is done. What it can do: an effect known to be done is not repeated, and one that was only started is known to be
 uncertain, so that the job decides.
 """
 
@@ -28,7 +28,7 @@ FORGET = b"forget"
 
 
 class LeaseLost(Exception):
-    """The job is, or will be, run by another worker: this attempt must not begin anything more."""
+    """The job is, or will be, run by another worker: this attempt must not start anything more."""
 
 
 class Write(Protocol):
@@ -53,14 +53,14 @@ class Once:
         return self.state == "done"
 
     @property
-    def begun(self) -> bool:
-        """An attempt began the effect, and nobody knows whether it happened."""
+    def started(self) -> bool:
+        """An attempt started the effect, and nobody knows whether it happened."""
         return self.state == "begun"
 
-    async def begin(self) -> None:
+    async def start(self) -> None:
         """Call it right before the effect. Waits for a Redis that is away.
 
-        Raises LeaseLost where another worker has, or will have, the job: the effect is that one's.
+        Raises LeaseLost if another worker has, or will have, the job: the effect is that one's.
         """
         await self._write(codec.dumps({"state": "begun"}), wait=True)
         self.state = "begun"
@@ -68,7 +68,7 @@ class Once:
     async def finish(self, value: Any = None) -> None:
         """Call it right after the effect; `value`, of up to 64 KiB as JSON, is what a later attempt finds.
 
-        Never fails for Redis' sake: while it is away the marker stays at `begun`, and the attempt's outcome is kept.
+        Never fails for Redis' sake: while it is away the marker stays at "begun", and the attempt's outcome is kept.
         Raises ValueError for a larger value.
         """
         kept = codec.dumps({"state": "done", "value": value})
@@ -82,8 +82,8 @@ class Once:
                 log.warning("an effect is done, but the lease is lost: it may be repeated", effect=self.name)
 
     async def forget(self) -> None:
-        """Call it where it has turned out that the effect did not happen. Does nothing where it was not begun."""
-        if self.begun:
+        """Call it if it turned out that the effect did not happen. Does nothing if it was not started."""
+        if self.started:
             self.state = "untouched"
             with missed():
                 await self._write(FORGET, wait=False)

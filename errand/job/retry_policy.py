@@ -17,7 +17,7 @@ class RetryPolicy(Protocol):
         """Seconds to wait after failed attempt number `attempt` (the first is 1), jitter included."""
 
     def planned_s(self, attempt: int) -> float:
-        """The same without jitter: what people are told beforehand."""
+        """The same without jitter: what is announced beforehand."""
 
     def describe(self) -> dict[str, object]:
         """The policy as plain values for people: kind, its numbers, units in the names."""

@@ -103,7 +103,7 @@ class Schedule:
         return Turn(runs=False, missed=True, next_ms=self.next_after(now_ms - int(self.grace_s * 1000) - 1))
 
     def job_due_ms(self, job_id: str, due_ms: int) -> int:
-        """When the job of that time is due: later by a part of the jitter, the same part whoever asks."""
+        """When the job of that time is due: later by a part of the jitter, always the same part."""
         part = int.from_bytes(sha256(job_id.encode()).digest()[:4]) / 2**32
         return due_ms + int(part * self.jitter_s * 1000)
 
@@ -125,5 +125,5 @@ def schedule_of(job_id: str) -> str | None:
 
 
 def job_id_of(schedule_id: str, due_ms: int) -> str:
-    """The id of the job that a schedule's time becomes: `nightly-20261121T030000Z`. The same whoever puts it."""
+    """The id of the job that a schedule's time becomes: `nightly-20261121T030000Z`. The same from every worker."""
     return f"{schedule_id}-{datetime.fromtimestamp(due_ms / 1000, UTC):%Y%m%dT%H%M%SZ}"

@@ -1,4 +1,4 @@
 """A worker's hold on jobs: claim, renew by heartbeat, finish, wake-ups.
 
-Whoever writes here proves that the lease is its own. Nothing here runs a job.
+A writer proves that the lease is its own. Nothing here runs a job.
 """

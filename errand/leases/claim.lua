@@ -22,16 +22,16 @@ local function claimed(id, due)
   local try = sound('arq:retry:' .. id, 'INCR')
   -- out of the way of the next claim, and due again by itself when the lease is not renewed
   redis.call('ZADD', queue, lease_end, id)
-  local begun = try > 1 and redis.call('HGET', running, id)
-  local lost = begun and record_lost(id, begun, now_ms)
-  local cancel = any_cancels and is_to_cancel(cancels, id, begun) and 1
+  local started = try > 1 and redis.call('HGET', running, id)
+  local lost = started and record_lost(id, started, now_ms)
+  local cancel = any_cancels and is_to_cancel(cancels, id, started) and 1
   if cancel then
     -- still to be done where this worker ends before it has done it
     redis.call('HSET', cancels, id, token)
   end
   redis.call('HSET', running, id, try .. ' ' .. due .. ' ' .. now .. ' ' .. token)
   local attempts = sound('errand:attempts:' .. id, 'LRANGE', 0, -1)
-  -- a stock producer's body may expire until it is begun; from then on a lost lease must not lose the job
+  -- a stock producer's body may expire until it is started; from then on a lost lease must not lose the job
   return {id, due, try, redis.call('GETEX', 'arq:job:' .. id, 'PERSIST'), attempts, lost, cancel}
 end
 
@@ -63,6 +63,6 @@ if #jobs == most and next[2] and tonumber(next[2]) <= now_ms then
   wake_one(wake)
 end
 if #changes > 0 then
-  tell(channel, changes)
+  publish_changes(channel, changes)
 end
 return {next[2] and math.max(tonumber(next[2]) - now_ms, 0) or -1, jobs, now}

@@ -39,7 +39,7 @@ class Claiming:
         """
         asked, claiming = self._under_way or self.ask(most)
         try:
-            # a worker told to stop in the middle of a claim may have been leased jobs by then: the answer is awaited
+            # a worker that is stopped in the middle of a claim may have been leased jobs by then: the answer is awaited
             return await asyncio.shield(claiming), asked
         except asyncio.CancelledError:
             await self.hand_back_under_way()

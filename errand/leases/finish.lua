@@ -37,7 +37,7 @@ for at = 2, #ARGV, 9 do
     if due_in_ms == '' then
       ended(queue, id, kind.status, result, keep_ms)
       if record ~= '' then
-        bury(dead, dead_by_group, record, now_ms, keep_ms)
+        add_dead(dead, dead_by_group, record, now_ms, keep_ms)
       end
       if kind.type ~= '' and result ~= '' and keep_ms ~= '0' then
         gather(kind, id, this_moment, keep_ms)
@@ -49,7 +49,7 @@ for at = 2, #ARGV, 9 do
     if keep_lease_ms == '0' then
       redis.call('DEL', lease)
     else
-      -- nobody's token: this outcome, told once more, must not count again
+      -- nobody's token: this outcome, sent once more, must not count again
       redis.call('SET', lease, 'kept', 'PX', keep_lease_ms)
     end
     redis.call('HDEL', running, id)
@@ -62,6 +62,6 @@ if handed_back then
   wake_one(wake)
 end
 if #changes > 0 then
-  tell(channel, changes)
+  publish_changes(channel, changes)
 end
 return answers

@@ -69,7 +69,7 @@ class Finisher:
                 written = await self._written(group)
                 del self._waiting[: len(group)]
                 self._done(group, written)
-                self._tell_watchers(group)
+                self._notify_waiters(group)
         finally:
             self._writer = None
 
@@ -87,7 +87,7 @@ class Finisher:
             log.exception("outcomes could not be written", job_ids=[outcome.job_id for outcome in group])
             return [False] * len(group)
 
-    def _tell_watchers(self, group: Sequence[Finish]) -> None:
+    def _notify_waiters(self, group: Sequence[Finish]) -> None:
         for outcome in group if self._watched else ():
             watcher = self._watched.pop(id(outcome), None)
             if watcher is not None and not watcher.done():

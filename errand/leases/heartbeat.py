@@ -35,7 +35,7 @@ class HeldLeases:
     ) -> None:
         """With each heartbeat goes what is counted, and the `report` of the worker.
 
-        `stop` ends the attempt of a job whose lease was lost, and is False where none runs; `cancel` is told which
+        `stop` ends the attempt of a job whose lease was lost, and returns False if none runs; `cancel` is given which
         jobs somebody has asked to cancel.
         """
         self._leases = leases
@@ -89,21 +89,21 @@ class HeldLeases:
         try:
             await self.renew()
         except Exception as error:  # noqa: BLE001  # whatever Redis answers, nothing was proved
-            log.warning("leases could not be proved, jobs not begun", error=str(error))
+            log.warning("leases could not be proved, jobs not started", error=str(error))
             return False
         return True
 
     async def renew(self) -> None:
         """One heartbeat. Raises redis' errors; what was counted goes with the next one then."""
-        counted, held, begun_s = self._counters.take(), dict(self._tokens), time.monotonic()
+        counted, held, started_s = self._counters.take(), dict(self._tokens), time.monotonic()
         try:
             renewed = await self._leases.renew(held, counted, report=self._report().as_json())
         except BaseException:
             self._counters.put_back(counted)
             raise
-        if begun_s - self._renewed_s > self._longest_silence_s:
-            self._unbroken_since_s = begun_s
-        self._renewed_s = begun_s
+        if started_s - self._renewed_s > self._longest_silence_s:
+            self._unbroken_since_s = started_s
+        self._renewed_s = started_s
         self._give_up({job_id: held[job_id] for job_id in renewed.lost})
         self._cancel(renewed.to_cancel)
 

@@ -41,7 +41,7 @@ class Claim:
     attempts: list[bytes]
     """Records of the earlier attempts, oldest first."""
     lost: bool
-    """The attempt before this one was begun and never ended; its record is among those."""
+    """The attempt before this one was started and never ended; its record is among those."""
     token: str
     crashes: int = 0
     """How many of the earlier attempts ended with the process they ran in."""
@@ -52,11 +52,11 @@ class Claim:
 
     @property
     def first(self) -> bool:
-        """No attempt of it has begun before, not even one that a drain gave back."""
+        """No attempt of it has started before, not even one that a drain gave back."""
         return self.job_try == 1 and not self.attempts
 
     def handed_back(self, *, due_in_ms: int = 0) -> Finish:
-        """It was not begun: due at once or after a wait, the try not counted."""
+        """It was not started: due at once or after a wait, the try not counted."""
         return Finish(job_id=self.job_id, token=self.token, status="queued", due_in_ms=due_in_ms, give_try_back=True)
 
 
@@ -140,8 +140,8 @@ class Leases:
         answer = await self._claim(keys=names, args=arguments)
         return self._claimed(answer, token=str(arguments[0]), asked_s=asked_s)
 
-    async def claim_when_woken(self, patient: Redis, own_bell: str, most: int, *, timeout_s: float) -> Woken:
-        """Waits for a wake-up, or for something in the list `own_bell`, and claims up to `most` jobs behind it.
+    async def claim_when_woken(self, patient: Redis, own_wakeup: str, most: int, *, timeout_s: float) -> Woken:
+        """Waits for a wake-up, or for something in the list `own_wakeup`, and claims up to `most` jobs behind it.
 
         Both calls are written at once: Redis answers the second as soon as the first has ended, and no answer travels
         between a wake-up and its claim. After `timeout_s` seconds without a wake-up it claims as well.
@@ -149,16 +149,16 @@ class Leases:
         names, arguments = self._call_of_claim(most, ahead_for=self._worker)
         asked_s = time.monotonic()
         async with patient.pipeline(transaction=False) as both:
-            both.blpop([keys.wake(self._queue), own_bell], timeout=timeout_s)  # type: ignore[arg-type]  # redis-py says int and takes any number
+            both.blpop([keys.wake(self._queue), own_wakeup], timeout=timeout_s)  # type: ignore[arg-type]  # redis-py says int and takes any number
             both.evalsha(self._claim.sha, len(names), *names, *map(str, arguments))
-            bell, answer = await both.execute(raise_on_error=False)
-        refused = bell if isinstance(bell, Exception) else None
+            wakeup, answer = await both.execute(raise_on_error=False)
+        refused = wakeup if isinstance(wakeup, Exception) else None
         # a server that does not know the script yet learns it from the next plain claim
         knows = not isinstance(answer, NoScriptError)
         if isinstance(answer, Exception) and knows:
             raise answer
         return Woken(
-            token=bell is not None and refused is None and bell[0].decode() != own_bell,
+            token=wakeup is not None and refused is None and wakeup[0].decode() != own_wakeup,
             claimed=self._claimed(answer, token=str(arguments[0]), asked_s=asked_s) if knows else None,
             refused=refused,
         )

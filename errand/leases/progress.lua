@@ -10,5 +10,5 @@ if redis.call('GET', lease) ~= token then
   return 0
 end
 redis.call('SET', progress, record, 'PX', keep_ms)
-tell(channel, {'progress ' .. id}, record)
+publish_changes(channel, {'progress ' .. id}, record)
 return 1

@@ -1,6 +1,6 @@
 """Wakes an idle worker when there is something to do. A hint: polling stays the promise.
 
-Whoever enqueues leaves a token in a list where none is; idle workers block on that list, and Redis gives the token to
+An enqueue leaves a token in a list that has none; idle workers block on that list, and Redis gives the token to
 the one that has waited longest. An idle worker sends its claim along with the blocking call: Redis makes it in the
 moment of the wake-up, and an enqueue is one hop away from its job.
 """
@@ -32,8 +32,8 @@ OVERDUE_S = 2
 """So much later than it should end, a blocking call is given up: its connection died without a word."""
 
 
-BELL_MS = 5_000
-"""A worker that has gone must not leave its bell behind."""
+OWN_LIST_MS = 5_000
+"""A worker that has gone must not leave its list behind."""
 
 
 STOP_LIMIT_S = 1.0
@@ -48,7 +48,7 @@ class Wakeups:
     ) -> None:
         """`take` is handed what was claimed at a wake-up, and how much was asked for."""
         self._key = keys.wake(queue)
-        self._bell = keys.bell(queue, worker)
+        self._own_list = keys.own_wakeup(queue, worker)
         self._plain = redis
         self._redis = Redis(connection_pool=copy_of(redis.connection_pool, reply_timeout_s=BLOCK_S + OVERDUE_S))
         self._leases = leases
@@ -127,8 +127,8 @@ class Wakeups:
         try:
             with missed():
                 async with self._plain.pipeline(transaction=True) as ringing:
-                    ringing.lpush(self._bell, 1)
-                    ringing.pexpire(self._bell, BELL_MS)
+                    ringing.lpush(self._own_list, 1)
+                    ringing.pexpire(self._own_list, OWN_LIST_MS)
                     await ringing.execute()
         finally:
             self._ringing = None
@@ -170,7 +170,7 @@ class Wakeups:
             self._wake()
 
     async def _listen_and_claim(self) -> None:
-        woken = await self._leases.claim_when_woken(self._redis, self._bell, self.reserved, timeout_s=BLOCK_S)
+        woken = await self._leases.claim_when_woken(self._redis, self._own_list, self.reserved, timeout_s=BLOCK_S)
         if woken.claimed is not None:
             self._take(woken.claimed, self.reserved)
         else:

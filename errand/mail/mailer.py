@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Post:
+class Mailer:
     """What a letter needs of the worker."""
 
     smtp: SmtpPool
@@ -23,14 +23,14 @@ class Post:
 
 
 @asynccontextmanager
-async def post(settings: Settings) -> AsyncIterator[Post]:
+async def mailer(settings: Settings) -> AsyncIterator[Mailer]:
     """Connections to `SMTP_URL`; where there is none, to a mail sink that keeps messages under `DATA_DIR`/mail."""
     from errand.mail.sink import opened_sink
     from errand.mail.smtp import SmtpPool
 
     if settings.smtp_url is not None:
         async with SmtpPool.open(settings.smtp_url.get_secret_value()) as smtp:
-            yield Post(smtp, settings.mail_from, settings.mail_when_unsure)
+            yield Mailer(smtp, settings.mail_from, settings.mail_when_unsure)
         return
     async with opened_sink(settings.data_dir / "mail") as url, SmtpPool.open(url) as smtp:
-        yield Post(smtp, settings.mail_from, settings.mail_when_unsure)
+        yield Mailer(smtp, settings.mail_from, settings.mail_when_unsure)

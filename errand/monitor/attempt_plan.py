@@ -17,16 +17,16 @@ class AttemptPlan:
     """What is still to come of a job, without jitter. Times are ms since the epoch."""
 
     attempts_ms: tuple[int, ...]
-    """When each attempt that has not begun would begin."""
+    """When each attempt that has not started would begin."""
     gives_up_ms: int | None
     """When the last of them would have failed; while that one runs, when its time limit ends."""
 
 
 @lru_cache(maxsize=1024)
-def offsets_ms(job_type: JobType[Any, Any], *, begun: int, max_tries: int) -> tuple[int, ...]:
-    """How long after the next attempt each of those left begins, the next one included, where `begun` have begun."""
-    waits = (int(job_type.retry.planned_s(attempt) * 1000) for attempt in range(begun + 1, max_tries))
-    return tuple(accumulate(waits, initial=0)) if begun < max_tries else ()
+def offsets_ms(job_type: JobType[Any, Any], *, started: int, max_tries: int) -> tuple[int, ...]:
+    """Delays of the attempts that are left after `started` of them, in ms from the next one, which is included."""
+    waits = (int(job_type.retry.planned_s(attempt) * 1000) for attempt in range(started + 1, max_tries))
+    return tuple(accumulate(waits, initial=0)) if started < max_tries else ()
 
 
 def plan_of(job: JobSnapshot, job_type: JobType[Any, Any], *, max_tries: int) -> AttemptPlan:
@@ -35,13 +35,13 @@ def plan_of(job: JobSnapshot, job_type: JobType[Any, Any], *, max_tries: int) ->
     Of one that runs it is counted from the beginning of its attempt, so that it does not change until that has ended.
     """
     if job.status != "in_progress":
-        return _from(job.run_at_ms, offsets_ms(job_type, begun=job.tries, max_tries=max_tries))
-    if job.started_at_ms is None:  # a stock worker's, which does not tell
+        return _from(job.run_at_ms, offsets_ms(job_type, started=job.tries, max_tries=max_tries))
+    if job.started_at_ms is None:  # a stock worker's, which does not say
         return AttemptPlan((), None)
     if job.tries >= max_tries:
         return AttemptPlan((), min(job.started_at_ms + int(job_type.timeout_s * 1000), LATEST_MS))
     wait_ms = int(job_type.retry.planned_s(max(job.tries, 1)) * 1000)
-    return _from(job.started_at_ms + wait_ms, offsets_ms(job_type, begun=job.tries, max_tries=max_tries))
+    return _from(job.started_at_ms + wait_ms, offsets_ms(job_type, started=job.tries, max_tries=max_tries))
 
 
 def _from(next_ms: int | None, offsets: tuple[int, ...]) -> AttemptPlan:

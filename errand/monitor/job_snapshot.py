@@ -32,7 +32,7 @@ class JobSnapshot:
     queue: str
     status: Status
     attempt: int
-    """How many attempts have begun."""
+    """How many attempts have started."""
     tries: int = 0
     """How many of them count; one that a drain gave back does not."""
     args: Mapping[str, Any]
@@ -49,7 +49,7 @@ class JobSnapshot:
     max_tries: int | None = None
     """Asked of this job alone; None: its type's."""
     expires_at_ms: int | None = None
-    """Where no attempt has begun by then, it fails."""
+    """Where no attempt has started by then, it fails."""
     revision: str = ""
     """Another one with each change of what Redis keeps of the job, but not with a renewed lease; where it was read."""
 
@@ -107,7 +107,7 @@ async def _read_job(
         queue=queue,
         attempts=tuple(map(_attempt_from, codec.readable(ended))),
         due_at_ms=None if score is None else shown_ms(score),
-        running=begun_attempt(running) if running and lease else None,
+        running=running_attempt(running) if running and lease else None,
         in_progress=lease is not None,
         tries=int(tries or 0),
         progress=Progress(**codec.loads(progress)) if progress else None,
@@ -118,10 +118,10 @@ async def _read_job(
 
 
 def revision_of(
-    begun: bytes | None, score: float | None, tries: bytes | None, attempts: int, progress: bytes | None
+    started: bytes | None, score: float | None, tries: bytes | None, attempts: int, progress: bytes | None
 ) -> str:
     """Of a job that has not ended; must be made as `as_seen.lua` makes it."""
-    place = begun or f"{score or 0:.0f}".encode()
+    place = started or f"{score or 0:.0f}".encode()
     parts = (place, tries or b"", b"%d" % attempts, progress or b"")
     return hashlib.sha1(b"\n".join(parts), usedforsecurity=False).hexdigest()
 
@@ -131,7 +131,7 @@ def _attempt_from(fields: dict[str, Any]) -> Attempt:
     return Attempt(**fields, error=Error.read(error) if error else None)
 
 
-def begun_attempt(running: bytes) -> RunningAttempt:
+def running_attempt(running: bytes) -> RunningAttempt:
     """From the queue's hash of running jobs: `number due_ms started_ms token`, the token being `worker#number`."""
     number, due_ms, started_ms, token = running.decode().split(" ", 3)
     worker = token.rsplit("#", 1)[0]

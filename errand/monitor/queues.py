@@ -32,7 +32,7 @@ class QueueState:
     slots: int
     """How many jobs those run at once."""
     loop_lag_ms: float | None
-    """How late the event loop of one of them was at most, of what their last heartbeats say; None where none tells."""
+    """How late the event loop of one of them was at most, of what their last heartbeats say; None if none says."""
     counters: Mapping[str, int]
     """Since the queue exists: `attempts:<outcome>`, `wait_ms:<bound>`, `run_ms:<bound>`, `stale`; see counters.py."""
     last_minutes: Mapping[int, Mapping[str, int]]
@@ -93,14 +93,14 @@ async def read_workers(redis: ArqRedis, names: Sequence[str], *, silent_s: float
         answers = await pipeline.execute()
     processes: dict[str, WorkerState] = {}
     for index, name in enumerate(names):
-        heartbeats, told, running = answers[index * 3 : index * 3 + 3]
+        heartbeats, reports, running = answers[index * 3 : index * 3 + 3]
         for worker, at_ms in heartbeats:
             state = _process_of(processes, worker.decode())
             state.queues.append(name)
-            state.add(WorkerReport.read(told.get(worker)))
+            state.add(WorkerReport.read(reports.get(worker)))
             state.last_heartbeat_ms = max(state.last_heartbeat_ms, int(at_ms))
-        for job_id, begun in running.items():
-            _, _, started_ms, token = begun.decode().split(" ", 3)
+        for job_id, started in running.items():
+            _, _, started_ms, token = started.decode().split(" ", 3)
             if (state_of := processes.get(token.rsplit(":", 1)[0])) is not None:
                 state_of.running[job_id.decode(errors="replace")] = int(started_ms)
     return sorted(processes.values(), key=lambda state: (state.host, state.pid))
@@ -120,12 +120,12 @@ def _queue_state(
     running: int,
     first: Sequence[tuple[bytes, float]],
     heartbeats: Sequence[tuple[bytes, float]],
-    told: Mapping[bytes, bytes],
+    reports: Mapping[bytes, bytes],
     counters: Mapping[bytes, bytes],
     dead: int,
     minutes: Mapping[bytes, bytes],
 ) -> QueueState:
-    live = [WorkerReport.read(told.get(worker)) for worker, _ in heartbeats]
+    live = [WorkerReport.read(reports.get(worker)) for worker, _ in heartbeats]
     due_since_ms = [int(score) for _, score in first if score <= now_ms]
     return QueueState(
         name=name,

@@ -2,9 +2,9 @@
 -- KEYS  1 queue  2 running  3 names of the indexes of ended jobs
 -- ARGV  1 the position: ms, or +inf  2 the job id there, or ''  3 how many at most of each kind of place
 --       4 in ms, or +inf: what ended from then on is left out  5 type, '' for all
---       6 '' or `queued`, `deferred`, `both`: which of those that wait  7 1 where running ones are wanted, else 0
---       8… the ends that are wanted
--- returns {now in ms and µs behind the point, running (id, attempt begun, …), waiting (id, due, …), of each index {its name, id, end, …}}
+--       6 '' or `queued`, `deferred`, `both`: which of those that wait  7 1 if running ones are included, else 0
+--       8… the ends that are included
+-- returns {now in ms and µs behind the point, running (id, attempt started, …), waiting (id, due, …), of each index {its name, id, end, …}}
 --- @include "monitor/parts/rank"
 local queue, running_jobs, names = KEYS[1], KEYS[2], KEYS[3]
 local at_ms, at_id, most, before_ms, type, waiting, with_running = unpack(ARGV, 1, 7)
@@ -60,13 +60,13 @@ local function ended_jobs(name)
 end
 
 local answer = {string.format('%d.%03d', now_ms, time[2] % 1000), with_running == '1' and running or {}, waiting ~= '' and waiting_jobs() or {}}
-local wanted = {}
+local included = {}
 for at = 8, #ARGV do
-  wanted[ARGV[at]] = true
+  included[ARGV[at]] = true
 end
 for _, name in ipairs(#ARGV >= 8 and redis.call('SMEMBERS', names) or {}) do
   local its_end, its_type = string.match(name, '^(%a+):(.*)$')
-  if wanted[its_end] and (type == '' or its_type == type or its_type == '*') then
+  if included[its_end] and (type == '' or its_type == type or its_type == '*') then
     answer[#answer + 1] = ended_jobs(name)
   end
 end

@@ -18,7 +18,7 @@ import structlog
 from arq.connections import ArqRedis
 from arq.jobs import DeserializationError
 
-from errand.monitor.job_snapshot import ENDS, JobSnapshot, Status, begun_attempt, ended_job, live_job
+from errand.monitor.job_snapshot import ENDS, JobSnapshot, Status, ended_job, live_job, running_attempt
 from errand.redis import script
 from errand.wire import codec, keys
 from errand.wire.indexes import SHARED, EndedName, type_word
@@ -41,7 +41,7 @@ READ_AT_ONCE = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class JobFilter:
     """Which jobs are meant, by all that is given; times are ms since the epoch, on the timeline."""
 
     type: str | None = None
@@ -53,7 +53,7 @@ class Wanted:
     until_ms: int | None = None
     """That moment itself is left out."""
 
-    def wants(self, status: Status) -> bool:
+    def includes(self, status: Status) -> bool:
         """Whether jobs in that state are meant."""
         return not self.statuses or status in self.statuses
 
@@ -75,7 +75,7 @@ class PageStart:
     """Where a page begins."""
 
     below: Position
-    begun_ms: float | None = None
+    started_ms: float | None = None
     """When the first page was read, in ms of the server's clock: what has ended since is in none of the others."""
 
 
@@ -114,21 +114,21 @@ class Timeline:
         self._look = script.load(redis, "monitor/timeline")
         self._unlist = script.load(redis, "monitor/prune_index")
 
-    async def page(self, wanted: Wanted, *, limit: int, start: PageStart | None = None) -> Page:
-        """Up to `limit` jobs that are wanted, from the top or from that start on.
+    async def page(self, which: JobFilter, *, limit: int, start: PageStart | None = None) -> Page:
+        """Up to `limit` jobs that are which, from the top or from that start on.
 
         Reads 1,000 jobs at most: a page may hold fewer than `limit` although others follow.
         """
-        start = start or PageStart(TOP if wanted.until_ms is None else Position(wanted.until_ms))
+        start = start or PageStart(TOP if which.until_ms is None else Position(which.until_ms))
         jobs: list[JobSnapshot] = []
         looked_at = 0
         while looked_at < MOST_LOOKED_AT:
-            most = _how_many(wanted, missing=limit - len(jobs), left=MOST_LOOKED_AT - looked_at)
-            places, begun_ms = await self._places(wanted, start, most=most)
+            most = _how_many(which, missing=limit - len(jobs), left=MOST_LOOKED_AT - looked_at)
+            places, started_ms = await self._places(which, start, most=most)
             for part in _parts(places[:most]):
                 looked_at += len(part)
-                for place, job in zip(part, await self._read(part, wanted), strict=True):
-                    start = PageStart(place.position, begun_ms)
+                for place, job in zip(part, await self._read(part, which), strict=True):
+                    start = PageStart(place.position, started_ms)
                     jobs += [job] if job else []
                     if len(jobs) == limit:
                         return Page(jobs=jobs, next=None if place is places[-1] else start)
@@ -136,10 +136,10 @@ class Timeline:
                 return Page(jobs=jobs, next=None)
         return Page(jobs=jobs, next=start)
 
-    async def _places(self, wanted: Wanted, start: PageStart, *, most: int) -> tuple[list[_Place], float]:
-        """Up to one more than `most` places from `start` on, newest first; and when the first page was begun."""
-        queues = self._queues if wanted.queue is None else [keys.queue(wanted.queue)]
-        arguments = _arguments(wanted, start, most=most + 1)
+    async def _places(self, which: JobFilter, start: PageStart, *, most: int) -> tuple[list[_Place], float]:
+        """Up to one more than `most` places from `start` on, newest first; and when the first page was started."""
+        queues = self._queues if which.queue is None else [keys.queue(which.queue)]
+        arguments = _arguments(which, start, most=most + 1)
         calls = [([queue, keys.running(queue), keys.ended(queue)], arguments) for queue in queues]
         answers = await script.call_each(self._redis, self._look, calls)
         places = [
@@ -149,12 +149,12 @@ class Timeline:
             if place.position < start.below
         ]
         places.sort(key=lambda place: place.position, reverse=True)
-        since_ms = -math.inf if wanted.since_ms is None else wanted.since_ms
-        begun_ms = min(float(now_ms) for now_ms, *_ in answers) if start.begun_ms is None else start.begun_ms
-        return [place for place in places[: most + 1] if place.position.at_ms >= since_ms], begun_ms
+        since_ms = -math.inf if which.since_ms is None else which.since_ms
+        started_ms = min(float(now_ms) for now_ms, *_ in answers) if start.started_ms is None else start.started_ms
+        return [place for place in places[: most + 1] if place.position.at_ms >= since_ms], started_ms
 
-    async def _read(self, places: Sequence[_Place], wanted: Wanted) -> list[JobSnapshot | None]:
-        """The jobs at those places as they are now; None for what is gone, or is not wanted."""
+    async def _read(self, places: Sequence[_Place], which: JobFilter) -> list[JobSnapshot | None]:
+        """The jobs at those places as they are now; None for what is gone, or is not which."""
         names = [_names_of(place) for place in places]
         values = iter(await self._redis.mget([name for of_one in names for name in of_one]))
         jobs: list[JobSnapshot | None] = []
@@ -165,14 +165,14 @@ class Timeline:
                 index = keys.ended_index(place.queue, str(place.listed))
                 outdated.setdefault(index, []).extend((place.position.job_id, place.position.at_ms))
                 job = None
-            jobs.append(_lighter(job) if job and _is_wanted(job, wanted) else None)
+            jobs.append(_lighter(job) if job and _matches(job, which) else None)
         for index, entries in outdated.items():
             await self._unlist(keys=[index], args=entries)
         return jobs
 
 
-def _how_many(wanted: Wanted, *, missing: int, left: int) -> int:
-    searches = wanted.type is not None and any(wanted.wants(state) for state in ("queued", "deferred", "in_progress"))
+def _how_many(which: JobFilter, *, missing: int, left: int) -> int:
+    searches = which.type is not None and any(which.includes(state) for state in ("queued", "deferred", "in_progress"))
     return min(max(missing, SEARCHED_AT_ONCE if searches else 0), left)
 
 
@@ -180,19 +180,19 @@ def _parts(places: Sequence[_Place]) -> Iterable[Sequence[_Place]]:
     return (places[start : start + READ_AT_ONCE] for start in range(0, len(places), READ_AT_ONCE))
 
 
-def _arguments(wanted: Wanted, start: PageStart, *, most: int) -> list[str | bytes | int]:
+def _arguments(which: JobFilter, start: PageStart, *, most: int) -> list[str | bytes | int]:
     """The script's ARGV."""
-    queued, deferred = wanted.wants("queued"), wanted.wants("deferred")
+    queued, deferred = which.includes("queued"), which.includes("deferred")
     return [
         _number(start.below.at_ms),
         start.below.job_id,
         most,
-        _number(math.inf if start.begun_ms is None else start.begun_ms),
-        "" if wanted.type is None else type_word(wanted.type),
+        _number(math.inf if start.started_ms is None else start.started_ms),
+        "" if which.type is None else type_word(which.type),
         "both" if queued and deferred else "queued" if queued else "deferred" if deferred else "",
         # of a worker that has died it is due again
-        int(queued or wanted.wants("in_progress")),
-        *(end for end in sorted(ENDS) if wanted.wants(end)),
+        int(queued or which.includes("in_progress")),
+        *(end for end in sorted(ENDS) if which.includes(end)),
     ]
 
 
@@ -205,8 +205,8 @@ def _places_in(
 ) -> Iterable[_Place]:
     """What the script has answered of one queue."""
     now_ms = int(float(now))
-    for job_id, begun in _pairs(running):
-        attempt = begun_attempt(begun)
+    for job_id, started in _pairs(running):
+        attempt = running_attempt(started)
         yield _Place(position=Position(attempt.due_at_ms, job_id), queue=queue, now_ms=now_ms, running=attempt)
     for job_id, due in _pairs(waiting):
         yield _Place(position=Position(float(due), job_id), queue=queue, now_ms=now_ms)
@@ -258,8 +258,8 @@ def _is_listed(job: JobSnapshot | None, listed: EndedName) -> bool:
     return job is not None and job.status == listed.end and listed.type in (type_word(job.type), SHARED)
 
 
-def _is_wanted(job: JobSnapshot, wanted: Wanted) -> bool:
-    return wanted.wants(job.status) and wanted.type in (None, job.type)
+def _matches(job: JobSnapshot, which: JobFilter) -> bool:
+    return which.includes(job.status) and which.type in (None, job.type)
 
 
 def _lighter(job: JobSnapshot) -> JobSnapshot:

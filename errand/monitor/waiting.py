@@ -1,6 +1,6 @@
 """Why is it waiting? What keeps a job that is neither running nor ended, in a word for programs and a sentence.
 
-Told from what is there anyway: the job, its queue's pause, the heartbeats of its workers. Of a job that is due later
+Decided from what is there anyway: the job, its queue's pause, the heartbeats of its workers. Of a job that is due later
 nothing more is asked; of one that is due one round trip more. Stock workers send no heartbeats and are not seen here.
 """
 
@@ -54,7 +54,7 @@ async def why_waiting(redis: ArqRedis, job: JobSnapshot, *, silent_s: float) -> 
         pipeline.zrange(keys.workers(queue), 0, -1, withscores=True)
         pipeline.hgetall(keys.reports(queue))
         pipeline.hlen(keys.running(queue))
-        paused, (seconds, micros), heartbeats, told, running = await pipeline.execute()
+        paused, (seconds, micros), heartbeats, reports, running = await pipeline.execute()
     now_ms = seconds * 1000 + micros // 1000
     if job.expires_at_ms is not None and job.expires_at_ms <= now_ms and job.attempt == 0:
         detail = (
@@ -63,7 +63,7 @@ async def why_waiting(redis: ArqRedis, job: JobSnapshot, *, silent_s: float) -> 
         return Waiting("expired", detail)
     if paused:
         return Waiting("queue_paused", f"The queue '{job.queue}' is paused; the job can begin when it is resumed.")
-    live = live_reports(heartbeats, told, since_ms=now_ms - int(silent_s * 1000))
+    live = live_reports(heartbeats, reports, since_ms=now_ms - int(silent_s * 1000))
     return _for_a_worker(job, live.values(), running)
 
 

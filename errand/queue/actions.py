@@ -24,7 +24,7 @@ RetryAnswer = Literal["retried", "queued", "deferred", "in_progress", "ended", "
 
 
 class QueuedJobs:
-    """The jobs of one queue, in Arq's format, whoever has put them."""
+    """The jobs of one queue, in Arq's format, stock producers' included."""
 
     def __init__(self, redis: ArqRedis, *, name: str, ended_ttl_s: float) -> None:
         """`ended_ttl_s`: how long a cancelled job is kept."""
@@ -40,7 +40,7 @@ class QueuedJobs:
     async def cancel(self, job_id: str, *, seen: str = "") -> CancelAnswer:
         """Ends a job as `cancelled`: at once where it has not started or waits for its next try.
 
-        `cancelling` where it runs: its worker is told and ends it. A stock worker must have `allow_abort_jobs`.
+        `cancelling` where it runs: its worker is notified and ends it. A stock worker must have `allow_abort_jobs`.
         `changed` where `seen` is given and is not the job's revision (`snapshot.JobSnapshot`) any more: nothing is done
         then, and so it is with the calls below.
         """

@@ -1,4 +1,4 @@
--- Ends a job that has not started as cancelled; of one that runs, tells its owner.
+-- Ends a job that has not started as cancelled; of one that runs, notifies its owner.
 -- KEYS  1 queue  2 running  3 body  4 result  5 lease  6 try counter  7 attempts  8 progress  9 once  10 cancels
 --       11 names of the indexes of ended jobs
 -- ARGV  1 job id  2 serialised outcome  3 how long to keep it, in ms  4 channel of events  5 channel of cancel calls
@@ -44,5 +44,5 @@ redis.call('HDEL', cancels, id)
 redis.call('SET', result, outcome, 'PX', keep_ms)
 --- @include "redis/parts/now"
 list_ended(KEYS[11], 'cancelled', ARGV[7], {moment(time), id}, now_ms, keep_ms)
-tell(channel, {'cancelled ' .. id})
+publish_changes(channel, {'cancelled ' .. id})
 return 'cancelled'

@@ -67,6 +67,6 @@ if urgent then
   wake_one(wake)
 end
 if #changes > 0 then
-  tell(channel, changes)
+  publish_changes(channel, changes)
 end
 return answers

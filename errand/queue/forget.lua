@@ -15,5 +15,5 @@ end
 -- a later job of that id is another job, whose effects have not been
 redis.call('DEL', once)
 unlist_ended(KEYS[5], ARGV[2], ARGV[3])
-exhume(dead, dead_by_group, entry)
+remove_dead(dead, dead_by_group, entry)
 return 1

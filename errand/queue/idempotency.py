@@ -1,7 +1,7 @@
 """What the first request under a key was answered, kept so that the same request is never acted on twice.
 
 The answer is written by the script call that puts the jobs: there is no moment at which one of them exists without
-the other, whoever dies.
+the other, whichever process dies.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class Idempotency:
     """A key, and the request that came with it."""
 
     key: str
-    """Names the key within the queue: whoever sent it, and what for, must be part of it."""
+    """Names the key within the queue: the sender and the route must be part of it."""
     fingerprint: str
-    """Tells requests apart; without spaces."""
+    """Distinguishes requests; without spaces."""
     ttl_s: float
     memo: str = ""
     """What else the caller needs to give the same answer again; kept with it."""

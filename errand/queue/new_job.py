@@ -1,4 +1,4 @@
-"""A job on its way into a queue: what the script is told of it, and what its answer means."""
+"""A job on its way into a queue: what the script is sent of it, and what its answer means."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class NewJob:
 
 @dataclass(slots=True)
 class Entry:
-    """A job as the script is told of it. Times are ms."""
+    """A job as the script is sent it. Times are ms."""
 
     job_id: str
     type_name: str
@@ -121,26 +121,26 @@ def new_entry(
 
 def enqueued(queue: str, entry: Entry, answer: Answer) -> Enqueued:
     """What the script's answer means. Raises JobExists, QueueFull, KeyReused and NotUnique."""
-    told, durability = answer
-    if isinstance(told, bytes):
-        (job,) = kept_out(entry, told, durability)
+    put, durability = answer
+    if isinstance(put, bytes):
+        (job,) = kept_out(entry, put, durability)
         return job
-    if told == EXISTS:
+    if put == EXISTS:
         raise JobExists(entry.job_id)
-    if told == FULL:
+    if put == FULL:
         raise QueueFull(queue)
-    return Enqueued(entry.job_id, entry.enqueued_at_ms, abs(told), deferred=told < 0, durability=durability)
+    return Enqueued(entry.job_id, entry.enqueued_at_ms, abs(put), deferred=put < 0, durability=durability)
 
 
-def kept_out(entry: Entry, told: bytes, durability: Grade) -> list[Enqueued]:
+def kept_out(entry: Entry, instead: bytes, durability: Grade) -> list[Enqueued]:
     """The jobs that an earlier request under the same key has put. Raises KeyReused or NotUnique."""
-    if entry.idempotency is None or told.startswith(NotUnique.WORD):
-        raise NotUnique.parse(told)
-    return jobs_of(FirstAnswer.parse(told).given_to(entry.idempotency.fingerprint), durability)
+    if entry.idempotency is None or instead.startswith(NotUnique.WORD):
+        raise NotUnique.parse(instead)
+    return jobs_of(FirstAnswer.parse(instead).given_to(entry.idempotency.fingerprint), durability)
 
 
 def jobs_of(first: FirstAnswer, durability: Grade) -> list[Enqueued]:
-    """The jobs of an earlier request, as it was told of them."""
+    """The jobs of an earlier request, as its answer named them."""
     return [
         Enqueued(
             job_id,

@@ -141,8 +141,8 @@ class Queue(QueuedJobs):
             # the first of a call stands for all of it
             entries[0] = replace(entries[0], idempotency=idempotency, stands_for=[entry.job_id for entry in entries])
         answers = await self._put_in_time(entries, together=True) if entries else []
-        if answers and isinstance(told := answers[0][0], bytes):
-            return kept_out(entries[0], told, answers[0][1])
+        if answers and isinstance(instead := answers[0][0], bytes):
+            return kept_out(entries[0], instead, answers[0][1])
         return [enqueued(self.name, entry, answer) for entry, answer in zip(entries, answers, strict=True)]
 
     async def begin_request(self, key: str) -> FirstAnswer | None:
@@ -154,8 +154,8 @@ class Queue(QueuedJobs):
         async with self._redis.pipeline(transaction=True) as transaction:
             transaction.get(keys.idempotency(self.key, key))
             transaction.set(keys.in_flight(self.key, key), 1, nx=True, ex=IN_FLIGHT_S)
-            kept, begun = await within(self._deadline_s, transaction.execute())
-        if kept is None and not begun:
+            kept, started = await within(self._deadline_s, transaction.execute())
+        if kept is None and not started:
             raise RequestInFlight
         return None if kept is None else FirstAnswer.parse(kept)
 
@@ -170,7 +170,7 @@ class Queue(QueuedJobs):
             await within(self._deadline_s, free())
 
     def answered_again(self, first: FirstAnswer) -> list[Enqueued]:
-        """The jobs of an earlier request, as it was told of them."""
+        """The jobs of an earlier request, as its answer named them."""
         return jobs_of(first, self._durability.grade)
 
     async def _send_waiting(self) -> None:
@@ -185,7 +185,7 @@ class Queue(QueuedJobs):
     async def _send(self, group: Sequence[tuple[Entry, asyncio.Future[Answer]]]) -> None:
         try:
             answers = await self._put_in_time([entry for entry, _ in group])
-        except BaseException as error:  # every caller is told; a cancelled sender must not leave one waiting
+        except BaseException as error:  # every caller gets the error; a cancelled sender must not leave one waiting
             # who waited meanwhile as well: behind a silent Redis each group would wait as long as this one did
             group, self._waiting = [*group, *self._waiting], []
             for _, answer in group:
@@ -194,9 +194,9 @@ class Queue(QueuedJobs):
             if not isinstance(error, Exception):
                 raise
         else:
-            for (_, answer), told in zip(group, answers, strict=True):
+            for (_, answer), put in zip(group, answers, strict=True):
                 if not answer.done():
-                    answer.set_result(told)
+                    answer.set_result(put)
 
     async def _put_in_time(self, entries: Sequence[Entry], *, together: bool = False) -> list[Answer]:
         return await self._in_time(self._put(entries, together=together))

@@ -47,5 +47,5 @@ end
 if not later or due_ms < tonumber(head[2]) then
   wake_one(wake)
 end
-tell(channel, {(later and 'deferred ' or 'queued ') .. id})
+publish_changes(channel, {(later and 'deferred ' or 'queued ') .. id})
 return later and -due_ms or due_ms

@@ -32,5 +32,5 @@ end
 
 redis.call('ZADD', queue, 'XX', string.format('%.0f', now_ms), id)
 wake_one(wake)
-tell(channel, {'queued ' .. id})
+publish_changes(channel, {'queued ' .. id})
 return 'retried'

@@ -39,7 +39,7 @@ AWAY_PAUSE_S = 0.5
 def grade_of(server: ServerState) -> Grade:
     """What the server's own disk stands for.
 
-    `memory` also where it makes snapshots alone, leaves fsync to the kernel, or tells nothing. Where CONFIG is
+    `memory` also where it makes snapshots alone, leaves fsync to the kernel, or says nothing. Where CONFIG is
     forbidden an append-only file counts as `fsync-everysec`: Redis' default, and the least that services offer.
     """
     if not server.aof or server.fsync == "no":

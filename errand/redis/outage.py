@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 REFUSED_FOR_NOW = (
     *("MASTERDOWN", "CLUSTERDOWN", "NOREPLICAS", "BUSY ", "MISCONF", "UNBLOCKED", "TRYAGAIN"),
-    "Protocol error: unauthenticated",  # a password is missing, and the call too large to be told so politely
+    "Protocol error: unauthenticated",  # a password is missing, and the call too large to be refused in the usual words
 )
 """How such answers begin that redis-py makes no class of."""
 

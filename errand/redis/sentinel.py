@@ -92,13 +92,13 @@ class SentinelUrl:
         }
         user, _, password = (unquote(part) for part in (parts["login"] or "").partition(":"))
         login = {name: value for name, value in (("username", user), ("password", password)) if value}
-        servers = {**login, "db": int(parts["db"] or 0), **_tls_options(options, wanted=tls["tls"])}
-        sentinels = {**own, **_tls_options(options, wanted=tls["sentinel_tls"])}
+        servers = {**login, "db": int(parts["db"] or 0), **_tls_options(options, which=tls["tls"])}
+        sentinels = {**own, **_tls_options(options, which=tls["sentinel_tls"])}
         return cls(tuple(map(_place, parts["places"].split(","))), unquote(parts["master"]), servers, sentinels)
 
 
-def _tls_options(options: dict[str, str], *, wanted: str) -> dict[str, Any]:
-    if wanted.lower() != "true":
+def _tls_options(options: dict[str, str], *, which: str) -> dict[str, Any]:
+    if which.lower() != "true":
         return {}
     checks_name = options.get("ssl_check_hostname", "true").lower() == "true"
     checked = {"ssl_check_hostname": checks_name and options.get("ssl_cert_reqs") != "none"}
@@ -124,7 +124,7 @@ class Sentinels(Sentinel):
     async def addresses(self, master: str) -> AsyncGenerator[tuple[str, int], None]:
         """Where they say the master is, each place once, as the answers come.
 
-        The next sentinel is asked when one has answered and its place was not wanted, has failed, or is slow. Raises
+        The next sentinel is asked when one has answered and its place was not which, has failed, or is slow. Raises
         ConnectionError where none of them says any.
         """
         waiting: list[Redis] = list(self.sentinels)
@@ -171,7 +171,7 @@ async def _ask(sentinel: Redis, master: str) -> tuple[str, int]:
 
 
 def _most_telling(errors: list[BaseException], master: str) -> BaseException:
-    """What to raise of all that the sentinels said: that it is away, before what only an operator can mend."""
+    """What to raise of all that the sentinels said: that it is away, before what only an operator can fix."""
     unmendable = AuthenticationError | UnknownMaster
     answered = [error for error in errors if isinstance(error, unmendable | MasterNotFoundError)]
     for error in sorted(answered, key=lambda error: isinstance(error, unmendable)):
@@ -252,7 +252,7 @@ class SentinelPool(Pool, SentinelConnectionPool):
     async def _watch(self) -> None:
         """Hears of failovers from Sentinel.
 
-        An old master that lives is told only seconds later that it is one no more. What it takes until then is lost.
+        An old master that lives learns only seconds later that it is none any more. What it takes until then is lost.
         """
         while True:
             for sentinel in list(self.sentinel_manager.sentinels):

@@ -18,7 +18,7 @@ SILENT_REPLICA_S = 5
 
 @dataclass(frozen=True, slots=True)
 class ServerState:
-    """The answer to INFO, and what CONFIG tells of persistence. Either is empty where it is forbidden."""
+    """The answer to INFO, and what CONFIG says of persistence. Either is empty if it is forbidden."""
 
     info: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, str] = field(default_factory=dict)
@@ -33,18 +33,18 @@ class ServerState:
 
     @property
     def version(self) -> str:
-        """Its version; empty where it is not told."""
+        """Its version; empty if unknown."""
         return str(self.info.get(f"{self.product.lower()}_version") or self.info.get("redis_version", ""))
 
     @property
     def compatible_with(self) -> tuple[int, int] | None:
-        """The version of Redis whose commands it has: major, minor. Every make of server tells one."""
+        """The version of Redis whose commands it has: major, minor. Every make of server says one."""
         found = re.match(r"(\d+)\.(\d+)", str(self.info.get("redis_version", "")))
         return (int(found[1]), int(found[2])) if found else None
 
     @property
     def aof(self) -> bool | None:
-        """It writes an append-only file; None where that is not told."""
+        """It writes an append-only file; None if unknown."""
         if "aof_enabled" in self.info:
             return bool(self.info["aof_enabled"])
         return self.config["appendonly"] == "yes" if "appendonly" in self.config else None
@@ -77,8 +77,8 @@ async def read_server(redis: Redis) -> ServerState:
         for directive in ("appendonly", "appendfsync", "save"):
             pipeline.config_get(directive)
         info, *config = await pipeline.execute(raise_on_error=False)
-    told = [answer for answer in config if isinstance(answer, dict)]
+    known = [answer for answer in config if isinstance(answer, dict)]
     return ServerState(
         info=info if isinstance(info, dict) else {},
-        config={name: value for part in told for name, value in part.items()},
+        config={name: value for part in known for name, value in part.items()},
     )

@@ -1,6 +1,6 @@
-"""Hears what Redis publishes, whatever befalls the connection; what is pushed is a hint, so a gap is no fault.
+"""Receives what Redis publishes, and survives faults of the connection; a push is a hint, so a gap is no fault.
 
-A subscription reads and never writes: it would not notice a peer that vanished without a goodbye. It is pinged.
+A subscription reads and never writes: it would not notice a peer that vanished without closing. It is pinged.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ class Subscription:
         outage: Outage,
         hear: Callable[[str], None],
         ping_every_s: float = PING_EVERY_S,
-        begun: Callable[[], None] = lambda: None,
+        started: Callable[[], None] = lambda: None,
     ) -> None:
         """`outage` is this connection's own: it ends whenever something is heard.
 
-        `begun` is called whenever all channels are heard from now on: what was published before may have been missed.
+        `started` is called whenever all channels are heard from now on: what was published before may have been missed.
         """
         self._redis = redis
         self._outage = outage
         self._hear = hear
-        self._begun = begun
+        self._started = started
         self._ping_every_s = ping_every_s
         self._channels: set[str] = set()
         self._confirmed: set[str] = set()
@@ -81,7 +81,7 @@ class Subscription:
                 if is_outage(error):
                     await self._outage.wait_out(error)
                 else:
-                    log.warning("a subscription is refused: what it would tell is looked for", error=str(error))
+                    log.warning("a subscription is refused: changes are looked for instead", error=str(error))
                     await asyncio.sleep(REFUSED_PAUSE_S)
 
     async def _listen_to(self, live: PubSub) -> None:
@@ -104,7 +104,7 @@ class Subscription:
         elif heard["type"] == "subscribe" and (channel := heard["channel"].decode()) in self._channels:
             self._confirmed.add(channel)
             if self.hears_all:
-                self._begun()
+                self._started()
         elif heard["type"] == "unsubscribe":
             self._confirmed.discard(heard["channel"].decode())
 
@@ -122,7 +122,7 @@ def text_of(heard: Mapping[str, Any]) -> str | None:
 
 
 async def replies(live: PubSub, *, ping_every_s: float) -> AsyncGenerator[dict[str, Any], None]:
-    """All that Redis says on a subscription, as redis-py tells it; its TimeoutError where nothing comes any more."""
+    """All that Redis says on a subscription, as redis-py returns it; its TimeoutError where nothing comes any more."""
     pinged = False
     while True:
         heard = await live.get_message(timeout=ping_every_s)

@@ -54,7 +54,7 @@ class AddressRefused(OSError):
     """The guard does not let a connection to that address through. Trying again would not help."""
 
     def __init__(self) -> None:
-        # one text for all addresses: it must not tell an outsider what a name resolves to inside
+        # one text for all addresses: it must not show an outsider what a name resolves to inside
         super().__init__("its address is not public (WEBHOOK_ALLOW_NETWORKS lets networks through)")
 
 

@@ -1,4 +1,4 @@
-"""What a worker opens once and lends to its jobs: declared by `@job(uses=[...])`, taken by `ctx.use(...)`.
+"""Resources that a worker opens once for its jobs: declared by `@job(uses=[...])`, taken by `ctx.use(...)`.
 
 Each opener imports its library when it is opened, so that naming it in a job type costs the API nothing.
 """

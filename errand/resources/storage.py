@@ -1,4 +1,4 @@
-"""Files by key: a local folder or an object store, the same to whoever uses it."""
+"""Files by key: a local folder or an object store, the same to every user."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ async def keep(storage: Storage | None, chunks: AsyncIterable[bytes], *, filenam
 
 
 async def forget(storage: Storage, files: Iterable[StoredFile]) -> None:
-    """Deletes uploads that no job refers to; what fails is passed over, an earlier error is the one to tell."""
+    """Deletes uploads that no job refers to; what fails is passed over, an earlier error is the one to raise."""
     for file in files:
         with contextlib.suppress(Exception):
             await storage.delete(file.key)

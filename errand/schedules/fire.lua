@@ -26,7 +26,7 @@ if job_id ~= '' and redis.call('EXISTS', body, result) == 0 then
   if first or not later then
     wake_one(wake)
   end
-  tell(channel, {(later and 'deferred ' or 'queued ') .. job_id})
+  publish_changes(channel, {(later and 'deferred ' or 'queued ') .. job_id})
 end
 
 redis.call('ZADD', index, next_ms, id)

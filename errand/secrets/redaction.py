@@ -44,7 +44,7 @@ class _Process:
 
 
 def configure(secrets: Iterable[str]) -> None:
-    """Tells which secrets this process was started with: passwords in its settings."""
+    """Sets which secrets this process was started with: passwords in its settings."""
     _Process.redaction = Redaction(secrets)
 
 

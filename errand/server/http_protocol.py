@@ -4,12 +4,11 @@ A middleware sees a request when its head is complete. A head that grows without
 that, and only the protocol can refuse it. The protocol can also wait for the parts of a body at no cost to requests
 whose body is there: a timer looks at each connection from time to time.
 
-| phase    | awaited              | the client's time runs from               | when it is over          |
-|----------|----------------------|-------------------------------------------|--------------------------|
-| `IDLE`   | a request            | its last bytes, if uvicorn's timer is off | the connection is closed |
-| `HEAD`   | the rest of its head | the first byte of the head                | 408, then closed         |
-| `BODY`   | the rest of its body | its last bytes                            | 408, then closed         |
-| `ANSWER` | our answer           | as in `IDLE`, once we have answered       | the connection is closed |
+| part   | awaited               | the client's time runs from               | when it is over          |
+|--------|-----------------------|-------------------------------------------|--------------------------|
+| `none` | a request, our answer | its last bytes, if uvicorn's timer is off | the connection is closed |
+| `head` | the rest of a head    | the first byte of the head                | 408, then closed         |
+| `body` | the rest of a body    | its last bytes                            | 408, then closed         |
 """
 
 from __future__ import annotations
@@ -19,12 +18,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from errand.http.answers import problems
 from errand.http.answers.problems import Problem
 from errand.http.gates.answer_headers import ALWAYS, UNLESS_SAID
 from errand.http.scope import CONNECTION
+from errand.server.framing import Framing, Part
 
 URL_LIMIT_BYTES = 8 * 1024
 
@@ -49,7 +49,7 @@ class Phase:
     """When the time is over: True for a 408, False if there is no request yet that a 408 would be the answer to."""
 
 
-class HttpProtocol(HttpToolsProtocol):
+class HttpProtocol(Framing):
     """One connection.
 
     The head of a request must be complete within `timeout_s` seconds of its first byte. Each further part of a body
@@ -60,11 +60,9 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
         super().connection_made(transport)
-        self._phase = IDLE
         self._received_s = self._head_began_s = self.loop.time()
         self._chunk_bytes = self._first_chunk_bytes = self._head_bytes = 0
         self._began_in_chunk = False
-        self._refusal: Problem | None = None
         self.at_shutdown: Callable[[], None] = lambda: None
         """Called when the process begins to stop: an answer without an end can end itself."""
         self._look_later()
@@ -78,30 +76,25 @@ class HttpProtocol(HttpToolsProtocol):
         self._chunk_bytes = len(data)
         self._began_in_chunk = False
         super().data_received(data)
-        if self._phase is HEAD and not self._began_in_chunk:
+        if self.part == "head" and not self._began_in_chunk:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_LIMIT_BYTES:
                 self._answer_and_close(_head_too_large())
 
     def on_message_begin(self) -> None:
-        self._phase, self._began_in_chunk = HEAD, True
+        self._began_in_chunk = True
         self._head_began_s, self._first_chunk_bytes, self._head_bytes = self._received_s, self._chunk_bytes, 0
         super().on_message_begin()
         self.scope[CONNECTION] = self  # type: ignore[literal-required]  # servers may add keys of their own
 
     def on_headers_complete(self) -> None:
         if len(self.url) > URL_LIMIT_BYTES:
-            raise self._refused(_url_too_long())
+            raise self.refuse(_url_too_long())
         # few bytes hold no large head: the usual request is not measured
         at_most_bytes = self._first_chunk_bytes + self._head_bytes + self._chunk_bytes
         if len(self.headers) > HEADERS_LIMIT or (at_most_bytes > HEAD_LIMIT_BYTES and self._head_is_too_large()):
-            raise self._refused(_head_too_large())
-        self._phase = BODY
+            raise self.refuse(_head_too_large())
         super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        self._phase = ANSWER
-        super().on_message_complete()
 
     def shutdown(self) -> None:
         super().shutdown()
@@ -109,7 +102,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Called by uvicorn if the parser gives up, also because a callback of this class has raised."""
-        self._answer_and_close(self._refusal or Problem(400, "bad-request", "This is not a valid HTTP/1.1 request."))
+        self._answer_and_close(self.refusal or Problem(400, "bad-request", "This is not a valid HTTP/1.1 request."))
 
     def last_bytes_s(self) -> float:
         """When the client last sent something."""
@@ -141,11 +134,11 @@ class HttpProtocol(HttpToolsProtocol):
     def _look(self) -> None:
         if self.flow.read_paused:
             # the service is the slow side: the client's time begins when the service reads again
-            self._received_s = self.loop.time()
-        since_s = self._phase.waiting_since_s(self)
+            self._received_s = self._head_began_s = self.loop.time()
+        since_s = PHASES[self.part].waiting_since_s(self)
         if since_s is None or self.loop.time() - since_s <= self.timeout_s:
             self._look_later()
-        elif self._phase.answers_late:
+        elif PHASES[self.part].answers_late:
             self._answer_and_close(_too_slow(self.timeout_s))
         else:
             self.transport.close()
@@ -154,38 +147,31 @@ class HttpProtocol(HttpToolsProtocol):
         """Writes the answer itself: no application has the request yet, or the application must not be waited for."""
         if self.transport.is_closing():
             return
-        if self._phase.may_answer(self):
+        if PHASES[self.part].may_answer(self):
             self.transport.write(_as_bytes(problem))
         self.transport.close()
 
     def _head_is_too_large(self) -> bool:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > HEAD_LIMIT_BYTES
 
-    def _refused(self, problem: Problem) -> Problem:
-        self._refusal = problem
-        return problem
 
-
-IDLE = Phase(
-    waiting_since_s=HttpProtocol.last_bytes_if_idle_s,
-    may_answer=HttpProtocol.has_answered,
-    answers_late=False,
-)
-HEAD = Phase(
-    waiting_since_s=HttpProtocol.head_began_s,
-    may_answer=HttpProtocol.has_answered,
-    answers_late=True,
-)
-BODY = Phase(
-    waiting_since_s=HttpProtocol.last_bytes_s,
-    may_answer=HttpProtocol.is_answering_this_request,
-    answers_late=True,
-)
-ANSWER = Phase(
-    waiting_since_s=HttpProtocol.last_bytes_if_idle_s,
-    may_answer=HttpProtocol.has_answered,
-    answers_late=False,
-)
+PHASES: dict[Part, Phase] = {
+    "none": Phase(
+        waiting_since_s=HttpProtocol.last_bytes_if_idle_s,
+        may_answer=HttpProtocol.has_answered,
+        answers_late=False,
+    ),
+    "head": Phase(
+        waiting_since_s=HttpProtocol.head_began_s,
+        may_answer=HttpProtocol.has_answered,
+        answers_late=True,
+    ),
+    "body": Phase(
+        waiting_since_s=HttpProtocol.last_bytes_s,
+        may_answer=HttpProtocol.is_answering_this_request,
+        answers_late=True,
+    ),
+}
 
 
 def protocol(timeout_s: float) -> type[HttpProtocol]:

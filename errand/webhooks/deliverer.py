@@ -26,7 +26,7 @@ RETRY_AFTER_CAP_S = 24 * HOUR_S
 
 
 @dataclass(frozen=True, slots=True)
-class Courier:
+class Deliverer:
     """What a delivery needs of the worker."""
 
     outbound: Outbound
@@ -34,7 +34,7 @@ class Courier:
 
 
 @asynccontextmanager
-async def courier(settings: Settings) -> AsyncIterator[Courier]:
+async def deliverer(settings: Settings) -> AsyncIterator[Deliverer]:
     """The signing secret and a guarded client; on a developer's machine the webhook sink as well, and it alone
     is let through the guard."""
     from errand.resources.address_guard import AddressGuard
@@ -46,7 +46,7 @@ async def courier(settings: Settings) -> AsyncIterator[Courier]:
     async with opened_sink(settings) as endpoints:
         guard = AddressGuard(settings.webhook_allow_networks, allow_endpoints=endpoints)
         async with Outbound.open(guard, connections=settings.worker_concurrency) as client:
-            yield Courier(client, signer)
+            yield Deliverer(client, signer)
 
 
 def retry_after_s(headers: Mapping[str, str], *, now: datetime) -> float | None:

@@ -79,7 +79,7 @@ def once(job_id: str) -> str:
 
 
 def running(queue: str) -> str:
-    """Hash: job id → the attempt that was begun last, as `number due_ms started_ms token`."""
+    """Hash: job id → the attempt that was started last, as `number due_ms started_ms token`."""
     return f"errand:{queue}:running"
 
 
@@ -98,7 +98,7 @@ def wake(queue: str) -> str:
     return f"errand:{queue}:wake"
 
 
-def bell(queue: str, worker: str) -> str:
+def own_wakeup(queue: str, worker: str) -> str:
     """List: what is put there ends that worker's own wait for a wake-up."""
     return f"errand:{queue}:bell:{worker}"
 

@@ -1,4 +1,4 @@
-"""What a producer may ask of one job: how often it is tried, and by when it must have begun.
+"""What a producer may ask of one job: how often it is tried, and by when it must have started.
 
 It travels in the job's body and result beside Arq's fields, which stock Arq passes over: a stock worker runs such a job
 as any other. A job of which nothing is asked carries nothing.
@@ -27,7 +27,7 @@ def shown_ms(at_ms: float) -> int:
 
 
 class Expired(Exception):
-    """The job had not begun when it was to; no further try could make up for that."""
+    """The job had not started when it was to; no further try could make up for that."""
 
     def __init__(self, expires_at_ms: int) -> None:
         at = datetime.fromtimestamp(expires_at_ms / 1000, UTC)

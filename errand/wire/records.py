@@ -63,7 +63,7 @@ class Error:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningAttempt:
-    """An attempt that has begun. Times are ms since the epoch."""
+    """An attempt that has started. Times are ms since the epoch."""
 
     number: int
     due_at_ms: int
@@ -85,7 +85,7 @@ class Attempt(RunningAttempt):
     @classmethod
     def end(
         cls,
-        begun: RunningAttempt,
+        started: RunningAttempt,
         outcome: AttemptOutcome,
         *,
         at_ms: int,
@@ -93,12 +93,12 @@ class Attempt(RunningAttempt):
         next_attempt_at_ms: int | None = None,
         wait_asked: bool = False,
     ) -> Attempt:
-        """The end of an attempt that had begun."""
+        """The end of an attempt that had started."""
         return cls(
-            number=begun.number,
-            due_at_ms=begun.due_at_ms,
-            started_at_ms=begun.started_at_ms,
-            worker=begun.worker,
+            number=started.number,
+            due_at_ms=started.due_at_ms,
+            started_at_ms=started.started_at_ms,
+            worker=started.worker,
             ended_at_ms=at_ms,
             outcome=outcome,
             error=error,

@@ -1,4 +1,4 @@
-"""What a worker says of itself with each heartbeat: for `/v1/workers`, and to tell why a job waits."""
+"""What a worker says of itself with each heartbeat: for `/v1/workers`, and to say why a job waits."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class WorkerReport:
     slots: int = 0
     """How many jobs it runs at once; while it drains, how many it still runs."""
     types: Sequence[str] | None = None
-    """The job types and functions that it knows; None where that is not told."""
+    """The job types and functions that it knows; None if unknown."""
     loop_lag_ms: float | None = None
-    """How late its event loop was at most since the heartbeat before; None where that is not told."""
+    """How late its event loop was at most since the heartbeat before; None if unknown."""
     draining: bool = False
     """It takes no more jobs."""
 
@@ -28,15 +28,15 @@ class WorkerReport:
         return to_json(self)
 
     @classmethod
-    def read(cls, told: bytes | None) -> Self:
+    def read(cls, report: bytes | None) -> Self:
         """From a heartbeat; a report that is missing or makes no sense says nothing."""
         try:
-            return _REPORT.validate_json(told or b"{}")  # type: ignore[return-value]  # the only class there is
+            return _REPORT.validate_json(report or b"{}")  # type: ignore[return-value]  # the only class there is
         except ValidationError:
             return cls()
 
     def knows(self, type_name: str) -> bool:
-        """True also where it does not tell."""
+        """True also if it does not say."""
         return self.types is None or type_name in self.types
 
 
@@ -44,9 +44,11 @@ _REPORT = TypeAdapter(WorkerReport)
 
 
 def live_reports(
-    heartbeats: Sequence[tuple[bytes, float]], told: Mapping[bytes, bytes], *, since_ms: int
+    heartbeats: Sequence[tuple[bytes, float]], reports: Mapping[bytes, bytes], *, since_ms: int
 ) -> dict[str, WorkerReport]:
     """Of each worker heard of since then (ms of the server's clock) what it said last, by its name."""
     return {
-        worker.decode(): WorkerReport.read(told.get(worker)) for worker, at_ms in heartbeats if int(at_ms) >= since_ms
+        worker.decode(): WorkerReport.read(reports.get(worker))
+        for worker, at_ms in heartbeats
+        if int(at_ms) >= since_ms
     }

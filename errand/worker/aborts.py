@@ -25,7 +25,7 @@ class Aborts:
         self._asked_at_ms: dict[str, int] = {}
         self._looked_s = -LOOK_WHEN_IDLE_S
 
-    def wants(self, job_id: str, *, enqueued_at_ms: int) -> bool:
+    def includes(self, job_id: str, *, enqueued_at_ms: int) -> bool:
         """True where the abort was asked of this job, and not of an earlier one with its id."""
         asked_at_ms = self._asked_at_ms.pop(job_id, None)
         return asked_at_ms is not None and asked_at_ms >= enqueued_at_ms

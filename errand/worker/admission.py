@@ -55,7 +55,7 @@ class Admission:
         """
         if self._is_cancelled(job.claim):
             return self.unstarted(job, asyncio.CancelledError())
-        if unreadable is None and self._aborts.wants(job.claim.job_id, enqueued_at_ms=job.enqueued_at_ms):
+        if unreadable is None and self._aborts.includes(job.claim.job_id, enqueued_at_ms=job.enqueued_at_ms):
             arq_log.info("%6.2fs ⊘ %s aborted before start", job.age_s, job.ref)
             await self._worker.pool.zrem(keys.ABORT, job.claim.job_id)
             return self.unstarted(job, asyncio.CancelledError())

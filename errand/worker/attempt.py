@@ -29,11 +29,11 @@ class Outcome:
     wait_asked: bool = False
     """The attempt itself said how long to wait."""
 
-    def end_of(self, begun: RunningAttempt, *, ended_at_ms: int) -> Attempt:
+    def end_of(self, started: RunningAttempt, *, ended_at_ms: int) -> Attempt:
         """The record of the attempt that ended so."""
         retry_at_ms = ended_at_ms + int(self.retry_after_s * 1000)
         return Attempt.end(
-            begun,
+            started,
             self.status,
             at_ms=ended_at_ms,
             error=self.error,
@@ -47,7 +47,7 @@ async def run(
 ) -> Outcome:
     """Runs one attempt and decides its outcome; raises only CancelledError, when its task is cancelled from outside.
 
-    `hide` takes the secrets of the args out of what is told of an error.
+    `hide` takes the secrets of the args out of what is said of an error.
 
     An exception or a timeout is retried by the type's policy while tries are left; `Fail` and args that do not
     fit the model end the job at once.

@@ -1,4 +1,4 @@
-"""Tells a worker at once that a job it runs is to be cancelled. A hint: the heartbeat reads the promise."""
+"""Notifies a worker at once that a job it runs is to be cancelled. A hint: the heartbeat reads the promise."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Jobs that end the process they run in: counted, kept apart, and given up before they do it for ever.
 
-A job cannot be told from its neighbours by one crash: all that ran in the process are counted. All start again at once.
+One crash does not say which of the jobs caused it: all that ran in the process are counted. All start again at once.
 The second time they run one after the other, so that only the cause is there at the third.
 """
 

@@ -45,7 +45,7 @@ class ClaimedJobs:
         self._finisher = finisher
         self._wakeups = wakeups
         self._aborts = aborts
-        self._unbegun: dict[str, Claim] = {}
+        self._unstarted: dict[str, Claim] = {}
         """Claimed jobs whose tasks have not had their first turn: cancelled now, those would never run a line."""
         self._enqueued_at_ms: dict[str, int] = {}
         """When the jobs that run were enqueued, by job id."""
@@ -55,15 +55,15 @@ class ClaimedJobs:
         proof = self._worker.loop.create_task(self._held.prove()) if self._held.may_have_lapsed(claimed) else None
         for claim in claimed.claims:
             self._held.hold(claim)
-            self._unbegun[claim.job_id] = claim
+            self._unstarted[claim.job_id] = claim
             self._worker.tasks[claim.job_id] = self._worker.loop.create_task(self._run(claim, proof))
 
-    def hand_back_unbegun(self) -> None:
-        """Gives back what has been claimed and not begun, with its tries."""
-        for job_id, claim in self._unbegun.items():
+    def hand_back_unstarted(self) -> None:
+        """Gives back what has been claimed and not started, with its tries."""
+        for job_id, claim in self._unstarted.items():
             self._finisher.put(claim.handed_back())
             self._worker.tasks.pop(job_id).cancel()
-        self._unbegun.clear()
+        self._unstarted.clear()
 
     async def look_for_aborts(self) -> None:
         """Cancels the running jobs that a stock client wants to abort. Raises redis' errors."""
@@ -75,7 +75,7 @@ class ClaimedJobs:
         for job_id in job_ids:
             if job_id in worker.tasks and job_id not in worker.aborting_tasks:
                 worker.aborting_tasks.add(job_id)
-                if job_id not in self._unbegun:  # it will see that it is not wanted
+                if job_id not in self._unstarted:  # it will see that it is not which
                     (worker.job_tasks.get(job_id) or worker.tasks[job_id]).cancel()
 
     def stop(self, job_id: str) -> bool:
@@ -112,7 +112,7 @@ class ClaimedJobs:
             self._leave(claim.job_id)
 
     def _begin(self, claim: Claim) -> tuple[arq_function.ReadJob, Exception | None]:
-        self._unbegun.pop(claim.job_id, None)
+        self._unstarted.pop(claim.job_id, None)
         job, unreadable = arq_function.read(self._worker, claim)
         self._enqueued_at_ms[claim.job_id] = job.enqueued_at_ms
         if claim.lost and self._job_types:
@@ -141,7 +141,7 @@ class ClaimedJobs:
         worker = self._worker
         if worker.tasks.get(job_id) is asyncio.current_task():
             del worker.tasks[job_id]
-            self._unbegun.pop(job_id, None)
+            self._unstarted.pop(job_id, None)
             self._enqueued_at_ms.pop(job_id, None)
         worker.aborting_tasks.discard(job_id)
         self._admission.leave(job_id)

@@ -64,7 +64,7 @@ class JobRuns:
     async def run(self, job_type: JobType[Any, Any], job: ReadJob, aborted: set[str]) -> Finish:
         """One attempt; `aborted` holds the ids of jobs that somebody wants to end while they run."""
         claim = job.claim
-        begun = RunningAttempt(
+        started = RunningAttempt(
             number=job.job_try, due_at_ms=claim.due_at_ms, started_at_ms=timestamp_ms(), worker=self.worker
         )
         progress: list[Progress] = []
@@ -75,10 +75,10 @@ class JobRuns:
             outcome = await attempt.run(job_type, ctx, kwargs, hide=hide)
         except asyncio.CancelledError:
             if claim.job_id not in aborted:
-                return self._hand_back(job_type, claim, begun)
+                return self._hand_back(job_type, claim, started)
             aborted.discard(claim.job_id)
             outcome = Outcome("cancelled", error=Error("Cancel", "aborted while it ran"))
-        ended = outcome.end_of(begun, ended_at_ms=timestamp_ms())
+        ended = outcome.end_of(started, ended_at_ms=timestamp_ms())
         if ended.outcome in ("retry", "crashed"):
             return self._again(job_type, claim, ended, status="deferred")
         return self._end(job_type, job, ended, outcome.result, progress)
@@ -111,10 +111,10 @@ class JobRuns:
         with missed():
             await self.leases.show_progress(claim, codec.dumps(progress[0]), keep_ms=int(self.ttl.dead_s * 1000))
 
-    def _hand_back(self, job_type: JobType[Any, Any], claim: Claim, begun: RunningAttempt) -> Finish:
+    def _hand_back(self, job_type: JobType[Any, Any], claim: Claim, started: RunningAttempt) -> Finish:
         """A drain ends the attempt; it does not count as a try."""
         now_ms = timestamp_ms()
-        ended = Attempt.end(begun, "handed_back", at_ms=now_ms, next_attempt_at_ms=now_ms)
+        ended = Attempt.end(started, "handed_back", at_ms=now_ms, next_attempt_at_ms=now_ms)
         return self._again(job_type, claim, ended, status="queued")
 
     def _again(self, job_type: JobType[Any, Any], claim: Claim, ended: Attempt, *, status: str) -> Finish:

@@ -74,14 +74,14 @@ CLOSE_LIMIT_S = 10
 """How long closing may take in all: what cannot be written to Redis by then runs again elsewhere."""
 
 
-GOODBYE_S = 1.0
+LEAVE_S = 1.0
 """Kept of it for what the worker says of itself at the end."""
 
 
 class Worker(arq.Worker):
     """Runs the jobs of one queue: Errand's job types and plain Arq functions alike.
 
-    Beyond Arq's parameters: `job_types` to run, the `resources` lent to them, `lease_s` (how long a job stays
+    Beyond Arq's parameters: `job_types` to run, the `resources` that they use, `lease_s` (how long a job stays
     claimed without a heartbeat), `result_ttl_s` and `dead_ttl_s` (how long ended jobs of those types are kept),
     `max_crashes` (how many attempts of one job may end their process), `suspects` (shared by the workers of a process).
     """
@@ -213,7 +213,7 @@ class Worker(arq.Worker):
             self.handle_sig(signal.SIGUSR1)
         if self._pool is None:
             return
-        until_s = time.monotonic() + CLOSE_LIMIT_S - GOODBYE_S
+        until_s = time.monotonic() + CLOSE_LIMIT_S - LEAVE_S
         if self.main_task is not None:
             await asyncio.wait({self.main_task}, timeout=_left_s(until_s))
         await self._wakeups.close()
@@ -221,7 +221,7 @@ class Worker(arq.Worker):
         self._lag.stop()
         await self._held.stop_beating()
         with missed():
-            await within(_left_s(until_s) + GOODBYE_S, self._say_goodbye())
+            await within(_left_s(until_s) + LEAVE_S, self._leave())
         if self.on_shutdown:
             await self.on_shutdown(self.ctx)
         await self.pool.aclose(close_connection_pool=True)
@@ -231,7 +231,7 @@ class Worker(arq.Worker):
         self._stopping = True
         if self._pool is not None:
             self._wakeups.stop()
-            self._claimed_jobs.hand_back_unbegun()
+            self._claimed_jobs.hand_back_unstarted()
         super().handle_sig(signum)
 
     def handle_sig_wait_for_completion(self, signum: signal.Signals) -> None:
@@ -254,7 +254,7 @@ class Worker(arq.Worker):
             expires_extra_ms=self.expires_extra_ms,
         )
 
-    async def _say_goodbye(self) -> None:
+    async def _leave(self) -> None:
         await self._leases.renew({}, self._counters.take())
         await self._leases.leave()
         await self.pool.delete(self.health_check_key)
@@ -392,7 +392,7 @@ class Worker(arq.Worker):
         free = min(self.max_jobs - len(self.tasks), UNWRITTEN_FACTOR * self.max_jobs - len(self._held))
         return free - self._wakeups.reserved
 
-    # --- what befalls a job
+    # --- what happens to a job
 
     def _cancel(self, job_ids: Iterable[str]) -> None:
         self._claimed_jobs.cancel(job_ids)

@@ -40,7 +40,7 @@ def test_warnings_make_the_exit_code_and_are_said_with_what_mends_them(
     said = capsys.readouterr().out
     assert said.startswith(f"Redis: {redis_url}\n")
     assert "warning  persistence  nothing is written to disk" in said
-    assert "risk: everything accepted" in said and "mend: redis.conf: `appendonly yes`" in said
+    assert "risk: everything accepted" in said and "fix: redis.conf: `appendonly yes`" in said
     assert said.endswith("1 warning(s), 1 note(s), 8 fine\n")
 
 
@@ -74,7 +74,7 @@ def test_a_storage_that_cannot_be_written_to_is_found(
     (here / "file").touch()
     monkeypatch.setenv("STORAGE_URL", (here / "file" / "below").as_uri())
     finding = examined(capsys)["storage"]
-    assert finding["level"] == "warning" and "STORAGE_URL" in finding["mend"]
+    assert finding["level"] == "warning" and "STORAGE_URL" in finding["fix"]
 
 
 def test_the_mail_server_is_connected_to(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from arq.worker import func
 from pydantic import BaseModel
 
 from errand.dead_jobs import dead_jobs
-from errand.dead_jobs.dead_jobs import DeadGroup, DeadJobs, Position, TooManyGroups, Wanted
+from errand.dead_jobs.dead_jobs import DeadGroup, DeadJobFilter, DeadJobs, DeadPosition, TooManyGroups
 from errand.job.context import Context
 from errand.job.control import Cancel
 from errand.job.job_type import job
@@ -28,7 +28,7 @@ from tests.dying import CUPS, PLATES, QUEUE, REFUSED, brittle, die, entries_of, 
 from tests.waiting import eventually
 from tests.worker.test_worker import ended
 
-EVERY = Wanted()
+EVERY = DeadJobFilter()
 CPU = keys.queue("cpu")
 
 
@@ -46,7 +46,7 @@ def queue(redis: ArqRedis) -> Queue:
     return Queue(redis, ended_ttl_s=60)
 
 
-async def pages(dead: DeadJobs, wanted: Wanted = EVERY, *, limit: int = 10) -> list[list[JobSnapshot]]:
+async def pages(dead: DeadJobs, wanted: DeadJobFilter = EVERY, *, limit: int = 10) -> list[list[JobSnapshot]]:
     """All pages, from the first to the last."""
     found, before = [], None
     while True:
@@ -57,7 +57,7 @@ async def pages(dead: DeadJobs, wanted: Wanted = EVERY, *, limit: int = 10) -> l
         before = page.next
 
 
-async def ids(dead: DeadJobs, wanted: Wanted = EVERY) -> list[str]:
+async def ids(dead: DeadJobs, wanted: DeadJobFilter = EVERY) -> list[str]:
     return [job.id for page in await pages(dead, wanted) for job in page]
 
 
@@ -191,9 +191,9 @@ async def test_pages_go_from_the_newest_to_the_oldest_over_all_queues(
 
 
 @pytest.mark.parametrize("limit", [1, 2, 7, 100])
-@pytest.mark.parametrize("wanted", [EVERY, Wanted(type="any"), Wanted(type="any", fingerprint="B")])
+@pytest.mark.parametrize("wanted", [EVERY, DeadJobFilter(type="any"), DeadJobFilter(type="any", fingerprint="B")])
 async def test_pages_hold_each_job_once_also_where_many_die_in_one_moment(
-    redis: ArqRedis, queue: Queue, dead: DeadJobs, limit: int, wanted: Wanted
+    redis: ArqRedis, queue: Queue, dead: DeadJobs, limit: int, wanted: DeadJobFilter
 ) -> None:
     now_ms = (await redis.time())[0] * 1000
     kinds = ["A", "B", "B!", "C"]
@@ -212,18 +212,18 @@ async def test_pages_hold_each_job_once_also_where_many_die_in_one_moment(
     ("wanted", "numbers"),
     [
         (EVERY, [5, 4, 3, 2, 1, 0]),
-        (Wanted(type="fragile"), [3, 2, 1, 0]),
-        (Wanted(type="fragile", fingerprint=CUPS), [2, 0]),
-        (Wanted(fingerprint=CUPS), [5, 4, 2, 0]),
-        (Wanted(type="fragile", fingerprint=REFUSED), [3]),
-        (Wanted(queue="cpu"), [5, 4]),
-        (Wanted(queue="default", fingerprint=PLATES), [1]),
-        (Wanted(type="fragil"), []),
-        (Wanted(type="fragile", fingerprint=CUPS[:-1]), []),
+        (DeadJobFilter(type="fragile"), [3, 2, 1, 0]),
+        (DeadJobFilter(type="fragile", fingerprint=CUPS), [2, 0]),
+        (DeadJobFilter(fingerprint=CUPS), [5, 4, 2, 0]),
+        (DeadJobFilter(type="fragile", fingerprint=REFUSED), [3]),
+        (DeadJobFilter(queue="cpu"), [5, 4]),
+        (DeadJobFilter(queue="default", fingerprint=PLATES), [1]),
+        (DeadJobFilter(type="fragil"), []),
+        (DeadJobFilter(type="fragile", fingerprint=CUPS[:-1]), []),
     ],
 )
 async def test_filters_hold_exactly_what_they_name(
-    redis: ArqRedis, run_worker: RunWorker, dead: DeadJobs, wanted: Wanted, numbers: list[int]
+    redis: ArqRedis, run_worker: RunWorker, dead: DeadJobs, wanted: DeadJobFilter, numbers: list[int]
 ) -> None:
     for number, how in enumerate(["drop", "miss", "drop", "fail"]):
         await die(redis, run_worker, [{"how": how, "number": number}])
@@ -235,7 +235,7 @@ async def test_filters_hold_exactly_what_they_name(
 async def test_a_cursor_stays_where_it_is_while_others_die(
     redis: ArqRedis, run_worker: RunWorker, dead: DeadJobs
 ) -> None:
-    for wanted in (EVERY, Wanted(type="fragile")):
+    for wanted in (EVERY, DeadJobFilter(type="fragile")):
         await redis.flushall()
         died = await die(redis, run_worker, [{"number": number} for number in range(6)])
         first = await dead.page(wanted, limit=3)
@@ -246,7 +246,7 @@ async def test_a_cursor_stays_where_it_is_while_others_die(
 
 
 async def test_a_cursor_outlives_the_job_it_points_to(redis: ArqRedis, run_worker: RunWorker, dead: DeadJobs) -> None:
-    for wanted in (EVERY, Wanted(type="fragile"), Wanted(fingerprint=CUPS)):
+    for wanted in (EVERY, DeadJobFilter(type="fragile"), DeadJobFilter(fingerprint=CUPS)):
         await redis.flushall()
         died = await die(redis, run_worker, [{"number": number} for number in range(4)])
         first = await dead.page(wanted, limit=2)
@@ -342,10 +342,10 @@ async def test_groups_count_by_type_and_fingerprint_the_largest_first(
     assert first.example.error is not None and first.example.error.message == "cup 9"
     assert first.oldest.ended_at_ms <= first.newest.ended_at_ms
     for wanted, expected in [
-        (Wanted(type="fragile"), {CUPS: 6, PLATES: 2}),
-        (Wanted(fingerprint=PLATES), {PLATES: 2}),
-        (Wanted(type="brittle", fingerprint=PLATES), {}),
-        (Wanted(queue="cpu"), {CUPS: 3}),
+        (DeadJobFilter(type="fragile"), {CUPS: 6, PLATES: 2}),
+        (DeadJobFilter(fingerprint=PLATES), {PLATES: 2}),
+        (DeadJobFilter(type="brittle", fingerprint=PLATES), {}),
+        (DeadJobFilter(queue="cpu"), {CUPS: 3}),
     ]:
         found = await dead.groups(wanted)
         assert {group.newest.fingerprint: group.count for group in found} == expected
@@ -380,14 +380,14 @@ async def test_more_groups_than_one_call_looks_at_are_said_to_be_so(
     monkeypatch.setattr(dead_jobs, "MOST_GROUPS", 5)
     asks: list[Callable[[], object]] = [
         lambda: dead.groups(EVERY),
-        lambda: dead.page(Wanted(type="any"), limit=1),
-        lambda: dead.page(Wanted(fingerprint="E1"), limit=1),
+        lambda: dead.page(DeadJobFilter(type="any"), limit=1),
+        lambda: dead.page(DeadJobFilter(fingerprint="E1"), limit=1),
     ]
     for ask in asks:
         with pytest.raises(TooManyGroups):
             await ask()  # type: ignore[misc]  # each is a coroutine
     assert [job.error and job.error.type for job in (await dead.page(EVERY, limit=10)).jobs].count("E1") == 1
-    assert len((await dead.page(Wanted(type="any", fingerprint="E1"), limit=10)).jobs) == 1
+    assert len((await dead.page(DeadJobFilter(type="any", fingerprint="E1"), limit=10)).jobs) == 1
 
 
 async def test_ten_thousand_are_listed_and_counted_by_few_small_calls(
@@ -402,7 +402,7 @@ async def test_ten_thousand_are_listed_and_counted_by_few_small_calls(
     assert calls["evalsha"] == 2, "one for each queue"
     async with calls_of(redis) as calls:
         await dead.page(EVERY, limit=100)
-        await dead.page(Wanted(fingerprint=PLATES), limit=100)
+        await dead.page(DeadJobFilter(fingerprint=PLATES), limit=100)
     assert sum(calls.values()) < 20
     found = await pages(dead, limit=100)
     assert {len(page) for page in found} == {100}
@@ -440,4 +440,4 @@ def test_an_entry_keeps_an_id_with_spaces_and_its_order_is_that_of_time() -> Non
     early = DeadEntry.of("a b  c", "fax machine", Error("No Luck", "x"), ended_at_ms=999)
     assert DeadEntry.parse(str(early)) == early == DeadEntry("fax_machine", "No_Luck", 999, "a b  c")
     assert str(early) < str(DeadEntry.of("a", "fax machine", Error("No Luck", "x"), ended_at_ms=1_000))
-    assert Position(1, "b") < Position(2, "a") < Position(2, "b")
+    assert DeadPosition(1, "b") < DeadPosition(2, "a") < DeadPosition(2, "b")

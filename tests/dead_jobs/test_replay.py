@@ -13,7 +13,7 @@ from arq.jobs import Job
 from redis.exceptions import ConnectionError
 
 from errand.dead_jobs import replay
-from errand.dead_jobs.dead_jobs import DeadJobs, Wanted
+from errand.dead_jobs.dead_jobs import DeadJobFilter, DeadJobs
 from errand.dead_jobs.replay import ReplayCutShort, Replayed, Replays
 from errand.job.context import Context
 from errand.job.control import Fail
@@ -30,7 +30,7 @@ from tests.waiting import eventually
 from tests.worker.test_worker import ended
 
 CPU = keys.queue("cpu")
-FRAGILE = Wanted(type="fragile")
+FRAGILE = DeadJobFilter(type="fragile")
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ async def test_an_effect_that_was_done_is_not_repeated_by_a_replay(
     async def send(ctx: Context, args: Fault) -> str:
         effect = await ctx.once("sending")
         if not effect.done:
-            await effect.begin()
+            await effect.start()
             sent.append(ctx.job_id)
             await effect.finish("by post")
             raise Fail("and then the roof fell in")
@@ -185,7 +185,7 @@ async def test_a_job_whose_type_has_gone_dies_again_and_nothing_is_lost(
         assert await replays.one(job_id, queue=QUEUE) == "replayed"
         died = await ended(redis, job_id)
     assert died.error is not None and "brittle" in died.error.message and died.args == {"number": 7}
-    (group,) = await dead.groups(Wanted(type="brittle"))
+    (group,) = await dead.groups(DeadJobFilter(type="brittle"))
     assert (group.count, group.newest.fingerprint) == (1, "JobExecutionFailed")
     async with run_worker([brittle]):
         await replays.one(job_id, queue=QUEUE)
@@ -200,7 +200,7 @@ async def test_a_job_whose_body_was_lost_cannot_be_put_again_and_stays(
     async with run_worker([fragile]):
         await ended(redis, put.job_id)
     assert await replays.one(put.job_id, queue=QUEUE) == "bodiless"
-    done = await replays.many(Wanted(type=codec.UNKNOWN), limit=10)
+    done = await replays.many(DeadJobFilter(type=codec.UNKNOWN), limit=10)
     assert (done.count, done.skipped, done.remaining) == (0, 1, 1)
     assert len(await entries_of(redis)) == 1
 
@@ -219,15 +219,15 @@ async def test_an_abort_of_the_earlier_life_does_not_reach_the_next(
 @pytest.mark.parametrize(
     ("wanted", "count"),
     [
-        (Wanted(type="fragile"), 5),
-        (Wanted(fingerprint=CUPS), 6),
-        (Wanted(type="fragile", fingerprint=CUPS), 3),
-        (Wanted(fingerprint=CUPS, queue="cpu"), 2),
-        (Wanted(type="absent"), 0),
+        (DeadJobFilter(type="fragile"), 5),
+        (DeadJobFilter(fingerprint=CUPS), 6),
+        (DeadJobFilter(type="fragile", fingerprint=CUPS), 3),
+        (DeadJobFilter(fingerprint=CUPS, queue="cpu"), 2),
+        (DeadJobFilter(type="absent"), 0),
     ],
 )
 async def test_a_bulk_replay_takes_what_is_wanted_and_no_more(
-    redis: ArqRedis, run_worker: RunWorker, replays: Replays, dead: DeadJobs, wanted: Wanted, count: int
+    redis: ArqRedis, run_worker: RunWorker, replays: Replays, dead: DeadJobs, wanted: DeadJobFilter, count: int
 ) -> None:
     await die(redis, run_worker, [{}] * 3)
     await die(redis, run_worker, [{"how": "miss"}] * 2)
@@ -240,7 +240,7 @@ async def test_a_bulk_replay_takes_what_is_wanted_and_no_more(
     assert (done.count, done.skipped, done.remaining) == (count, 0, 0)
     assert sorted(done.ids) == sorted(preview.ids)
     assert await redis.zcard(QUEUE) + await redis.zcard(CPU) == count
-    assert sum(group.count for group in await dead.groups(Wanted())) == 8 - count
+    assert sum(group.count for group in await dead.groups(DeadJobFilter())) == 8 - count
 
 
 async def test_a_limit_leaves_the_newest_and_says_how_many(
@@ -269,7 +269,7 @@ async def test_the_pace_spreads_the_due_times_over_groups_and_queues(
     await die(redis, run_worker, [{}] * 60)
     await die(redis, run_worker, [{}] * 60, porous)
     before_ms = await now_ms(redis)
-    done = await replays.many(Wanted(fingerprint=CUPS), limit=1_000, per_second=20)
+    done = await replays.many(DeadJobFilter(fingerprint=CUPS), limit=1_000, per_second=20)
     due = sorted(
         [int(at_ms) for queue in (QUEUE, CPU) for _, at_ms in await redis.zrange(queue, 0, -1, withscores=True)]
     )
@@ -291,8 +291,8 @@ async def test_paced_jobs_run_when_their_time_comes(redis: ArqRedis, run_worker:
     async with run_worker([fragile]):
         await replays.many(FRAGILE, limit=10, per_second=10)
         ends = [await ended(redis, job_id) for job_id in died]
-    begun = sorted(job.started_at_ms or 0 for job in ends)
-    assert begun[-1] - begun[0] >= 450
+    started = sorted(job.started_at_ms or 0 for job in ends)
+    assert started[-1] - started[0] >= 450
 
 
 async def test_an_expired_job_is_skipped_and_forgotten(
@@ -385,7 +385,7 @@ async def test_a_receiver_knows_a_replayed_webhook_by_its_id(
         assert (await ended(redis, put.job_id)).status == "failed"
         (entry,) = await entries_of(redis)
         assert entry.fingerprint == "Fail@jobs.webhook:_check_taken"
-        done = await replays.many(Wanted(fingerprint=entry.fingerprint), limit=1)
+        done = await replays.many(DeadJobFilter(fingerprint=entry.fingerprint), limit=1)
         assert done.ids == [put.job_id]
         await receiver.wait_for(2)
         assert (await ended(redis, put.job_id)).status == "succeeded"

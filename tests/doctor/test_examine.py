@@ -80,7 +80,7 @@ async def test_a_server_that_may_evict_jobs_is_found(redis: ArqRedis, policy: st
     await redis.config_set("maxmemory-policy", policy)
     finding = (await findings_of(redis))["eviction"]
     assert finding.level == "warning" and policy in finding.found
-    assert lost in finding.risk and "`maxmemory-policy noeviction`" in finding.mend
+    assert lost in finding.risk and "`maxmemory-policy noeviction`" in finding.fix
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ async def test_what_a_crash_would_cost_is_said(
         await redis.config_set(name, value)
     finding = (await findings_of(redis))["persistence"]
     assert finding.level == level and found in finding.found
-    assert bool(finding.risk and finding.mend) is (level == "warning")
+    assert bool(finding.risk and finding.fix) is (level == "warning")
 
 
 @pytest.mark.parametrize("forbidden", [all_but("config"), ["--rename-command", "CONFIG", ""]])
@@ -129,7 +129,7 @@ async def test_rights_that_are_missing_are_named(make: str) -> None:
     async with serving(make, *HEALTHY, *all_but("time")) as server, client_of(server) as client:
         (finding,) = await examine(client, KNOWN)
     assert (finding.check, finding.level) == ("connection", "warning")
-    assert "time" in finding.found and "ACL" in finding.mend
+    assert "time" in finding.found and "ACL" in finding.fix
 
 
 async def test_memory_that_runs_out_is_found(redis: ArqRedis) -> None:
@@ -164,7 +164,7 @@ async def slow_way_to(server: Server, delay_s: float) -> AsyncIterator[str]:
 async def test_a_server_far_away_is_found(server: Server) -> None:
     async with slow_way_to(server, 0.01) as url, contextlib.aclosing(connect(url, reply_timeout_s=5)) as client:
         finding = (await findings_of(client))["round-trip"]
-    assert finding.level == "warning" and "region" in finding.mend
+    assert finding.level == "warning" and "region" in finding.fix
     assert 20 <= float(finding.found.split()[-4]) < 200
 
 
@@ -180,7 +180,7 @@ async def test_a_replica_in_the_primarys_place_is_found(make: str, server: Serve
     async with replica_of(server, make) as replica, client_of(replica) as client:
         finding = (await findings_of(client))["role"]
     assert finding.level == "warning" and f"replica of 127.0.0.1:{server.port}" in finding.found
-    assert "REDIS_URL" in finding.mend
+    assert "REDIS_URL" in finding.fix
 
 
 async def test_replicas_are_counted_against_those_asked(make: str, server: Server, redis: ArqRedis) -> None:
@@ -201,7 +201,7 @@ async def test_jobs_of_unknown_types_are_counted_in_a_bounded_sample(redis: ArqR
     await redis.zadd(queue.key, {"gone": 1, "pickled": 2})
     await redis.set(keys.body("pickled"), b"\x80\x04\x95")
     (finding,) = [finding for finding in await examine(redis, KNOWN) if finding.check == "job-types"]
-    assert finding.level == "warning" and "JOB_PACKAGES" in finding.mend
+    assert finding.level == "warning" and "JOB_PACKAGES" in finding.fix
     assert finding.found == ("101 jobs looked at: 6 of types unknown here: fax (3), telex (2), (unreadable) (1)"), (
         "a hundred of the long queue, one of which is gone, and the two of the short one"
     )
@@ -218,7 +218,7 @@ async def test_due_jobs_that_no_live_worker_serves_are_found(server: Server, red
 
         (finding,) = await eventually(found)
     assert finding.level == "warning" and finding.found == "no live worker serves: cpu (1 due)"
-    assert "make run-worker" in finding.mend and "WORKER_QUEUES" in finding.mend
+    assert "make run-worker" in finding.fix and "WORKER_QUEUES" in finding.fix
 
 
 async def test_a_house_without_workers_and_a_paused_queue_are_noted(redis: ArqRedis) -> None:
@@ -231,7 +231,7 @@ async def test_a_server_that_is_not_there_is_said_to_be_away() -> None:
     async with contextlib.aclosing(connect("redis://127.0.0.1:1", reply_timeout_s=1)) as client:
         (finding,) = await examine(client, KNOWN)
     assert (finding.check, finding.level) == ("connection", "warning")
-    assert "cannot be reached" in finding.found and "REDIS_URL" in finding.mend
+    assert "cannot be reached" in finding.found and "REDIS_URL" in finding.fix
 
 
 async def test_a_wrong_password_is_named_as_such(make: str) -> None:
@@ -247,9 +247,9 @@ async def test_a_silent_server_is_given_up_in_time(server: Server, monkeypatch: 
     monkeypatch.setattr(doctor, "LIMIT_S", 0.3)
     async with client_of(server, reply_timeout_s=60) as client:
         server.freeze()
-        begun_s = time.monotonic()
+        started_s = time.monotonic()
         (finding,) = await examine(client, KNOWN)
-    assert time.monotonic() - begun_s < 5 and "no answer within 0.3 s" in finding.found
+    assert time.monotonic() - started_s < 5 and "no answer within 0.3 s" in finding.found
 
 
 async def test_what_answers_but_is_no_redis_is_no_crash() -> None:
@@ -272,9 +272,9 @@ async def test_a_start_logs_what_is_wrong_and_waits_for_nothing(
     await Queue(redis, ended_ttl_s=60).enqueue("fax", {})
     with capture_logs() as lines:
         server.freeze()
-        begun_s = time.monotonic()
+        started_s = time.monotonic()
         async with looking(redis, KNOWN):
-            assert time.monotonic() - begun_s < 0.1, "a silent server holds no start up"
+            assert time.monotonic() - started_s < 0.1, "a silent server holds no start up"
             server.thaw()
 
             async def said() -> bool:
@@ -283,7 +283,7 @@ async def test_a_start_logs_what_is_wrong_and_waits_for_nothing(
             await eventually(said)
     checks = [line for line in lines if "check" in line]
     assert {line["log_level"] for line in checks} == {"warning"} and len(checks) == 3
-    assert all(line["mend"] and line["risk"] for line in checks)
+    assert all(line["fix"] and line["risk"] for line in checks)
 
 
 async def test_a_start_that_ends_at_once_leaves_no_check_behind(redis: ArqRedis) -> None:

@@ -51,9 +51,9 @@ async def test_odd_ids_and_what_others_wrote_are_told_as_they_are(redis: ArqRedi
         (queued,) = changes_in(await message(heard))
         await redis.set(keys.body(odd), b"\x80\x04pickled")
         await Leases(redis, queue=QUEUE, worker="one", lease_s=10).claim(1)
-        (begun,) = changes_in(await message(heard))
+        (started,) = changes_in(await message(heard))
     assert (queued.job_id, queued.type) == (odd, "fax")
-    assert (begun.job_id, begun.type, begun.attempt) == (odd, None, 1)
+    assert (started.job_id, started.type, started.attempt) == (odd, None, 1)
 
 
 async def test_an_unwatched_queue_tells_as_ever_and_keeps_nothing(redis: ArqRedis) -> None:

@@ -13,7 +13,7 @@ from errand.events import feed as job_feed
 from errand.events.change import positions_in
 from errand.events.feed import JobFeed, TooManyWatchers
 from errand.events.listener import JobEvents
-from errand.events.watcher import Wanted, Watcher
+from errand.events.watcher import EventFilter, Watcher
 from errand.queue.queue import Queue
 from errand.redis.connection import connect
 from errand.wire import keys
@@ -39,7 +39,7 @@ def queue(redis: ArqRedis) -> Queue:
 
 
 async def live(feed: JobFeed, **wanted: frozenset[str]) -> Watcher:
-    watcher = await feed.admit(Wanted(**wanted))  # type: ignore[arg-type]  # the sets alone
+    watcher = await feed.admit(EventFilter(**wanted))  # type: ignore[arg-type]  # the sets alone
     async for _ in feed.follow(watcher):
         raise AssertionError("nothing was missed")
     return watcher
@@ -66,7 +66,7 @@ async def test_who_wants_the_same_is_handed_the_same_batch(feed: JobFeed, queue:
 async def test_there_are_no_more_watchers_than_there_may_be(feed: JobFeed) -> None:
     watchers = [await live(feed) for _ in range(3)]
     with pytest.raises(TooManyWatchers):
-        await feed.admit(Wanted())
+        await feed.admit(EventFilter())
     await feed.dismiss(watchers[0])
     await live(feed)
 
@@ -129,7 +129,7 @@ async def test_what_the_ring_has_no_more_is_read_from_the_history_once(
     keeper = await live(feed)
     before = (await redis.info("commandstats")).get("cmdstat_xrange", {"calls": 0})["calls"]
     for _ in range(2):
-        back = await feed.admit(Wanted())
+        back = await feed.admit(EventFilter())
         assert await feed.covers(place)
         missed = [change.job_id async for placed in feed.follow(back, place) for change, _ in placed]
         assert missed == ids
@@ -164,7 +164,7 @@ async def test_who_joins_between_two_batches_is_told_nothing_twice(feed: JobFeed
         return feed.place != before
 
     await eventually(heard)
-    back = await feed.admit(Wanted())
+    back = await feed.admit(EventFilter())
     missed = [change.job_id async for placed in feed.follow(back, place) for change, _ in placed]
     second = await queue.enqueue("fax", {})
     assert missed == [put.job_id]

@@ -211,9 +211,9 @@ async def test_without_redis_no_success_leaves_but_a_503_and_what_came_before_is
         best_effort.add_task(done.append, "best effort")
 
     async with redis_like(tmp_path / "redis.sock"), calling(app) as client:
-        begun_s = time.monotonic()
+        started_s = time.monotonic()
         answer = await client.post("/", files={"picture": ("a.jpg", b"picture")})
-        assert time.monotonic() - begun_s < 2
+        assert time.monotonic() - started_s < 2
     assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
     assert int(answer.headers["retry-after"]) > 0
     assert answer.json() == {"detail": "The job queue cannot be reached. Try again in 2 seconds."}

@@ -51,7 +51,7 @@ async def test_an_effect_that_is_done_is_known_to_every_later_attempt(
         payment = await ctx.once("payment")
         seen.append(payment.state)
         if not payment.done:
-            await payment.begin()
+            await payment.start()
             await payment.finish({"receipt": 7})
             raise Retry("something behind it failed")
         return f"receipt {payment.value['receipt']}"
@@ -63,18 +63,18 @@ async def test_an_effect_that_is_done_is_known_to_every_later_attempt(
     assert await kept(redis, put.job_id) == {}, "of a job that has succeeded nothing is left"
 
 
-async def test_an_effect_that_was_begun_and_never_ended_is_known_as_uncertain(
+async def test_an_effect_that_was_started_and_never_ended_is_known_as_uncertain(
     redis: ArqRedis, queue: Queue, run_worker: RunWorker
 ) -> None:
     @job(retry=Delays([0]))
     async def paying(ctx: Context, args: Nothing) -> list[bool]:
         first, second = await ctx.once("first"), await ctx.once("second")
         if ctx.attempt == 1:
-            await first.begin()
-            await second.begin()
+            await first.start()
+            await second.start()
             await second.forget()
             raise Retry("cut off")
-        return [first.begun, second.begun]
+        return [first.started, second.started]
 
     put = await queue.enqueue("paying", {})
     async with run_worker([paying]):
@@ -88,10 +88,10 @@ async def test_who_lost_the_lease_begins_nothing(redis: ArqRedis, queue: Queue, 
     await lapse(redis, [put.job_id])
     (new,) = (await Leases(redis, queue=QUEUE, worker="other", lease_s=10).claim(1)).claims
     with pytest.raises(LeaseLost):
-        await of_old.begin()
+        await of_old.start()
     assert await kept(redis, put.job_id) == {}
     of_new = await effects.once(new, "payment")
-    await of_new.begin()
+    await of_new.start()
     await of_old.finish("too late")
     assert await kept(redis, put.job_id) == {"payment": "begun"}
 
@@ -103,9 +103,9 @@ async def test_who_was_late_and_a_stock_worker_came_begins_nothing(
     (late,) = (await Leases(redis, queue=QUEUE, worker="one", lease_s=10).claim(1)).claims
     payment = await effects.once(late, "payment")
     await redis.delete(keys.lease(put.job_id))
-    await redis.incr(keys.tries(put.job_id))  # a stock worker has begun it, and wants it tried again
+    await redis.incr(keys.tries(put.job_id))  # a stock worker has started it, and wants it tried again
     with pytest.raises(LeaseLost):
-        await payment.begin()
+        await payment.start()
     assert await kept(redis, put.job_id) == {}
 
 
@@ -115,7 +115,7 @@ async def test_a_lease_that_lapsed_unclaimed_is_still_its_owners(
     put = await queue.enqueue("any", {})
     (claim,) = (await Leases(redis, queue=QUEUE, worker="paused", lease_s=10).claim(1)).claims
     await lapse(redis, [put.job_id])
-    await (await effects.once(claim, "payment")).begin()
+    await (await effects.once(claim, "payment")).start()
     assert await kept(redis, put.job_id) == {"payment": "begun"}
 
 
@@ -139,7 +139,7 @@ async def test_a_cancelled_job_leaves_no_marker(redis: ArqRedis, queue: Queue, r
 
     @job(retry=Delays([3600]))
     async def trying(ctx: Context, args: Nothing) -> None:
-        await (await ctx.once("payment")).begin()
+        await (await ctx.once("payment")).start()
         tried.set()
         raise Retry
 
@@ -161,7 +161,7 @@ async def test_a_value_over_the_limit_is_refused(queue: Queue, redis: ArqRedis, 
 async def test_without_a_worker_the_marker_lives_in_memory() -> None:
     ctx = Context(job_id="1", attempt=1, max_tries=1, enqueued_at=None)  # type: ignore[arg-type]  # not looked at
     effect = await ctx.once("payment")
-    await effect.begin()
-    assert effect.begun
+    await effect.start()
+    assert effect.started
     await effect.finish(7)
     assert (effect.done, effect.value) == (True, 7)

@@ -179,7 +179,7 @@ async def test_an_image_that_takes_too_long_or_whose_process_dies_is_tried_again
         done = await ended(client, place)
     errors = [attempt["error"] and attempt["error"]["type"] for attempt in done["attempts"]]
     assert (done["status"], errors[0], errors[2]) == ("succeeded", "TimeoutError", None)
-    # killed while it computes, or before it has begun to
+    # killed while it computes, or before it has started to
     assert errors[1] in ("ProcessDied", "PoolBroken")
     assert "render ran longer than 0.05 s" in done["attempts"][0]["error"]["message"]
 

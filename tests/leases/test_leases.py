@@ -150,13 +150,13 @@ async def test_an_attempt_of_a_stock_worker_ends_the_say_of_a_late_owner(redis: 
     late = leases_of(redis, "late")
     (claim,) = (await late.claim(1)).claims
     await redis.delete(keys.lease(put.job_id))
-    await redis.incr(keys.tries(put.job_id))  # a stock worker has begun it, and wants it tried again
+    await redis.incr(keys.tries(put.job_id))  # a stock worker has started it, and wants it tried again
     assert (await late.renew({put.job_id: claim.token}, {})).lost == [put.job_id]
     assert await late.finish([ending(put.job_id, claim.token)]) == [False]
     assert await redis.exists(keys.body(put.job_id)) == 1
 
 
-async def test_a_stock_producers_job_does_not_expire_once_it_was_begun(redis: ArqRedis) -> None:
+async def test_a_stock_producers_job_does_not_expire_once_it_was_started(redis: ArqRedis) -> None:
     await redis.enqueue_job("any", _job_id="a", _expires=60)
     assert await redis.pttl(keys.body("a")) > 0
     worker = leases_of(redis, "dies")

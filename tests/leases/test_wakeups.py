@@ -152,8 +152,8 @@ async def test_a_claim_sent_ahead_leaves_the_workers_own_jobs_alone(redis: ArqRe
 
 
 async def _at_once(redis: ArqRedis, leases: Leases) -> list[str]:
-    await redis.lpush(keys.bell(QUEUE, "test"), 1)  # type: ignore[misc]  # redis-py types both its clients
-    woken = await leases.claim_when_woken(redis, keys.bell(QUEUE, "test"), 10, timeout_s=5)
+    await redis.lpush(keys.own_wakeup(QUEUE, "test"), 1)  # type: ignore[misc]  # redis-py types both its clients
+    woken = await leases.claim_when_woken(redis, keys.own_wakeup(QUEUE, "test"), 10, timeout_s=5)
     assert not woken.token and woken.claimed is not None
     return [claim.job_id for claim in woken.claimed.claims]
 

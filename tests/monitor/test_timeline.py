@@ -21,7 +21,7 @@ from errand.job.job_type import job
 from errand.leases.leases import FOR_EVER_MS, Claim, Finish, Leases
 from errand.monitor import timeline
 from errand.monitor.job_snapshot import ENDS, JobSnapshot, Status, read_job
-from errand.monitor.timeline import Page, PageStart, Position, Timeline, Wanted
+from errand.monitor.timeline import JobFilter, Page, PageStart, Position, Timeline
 from errand.queue.queue import Queue
 from errand.wire import codec, keys
 from errand.wire.indexes import DeadEntry, type_word
@@ -33,7 +33,7 @@ from tests.waiting import eventually
 from tests.worker.test_crashes import lapse
 
 QUEUE, CPU = keys.queue(keys.DEFAULT_QUEUE), keys.queue("cpu")
-EVERY = Wanted()
+EVERY = JobFilter()
 HOUR_MS = 3_600_000
 KEEP_MS = 600_000
 
@@ -81,15 +81,15 @@ class House:
 
     async def pass_a_moment(self) -> None:
         """Until the server's clock shows another ms."""
-        begun_ms = await self.now_ms()
-        while await self.now_ms() == begun_ms:
+        started_ms = await self.now_ms()
+        while await self.now_ms() == started_ms:
             pass
 
     async def now_ms(self) -> int:
         seconds, micros = await self.redis.time()
         return int(seconds * 1000 + micros // 1000)
 
-    async def pages(self, wanted: Wanted = EVERY, *, limit: int = 10, start: PageStart | None = None) -> list[Page]:
+    async def pages(self, wanted: JobFilter = EVERY, *, limit: int = 10, start: PageStart | None = None) -> list[Page]:
         """From that one to the last."""
         found: list[Page] = []
         while not found or start:
@@ -97,10 +97,10 @@ class House:
             start = found[-1].next
         return found
 
-    async def jobs(self, wanted: Wanted = EVERY, *, limit: int = 10) -> list[JobSnapshot]:
+    async def jobs(self, wanted: JobFilter = EVERY, *, limit: int = 10) -> list[JobSnapshot]:
         return [job for page in await self.pages(wanted, limit=limit) for job in page.jobs]
 
-    async def ids(self, wanted: Wanted = EVERY, *, limit: int = 10) -> list[str]:
+    async def ids(self, wanted: JobFilter = EVERY, *, limit: int = 10) -> list[str]:
         return [job.id for job in await self.jobs(wanted, limit=limit)]
 
     async def indexes(self, queue: str = QUEUE) -> dict[str, list[str]]:
@@ -184,26 +184,26 @@ async def timeline_of_one(house: House, job_id: str) -> JobSnapshot:
     return next(job for job in await house.jobs() if job.id == job_id)
 
 
-FILTERS: list[tuple[Wanted, list[int]]] = [
-    (Wanted(type="a"), [6, 5, 4, 0]),
-    (Wanted(type="absent"), []),
-    (Wanted(statuses=frozenset({"deferred"})), [6]),
-    (Wanted(statuses=frozenset({"queued"})), [5]),
-    (Wanted(statuses=frozenset({"in_progress"})), [4, 3]),
-    (Wanted(statuses=frozenset({"succeeded"})), [2, 0]),
-    (Wanted(statuses=frozenset({"failed", "queued"})), [5, 1]),
-    (Wanted(statuses=frozenset({"deferred", "queued", "in_progress"})), [6, 5, 4, 3]),
-    (Wanted(statuses=ENDS), [2, 1, 0]),
-    (Wanted(queue="cpu"), []),
-    (Wanted(type="a", statuses=frozenset({"succeeded", "in_progress"})), [4, 0]),
-    (Wanted(type="b", queue="default", statuses=ENDS), [2, 1]),
+FILTERS: list[tuple[JobFilter, list[int]]] = [
+    (JobFilter(type="a"), [6, 5, 4, 0]),
+    (JobFilter(type="absent"), []),
+    (JobFilter(statuses=frozenset({"deferred"})), [6]),
+    (JobFilter(statuses=frozenset({"queued"})), [5]),
+    (JobFilter(statuses=frozenset({"in_progress"})), [4, 3]),
+    (JobFilter(statuses=frozenset({"succeeded"})), [2, 0]),
+    (JobFilter(statuses=frozenset({"failed", "queued"})), [5, 1]),
+    (JobFilter(statuses=frozenset({"deferred", "queued", "in_progress"})), [6, 5, 4, 3]),
+    (JobFilter(statuses=ENDS), [2, 1, 0]),
+    (JobFilter(queue="cpu"), []),
+    (JobFilter(type="a", statuses=frozenset({"succeeded", "in_progress"})), [4, 0]),
+    (JobFilter(type="b", queue="default", statuses=ENDS), [2, 1]),
 ]
 
 
 @pytest.mark.parametrize(("wanted", "numbers"), FILTERS)
 @pytest.mark.parametrize("limit", [1, 3, 100])
 async def test_filters_hold_exactly_what_they_name(
-    house: House, wanted: Wanted, numbers: list[int], limit: int
+    house: House, wanted: JobFilter, numbers: list[int], limit: int
 ) -> None:
     ids = [await house.ended("a"), await house.ended("b", "failed"), await house.ended("b")]
     ids.append(await house.put("b"))
@@ -224,10 +224,10 @@ async def test_since_and_until_go_by_the_moment_on_the_timeline(house: House) ->
         at_ms.insert(0, int(await house.redis.zscore(keys.ended_index(QUEUE, f"{name}:any"), job_id) or 0))
     for limit in (1, 10):
         for low in range(5):
-            assert await house.ids(Wanted(since_ms=at_ms[low]), limit=limit) == ids[low:][::-1]
-            assert await house.ids(Wanted(until_ms=at_ms[low]), limit=limit) == ids[:low][::-1]
-        assert await house.ids(Wanted(since_ms=at_ms[1], until_ms=at_ms[4]), limit=limit) == ids[1:4][::-1]
-        assert await house.ids(Wanted(since_ms=at_ms[3], until_ms=at_ms[3]), limit=limit) == []
+            assert await house.ids(JobFilter(since_ms=at_ms[low]), limit=limit) == ids[low:][::-1]
+            assert await house.ids(JobFilter(until_ms=at_ms[low]), limit=limit) == ids[:low][::-1]
+        assert await house.ids(JobFilter(since_ms=at_ms[1], until_ms=at_ms[4]), limit=limit) == ids[1:4][::-1]
+        assert await house.ids(JobFilter(since_ms=at_ms[3], until_ms=at_ms[3]), limit=limit) == []
 
 
 @pytest.mark.parametrize("limit", [1, 7, 100])
@@ -348,10 +348,10 @@ async def test_a_retry_made_due_at_once_moves_to_the_moment_it_is_due(house: Hou
     (claim,) = await house.claim()
     again = Finish(job_id=job_id, token=claim.token, status="deferred", due_in_ms=HOUR_MS)
     await house._leases("default").finish([again])
-    (waits,) = await house.jobs(Wanted(statuses=frozenset({"deferred"})))
+    (waits,) = await house.jobs(JobFilter(statuses=frozenset({"deferred"})))
     assert waits.attempt == 1 and waits.run_at_ms is not None and waits.run_at_ms > await house.now_ms()
     assert await house.queue.retry(job_id) == "retried"
-    assert await house.ids(Wanted(statuses=frozenset({"queued"}))) == [job_id]
+    assert await house.ids(JobFilter(statuses=frozenset({"queued"}))) == [job_id]
 
 
 async def test_a_later_life_under_the_same_id_is_listed_once(house: House) -> None:
@@ -398,12 +398,12 @@ async def test_a_running_job_stands_where_it_was_due_not_at_the_end_of_its_lease
         (job,) = await house.jobs()
         assert (job.id, job.status, job.attempt) == (job_id, "in_progress", 1)
         assert job.run_at_ms is not None and job.run_at_ms <= await house.now_ms() and job.started_at_ms is not None
-        assert await house.ids(Wanted(type="endless", statuses=frozenset({"in_progress"}))) == [job_id]
-        assert await house.ids(Wanted(statuses=frozenset({"queued", "deferred"}))) == []
+        assert await house.ids(JobFilter(type="endless", statuses=frozenset({"in_progress"}))) == [job_id]
+        assert await house.ids(JobFilter(statuses=frozenset({"queued", "deferred"}))) == []
         assert await house.queue.cancel(job_id) == "cancelling"
 
         async def cancelled() -> bool:
-            return await house.ids(Wanted(statuses=frozenset({"cancelled"}))) == [job_id]
+            return await house.ids(JobFilter(statuses=frozenset({"cancelled"}))) == [job_id]
 
         await eventually(cancelled)
     assert await house.ids() == [job_id]
@@ -413,9 +413,9 @@ async def test_a_job_whose_worker_has_died_is_queued(house: House, redis: ArqRed
     job_id = await house.put()
     await house.claim()
     await lapse(redis, [job_id])
-    for wanted in (EVERY, Wanted(statuses=frozenset({"queued"}))):
+    for wanted in (EVERY, JobFilter(statuses=frozenset({"queued"}))):
         assert [(job.id, job.status) for job in await house.jobs(wanted)] == [(job_id, "queued")]
-    assert await house.ids(Wanted(statuses=frozenset({"in_progress"}))) == []
+    assert await house.ids(JobFilter(statuses=frozenset({"in_progress"}))) == []
 
 
 class Nothing(BaseModel):
@@ -464,23 +464,23 @@ async def test_jobs_of_stock_producers_and_of_types_nobody_here_knows_are_listed
         (ids[1], "add", "queued"),
         (ids[2], "gone far", "queued"),
     }
-    assert await house.ids(Wanted(type="gone far")) == [ids[2]]
+    assert await house.ids(JobFilter(type="gone far")) == [ids[2]]
     async with running_worker(redis_url, job_types=[ours], functions=[func(add, name="add")], burst=True):
 
         async def all_ended() -> bool:
             return {job.status for job in await house.jobs()} == {"succeeded", "failed"}
 
         await eventually(all_ended)
-    assert await house.ids(Wanted(type="gone far", statuses=frozenset({"failed"}))) == [ids[2]]
-    assert set(await house.ids(Wanted(type="add"))) == set(ids[:2])
+    assert await house.ids(JobFilter(type="gone far", statuses=frozenset({"failed"}))) == [ids[2]]
+    assert set(await house.ids(JobFilter(type="add"))) == set(ids[:2])
     assert set(await house.indexes()) == {"failed:add", "failed:gone_far", "succeeded:add"}
 
 
 async def test_an_aborted_plain_function_is_listed_as_cancelled(house: House, redis: ArqRedis, redis_url: str) -> None:
-    begun = asyncio.Event()
+    started = asyncio.Event()
 
     async def endless(ctx: object) -> None:
-        begun.set()
+        started.set()
         await asyncio.Event().wait()
 
     async with running_worker(
@@ -488,9 +488,9 @@ async def test_an_aborted_plain_function_is_listed_as_cancelled(house: House, re
     ):
         job = await redis.enqueue_job("endless")
         assert job is not None
-        await asyncio.wait_for(begun.wait(), 10)
+        await asyncio.wait_for(started.wait(), 10)
         assert await job.abort(timeout=10, poll_delay=0.05) is True
-    assert await house.ids(Wanted(statuses=frozenset({"cancelled"}))) == [job.job_id]
+    assert await house.ids(JobFilter(statuses=frozenset({"cancelled"}))) == [job.job_id]
 
 
 # --- bounds
@@ -503,8 +503,8 @@ async def test_past_so_many_types_further_ones_share_an_index_and_are_found_all_
         await house.redis.zadd(keys.ended_index(QUEUE, f"succeeded:{name}"), {f"gone {name}": 1})
     shared = [await house.ended(name) for name in many[256:]]
     assert (await house.indexes())["succeeded:*"] == shared
-    assert await house.ids(Wanted(type=many[256])) == [shared[0]]
-    assert await house.ids(Wanted(type=many[257])) == [shared[1]]
+    assert await house.ids(JobFilter(type=many[256])) == [shared[0]]
+    assert await house.ids(JobFilter(type=many[257])) == [shared[1]]
     assert await house.queue.forget(shared[1])
     assert (await house.indexes())["succeeded:*"] == shared[:1]
     # every other entry is outdated: the first look has emptied those indexes, so that there is room again
@@ -518,18 +518,18 @@ async def test_a_page_of_a_rare_type_looks_at_a_bounded_number_of_jobs_and_leads
     rare = await house.put("rare")
     await house.pass_a_moment()
     await house.queue.enqueue_many("frequent", [{}] * 2_500)
-    pages = await house.pages(Wanted(type="rare"), limit=5)
+    pages = await house.pages(JobFilter(type="rare"), limit=5)
     assert [[job.id for job in page.jobs] for page in pages] == [[], [], [rare]]
     before, _ = await spent(house.redis)
-    await house.timeline.page(Wanted(type="rare"), limit=5)
+    await house.timeline.page(JobFilter(type="rare"), limit=5)
     after, _ = await spent(house.redis)
     assert (after - before)["cmdstat_mget"] == 20, "fifty jobs each"
 
 
 @pytest.mark.parametrize(
-    "wanted", [EVERY, Wanted(type="any", statuses=ENDS), Wanted(statuses=frozenset({"queued"}))], ids=repr
+    "wanted", [EVERY, JobFilter(type="any", statuses=ENDS), JobFilter(statuses=frozenset({"queued"}))], ids=repr
 )
-async def test_a_page_costs_the_same_at_any_number_of_jobs(house: House, wanted: Wanted) -> None:
+async def test_a_page_costs_the_same_at_any_number_of_jobs(house: House, wanted: JobFilter) -> None:
     shallow, deep = [await costs(house, wanted, number) for number in (1_000, 100_000)]
     assert [commands for commands, _ in shallow] == [commands for commands, _ in deep]
     for (commands, few_bytes), (_, many_bytes) in zip(shallow, deep, strict=True):
@@ -537,14 +537,14 @@ async def test_a_page_costs_the_same_at_any_number_of_jobs(house: House, wanted:
         assert 0.9 < many_bytes / few_bytes < 1.1
 
 
-async def costs(house: House, wanted: Wanted, number: int) -> list[tuple[Counter[str], int]]:
+async def costs(house: House, wanted: JobFilter, number: int) -> list[tuple[Counter[str], int]]:
     """What the first page of that many jobs costs, one in the midst, and the last: commands, and bytes of answers."""
     await house.redis.flushall()
-    begun_ms = await fill(house, number)
+    started_ms = await fill(house, number)
     await house.timeline.page(wanted, limit=20)  # the script is known from here on
     found = []
-    middle = PageStart(Position(begun_ms - number // 2, f"x{number // 2:06d}".encode()), begun_ms)
-    last = PageStart(Position(begun_ms - number + 20, f"x{number - 20:06d}".encode()), begun_ms)
+    middle = PageStart(Position(started_ms - number // 2, f"x{number // 2:06d}".encode()), started_ms)
+    last = PageStart(Position(started_ms - number + 20, f"x{number - 20:06d}".encode()), started_ms)
     for start in (None, middle, last):
         before = await spent(house.redis)
         page = await house.timeline.page(wanted, limit=20, start=start)
@@ -587,7 +587,7 @@ async def test_whatever_has_happened_each_job_is_listed_once_and_in_its_place(ho
     known = await live(house, chance, steps=60)
     state = {job_id: job for job_id in known if (job := await read_job(house.redis, job_id, queues=[QUEUE, CPU]))}
     for _ in range(8):
-        wanted = Wanted(
+        wanted = JobFilter(
             type=chance.choice([None, None, "a", "b"]),
             statuses=frozenset(chance.sample(STATUSES, chance.choice([0, 0, 1, 2, 4]))),
             queue=chance.choice([None, None, "default", "cpu"]),
@@ -595,7 +595,7 @@ async def test_whatever_has_happened_each_job_is_listed_once_and_in_its_place(ho
         expected = {
             job_id
             for job_id, job in state.items()
-            if wanted.wants(job.status) and wanted.type in (None, job.type) and wanted.queue in (None, job.queue)
+            if wanted.includes(job.status) and wanted.type in (None, job.type) and wanted.queue in (None, job.queue)
         }
         jobs = await house.jobs(wanted, limit=chance.choice([1, 2, 5, 50]))
         listed = [job.id for job in jobs]

@@ -109,9 +109,9 @@ async def test_the_master_is_found_also_where_sentinels_are_dead(house: Sentinel
 
 async def test_a_sentinel_that_never_answers_delays_nobody_for_long(house: SentinelHouse) -> None:
     async with peer(None) as deaf, client_of(house.url.replace("://", f"://{deaf},")) as client:
-        begun_s = time.monotonic()
+        started_s = time.monotonic()
         assert await port_of_master(client) == house.master.port
-        assert time.monotonic() - begun_s < 0.9
+        assert time.monotonic() - started_s < 0.9
 
 
 async def test_a_sentinel_that_names_a_replica_is_not_believed(house: SentinelHouse) -> None:

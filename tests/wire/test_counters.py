@@ -7,8 +7,8 @@ from errand.wire.records import Attempt, RunningAttempt
 
 
 def ended(*, wait_ms: int, run_ms: int) -> Attempt:
-    begun = RunningAttempt(number=1, due_at_ms=1000, started_at_ms=1000 + wait_ms, worker="w")
-    return Attempt.end(begun, "succeeded", at_ms=1000 + wait_ms + run_ms)
+    started = RunningAttempt(number=1, due_at_ms=1000, started_at_ms=1000 + wait_ms, worker="w")
+    return Attempt.end(started, "succeeded", at_ms=1000 + wait_ms + run_ms)
 
 
 def test_attempts_fall_into_the_first_bucket_that_holds_them() -> None:

@@ -71,7 +71,7 @@ async def test_tries_that_its_type_does_not_have_are_not_refused_at_the_claim(
         assert (await ended(redis, put.job_id)).result == "done"
 
 
-async def test_what_has_not_begun_in_time_ends_dead_and_says_why(
+async def test_what_has_not_started_in_time_ends_dead_and_says_why(
     redis: ArqRedis, queue: Queue, run_worker: RunWorker
 ) -> None:
     put = await queue.enqueue("quick", {}, limits=JobLimits(expires_in_ms=1, max_tries=7))
@@ -88,7 +88,7 @@ async def test_what_has_not_begun_in_time_ends_dead_and_says_why(
         assert (await ended(redis, put.job_id)).result == "done"
 
 
-async def test_what_has_begun_in_time_is_tried_again_after_it(
+async def test_what_has_started_in_time_is_tried_again_after_it(
     redis: ArqRedis, queue: Queue, run_worker: RunWorker
 ) -> None:
     """By a worker that died, and by one that drained and gave its try back."""
@@ -107,7 +107,7 @@ async def test_what_has_begun_in_time_is_tried_again_after_it(
             assert (await ended(redis, put.job_id)).result == "done"
 
 
-async def test_what_a_stock_worker_has_begun_in_time_is_tried_again_after_it(
+async def test_what_a_stock_worker_has_started_in_time_is_tried_again_after_it(
     redis: ArqRedis, queue: Queue, run_worker: RunWorker
 ) -> None:
     """It counts its try, and leaves no record of it."""
@@ -118,7 +118,7 @@ async def test_what_a_stock_worker_has_begun_in_time_is_tried_again_after_it(
         assert (await ended(redis, put.job_id)).result == "done"
 
 
-async def test_what_was_claimed_and_not_begun_can_still_expire(
+async def test_what_was_claimed_and_not_started_can_still_expire(
     redis: ArqRedis, queue: Queue, run_worker: RunWorker
 ) -> None:
     put = await queue.enqueue("quick", {}, limits=JobLimits(expires_in_ms=100))

@@ -53,15 +53,15 @@ class Job:
     due: Moment | None = None
     """Of a job that has not ended; while it is leased, the end of the lease."""
     body_until_ms: float = math.inf
-    """A stock producer's job may expire before it is begun."""
+    """A stock producer's job may expire before it is started."""
     tries: int = 0
-    begun: tuple[int, str] | None = None
-    """The attempt of ours that was begun last and has not been finished: its number and token."""
+    started: tuple[int, str] | None = None
+    """The attempt of ours that was started last and has not been finished: its number and token."""
     attempts: list[NumberAndOutcome] = field(default_factory=list)
     """Those that are over and were not the job's end, lost ones included."""
     progress: bool = False
     marked_until_ms: float = 0
-    """It has begun an effect that should happen once, and this is remembered so long."""
+    """It has started an effect that should happen once, and this is remembered so long."""
     asked: str | None = None
     """Somebody has asked to cancel it while the attempt with that token ran, or ANYBODYS, for the next to see to."""
     holder: str | None = None
@@ -76,7 +76,7 @@ class Job:
 
     def forget(self) -> None:
         """The job is no more; what was known of it is no part of the next one of its id."""
-        self.due, self.tries, self.begun, self.attempts, self.progress = None, 0, None, [], False
+        self.due, self.tries, self.started, self.attempts, self.progress = None, 0, None, [], False
         self.marked_until_ms = 0
 
     def forget_end(self) -> None:
@@ -91,10 +91,10 @@ class Job:
         return self.due is not None and self.body_until_ms > now_ms
 
     def owned_by(self, token: str) -> bool:
-        """The lease is that claim's: it is live, or has lapsed and nobody has begun the job since."""
+        """The lease is that claim's: it is live, or has lapsed and nobody has started the job since."""
         if self.holder is not None:
             return self.holder == token
-        return self.begun == (self.tries, token)
+        return self.started == (self.tries, token)
 
     def status(self, now_ms: float) -> Status | None:
         if self.end is not None:
@@ -250,42 +250,42 @@ class Contract:
     def claim(
         self, token: str, *, most: int, lease_ms: float, ahead_for: str | None = None
     ) -> tuple[list[Begun], float | None]:
-        """The jobs that are begun; in how many ms the first of the others is due.
+        """The jobs that are started; in how many ms the first of the others is due.
 
         `ahead_for` is the worker, where the claim was sent ahead of its time: it takes no job that this may still run.
         """
         if self.paused:
             return [], None
-        begun: list[Begun] = []
+        started: list[Begun] = []
         stepped_over = []
         for job in self.in_order():
-            if len(begun) == most or job.due_ms > self.now_ms:
+            if len(started) == most or job.due_ms > self.now_ms:
                 break
-            if ahead_for and job.begun and job.begun[1].startswith(f"{ahead_for}#"):
+            if ahead_for and job.started and job.started[1].startswith(f"{ahead_for}#"):
                 stepped_over.append(job)
             elif job.holder is None:
-                begun.append(self._begin(job, token, lease_ms))
+                started.append(self._begin(job, token, lease_ms))
                 self.told.append(f"in_progress {job.id}")
             elif job.holder == STOCK:
                 stepped_over.append(job)
             else:
                 job.due = Moment(job.held_until_ms)
         due_in_ms = next((max(job.due_ms - self.now_ms, 0) for job in self.in_order() if job not in stepped_over), None)
-        self.woken = len(begun) == most and due_in_ms == 0
-        return begun, due_in_ms
+        self.woken = len(started) == most and due_in_ms == 0
+        return started, due_in_ms
 
     def _begin(self, job: Job, token: str, lease_ms: float) -> Begun:
         due_at_ms, has_body = job.due_ms, job.has_body(self.now_ms)
         job.tries += 1
-        lost = job.tries > 1 and job.begun is not None
-        if lost and job.begun:
-            job.attempts.append((job.begun[0], "lost"))
+        lost = job.tries > 1 and job.started is not None
+        if lost and job.started:
+            job.attempts.append((job.started[0], "lost"))
         if has_body:
-            job.body_until_ms = math.inf  # begun in time: it may be begun again, however late
-        unwanted = job.asked == ANYBODYS or (job.tries > 1 and job.begun is not None and job.begun[1] == job.asked)
+            job.body_until_ms = math.inf  # started in time: it may be started again, however late
+        unwanted = job.asked == ANYBODYS or (job.tries > 1 and job.started is not None and job.started[1] == job.asked)
         job.asked = token if unwanted else job.asked
         self._lease(job, token, lease_ms)
-        job.begun = (job.tries, token)
+        job.started = (job.tries, token)
         return Begun(
             job.id,
             job.number if has_body else None,
@@ -317,7 +317,7 @@ class Contract:
         if not job.owned_by(outcome.token):
             return False
         asked = job.asked == outcome.token
-        job.begun = job.holder = job.asked = None
+        job.started = job.holder = job.asked = None
         if outcome.due_in_ms is None:
             job.number = job.number if job.has_body(self.now_ms) else None
             self._end(job, _end_named(outcome.status), record=outcome.result, keep_ms=outcome.keep_result_ms)
@@ -352,7 +352,7 @@ class Contract:
         if keep_ms and status == "failed" and marked_until_ms > self.now_ms:
             job.marked_until_ms = job.end_until_ms  # a dead job may be replayed, and must know what it has done
 
-    # --- stock workers: they know nothing of pauses, nor of what ours have begun, recorded and reported
+    # --- stock workers: they know nothing of pauses, nor of what ours have started, recorded and reported
 
     def claim_stock(self, job_id: str, *, lease_ms: float, keep_ms: float) -> bool:
         """True where the stock worker runs the job now."""

@@ -2,7 +2,7 @@
 
 Hypothesis thinks up what producers, clients and workers do, several of each and stock Arq's among them. Each step is
 done to the model and to a real Redis, and then the two must say the same of every job, key by key. Scripts are atomic:
-one after another is all that concurrent callers can be. A call of several round trips is begun and ended apart.
+one after another is all that concurrent callers can be. A call of several round trips is started and ended apart.
 
 The scripts go by the server's clock, and nobody can set that. `PASS_TIME` moves all times that Redis keeps back
 instead, scores and expiries alike: a script does nothing with a time but compare it with now, so it cannot tell this
@@ -203,7 +203,7 @@ class StockSide:
     def __init__(self, redis: ArqRedis) -> None:
         self._ends: dict[str, asyncio.Future[None]] = {}
         self._runs: dict[str, asyncio.Task[None]] = {}
-        self._begun = asyncio.Event()
+        self._started = asyncio.Event()
         self._all: list[asyncio.Task[None]] = []
         self._worker = StockWorker(
             [func(self._held, name="any")],
@@ -219,21 +219,21 @@ class StockSide:
 
     async def _held(self, ctx: dict[str, Any], number: int) -> None:
         self._ends[ctx["job_id"]] = end = asyncio.get_running_loop().create_future()
-        self._begun.set()
+        self._started.set()
         await end
 
     async def claim(self, job_id: str) -> bool:
         """Arq's own claim of one job; True where it runs now."""
-        self._begun.clear()
+        self._started.clear()
         self._worker.tasks.pop(job_id, None)
         await self._worker.start_jobs([job_id.encode()])
         if (task := self._worker.tasks.get(job_id)) is None:
             return False
         self._all.append(task)
         self._runs[job_id] = task
-        begun = asyncio.create_task(self._begun.wait())
-        await asyncio.wait({task, begun}, return_when=asyncio.FIRST_COMPLETED)
-        begun.cancel()
+        started = asyncio.create_task(self._started.wait())
+        await asyncio.wait({task, started}, return_when=asyncio.FIRST_COMPLETED)
+        started.cancel()
         return not task.done()
 
     async def end(self, job_id: str, error: Exception | None) -> None:
@@ -559,9 +559,9 @@ class Machine(RuleBasedStateMachine):
     def _begin_an_effect(self, claim: Claim) -> None:
         marked = self.model[claim.job_id].marked_until_ms > 0
         effect = self.world.do(self.world.effects.once(claim, "effect"))
-        assert effect.begun == marked
+        assert effect.started == marked
         try:
-            self.world.do(effect.begin())
+            self.world.do(effect.start())
         except LeaseLost:
             assert not self.model.mark(claim), "the lease is its own"
         else:
@@ -575,8 +575,8 @@ class Machine(RuleBasedStateMachine):
         took_ms = self.world.do(self.world.now_ms()) - self.seen_ms
         token = claimed.claims[0].token if claimed.claims else "nobody's"
         ahead_for = name if ahead else None
-        begun, due_in_ms = self.model.claim(token, most=most, lease_ms=LEASES_MS[name], ahead_for=ahead_for)
-        assert [self._as_begun(claim) for claim in claimed.claims] == begun
+        started, due_in_ms = self.model.claim(token, most=most, lease_ms=LEASES_MS[name], ahead_for=ahead_for)
+        assert [self._as_started(claim) for claim in claimed.claims] == started
         assert (claimed.due_in_ms is None) == (due_in_ms is None)
         assert abs((claimed.due_in_ms or 0) - (due_in_ms or 0)) <= took_ms
         self.held[name] |= {claim.job_id: claim for claim in claimed.claims}
@@ -585,13 +585,13 @@ class Machine(RuleBasedStateMachine):
 
     async def _claim_ahead(self, name: str, most: int) -> Claimed:
         """The claim that an idle worker has sent along with its wait for a wake-up, which comes now."""
-        own_bell = keys.bell(QUEUE, name)
-        await self.world.redis.lpush(own_bell, 1)  # type: ignore[misc]  # redis-py types both its clients
-        woken = await self.workers[name].claim_when_woken(self.world.redis, own_bell, most, timeout_s=5)
+        own_wakeup = keys.own_wakeup(QUEUE, name)
+        await self.world.redis.lpush(own_wakeup, 1)  # type: ignore[misc]  # redis-py types both its clients
+        woken = await self.workers[name].claim_when_woken(self.world.redis, own_wakeup, most, timeout_s=5)
         assert woken.claimed is not None
         return woken.claimed
 
-    def _as_begun(self, claim: Claim) -> Begun:
+    def _as_started(self, claim: Claim) -> Begun:
         return Begun(
             claim.job_id,
             None if claim.body is None else codec.loads(claim.body)["k"]["number"],
@@ -621,9 +621,9 @@ class Machine(RuleBasedStateMachine):
     @rule(which=INDEX)
     def claim_stock(self, which: int) -> None:
         job_id = self._queued_id(which)
-        begun = self.model.claim_stock(job_id, lease_ms=STOCK_LEASE_MS, keep_ms=ENDED_MS)
-        assert self.world.do(self.stock.claim(job_id)) == begun
-        if begun:
+        started = self.model.claim_stock(job_id, lease_ms=STOCK_LEASE_MS, keep_ms=ENDED_MS)
+        assert self.world.do(self.stock.claim(job_id)) == started
+        if started:
             self.stock_runs[job_id] = self.passed_ms
 
     @rule(which=INDEX, how=st.sampled_from(["succeeded", "failed", "retry"]), defer_ms=ticks(0, 2))
@@ -706,7 +706,7 @@ class Machine(RuleBasedStateMachine):
             "number": self._number_of(job.id),
             "holder": job.holder,
             "tries": job.tries,
-            "begun": job.begun,
+            "begun": job.started,
             "attempts": job.attempts,
             "progress": job.progress,
             "marked": job.marked_until_ms > 0,
@@ -790,7 +790,7 @@ def _nothing_is_lost_or_left(sight: Sight) -> None:
                 assert job_id not in queued
                 assert keys.tries(job_id) not in sight.values
             case "arq:in-progress:" if b"#" in value:
-                assert running[job_id].endswith(b" " + value), "a live lease is that of the attempt begun last"
+                assert running[job_id].endswith(b" " + value), "a live lease is that of the attempt started last"
 
 
 def test_the_scripts_and_the_model_agree_whatever_happens(world: World) -> None:

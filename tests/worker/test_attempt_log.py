@@ -10,12 +10,12 @@ import pytest
 from errand.wire.records import Attempt, Error, RunningAttempt
 from errand.worker.attempt_log import AttemptLog
 
-BEGUN = RunningAttempt(number=2, due_at_ms=1_795_215_011_000, started_at_ms=1_795_215_011_010, worker="host:1:abc")
-SUCCEEDED = Attempt.end(BEGUN, "succeeded", at_ms=1_795_215_011_043)
+STARTED = RunningAttempt(number=2, due_at_ms=1_795_215_011_000, started_at_ms=1_795_215_011_010, worker="host:1:abc")
+SUCCEEDED = Attempt.end(STARTED, "succeeded", at_ms=1_795_215_011_043)
 RETRY = Attempt.end(
-    BEGUN, "retry", at_ms=1_795_215_011_043, error=Error("Retry", "busy\nnow"), next_attempt_at_ms=1_795_215_016_043
+    STARTED, "retry", at_ms=1_795_215_011_043, error=Error("Retry", "busy\nnow"), next_attempt_at_ms=1_795_215_016_043
 )
-FAILED = Attempt.end(BEGUN, "failed", at_ms=1_795_215_011_043, error=Error("Fail", "no"))
+FAILED = Attempt.end(STARTED, "failed", at_ms=1_795_215_011_043, error=Error("Fail", "no"))
 
 
 async def lines(log: AttemptLog, capsys: pytest.CaptureFixture[str], *ended: Attempt) -> list[str]:

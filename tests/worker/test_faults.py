@@ -63,7 +63,7 @@ class Held:
 
         return held
 
-    async def begun(self, runs: int = 1) -> None:
+    async def started(self, runs: int = 1) -> None:
         await eventually(holds(lambda: self.runs >= runs))
 
 
@@ -151,7 +151,7 @@ async def test_the_heartbeat_goes_on_after_a_while_without_replicas(
         return await left_ms() > 900
 
     async with running_worker(redis_url, job_types=[held.job_type], lease_s=1):
-        await held.begun()
+        await held.started()
         async with configured(redis, "min-replicas-to-write", 1):
             await eventually(missed_one)
         await eventually(renewed)
@@ -169,7 +169,7 @@ async def test_an_outage_longer_than_a_lease_throws_no_outcome_away(
         running_worker(url, job_types=[held.job_type], lease_s=LEASE_S),
     ):
         put = await queue.enqueue("held", {})
-        await held.begun()
+        await held.started()
         gate.shut()
         held.go_on.set()
         await eventually(lease_is_gone(redis, put.job_id))
@@ -178,7 +178,7 @@ async def test_an_outage_longer_than_a_lease_throws_no_outcome_away(
     assert (done.status, held.runs) == ("succeeded", 1)
 
 
-async def test_jobs_that_run_through_a_long_outage_are_not_begun_a_second_time(
+async def test_jobs_that_run_through_a_long_outage_are_not_started_a_second_time(
     redis: ArqRedis, redis_url: str, tmp_path: Path, queue: Queue
 ) -> None:
     held, gate = Held(), Gate(redis_url.removeprefix("unix://"))
@@ -187,7 +187,7 @@ async def test_jobs_that_run_through_a_long_outage_are_not_begun_a_second_time(
         running_worker(url, job_types=[held.job_type], lease_s=LEASE_S, max_jobs=10),
     ):
         puts = await queue.enqueue_many("held", [{}] * 4)
-        await held.begun(4)
+        await held.started(4)
         gate.shut()
         for put in puts:
             await eventually(lease_is_gone(redis, put.job_id))
@@ -216,7 +216,7 @@ async def test_a_loop_blocked_longer_than_a_lease_throws_no_outcome_away(
 
     async with running_worker(redis_url, job_types=[held.job_type, blocks], lease_s=LEASE_S):
         waiting = await queue.enqueue("held", {})
-        await held.begun()
+        await held.started()
         blocking = await queue.enqueue("blocks", {})
         assert (await ended(redis, blocking.job_id)).status == "succeeded"
         held.go_on.set()
@@ -224,7 +224,7 @@ async def test_a_loop_blocked_longer_than_a_lease_throws_no_outcome_away(
     assert (held.runs, blocked) == (1, 1)
 
 
-async def test_jobs_claimed_for_a_silent_worker_are_not_begun_once_others_have_run_them(
+async def test_jobs_claimed_for_a_silent_worker_are_not_started_once_others_have_run_them(
     redis: ArqRedis, redis_url: str, queue: Queue, tmp_path: Path
 ) -> None:
     ran: dict[str, list[str]] = {"silent": [], "other": []}
@@ -271,7 +271,7 @@ async def test_a_busy_redis_is_an_outage(redis: ArqRedis, redis_url: str, queue:
     held, killer = Held(), connect(redis_url, reply_timeout_s=5)
     put = await queue.enqueue("held", {})
     async with running_worker(redis_url, job_types=[held.job_type], poll_delay=0.05) as worker:
-        await held.begun()
+        await held.started()
         async with configured(redis, "busy-reply-threshold", 50):
             endless = asyncio.ensure_future(redis.eval("while true do end", 0))  # type: ignore[arg-type]
             try:
@@ -294,7 +294,7 @@ async def test_a_redis_that_cannot_save_is_an_outage(tmp_path: Path) -> None:
 
         put = await Queue(client, ended_ttl_s=60).enqueue("held", {})
         async with running_worker(url, job_types=[held.job_type], poll_delay=0.05) as worker:
-            await held.begun()
+            await held.started()
             await client.bgsave()
             await eventually(save_failed)
             held.go_on.set()
@@ -310,7 +310,7 @@ async def test_a_failover_while_all_slots_are_full_is_survived(redis: ArqRedis, 
     async with running_worker(redis_url, job_types=[held.job_type], max_jobs=1, poll_delay=0.1) as worker:
         await eventually(listening(redis, 1))
         await redis.enqueue_job("held")  # without a wake-up: the blocking call goes on
-        await held.begun()
+        await held.started()
         try:
             await redis.execute_command("REPLICAOF", "127.0.0.1", "1")  # type: ignore[no-untyped-call]
             await eventually(listening(redis, 0))
@@ -369,8 +369,8 @@ async def test_a_full_worker_does_not_swallow_the_wake_up(redis: ArqRedis, redis
 
     async with running_worker(redis_url, job_types=[held.job_type], max_jobs=1, poll_delay=30):
         await eventually(listening(redis, 1))
-        await queue.enqueue("held", {}, delay_ms=300)  # begun by the clock: the worker is full, and still listens
-        await held.begun()
+        await queue.enqueue("held", {}, delay_ms=300)  # started by the clock: the worker is full, and still listens
+        await held.started()
         async with running_worker(redis_url, job_types=[held.job_type], max_jobs=1, poll_delay=30):
             await eventually(listening(redis, 2))
             await queue.enqueue("held", {})

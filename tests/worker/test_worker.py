@@ -290,11 +290,11 @@ async def test_a_lease_is_short_and_renewed_while_the_job_runs(
     put = await queue.enqueue("long", {})
     async with run_worker([long], lease_s=1):
         await asyncio.wait_for(started.wait(), 10)
-        begun_s = time.monotonic()
+        started_s = time.monotonic()
 
         async def outlived() -> bool:
             assert 0 < await redis.pttl(keys.lease(put.job_id)) <= 1000
-            return time.monotonic() - begun_s > 1.5
+            return time.monotonic() - started_s > 1.5
 
         await eventually(outlived)
         snapshot = await read_job(redis, put.job_id)

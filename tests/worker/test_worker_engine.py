@@ -61,10 +61,10 @@ async def test_an_idle_worker_is_woken_long_before_its_next_poll(redis_url: str,
     async with running_worker(redis_url, job_types=[noting(ran)], poll_delay=30):
         await asyncio.sleep(0.2)  # it has looked once and rests now
         for count in range(1, 21):
-            begun_s = time.monotonic()
+            started_s = time.monotonic()
             await queue.enqueue("note", {})
             await eventually(holds(lambda count=count: len(ran) == count), timeout_s=2)  # type: ignore[misc]
-            assert time.monotonic() - begun_s < 1
+            assert time.monotonic() - started_s < 1
 
 
 async def test_a_deferred_job_begins_on_time_without_a_poll(redis: ArqRedis, redis_url: str, queue: Queue) -> None:
@@ -99,11 +99,11 @@ async def test_slots_are_filled_again_as_soon_as_they_are_free(redis_url: str, q
         done += 1
 
     await queue.enqueue_many("short", [{}] * 200)
-    begun_s = time.monotonic()
+    started_s = time.monotonic()
     async with running_worker(redis_url, job_types=[short], max_jobs=10, poll_delay=30):
         await eventually(holds(lambda: done == 200))
     assert most == 10, "never more than its slots, and all of them used"
-    assert time.monotonic() - begun_s < 5, "twenty rounds of 20 ms; one poll of 30 s would show"
+    assert time.monotonic() - started_s < 5, "twenty rounds of 20 ms; one poll of 30 s would show"
 
 
 async def test_a_paused_queue_waits_and_a_resume_wakes_the_worker(

@@ -11,7 +11,7 @@ from fastapi.sse import EventSourceResponse, format_sse_event
 from starlette.types import Receive, Scope, Send
 
 from errand.events.feed import JobFeed
-from errand.events.watcher import Batch, Ended, Watcher
+from errand.events.watcher import ChangeBatch, Ended, Watcher
 from errand.http.scope import CONNECTION, Connection
 
 RETRY_MS = 2_000
@@ -47,7 +47,7 @@ class EventStream(EventSourceResponse):
         *,
         watcher: Watcher,
         feed: JobFeed,
-        show: Callable[[Batch], bytes] | None = None,
+        show: Callable[[ChangeBatch], bytes] | None = None,
     ) -> None:
         """`show` makes of a batch what `chunks` would: many watchers of the same are then written to in one go."""
         super().__init__((), headers=HEADERS)
@@ -73,14 +73,14 @@ class EventStream(EventSourceResponse):
             await self._chunks.aclose()
             await self._feed.dismiss(self._watcher)
 
-    def _straight_to(self, connection: Connection | None) -> Callable[[Batch], bool] | None:
+    def _straight_to(self, connection: Connection | None) -> Callable[[ChangeBatch], bool] | None:
         """Past the tasks of watchers, and all that lies between a route and the wire: thrice as fast for a thousand."""
         show = self._show
         # an older client than HTTP/1.1 gets no chunks
         if show is None or connection is None or not connection.cycle.chunked_encoding:
             return None
 
-        def write(batch: Batch) -> bool:
+        def write(batch: ChangeBatch) -> bool:
             if not batch.sent:
                 shown = show(batch)
                 batch.sent = b"%x\r\n%b\r\n" % (len(shown), shown)
@@ -129,11 +129,11 @@ def opening(place: str) -> bytes:
 
 
 def heartbeat(place: str) -> bytes:
-    """Nothing has happened that is wanted: a comment, with the place that this is known of."""
+    """Nothing has happened that is which: a comment, with the place that this is known of."""
     return format_sse_event(comment="still here", id=place)
 
 
-def farewell(why: Ended) -> bytes:
+def closing_event(why: Ended) -> bytes:
     """Why the stream ends before what it watches does."""
     return format_sse_event(comment=WORDS[why])
 

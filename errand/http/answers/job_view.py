@@ -73,7 +73,7 @@ class JobHead(BaseModel):
     type: str
     queue: str
     status: Status
-    attempt: int = Field(description="how many attempts have begun")
+    attempt: int = Field(description="how many attempts have started")
     max_tries: int | None = Field(description="null where this service does not know the type")
 
 
@@ -90,9 +90,9 @@ class JobFields(JobHead):
     started_at: datetime | None = Field(description="when its latest attempt began")
     finished_at: datetime | None
     links: dict[str, str]
-    expires_at: datetime | None = Field(description="where no attempt has begun by then it fails; null: never")
+    expires_at: datetime | None = Field(description="where no attempt has started by then it fails; null: never")
     planned_attempts: list[datetime] | None = Field(
-        description="when each attempt that has not begun would begin, were each to fail at once, by the type's retry "
+        description="when each attempt that has not started would start if each failed at once, by the type's retry "
         "policy without its jitter; null of a job that has ended, and where this service does not know the type"
     )
     gives_up_at: datetime | None = Field(
@@ -113,7 +113,7 @@ DURABILITY = Field(
 
 
 class AcceptedJobView(JobFields):
-    """A job that was just put. Why it waits, where it does, `GET` tells."""
+    """A job that was just put. `GET` says why it waits, if it does."""
 
     durability: Grade = DURABILITY
 
@@ -164,7 +164,7 @@ def new_job_json(job: JobSnapshot, job_type: JobType[Any, Any], *, durability: G
     """An AcceptedJobView as JSON, without the way through a model."""
     assert job.run_at_ms is not None
     max_tries = job.max_tries or job_type.max_tries
-    plan = plan_as_json(job.run_at_ms, offsets_ms(job_type, begun=0, max_tries=max_tries))
+    plan = plan_as_json(job.run_at_ms, offsets_ms(job_type, started=0, max_tries=max_tries))
     shown = to_json(
         {
             "id": job.id,

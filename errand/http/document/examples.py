@@ -12,7 +12,7 @@ OTHER_ID = "01a1fb3e-ca26-7a4b-a22c-73c5f6b6e8ac"
 PLACE = f"/v1/jobs/{JOB_ID}"
 
 
-BEGUN, ENDED = "2026-11-20T23:15:58.536000Z", "2026-11-20T23:15:58.548000Z"
+STARTED, ENDED = "2026-11-20T23:15:58.536000Z", "2026-11-20T23:15:58.548000Z"
 
 
 PUT_AT = "2026-11-20T23:15:58.518000Z"
@@ -65,14 +65,14 @@ ENDED_JOB: dict[str, Any] = {
             "number": 1,
             "outcome": "succeeded",
             "due_at": PUT_AT,
-            "started_at": BEGUN,
+            "started_at": STARTED,
             "ended_at": ENDED,
             "worker": "host:13689:4f0e35",
             "error": None,
             "next_attempt_at": None,
         }
     ],
-    "started_at": BEGUN,
+    "started_at": STARTED,
     "finished_at": ENDED,
     "planned_attempts": None,
     "gives_up_at": None,
@@ -176,7 +176,7 @@ ANSWERS: dict[str, Any] = {
         "draining": False,
         "loop_lag_ms": 1.4,
         "last_heartbeat_at": PUT_AT,
-        "running": [{"id": JOB_ID, "started_at": BEGUN}],
+        "running": [{"id": JOB_ID, "started_at": STARTED}],
     },
     "Stats": {"due": 12, "deferred": 3, "in_progress": 100, "oldest_due_s": 0.8, "workers": 1},
     "JobTypeView": {

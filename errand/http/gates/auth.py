@@ -61,7 +61,7 @@ def credential(request: Request) -> str:
 
 
 def _matching(keys: tuple[ApiKey, ...], given: str) -> ApiKey | None:
-    """Compares with every key, each in constant time: how long it takes tells nothing."""
+    """Compares with every key, each in constant time: how long it takes reveals nothing."""
     found, digest = None, digest_of(given)
     for key in keys:
         if hmac.compare_digest(key.digest, digest):
@@ -72,8 +72,8 @@ def _matching(keys: tuple[ApiKey, ...], given: str) -> ApiKey | None:
 def _local_address(request: Request) -> str:
     """Without keys only this machine is served, and no web page that its browser happens to show.
 
-    A page elsewhere can make a browser call loopback: by its own name, re-bound to 127.0.0.1 (then `Host` tells), or
-    directly (then `Origin` tells). Returns the address.
+    A page elsewhere can make a browser call loopback: by its own name, re-bound to 127.0.0.1 (then `Host` shows it), or
+    directly (then `Origin` shows it). Returns the address.
     """
     peer = request.client.host if request.client else "127.0.0.1"
     # the header itself: where it makes no sense, starlette's `request.url` shows the server's own name instead

@@ -99,7 +99,7 @@ class RateLimit:
                 asking, known.waiting = known.waiting, []
                 try:
                     taken, left, wait_ms = await within(self._deadline_s, self._taken(client, len(asking)))
-                except BaseException as error:  # every request is told, also by a process that ends
+                except BaseException as error:  # every request is answered, also by a process that ends
                     asking, known.waiting = [*asking, *known.waiting], []
                     for answer in asking:
                         if not answer.done():
@@ -111,8 +111,8 @@ class RateLimit:
         finally:
             known.asking = None
 
-    async def _taken(self, client: str, wanted: int) -> list[int]:
-        most = max(wanted, self._held_at_most)
+    async def _taken(self, client: str, which: int) -> list[int]:
+        most = max(which, self._held_at_most)
         answer: list[int] = await self._take(keys=[keys.rate_limit(client)], args=[self._interval_us, self.quota, most])
         return answer
 

@@ -1,4 +1,4 @@
-"""Checks the args of a job as a client sends them, and tells what is wrong with them without telling secrets."""
+"""Checks the args of a job as a client sends them, and says what is wrong with them without showing secrets."""
 
 from __future__ import annotations
 

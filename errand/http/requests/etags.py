@@ -82,7 +82,7 @@ class Seen:
         """What the script that acts must find; '' for whatever there is.
 
         Where the job as it was just read is none that the client has seen, the script finds something else, and says
-        so, unless the job's state forbids the act anyway: that is told first (RFC 9110 §13.2.1).
+        so, unless the job's state forbids the act anyway: that is said first (RFC 9110 §13.2.1).
         """
         if not self.matters:
             return ""

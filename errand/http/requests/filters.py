@@ -18,4 +18,4 @@ QueueName = Annotated[str, Field(min_length=1, max_length=64, description="only 
 def check_queue(to: Shared, name: str | None, *, field: str) -> None:
     """Raises Problem 422, which names the queues, for one that this service does not have."""
     if name is not None and name not in to.queues:
-        raise json_body.unfit(field, f"must be one of the queues: {', '.join(to.queues)}")
+        raise json_body.invalid(field, f"must be one of the queues: {', '.join(to.queues)}")

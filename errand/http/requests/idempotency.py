@@ -57,7 +57,7 @@ class KeyedRequest:
     def __init__(self, request: Request, key: str) -> None:
         scope = f"{auth.credential(request)}\n{request.scope['path']}\n{key}"
         self.name = blake2b(scope.encode(), digest_size=DIGEST_BYTES).hexdigest()
-        """The key within its queue; tells nothing of the credential."""
+        """The key within its queue; reveals nothing of the credential."""
         self._ttl_s: float = request.app.state.settings.idempotency_ttl_s
         self._parts: dict[str, blake2b] = {}
         if request.scope["query_string"]:
@@ -82,7 +82,7 @@ class KeyedRequest:
         return "-".join(f"{part}:{digest.hexdigest()}" for part, digest in sorted(self._parts.items()))
 
     def idempotency(self, memo: str = "") -> Idempotency:
-        """What the queue keeps; `memo` is what this answer has in it and the same request sent again does not tell."""
+        """What the queue keeps; `memo` is what this answer has in it and the same request sent again does not say."""
         return Idempotency(key=self.name, fingerprint=self.fingerprint, ttl_s=self._ttl_s, memo=memo)
 
 

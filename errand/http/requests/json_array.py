@@ -80,25 +80,25 @@ class JsonItems:
             )
 
     def _look(self) -> Iterator[bytes | None]:
-        text, begun = b"".join(self._pieces), 0
+        text, started = b"".join(self._pieces), 0
         steps = 0
         while self._seen < len(text):
             steps += 1
             if steps % STEPS_IN_A_TURN == 0:
                 yield None
             if self._depth == 1 and self._awaits == "comma" and (found := NEXT_ITEM.match(text, self._seen)):
-                begun, self._seen = found.span(1)
+                started, self._seen = found.span(1)
             elif self._depth <= 1:
-                begun = self._go_on_between(text)
+                started = self._go_on_between(text)
                 continue
             elif not self._go_on_inside(text):
                 break
             if self._depth == 1:
-                yield self._ended(text[begun : self._seen])
-                begun = self._seen
-        self._check_size(len(text) - begun)
-        self._pieces, self._size_bytes, self._seen = [text[begun:]], len(text) - begun, self._seen - begun
-        self._enough_bytes = 0 if begun else 2 * self._size_bytes
+                yield self._ended(text[started : self._seen])
+                started = self._seen
+        self._check_size(len(text) - started)
+        self._pieces, self._size_bytes, self._seen = [text[started:]], len(text) - started, self._seen - started
+        self._enough_bytes = 0 if started else 2 * self._size_bytes
 
     def _ended(self, item: bytes) -> bytes:
         self._check_size(len(item))

@@ -72,7 +72,7 @@ def check_media_type(request: Request) -> None:
     if media_type != "application/json" and not (
         media_type.startswith("application/") and media_type.endswith("+json")
     ):
-        raise unfit("body", "must be JSON, sent with 'Content-Type: application/json'")
+        raise invalid("body", "must be JSON, sent with 'Content-Type: application/json'")
 
 
 def value_in(body: bytes, *, field: str) -> Any:
@@ -80,7 +80,7 @@ def value_in(body: bytes, *, field: str) -> Any:
     try:
         return parsed(body)
     except ValueError as error:
-        raise unfit(field, f"is not valid JSON: {error}{_hint(body)}") from None
+        raise invalid(field, f"is not valid JSON: {error}{_hint(body)}") from None
 
 
 def _hint(body: bytes) -> str:
@@ -98,7 +98,7 @@ def faults_of(error: ValidationError, *place: str | int, hide: Hide = redaction.
     return [{**fault, "loc": ("body", *place, *fault["loc"]), "msg": hide(fault["msg"])} for fault in faults]
 
 
-def unfit(field: str, message: str) -> Problem:
+def invalid(field: str, message: str) -> Problem:
     """A 422 that names one field."""
     errors = [FaultyField(field=field, message=message)]
     return Problem(422, "invalid-request", f"The request does not fit: {field}: {message}", errors=errors)

@@ -32,7 +32,7 @@ async def job_limits(
     expires_in: Annotated[
         ExpiresInS | None,
         Query(
-            description="a job that has not begun so long after it was accepted fails as `Expired`; without it a job "
+            description="a job that has not started so long after it was accepted fails as `Expired`; without it a job "
             "waits until it is run",
             examples=["2h"],
         ),
@@ -57,6 +57,6 @@ def check_due(limits: JobLimits | None, when: When) -> None:
         return
     due_in_ms = when.delay_ms if when.run_at_ms is None else when.run_at_ms - timestamp_ms()
     if due_in_ms >= limits.expires_in_ms:
-        raise json_body.unfit(
+        raise json_body.invalid(
             "query.expires_in", "ends before the job is due: make it longer, or have the job due sooner"
         )

@@ -78,7 +78,7 @@ async def uniqueness(
     if unique_key is None:
         for name, value in (("unique_for", unique_for), ("on_conflict", on_conflict)):
             if value is not None:
-                raise json_body.unfit(f"query.{name}", "says nothing without unique_key")
+                raise json_body.invalid(f"query.{name}", "says nothing without unique_key")
         return None
     unique = Unique(key=unique_key, for_s=unique_for, replace=on_conflict == "replace")
     return Uniqueness(unique, on_conflict or "return")
@@ -87,21 +87,21 @@ async def uniqueness(
 UniquenessDep = Annotated[Uniqueness | None, Depends(uniqueness)]
 
 
-async def answer(to: Shared, conflict: NotUnique, wanted: Uniqueness) -> Response:
-    """200 with the job that holds the key, where that is wanted. Raises Problem 409."""
-    if wanted.on_conflict != "return":
-        raise _not_unique(conflict, wanted)
+async def answer(to: Shared, conflict: NotUnique, which: Uniqueness) -> Response:
+    """200 with the job that holds the key, where that is which. Raises Problem 409."""
+    if which.on_conflict != "return":
+        raise _not_unique(conflict, which)
     job = await in_time(read_job(to.redis, conflict.job_id, queues=to.queue_keys))
     if job is None:  # deleted at this very moment
-        raise _not_unique(conflict, wanted)
+        raise _not_unique(conflict, which)
     headers = {"Location": place_of(job.id), **EXISTING}
     return json_response(job_view(job, to.catalog, await waiting_of(to, job)), headers=headers)
 
 
-def _not_unique(conflict: NotUnique, wanted: Uniqueness) -> Problem:
+def _not_unique(conflict: NotUnique, which: Uniqueness) -> Problem:
     states = {"waiting": "waits", "running": "runs", "ended": "has ended, but holds it for a while"}
-    detail = f"Job {conflict.job_id} holds the unique key '{wanted.unique.key}' and {states[conflict.state]}."
-    if wanted.on_conflict == "replace":
+    detail = f"Job {conflict.job_id} holds the unique key '{which.unique.key}' and {states[conflict.state]}."
+    if which.on_conflict == "replace":
         detail += " Only a job that waits can be replaced."
     errors = [FaultyField(field="query.unique_key", message=f"is held by job {conflict.job_id}")]
     return Problem(409, "not-unique", detail, errors=errors)

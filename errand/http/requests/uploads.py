@@ -69,7 +69,7 @@ async def received_args(
             upload.note("body", await request.body())
             raw = json_body.value_in(await request.body(), field="body")
         else:
-            raise json_body.unfit("body", f"must be sent as {FORM} with a file, or as application/json")
+            raise json_body.invalid("body", f"must be sent as {FORM} with a file, or as application/json")
         upload.args = checked_args(job_type, raw)
         yield upload
     except BaseException:
@@ -130,4 +130,4 @@ async def _read_form(request: Request, job_type: JobType[Any, Any], upload: Uplo
 
 
 def _bad_form(part: str, message: str) -> Problem:
-    return json_body.unfit(f"body.{part}", message)
+    return json_body.invalid(f"body.{part}", message)

@@ -85,28 +85,30 @@ async def instead_of(accepted: Response, request: Request, to: Shared) -> Respon
         return accepted
     if job is None or not job.ended:
         return accepted
-    told = {name: value for name, value in accepted.headers.items() if name not in ("content-length", "content-type")}
-    return json_response(job_view(job, to.catalog), headers=told)
+    headers = {
+        name: value for name, value in accepted.headers.items() if name not in ("content-length", "content-type")
+    }
+    return json_response(job_view(job, to.catalog), headers=headers)
 
 
-class Stop:
-    """Whether the process has begun to stop, and whom that is to wake."""
+class StopNotice:
+    """Whether the process has started to stop, and whom that is to wake."""
 
     def __init__(self) -> None:
-        self.begun = False
+        self.started = False
         self.wakes: asyncio.Event | None = None
 
     def begin(self) -> None:
         """Called by the connection."""
-        self.begun = True
+        self.started = True
         if self.wakes is not None:
             self.wakes.set()
 
 
 @contextlib.contextmanager
-def stop_told_to(request: Request) -> Iterator[Stop]:
+def stop_notifying(request: Request) -> Iterator[StopNotice]:
     """A stop of the process while this request is answered: who waits on past it is cut off without an answer."""
-    stop = Stop()
+    stop = StopNotice()
     connection: Connection | None = request.scope.get(CONNECTION)
     if connection is not None:
         connection.at_shutdown = stop.begin
@@ -120,24 +122,26 @@ def stop_told_to(request: Request) -> Iterator[Stop]:
 async def ended_or_after(request: Request, to: Shared, job_id: str, *, wait_s: float) -> JobSnapshot:
     """The job when it has ended, or as it is after `wait_s` seconds or when the process stops. Raises Problem 404."""
     until_s = time.monotonic() + wait_s
-    # before anything is subscribed to: an unknown job is told at once
+    # before anything is subscribed to: an unknown job is answered at once
     job = await found(to, job_id)
     if job.ended:
         return job
-    with stop_told_to(request) as stop:
+    with stop_notifying(request) as stop:
         async with to.events.end_of(job_id) as heard:
             stop.wakes = heard
             return await _ended_or_until(until_s, to, job_id, heard, stop)
 
 
-async def _ended_or_until(until_s: float, to: Shared, job_id: str, heard: asyncio.Event, stop: Stop) -> JobSnapshot:
+async def _ended_or_until(
+    until_s: float, to: Shared, job_id: str, heard: asyncio.Event, stop: StopNotice
+) -> JobSnapshot:
     look_s = FIRST_LOOK_S
     while True:
         # before the look: what is heard while it lasts must not be forgotten
         heard.clear()
         job = await found(to, job_id)
         left_s = until_s - time.monotonic()
-        if job.ended or left_s <= 0 or stop.begun:
+        if job.ended or left_s <= 0 or stop.started:
             return job
         try:
             await asyncio.wait_for(heard.wait(), min(left_s, look_s))

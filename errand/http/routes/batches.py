@@ -95,13 +95,13 @@ async def _items(body: AsyncIterator[bytes], settings: Settings) -> AsyncIterato
         async for item in items_of(body, item_limit_bytes=settings.body_limit_bytes):
             index += 1
             if index == most:
-                raise json_body.unfit("body", f"has more than the {most} jobs that {why}: send fewer")
+                raise json_body.invalid("body", f"has more than the {most} jobs that {why}: send fewer")
             yield index, item
     except NotItems as error:
         message = f"{NO_ARRAY} of 1 to {most} args" if str(error) == NO_ARRAY else str(error)
-        raise json_body.unfit("body" if error.index is None else f"body.{error.index}", message) from None
+        raise json_body.invalid("body" if error.index is None else f"body.{error.index}", message) from None
     if index < 0:
-        raise json_body.unfit("body", f"{NO_ARRAY} of 1 to {most} args")
+        raise json_body.invalid("body", f"{NO_ARRAY} of 1 to {most} args")
 
 
 async def _checked(job_type: JobType[Any, Any], items: AsyncIterator[tuple[int, bytes]]) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from typing import Annotated, Self
 from fastapi import APIRouter, Body, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 
-from errand.dead_jobs.dead_jobs import DeadGroup, Position, TooManyGroups, Wanted
+from errand.dead_jobs.dead_jobs import DeadGroup, DeadJobFilter, DeadPosition, TooManyGroups
 from errand.dead_jobs.replay import ReplayCutShort, Replayed
 from errand.http.answers.job_view import ErrorView, error_view, json_response, links_of, utc, utc_or_none
 from errand.http.answers.problems import ERRORS, Problem
@@ -140,18 +140,18 @@ REPLAY_EXAMPLES = {
 }
 
 
-async def wanted(
+async def which(
     to: SharedDep,
     type: Annotated[TypeName | None, Query(description="only of this type")] = None,
     fingerprint: Annotated[Fingerprint | None, Query(description="only what died of this error")] = None,
     queue: Annotated[QueueName | None, Query(description="only of this queue")] = None,
-) -> Wanted:
+) -> DeadJobFilter:
     """The query parameters that say which dead jobs are meant."""
     check_queue(to, queue, field="query.queue")
-    return Wanted(type=type, fingerprint=fingerprint, queue=queue)
+    return DeadJobFilter(type=type, fingerprint=fingerprint, queue=queue)
 
 
-WantedDep = Annotated[Wanted, Depends(wanted)]
+DeadJobFilterDep = Annotated[DeadJobFilter, Depends(which)]
 
 
 @router.get(
@@ -163,7 +163,7 @@ WantedDep = Annotated[Wanted, Depends(wanted)]
 )
 async def list_dead_jobs(
     to: SharedDep,
-    which: WantedDep,
+    which: DeadJobFilterDep,
     limit: Limit = DEFAULT_PAGE,
     cursor: Annotated[
         str | None,
@@ -190,7 +190,7 @@ async def list_dead_jobs(
     dependencies=[Depends(auth.require("read"))],
     operation_id="list_dead_job_groups",
 )
-async def list_dead_job_groups(to: SharedDep, which: WantedDep, limit: Limit = DEFAULT_PAGE) -> Response:
+async def list_dead_job_groups(to: SharedDep, which: DeadJobFilterDep, limit: Limit = DEFAULT_PAGE) -> Response:
     """Dead jobs counted by type and fingerprint, the largest group first, each with its newest job."""
     with _narrow_enough():
         shown, more = await in_time(_largest(to, which, limit))
@@ -210,7 +210,7 @@ async def replay_dead_jobs(
 ) -> Response:
     """Puts dead jobs of a type, or with a fingerprint, again: each under its id, with all of its tries."""
     check_queue(to, replay.queue, field="body.queue")
-    which = Wanted(type=replay.type, fingerprint=replay.fingerprint, queue=replay.queue)
+    which = DeadJobFilter(type=replay.type, fingerprint=replay.fingerprint, queue=replay.queue)
     with _narrow_enough():
         done = await _replayed(to, which, replay)
     view = ReplayedView(
@@ -224,13 +224,13 @@ async def replay_dead_jobs(
     return json_response(view, status=200 if replay.dry_run else 202)
 
 
-async def _largest(to: Shared, which: Wanted, limit: int) -> tuple[list[DeadGroup], int]:
+async def _largest(to: Shared, which: DeadJobFilter, limit: int) -> tuple[list[DeadGroup], int]:
     """The largest groups, with their examples, and how many others there are."""
     groups = await to.dead.groups(which)
     return await to.dead.with_examples(groups[:limit]), len(groups[limit:])
 
 
-async def _replayed(to: Shared, which: Wanted, replay: Replay) -> Replayed:
+async def _replayed(to: Shared, which: DeadJobFilter, replay: Replay) -> Replayed:
     if replay.dry_run:
         return await in_time(to.replays.preview(which, limit=replay.limit))
     try:
@@ -270,18 +270,18 @@ def _group_view(group: DeadGroup) -> DeadGroupView:
     )
 
 
-def _cursor(position: Position) -> str:
+def _cursor(position: DeadPosition) -> str:
     """Opaque: clients hand it back as it is."""
     return urlsafe_b64encode(f"{position.at_ms} {position.entry}".encode()).decode()
 
 
-def _position(cursor: str) -> Position:
+def _position(cursor: str) -> DeadPosition:
     try:
         at_ms, entry = urlsafe_b64decode(cursor.encode()).decode().split(" ", 1)
         DeadEntry.parse(entry)
-        return Position(int(at_ms), entry)
+        return DeadPosition(int(at_ms), entry)
     except ValueError:
-        raise json_body.unfit("query.cursor", "must be the cursor of a page, unchanged") from None
+        raise json_body.invalid("query.cursor", "must be the cursor of a page, unchanged") from None
 
 
 @contextmanager

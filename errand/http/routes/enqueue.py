@@ -232,7 +232,7 @@ async def _put(
 def _accepted(
     job_type: JobType[Any, Any], known_args: dict[str, Any], put: Enqueued, terms: Terms, *, queue: str | None = None
 ) -> Response:
-    """The 202; of a request sent again, the first one's, whose args its memo has where this one's do not tell."""
+    """The 202; of a request sent again, the first one's, whose args are in its memo."""
     args = from_json(put.memo) if put.memo else known_args
     job = _just_put(job_type, args, put, queue=queue or job_type.queue)
     if terms.limits is not None:

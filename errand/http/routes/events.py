@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from errand.events.change import Change, Kind, Position, position_in, positions_in
 from errand.events.feed import TooManyWatchers
-from errand.events.watcher import Batch, Wanted, Watcher
+from errand.events.watcher import ChangeBatch, EventFilter, Watcher
 from errand.http.answers import event_stream
 from errand.http.answers.event_stream import EventStream
 from errand.http.answers.job_view import JobView, ProgressView, job_view, utc
@@ -66,7 +66,7 @@ class JobEvent(BaseModel):
     type: str | None = Field(description="null where it is not known")
     queue: str
     status: Status
-    attempt: int = Field(description="how many attempts have begun")
+    attempt: int = Field(description="how many attempts have started")
     at: datetime = Field(description="when, by the clock of Redis; of a job's first event: since when it is so, about")
     progress: ProgressView | None = Field(None, description="only of `progress`")
     job: JobView | None = Field(None, description="the whole job: in the first and the last event of a job's stream")
@@ -136,10 +136,10 @@ async def watch_jobs(
     """Every change of every job, as it happens: each new status, each progress."""
     if unknown := [name for name in queue if name not in to.queues]:
         raise _unknown_queues(unknown, to)
-    wanted = Wanted(types=frozenset(type), kinds=frozenset(status), queues=frozenset(queue))
+    which = EventFilter(types=frozenset(type), kinds=frozenset(status), queues=frozenset(queue))
     if head_requests.ASKED in request.scope:
         return _head()
-    watcher = await _admitted(to, wanted)
+    watcher = await _admitted(to, which)
     try:
         after, missed = await _known_place(to, last_place)
     except BaseException:
@@ -161,7 +161,7 @@ async def watch_job(id: JobId, request: Request, to: SharedDep, last_place: Last
     await job_path.found(to, id)
     if head_requests.ASKED in request.scope:
         return _head()
-    watcher = await _admitted(to, Wanted(job_id=id))
+    watcher = await _admitted(to, EventFilter(job_id=id))
     try:
         after, missed = await _known_place(to, last_place)
         job, now = await _look(to, id)
@@ -187,9 +187,9 @@ async def _all_events(
     while not watcher.ended:
         if batches := await watcher.take():
             yield b"".join([_shown_together(batch) for batch in batches])
-        elif to.feed.is_abreast(watcher):
+        elif to.feed.is_caught_up(watcher):
             yield event_stream.heartbeat(to.feed.place)
-    yield event_stream.farewell(watcher.ended)
+    yield event_stream.closing_event(watcher.ended)
 
 
 async def _events_of_job(
@@ -207,21 +207,21 @@ async def _events_of_job(
     untold_end = False
     async for change, place in _changes(to, watcher, after):
         if change is None:
-            # its worker may be one that tells nobody: a stock one
-            seen, _ = await _look_or_nothing(to, watcher.wanted)
+            # its worker may publish nothing: a stock one
+            seen, _ = await _look_or_nothing(to, watcher.filter)
             ended_before, untold_end = untold_end, seen is not None and seen.ended
-            # an end that was seen before it was told of is told by the next time, behind all that came before it
+            # an end that was read before it was received is sent the next time, behind all that came before it
             if seen is not None and untold_end and ended_before:
                 yield event_stream.event(seen.status, _shown_whole(seen, to), place=place)
                 return
             yield event_stream.heartbeat(place)
         elif change.kind in ENDS:
-            ended, _ = await _look_or_nothing(to, watcher.wanted)
+            ended, _ = await _look_or_nothing(to, watcher.filter)
             yield event_stream.event(change.kind, _shown_end(change, ended, to), place=place)
             return
         else:
             yield event_stream.event(change.kind, _shown(change), place=place)
-    yield event_stream.farewell(watcher.ended or "gone")
+    yield event_stream.closing_event(watcher.ended or "gone")
 
 
 async def _changes(
@@ -233,7 +233,7 @@ async def _changes(
             yield change, place
     while not watcher.ended:
         batches = await watcher.take()
-        if not batches and to.feed.is_abreast(watcher):
+        if not batches and to.feed.is_caught_up(watcher):
             yield None, to.feed.place
         for batch in batches:
             for change in batch.changes:
@@ -242,12 +242,12 @@ async def _changes(
 
 def _ends_after(to: Shared, watcher: Watcher, after: Mapping[str, Position]) -> bool:
     """An ended job's end is among what came after that place."""
-    return any(change.kind in ENDS for change in to.feed.after(after) if watcher.wanted.has(change))
+    return any(change.kind in ENDS for change in to.feed.after(after) if watcher.filter.has(change))
 
 
-async def _admitted(to: Shared, wanted: Wanted) -> Watcher:
+async def _admitted(to: Shared, which: EventFilter) -> Watcher:
     try:
-        return await in_time(to.feed.admit(wanted))
+        return await in_time(to.feed.admit(which))
     except TooManyWatchers:
         detail = (
             "This process has as many watchers as WATCHER_LIMIT allows. "
@@ -276,10 +276,10 @@ async def _look(to: Shared, job_id: str) -> tuple[JobSnapshot, dict[str, Positio
     return job, positions
 
 
-async def _look_or_nothing(to: Shared, wanted: Wanted) -> tuple[JobSnapshot | None, dict[str, Position]]:
-    assert wanted.job_id is not None
+async def _look_or_nothing(to: Shared, which: EventFilter) -> tuple[JobSnapshot | None, dict[str, Position]]:
+    assert which.job_id is not None
     try:
-        return await _look(to, wanted.job_id)
+        return await _look(to, which.job_id)
     except (Problem, RedisError):
         # forgotten meanwhile, or Redis is away
         return None, {}
@@ -292,7 +292,7 @@ def _shown(change: Change) -> str:
     return change.shown
 
 
-def _shown_together(batch: Batch) -> bytes:
+def _shown_together(batch: ChangeBatch) -> bytes:
     if not batch.shown:
         batch.shown = b"".join(
             [event_stream.event(change.kind, _shown(change), place=change.place) for change in batch.changes]

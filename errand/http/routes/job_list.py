@@ -22,7 +22,7 @@ from errand.http.shared import SharedDep, in_time
 from errand.job.catalog import Catalog
 from errand.job.when import Moment
 from errand.monitor.job_snapshot import JobSnapshot, Status
-from errand.monitor.timeline import PageStart, Position, Wanted
+from errand.monitor.timeline import JobFilter, PageStart, Position
 
 LONGEST_PAGE = 500
 
@@ -53,7 +53,7 @@ class ListedJobView(JobHead):
     run_at: datetime | None = Field(description="when it is, or was last, due")
     started_at: datetime | None = Field(description="when its latest attempt began; null while it waits")
     finished_at: datetime | None
-    expires_at: datetime | None = Field(description="where no attempt has begun by then it fails; null: never")
+    expires_at: datetime | None = Field(description="where no attempt has started by then it fails; null: never")
     links: dict[str, str]
 
 
@@ -67,7 +67,7 @@ class JobPage(BaseModel):
     cursor: str | None = Field(description="for the next page, together with the same filters; null at the end")
 
 
-async def wanted(
+async def which(
     to: SharedDep,
     type: Annotated[TypeName | None, Query(description="only of this type", examples=["webhook"])] = None,
     status: Annotated[
@@ -82,10 +82,10 @@ async def wanted(
     until: Annotated[
         Moment | None, Query(description="only before this moment of the timeline", examples=["2026-12-01T00:00:00Z"])
     ] = None,
-) -> Wanted:
+) -> JobFilter:
     """The query parameters that say which jobs are meant."""
     check_queue(to, queue, field="query.queue")
-    return Wanted(
+    return JobFilter(
         type=type,
         statuses=frozenset(status or ()),
         queue=queue,
@@ -115,7 +115,7 @@ LINK: dict[int | str, dict[str, Any]] = {
 )
 async def list_jobs(
     to: SharedDep,
-    which: Annotated[Wanted, Depends(wanted)],
+    which: Annotated[JobFilter, Depends(which)],
     limit: Annotated[
         int, Query(ge=1, le=LONGEST_PAGE, description="how many at most", examples=[DEFAULT_PAGE])
     ] = DEFAULT_PAGE,
@@ -165,7 +165,7 @@ def _view(job: JobSnapshot, catalog: Catalog) -> ListedJobView:
     )
 
 
-def _query(which: Wanted) -> list[tuple[str, str]]:
+def _query(which: JobFilter) -> list[tuple[str, str]]:
     """The filters as query parameters, always in the same words and order."""
     filters = [("type", which.type), *(("status", status) for status in sorted(which.statuses)), ("queue", which.queue)]
     moments = [("since", which.since_ms), ("until", which.until_ms)]
@@ -177,32 +177,32 @@ def _rfc_3339(at_ms: int) -> str:
     return utc(at_ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _cursor(start: PageStart, which: Wanted) -> str:
-    """Opaque: clients hand it back as it is. `version, filters, when the first page was begun, ms, id`."""
+def _cursor(start: PageStart, which: JobFilter) -> str:
+    """Opaque: clients hand it back as it is. `version, filters, when the first page was started, ms, id`."""
     below = start.below
-    head = f"{CURSOR_VERSION} {_digest(which)} {start.begun_ms!r} {below.at_ms!r} ".encode()
+    head = f"{CURSOR_VERSION} {_digest(which)} {start.started_ms!r} {below.at_ms!r} ".encode()
     return urlsafe_b64encode(head + below.job_id[:LONGEST_ID_BYTES]).rstrip(b"=").decode()
 
 
-def _start(cursor: str, which: Wanted) -> PageStart:
+def _start(cursor: str, which: JobFilter) -> PageStart:
     """Raises Problem 422 for what is no cursor, and for one of a list with other filters."""
     try:
         text = urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4))
-        version, filters, begun_ms, at_ms, job_id = text.split(b" ", 4)
-        start = PageStart(Position(float(at_ms), job_id), float(begun_ms))
+        version, filters, started_ms, at_ms, job_id = text.split(b" ", 4)
+        start = PageStart(Position(float(at_ms), job_id), float(started_ms))
     except ValueError:
         raise _no_cursor() from None
-    if version.decode(errors="replace") != CURSOR_VERSION or math.isnan(float(begun_ms) + start.below.at_ms):
+    if version.decode(errors="replace") != CURSOR_VERSION or math.isnan(float(started_ms) + start.below.at_ms):
         raise _no_cursor()
     if filters.decode(errors="replace") != _digest(which):
         message = "is of a list with other filters: keep them as they were, or begin again without a cursor"
-        raise json_body.unfit("query.cursor", message)
+        raise json_body.invalid("query.cursor", message)
     return start
 
 
 def _no_cursor() -> Problem:
-    return json_body.unfit("query.cursor", "must be the 'cursor' of a page of this list, unchanged; its 'next' has it")
+    return json_body.invalid("query.cursor", "must be the 'cursor' of a page of this list, unchanged; 'next' has it")
 
 
-def _digest(which: Wanted) -> str:
+def _digest(which: JobFilter) -> str:
     return hashlib.sha256(urlencode(_query(which)).encode()).hexdigest()[:12]

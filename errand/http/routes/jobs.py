@@ -80,8 +80,8 @@ async def get_job(
     if preferred_s is not None:
         answer.headers.update(waits.applied(preferred_s))
     if etags.is_known(request, answer.headers["etag"]):
-        told = {name: answer.headers[name] for name in ("etag", "preference-applied") if name in answer.headers}
-        return Response(status_code=304, headers=told)
+        headers = {name: answer.headers[name] for name in ("etag", "preference-applied") if name in answer.headers}
+        return Response(status_code=304, headers=headers)
     return answer
 
 
@@ -93,14 +93,14 @@ async def get_job(
         **UNKNOWN,
         **WRONG_STATE,
         **OUTDATED,
-        202: {"model": JobView, "description": "it runs; its worker has been told"},
+        202: {"model": JobView, "description": "it runs; its worker has been notified"},
     },
     dependencies=[Depends(auth.require("write"))],
     operation_id="cancel_job",
 )
 async def cancel_job(id: JobId, to: SharedDep, seen: SeenDep) -> Response:
     """Ends a job as `cancelled`: at once (200) where it does not run, else when its worker has heard of it (202)."""
-    # where it is decides which queue is told; it may move on meanwhile, and the script knows
+    # its state decides which queue is notified; it may change meanwhile, and the script looks again
     found = await job_path.found(to, id)
     answer = "ended"
     if found.queue in to.queues:

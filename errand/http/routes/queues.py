@@ -46,7 +46,7 @@ class QueueView(BaseModel):
     workers: int = Field(description="live workers that serve it")
     last_minutes: list[MinuteView] = Field(
         description="those of the last fifteen minutes in which attempts ended, the latest first; as the workers' "
-        "heartbeats tell, a few seconds late"
+        "heartbeats report, a few seconds late"
     )
     links: dict[str, str]
 
@@ -63,7 +63,7 @@ class WorkerView(BaseModel):
 
     host: str
     pid: int
-    version: str | None = Field(description="which Errand it runs; null where it does not tell")
+    version: str | None = Field(description="which Errand it runs; null if it does not say")
     queues: list[str]
     slots: int = Field(description="how many jobs it runs at once, over its queues")
     draining: bool = Field(description="it is about to stop, and takes no more jobs")

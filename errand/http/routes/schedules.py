@@ -40,7 +40,7 @@ CODES_OWN = documented({409: "it is defined in code, and changed there"})
 FULL = documented({409: f"there are {MOST_SCHEDULES} schedules already, or the id is that of one defined in code"})
 
 
-UNFIT = documented({409: "its type is not known any more, or its args do not fit it any more"})
+NOT_RUNNABLE = documented({409: "its type is not known any more, or its args do not fit it any more"})
 
 
 def _check_id(text: str) -> str:
@@ -141,7 +141,7 @@ async def resume_schedule(id: ScheduleId, to: SharedDep) -> Response:
     "/{id}/trigger",
     response_model=AcceptedJobView,
     status_code=202,
-    responses={**ERRORS, **UNKNOWN, **UNFIT},
+    responses={**ERRORS, **UNKNOWN, **NOT_RUNNABLE},
     dependencies=WRITES,
     operation_id="trigger_schedule",
 )
@@ -187,7 +187,7 @@ async def _put(to: Shared, schedule_id: str, raw: Any) -> Response:
     try:
         answer = await in_time(to.schedules.put(schedule_id, type_name, schedule, source="http"))
     except ValueError as error:
-        raise json_body.unfit("body.args", str(error)) from None
+        raise json_body.invalid("body.args", str(error)) from None
     if answer == "other source":
         raise _codes_own(schedule_id, "changed")
     if answer == "full":

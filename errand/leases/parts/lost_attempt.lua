@@ -1,23 +1,23 @@
 -- What an earlier attempt of a job has left behind: a part of claim.lua, behind sound.lua.
--- begun: `number due_ms started_ms token`, as it stands among the running jobs, or nothing
+-- started: `number due_ms started_ms token`, as it stands among the running jobs, or nothing
 --- @include "leases/parts/reset_if_wrong_type"
 
 -- a worker whose loop was blocked may have let leases lapse of jobs that it still runs: it will renew them
 local function may_run_still(running, id, worker)
-  local begun = worker ~= '' and redis.call('HGET', running, id)
-  return begun and string.find(begun, ' ' .. worker .. '#', 1, true)
+  local started = worker ~= '' and redis.call('HGET', running, id)
+  return started and string.find(started, ' ' .. worker .. '#', 1, true)
 end
 
 -- of this life of the job: an id may be used again
-local function is_to_cancel(cancels, id, begun)
+local function is_to_cancel(cancels, id, started)
   local asked = redis.call('HGET', cancels, id)
-  return asked == '*' or (asked and begun and string.sub(begun, -#asked - 1) == ' ' .. asked)
+  return asked == '*' or (asked and started and string.sub(started, -#asked - 1) == ' ' .. asked)
 end
 
--- an attempt that was begun and never ended died with its worker: it is part of the job's story
+-- an attempt that was started and never ended died with its worker: it is part of the job's story
 -- returns 1 where there was one, else false
-local function record_lost(id, begun, now_ms)
-  local number, due, started, worker = string.match(begun, '^(%d+) (%d+)%S* (%d+) (.*)#%d+$')
+local function record_lost(id, started, now_ms)
+  local number, due, started, worker = string.match(started, '^(%d+) (%d+)%S* (%d+) (.*)#%d+$')
   if not number then
     return false
   end

@@ -2,7 +2,7 @@
 -- `dead` has their entries (`dead_entry`) by when they died, `dead_by_group` the same ones by their bytes.
 
 -- an index keeps an entry for as long as the result is kept; each that comes takes two of the oldest along
-local function bury(dead, dead_by_group, entry, now_ms, keep_ms)
+local function add_dead(dead, dead_by_group, entry, now_ms, keep_ms)
   local forgotten = string.format('(%.0f', now_ms - keep_ms)
   local old = redis.call('ZRANGEBYSCORE', dead, '-inf', forgotten, 'LIMIT', 0, 2)
   redis.call('ZADD', dead, string.format('%.0f', now_ms), entry)
@@ -18,7 +18,7 @@ local function bury(dead, dead_by_group, entry, now_ms, keep_ms)
 end
 
 -- `entry`: '' where the job had not died
-local function exhume(dead, dead_by_group, entry)
+local function remove_dead(dead, dead_by_group, entry)
   if entry ~= '' then
     redis.call('ZREM', dead, entry)
     redis.call('ZREM', dead_by_group, entry)

@@ -1,8 +1,8 @@
--- Tells of changes of jobs; a part of each script that makes some. Where somebody watches the queue, they are kept as
+-- Publishes changes of jobs; a part of each script that makes some. If somebody watches the queue, they are kept as
 -- well, each as {status, id, type, attempt, more}, for who comes back and asks what he has missed.
 -- channel: the queue's channel of events, by whose name its other keys are known  changes: a list of `status id`
 -- more: what a change of `progress` says, as JSON
-local function tell(channel, changes, more)
+local function publish_changes(channel, changes, more)
   local queue = string.sub(channel, 1, -#'events' - 1)
   if redis.call('EXISTS', queue .. 'watched') == 0 then
     return redis.call('PUBLISH', channel, table.concat(changes, '\n'))

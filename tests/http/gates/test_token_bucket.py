@@ -50,9 +50,9 @@ async def test_it_refills_steadily(redis: ArqRedis) -> None:
     async def let_through() -> bool:
         return await given(limit, 1) == 1
 
-    begun_s = time.monotonic()
+    started_s = time.monotonic()
     await eventually(let_through)
-    assert wait_s - 0.01 <= time.monotonic() - begun_s < wait_s + 0.3
+    assert wait_s - 0.01 <= time.monotonic() - started_s < wait_s + 0.3
 
 
 async def test_processes_share_one_quota_to_the_last_request(redis: ArqRedis) -> None:
@@ -71,9 +71,9 @@ async def test_a_high_rate_is_kept_by_processes_that_hold_a_part_of_it(redis: Ar
             await asyncio.sleep(0)
         return through
 
-    begun_s = time.monotonic()
-    through = sum(await asyncio.gather(*(hammer(limit, begun_s + 1.5) for limit in processes)))
-    took_s = time.monotonic() - begun_s
+    started_s = time.monotonic()
+    through = sum(await asyncio.gather(*(hammer(limit, started_s + 1.5) for limit in processes)))
+    took_s = time.monotonic() - started_s
     assert through <= quota + quota * took_s, "the quota, and what has refilled since"
     # none of it is lost but what is held at the end
     assert through >= quota + quota * 1.5 - 3 * quota / 10 - 25

@@ -214,16 +214,16 @@ async def test_another_upload_under_the_key_is_refused_and_not_stored(
 async def test_while_an_upload_comes_in_another_under_its_key_is_told_to_wait(
     client: httpx.AsyncClient, redis: ArqRedis, settings: Settings
 ) -> None:
-    begun, go_on = asyncio.Event(), asyncio.Event()
+    started, go_on = asyncio.Event(), asyncio.Event()
 
     async def slowly() -> AsyncIterator[bytes]:
         yield ARGS
-        begun.set()
+        started.set()
         await go_on.wait()
         yield FILE + forms.END
 
     coming_in = asyncio.create_task(upload(client, slowly()))
-    await begun.wait()
+    await started.wait()
     await eventually(lambda: redis.keys("*in-flight*"))
     second = await upload(client, forms.form(ARGS, FILE))
     problem_of(second, 409, "request-in-flight")
@@ -239,16 +239,16 @@ async def test_two_uploads_that_both_come_in_end_as_one_job_and_one_file(
     client: httpx.AsyncClient, redis: ArqRedis, settings: Settings
 ) -> None:
     """Where the first took so long that its hold on the key is over."""
-    begun, go_on = asyncio.Event(), asyncio.Event()
+    started, go_on = asyncio.Event(), asyncio.Event()
 
     async def slowly() -> AsyncIterator[bytes]:
         yield ARGS + FILE
-        begun.set()
+        started.set()
         await go_on.wait()
         yield forms.END
 
     coming_in = asyncio.create_task(upload(client, slowly()))
-    await begun.wait()
+    await started.wait()
     await eventually(lambda: redis.keys("*in-flight*"))
     await redis.delete(*await redis.keys("*in-flight*"))
     quick = await upload(client, forms.form(ARGS, FILE))

@@ -125,7 +125,7 @@ def test_what_was_taken_is_not_kept(repeated: bytes) -> None:
 def test_a_body_made_to_keep_it_busy_does_not(inside: bytes) -> None:
     def took_s(size: int) -> float:
         items = JsonItems(item_limit_bytes=size * 2)
-        begun_s = time.process_time()
+        started_s = time.process_time()
         try:
             for start in (b'[{"a": "', b"[{"):
                 list(items.feed(start))
@@ -133,7 +133,7 @@ def test_a_body_made_to_keep_it_busy_does_not(inside: bytes) -> None:
                     list(items.feed(inside * (1000 // len(inside))))
         except NotItems:
             pass
-        return time.process_time() - begun_s
+        return time.process_time() - started_s
 
     short_s, long_s = min(took_s(100_000) for _ in range(3)), min(took_s(800_000) for _ in range(3))
     assert long_s < max(short_s, 0.005) * 24, "eight times as much takes about eight times as long"
@@ -151,9 +151,9 @@ async def test_others_have_their_turn_while_one_item_is_looked_at(inside: bytes)
     async def others() -> None:
         nonlocal longest_s
         while True:
-            begun_s = time.thread_time()
+            started_s = time.thread_time()
             await asyncio.sleep(0)
-            longest_s = max(longest_s, time.thread_time() - begun_s)
+            longest_s = max(longest_s, time.thread_time() - started_s)
 
     beside = asyncio.create_task(others())
     await asyncio.sleep(0)

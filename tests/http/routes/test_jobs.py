@@ -104,19 +104,19 @@ async def test_a_wait_returns_as_soon_as_the_job_ends(
     waiting = asyncio.create_task(client.get(place, params={"wait": 60}))
     async with run_worker([webhook]):
         await receiver.wait_for(1)
-        begun_s = time.monotonic()
+        started_s = time.monotonic()
         assert (await waiting).json()["status"] == "succeeded"
         # told by the job's end, not by the waiter's own next look
-        assert time.monotonic() - begun_s < 0.7
+        assert time.monotonic() - started_s < 0.7
 
 
 @pytest.mark.parametrize(("wait_s", "at_least_s"), [("0", 0), ("0.3", 0.3)])
 async def test_a_wait_ends_when_its_time_is_over(client: httpx.AsyncClient, wait_s: str, at_least_s: float) -> None:
     place = await put_letter(client)
-    begun_s = time.monotonic()
+    started_s = time.monotonic()
     job = (await client.get(place, params={"wait": wait_s})).json()
     assert job["status"] == "queued"
-    assert at_least_s <= time.monotonic() - begun_s < at_least_s + 0.5
+    assert at_least_s <= time.monotonic() - started_s < at_least_s + 0.5
 
 
 @pytest.mark.parametrize("wait", ["61", "-1", "nan", "inf", "long"])
@@ -202,11 +202,11 @@ async def test_a_job_that_waits_for_its_next_try_is_made_due_now(
 
     async with run_worker([webhook]):
         waiting = await eventually(failed_once)
-        begun_s = time.monotonic()
+        started_s = time.monotonic()
         assert (await client.post(waiting["links"]["retry"])).status_code == 202
         done = (await client.get(place, params={"wait": 10})).json()
         # its own wait would have been five seconds
-        assert time.monotonic() - begun_s < 2
+        assert time.monotonic() - started_s < 2
     assert (done["status"], done["attempt"]) == ("succeeded", 2)
 
 

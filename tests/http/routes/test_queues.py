@@ -116,7 +116,7 @@ async def test_a_queue_shows_what_ended_in_each_of_the_last_minutes(
     }
     assert list(by_age) == sorted(by_age) and max(by_age) < 15
     assert [by_age[age] for age in range(5, 14)] == [{"succeeded": age} for age in range(5, 14)]
-    # of this minute, or of the next where it has begun meanwhile
+    # of this minute, or of the next where it has started meanwhile
     now = [attempts for age, attempts in by_age.items() if age <= 0]
     assert [sum(attempts.get(outcome, 0) for attempts in now) for outcome in ("succeeded", "failed")] == [20, 1]
     assert 0 < await redis.ttl(minutes) <= 15 * 60

@@ -43,7 +43,7 @@ class Service:
 
     @asynccontextmanager
     async def watching(self, path: str = "/v1/events", *, after: str = "", **params: Any) -> AsyncIterator[Stream]:
-        """A stream that has begun."""
+        """A stream that has started."""
         headers = {"Last-Event-ID": after} if after else {}
         async with self.client.stream("GET", path, headers=headers, params=params) as answer:
             stream = Stream(answer)

@@ -1,0 +1,225 @@
+"""Where one request ends and the next begins: uvicorn's HTTP protocol, without the ways to blur that.
+
+httptools (llhttp) leaves three things to its user. A message that asks for an upgrade ends at its head, so that its
+body would be read as a next request (uvicorn #2722). Trailers come as headers. And everything that has arrived is
+parsed, however many requests wait for their answers. RFC 9110 and 9112 say what is right; each check names its section.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from errand.http.answers.problems import Problem
+
+Part = Literal["none", "head", "body"]
+
+SLICE_BYTES = 16 * 1024
+"""What has arrived is parsed in slices: between them the number of waiting requests is looked at."""
+MAX_PIPELINED = 16
+"""Requests of one connection that wait for their turn, before the rest is left unparsed and nothing more is read."""
+READ_ON_AT = 2
+"""So few must wait for their turn before the connection is read on."""
+TRAILERS_LIMIT_BYTES = 8 * 1024
+BETWEEN_LIMIT_BYTES = 1024
+"""Line breaks in front of a request, which RFC 9112 §2.2 asks a server to ignore."""
+FRAMING_LIMIT_BYTES = 64 * 1024
+FRAMING_PER_BODY_BYTE = 8
+"""Chunk sizes and extensions: so many bytes beyond a body, and so many more for each of its bytes (a chunk of one
+byte has five)."""
+MAX_LENGTH_DIGITS = 18
+ONCE = frozenset({b"host", b"authorization", b"content-length", b"transfer-encoding", b"content-type"})
+"""Headers of which two would be read as the first by one program and as the last by another (RFC 9110 §5.3)."""
+
+
+class Framing(HttpToolsProtocol):
+    """The messages of one connection. A subclass is asked to answer: `send_400_response` with a `refusal` at hand."""
+
+    refusal: Problem | None = None
+    """Why the parser was stopped."""
+
+    def __init__(self, *args: object, **options: object) -> None:
+        super().__init__(*args, **options)  # type: ignore[arg-type]  # passed on as they came
+        self.part: Part = "none"
+        """What is being parsed of a message; none between two."""
+        self._began = False
+        """A message has, in this slice."""
+        self._upgrade_body: bytes | None = None
+        """The head that a message with an ignored upgrade and a body has in the next parser."""
+        self._unparsed = b""
+        self._framing_bytes = self._trailer_bytes = self._between_bytes = 0
+
+    def refuse(self, problem: Problem) -> Problem:
+        """For `raise`, in a callback of the parser: the connection is answered with that problem, and closed."""
+        self.refusal = problem
+        return problem
+
+    # --- from bytes to the parser
+
+    def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        if self._unparsed:
+            self._unparsed += data
+        else:
+            self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
+        for start in range(0, len(data), SLICE_BYTES):
+            if self.transport.is_closing():
+                return
+            if len(self.pipeline) >= MAX_PIPELINED:
+                self._unparsed = data[start:]
+                self.flow.pause_reading()
+                return
+            self._parse_slice(data[start : start + SLICE_BYTES])
+
+    def _parse_slice(self, data: bytes) -> None:
+        was = self.part
+        self._began = False
+        try:
+            self.parser.feed_data(data)
+            self._count(len(data), was)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._ignore_upgrade(data[upgrade.args[0] :])
+        except (httptools.HttpParserError, Problem):
+            self.send_400_response("This is not a valid HTTP/1.1 request.")
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if len(self.pipeline) > READ_ON_AT:
+            self.flow.pause_reading()
+        elif self._unparsed and not self.transport.is_closing():
+            self._unset_keepalive_if_required()
+            unparsed, self._unparsed = self._unparsed, b""
+            self._parse(unparsed)
+
+    # --- bytes that are no content
+
+    def _count(self, number: int, was: Part) -> None:
+        """What arrives beyond heads and bodies is bounded: a client could send it for ever."""
+        if was == self.part == "none" and not self._began:
+            self._between_bytes += number
+            if self._between_bytes > BETWEEN_LIMIT_BYTES:
+                raise self.refuse(bad_request("More than a few line breaks stand in front of the request."))
+        elif was == self.part == "body":
+            self._framing_bytes += number
+            if self._framing_bytes > FRAMING_LIMIT_BYTES:
+                raise self.refuse(bad_request("The body is mostly chunk sizes and extensions."))
+
+    # --- callbacks of the parser
+
+    def on_message_begin(self) -> None:
+        self.part, self._began = "head", True
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self.part == "head":
+            super().on_header(name, value)
+            return
+        # a trailer: not merged into the headers (RFC 9110 §6.5.1), or a key could hide there
+        self._trailer_bytes += len(name) + len(value) + 4
+        if self._trailer_bytes > TRAILERS_LIMIT_BYTES:
+            raise self.refuse(trailers_too_large())
+
+    def on_headers_complete(self) -> None:
+        self._check_head()
+        self.part = "body"
+        self._framing_bytes = self._trailer_bytes = self._between_bytes = 0
+        super().on_headers_complete()
+        if self.parser.should_upgrade():
+            self._upgrade_body = body_head(self.headers)
+
+    def on_body(self, body: bytes) -> None:
+        self._framing_bytes -= len(body) * (1 + FRAMING_PER_BODY_BYTE)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if not self._upgrade_body:
+            self.part = "none"
+            super().on_message_complete()
+
+    # --- what a head must be
+
+    def _check_head(self) -> None:
+        version = self.parser.get_http_version()
+        if version not in ("1.1", "1.0"):
+            raise self.refuse(Problem(505, "http-version-not-supported", "Only HTTP/1.1 and HTTP/1.0 are spoken here."))
+        if self.parser.get_method() == b"CONNECT":
+            raise self.refuse(Problem(501, "not-implemented", "This is no proxy: CONNECT is not possible."))
+        seen = set()
+        for name, value in self.headers:
+            if name in ONCE:
+                if name in seen:
+                    raise self.refuse(bad_request(f"The header {name.decode()} is given twice."))
+                seen.add(name)
+                if name == b"content-length":
+                    self._check_length(value)
+                elif name == b"transfer-encoding":
+                    self._check_coding(value, version)
+        if version == "1.1" and b"host" not in seen:
+            raise self.refuse(bad_request("The header host is missing (RFC 9112, section 3.2)."))
+
+    def _check_length(self, value: bytes) -> None:
+        if not value.isdigit() or len(value) > MAX_LENGTH_DIGITS:
+            raise self.refuse(bad_request("The content-length is not a plain number."))
+
+    def _check_coding(self, value: bytes, version: str) -> None:
+        if version == "1.0":
+            raise self.refuse(bad_request("HTTP/1.0 has no transfer-encoding (RFC 9112, section 6.1)."))
+        if value.strip().lower() != b"chunked":
+            raise self.refuse(Problem(501, "not-implemented", "The only transfer-encoding known here is chunked."))
+
+    # --- upgrades
+
+    def _should_upgrade(self) -> bool:
+        """Never: RFC 9110 §7.8 lets a server ignore the wish. There are no WebSockets here."""
+        return False
+
+    def _ignore_upgrade(self, rest: bytes) -> None:
+        """Goes on behind the head with a new parser, which knows how long the body is, and nothing of an upgrade."""
+        head, self._upgrade_body = self._upgrade_body, None
+        callbacks = _AfterHead(self)
+        self.parser = httptools.HttpRequestParser(callbacks)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        if head:
+            self.parser.feed_data(head)
+        callbacks.passes_on = True
+        if rest:
+            self._parse(rest)
+
+
+class _AfterHead:
+    """The callbacks of a parser that is first fed a head of our own: what it says of that goes nowhere."""
+
+    def __init__(self, framing: Framing) -> None:
+        self._framing = framing
+        self.passes_on = False
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        callback: Callable[..., None] = getattr(self._framing, name)
+
+        def call(*args: bytes) -> None:
+            if self.passes_on:
+                callback(*args)
+
+        return call
+
+
+def body_head(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+    """A head that announces the same body, and nothing else; None if there is no body."""
+    for name, value in headers:
+        if name == b"transfer-encoding" or (name == b"content-length" and int(value)):
+            return b"POST / HTTP/1.1\r\n%b: %b\r\n\r\n" % (name, value)
+    return None
+
+
+def bad_request(detail: str) -> Problem:
+    return Problem(400, "bad-request", detail)
+
+
+def trailers_too_large() -> Problem:
+    detail = f"The trailers are longer than {TRAILERS_LIMIT_BYTES} bytes together."
+    return Problem(431, "request-header-fields-too-large", detail)

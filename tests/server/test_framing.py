@@ -1,0 +1,237 @@
+"""Where one request ends and the next begins, whatever a client says: by raw sockets, against the service."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from pathlib import Path
+
+import pytest
+from arq.connections import ArqRedis
+
+from errand.server.framing import BETWEEN_LIMIT_BYTES, MAX_PIPELINED, TRAILERS_LIMIT_BYTES
+from tests.server.test_http_protocol import BODY, GET, POST, connected, port, refused
+
+__all__ = ["port"]
+
+LENGTH = b"Content-Length: %d\r\n" % len(BODY)
+PAUSE = b"POST /v1/queues/default/pause HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n"
+UPGRADES = [
+    b"Connection: Upgrade\r\nUpgrade: h2c\r\n",
+    b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n",
+    b"Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n",
+    b"Connection: Upgrade\r\nUpgrade: whatever/1\r\n",
+]
+
+
+@pytest.mark.parametrize("upgrade", UPGRADES)
+@pytest.mark.parametrize("pause_s", [0, 0.05])
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_an_upgrade_is_ignored_and_the_body_stays_the_body(
+    port: int, upgrade: bytes, pause_s: float, chunked: bool
+) -> None:
+    framing = b"Transfer-Encoding: chunked\r\n" if chunked else LENGTH
+    body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY) if chunked else BODY
+    async with connected(port) as connection:
+        for _ in range(2):
+            await connection.send(POST + upgrade + framing + b"\r\n")
+            await asyncio.sleep(pause_s)
+            await connection.send(body)
+            status, _, job = await connection.answer()
+            assert (status, job["type"]) == (202, "welcome_email")
+        await connection.send(GET + b"\r\n")
+        assert (await connection.answer())[0] == 200
+
+
+async def test_a_body_behind_an_upgrade_is_no_request(port: int, redis: ArqRedis) -> None:
+    head = b"POST /v1/jobs/welcome_email HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    async with connected(port) as connection:
+        await connection.send(head + UPGRADES[0] + b"Content-Length: %d\r\n\r\n" % len(PAUSE))
+        await asyncio.sleep(0.05)
+        await connection.send(PAUSE + GET + b"\r\n")
+        assert (await connection.answer())[0] == 422
+        status, _, _ = await connection.answer()
+        assert status == 200, "one answer for each request: the second is that to the GET"
+    assert not await redis.keys("*paused*")
+
+
+async def test_an_upgrade_without_a_body_is_a_request_like_any_other(port: int) -> None:
+    async with connected(port) as connection:
+        await connection.send((GET + UPGRADES[0] + b"\r\n") * 3)
+        assert [(await connection.answer())[0] for _ in range(3)] == [200, 200, 200]
+
+
+CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n" + b"%x\r\n%b\r\n" % (len(BODY), BODY)
+
+
+async def test_trailers_are_no_headers(port: int) -> None:
+    async with connected(port) as connection:
+        await connection.send(CHUNKED + b"0\r\nIdempotency-Key: a b\r\nAuthorization: Bearer x\r\n\r\n")
+        assert (await connection.answer())[0] == 202
+
+
+async def test_trailers_are_bounded(port: int) -> None:
+    async with connected(port) as connection:
+        await connection.send(CHUNKED + b"0\r\n" + b"X-Trailer: 1\r\n" * (TRAILERS_LIMIT_BYTES // 10))
+        await refused_after_an_answer(connection)
+
+
+async def refused_after_an_answer(connection: object) -> None:
+    """Closed with 431, or, if the job was answered before, without another answer."""
+    reader: asyncio.StreamReader = connection._reader  # type: ignore[attr-defined]
+    text = await asyncio.wait_for(reader.read(), 5)
+    assert text.startswith(b"HTTP/1.1 431") and text.count(b"HTTP/1.1") == 1
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "kind"),
+    [
+        (POST + b"Content-Length: " + b"0" * 5_000 + b"\r\n\r\n", 400, "bad-request"),
+        (POST + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n{}", 400, "bad-request"),
+        (POST + LENGTH + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, "bad-request"),
+        (POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501, "not-implemented"),
+        (POST + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, "bad-request"),
+        (POST.replace(b"1.1", b"1.0") + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, "bad-request"),
+        (b"CONNECT 127.0.0.1:80 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", 501, "not-implemented"),
+        (b"GET /healthz\r\n\r\n", 505, "http-version-not-supported"),
+        (b"GET /healthz HTTP/2.0\r\nHost: 127.0.0.1\r\n\r\n", 505, "http-version-not-supported"),
+        (b"GET /healthz HTTP/1.1\r\n\r\n", 400, "bad-request"),
+        (GET + b"Host: evil.example\r\n\r\n", 400, "bad-request"),
+        (GET + b"Authorization: Bearer a\r\nAuthorization: Bearer b\r\n\r\n", 400, "bad-request"),
+        (GET + b" folded: a\r\n\r\n", 400, "bad-request"),
+        (POST + b"Transfer-Encoding: chunked\r\n\r\n5;" + b"a" * 100_000, 400, "bad-request"),
+        (b"\r\n" * BETWEEN_LIMIT_BYTES, 400, "bad-request"),
+    ],
+)
+async def test_what_has_no_one_meaning_is_refused(
+    port: int, request_: bytes, status: int, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with connected(port) as connection:
+        await connection.send(request_)
+        await refused(connection, status, kind)
+    assert "Traceback" not in caplog.text
+
+
+async def test_a_body_of_chunks_that_hold_next_to_nothing_is_cut_off(port: int) -> None:
+    async with connected(port) as connection, asyncio.timeout(10):
+        with contextlib.suppress(OSError):
+            await connection.send(POST + b"Transfer-Encoding: chunked\r\n\r\n")
+            for _ in range(5_000):
+                await connection.send(b"1;ext=abcdefghijklmn\r\n \r\n" * 100)
+            raise AssertionError("eleven megabytes were taken for 500,000 blanks")
+
+
+async def test_small_chunks_are_taken(port: int) -> None:
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in BODY + b" " * 30_000)
+    async with connected(port) as connection:
+        await connection.send(POST + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n")
+        assert (await connection.answer())[0] == 202
+
+
+async def test_an_old_client_without_a_host_is_served(port: int) -> None:
+    async with connected(port) as connection:
+        await connection.send(b"GET /healthz HTTP/1.0\r\n\r\n")
+        assert (await connection.answer())[0] == 200
+
+
+async def test_every_pipelined_request_is_answered_in_order(port: int) -> None:
+    number = MAX_PIPELINED * 40
+    paths = ["/healthz" if at % 3 else "/nowhere" for at in range(number)]
+    async with connected(port) as connection:
+        sent = asyncio.ensure_future(
+            connection.send(b"".join(b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % path.encode() for path in paths))
+        )
+        statuses = [(await connection.answer())[0] for _ in range(number)]
+        await sent
+    assert statuses == [200 if path == "/healthz" else 404 for path in paths]
+
+
+def resident_mib() -> float:
+    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(fields["VmRSS"].split()[0]) / 1024
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the memory of a process as Linux shows it")
+@pytest.mark.parametrize(
+    ("first", "endless"),
+    [
+        (b"", b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n" * 400),
+        (CHUNKED + b"0\r\n", b"X-Trailer: 1\r\n" * 1_000),
+        (POST + b"Transfer-Encoding: chunked\r\n\r\n1;", b"a" * 16_384),
+        (b"", b"\r\n" * 8_192),
+    ],
+    ids=["requests", "trailers", "extensions", "line breaks"],
+)
+async def test_five_endless_clients_cost_little_memory_and_hold_up_nobody(
+    port: int, first: bytes, endless: bytes
+) -> None:
+    before_mib = resident_mib()
+
+    async def send_for_ever() -> None:
+        async with connected(port) as connection:
+            try:
+                await connection.send(first)
+                while True:
+                    await connection.send(endless)
+            finally:
+                connection._writer.transport.abort()  # else what lies in buffers is still to be answered
+
+    hostile = [asyncio.ensure_future(send_for_ever()) for _ in range(5)]
+    for _ in range(20):
+        async with connected(port) as connection:
+            await connection.send(GET + b"\r\n")
+            assert (await asyncio.wait_for(connection.answer(), 5))[0] == 200
+        await asyncio.sleep(0.02)
+    for one in hostile:
+        one.cancel()
+    await asyncio.gather(*hostile, return_exceptions=True)
+    assert resident_mib() - before_mib < 50
+
+
+PIECES = [
+    POST,
+    GET,
+    LENGTH,
+    BODY,
+    PAUSE,
+    *UPGRADES,
+    CHUNKED,
+    b"Transfer-Encoding: chunked\r\n",
+    b"Transfer-Encoding: identity\r\n",
+    b"Content-Length: 0\r\n",
+    b"Content-Length: 3\r\n",
+    b"Expect: 100-continue\r\n",
+    b"Connection: close\r\n",
+    b"0\r\n\r\n",
+    b"0\r\nX-Trailer: 1\r\n\r\n",
+    b"5\r\nabcde\r\n",
+    b"\r\n",
+    b"\n",
+    b"\x00",
+    b"\r",
+    b"HEAD / HTTP/1.0\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("seed", range(60))
+async def test_no_mixture_of_messages_breaks_the_service(
+    port: int, seed: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Random orders and cuts: each connection ends or is answered, no fault is logged, others are served."""
+    chance = random.Random(seed)
+    text = b"".join(chance.choices(PIECES, k=chance.randrange(1, 12)))
+    cuts = sorted(chance.randrange(len(text)) for _ in range(chance.randrange(4)))
+    async with connected(port) as connection, asyncio.timeout(10):
+        answers = b""
+        with contextlib.suppress(OSError):  # the service has closed by then
+            for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True):
+                await connection.send(text[start:end])
+                await asyncio.sleep(0)
+            connection._writer.write_eof()
+            answers = await connection._reader.read()
+    assert b"HTTP/1.1 500" not in answers
+    assert "Traceback" not in caplog.text and "Exception" not in caplog.text
+    async with connected(port) as connection:
+        await connection.send(GET + b"\r\n")
+        assert (await connection.answer())[0] == 200

@@ -1,0 +1,76 @@
+"""The words of the code: one idea has one name, the field's, and none of the retired ones comes back."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SOURCES = [
+    path
+    for folder in ("errand", "jobs", "service")
+    for path in sorted((ROOT / folder).rglob("*"))
+    if path.suffix in {".py", ".lua", ".j2"}
+] + [ROOT / "settings.py"]
+
+RETIRED = {
+    "told": "answered, notified, said",
+    "tell": "answer, notify, publish",
+    "tells": "answers, notifies, publishes",
+    "begun": "started",
+    "lent": "resource",
+    "lends": "gives",
+    "abreast": "caught_up",
+    "bury": "add_dead",
+    "buried": "added as dead",
+    "exhume": "remove_dead",
+    "mend": "fix",
+    "mends": "fixes",
+    "mended": "fixed",
+    "unfit": "invalid",
+    "whoever": "the caller, a client, a worker",
+    "farewell": "close",
+    "goodbye": "close",
+    "befall": "happen",
+    "befalls": "happens",
+    "bell": "wake-up",
+    "courier": "Deliverer",
+    "wanted": "filter",
+}
+"""Retired word → what to write instead."""
+
+ALLOWED = {
+    ("errand/job/once.py", "begun"): "the value of a marker in Redis",
+    ("errand/wire/keys.py", "bell"): "a part of a key's name in Redis",
+    ("errand/http/routes/schedules.py", "unfit"): "a problem's `type`, which clients know",
+}
+
+
+def words_of(text: str) -> set[str]:
+    """Every word in it, those that make up a name in snake_case or CamelCase too."""
+    split = re.sub(r"([a-z0-9])([A-Z])", r"\1 \2", text)
+    return {word.lower() for word in re.findall(r"[A-Za-z]+", split)}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_retired_word(path: Path) -> None:
+    name = str(path.relative_to(ROOT))
+    found = words_of(path.read_text()) & RETIRED.keys()
+    found -= {word for file, word in ALLOWED if file == name}
+    assert {word: RETIRED[word] for word in found} == {}
+
+
+def test_names_are_taken_apart() -> None:
+    assert {"told", "mend", "begun"} <= words_of("def _was_told(x): MendAll; already_begun = 1")
+
+
+def test_no_two_classes_of_one_name() -> None:
+    seen: dict[str, list[str]] = {}
+    for path in SOURCES:
+        if path.suffix == ".py" and path.parent != ROOT:
+            for name in re.findall(r"^class (\w+)", path.read_text(), re.MULTILINE):
+                seen.setdefault(name, []).append(str(path.relative_to(ROOT)))
+    twice = {name: files for name, files in seen.items() if len(files) > 1 and not name.startswith("_")}
+    assert twice == {}
