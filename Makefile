@@ -8,7 +8,7 @@ PYTHON ?= $(shell for name in python3.14 python3.13 python3.12 python3.11 python
 VENV := .venv
 BIN := $(VENV)/bin
 
-# of the variables named those that were given, as options: SECONDS=300 becomes --seconds 300
+# the variables among these that were given, as options: SECONDS=300 becomes --seconds 300
 given = $(foreach name,$(1),$(if $($(name)),--$(shell echo $(name) | tr A-Z a-z) $($(name))))
 
 help: ## this list
@@ -52,11 +52,11 @@ soak: $(VENV)/.dev ## ten minutes of steady load: does anything grow? SECONDS= R
 fuzz: $(VENV)/.dev ## schemathesis against the live API, without API keys and with one; SECONDS=300 SEED=
 	@$(BIN)/python -m tests.contract $(call given,SECONDS SEED) $(ARGS)
 
-format: $(VENV)/.dev ## puts the code into the one format
+format: $(VENV)/.dev ## fix what lint can fix, then format the code
 	@$(BIN)/ruff check --fix --quiet .
 	@$(BIN)/ruff format .
 
-lock: ## resolves the dependencies anew into requirements/ (needs uv)
+lock: ## resolve the dependencies again into requirements/ (needs uv)
 	@uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 		--upgrade --quiet --output-file requirements/run.lock
 	@uv pip compile pyproject.toml --group dev --constraint requirements/run.lock --universal --python-version 3.11 \

@@ -17,6 +17,9 @@ from errand.process import lifeline
 
 CTRL_C = 130
 
+EXTRA = "errand["
+"""An ImportError that says this names an extra to install, and is no fault: it takes one line, not a traceback."""
+
 EndWithStdin = Annotated[bool, typer.Option(lifeline.FLAG, hidden=True)]
 """Accepted by each program that `errand.server.run` starts; `lifeline.hold` acts on it."""
 
@@ -26,8 +29,8 @@ def new_app(*, help: str | None = None) -> typer.Typer:  # Typer's own word
     return typer.Typer(help=help, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
-def run_program(start: Callable[[], int | None], *, prog: str) -> NoReturn:
-    """Runs a program that takes no arguments; the docstring of `start` is its help, its result the exit code.
+def run_program(start: Callable[[], int | None], *, prog: str, arguments: Sequence[str] | None = None) -> NoReturn:
+    """Runs a program that takes no arguments. The docstring of `start` is its help, its result the exit code.
 
     ```python
     if __name__ == "__main__":
@@ -40,7 +43,7 @@ def run_program(start: Callable[[], int | None], *, prog: str) -> NoReturn:
     def only(end_with_stdin: EndWithStdin = False) -> None:
         raise typer.Exit(start() or 0)
 
-    execute(app, prog=prog)
+    execute(app, prog=prog, arguments=arguments)
 
 
 def execute(app: typer.Typer, *, prog: str, arguments: Sequence[str] | None = None) -> NoReturn:
@@ -54,6 +57,10 @@ def execute(app: typer.Typer, *, prog: str, arguments: Sequence[str] | None = No
         raise SystemExit(error.exit_code) from None
     except typer.Abort:
         raise SystemExit(CTRL_C) from None
+    except ImportError as error:
+        if EXTRA not in str(error):
+            raise
+        raise SystemExit(f"{prog}: {' '.join(str(error).split())}") from None
     raise SystemExit(code or 0)
 
 

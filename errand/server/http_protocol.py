@@ -4,11 +4,11 @@ A middleware sees a request when its head is complete. A head that grows without
 that, and only the protocol can refuse it. The protocol can also wait for the parts of a body at no cost to requests
 whose body is there: a timer looks at each connection from time to time.
 
-| part   | awaited               | the client's time runs from           | when it is over          |
-|--------|-----------------------|---------------------------------------|--------------------------|
-| `none` | a request, our answer | its last bytes, unless uvicorn's does | the connection is closed |
-| `head` | the rest of a head    | the first byte of the head            | 408, then closed         |
-| `body` | the rest of a body    | its last bytes                        | 408, then closed         |
+| part   | awaited               | the client's time runs from               | when it is over          |
+|--------|-----------------------|-------------------------------------------|--------------------------|
+| `none` | a request, our answer | its last bytes, if uvicorn's timer is off | the connection is closed |
+| `head` | the rest of a head    | the first byte of the head                | 408, then closed         |
+| `body` | the rest of a body    | its last bytes                            | 408, then closed         |
 """
 
 from __future__ import annotations

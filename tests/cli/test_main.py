@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from errand.cli.program import run_program
 from errand.version import VERSION
 
 ROOT = Path(__file__).parent.parent.parent
@@ -105,6 +106,22 @@ def test_a_missing_extra_is_named_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "hooks.py").write_text("raise ImportError('errand.jobs.webhook needs errand[webhooks]:\\ninstall it')")
     line = the_line(run("errand worker", "--packages", "hooks", folder=tmp_path), 1)
     assert line == "job types: errand.jobs.webhook needs errand[webhooks]: install it"
+
+
+def test_an_extra_that_is_missed_only_while_the_program_runs_is_named_too() -> None:
+    def start() -> None:
+        raise ImportError("pictures need errand[images]")
+
+    with pytest.raises(SystemExit, match=r"^service: pictures need errand\[images\]$"):
+        run_program(start, prog="service", arguments=[])
+
+
+def test_any_other_import_that_fails_is_a_fault_with_its_traceback() -> None:
+    def start() -> None:
+        raise ModuleNotFoundError("No module named 'nope'")
+
+    with pytest.raises(ModuleNotFoundError):
+        run_program(start, prog="service", arguments=[])
 
 
 @pytest.mark.parametrize(

@@ -150,13 +150,14 @@ async def test_api_and_worker_follow_a_failover(house_at: Callable[[str], House]
         assert api.poll() is None and worker.poll() is None
 
 
-@pytest.mark.parametrize("module", ["service", "jobs"])
+@pytest.mark.parametrize("program", ["service", "jobs", "errand api", "errand worker"])
 def test_a_wrong_password_stops_the_start_with_one_line(
-    house_at: Callable[[str], House], tmp_path: Path, module: str
+    house_at: Callable[[str], House], tmp_path: Path, program: str
 ) -> None:
+    module, *command = program.split()
     with RedisServer(tmp_path / "server", options=("requirepass right",)).running() as server:
         house = house_at(server.url.replace("://", "://:wr0ng@"))
-        assert house.start(module).wait(20) == 1
+        assert house.start(module, *command).wait(20) == 1
         said = house.log(module).read_text()
     assert said.startswith("settings: REDIS_URL: Redis refuses the user or password: ") and said.count("\n") == 1
     assert "wr0ng" not in said
