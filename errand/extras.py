@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Literal
 
 Extra = Literal["mail", "webhooks", "images", "embedded"]
@@ -22,3 +23,9 @@ def needs(extra: Extra) -> Iterator[None]:
         if (error.name or "").partition(".")[0] == "errand":
             raise
         raise ExtraMissing(f"needs {error.name}: pip install 'errand[{extra}]'") from error
+
+
+def require(extra: Extra, module: str) -> None:
+    """Raises ExtraMissing if that module is not installed; does not import it."""
+    if find_spec(module) is None:
+        raise ExtraMissing(f"needs {module}: pip install 'errand[{extra}]'")

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
+from errand.extras import ExtraMissing
 from errand.job.job_type import JobType
 from errand.wire.keys import DEFAULT_QUEUE
 
@@ -63,8 +64,15 @@ def discover(packages: Iterable[str]) -> Catalog:
 
 
 def _modules_of(package: str) -> Iterator[ModuleType]:
-    root = importlib.import_module(package)
+    root = _module(package)
     yield root
     for info in pkgutil.iter_modules(getattr(root, "__path__", ())):
         if info.name != "__main__":
-            yield importlib.import_module(f"{package}.{info.name}")
+            yield _module(f"{package}.{info.name}")
+
+
+def _module(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ExtraMissing as error:
+        raise ExtraMissing(f"{name} {error}") from error

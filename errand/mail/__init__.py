@@ -4,7 +4,12 @@ A job type takes `mailer` in its `uses` and sends by `ctx.use(mailer)`. Nothing 
 and Jinja2 (`errand[mail]`) are imported by `letter`, `smtp` and `sink` alone; a worker loads them with `mailer`.
 """
 
-from errand.mail.header_text import HeaderText
-from errand.mail.sending import EmailReceipt, Mailer, mailer
+from errand.extras import require
+
+# for `EmailStr` in args: asked for here, where the extra can be named
+require("mail", "email_validator")
+
+from errand.mail.header_text import HeaderText  # noqa: E402
+from errand.mail.sending import EmailReceipt, Mailer, mailer  # noqa: E402
 
 __all__ = ["EmailReceipt", "HeaderText", "Mailer", "mailer"]

