@@ -1,4 +1,4 @@
-"""Errand as others install it: the wheel beside an app with `settings.py`, `jobs/`, `service/` and `tests/` of its own."""
+"""Errand as others install it: the wheel beside an app with `settings.py`, `jobs/` and `service/` of its own."""
 
 from __future__ import annotations
 
