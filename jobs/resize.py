@@ -14,15 +14,12 @@ from errand.job.context import Context
 from errand.job.control import Fail
 from errand.job.job_type import job
 from errand.job.retry_policy import Exponential
-from errand.job.stored_file import StoredFile
+from errand.job.stored_file import StoredFile, path_of_file
 from errand.resources.address_guard import CallerUrl
 from errand.resources.openers import outbound, process_pool, storage
 
 if TYPE_CHECKING:
     from errand.images.pipeline import Rendered
-
-FILES_PATH = "/v1/files"
-
 
 DOWNLOAD_LIMIT_BYTES = 64 * 1024 * 1024
 
@@ -125,6 +122,4 @@ async def _render(ctx: Context, source: Path, target: Path, sizes: list[Size]) -
 async def _store(ctx: Context, image: Rendered) -> Output:
     key = f"resize/{ctx.job_id}/{image.path.name}"
     size_bytes = await ctx.use(storage).save(key, image.path)
-    return Output(
-        width=image.width, height=image.height, format=image.format, bytes=size_bytes, url=f"{FILES_PATH}/{key}"
-    )
+    return Output(width=image.width, height=image.height, format=image.format, bytes=size_bytes, url=path_of_file(key))

@@ -182,9 +182,7 @@ class House:
                 redis=_redis(folder, redis_port, fsync),
                 api=_python("service", "api", folder, environment, redis_port, PORT=str(api_port)),
                 workers=[
-                    WorkerPlace(
-                        _python("jobs", f"worker-{number}", folder, environment, link.port), link
-                    )
+                    WorkerPlace(_python("jobs", f"worker-{number}", folder, environment, link.port), link)
                     for number, link in enumerate(links, start=1)
                 ],
                 redis_port=redis_port,

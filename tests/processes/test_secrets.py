@@ -72,9 +72,7 @@ def test_a_password_that_redis_throws_back_is_in_no_log(new_house: Callable[...,
                 headers = {"Authorization": f"Bearer {key}"}
                 answer = httpx.post(f"{house.url}/v1/jobs/welcome_email?key={KEY}", json=LETTER, headers=headers)
                 assert answer.status_code in (401, 500, 503) and leaks_in(answer.text) == []
-        eventually_sync(
-            lambda: worker.poll() is not None or "unknown command" in house.log("jobs").read_text()
-        )
+        eventually_sync(lambda: worker.poll() is not None or "unknown command" in house.log("jobs").read_text())
         doctor = house.start("errand.cli.doctor")
         assert doctor.wait(20) == 1
     for module in ("service", "jobs", "errand.cli.doctor"):

@@ -86,7 +86,7 @@ async def instead_of(accepted: Response, request: Request, to: Shared) -> Respon
     if job is None or not job.ended:
         return accepted
     told = {name: value for name, value in accepted.headers.items() if name not in ("content-length", "content-type")}
-    return json_response(job_view(job, to.catalog), headers=told)
+    return json_response(job_view(job, to.catalog, root_path=to.root_path), headers=told)
 
 
 class Stop:
