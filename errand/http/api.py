@@ -1,14 +1,14 @@
-"""Puts the HTTP service together: what is shared opens in one lifespan, each resource has its router."""
+"""Puts the HTTP API together: one lifespan opens what requests share, each resource has its router."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from arq.connections import ArqRedis
-from fastapi import Depends, FastAPI
-from starlette.types import ASGIApp
+from fastapi import Depends, FastAPI, params
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from errand.dead_jobs.dead_jobs import DeadJobs
 from errand.dead_jobs.replay import Replays
@@ -27,6 +27,7 @@ from errand.http.routes import batches, dead_jobs, events, files, health, job_ty
 from errand.http.routes import enqueue as enqueueing
 from errand.http.routes import job_list as job_lists
 from errand.http.shared import Shared
+from errand.integration.lifespan import redis_of
 from errand.job.catalog import Catalog, discover
 from errand.monitor.timeline import Timeline
 from errand.queue.queue import Queue
@@ -45,24 +46,59 @@ Errors are `application/problem+json` (RFC 9457). Times are RFC 3339 in UTC, dur
 
 
 class Api(FastAPI):
-    """Has every answer pass the same gates; `add_middleware` would leave out those to faults of the service."""
+    """The HTTP API: an ASGI app, to be served as it is or mounted in another app.
+
+    All of its answers pass the same gates; `add_middleware` would leave out the answers to faults of the service.
+    """
+
+    catalog: Catalog
+
+    @asynccontextmanager
+    async def opened(self, *, redis_url: str) -> AsyncIterator[None]:
+        """Opens what requests share, for the block. `jobs_lifespan(settings, api=api)` does it for a mounted API."""
+        async with opened(self.state.settings, self.catalog, redis_url=redis_url) as shared:
+            self.state.shared = shared
+            try:
+                yield
+            finally:
+                self.state.shared = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and self.state.shared is None:
+            raise RuntimeError(
+                "this API is not open: Starlette runs no lifespan of a mounted app. "
+                "Give it to that of your own: FastAPI(lifespan=jobs_lifespan(settings, api=api))"
+            )
+        await super().__call__(scope, receive, send)
 
     def build_middleware_stack(self) -> ASGIApp:
         app = super().build_middleware_stack()
         return AnswerHeaders(app, head=HeadRequests(app))
 
 
-def create_api(settings: Settings, *, redis_url: str) -> Api:
-    """The service for these settings, on that Redis.
+def create_api(settings: Settings, *, redis_url: str | None = None, dependencies: Sequence[params.Depends] = ()) -> Api:
+    """The HTTP API for these settings: an ASGI app to serve, or to mount in your own FastAPI app.
 
-    Raises ImportError, TypeError or ValueError where a package of job types cannot be used.
+        api = create_api(settings, dependencies=[Depends(require_admin)])
+        app = FastAPI(lifespan=jobs_lifespan(settings, api=api))
+        app.mount("/admin/queue", api)
+
+    Starlette runs no lifespan of a mounted app: `jobs_lifespan(settings, api=api)` opens what the API needs. All links
+    in its answers begin with the path of the mount.
+
+    `dependencies` run before every route, `/docs`, `/openapi.json` and the probes of health included. If there are any,
+    they alone decide who may do what: Errand checks no `API_KEYS`, and no longer refuses other machines; `RATE_LIMIT`
+    counts by the client's address. An app's middleware runs before a mounted API as before its own routes.
+
+    `redis_url` is used in place of `settings.redis_url`. If neither is set, the embedded Redis of `DATA_DIR` is used.
+
+    Raises ImportError, TypeError or ValueError if a package of job types cannot be used.
     """
     catalog = discover(settings.packages)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with opened(settings, catalog, redis_url=redis_url) as shared:
-            app.state.shared = shared
+    async def lifespan(app: Api) -> AsyncIterator[None]:
+        async with redis_of(settings, redis_url) as url, app.opened(redis_url=url):
             yield
 
     app = Api(
@@ -70,18 +106,23 @@ def create_api(settings: Settings, *, redis_url: str) -> Api:
         version=VERSION,
         description=DESCRIPTION,
         lifespan=lifespan,
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
-        # a redirect has no content: who asks with curl would see nothing at all
+        # a redirect has no content: a client such as curl would show nothing at all
         redirect_slashes=False,
-        dependencies=[Depends(known_query.refuse_unknown)],
+        dependencies=[*dependencies, Depends(known_query.refuse_unknown)],
     )
+    app.catalog = catalog
     app.state.settings = settings
+    app.state.own_auth = bool(dependencies)
+    app.state.shared = None
     app.state.known_query = {}
     app.add_middleware(BodyLimit, limit_of=_limit_of(settings, catalog))
     problems.install(app)
     docs_pages.install(app)
-    enqueueing.install(app, catalog)
+    openapi.install(app, catalog)
+    enqueueing.install(app, catalog, dependencies=dependencies)
     for router in (
         batches.router(catalog),
         job_lists.router,
@@ -96,13 +137,12 @@ def create_api(settings: Settings, *, redis_url: str) -> Api:
         health.router,
     ):
         app.include_router(router)
-    openapi.install(app, catalog)
     return app
 
 
 @asynccontextmanager
 async def opened(settings: Settings, catalog: Catalog, *, redis_url: str) -> AsyncIterator[Shared]:
-    """What requests share. Needs no Redis to open: while it is away requests are answered 503."""
+    """Opens what requests share. Redis may be away: requests are then answered 503."""
     redis = connect(redis_url, reply_timeout_s=REPLY_TIMEOUT_S)
     subscriber = connect(redis_url, reply_timeout_s=REPLY_TIMEOUT_S)
     durability = Durability(redis, replicas=settings.replicas, timeout_ms=settings.replication_timeout_ms)

@@ -1,4 +1,4 @@
-"""What a request's scope holds besides ASGI's own: its headers as they came in, and the connection it came by.
+"""Reads an ASGI scope: the path under which the API is mounted, a header, the connection.
 
 Starlette's way to a header takes longer than most checks of what the header says.
 """
@@ -27,8 +27,22 @@ class Connection(Protocol):
     """Called when the process begins to stop, so that an endless answer can end itself."""
 
 
+def root_path(scope: Scope) -> str:
+    """The path under which the API is mounted or served by a proxy, such as `/admin/queue`; usually empty.
+
+    Every link in an answer begins with it.
+    """
+    return str(scope.get("root_path", "")).rstrip("/")
+
+
+def api_path(scope: Scope) -> str:
+    """The path of the request within the API, such as `/v1/jobs`: without the path of the mount."""
+    path, root = str(scope["path"]), root_path(scope)
+    return path[len(root) :] if root and path.startswith(f"{root}/") else path
+
+
 def header(scope: Scope, name: bytes) -> str:
-    """The first header of that name, in small letters; empty where there is none."""
+    """The first header of that name, given in lower case; empty if there is none."""
     for known, value in scope["headers"]:
         if known == name:
             return str(value, "latin-1")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, TypeVar
 
 from arq.connections import ArqRedis
@@ -14,6 +14,7 @@ from errand.dead_jobs.replay import Replays
 from errand.events.feed import JobFeed
 from errand.events.listener import JobEvents
 from errand.http.gates.token_bucket import RateLimit
+from errand.http.scope import root_path
 from errand.job.catalog import Catalog
 from errand.job.job_type import JobType
 from errand.monitor.job_snapshot import JobSnapshot
@@ -45,6 +46,8 @@ class Shared:
     feed: JobFeed
     storage: Storage
     rate_limit: RateLimit | None = None
+    root_path: str = ""
+    """The path under which the request found the API: every link in the answer begins with it."""
 
     def queue_of(self, job_type: JobType[Any, Any]) -> Queue:
         """Where jobs of that type go."""
@@ -56,10 +59,16 @@ class Shared:
         return [queue.key for queue in self.queues.values()]
 
 
-async def shared(request: Request) -> Shared:
-    """What the lifespan opened. Async, as every dependency here: FastAPI sends others through a thread."""
+def shared_of(request: Request) -> Shared:
+    """What the lifespan opened, with the root path of this request."""
     opened: Shared = request.app.state.shared
-    return opened
+    root = root_path(request.scope)
+    return replace(opened, root_path=root) if root else opened
+
+
+async def shared(request: Request) -> Shared:
+    """The dependency behind `SharedDep`. Async: FastAPI sends other dependencies through a thread."""
+    return shared_of(request)
 
 
 SharedDep = Annotated[Shared, Depends(shared)]

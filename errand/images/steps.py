@@ -13,13 +13,12 @@ from errand.extras import needs
 from errand.images.size import Format, Size
 from errand.job.context import Context
 from errand.job.control import Fail
-from errand.job.stored_file import StoredFile
+from errand.job.stored_file import StoredFile, path_of_file
 from errand.resources.openers import outbound, process_pool, storage
 
 if TYPE_CHECKING:
     from errand.images.pipeline import Rendered
 
-FILES_PATH = "/v1/files"
 DOWNLOAD_LIMIT_BYTES = 64 * 1024 * 1024
 DOWNLOAD_DEADLINE_S = 30
 RENDER_LIMIT_S = 30
@@ -74,6 +73,4 @@ async def store_outputs(ctx: Context, images: Sequence[Rendered]) -> list[Output
 async def _store(ctx: Context, image: Rendered) -> Output:
     key = f"resize/{ctx.job_id}/{image.path.name}"
     size_bytes = await ctx.use(storage).save(key, image.path)
-    return Output(
-        width=image.width, height=image.height, format=image.format, bytes=size_bytes, url=f"{FILES_PATH}/{key}"
-    )
+    return Output(width=image.width, height=image.height, format=image.format, bytes=size_bytes, url=path_of_file(key))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Annotated, Any, ParamSpec, Protocol, TypeVar, overload
@@ -73,11 +73,13 @@ class AddedJob:
     """A job that is put when the route has returned; its id is known before."""
 
     id: str
+    api_path: str = ""
+    """The path under which your app mounts Errand's API; empty if the API is a server of its own."""
 
     @property
     def path(self) -> str:
-        """Where Errand's HTTP API shows it, for a `Location` header."""
-        return f"/v1/jobs/{self.id}"
+        """The job's path in Errand's HTTP API, for a `Location` header."""
+        return f"{self.api_path}/v1/jobs/{self.id}"
 
 
 @dataclass(slots=True)
@@ -136,7 +138,7 @@ class RequestJobs:
             limits=self._limits,
         )
         self._added.jobs.append((queue, job))
-        return AddedJob(job.job_id)
+        return AddedJob(job.job_id, self._connection.api_path)
 
     def with_options(
         self,
@@ -238,7 +240,12 @@ async def _put(jobs: list[tuple[Queue, NewJob]]) -> None:
 async def request_jobs(request: HTTPConnection) -> AsyncIterator[RequestJobs]:
     """The dependency behind `Jobs`."""
     # a server hands what the lifespan yielded to apps that are mounted in this one, too
-    async with put_together(connection_of(request.state, request.app.state)) as jobs:
+    connection = connection_of(request.state, request.app.state)
+    # the path of a proxy, without that of an app that is mounted in this one
+    root = request.scope.get("app_root_path", request.scope.get("root_path", "")).rstrip("/")
+    if root and connection.api_path:
+        connection = replace(connection, api_path=f"{root}{connection.api_path}")
+    async with put_together(connection) as jobs:
         yield jobs
 
 

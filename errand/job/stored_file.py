@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+FILES_PATH = "/v1/files/"
+
+
+def path_of_file(key: str) -> str:
+    """The path at which the HTTP API serves a file that a job has stored: return it in the job's result.
+
+    If the API is mounted in another app, its answers show the path with that of the mount in front.
+    """
+    return f"{FILES_PATH}{key}"
+
 
 class StoredFile(BaseModel):
     """Where an upload lies. An args model with a field of this type takes `multipart/form-data`."""

@@ -14,6 +14,7 @@ from pydantic_core import to_json
 from errand.http.answers.planned_times import plan_as_json
 from errand.job.catalog import Catalog
 from errand.job.job_type import JobType
+from errand.job.stored_file import FILES_PATH
 from errand.monitor.attempt_plan import offsets_ms, plan_of
 from errand.monitor.job_snapshot import JobSnapshot, Status
 from errand.monitor.waiting import Code, Waiting
@@ -118,8 +119,8 @@ class AcceptedJobView(JobFields):
     durability: Grade = DURABILITY
 
 
-def job_view(job: JobSnapshot, catalog: Catalog, waiting: Waiting | None = None) -> JobView:
-    """The job as the API shows it; `waiting` says why it waits."""
+def job_view(job: JobSnapshot, catalog: Catalog, waiting: Waiting | None = None, *, root_path: str = "") -> JobView:
+    """The job as the API shows it; `waiting` says why it waits. Its links begin with `root_path`."""
     known = catalog.get(job.type)
     max_tries = job.max_tries or (known.max_tries if known else None)
     plan = plan_of(job, known, max_tries=max_tries) if known and max_tries and not job.ended else None
@@ -131,7 +132,7 @@ def job_view(job: JobSnapshot, catalog: Catalog, waiting: Waiting | None = None)
         attempt=job.attempt,
         max_tries=max_tries,
         args=shown_args(known, job.args),
-        result=job.result,
+        result=shown_result(job.result, root_path),
         error=error_view(job.error),
         attempts=[
             AttemptView(
@@ -152,7 +153,7 @@ def job_view(job: JobSnapshot, catalog: Catalog, waiting: Waiting | None = None)
         run_at=utc_or_none(job.run_at_ms),
         started_at=utc_or_none(job.started_at_ms),
         finished_at=utc_or_none(job.finished_at_ms),
-        links=links_of(job),
+        links=links_of(job, root_path),
         expires_at=utc_or_none(job.expires_at_ms),
         planned_attempts=plan and [utc(at_ms) for at_ms in plan.attempts_ms],
         gives_up_at=plan and utc_or_none(plan.gives_up_ms),
@@ -160,7 +161,7 @@ def job_view(job: JobSnapshot, catalog: Catalog, waiting: Waiting | None = None)
     )
 
 
-def new_job_json(job: JobSnapshot, job_type: JobType[Any, Any], *, durability: Grade) -> bytes:
+def new_job_json(job: JobSnapshot, job_type: JobType[Any, Any], *, durability: Grade, root_path: str = "") -> bytes:
     """An AcceptedJobView as JSON, without the way through a model."""
     assert job.run_at_ms is not None
     max_tries = job.max_tries or job_type.max_tries
@@ -182,7 +183,7 @@ def new_job_json(job: JobSnapshot, job_type: JobType[Any, Any], *, durability: G
             "run_at": utc_or_none(job.run_at_ms),
             "started_at": None,
             "finished_at": None,
-            "links": links_of(job),
+            "links": links_of(job, root_path),
             "expires_at": utc_or_none(job.expires_at_ms),
         }
     )
@@ -194,19 +195,34 @@ def shown_args(known: JobType[Any, Any] | None, args: Mapping[str, Any]) -> Mapp
     return dict.fromkeys(args, STARS) if known is None else known.shown_args(args)
 
 
-def place_of(job_id: str) -> str:
-    """Its path; an id of a stock producer may have anything in it."""
-    return f"/v1/jobs/{quote(job_id, safe=PLAIN)}"
+def shown_result(result: Any, root_path: str) -> Any:
+    """The result with its links to stored files (`path_of_file`) as this request would follow them."""
+    if not root_path:
+        return result
+    match result:
+        case str() if result.startswith(FILES_PATH):
+            return root_path + result
+        case dict():
+            return {name: shown_result(value, root_path) for name, value in result.items()}
+        case list():
+            return [shown_result(value, root_path) for value in result]
+        case _:
+            return result
 
 
-def links_of(job: JobSnapshot) -> dict[str, str]:
-    """Where to go from here."""
-    place = place_of(job.id)
-    links = {"self": place} | ({} if job.ended else {"wait": f"{place}?wait=30", "cancel": f"{place}/cancel"})
+def path_of(job_id: str, root_path: str) -> str:
+    """The path of a job; a stock producer may put any character into an id."""
+    return f"{root_path}/v1/jobs/{quote(job_id, safe=PLAIN)}"
+
+
+def links_of(job: JobSnapshot, root_path: str) -> dict[str, str]:
+    """The job's own path, and what can be done with it now."""
+    path = path_of(job.id, root_path)
+    links = {"self": path} | ({} if job.ended else {"wait": f"{path}?wait=30", "cancel": f"{path}/cancel"})
     if job.status in ("queued", "deferred"):
-        links["reschedule"] = f"{place}/reschedule"
+        links["reschedule"] = f"{path}/reschedule"
     if job.status in ("failed", "cancelled") or (job.status == "deferred" and job.attempt > 0):
-        links["retry"] = f"{place}/retry"
+        links["retry"] = f"{path}/retry"
     return links
 
 

@@ -17,7 +17,8 @@ from redis.exceptions import OutOfMemoryError, RedisError, ResponseError, Timeou
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from errand.http.answers import suggestions as places
+from errand.http.answers import suggestions
+from errand.http.scope import api_path, root_path
 from errand.queue.new_job import QueueFull
 from errand.redis.outage import REDIS_RETRY_S, is_outage
 
@@ -203,24 +204,20 @@ def _of_http_exception(request: Request, error: HTTPException) -> Problem:
 
 
 def _nothing_there(request: Request) -> Problem:
-    path = request.url.path
-    meant = places.near(request.app.openapi()["paths"], path)
-    hint = f" There is {_one_of(meant)}." if meant else ""
-    return Problem(404, "not-found", f"There is nothing at {path}.{hint} The API is described at /docs.")
+    root, path = root_path(request.scope), api_path(request.scope)
+    near = suggestions.near(request.app.openapi()["paths"], path, root_path=root)
+    hint = f" There is {' or '.join(near)}." if near else ""
+    return Problem(404, "not-found", f"There is nothing at {root}{path}.{hint} The API is described at {root}/docs.")
 
 
 def _not_possible_there(request: Request, error: HTTPException) -> Problem:
-    """Starlette's Allow is of the first route alone; RFC 9110 §15.5.6 wants all that may be done there."""
-    path = request.url.path
-    methods = places.methods_at(request.app.openapi()["paths"], path)
+    """Starlette's Allow names the methods of one route; RFC 9110 §15.5.6 asks for all methods of the path."""
+    root, path = root_path(request.scope), api_path(request.scope)
+    methods = suggestions.methods_at(request.app.openapi()["paths"], path)
     headers = {"Allow": ", ".join(methods)} if methods else error.headers
-    hint = f" {_one_of(methods)} is." if methods else ""
-    detail = f"{request.method} is not possible at {path}.{hint} The API is described at /docs."
+    hint = f" {' or '.join(methods)} is." if methods else ""
+    detail = f"{request.method} is not possible at {root}{path}.{hint} The API is described at {root}/docs."
     return Problem(405, "method-not-allowed", detail, headers=headers)
-
-
-def _one_of(names: Sequence[str]) -> str:
-    return " or ".join(names)
 
 
 def _of_invalid(error: RequestValidationError) -> Problem:

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, Field
 
-from errand.http.answers.job_view import shown_args
+from errand.http.answers.job_view import path_of, shown_args
 from errand.job.catalog import Catalog
 from errand.job.schedule import Misfire
 from errand.schedules.store import KeptSchedule, Source
@@ -60,8 +60,8 @@ class SchedulePage(BaseModel):
     next: str | None = Field(description="where the next page is; null where this is the last")
 
 
-def schedule_view(kept: KeptSchedule, catalog: Catalog) -> ScheduleView:
-    """The schedule as the API shows it."""
+def schedule_view(kept: KeptSchedule, catalog: Catalog, *, root_path: str) -> ScheduleView:
+    """The schedule as the API shows it. Its links begin with `root_path`."""
     schedule, last = kept.schedule, kept.last_fire
     zone = ZoneInfo(schedule.timezone)
     return ScheduleView(
@@ -82,15 +82,15 @@ def schedule_view(kept: KeptSchedule, catalog: Catalog) -> ScheduleView:
         problem=kept.problem,
         created_at=_at(kept.created_ms),
         updated_at=_at(kept.updated_ms),
-        links=_links_of(kept),
+        links=_links_of(kept, root_path),
     )
 
 
-def _links_of(kept: KeptSchedule) -> dict[str, str]:
-    place = f"/v1/schedules/{kept.id}"
-    links = {"self": place, "trigger": f"{place}/trigger"}
-    links |= {"resume": f"{place}/resume"} if kept.paused else {"pause": f"{place}/pause"}
-    return links | ({"last_job": f"/v1/jobs/{kept.last_fire.job_id}"} if kept.last_fire else {})
+def _links_of(kept: KeptSchedule, root_path: str) -> dict[str, str]:
+    path = f"{root_path}/v1/schedules/{kept.id}"
+    links = {"self": path, "trigger": f"{path}/trigger"}
+    links |= {"resume": f"{path}/resume"} if kept.paused else {"pause": f"{path}/pause"}
+    return links | ({"last_job": path_of(kept.last_fire.job_id, root_path)} if kept.last_fire else {})
 
 
 def _at(at_ms: int) -> datetime:

@@ -1,45 +1,56 @@
-"""Which places the API has, for a request to one that it has not."""
+"""Suggests what a client may have meant when its request matches no route, such as `GET /v1/job-types`."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
 Paths = Mapping[str, Mapping[str, Any]]
-"""Those of the OpenAPI document: operations by method, by path with `{parameters}`."""
+"""The `paths` of the OpenAPI document: by path with `{parameters}`, the operations by method."""
 
 
-MOST_NAMED = 3
+MAX_SUGGESTIONS = 3
 
 
 def methods_at(paths: Paths, path: str) -> list[str]:
-    """What may be done there, HEAD included; nothing where that is no place. Of two that match the plainer counts."""
-    matching = [place for place in paths if _pattern(place).fullmatch(path)]
+    """The methods that the path allows, HEAD included; none if no route matches it.
+
+    If several routes match, the one with the fewest parameters counts.
+    """
+    matching = [template for template in paths if _pattern(template).fullmatch(path)]
     if not matching:
         return []
-    methods = {method.upper() for method in paths[min(matching, key=lambda place: place.count("{"))]}
+    methods = {method.upper() for method in paths[min(matching, key=lambda template: template.count("{"))]}
     return sorted(methods | ({"HEAD"} if "GET" in methods else set()))
 
 
-def near(paths: Paths, path: str) -> list[str]:
-    """Requests that may have been meant, such as `GET /v1/job-types`: what lies below, else what is spelt alike."""
+def near(paths: Paths, path: str, *, root_path: str = "") -> list[str]:
+    """Up to three requests that the client may have meant, such as `GET /v1/job-types`.
+
+    They are the same path without a slash at its end, else the paths below it, else paths that are spelt alike.
+    Each is written with `root_path`, under which the API is mounted.
+    """
     bare = path.rstrip("/")
-    below = [place for place in paths if bare and place.startswith(f"{bare}/")]
-    meant = [bare] if bare != path and methods_at(paths, bare) else below or get_close_matches(bare, paths, MOST_NAMED)
-    return list(_requests(paths, meant))[:MOST_NAMED]
+    below = [template for template in paths if bare and template.startswith(f"{bare}/")]
+    meant = [bare] if bare != path and methods_at(paths, bare) else below
+    meant = meant or get_close_matches(bare, paths, MAX_SUGGESTIONS)
+    return [f"{method} {root_path}{template}" for method, template in _requests(paths, meant)][:MAX_SUGGESTIONS]
 
 
-def _requests(paths: Paths, places: list[str]) -> Iterator[str]:
-    for place in places:
-        for method in methods_at(paths, place) or [method.upper() for method in paths[place]]:
+def _requests(paths: Paths, templates: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for template in templates:
+        for method in methods_at(paths, template) or [method.upper() for method in paths[template]]:
             if method != "HEAD":
-                yield f"{method} {place}"
+                yield method, template
 
 
-def _pattern(place: str) -> re.Pattern[str]:
-    """A file's key has slashes in it, everything else has none."""
-    literal = re.split(r"\{(\w+)\}", place)
+def _pattern(template: str) -> re.Pattern[str]:
+    """The key of a file, the last parameter of its path, may contain slashes; no other parameter may."""
+    literal = re.split(r"\{(\w+)\}", template)
     parts = [re.escape(part) if number % 2 == 0 else "[^/]+" for number, part in enumerate(literal)]
-    return re.compile("".join(parts)[: -len("[^/]+")] + ".+" if place.endswith("/{key}") else "".join(parts), re.DOTALL)
+    if template.endswith("/{key}"):
+        # the split leaves an empty literal at the end
+        parts[-2:] = [".+"]
+    return re.compile("".join(parts), re.DOTALL)

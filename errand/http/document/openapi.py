@@ -10,16 +10,19 @@ from collections.abc import Callable, Iterator
 from copy import deepcopy
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.openapi.utils import get_openapi
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from errand.http.answers import problems
 from errand.http.answers.problems import ProblemDetails
 from errand.http.document.examples import ANSWERS, problem_example
+from errand.http.gates import auth
 from errand.http.requests.schedule_body import ScheduleBody
 from errand.http.routes.events import JobEvent
+from errand.http.scope import root_path
 from errand.job.catalog import Catalog
 from errand.settings import Settings
 
@@ -27,6 +30,9 @@ Document = dict[str, Any]
 
 
 Operation = dict[str, Any]
+
+
+PATH = "/openapi.json"
 
 
 SCHEMAS = "#/components/schemas/"
@@ -88,8 +94,14 @@ PLACES = {
 
 
 def install(app: FastAPI, catalog: Catalog) -> None:
-    """Has the app answer with the whole document, made when it is first asked for."""
+    """Adds `/openapi.json` to the app: the whole document, made at the first request for it."""
     app.openapi = _document_of(app, catalog)  # type: ignore[method-assign]  # FastAPI's way to extend it
+
+    @app.get(PATH, include_in_schema=False)
+    async def document(request: Request) -> JSONResponse:
+        # FastAPI's own route would not run the app's dependencies
+        root = root_path(request.scope)
+        return JSONResponse({**app.openapi(), "servers": [{"url": root}]} if root else app.openapi())
 
 
 def _document_of(app: FastAPI, catalog: Catalog) -> Callable[[], Document]:
@@ -98,7 +110,9 @@ def _document_of(app: FastAPI, catalog: Catalog) -> Callable[[], Document]:
             document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
             _add_unseen_models(document, catalog)
             _name_the_known(document, catalog)
-            _complete_operations(document, app.state.settings)
+            _complete_operations(document, app.state.settings, own_auth=auth.is_off(app))
+            if auth.is_off(app):
+                _remove_keys(document)
             app.openapi_schema = document
         return app.openapi_schema
 
@@ -129,10 +143,10 @@ def _name_the_known(document: Document, catalog: Catalog) -> None:
                 parameter["schema"] = {"type": "string", "enum": queues}
 
 
-def _complete_operations(document: Document, settings: Settings) -> None:
+def _complete_operations(document: Document, settings: Settings, *, own_auth: bool) -> None:
     document["components"]["headers"] = HEADERS
     for path, operation in _operations_of(document):
-        if not settings.api_keys and "security" in operation:
+        if not settings.api_keys and "security" in operation and not own_auth:
             # none is needed: without keys the service answers its own machine
             operation["security"].append({})
         # copied: routes share what they say of their errors
@@ -142,6 +156,19 @@ def _complete_operations(document: Document, settings: Settings) -> None:
             _add_headers(operation, status, answer)
             _add_links(document, answer)
             _add_example(path, operation, status, answer)
+
+
+def _remove_keys(document: Document) -> None:
+    """No key of `API_KEYS` opens the API if another app's dependencies admit its requests."""
+    schemes = document["components"]["securitySchemes"]
+    name = auth.bearer.scheme_name
+    if schemes.get(name, {}).get("description") != auth.bearer.model.description:
+        return  # the other app's own scheme of that name
+    del schemes[name]
+    for _, operation in _operations_of(document):
+        others = [needed for needed in operation.pop("security", ()) if name not in needed]
+        if others:
+            operation["security"] = others
 
 
 def _add_headers(operation: Operation, status: str, answer: Document) -> None:

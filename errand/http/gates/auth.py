@@ -1,4 +1,4 @@
-"""Who may do what: bearer keys with scopes; without keys, this machine alone."""
+"""Admits requests: by bearer keys with scopes; without keys, those of this machine alone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from fastapi import Depends, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from errand.http.answers.problems import Problem
@@ -15,11 +15,16 @@ from errand.http.gates import rate_limit
 from errand.http.scope import header
 from errand.settings import ApiKey, Scope, digest_of, is_loopback
 
-bearer = HTTPBearer(auto_error=False, description="a key of `API_KEYS`; none is needed where none is set")
+bearer = HTTPBearer(auto_error=False, description="a key of `API_KEYS`; none is needed if none is set")
+
+
+def is_off(app: FastAPI) -> bool:
+    """True if the API is mounted behind dependencies of another app: these admit requests, and no key is asked for."""
+    return bool(getattr(app.state, "own_auth", False))
 
 
 def require(scope: Scope) -> Callable[..., Awaitable[None]]:
-    """A dependency that lets a request through whose key has that scope."""
+    """A dependency that admits a request if its key has that scope."""
 
     # async: FastAPI sends any other dependency through a thread, which costs more than a whole request
     async def dependency(request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> None:
@@ -29,9 +34,9 @@ def require(scope: Scope) -> Callable[..., Awaitable[None]]:
 
 
 async def admit(request: Request, scope: Scope) -> None:
-    """Raises Problem 401 or 403 where the request's key does not allow that scope, 429 where it comes too often.
+    """Raises Problem 401 or 403 if the request's key does not allow that scope, 429 if the client is over its limit.
 
-    What is refused is not counted: nobody uses up a quota with a key that he has not got.
+    A request that is refused here is not counted: a client cannot use up the quota of a key that it does not have.
     """
     client = _client_of(request, scope)
     limit = request.app.state.shared.rate_limit
@@ -40,7 +45,9 @@ async def admit(request: Request, scope: Scope) -> None:
 
 
 def _client_of(request: Request, scope: Scope) -> str:
-    """Who asks: the hash of the key, or the address where there are none."""
+    """Names the client for the rate limit: by the hash of its key, or by its address if it needs no key."""
+    if is_off(request.app):
+        return request.client.host if request.client else "unknown"
     keys: tuple[ApiKey, ...] = request.app.state.settings.api_keys
     if not keys:
         return _local_address(request)
@@ -55,13 +62,15 @@ def _client_of(request: Request, scope: Scope) -> str:
 
 
 def credential(request: Request) -> str:
-    """The key that a request was let through with; empty where none is needed."""
+    """The key that admitted the request; empty if it needed none."""
+    if is_off(request.app):
+        return ""
     keys: tuple[ApiKey, ...] = request.app.state.settings.api_keys
     return header(request.scope, b"authorization").partition(" ")[2].strip() if keys else ""
 
 
 def _matching(keys: tuple[ApiKey, ...], given: str) -> ApiKey | None:
-    """Compares with every key, each in constant time: how long it takes reveals nothing."""
+    """Compares with every key, each in constant time: the duration reveals nothing."""
     found, digest = None, digest_of(given)
     for key in keys:
         if hmac.compare_digest(key.digest, digest):
@@ -70,15 +79,15 @@ def _matching(keys: tuple[ApiKey, ...], given: str) -> ApiKey | None:
 
 
 def _local_address(request: Request) -> str:
-    """Without keys only this machine is served, and no web page that its browser happens to show.
+    """The client's address. Raises Problem 403 unless it is this machine's and no foreign web page asks.
 
-    A page elsewhere can make a browser call loopback: by its own name, re-bound to 127.0.0.1 (then `Host` shows it), or
-    directly (then `Origin` shows it). Returns the address.
+    A foreign page can make a browser call loopback: by its own name, re-bound to 127.0.0.1 (`Host` shows it), or
+    directly (`Origin` shows it).
     """
     peer = request.client.host if request.client else "127.0.0.1"
-    # the header itself: where it makes no sense, starlette's `request.url` shows the server's own name instead
-    places = [f"//{request.headers.get('host', 'localhost')}", request.headers.get("origin", "http://localhost")]
-    if not is_loopback(peer) or not all(map(_is_on_loopback, places)):
+    # the header itself: if it makes no sense, starlette's `request.url` shows the server's own name instead
+    addresses = [f"//{request.headers.get('host', 'localhost')}", request.headers.get("origin", "http://localhost")]
+    if not is_loopback(peer) or not all(map(_is_on_loopback, addresses)):
         detail = "Without API_KEYS this service answers its own machine only: ask it at 127.0.0.1, or set API_KEYS."
         raise Problem(403, "forbidden", detail)
     return peer

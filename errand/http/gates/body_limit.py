@@ -7,6 +7,7 @@ from collections.abc import Callable
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from errand.http.answers import problems
+from errand.http.scope import api_path
 
 MULTIPART_OVERHEAD_BYTES = 64 * 1024
 """What boundaries, part headers and the `args` part may add to an upload."""
@@ -24,7 +25,7 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        limit_bytes = self._limit_of(scope["path"], headers.get(b"content-type", b"").decode("latin-1"))
+        limit_bytes = self._limit_of(api_path(scope), headers.get(b"content-type", b"").decode("latin-1"))
         announced = headers.get(b"content-length", b"0")
         if announced.isdigit() and int(announced) > limit_bytes:
             await _refuse(limit_bytes)(scope, receive, send)

@@ -20,6 +20,7 @@ from pydantic import WithJsonSchema
 
 from errand.http.answers.problems import Problem
 from errand.http.gates import auth
+from errand.http.scope import api_path
 from errand.queue.idempotency import FirstAnswer, Idempotency, RequestInFlight
 from errand.queue.queue import Queue
 
@@ -55,7 +56,7 @@ class KeyedRequest:
     """A request under a key, and what makes it the same request when it is sent again."""
 
     def __init__(self, request: Request, key: str) -> None:
-        scope = f"{auth.credential(request)}\n{request.scope['path']}\n{key}"
+        scope = f"{auth.credential(request)}\n{api_path(request.scope)}\n{key}"
         self.name = blake2b(scope.encode(), digest_size=DIGEST_BYTES).hexdigest()
         """The key within its queue; reveals nothing of the credential."""
         self._ttl_s: float = request.app.state.settings.idempotency_ttl_s

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from fastapi import Depends, Query, Response
 from pydantic import AfterValidator, BaseModel, Field
 
-from errand.http.answers.job_view import job_view, json_response, place_of
+from errand.http.answers.job_view import job_view, json_response, path_of
 from errand.http.answers.problems import FaultyField, Problem
 from errand.http.requests import json_body
 from errand.http.shared import Shared, in_time, waiting_of
@@ -88,14 +88,14 @@ UniquenessDep = Annotated[Uniqueness | None, Depends(uniqueness)]
 
 
 async def answer(to: Shared, conflict: NotUnique, which: Uniqueness) -> Response:
-    """200 with the job that holds the key, where that is which. Raises Problem 409."""
+    """200 with the job that holds the key, if `on_conflict` says so. Raises Problem 409."""
     if which.on_conflict != "return":
         raise _not_unique(conflict, which)
     job = await in_time(read_job(to.redis, conflict.job_id, queues=to.queue_keys))
     if job is None:  # deleted at this very moment
         raise _not_unique(conflict, which)
-    headers = {"Location": place_of(job.id), **EXISTING}
-    return json_response(job_view(job, to.catalog, await waiting_of(to, job)), headers=headers)
+    headers = {"Location": path_of(job.id, to.root_path), **EXISTING}
+    return json_response(job_view(job, to.catalog, await waiting_of(to, job), root_path=to.root_path), headers=headers)
 
 
 def _not_unique(conflict: NotUnique, which: Uniqueness) -> Problem:

@@ -88,7 +88,7 @@ async def instead_of(accepted: Response, request: Request, to: Shared) -> Respon
     headers = {
         name: value for name, value in accepted.headers.items() if name not in ("content-length", "content-type")
     }
-    return json_response(job_view(job, to.catalog), headers=headers)
+    return json_response(job_view(job, to.catalog, root_path=to.root_path), headers=headers)
 
 
 class StopNotice:

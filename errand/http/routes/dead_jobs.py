@@ -181,7 +181,10 @@ async def list_dead_jobs(
     with _narrow_enough():
         page = await in_time(to.dead.page(which, limit=limit, before=before))
     return json_response(
-        DeadJobPage(jobs=[_view(job) for job in page.jobs], cursor=None if page.next is None else _cursor(page.next))
+        DeadJobPage(
+            jobs=[_view(job, to.root_path) for job in page.jobs],
+            cursor=None if page.next is None else _cursor(page.next),
+        )
     )
 
 
@@ -243,7 +246,7 @@ async def _replayed(to: Shared, which: DeadJobFilter, replay: Replay) -> Replaye
         raise Problem(503, "redis-unavailable", detail, headers=headers) from None
 
 
-def _view(job: JobSnapshot) -> DeadJobView:
+def _view(job: JobSnapshot, root_path: str) -> DeadJobView:
     error = error_view(job.error)
     assert error is not None, "only what failed is listed"
     assert job.finished_at_ms is not None, "only what has ended is listed"
@@ -255,7 +258,7 @@ def _view(job: JobSnapshot) -> DeadJobView:
         error=error,
         enqueued_at=utc(job.enqueued_at_ms),
         finished_at=utc(job.finished_at_ms),
-        links=links_of(job),
+        links=links_of(job, root_path),
     )
 
 

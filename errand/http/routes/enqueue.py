@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic_core import from_json, to_json
 
-from errand.http.answers.job_view import AcceptedJobView, JobView, new_job_json
+from errand.http.answers.job_view import AcceptedJobView, JobView, new_job_json, path_of
 from errand.http.answers.problems import ERRORS, KEY_ERRORS, Problem
 from errand.http.gates import auth
 from errand.http.requests import idempotency, json_body, uniqueness, uploads, waits
@@ -23,7 +23,7 @@ from errand.http.requests.limits import LimitsDep
 from errand.http.requests.options import PLAIN, Terms, _terms_of
 from errand.http.requests.uniqueness import UniquenessDep
 from errand.http.requests.waits import PreferDep
-from errand.http.shared import Shared, SharedDep
+from errand.http.shared import Shared, SharedDep, shared_of
 from errand.job.catalog import Catalog
 from errand.job.job_type import JobType
 from errand.monitor.job_snapshot import JobSnapshot
@@ -45,12 +45,15 @@ EXISTING: dict[int | str, dict[str, Any]] = {
 }
 
 
-def install(app: FastAPI, catalog: Catalog) -> None:
+def install(app: FastAPI, catalog: Catalog, *, dependencies: Sequence[Any] = ()) -> None:
     """A route for each type of the catalog, and one that says which there are.
+
+    `dependencies` are those that the app runs for every route.
 
     They go right into the app, before its other routes: an included router is one more table to look a request up in,
     and these are busy.
     """
+    busy_route = _behind(dependencies) if dependencies else EnqueueRoute
     others = list(app.router.routes)
     app.router.routes.clear()
     for job_type in catalog.values():
@@ -67,7 +70,7 @@ def install(app: FastAPI, catalog: Catalog) -> None:
             summary=job_type.summary,
             operation_id=f"enqueue_{job_type.name}",
             openapi_extra=uploads.request_body(job_type) if takes_file else None,
-            route_class_override=APIRoute if takes_file else EnqueueRoute,
+            route_class_override=APIRoute if takes_file else busy_route,
         )
 
     app.router.routes += others
@@ -93,6 +96,29 @@ class EnqueueRoute(APIRoute):
             return await by_hand(request)
 
         return handle
+
+
+def _behind(dependencies: Sequence[Any]) -> type[APIRoute]:
+    """An EnqueueRoute whose requests pass these dependencies first, as those of all other routes do."""
+
+    class GuardedRoute(EnqueueRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            answer = super().get_route_handler()
+
+            async def endpoint(request: Request) -> Response:
+                return await answer(request)
+
+            guarded = APIRoute(
+                self.path,
+                endpoint,
+                methods=["POST"],
+                response_model=None,
+                dependencies=dependencies,
+                dependency_overrides_provider=self.dependency_overrides_provider,
+            )
+            return guarded.get_route_handler()
+
+    return GuardedRoute
 
 
 def busy_paths(app: FastAPI) -> dict[str, Answers]:
@@ -130,7 +156,7 @@ def _json_handler(job_type: JobType[Any, Any]) -> Answers:
             keyed.take("body", await request.body())
             terms = Terms(terms.when, terms.unique, keyed, terms.limits)
         args = checked_args(job_type, await json_body.read(request))
-        to: Shared = request.app.state.shared
+        to = shared_of(request)
         return await waits.instead_of(await enqueue(to, job_type, args, terms), request, to)
 
     return handle
@@ -172,7 +198,7 @@ async def _uploaded(request: Request, to: Shared, job_type: JobType[Any, Any], t
     except NotUnique as conflict:
         assert terms.unique is not None
         return await uniqueness.answer(to, conflict, terms.unique)
-    return _accepted(job_type, known_args, put, terms)
+    return _accepted(job_type, known_args, put, terms, root_path=to.root_path)
 
 
 async def _answered_again(
@@ -187,7 +213,7 @@ async def _answered_again(
         (put,) = to.queue_of(job_type).answered_again(first.given_to(keyed.fingerprint))
     except KeyReused:
         raise idempotency.reused() from None
-    return _accepted(job_type, {}, put, terms)
+    return _accepted(job_type, {}, put, terms, root_path=to.root_path)
 
 
 async def enqueue(
@@ -203,7 +229,7 @@ async def enqueue(
     except NotUnique as conflict:
         assert terms.unique is not None
         return await uniqueness.answer(to, conflict, terms.unique)
-    return _accepted(job_type, known_args, put, terms, queue=queue)
+    return _accepted(job_type, known_args, put, terms, root_path=to.root_path, queue=queue)
 
 
 async def _put(
@@ -230,7 +256,13 @@ async def _put(
 
 
 def _accepted(
-    job_type: JobType[Any, Any], known_args: dict[str, Any], put: Enqueued, terms: Terms, *, queue: str | None = None
+    job_type: JobType[Any, Any],
+    known_args: dict[str, Any],
+    put: Enqueued,
+    terms: Terms,
+    *,
+    root_path: str,
+    queue: str | None = None,
 ) -> Response:
     """The 202; of a request sent again, the first one's, whose args are in its memo."""
     args = from_json(put.memo) if put.memo else known_args
@@ -239,8 +271,8 @@ def _accepted(
         # of a request sent again as well: its query is that of the first
         kept = terms.limits.kept(put.enqueued_at_ms)
         job = replace(job, max_tries=kept.max_tries, expires_at_ms=kept.expires_at_ms)
-    shown = new_job_json(job, job_type, durability=put.durability)
-    headers = {"Location": f"/v1/jobs/{put.job_id}", **(idempotency.REPLAYED if put.replayed else {})}
+    shown = new_job_json(job, job_type, durability=put.durability, root_path=root_path)
+    headers = {"Location": path_of(put.job_id, root_path), **(idempotency.REPLAYED if put.replayed else {})}
     return Response(shown, status_code=202, media_type="application/json", headers=headers)
 
 

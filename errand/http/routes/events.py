@@ -301,13 +301,13 @@ def _shown_together(batch: ChangeBatch) -> bytes:
 
 
 def _shown_end(change: Change, job: JobSnapshot | None, to: Shared) -> str:
-    return to_json({**_fields(change), "job": job and job_view(job, to.catalog)}).decode()
+    return to_json({**_fields(change), "job": job and job_view(job, to.catalog, root_path=to.root_path)}).decode()
 
 
 def _shown_whole(job: JobSnapshot, to: Shared) -> str:
     at_ms = job.finished_at_ms or job.started_at_ms or job.enqueued_at_ms
     fields = {"id": job.id, "type": job.type, "queue": job.queue, "status": job.status, "attempt": job.attempt}
-    return to_json({**fields, "at": utc(at_ms), "job": job_view(job, to.catalog)}).decode()
+    return to_json({**fields, "at": utc(at_ms), "job": job_view(job, to.catalog, root_path=to.root_path)}).decode()
 
 
 def _fields(change: Change) -> dict[str, Any]:

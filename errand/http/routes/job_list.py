@@ -18,8 +18,7 @@ from errand.http.answers.problems import ERRORS, Problem
 from errand.http.gates import auth
 from errand.http.requests import json_body
 from errand.http.requests.filters import QueueName, TypeName, check_queue
-from errand.http.shared import SharedDep, in_time
-from errand.job.catalog import Catalog
+from errand.http.shared import Shared, SharedDep, in_time
 from errand.job.when import Moment
 from errand.monitor.job_snapshot import JobSnapshot, Status
 from errand.monitor.timeline import JobFilter, PageStart, Position
@@ -138,16 +137,16 @@ async def list_jobs(
     """
     start = None if cursor is None else _start(cursor, which)
     page = await in_time(to.timeline.page(which, limit=limit, start=start))
-    jobs = [_view(job, to.catalog) for job in page.jobs]
+    jobs = [_view(job, to) for job in page.jobs]
     if page.next is None:
         return json_response(JobPage(jobs=jobs, next=None, cursor=None))
     place = _cursor(page.next, which)
-    next_ = f"/v1/jobs?{urlencode([*_query(which), ('limit', limit), ('cursor', place)])}"
+    next_ = f"{to.root_path}/v1/jobs?{urlencode([*_query(which), ('limit', limit), ('cursor', place)])}"
     return json_response(JobPage(jobs=jobs, next=next_, cursor=place), headers={"Link": f'<{next_}>; rel="next"'})
 
 
-def _view(job: JobSnapshot, catalog: Catalog) -> ListedJobView:
-    known = catalog.get(job.type)
+def _view(job: JobSnapshot, to: Shared) -> ListedJobView:
+    known = to.catalog.get(job.type)
     return ListedJobView(
         id=job.id,
         type=job.type,
@@ -161,7 +160,7 @@ def _view(job: JobSnapshot, catalog: Catalog) -> ListedJobView:
         started_at=utc_or_none(job.started_at_ms),
         finished_at=utc_or_none(job.finished_at_ms),
         expires_at=utc_or_none(job.expires_at_ms),
-        links=links_of(job),
+        links=links_of(job, to.root_path),
     )
 
 

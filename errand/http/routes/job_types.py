@@ -39,10 +39,10 @@ class JobTypeView(BaseModel):
 )
 async def list_job_types(to: SharedDep) -> list[JobTypeView]:
     """Every job type: the JSON Schema of its args, its retry policy, its time limit."""
-    return [_view(job_type) for _, job_type in sorted(to.catalog.items())]
+    return [_view(job_type, to.root_path) for _, job_type in sorted(to.catalog.items())]
 
 
-def _view(job_type: JobType[Any, Any]) -> JobTypeView:
+def _view(job_type: JobType[Any, Any], root_path: str) -> JobTypeView:
     return JobTypeView(
         name=job_type.name,
         summary=job_type.summary,
@@ -53,5 +53,5 @@ def _view(job_type: JobType[Any, Any]) -> JobTypeView:
         max_tries=job_type.max_tries,
         timeout_s=job_type.timeout_s,
         retry=job_type.retry.describe(),
-        links={"enqueue": f"/v1/jobs/{job_type.name}"},
+        links={"enqueue": f"{root_path}/v1/jobs/{job_type.name}"},
     )

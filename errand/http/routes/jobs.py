@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from arq.utils import timestamp_ms
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
-from errand.http.answers.job_view import JobView, job_view, json_response, place_of, utc
+from errand.http.answers.job_view import JobView, job_view, json_response, path_of, utc
 from errand.http.answers.problems import ERRORS, FaultyField, Problem, documented
 from errand.http.gates import auth
 from errand.http.requests import etags, job_path, waits
@@ -194,10 +194,10 @@ def _check_in_time(job: JobSnapshot, when: When) -> None:
 
 async def _shown(to: Shared, job: JobSnapshot, *, status: int = 200, acted: bool = False) -> Response:
     """The answer with a job, and with the reason where it waits; `acted`: at another place than the job's own."""
-    answer = json_response(job_view(job, to.catalog, await waiting_of(to, job)), status=status)
+    answer = json_response(job_view(job, to.catalog, await waiting_of(to, job), root_path=to.root_path), status=status)
     answer.headers["ETag"] = etags.etag_of(job, bytes(answer.body))
     if acted:
-        answer.headers["Content-Location"] = place_of(job.id)
+        answer.headers["Content-Location"] = path_of(job.id, to.root_path)
     return answer
 
 

@@ -92,7 +92,7 @@ class Stats(BaseModel):
 )
 async def list_queues(to: SharedDep) -> list[QueueView]:
     """Every queue that a job type uses: its depth by state, and how long the oldest due job has waited."""
-    return [_queue_view(queue) for queue in await _read(to)]
+    return [_queue_view(queue, to.root_path) for queue in await _read(to)]
 
 
 @router.post(
@@ -105,7 +105,7 @@ async def pause_queue(name: QueueName, to: SharedDep) -> QueueView:
     """Nothing more is claimed from the queue until it is resumed; what runs goes on, and jobs are still accepted."""
     _check_known(to, name)
     await in_time(to.queues[name].pause())
-    return _queue_view((await _read(to, name))[0])
+    return _queue_view((await _read(to, name))[0], to.root_path)
 
 
 @router.post(
@@ -118,7 +118,7 @@ async def resume_queue(name: QueueName, to: SharedDep) -> QueueView:
     """Ends a pause."""
     _check_known(to, name)
     await in_time(to.queues[name].resume())
-    return _queue_view((await _read(to, name))[0])
+    return _queue_view((await _read(to, name))[0], to.root_path)
 
 
 @router.get(
@@ -174,8 +174,8 @@ def _check_known(to: Shared, name: str) -> None:
         raise Problem(404, "unknown-queue", f"There is no queue '{name}'. The queues are: {', '.join(to.queues)}.")
 
 
-def _queue_view(queue: QueueState) -> QueueView:
-    place = f"/v1/queues/{queue.name}"
+def _queue_view(queue: QueueState, root_path: str) -> QueueView:
+    path = f"{root_path}/v1/queues/{queue.name}"
     return QueueView(
         name=queue.name,
         paused=queue.paused,
@@ -189,7 +189,7 @@ def _queue_view(queue: QueueState) -> QueueView:
             MinuteView(at=datetime.fromtimestamp(at_ms / 1000, UTC), attempts=dict(attempts))
             for at_ms, attempts in queue.last_minutes.items()
         ],
-        links={"resume": f"{place}/resume"} if queue.paused else {"pause": f"{place}/pause"},
+        links={"resume": f"{path}/resume"} if queue.paused else {"pause": f"{path}/pause"},
     )
 
 

@@ -74,10 +74,10 @@ async def list_schedules(
     kept, after = await in_time(to.schedules.page(after=cursor, most=limit))
     views = []
     for schedule in kept:
-        views.append(schedule_view(schedule, to.catalog))
+        views.append(schedule_view(schedule, to.catalog, root_path=to.root_path))
         # to work out the next times of a whole page would hold up other requests
         await asyncio.sleep(0)
-    following = None if after is None else f"/v1/schedules?limit={limit}&cursor={after}"
+    following = None if after is None else f"{to.root_path}/v1/schedules?limit={limit}&cursor={after}"
     return json_response(SchedulePage(schedules=views, next=following))
 
 
@@ -90,7 +90,7 @@ async def list_schedules(
 )
 async def get_schedule(id: ScheduleId, to: SharedDep) -> Response:
     """One schedule: its next five times, and the job that its last time became."""
-    return json_response(schedule_view(await _found(to, id), to.catalog))
+    return json_response(schedule_view(await _found(to, id), to.catalog, root_path=to.root_path))
 
 
 @router.delete(
@@ -193,9 +193,9 @@ async def _put(to: Shared, schedule_id: str, raw: Any) -> Response:
     if answer == "full":
         detail = f"There are {MOST_SCHEDULES} schedules, which is the most there may be. Delete one that is not needed."
         raise Problem(409, "too-many-schedules", detail)
-    view = schedule_view(await _found(to, schedule_id), to.catalog)
+    view = schedule_view(await _found(to, schedule_id), to.catalog, root_path=to.root_path)
     created = answer == "created"
-    headers = {"Location": f"/v1/schedules/{schedule_id}"} if created else None
+    headers = {"Location": view.links["self"]} if created else None
     return json_response(view, status=201 if created else 200, headers=headers)
 
 
@@ -229,7 +229,7 @@ async def _found(to: Shared, schedule_id: str) -> KeptSchedule:
 def _shown(to: Shared, kept: KeptSchedule | None, schedule_id: str) -> Response:
     if kept is None:
         raise _unknown(schedule_id)
-    return json_response(schedule_view(kept, to.catalog))
+    return json_response(schedule_view(kept, to.catalog, root_path=to.root_path))
 
 
 def _unknown(schedule_id: str) -> Problem:
