@@ -19,13 +19,14 @@ from errand.version import VERSION
 
 if TYPE_CHECKING:
     from errand.http.api import create_api
-    from errand.integration.add_task import AddedJob, Jobs, JobsUnavailable, RequestJobs, jobs_of
+    from errand.integration.add_task import AddedJob, InvalidArgs, Jobs, JobsUnavailable, RequestJobs, jobs_of
     from errand.integration.lifespan import jobs_lifespan
 
 __version__ = VERSION
 
 _LAZY = {
     "AddedJob": "errand.integration.add_task",
+    "InvalidArgs": "errand.integration.add_task",
     "Jobs": "errand.integration.add_task",
     "JobsUnavailable": "errand.integration.add_task",
     "RequestJobs": "errand.integration.add_task",
@@ -41,6 +42,7 @@ __all__ = [
     "Delays",
     "Exponential",
     "Fail",
+    "InvalidArgs",
     "JobType",
     "Jobs",
     "JobsUnavailable",

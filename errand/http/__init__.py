@@ -1,4 +1,5 @@
-"""The HTTP API, an ASGI app that can be mounted: `api.create_api`.
+"""The HTTP API: `api.create_api` makes an ASGI app, to serve or to mount in another app.
 
-What only a process on a port needs (limits of the protocol, the fast path) is in `service/`.
+A request passes `gates`, is read by `requests`, done by `routes`, and shown by `answers`; `document` describes it all.
+What only a process on a port needs (limits of the protocol, the fast path) is in `errand.server`.
 """

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from arq.connections import ArqRedis
-from fastapi import Depends, FastAPI, params
+from fastapi import APIRouter, Depends, FastAPI, params
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from errand.dead_jobs.dead_jobs import DeadJobs
@@ -123,7 +123,14 @@ def create_api(settings: Settings, *, redis_url: str | None = None, dependencies
     docs_pages.install(app)
     openapi.install(app, catalog)
     enqueueing.install(app, catalog, dependencies=dependencies)
-    for router in (
+    for router in _routers(catalog):
+        app.include_router(router)
+    return app
+
+
+def _routers(catalog: Catalog) -> tuple[APIRouter, ...]:
+    """One for each resource, in the order in which paths are looked up."""
+    return (
         batches.router(catalog),
         job_lists.router,
         jobs.router,
@@ -135,9 +142,7 @@ def create_api(settings: Settings, *, redis_url: str | None = None, dependencies
         files.router,
         queues.router,
         health.router,
-    ):
-        app.include_router(router)
-    return app
+    )
 
 
 @asynccontextmanager

@@ -1,8 +1,7 @@
-"""`jobs.add_task(welcome_email, to=…)`: what `BackgroundTasks` is to a route of your own app, durable.
+"""`jobs.add_task(welcome_email, to=…)`: does for a route of your own app what `BackgroundTasks` does, durably.
 
-The jobs of a request are put into Redis when its route has returned and before the response leaves, so that
-the answer says the truth. That is when FastAPI ends dependencies of the scope `function`; those of a route that raises
-are ended by its error.
+The jobs of a request are put into Redis after its route has returned and before the response leaves: a client that gets
+a 2xx can rely on them. FastAPI ends dependencies of the scope `function` at that time, and by its error if it raises.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import structlog
 from arq.utils import to_unix_ms
 from fastapi import Depends, FastAPI, HTTPException, UploadFile
 from fastapi.requests import HTTPConnection
-from pydantic import AliasChoices, AliasPath, BaseModel, TypeAdapter
+from pydantic import AliasChoices, AliasPath, BaseModel, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from errand.integration.lifespan import QueueConnection, connection_of
@@ -48,16 +47,16 @@ JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+-]{0,127}")
 
 
 class TakesArgs(Protocol[P]):
-    """A job type, seen as what its args model is made of: how a type checker knows the names that `add_task` takes."""
+    """Shows a type checker the names that `add_task` takes: those of the args model of a job type."""
 
     @property
     def args_model(self) -> Callable[P, BaseModel]: ...
 
 
 class JobsUnavailable(HTTPException):
-    """503: nothing was put. An HTTPException, so that every app answers it, in its own form of errors where it has one.
+    """503: nothing was put. An HTTPException, so that every app answers it, in its own form of errors if it has one.
 
-    FastAPI's own answer has `detail` alone, which is problem details (RFC 9457) all the same.
+    FastAPI's own answer has `detail` alone, which is valid as problem details (RFC 9457).
     """
 
     def __init__(self) -> None:
@@ -66,6 +65,24 @@ class JobsUnavailable(HTTPException):
             f"The job queue cannot be reached. Try again in {REDIS_RETRY_S} seconds.",
             headers={"Retry-After": str(REDIS_RETRY_S), "Content-Type": "application/problem+json"},
         )
+
+
+class InvalidArgs(ValueError):
+    """Args that do not fit their job type: `welcome_email: to: value is not a valid email address: …`.
+
+    A route chooses its job's args, so this is a fault of the route: uncaught, it is answered 500, and the log names the
+    argument. A route that passes on what a client sent has FastAPI check it first, and answer 422, by declaring the
+    same type (`to: EmailStr`, or the args model itself).
+    """
+
+    def __init__(self, job_type: JobType[Any, Any], args: dict[str, Any], error: ValidationError) -> None:
+        self.faults = {
+            ".".join(map(str, fault["loc"])): str(fault["msg"]).removeprefix("Value error, ")
+            for fault in error.errors(include_url=False, include_context=False, include_input=False)
+        }
+        """What is wrong with each argument, by its name; that of the whole is empty."""
+        said = "; ".join(f"{name}: {message}" if name else message for name, message in self.faults.items())
+        super().__init__(job_type.hider(args)(f"{job_type.name}: {said}"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +101,7 @@ class AddedJob:
 
 @dataclass(slots=True)
 class Added:
-    """What was added and is not put yet."""
+    """Jobs and files that were added and are not put yet."""
 
     jobs: list[tuple[Queue, NewJob]] = field(default_factory=list)
     files: list[StoredFile] = field(default_factory=list)
@@ -92,7 +109,7 @@ class Added:
 
 
 class RequestJobs:
-    """The jobs that one request adds, in its route and in whatever the route depends on."""
+    """The jobs that one request adds, in its route and in the route's dependencies."""
 
     def __init__(
         self,
@@ -118,12 +135,14 @@ class RequestJobs:
     def add_task(self, job_type: Any, /, *ready: Any, **args: Any) -> AddedJob:
         """Adds a job of that type: its args by name, or an instance of its args model.
 
-        It is put when the route has returned, and not at all where the route raises. Jobs of one queue start in the
-        order in which they were added; none waits for the end of another, or is hurt by its failure.
+            jobs.add_task(welcome_email, to=user.email, name=user.name)
 
-        What the caller did wrong is raised here: TypeError for what is no job type and for args that it does not
-        know, pydantic's ValidationError for args that do not fit, LookupError for a type that no worker would find,
-        ValueError for a job id that was given before, RuntimeError once the response is under way.
+        The job is put after the route has returned, and not at all if the route raises. Jobs of one queue start in the
+        order in which they were added. No job waits for the end of another, or is affected by its failure.
+
+        A mistake of the caller is raised here: InvalidArgs (a ValueError) if an arg does not fit, TypeError for what is
+        no job type and for args that it does not know, LookupError for a type that no worker would find, ValueError for
+        a job id that was added before, RuntimeError once the response is under way.
         """
         if not isinstance(job_type, JobType):
             raise TypeError(_no_job_type(job_type))
@@ -151,10 +170,9 @@ class RequestJobs:
     ) -> RequestJobs:
         """`jobs.with_options(delay="10m").add_task(…)`: for later, under an id of your choice, or with limits.
 
-        `delay` is seconds, `10m`-like or a timedelta; `run_at` a moment with its time zone, at once where that has
-        passed. A `job_id` makes a job one of its kind: while one of that id exists or is remembered no other is put.
-        What has not started after `expires_in` fails as `Expired`; `max_tries` stands in for the job type's.
-        Raises ValueError.
+        `delay` is seconds, `10m`-like or a timedelta; `run_at` a moment with its time zone, which means at once if it
+        has passed. While a job with this `job_id` exists or is remembered, no other is put. A job that has not started
+        after `expires_in` fails as `Expired`; `max_tries` replaces that of the job type. Raises ValueError.
         """
         if job_id is not None and not JOB_ID.fullmatch(job_id):
             raise ValueError(f"{job_id!r} is no job id: up to 128 letters, digits and '._:@+-'")
@@ -164,14 +182,15 @@ class RequestJobs:
     def now(self) -> AbstractAsyncContextManager[RequestJobs]:
         """`async with jobs.now() as now:` puts what is added to `now` at the end of the block, not of the route.
 
-        For what has to know before it goes on, and for what outlives the route: a stream, a WebSocket.
+        For a route that must know that its jobs are put before it goes on, and for code that outlives the route: a
+        stream, a WebSocket.
         """
         return put_together(self._connection)
 
     async def store(self, upload: UploadFile) -> StoredFile:
         """Stores a file that a client sent, for a job to read: FastAPI closes its own when the response has left.
 
-        It is deleted again where the route raises or its jobs cannot be put.
+        The file is deleted if the route raises or its jobs cannot be put.
         """
         self._check_open()
 
@@ -194,7 +213,10 @@ class RequestJobs:
         known = self._connection.catalog.get(job_type.name)
         if known is None:
             module = job_type.function.__module__
-            raise LookupError(f"no worker would find the job type {job_type.name}: name {module} in JOB_PACKAGES")
+            raise LookupError(
+                f"no worker would find the job type {job_type.name}: name {module} in JOB_PACKAGES, "
+                "or the package that it is in, for this app and for its workers"
+            )
         return self._connection.queues[known.queue]
 
     def _next_id(self) -> str:
@@ -209,9 +231,9 @@ class RequestJobs:
 
 @asynccontextmanager
 async def put_together(connection: QueueConnection) -> AsyncIterator[RequestJobs]:
-    """Puts what is added in the block at its end, all in one call; nothing where the block raises.
+    """Puts what is added in the block at its end, all in one call; nothing if the block raises.
 
-    Raises JobsUnavailable, within two seconds, where Redis is away.
+    Raises JobsUnavailable, within two seconds, if Redis is away.
     """
     added = Added()
     try:
@@ -254,7 +276,7 @@ Jobs = Annotated[RequestJobs, Depends(request_jobs, scope="function")]
 
 
 def jobs_of(app: FastAPI) -> AbstractAsyncContextManager[RequestJobs]:
-    """`async with jobs_of(app) as jobs:` outside of requests: what is added is put at the end of the block."""
+    """`async with jobs_of(app) as jobs:` outside requests: puts what is added at the end of the block."""
     return put_together(connection_of(app.state))
 
 
@@ -285,14 +307,18 @@ def _checked(job_type: JobType[Any, Any], ready: tuple[Any, ...], args: dict[str
         raise TypeError(f"{job_type.name} takes its args by name, or one instance of {model.__name__}")
     if (names := _names(model)) is not None and (unknown := args.keys() - names):
         raise TypeError(f"{job_type.name} knows no arg {', '.join(sorted(unknown))}; it takes {', '.join(names)}")
-    return model.model_validate(args, by_alias=True, by_name=True)
+    try:
+        return model.model_validate(args, by_alias=True, by_name=True)
+    except ValidationError as error:
+        # not from it: it shows the values, and one of them may be a secret
+        raise InvalidArgs(job_type, args, error) from None
 
 
 @cache
 def _names(model: type[BaseModel]) -> tuple[str, ...] | None:
-    """What its args may be called; None where the model has a say of its own about unknown names.
+    """The names that its args may have; None if the model itself says what happens to unknown names.
 
-    Pydantic passes them over unless it is configured not to, and a misspelt optional arg would be lost without a word.
+    By default Pydantic ignores unknown names, and a misspelt optional arg would be lost without an error.
     """
     if model.model_config.get("extra", "ignore") != "ignore":
         return None
@@ -306,10 +332,10 @@ def _names(model: type[BaseModel]) -> tuple[str, ...] | None:
 
 
 def _as_kept(args: BaseModel) -> Any:
-    """The args as JSON values, made by the way through JSON: what has no such form raises here."""
+    """The args as JSON values. They pass through JSON text, so that a value without a JSON form is refused here."""
     return secret_args.revealed(from_json(args.model_dump_json(exclude_defaults=True)), args)
 
 
 def _no_job_type(given: object) -> str:
     name = getattr(given, "__name__", repr(given))
-    return f"{name} is no job type: mark it with @job, or give it to FastAPI's BackgroundTasks where it may be lost"
+    return f"{name} is no job type: mark it with @job, or give it to FastAPI's BackgroundTasks if it may be lost"

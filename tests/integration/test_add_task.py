@@ -16,12 +16,12 @@ import pytest
 from arq.connections import ArqRedis
 from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Query, UploadFile, WebSocket
 from fastapi.responses import JSONResponse, StreamingResponse
-from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field, HttpUrl, ValidationError
+from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field, HttpUrl
 from pydantic_core import PydanticSerializationError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from errand.images.size import Size
-from errand.integration.add_task import Jobs, JobsUnavailable, RequestJobs, jobs_of, put_together
+from errand.integration.add_task import InvalidArgs, Jobs, JobsUnavailable, RequestJobs, jobs_of, put_together
 from errand.integration.lifespan import jobs_lifespan, opened
 from errand.job.catalog import discover
 from errand.job.context import Context
@@ -429,9 +429,17 @@ def test_what_is_no_job_type_is_for_background_tasks(jobs: RequestJobs) -> None:
 @pytest.mark.parametrize(
     ("add", "fault", "words"),
     [
-        (lambda jobs: jobs.add_task(welcome_email, to="ada", name="Ada"), ValidationError, "valid email"),
-        (lambda jobs: jobs.add_task(welcome_email, to="ada@example.com"), ValidationError, "name"),
-        (lambda jobs: jobs.add_task(welcome_email, **LETTER, nmae="Ada"), ValidationError, "nmae"),
+        (
+            lambda jobs: jobs.add_task(welcome_email, to="ada", name="Ada"),
+            InvalidArgs,
+            "^welcome_email: to: .*valid email",
+        ),
+        (
+            lambda jobs: jobs.add_task(welcome_email, to="ada@example.com"),
+            InvalidArgs,
+            "^welcome_email: name: Field req",
+        ),
+        (lambda jobs: jobs.add_task(welcome_email, **LETTER, nmae="Ada"), InvalidArgs, "^welcome_email: nmae: "),
         (lambda jobs: jobs.add_task(shout, text="a", lauder=True), TypeError, "no arg lauder; it takes text, louder"),
         (lambda jobs: jobs.add_task(shout, "a"), TypeError, "by name, or one instance of Shout"),
         (lambda jobs: jobs.add_task(shout, Open()), TypeError, "by name, or one instance of Shout"),
@@ -464,11 +472,19 @@ async def test_what_a_caller_does_wrong_is_raised_at_the_call_and_adds_nothing(
     assert await redis.dbsize() == 0
 
 
-async def test_a_type_that_no_worker_would_find_is_refused_with_the_setting_that_mends_it(
+def test_invalid_args_are_named_with_their_job_type_and_their_values_are_not_shown(jobs: RequestJobs) -> None:
+    with pytest.raises(InvalidArgs) as refused:
+        jobs.add_task(welcome_email, to="nope-s3cret")
+    assert str(refused.value).startswith("welcome_email: to: value is not a valid email address")
+    assert set(refused.value.faults) == {"to", "name"} and "s3cret" not in str(refused.value)
+    assert refused.value.__cause__ is None and refused.value.__suppress_context__
+
+
+async def test_a_type_that_no_worker_would_find_is_refused_with_the_setting_that_fixes_it(
     redis: ArqRedis, settings: Settings
 ) -> None:
     async with opened(settings, discover(["jobs"])) as connection, put_together(connection) as jobs:
-        with pytest.raises(LookupError, match=f"name {__name__} in JOB_PACKAGES"):
+        with pytest.raises(LookupError, match=f"name {__name__} in JOB_PACKAGES, or the package that it is in"):
             jobs.add_task(shout, text="hello")
 
 

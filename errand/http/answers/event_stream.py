@@ -1,4 +1,4 @@
-"""Server-Sent Events on the wire: a stream that ends with its watcher, its client or the process."""
+"""Writes Server-Sent Events: a stream ends with its watcher, its client or the process."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from errand.events.watcher import ChangeBatch, Ended, Watcher
 from errand.http.scope import CONNECTION, Connection
 
 RETRY_MS = 2_000
-"""When a client comes back; not all at once: browsers add some time of their own."""
+"""When a client reconnects. Browsers add some time of their own, so not all come at once."""
 
 
 PIECE_BYTES = 64 * 1024
-"""As much as the server's own buffer of a connection takes: more would be copied for each slow client."""
+"""The size of the server's buffer of a connection: more would be copied for each slow client."""
 
 
 CUT_AFTER_S = 10.0
-"""How long a client that was ended for not reading may take for the rest."""
+"""How long a client whose stream was ended for reading too slowly may take for the rest."""
 
 
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-"""The second has nginx pass on each event as it comes."""
+"""The second makes nginx pass on each event at once."""
 
 
-WORDS: dict[Ended, str] = {
+REASONS: dict[Ended, str] = {
     "slow": "ended: you read slower than jobs change; come back with Last-Event-ID",
     "missed": "ended: some changes were lost; come back with Last-Event-ID",
     "stopping": "ended: the service stops; come back with Last-Event-ID",
@@ -39,7 +39,7 @@ WORDS: dict[Ended, str] = {
 
 
 class EventStream(EventSourceResponse):
-    """The answer to one who watches."""
+    """The answer to a client that watches jobs."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class EventStream(EventSourceResponse):
         feed: JobFeed,
         show: Callable[[ChangeBatch], bytes] | None = None,
     ) -> None:
-        """`show` makes of a batch what `chunks` would: many watchers of the same are then written to in one go."""
+        """`show` renders a batch as `chunks` would, so that many watchers of the same jobs are written to at once."""
         super().__init__((), headers=HEADERS)
         self._show = show
         self._chunks = chunks
@@ -58,7 +58,7 @@ class EventStream(EventSourceResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         connection: Connection | None = scope.get(CONNECTION)
-        gone = asyncio.create_task(self._hear_hang_up(receive))
+        gone = asyncio.create_task(self._end_at_disconnect(receive))
         try:
             async with _ended_by(self._watcher, connection):
                 await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
@@ -74,9 +74,9 @@ class EventStream(EventSourceResponse):
             await self._feed.dismiss(self._watcher)
 
     def _straight_to(self, connection: Connection | None) -> Callable[[ChangeBatch], bool] | None:
-        """Past the tasks of watchers, and all that lies between a route and the wire: thrice as fast for a thousand."""
+        """Writes past the watchers' tasks and the layers between a route and the wire: thrice as fast for 1,000."""
         show = self._show
-        # an older client than HTTP/1.1 gets no chunks
+        # a client older than HTTP/1.1 gets no chunks
         if show is None or connection is None or not connection.cycle.chunked_encoding:
             return None
 
@@ -91,7 +91,7 @@ class EventStream(EventSourceResponse):
 
         return write
 
-    async def _hear_hang_up(self, receive: Receive) -> None:
+    async def _end_at_disconnect(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
         self._watcher.end("gone")
@@ -123,19 +123,19 @@ def _nothing(*_: Any) -> None:
     pass
 
 
-def opening(place: str) -> bytes:
-    """What a stream begins with: when to come back, and from where."""
-    return format_sse_event(comment="watching", id=place, retry=RETRY_MS)
+def opening(position: str) -> bytes:
+    """The start of a stream: when the client is to reconnect, and from which position."""
+    return format_sse_event(comment="watching", id=position, retry=RETRY_MS)
 
 
-def heartbeat(place: str) -> bytes:
-    """Nothing has happened that is which: a comment, with the place that this is known of."""
-    return format_sse_event(comment="still here", id=place)
+def heartbeat(position: str) -> bytes:
+    """A comment while nothing happens that the client watches, with the position up to which this is known."""
+    return format_sse_event(comment="still here", id=position)
 
 
-def closing_event(why: Ended) -> bytes:
-    """Why the stream ends before what it watches does."""
-    return format_sse_event(comment=WORDS[why])
+def ending(why: Ended) -> bytes:
+    """The last comment of a stream: why it ends."""
+    return format_sse_event(comment=REASONS[why])
 
 
 def event(kind: str, data: str, *, place: str) -> bytes:

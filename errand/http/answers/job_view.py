@@ -1,4 +1,4 @@
-"""What the API shows of a job: the shape of its answers."""
+"""Shapes the answers that show jobs: models for the OpenAPI document, and what fills them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from errand.secrets.redaction import STARS
 from errand.wire.records import AttemptOutcome, Error
 
 PLAIN = "!$&'()*+,:;=@"
-"""What needs no `%` in a segment of a path (RFC 3986 §3.3), beside what never does."""
+"""Characters that a segment of a path may contain unquoted (RFC 3986 §3.3), besides those that never need quotes."""
 
 
 class ErrorView(BaseModel):
@@ -52,7 +52,7 @@ class AttemptView(BaseModel):
 
 
 class ProgressView(BaseModel):
-    """What a job last said of how far it is."""
+    """The last progress that a job reported."""
 
     fraction: float
     note: str
@@ -68,7 +68,7 @@ class WaitingView(BaseModel):
 
 
 class JobHead(BaseModel):
-    """What every view of a job begins with."""
+    """The first fields of every view of a job."""
 
     id: str
     type: str
@@ -79,7 +79,7 @@ class JobHead(BaseModel):
 
 
 class JobFields(JobHead):
-    """What every view of one job shows. Times are UTC."""
+    """The fields of every view of one job. Times are UTC."""
 
     args: Mapping[str, Any]
     result: Any = None
@@ -117,6 +117,14 @@ class AcceptedJobView(JobFields):
     """A job that was just put. `GET` says why it waits, if it does."""
 
     durability: Grade = DURABILITY
+
+
+PLAN = ("planned_attempts", "gives_up_at")
+"""The last fields of every view of one job; `planned_times` writes them."""
+
+
+NEW_JOB: Mapping[str, None] = {name: None for name in JobFields.model_fields if name not in PLAN}
+"""Every other field of a view of one job, in the order of the model; most are null in a new job."""
 
 
 def job_view(job: JobSnapshot, catalog: Catalog, waiting: Waiting | None = None, *, root_path: str = "") -> JobView:
@@ -162,12 +170,13 @@ def job_view(job: JobSnapshot, catalog: Catalog, waiting: Waiting | None = None,
 
 
 def new_job_json(job: JobSnapshot, job_type: JobType[Any, Any], *, durability: Grade, root_path: str = "") -> bytes:
-    """An AcceptedJobView as JSON, without the way through a model."""
+    """An AcceptedJobView as JSON, written without a model."""
     assert job.run_at_ms is not None
     max_tries = job.max_tries or job_type.max_tries
     plan = plan_as_json(job.run_at_ms, offsets_ms(job_type, started=0, max_tries=max_tries))
     shown = to_json(
         {
+            **NEW_JOB,
             "id": job.id,
             "type": job.type,
             "queue": job.queue,
@@ -175,14 +184,9 @@ def new_job_json(job: JobSnapshot, job_type: JobType[Any, Any], *, durability: G
             "attempt": 0,
             "max_tries": max_tries,
             "args": job.args,
-            "result": None,
-            "error": None,
             "attempts": [],
-            "progress": None,
             "enqueued_at": utc(job.enqueued_at_ms),
             "run_at": utc_or_none(job.run_at_ms),
-            "started_at": None,
-            "finished_at": None,
             "links": links_of(job, root_path),
             "expires_at": utc_or_none(job.expires_at_ms),
         }
@@ -191,7 +195,7 @@ def new_job_json(job: JobSnapshot, job_type: JobType[Any, Any], *, durability: G
 
 
 def shown_args(known: JobType[Any, Any] | None, args: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Kept args without secrets; of a type that this service does not know nothing says which they are."""
+    """The args without their secrets; of a type that this service does not know, every value is hidden."""
     return dict.fromkeys(args, STARS) if known is None else known.shown_args(args)
 
 
@@ -227,7 +231,7 @@ def links_of(job: JobSnapshot, root_path: str) -> dict[str, str]:
 
 
 def json_response(view: BaseModel, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """Straight to JSON text in one pass."""
+    """The answer that shows the view, written as JSON in one pass."""
     return Response(
         view.model_dump_json(), status_code=status, media_type="application/json", headers=dict(headers or {})
     )
@@ -246,5 +250,5 @@ def utc(at_ms: int) -> datetime:
 
 
 def utc_or_none(at_ms: int | None) -> datetime | None:
-    """The same of what may be unknown."""
+    """Ms since the epoch as a time; None if they are unknown."""
     return None if at_ms is None else utc(at_ms)

@@ -1,7 +1,7 @@
-"""Writes the planned attempts of a new job, cheaply: a 202 must not wait until ten times are worked out.
+"""Writes the planned attempts of a new job at little cost: a 202 should not wait for the computation of ten times.
 
-Jobs of one type that are due in the same second have the same plan but for the ms: it is written once, and those are
-put in.
+Jobs of one type that are due in the same second have the same plan except for the milliseconds. The plan of a second is
+written once, with a mark that each job replaces by its milliseconds.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from pydantic_core import to_json
 
 from errand.wire.limits import LATEST_MS
 
-REST = b"~"
-"""Where the fraction of the second belongs; no time has one."""
+FRACTION = b"~"
+"""Marks where the fraction of the second belongs; the text of a time never contains it."""
 
 
 def plan_as_json(first_ms: int, offsets_ms: tuple[int, ...]) -> bytes:
-    """`"planned_attempts":[…],"gives_up_at":…` of a job due then (ms since the epoch), as pydantic writes times."""
+    """`"planned_attempts":[…],"gives_up_at":…` of a job due at `first_ms`, with times as Pydantic writes them."""
     second, ms = divmod(first_ms, 1000)
     template = _in_second(second, offsets_ms)
     if template is None:
         return _written([_utc(first_ms + offset) for offset in offsets_ms])
-    return template.replace(REST, b".%03d000Z" % ms if ms else b"Z")
+    return template.replace(FRACTION, b".%03d000Z" % ms if ms else b"Z")
 
 
 @lru_cache(maxsize=256)
 def _in_second(second: int, offsets_ms: tuple[int, ...]) -> bytes | None:
-    """The plan without its ms; None where its times do not share them."""
+    """The plan with marks for its milliseconds; None if its times do not all have the same milliseconds."""
     if any(offset % 1000 for offset in offsets_ms) or second * 1000 + offsets_ms[-1] >= LATEST_MS:
         return None
     seconds = [datetime.fromtimestamp(second + offset // 1000, UTC) for offset in offsets_ms]
-    return _written([f"{at:%Y-%m-%dT%H:%M:%S}{REST.decode()}" for at in seconds])
+    return _written([f"{at:%Y-%m-%dT%H:%M:%S}{FRACTION.decode()}" for at in seconds])
 
 
 def _utc(at_ms: int) -> str:

@@ -1,4 +1,7 @@
-"""Every error as RFC 9457 problem details, each in a sentence that says what to do."""
+"""Answers every error as problem details (RFC 9457), in a sentence that says what to do.
+
+A problem's `type`, such as `/problems/unknown-job`, is a name: it stays the same wherever the API is mounted.
+"""
 
 from __future__ import annotations
 
@@ -29,25 +32,25 @@ MEDIA_TYPE = "application/problem+json"
 
 
 TOO_LARGE = "content-too-large"
-"""The kind of every 413, by RFC 9110's name for it; Python's changed with 3.13."""
+"""The kind of every 413, named as in RFC 9110; Python's name changed with 3.13."""
 
 
 FULL_RETRY_S = 5
 
 
 OUTAGE_OVER_S = 60.0
-"""Where no request was refused for so long, the next one that is belongs to another outage."""
+"""If no request was refused for so long, the next refused one belongs to another outage."""
 
 
 class FaultyField(BaseModel):
-    """One thing wrong with a request."""
+    """One fault of a request."""
 
     field: str = Field(description="where: `body.to`, `query.delay`", examples=["body.to"])
     message: str
 
 
 class ProblemDetails(BaseModel):
-    """What an error answer holds (RFC 9457)."""
+    """The body of an error answer (RFC 9457)."""
 
     type: str = Field(description="names the kind of problem; stable", examples=["/problems/unknown-job"])
     title: str
@@ -103,16 +106,16 @@ def response(problem: Problem) -> JSONResponse:
 
 
 def documented(descriptions: Mapping[int, str]) -> dict[int | str, dict[str, Any]]:
-    """What a route says of its error answers in the OpenAPI document, by status.
+    """Describes a route's error answers for the OpenAPI document, by status.
 
-    A `model` would have FastAPI document them as `application/json`, which they are not.
+    With a `model`, FastAPI would document them as `application/json`.
     """
     content = {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{ProblemDetails.__name__}"}}}
     return {status: {"description": description, "content": content} for status, description in descriptions.items()}
 
 
 def install(app: FastAPI) -> None:
-    """Makes problem details of everything that can go wrong in a request."""
+    """Has the app answer with problem details whatever goes wrong in a request."""
     refusals = Refusals()
 
     @app.exception_handler(Problem)
@@ -150,7 +153,7 @@ def install(app: FastAPI) -> None:
 
 
 def redis_away(error: RedisError) -> Problem:
-    """503: nothing was promised, the same request may succeed soon.
+    """503: nothing was promised, and the same request may succeed soon.
 
     Not "nothing was put": a call that Redis was too slow to answer may lie in its socket, and be done later.
     """
@@ -177,13 +180,13 @@ def queue_full(queue: str) -> Problem:
 
 
 class Refusals:
-    """Says once in an outage that requests are refused: a probe asks every few seconds."""
+    """Logs once per outage that requests are refused: a probe asks every few seconds."""
 
     def __init__(self) -> None:
         self._last_s = -math.inf
 
     def note(self, error: RedisError) -> None:
-        """A request has been refused; the first in a while is the beginning of an outage."""
+        """Notes a refused request; the first one in a while starts an outage."""
         now_s = time.monotonic()
         if now_s - self._last_s > OUTAGE_OVER_S:
             log.warning("redis is away: requests that need it are answered 503", error=str(error))

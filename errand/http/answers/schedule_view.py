@@ -1,4 +1,4 @@
-"""What the API shows of a schedule."""
+"""Shapes the answers that show schedules."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class TimeView(BaseModel):
 
 
 class FireView(BaseModel):
-    """A time of a schedule that became a job."""
+    """A time of a schedule for which a job was put."""
 
     at: datetime = Field(description="the time that the expression names")
     fired_at: datetime = Field(description="when a worker made the job")

@@ -1,4 +1,4 @@
-"""The OpenAPI document: FastAPI's own, with what it does not see, and what a client needs to find its way.
+"""Completes FastAPI's OpenAPI document with what FastAPI does not see: links, headers, examples, errors.
 
 What follows from a rule is added here, for routes to come as well: where an answer leads (links), what its headers say,
 what an error looks like. What is a route's own (its summary, its parameters, its statuses) stands beside the route.

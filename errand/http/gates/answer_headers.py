@@ -1,4 +1,4 @@
-"""What every answer says to browsers and caches: bytes are what they are called, and nobody frames or keeps them."""
+"""Adds headers to every answer that forbid browsers and caches to guess types, to frame answers, and to keep them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ UNLESS_SAID: tuple[Header, ...] = (
     (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
-"""A route may say otherwise: a page needs its scripts, a file may be kept."""
+"""A route may set its own instead: a page needs its scripts, a file may be kept."""
 
 
 MORE = "errand.answer_headers"
-"""The place in a request's scope where a route, or what guards it, leaves further headers of its answer."""
+"""The key of a request's scope under which a route or a gate leaves further headers for its answer."""
 
 
 class AnswerHeaders:
@@ -39,7 +39,7 @@ class AnswerHeaders:
             await self._app(scope, receive, send)
             return
         app = self._head if scope["method"] == "HEAD" else self._app
-        # the fast path may have left some before it gave the request up
+        # the fast path may have left some before it passed the request on
         more: list[Header] = scope.setdefault(MORE, [])
 
         async def send_with_headers(message: Message) -> None:

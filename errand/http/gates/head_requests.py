@@ -1,15 +1,15 @@
-"""Answers HEAD wherever GET is answered: the same status and headers, no content (RFC 9110 §9.3.2)."""
+"""Answers HEAD on every path that answers GET: the same status and headers, no content (RFC 9110 §9.3.2)."""
 
 from __future__ import annotations
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 ASKED = "errand.head"
-"""In the scope of a HEAD request that is answered as GET: who streams much may spare itself the content."""
+"""The key in the scope of a HEAD request that is answered as GET: a route that streams may skip the content."""
 
 
 class HeadRequests:
-    """ASGI app for HEAD requests alone: has GET's route in `app` answer, and keeps the content back."""
+    """ASGI app for HEAD requests alone: lets the GET route of `app` answer, and drops the content."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

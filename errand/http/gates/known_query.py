@@ -1,4 +1,4 @@
-"""Refuses query parameters that a route does not know: a misspelt `delay` must not put a job that runs at once."""
+"""Refuses query parameters that a route does not know: a misspelt `delay` must not enqueue a job that runs at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from errand.http.answers.problems import FaultyField, Problem
 
 async def refuse_unknown(request: Request) -> None:
     """A dependency of every route. Async: FastAPI sends others through a thread."""
-    # a route outside of the document only says what to ask for instead
+    # a route outside the document takes no parameters worth a check
     if request.scope["query_string"] and request.scope["route"].include_in_schema:
         check(request)
 
@@ -29,7 +29,7 @@ def check(request: Request) -> None:
 
 
 def _known_to(route: APIRoute, found: dict[int, tuple[str, ...]]) -> tuple[str, ...]:
-    """`found` keeps what was found before, by the identities of routes, which cannot be hashed and last as the app."""
+    """`found` caches by the id of a route: routes cannot be hashed, and live as long as the app."""
     known = found.get(id(route))
     if known is None:
         fields = get_flat_params(route.dependant)

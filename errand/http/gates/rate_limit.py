@@ -16,7 +16,7 @@ from errand.http.gates.token_bucket import Allowance, OverLimit, RateLimit
 
 
 async def count(request: Request, limit: RateLimit, client: str) -> None:
-    """Counts this request. Raises Problem 429 where the client has used its quota up."""
+    """Counts this request. Raises Problem 429 if the client has used up its quota."""
     try:
         allowance = await limit.take(client)
     except OverLimit as over:
@@ -29,8 +29,8 @@ async def count(request: Request, limit: RateLimit, client: str) -> None:
 
 
 def _say(request: Request, limit: RateLimit, allowance: Allowance) -> None:
-    """Leaves the two headers for the answer, whatever it will be."""
-    # who spends what is left over that time does not come faster than it refills
+    """Leaves the two headers for the answer, of any status."""
+    # a client that spreads what is left over that time does not ask faster than the bucket refills
     wait_s = allowance.wait_s or max(allowance.left, 1) * limit.window_s / limit.quota
     request.scope[MORE] += (
         (b"ratelimit-policy", b'"default";q=%d;w=%d' % (limit.quota, limit.window_s)),

@@ -22,11 +22,11 @@ from errand.wire import keys
 HELD_WORTH_S = 0.1
 
 
-HELD_AT_LONGEST_S = 1.0
+MAX_HELD_S = 1.0
 
 
-MOST_CLIENTS = 10_000
-"""From here on those who hold nothing are forgotten; Redis knows of them."""
+MAX_CLIENTS = 10_000
+"""Above this number, clients that hold nothing are forgotten here; Redis still knows them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class RateLimit:
         # who has gone needs none
         here = [answer for answer in asking if not answer.done()]
         now_s = time.monotonic()
-        known.held, known.left, known.held_until_s = max(taken - len(here), 0), left, now_s + HELD_AT_LONGEST_S
+        known.held, known.left, known.held_until_s = max(taken - len(here), 0), left, now_s + MAX_HELD_S
         for position, answer in enumerate(here):
             if position < taken:
                 answer.set_result(Allowance(taken - position - 1 + left, 0))
@@ -132,7 +132,7 @@ class RateLimit:
                 answer.set_exception(OverLimit(Allowance(0, wait_s)))
 
     def _new_client(self, client: str) -> _Client:
-        if len(self._clients) >= MOST_CLIENTS:
+        if len(self._clients) >= MAX_CLIENTS:
             self._clients = {
                 name: known for name, known in self._clients.items() if known.asking is not None or known.held
             }

@@ -189,7 +189,7 @@ async def _all_events(
             yield b"".join([_shown_together(batch) for batch in batches])
         elif to.feed.is_caught_up(watcher):
             yield event_stream.heartbeat(to.feed.place)
-    yield event_stream.closing_event(watcher.ended)
+    yield event_stream.ending(watcher.ended)
 
 
 async def _events_of_job(
@@ -221,7 +221,7 @@ async def _events_of_job(
             return
         else:
             yield event_stream.event(change.kind, _shown(change), place=place)
-    yield event_stream.closing_event(watcher.ended or "gone")
+    yield event_stream.ending(watcher.ended or "gone")
 
 
 async def _changes(

@@ -100,7 +100,7 @@ async def test_a_flood_is_refused_without_asking_redis(redis: ArqRedis) -> None:
 
 
 async def test_what_is_held_is_not_kept_for_long(redis: ArqRedis, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("errand.http.gates.token_bucket.HELD_AT_LONGEST_S", 0.0)
+    monkeypatch.setattr("errand.http.gates.token_bucket.MAX_HELD_S", 0.0)
     limit = RateLimit(redis, quota=1000, window_s=1)
     before = await script_calls(redis)
     for _ in range(3):
@@ -143,7 +143,7 @@ async def test_an_error_reaches_all_who_wait_and_the_next_is_served(redis: ArqRe
 
 
 async def test_clients_by_the_thousand_do_not_fill_the_memory(redis: ArqRedis, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("errand.http.gates.token_bucket.MOST_CLIENTS", 50)
+    monkeypatch.setattr("errand.http.gates.token_bucket.MAX_CLIENTS", 50)
     limit = RateLimit(redis, quota=2, window_s=HOUR_S)
     for number in range(200):
         await limit.take(f"client-{number}")
