@@ -167,7 +167,7 @@ async def test_a_worker_that_drains_says_so(client: httpx.AsyncClient, queue: Qu
 
 
 def test_the_version_is_that_of_the_package() -> None:
-    text = Path(__file__).parents[2].joinpath("pyproject.toml").read_text()
+    text = Path(__file__).parents[3].joinpath("pyproject.toml").read_text()
     assert tomllib.loads(text)["project"]["version"] == VERSION
 
 
