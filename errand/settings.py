@@ -46,7 +46,7 @@ ALL_SCOPES: frozenset[Scope] = frozenset({"read", "write", "admin"})
 DAY_S = 86_400
 
 
-LONGEST_TTL_S = 36_500 * DAY_S
+MAX_TTL_S = 36_500 * DAY_S
 """Past it Redis' own arithmetic ends; nobody keeps an outcome for a century."""
 
 
@@ -291,7 +291,7 @@ class Settings(BaseSettings):
     batch_limit_bytes: int = Field(16 * MIB, ge=1)
     upload_limit_bytes: int = Field(64 * MIB, ge=1)
 
-    idempotency_ttl_s: float = Field(DAY_S, ge=1, le=LONGEST_TTL_S)
+    idempotency_ttl_s: float = Field(DAY_S, ge=1, le=MAX_TTL_S)
 
     webhook_secret: SecretStr | None = None
     webhook_allow_networks: Annotated[tuple[IpNetwork, ...], NoDecode] = ()
@@ -303,8 +303,8 @@ class Settings(BaseSettings):
     lease_s: float = Field(10, ge=1, le=3600)
     drain_s: float = Field(25, ge=0, le=3600)
     max_crashes: int = Field(3, ge=1, le=100)
-    result_ttl_s: float = Field(7 * DAY_S, ge=1, le=LONGEST_TTL_S)
-    dead_ttl_s: float = Field(30 * DAY_S, ge=1, le=LONGEST_TTL_S)
+    result_ttl_s: float = Field(7 * DAY_S, ge=1, le=MAX_TTL_S)
+    dead_ttl_s: float = Field(30 * DAY_S, ge=1, le=MAX_TTL_S)
     job_packages: Annotated[tuple[str, ...], NoDecode] = ()
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"

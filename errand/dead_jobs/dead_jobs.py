@@ -21,7 +21,7 @@ from errand.wire.indexes import TIME_DIGITS, DeadEntry, type_word
 log = structlog.get_logger("errand.dead_jobs")
 
 
-MOST_GROUPS = 1_000
+MAX_GROUPS = 1_000
 """Groups that one call looks at in a queue: each takes Redis a few microseconds."""
 
 
@@ -29,7 +29,7 @@ RESULTS_AT_ONCE = 50
 """A result holds the job's args and may be large: this many are in memory at a time."""
 
 
-MOST_ROUNDS = 10
+MAX_ROUNDS = 10
 """A page whose jobs have all expired is followed by the next, this often."""
 
 
@@ -97,7 +97,7 @@ class DeadJobs:
         self._groups = script.load(redis, "dead_jobs/groups")
 
     async def groups(self, which: DeadJobFilter) -> list[DeadGroup]:
-        """Every group that is which, without examples; the largest first.
+        """Every group that matches, without examples; the largest first.
 
         Looks at 1,000 groups of each queue; raises TooManyGroups where there are more.
         """
@@ -111,14 +111,14 @@ class DeadJobs:
         return [replace(group, example=jobs.get(place)) for group, place in listed]
 
     async def page(self, which: DeadJobFilter, *, limit: int, before: DeadPosition | None = None) -> DeadPage:
-        """Up to `limit` dead jobs that are which, newest first, from that position on.
+        """Up to `limit` dead jobs that match, newest first, from that position on.
 
         Looks at `10 * limit` entries at most: where the newest ones have expired a page may hold fewer jobs although
         others follow. Raises TooManyGroups for a wish that is too wide.
         """
         groups = await self._matching_groups(which)
         jobs: list[JobSnapshot] = []
-        for _ in range(MOST_ROUNDS):
+        for _ in range(MAX_ROUNDS):
             missing = limit - len(jobs)
             listed = await self._list(which, groups, before=before, most=missing + 1)
             jobs += (await self._read(listed[:missing])).values()
@@ -147,7 +147,7 @@ class DeadJobs:
                 type_word(which.type) if which.type else "",
                 fingerprint.token(which.fingerprint) if which.fingerprint else "",
                 self._ttl_ms,
-                MOST_GROUPS,
+                MAX_GROUPS,
             ],
         )
         if more:

@@ -16,7 +16,7 @@ from typing import Literal
 from arq.connections import ArqRedis
 
 from errand.dead_jobs.dead_jobs import RESULTS_AT_ONCE, DeadGroup, DeadJobFilter, DeadJobs
-from errand.queue.queue import MOST_AT_ONCE
+from errand.queue.queue import MAX_BATCH
 from errand.redis import script
 from errand.redis.outage import is_outage, within
 from errand.wire import codec, keys
@@ -29,7 +29,7 @@ ReplayAnswer = Literal["replayed", "succeeded", "bodiless", "gone", "changed"]
 IDS_SHOWN = 10
 
 
-LONGEST_S = 20.0
+MAX_S = 20.0
 """How long one call goes on; what it has not come to remains, and the next call takes it."""
 
 
@@ -138,14 +138,14 @@ class Replays:
         return Replayed(count=min(matching, limit), ids=ids, remaining=max(matching - limit, 0))
 
     async def many(self, which: DeadJobFilter, *, limit: int, per_second: float | None = None) -> Replayed:
-        """Replays dead jobs that are which, the oldest of each group first; looks at `limit` of them, 10,000 at most.
+        """Replays dead jobs that match, the oldest of each group first; looks at `limit` of them, 10,000 at most.
 
         All are due at once, or `per_second` of them in a second, from now on. Many short calls to Redis, none of which
         holds it up; stops after 20 s. Raises ValueError for a larger limit, TooManyGroups, ReplayCutShort, and redis'
         errors where Redis is away from the start.
         """
-        if limit > MOST_AT_ONCE:
-            raise ValueError(f"{limit} jobs are over the limit of {MOST_AT_ONCE} for one call")
+        if limit > MAX_BATCH:
+            raise ValueError(f"{limit} jobs are over the limit of {MAX_BATCH} for one call")
         done = Replayed()
         try:
             await self._replay_all(which, done, limit=limit, per_second=per_second)
@@ -158,7 +158,7 @@ class Replays:
 
     async def _replay_all(self, which: DeadJobFilter, done: Replayed, *, limit: int, per_second: float | None) -> None:
         pace = _Pace(await within(self._deadline_s, self._now_ms()), per_second)
-        until_s = time.monotonic() + LONGEST_S
+        until_s = time.monotonic() + MAX_S
         async for queue, entries in self._batches(which, limit=limit):
             await self._replay_batch(queue, entries, done, pace)
             if time.monotonic() > until_s:

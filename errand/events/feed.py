@@ -40,7 +40,7 @@ WATCH_MS = 180_000
 HISTORY_MS = 300_000
 
 
-RING_MOST = 20_000
+MAX_RING = 20_000
 """As many changes as a queue's history has."""
 
 
@@ -333,7 +333,7 @@ class JobFeed:
             while page := await self._page(tail, after, f"{start[0]}-{start[1]}"):
                 older += [change for _, change in page if change is not None]
                 after = page[-1][0]
-            if tail.start != start or len(self._ring) + len(older) > RING_MOST:
+            if tail.start != start or len(self._ring) + len(older) > MAX_RING:
                 return
             for change in reversed(older):
                 self._first_number -= 1
@@ -363,7 +363,7 @@ class JobFeed:
         self._number += 1
         change.number, change.place = self._number, self.place
         self._ring.append(change)
-        if len(self._ring) > RING_MOST:
+        if len(self._ring) > MAX_RING:
             oldest = self._ring.popleft()
             self._tails[oldest.queue].start = oldest.at
             self._first_number = self._ring[0].number

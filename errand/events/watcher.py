@@ -10,7 +10,7 @@ from typing import Literal
 
 from errand.events.change import Change
 
-BUFFER_MOST = 2_000
+MAX_BUFFERED = 2_000
 """Changes that a watcher may be behind; they are shared with the others, so that what it costs is their list."""
 
 
@@ -19,7 +19,7 @@ Ended = Literal["slow", "missed", "stopping", "gone"]
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """Which changes a watcher wants; an empty set means all."""
+    """Which changes a watcher receives; an empty set means all."""
 
     types: frozenset[str] = frozenset()
     kinds: frozenset[str] = frozenset()
@@ -27,7 +27,7 @@ class EventFilter:
     job_id: str | None = None
 
     def has(self, change: Change) -> bool:
-        """This one is which."""
+        """True if a watcher with this filter receives that change."""
         return (
             (self.job_id is None or change.job_id == self.job_id)
             and (not self.types or change.type in self.types)
@@ -76,7 +76,7 @@ class Watcher:
         if self.write is not None and self._waits and self.write(batch):
             self.beaten_s = time.monotonic()
             return
-        if self._behind > BUFFER_MOST:
+        if self._behind > MAX_BUFFERED:
             self.end("slow")
         if self.ended is None:
             self._behind += len(batch.changes)

@@ -26,7 +26,7 @@ from errand.job.job_type import JobType
 from errand.job.stored_file import StoredFile
 from errand.job.when import AT_ONCE, DurationS, Moment, When
 from errand.queue.new_job import NewJob
-from errand.queue.queue import MOST_AT_ONCE, Queue, enqueue_together
+from errand.queue.queue import MAX_BATCH, Queue, enqueue_together
 from errand.redis.outage import REDIS_RETRY_S, is_outage
 from errand.resources import uploads as uploads_
 from errand.resources.storage import CHUNK_BYTES
@@ -220,8 +220,8 @@ class RequestJobs:
         return self._connection.queues[known.queue]
 
     def _next_id(self) -> str:
-        if len(self._added.jobs) >= MOST_AT_ONCE:
-            raise ValueError(f"one request puts up to {MOST_AT_ONCE} jobs; use `async with jobs.now()` for more")
+        if len(self._added.jobs) >= MAX_BATCH:
+            raise ValueError(f"one request puts up to {MAX_BATCH} jobs; use `async with jobs.now()` for more")
         if self._job_id is None:
             return new_job_id()
         if any(job.job_id == self._job_id for _, job in self._added.jobs):

@@ -6,7 +6,7 @@ MAX_CRASHES = 3
 """Attempts of one job that may end their process; others (Sidekiq's super_fetch) allow as many."""
 
 
-LONGEST_WAIT_S = 10 * 365 * 86_400
+MAX_WAIT_S = 10 * 365 * 86_400
 
 
 class Retry(Exception):
@@ -16,8 +16,8 @@ class Retry(Exception):
     """
 
     def __init__(self, reason: str = "asked to be retried", *, after_s: float | None = None) -> None:
-        if after_s is not None and not 0 <= after_s <= LONGEST_WAIT_S:
-            raise ValueError(f"after_s must be between 0 and {LONGEST_WAIT_S} s")
+        if after_s is not None and not 0 <= after_s <= MAX_WAIT_S:
+            raise ValueError(f"after_s must be between 0 and {MAX_WAIT_S} s")
         super().__init__(reason)
         self.after_s = after_s
 

@@ -16,7 +16,7 @@ from itertools import islice
 
 from cronsim import CronSim, CronSimError
 
-LONGEST_CHARS = 200
+MAX_CHARS = 200
 
 
 SHAPE = (
@@ -35,8 +35,8 @@ def check_expression(expression: str) -> str:
 
     Raises ValueError, in words, for what is none, or names no time in the next fifty years.
     """
-    if len(expression) > LONGEST_CHARS:
-        raise ValueError(f"is longer than {LONGEST_CHARS} characters")
+    if len(expression) > MAX_CHARS:
+        raise ValueError(f"is longer than {MAX_CHARS} characters")
     try:
         first = next(CronSim(expression, datetime.now(UTC)), None)
     except CronSimError as error:

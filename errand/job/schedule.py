@@ -26,7 +26,7 @@ JOB_OF_SCHEDULE = re.compile(rf"({SCHEDULE_ID.pattern})-\d{{8}}T\d{{6}}Z")
 GRACE_S = 60.0
 
 
-LONGEST_S = 86_400
+MAX_S = 86_400
 """Of grace and jitter: a day."""
 
 
@@ -60,10 +60,10 @@ class Schedule:
                 raise ValueError(f"{name} {getattr(self, name)!r} {error}") from None
         if self.misfire not in get_args(Misfire):
             raise ValueError(f"misfire {self.misfire!r} is neither 'skip' nor 'run_once'")
-        if not 0 <= self.grace_s <= LONGEST_S:
-            raise ValueError(f"grace_s must be from 0 to {LONGEST_S} seconds")
-        if not 0 <= self.jitter_s <= LONGEST_S:
-            raise ValueError(f"jitter_s must be from 0 to {LONGEST_S} seconds")
+        if not 0 <= self.grace_s <= MAX_S:
+            raise ValueError(f"grace_s must be from 0 to {MAX_S} seconds")
+        if not 0 <= self.jitter_s <= MAX_S:
+            raise ValueError(f"jitter_s must be from 0 to {MAX_S} seconds")
         if self.id is not None and not SCHEDULE_ID.fullmatch(self.id):
             raise ValueError(f"{self.id!r} is no id for a schedule: up to 64 letters, digits, '-' and '_'")
 

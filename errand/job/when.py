@@ -22,7 +22,7 @@ PATTERN = r"^([0-9]+(\.[0-9]+)?|([0-9]+(\.[0-9]+)?(ms|[smhdw]))+)$"
 """What the OpenAPI document says of them."""
 
 
-LONGEST_S = 366 * 86_400
+MAX_S = 366 * 86_400
 """A job for later than a year is a slip of the pen more often than a wish."""
 
 
@@ -41,7 +41,7 @@ def parse_s(text: object) -> object:
 DurationS = Annotated[
     float,
     BeforeValidator(parse_s),
-    Field(ge=0, le=LONGEST_S),
+    Field(ge=0, le=MAX_S),
     WithJsonSchema({"type": "string", "examples": ["90", "10m", "2h30m"], "pattern": PATTERN}),
 ]
 """A query parameter that is a length of time, in seconds once read."""

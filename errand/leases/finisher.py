@@ -18,10 +18,10 @@ from errand.redis.outage import Outage
 log = structlog.get_logger("errand.worker")
 
 
-MOST_BYTES_AT_ONCE = 16 * 1024 * 1024
+MAX_BATCH_BYTES = 16 * 1024 * 1024
 
 
-MOST_AT_ONCE = 500
+MAX_BATCH = 500
 """A script call holds Redis up for everybody: this many outcomes take it a few milliseconds."""
 
 
@@ -75,8 +75,8 @@ class Finisher:
 
     def _next_group(self) -> list[Finish]:
         """As many as one call may carry, by number and by size."""
-        sizes = accumulate(len(outcome.result or b"") for outcome in self._waiting[:MOST_AT_ONCE])
-        fitting = sum(1 for size in sizes if size <= MOST_BYTES_AT_ONCE)
+        sizes = accumulate(len(outcome.result or b"") for outcome in self._waiting[:MAX_BATCH])
+        fitting = sum(1 for size in sizes if size <= MAX_BATCH_BYTES)
         return self._waiting[: max(fitting, 1)]
 
     async def _written(self, group: Sequence[Finish]) -> Sequence[bool]:

@@ -20,7 +20,7 @@ from errand.wire.worker_report import WorkerReport
 log = structlog.get_logger("errand.worker")
 
 
-class HeldLeases:
+class Heartbeat:
     """The leases of one worker by the ids of their jobs, and the heartbeat that keeps them."""
 
     def __init__(

@@ -28,7 +28,7 @@ from errand.wire.records import RunningAttempt
 log = structlog.get_logger("errand.timeline")
 
 
-MOST_LOOKED_AT = 1_000
+MAX_LOOKED_AT = 1_000
 """So many jobs a page reads at most: of a rare type among many it holds few, or none, and says where to go on."""
 
 
@@ -115,15 +115,15 @@ class Timeline:
         self._unlist = script.load(redis, "monitor/prune_index")
 
     async def page(self, which: JobFilter, *, limit: int, start: PageStart | None = None) -> Page:
-        """Up to `limit` jobs that are which, from the top or from that start on.
+        """Up to `limit` jobs that match, from the top or from that start on.
 
         Reads 1,000 jobs at most: a page may hold fewer than `limit` although others follow.
         """
         start = start or PageStart(TOP if which.until_ms is None else Position(which.until_ms))
         jobs: list[JobSnapshot] = []
         looked_at = 0
-        while looked_at < MOST_LOOKED_AT:
-            most = _how_many(which, missing=limit - len(jobs), left=MOST_LOOKED_AT - looked_at)
+        while looked_at < MAX_LOOKED_AT:
+            most = _how_many(which, missing=limit - len(jobs), left=MAX_LOOKED_AT - looked_at)
             places, started_ms = await self._places(which, start, most=most)
             for part in _parts(places[:most]):
                 looked_at += len(part)
@@ -154,7 +154,7 @@ class Timeline:
         return [place for place in places[: most + 1] if place.position.at_ms >= since_ms], started_ms
 
     async def _read(self, places: Sequence[_Place], which: JobFilter) -> list[JobSnapshot | None]:
-        """The jobs at those places as they are now; None for what is gone, or is not which."""
+        """The jobs at those places as they are now; None for what is gone, or does not match."""
         names = [_names_of(place) for place in places]
         values = iter(await self._redis.mget([name for of_one in names for name in of_one]))
         jobs: list[JobSnapshot | None] = []

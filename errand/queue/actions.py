@@ -23,7 +23,7 @@ RescheduleAnswer = Literal["rescheduled", "in_progress", "ended", "unknown", "ch
 RetryAnswer = Literal["retried", "queued", "deferred", "in_progress", "ended", "unknown", "changed"]
 
 
-class QueuedJobs:
+class QueueActions:
     """The jobs of one queue, in Arq's format, stock producers' included."""
 
     def __init__(self, redis: ArqRedis, *, name: str, ended_ttl_s: float) -> None:

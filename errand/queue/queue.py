@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from arq.connections import ArqRedis
 
-from errand.queue.actions import QueuedJobs
+from errand.queue.actions import QueueActions
 from errand.queue.idempotency import FirstAnswer, Idempotency, RequestInFlight
 from errand.queue.new_job import (
     EXISTS,
@@ -33,7 +33,7 @@ from errand.wire.limits import JobLimits
 T = TypeVar("T")
 
 
-MOST_AT_ONCE = 10_000
+MAX_BATCH = 10_000
 """A script call holds Redis up for everybody: this many jobs take it some tens of milliseconds."""
 
 
@@ -44,7 +44,7 @@ IN_FLIGHT_S = 60
 REPLACE_ROUNDS = 3
 
 
-class Queue(QueuedJobs):
+class Queue(QueueActions):
     """One queue of jobs, in Arq's format: puts new ones, and acts on those it has."""
 
     def __init__(
@@ -135,8 +135,8 @@ class Queue(QueuedJobs):
             new_entry(type_name, args, job_id=None, delay_ms=delay_ms, run_at_ms=run_at_ms, limits=limits)
             for args in many_args
         ]
-        if len(entries) > MOST_AT_ONCE:
-            raise ValueError(f"{len(entries)} jobs are over the limit of {MOST_AT_ONCE} for one call")
+        if len(entries) > MAX_BATCH:
+            raise ValueError(f"{len(entries)} jobs are over the limit of {MAX_BATCH} for one call")
         if entries and idempotency:
             # the first of a call stands for all of it
             entries[0] = replace(entries[0], idempotency=idempotency, stands_for=[entry.job_id for entry in entries])
@@ -177,7 +177,7 @@ class Queue(QueuedJobs):
         """One call after another, each with all that came during the one before; no timer holds anything back."""
         try:
             while self._waiting:
-                group, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
+                group, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
                 await self._send(group)
         finally:
             self._sender = None

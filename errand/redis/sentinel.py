@@ -124,7 +124,7 @@ class Sentinels(Sentinel):
     async def addresses(self, master: str) -> AsyncGenerator[tuple[str, int], None]:
         """Where they say the master is, each place once, as the answers come.
 
-        The next sentinel is asked when one has answered and its place was not which, has failed, or is slow. Raises
+        The next sentinel is asked when one has answered and its answer was not usable, has failed, or is slow. Raises
         ConnectionError where none of them says any.
         """
         waiting: list[Redis] = list(self.sentinels)

@@ -114,7 +114,7 @@ async def _read_start(response: aiohttp.ClientResponse) -> bytes:
     while len(start) < REPLY_LIMIT_BYTES and (chunk := await response.content.read(REPLY_LIMIT_BYTES - len(start))):
         start += chunk
     if not response.content.at_eof():
-        response.close()  # the rest is not which: the connection cannot be used again
+        response.close()  # the rest is not needed: the connection cannot be used again
     return start
 
 

@@ -24,7 +24,7 @@ Source = Literal["code", "http"]
 PutAnswer = Literal["created", "replaced", "unchanged", "other source", "full"]
 
 
-MOST_SCHEDULES = 1_000
+MAX_SCHEDULES = 1_000
 """They are for recurring work of the house; a time per customer is a job with `run_at`."""
 
 
@@ -96,7 +96,7 @@ class Schedules:
                 source,
                 secrets.token_hex(8),
                 _score(schedule.next_after(await self.now_ms())),
-                MOST_SCHEDULES,
+                MAX_SCHEDULES,
                 keys.SCHEDULES_CHANGED,
             ],
         )
@@ -116,7 +116,7 @@ class Schedules:
 
     async def all(self) -> list[KeptSchedule]:
         """Every one, in the order of their ids."""
-        kept, _ = await self.page(most=MOST_SCHEDULES)
+        kept, _ = await self.page(most=MAX_SCHEDULES)
         return kept
 
     async def pause(self, schedule_id: str) -> KeptSchedule | None:

@@ -33,7 +33,7 @@ POLL_S = 15.0
 STOP_AGAIN_S = 1.0
 
 
-MOST_DUE = 100
+MAX_DUE = 100
 """Schedules that one look brings."""
 
 
@@ -150,7 +150,7 @@ class Ticker:
     async def look(self, *, pass_over: int = 0, now_ms: int | None = None) -> Look:
         """The schedules that are due, up to a hundred behind the first `pass_over`."""
         now, coming, due = await self._due(
-            keys=[keys.SCHEDULES], args=["" if now_ms is None else now_ms, pass_over, MOST_DUE]
+            keys=[keys.SCHEDULES], args=["" if now_ms is None else now_ms, pass_over, MAX_DUE]
         )
         return Look(
             now_ms=int(now),

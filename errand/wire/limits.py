@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-MOST_TRIES = 100
+TRIES_LIMIT = 100
 
 
 MAX_TRIES, EXPIRES_AT = "max_tries", "expires_at"
@@ -49,7 +49,7 @@ class KeptLimits:
         if MAX_TRIES not in record and EXPIRES_AT not in record:
             return NO_LIMITS
         return cls(
-            max_tries=_between(1, record.get(MAX_TRIES), MOST_TRIES),
+            max_tries=_between(1, record.get(MAX_TRIES), TRIES_LIMIT),
             expires_at_ms=_between(0, record.get(EXPIRES_AT), LATEST_MS),
         )
 
@@ -76,8 +76,8 @@ class JobLimits:
     """From when the job is accepted."""
 
     def __post_init__(self) -> None:
-        if self.max_tries is not None and not 1 <= self.max_tries <= MOST_TRIES:
-            raise ValueError(f"max_tries is a number from 1 to {MOST_TRIES}")
+        if self.max_tries is not None and not 1 <= self.max_tries <= TRIES_LIMIT:
+            raise ValueError(f"max_tries is a number from 1 to {TRIES_LIMIT}")
         if self.expires_in_ms is not None and self.expires_in_ms < 1:
             raise ValueError("expires_in must be at least a millisecond")
 

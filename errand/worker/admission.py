@@ -19,7 +19,7 @@ from errand.wire.records import Error
 from errand.worker import arq_runner as arq_function
 from errand.worker.aborts import Aborts
 from errand.worker.crashes import Suspects
-from errand.worker.job_runner import JobRuns
+from errand.worker.job_runner import JobRunner
 
 arq_log = logging.getLogger("arq.worker")
 
@@ -36,7 +36,7 @@ class Admission:
         worker: Worker,
         *,
         job_types: Mapping[str, JobType[Any, Any]],
-        runs: JobRuns,
+        runs: JobRunner,
         aborts: Aborts,
         suspects: Suspects,
         max_crashes: int,

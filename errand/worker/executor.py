@@ -11,18 +11,18 @@ from arq.worker import Worker
 
 from errand.job.job_type import JobType
 from errand.leases.finisher import Finisher
-from errand.leases.heartbeat import HeldLeases
+from errand.leases.heartbeat import Heartbeat
 from errand.leases.leases import Claim, Claimed, Finish
 from errand.leases.wakeups import Wakeups
 from errand.worker import arq_runner as arq_function
 from errand.worker.aborts import Aborts
 from errand.worker.admission import Admission
-from errand.worker.job_runner import JobRuns
+from errand.worker.job_runner import JobRunner
 
 log = structlog.get_logger("errand.worker")
 
 
-class ClaimedJobs:
+class Executor:
     """Runs what one worker has claimed; the tasks are where Arq has them, in `worker.tasks`."""
 
     def __init__(
@@ -30,9 +30,9 @@ class ClaimedJobs:
         worker: Worker,
         *,
         job_types: Mapping[str, JobType[Any, Any]],
-        held: HeldLeases,
+        held: Heartbeat,
         admission: Admission,
-        runs: JobRuns,
+        runs: JobRunner,
         finisher: Finisher,
         wakeups: Wakeups,
         aborts: Aborts,
@@ -75,7 +75,7 @@ class ClaimedJobs:
         for job_id in job_ids:
             if job_id in worker.tasks and job_id not in worker.aborting_tasks:
                 worker.aborting_tasks.add(job_id)
-                if job_id not in self._unstarted:  # it will see that it is not which
+                if job_id not in self._unstarted:  # it will see that it is cancelled
                     (worker.job_tasks.get(job_id) or worker.tasks[job_id]).cancel()
 
     def stop(self, job_id: str) -> bool:

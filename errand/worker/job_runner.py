@@ -48,7 +48,7 @@ class OutcomeTtl:
 
 
 @dataclass(slots=True, kw_only=True)
-class JobRuns:
+class JobRunner:
     """How one worker runs the jobs of its job types."""
 
     leases: Leases

@@ -16,7 +16,6 @@ import signal
 import socket
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
 from typing import Any, Unpack
 
 import arq
@@ -31,7 +30,7 @@ from errand.job.control import MAX_CRASHES
 from errand.job.job_type import JobType
 from errand.leases.claiming import Claiming
 from errand.leases.finisher import Finisher
-from errand.leases.heartbeat import HeldLeases
+from errand.leases.heartbeat import Heartbeat
 from errand.leases.leases import Claimed, Finish, Leases
 from errand.leases.wakeups import Wakeups
 from errand.redis.outage import Outage, is_outage, missed, within
@@ -45,8 +44,8 @@ from errand.worker.attempt_log import AttemptLog
 from errand.worker.cancel_calls import CancelCalls
 from errand.worker.crashes import Suspects
 from errand.worker.effects import Effects
-from errand.worker.executor import ClaimedJobs
-from errand.worker.job_runner import JobRuns, OutcomeTtl
+from errand.worker.executor import Executor
+from errand.worker.job_runner import JobRunner, OutcomeTtl
 from errand.worker.loop_lag import LoopLag
 
 log = structlog.get_logger("errand.worker")
@@ -114,46 +113,24 @@ class Worker(arq.Worker):
         self._lag = LoopLag()
         self._aborts = Aborts()
         self._stopping = False
+        if self._pool is not None:
+            self._build()
 
     __signature__ = signature_with_arqs(__init__)
 
-    # --- its parts, made when there is a connection
+    # --- its parts
 
-    @cached_property
-    def _leases(self) -> Leases:
-        return Leases(
-            self.pool, queue=self.queue_name, worker=self.name, lease_s=self._lease_s, visible=bool(self._job_types)
+    def _build(self) -> None:
+        """Everything that needs the connection, from the ground up."""
+        queue, redis = self.queue_name, self.pool
+        self._leases = Leases(
+            redis, queue=queue, worker=self.name, lease_s=self._lease_s, visible=bool(self._job_types)
         )
-
-    @cached_property
-    def _finisher(self) -> Finisher:
-        return Finisher(self._leases, self._outage, done=self._release)
-
-    @cached_property
-    def _wakeups(self) -> Wakeups:
-        return Wakeups(self.pool, queue=self.queue_name, worker=self.name, leases=self._leases, take=self._take)
-
-    @cached_property
-    def _cancel_calls(self) -> CancelCalls:
-        return CancelCalls(self.pool, queue=self.queue_name, heard=self._cancel)
-
-    @cached_property
-    def _runs(self) -> JobRuns:
-        return JobRuns(
-            leases=self._leases,
-            queue=self.queue_name,
-            worker=self.name,
-            resources=self._resources,
-            ttl=self._ttl,
-            attempt_log=self._attempt_log,
-            counters=self._counters,
-            max_crashes=self._max_crashes,
-            effects=Effects(self.pool, queue=self.queue_name, outage=self._outage),
-        )
-
-    @cached_property
-    def _held(self) -> HeldLeases:
-        return HeldLeases(
+        self._finisher = Finisher(self._leases, self._outage, done=self._release)
+        self._claiming = Claiming(self._leases, self._finisher)
+        self._wakeups = Wakeups(redis, queue=queue, worker=self.name, leases=self._leases, take=self._take)
+        self._cancel_calls = CancelCalls(redis, queue=queue, heard=self._cancel)
+        self._heartbeat = Heartbeat(
             self._leases,
             self._outage,
             counters=self._counters,
@@ -161,27 +138,31 @@ class Worker(arq.Worker):
             stop=self._stop,
             cancel=self._cancel,
         )
-
-    @cached_property
-    def _claiming(self) -> Claiming:
-        return Claiming(self._leases, self._finisher)
-
-    @cached_property
-    def _claimed_jobs(self) -> ClaimedJobs:
-        runs = self._runs
-        return ClaimedJobs(
+        runner = JobRunner(
+            leases=self._leases,
+            queue=queue,
+            worker=self.name,
+            resources=self._resources,
+            ttl=self._ttl,
+            attempt_log=self._attempt_log,
+            counters=self._counters,
+            max_crashes=self._max_crashes,
+            effects=Effects(redis, queue=queue, outage=self._outage),
+        )
+        admission = Admission(
             self,
             job_types=self._job_types,
-            held=self._held,
-            admission=Admission(
-                self,
-                job_types=self._job_types,
-                runs=runs,
-                aborts=self._aborts,
-                suspects=self._suspects,
-                max_crashes=self._max_crashes,
-            ),
-            runs=runs,
+            runs=runner,
+            aborts=self._aborts,
+            suspects=self._suspects,
+            max_crashes=self._max_crashes,
+        )
+        self._executor = Executor(
+            self,
+            job_types=self._job_types,
+            held=self._heartbeat,
+            admission=admission,
+            runs=runner,
             finisher=self._finisher,
             wakeups=self._wakeups,
             aborts=self._aborts,
@@ -193,6 +174,7 @@ class Worker(arq.Worker):
         """Starts as arq does, then claims and runs jobs until it is cancelled or, in a burst, the queue is empty."""
         if self._pool is None:
             self._pool = await self._connect()
+            self._build()
         arq_log.info("Starting worker for %d functions: %s", len(self.functions), ", ".join(self.functions))
         with contextlib.suppress(RedisError):  # away since a moment ago, or INFO is not for us
             await log_redis_info(self.pool, arq_log.info)
@@ -200,7 +182,7 @@ class Worker(arq.Worker):
         if self.on_startup:
             await self.on_startup(self.ctx)
         self._lag.start()
-        self._held.start()
+        self._heartbeat.start()
         await self._cancel_calls.listen()
         try:
             await self._serve()
@@ -219,7 +201,7 @@ class Worker(arq.Worker):
         await self._wakeups.close()
         await self._finish_running(until_s)
         self._lag.stop()
-        await self._held.stop_beating()
+        await self._heartbeat.stop_beating()
         with missed():
             await within(_left_s(until_s) + LEAVE_S, self._leave())
         if self.on_shutdown:
@@ -231,7 +213,7 @@ class Worker(arq.Worker):
         self._stopping = True
         if self._pool is not None:
             self._wakeups.stop()
-            self._claimed_jobs.hand_back_unstarted()
+            self._executor.hand_back_unstarted()
         super().handle_sig(signum)
 
     def handle_sig_wait_for_completion(self, signum: signal.Signals) -> None:
@@ -305,12 +287,12 @@ class Worker(arq.Worker):
         if self._stopping:
             # asyncio.wait_for in Python 3.11, inside redis-py, can swallow the cancellation that stops the loop
             raise asyncio.CancelledError
-        if self._held.are_doubtful:
+        if self._heartbeat.are_doubtful:
             # our jobs are due again, and must not be claimed as if they were lost;
             # nothing is claimed before this has succeeded
-            await self._held.renew()
+            await self._heartbeat.renew()
         if self.allow_abort_jobs:
-            await self._claimed_jobs.look_for_aborts()
+            await self._executor.look_for_aborts()
         most = self._claimable(self._free_slots())
         if self._claiming.is_under_way or (self.allow_pick_jobs and most > 0):
             await self._claim(most)
@@ -334,7 +316,7 @@ class Worker(arq.Worker):
         if self._claiming.more_is_due and next_most > 0 and not self.burst:
             # asked before these are started: Redis answers while they run
             self._claiming.ask(next_most)
-        self._claimed_jobs.start(claimed)
+        self._executor.start(claimed)
 
     def _take(self, claimed: Claimed, asked: int) -> None:
         """What Redis claimed for us in the moment of a wake-up."""
@@ -342,12 +324,12 @@ class Worker(arq.Worker):
             self._claiming.hand_back(claimed)
             return
         self._claiming.note_what_is_left(claimed, asked)
-        self._claimed_jobs.start(claimed)
+        self._executor.start(claimed)
 
     async def start_jobs(self, job_ids: list[bytes]) -> None:
         """Claims and starts up to that many due jobs; which ones, the claim decides."""
         if (most := min(self._free_slots(), len(job_ids))) > 0:
-            self._claimed_jobs.start(await self._leases.claim(most))
+            self._executor.start(await self._leases.claim(most))
 
     async def _burst_is_over(self) -> bool:
         """The queue is empty, or as many jobs have been started as the burst allows."""
@@ -389,21 +371,21 @@ class Worker(arq.Worker):
         return max(min(limits_s), 0.0)
 
     def _free_slots(self) -> int:
-        free = min(self.max_jobs - len(self.tasks), UNWRITTEN_FACTOR * self.max_jobs - len(self._held))
+        free = min(self.max_jobs - len(self.tasks), UNWRITTEN_FACTOR * self.max_jobs - len(self._heartbeat))
         return free - self._wakeups.reserved
 
     # --- what happens to a job
 
     def _cancel(self, job_ids: Iterable[str]) -> None:
-        self._claimed_jobs.cancel(job_ids)
+        self._executor.cancel(job_ids)
 
     def _stop(self, job_id: str) -> bool:
-        return self._claimed_jobs.stop(job_id)
+        return self._executor.stop(job_id)
 
     def _release(self, outcomes: Sequence[Finish], written: Sequence[bool]) -> None:
         """The outcomes are in Redis, or were dropped because the lease had become another's."""
         for outcome in outcomes:
-            self._held.let_go(outcome.job_id, outcome.token)
+            self._heartbeat.let_go(outcome.job_id, outcome.token)
             if outcome.due_in_ms is not None and self._claiming.note_due_again(outcome.due_in_ms):
                 self._wakeups.nudge()
         if not all(written):

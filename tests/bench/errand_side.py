@@ -18,7 +18,7 @@ from arq.connections import ArqRedis
 
 from errand.job.catalog import discover
 from errand.process.worker import serve
-from errand.queue.queue import MOST_AT_ONCE, Queue
+from errand.queue.queue import MAX_BATCH, Queue
 from errand.redis.connection import connect
 from errand.redis.pool import packed
 from errand.worker.worker import Worker
@@ -213,8 +213,8 @@ async def enqueue(url: str, number: float) -> dict[str, Any]:
         figures["concurrent_per_s"] = number / (time.perf_counter() - started_s)
         started_s = time.perf_counter()
         for _ in range(3):
-            await queue.enqueue_many("noop", [{}] * MOST_AT_ONCE)
-        figures["many_per_s"] = 3 * MOST_AT_ONCE / (time.perf_counter() - started_s)
+            await queue.enqueue_many("noop", [{}] * MAX_BATCH)
+        figures["many_per_s"] = 3 * MAX_BATCH / (time.perf_counter() - started_s)
     return figures
 
 

@@ -39,7 +39,7 @@ MORE_THAN_A_SCHEMA_SAYS = (
     (r"body(\.\d+)?\.sizes\.\d+", ""),
 )
 """Fields (a pattern) and what a 422 says of them (a pattern) where a request that fits the document is refused."""
-LONGEST_WAIT_S = 0.3
+MAX_WAIT_S = 0.3
 RECEIVER = os.environ.get("CONTRACT_RECEIVER", "127.0.0.1:9")
 
 
@@ -63,8 +63,8 @@ def before_call(_: Any, case: Any, kwargs: dict[str, Any]) -> None:
     Nothing that does not fit the document becomes fitting by it, or the other way round.
     """
     wait = str((case.query or {}).get("wait", ""))
-    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", wait) and LONGEST_WAIT_S < float(wait) <= 60:
-        case.query["wait"] = LONGEST_WAIT_S
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", wait) and MAX_WAIT_S < float(wait) <= 60:
+        case.query["wait"] = MAX_WAIT_S
     for node in _objects_in(case.body):
         for name in ("url", "source_url"):
             if isinstance(node.get(name), str):

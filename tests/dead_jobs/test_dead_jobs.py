@@ -377,7 +377,7 @@ async def test_more_groups_than_one_call_looks_at_are_said_to_be_so(
     redis: ArqRedis, queue: Queue, dead: DeadJobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await bury(redis, queue, [(f"E{number}", 2_000_000_000_000) for number in range(6)])
-    monkeypatch.setattr(dead_jobs, "MOST_GROUPS", 5)
+    monkeypatch.setattr(dead_jobs, "MAX_GROUPS", 5)
     asks: list[Callable[[], object]] = [
         lambda: dead.groups(EVERY),
         lambda: dead.page(DeadJobFilter(type="any"), limit=1),

@@ -349,7 +349,7 @@ async def test_a_long_replay_stops_after_its_time_and_leaves_the_rest(
     redis: ArqRedis, run_worker: RunWorker, replays: Replays, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await die(redis, run_worker, [{}] * 200)
-    monkeypatch.setattr(replay, "LONGEST_S", 0.0)
+    monkeypatch.setattr(replay, "MAX_S", 0.0)
     done = await replays.many(FRAGILE, limit=1_000)
     assert done.count > 0 and done.remaining == 200 - done.count > 0
 

@@ -74,7 +74,7 @@ async def test_there_are_no_more_watchers_than_there_may_be(feed: JobFeed) -> No
 async def test_a_watcher_that_takes_nothing_is_ended_and_keeps_little(
     feed: JobFeed, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("errand.events.watcher.BUFFER_MOST", 20)
+    monkeypatch.setattr("errand.events.watcher.MAX_BUFFERED", 20)
     lazy, busy = await live(feed), await live(feed)
     for _ in range(12):
         put = await queue.enqueue_many("fax", [{}] * 5)
@@ -143,7 +143,7 @@ async def test_what_the_ring_has_no_more_is_read_from_the_history_once(
 async def test_a_ring_that_is_full_forgets_its_oldest(
     feed: JobFeed, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job_feed, "RING_MOST", 10)
+    monkeypatch.setattr(job_feed, "MAX_RING", 10)
     watcher = await live(feed)
     place = positions_in(feed.place)
     assert place is not None

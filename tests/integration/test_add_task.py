@@ -27,7 +27,7 @@ from errand.job.catalog import discover
 from errand.job.context import Context
 from errand.job.job_type import job
 from errand.monitor.job_snapshot import read_job
-from errand.queue.queue import MOST_AT_ONCE
+from errand.queue.queue import MAX_BATCH
 from errand.wire import keys
 from jobs.resize import resize
 from jobs.webhook import webhook
@@ -526,7 +526,7 @@ async def test_options_say_when_and_under_which_id(redis: ArqRedis, own: Setting
 
 
 def test_a_request_has_an_end_to_what_it_may_add(jobs: RequestJobs) -> None:
-    for _ in range(MOST_AT_ONCE):
+    for _ in range(MAX_BATCH):
         jobs.add_task(shout, text="hello")
     with pytest.raises(ValueError, match="up to 10000 jobs"):
         jobs.add_task(shout, text="one more")

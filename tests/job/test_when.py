@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from errand.job.when import LONGEST_S, DurationS
+from errand.job.when import MAX_S, DurationS
 
 DURATION = TypeAdapter(DurationS)
 
@@ -23,7 +23,7 @@ DURATION = TypeAdapter(DurationS)
         ("1.5h", 5400),
         ("2h30m", 9000),
         ("1w1d1h1m1s1ms", 694_861.001),
-        ("366d", LONGEST_S),
+        ("366d", MAX_S),
         (7, 7),
     ],
 )

@@ -195,13 +195,13 @@ async def test_a_stop_hands_back_what_was_claimed_and_had_no_turn_yet(
 ) -> None:
     endless = Endless()
     async with run_worker([endless.job_type]) as worker:
-        start = worker._claimed_jobs.start
+        start = worker._executor.start
 
         def start_and_stop(claimed: object) -> None:
             start(claimed)  # type: ignore[arg-type]
             worker.handle_sig(15)  # type: ignore[arg-type]
 
-        worker._claimed_jobs.start = start_and_stop  # type: ignore[method-assign]
+        worker._executor.start = start_and_stop  # type: ignore[method-assign]
         put = await queue.enqueue("endless", {})
 
         async def handed_back() -> bool:

@@ -100,7 +100,7 @@ async def test_pages_go_through_all_in_the_order_of_their_ids(kept: Schedules) -
 async def test_there_is_a_bound_to_how_many_and_how_large_they_are(
     kept: Schedules, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(schedules, "MOST_SCHEDULES", 3)
+    monkeypatch.setattr(schedules, "MAX_SCHEDULES", 3)
     answers = await asyncio.gather(*(kept.put(f"s{n}", "report", HOURLY, source="http") for n in range(5)))
     assert sorted(answers) == ["created", "created", "created", "full", "full"]
     here = next(found.id for found in await kept.all())

@@ -455,7 +455,7 @@ async def test_an_abort_during_a_hook_leaves_neither_a_slot_nor_a_lease_taken(
     async with running_worker(redis_url, functions=[func(plain, name="plain")], **options) as worker:
         await asyncio.wait_for(hooked.wait(), 5)
         await redis.zadd(keys.ABORT, {"x": int(time.time() * 1000)})
-        await eventually(holds(lambda: not worker.tasks and not worker._held))
+        await eventually(holds(lambda: not worker.tasks and not worker._heartbeat))
         await outcome_written(redis, "x")
 
 

@@ -33,7 +33,7 @@ RAW_HEADER = HEADER.lower().encode()
 REPLAYED = {"Idempotency-Replayed": "true"}
 
 
-LONGEST_CHARS = 255
+MAX_CHARS = 255
 
 
 BARE = "^[!#-~][ -~]*$"
@@ -103,7 +103,7 @@ async def _keyed(
             description="up to 255 printable ASCII characters, in quotes or not: the same request sent again under the "
             "same key gets the first answer again, with `Idempotency-Replayed: true`, and puts no second job",
         ),
-        WithJsonSchema({"type": "string", "maxLength": LONGEST_CHARS, "pattern": BARE, "examples": [KEY_EXAMPLE]}),
+        WithJsonSchema({"type": "string", "maxLength": MAX_CHARS, "pattern": BARE, "examples": [KEY_EXAMPLE]}),
     ] = None,
 ) -> KeyedRequest | None:
     return read(request)
@@ -145,7 +145,7 @@ def _key_in(given: list[bytes]) -> str:
         key = re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else ""
     else:
         key = value if value.isascii() and value.isprintable() else ""
-    if len(given) > 1 or not 1 <= len(key) <= LONGEST_CHARS:
-        detail = f"{HEADER} must be given once, with 1 to {LONGEST_CHARS} printable ASCII characters, in quotes or not."
+    if len(given) > 1 or not 1 <= len(key) <= MAX_CHARS:
+        detail = f"{HEADER} must be given once, with 1 to {MAX_CHARS} printable ASCII characters, in quotes or not."
         raise Problem(400, "malformed-idempotency-key", detail)
     return key

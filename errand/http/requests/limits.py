@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from errand.http.requests import json_body
 from errand.job.when import DurationS
-from errand.wire.limits import MOST_TRIES, JobLimits
+from errand.wire.limits import TRIES_LIMIT, JobLimits
 
 if TYPE_CHECKING:
     from errand.job.when import When
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 ExpiresInS = Annotated[DurationS, Field(ge=0.001)]
 
 
-MaxTries = Annotated[int, Field(ge=1, le=MOST_TRIES)]
+MaxTries = Annotated[int, Field(ge=1, le=TRIES_LIMIT)]
 
 
 class LimitsQuery(BaseModel):

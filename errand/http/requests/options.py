@@ -20,7 +20,7 @@ from errand.wire.limits import JobLimits
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class EnqueueOptions:
     """On what terms a job is put, besides its args."""
 
     when: When = AT_ONCE
@@ -29,10 +29,10 @@ class Terms:
     limits: JobLimits | None = None
 
 
-PLAIN = Terms()
+PLAIN = EnqueueOptions()
 
 
-async def _terms_of(request: Request) -> Terms:
+async def _options_of(request: Request) -> EnqueueOptions:
     """The query parameters, checked as FastAPI checks them for the other routes."""
     known_query.check(request)
     given = request.query_params
@@ -41,7 +41,7 @@ async def _terms_of(request: Request) -> Terms:
     except ValidationError as error:
         faults = [{**fault, "loc": ("query", *fault["loc"])} for fault in error.errors(include_url=False)]
         raise RequestValidationError(faults) from None
-    terms = Terms(
+    terms = EnqueueOptions(
         await when(query.delay, query.run_at),
         await uniqueness.uniqueness(query.unique_key, query.unique_for, query.on_conflict),
         limits=await job_limits.job_limits(query.expires_in, query.max_tries),

@@ -23,7 +23,7 @@ from errand.http.requests.args import checked_args
 from errand.job import cron
 from errand.job import when as durations
 from errand.job.catalog import Catalog
-from errand.job.schedule import GRACE_S, LONGEST_S, Misfire, Schedule
+from errand.job.schedule import GRACE_S, MAX_S, Misfire, Schedule
 from errand.secrets import secret_args
 
 EXAMPLE = {"cron": "30 9 * * MON-FRI", "timezone": "Europe/Berlin", "misfire": "run_once"}
@@ -38,11 +38,11 @@ Timezone = Annotated[str, AfterValidator(cron.check_timezone)]
 LateS = Annotated[
     float,
     BeforeValidator(durations.parse_s),
-    Field(ge=0, le=LONGEST_S),
+    Field(ge=0, le=MAX_S),
     WithJsonSchema(
         {
             "anyOf": [
-                {"type": "number", "minimum": 0, "maximum": LONGEST_S},
+                {"type": "number", "minimum": 0, "maximum": MAX_S},
                 {"type": "string", "pattern": durations.PATTERN},
             ]
         }

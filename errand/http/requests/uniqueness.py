@@ -22,7 +22,7 @@ OnConflict = Literal["return", "reject", "replace"]
 EXISTING = {"Existing-Job": "true"}
 
 
-LONGEST_CHARS = 200
+MAX_CHARS = 200
 
 
 def _printable(key: str) -> str:
@@ -31,7 +31,7 @@ def _printable(key: str) -> str:
     return key
 
 
-UniqueKey = Annotated[str, Field(min_length=1, max_length=LONGEST_CHARS), AfterValidator(_printable)]
+UniqueKey = Annotated[str, Field(min_length=1, max_length=MAX_CHARS), AfterValidator(_printable)]
 
 
 UniqueForS = Annotated[DurationS, Field(ge=0.001)]

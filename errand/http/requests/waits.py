@@ -21,7 +21,7 @@ from errand.http.shared import Shared
 from errand.monitor.job_snapshot import JobSnapshot
 from errand.redis.outage import is_outage
 
-LONGEST_WAIT_S = 60
+MAX_WAIT_S = 60
 
 
 FIRST_LOOK_S, LAST_LOOK_S = 1.0, 8.0
@@ -60,7 +60,7 @@ def preferred_s(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
     for preference in ",".join(value.decode("latin-1") for value in given).split(",") if given else ():
         parts = PREFERENCE.fullmatch(preference)
         if parts and parts[1].lower() == "wait" and re.fullmatch("[0-9]{1,9}", value := (parts[2] or "").strip('"')):
-            return min(int(value), LONGEST_WAIT_S)
+            return min(int(value), MAX_WAIT_S)
     return None
 
 

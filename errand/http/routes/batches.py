@@ -24,7 +24,7 @@ from errand.http.shared import SharedDep
 from errand.job.catalog import Catalog
 from errand.job.job_type import JobType
 from errand.queue.idempotency import KeyReused
-from errand.queue.queue import MOST_AT_ONCE
+from errand.queue.queue import MAX_BATCH
 from errand.redis.durability import Grade
 from errand.secrets import secret_args
 from errand.settings import Settings
@@ -55,7 +55,7 @@ def router(catalog: Catalog) -> APIRouter:
             status_code=202,
             response_model=Batch,
             responses={**ERRORS, 400: KEY_ERRORS[400]},
-            summary=f"{job_type.summary.rstrip('.')}: up to {MOST_AT_ONCE} at once, all or none.",
+            summary=f"{job_type.summary.rstrip('.')}: up to {MAX_BATCH} at once, all or none.",
             operation_id=f"enqueue_{job_type.name}_batch",
             openapi_extra=_request_body(job_type),
         )
@@ -89,7 +89,7 @@ def _endpoint(job_type: JobType[Any, Any]) -> Any:
 async def _items(body: AsyncIterator[bytes], settings: Settings) -> AsyncIterator[tuple[int, bytes]]:
     """Each item with its index. Raises Problem 422 for what are no items, or more than can be put together."""
     limit = settings.queue_limit
-    most, why = (limit, "a queue holds here") if 0 < limit < MOST_AT_ONCE else (MOST_AT_ONCE, "one request may have")
+    most, why = (limit, "a queue holds here") if 0 < limit < MAX_BATCH else (MAX_BATCH, "one request may have")
     index = -1
     try:
         async for item in items_of(body, item_limit_bytes=settings.body_limit_bytes):
@@ -125,7 +125,7 @@ async def _checked(job_type: JobType[Any, Any], items: AsyncIterator[tuple[int, 
 
 def _request_body(job_type: JobType[Any, Any]) -> dict[str, Any]:
     args = {"$ref": f"#/components/schemas/{job_type.args_model.__name__}"}
-    schema = {"type": "array", "items": args, "minItems": 1, "maxItems": MOST_AT_ONCE}
+    schema = {"type": "array", "items": args, "minItems": 1, "maxItems": MAX_BATCH}
     examples = {"example": {"value": [example for example in job_type.examples if job_type.takes(example)]}}
     content = {"application/json": {"schema": schema, "examples": examples}}
     return {"requestBody": {"required": True, "content": content}}

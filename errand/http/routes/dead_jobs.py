@@ -20,12 +20,12 @@ from errand.http.requests import json_body
 from errand.http.requests.filters import QueueName, TypeName, check_queue
 from errand.http.shared import Shared, SharedDep, in_time
 from errand.monitor.job_snapshot import JobSnapshot
-from errand.queue.queue import MOST_AT_ONCE
+from errand.queue.queue import MAX_BATCH
 from errand.redis.outage import REDIS_RETRY_S
 from errand.wire import keys
 from errand.wire.indexes import DeadEntry
 
-LONGEST_PAGE = 100
+MAX_PAGE = 100
 
 
 DEFAULT_PAGE = 50
@@ -48,7 +48,7 @@ Fingerprint = Annotated[
 ]
 
 
-Limit = Annotated[int, Query(ge=1, le=LONGEST_PAGE, description="how many at most", examples=[DEFAULT_PAGE])]
+Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="how many at most", examples=[DEFAULT_PAGE])]
 
 
 class DeadJobView(BaseModel):
@@ -111,9 +111,7 @@ class Replay(BaseModel):
         le=100_000,
         description="so many of them are due in each second; all at once where it is not given",
     )
-    limit: int = Field(
-        DEFAULT_REPLAY, ge=1, le=MOST_AT_ONCE, description="how many at most, the oldest of a group first"
-    )
+    limit: int = Field(DEFAULT_REPLAY, ge=1, le=MAX_BATCH, description="how many at most, the oldest of a group first")
     dry_run: StrictBool = Field(False, description="only says what would be done")
 
     @model_validator(mode="after")

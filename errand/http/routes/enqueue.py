@@ -20,7 +20,7 @@ from errand.http.requests.args import checked_args
 from errand.http.requests.due import WhenDep
 from errand.http.requests.idempotency import KeyedDep
 from errand.http.requests.limits import LimitsDep
-from errand.http.requests.options import PLAIN, Terms, _terms_of
+from errand.http.requests.options import PLAIN, EnqueueOptions, _options_of
 from errand.http.requests.uniqueness import UniquenessDep
 from errand.http.requests.waits import PreferDep
 from errand.http.shared import Shared, SharedDep, shared_of
@@ -151,10 +151,10 @@ def _json_handler(job_type: JobType[Any, Any]) -> Answers:
 
     async def handle(request: Request) -> Response:
         await auth.admit(request, "write")
-        terms = await _terms_of(request) if request.scope["query_string"] else PLAIN
+        terms = await _options_of(request) if request.scope["query_string"] else PLAIN
         if keyed := idempotency.read(request):
             keyed.take("body", await request.body())
-            terms = Terms(terms.when, terms.unique, keyed, terms.limits)
+            terms = EnqueueOptions(terms.when, terms.unique, keyed, terms.limits)
         args = checked_args(job_type, await json_body.read(request))
         to = shared_of(request)
         return await waits.instead_of(await enqueue(to, job_type, args, terms), request, to)
@@ -173,10 +173,10 @@ def _upload_endpoint(job_type: JobType[Any, Any]) -> Any:
         _: PreferDep,
     ) -> Response:
         job_limits.check_due(limits, when)
-        accepted = await answer(request, to, Terms(when, unique, keyed, limits))
+        accepted = await answer(request, to, EnqueueOptions(when, unique, keyed, limits))
         return await waits.instead_of(accepted, request, to)
 
-    async def answer(request: Request, to: Shared, terms: Terms) -> Response:
+    async def answer(request: Request, to: Shared, terms: EnqueueOptions) -> Response:
         keyed = terms.keyed
         async with idempotency.in_flight(keyed, to.queue_of(job_type)) as first:
             if first is not None and keyed is not None:
@@ -186,7 +186,7 @@ def _upload_endpoint(job_type: JobType[Any, Any]) -> Any:
     return endpoint
 
 
-async def _uploaded(request: Request, to: Shared, job_type: JobType[Any, Any], terms: Terms) -> Response:
+async def _uploaded(request: Request, to: Shared, job_type: JobType[Any, Any], terms: EnqueueOptions) -> Response:
     """Puts a job with the file that comes with the request; the file is forgotten where no new job has it."""
     try:
         async with uploads.received_args(request, to.storage, job_type, terms.keyed) as upload:
@@ -202,7 +202,7 @@ async def _uploaded(request: Request, to: Shared, job_type: JobType[Any, Any], t
 
 
 async def _answered_again(
-    request: Request, to: Shared, job_type: JobType[Any, Any], terms: Terms, first: FirstAnswer
+    request: Request, to: Shared, job_type: JobType[Any, Any], terms: EnqueueOptions, first: FirstAnswer
 ) -> Response:
     """The first answer, where this is the same request: its file is read for that, and not stored again."""
     keyed = terms.keyed
@@ -217,7 +217,7 @@ async def _answered_again(
 
 
 async def enqueue(
-    to: Shared, job_type: JobType[Any, Any], args: BaseModel, terms: Terms = PLAIN, *, queue: str | None = None
+    to: Shared, job_type: JobType[Any, Any], args: BaseModel, terms: EnqueueOptions = PLAIN, *, queue: str | None = None
 ) -> Response:
     """Puts the job, where no `queue` is named into that of its type, and answers 202 with it as it now is.
 
@@ -236,7 +236,7 @@ async def _put(
     to: Shared,
     job_type: JobType[Any, Any],
     known_args: dict[str, Any],
-    terms: Terms,
+    terms: EnqueueOptions,
     *,
     queue: str | None = None,
     memo: str = "",
@@ -259,7 +259,7 @@ def _accepted(
     job_type: JobType[Any, Any],
     known_args: dict[str, Any],
     put: Enqueued,
-    terms: Terms,
+    terms: EnqueueOptions,
     *,
     root_path: str,
     queue: str | None = None,

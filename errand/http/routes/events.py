@@ -29,7 +29,7 @@ from errand.monitor.job_snapshot import ENDS, JobSnapshot, Status, read_job_in_h
 FULL_RETRY_S = 10
 
 
-LONGEST_PLACE_CHARS = 4_000
+MAX_PLACE_CHARS = 4_000
 
 
 MISSED = to_json({"detail": "Some changes since your Last-Event-ID are no longer known. What follows is from now on."})
@@ -102,7 +102,7 @@ LastPlace = Annotated[
     str | None,
     Header(
         alias="Last-Event-ID",
-        max_length=LONGEST_PLACE_CHARS,
+        max_length=MAX_PLACE_CHARS,
         description="the `id` of the last event that was seen: the stream goes on behind it, on any API process",
         examples=["1795237200123-0@default"],
     ),

@@ -23,7 +23,7 @@ from errand.job.when import Moment
 from errand.monitor.job_snapshot import JobSnapshot, Status
 from errand.monitor.timeline import JobFilter, PageStart, Position
 
-LONGEST_PAGE = 500
+MAX_PAGE = 500
 
 
 DEFAULT_PAGE = 50
@@ -37,7 +37,7 @@ CURSOR_EXAMPLE = (
 )
 
 
-LONGEST_ID_BYTES = 1_000
+MAX_ID_BYTES = 1_000
 """Of a longer id, which only a stock producer can give, the beginning marks the place well enough."""
 
 
@@ -116,7 +116,7 @@ async def list_jobs(
     to: SharedDep,
     which: Annotated[JobFilter, Depends(which)],
     limit: Annotated[
-        int, Query(ge=1, le=LONGEST_PAGE, description="how many at most", examples=[DEFAULT_PAGE])
+        int, Query(ge=1, le=MAX_PAGE, description="how many at most", examples=[DEFAULT_PAGE])
     ] = DEFAULT_PAGE,
     cursor: Annotated[
         str | None,
@@ -180,7 +180,7 @@ def _cursor(start: PageStart, which: JobFilter) -> str:
     """Opaque: clients hand it back as it is. `version, filters, when the first page was started, ms, id`."""
     below = start.below
     head = f"{CURSOR_VERSION} {_digest(which)} {start.started_ms!r} {below.at_ms!r} ".encode()
-    return urlsafe_b64encode(head + below.job_id[:LONGEST_ID_BYTES]).rstrip(b"=").decode()
+    return urlsafe_b64encode(head + below.job_id[:MAX_ID_BYTES]).rstrip(b"=").decode()
 
 
 def _start(cursor: str, which: JobFilter) -> PageStart:

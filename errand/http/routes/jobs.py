@@ -14,7 +14,7 @@ from errand.http.requests import etags, job_path, waits
 from errand.http.requests.due import WhenDep
 from errand.http.requests.etags import ETAG_EXAMPLE, OUTDATED, SeenDep
 from errand.http.requests.job_path import UNKNOWN, JobId
-from errand.http.requests.waits import LONGEST_WAIT_S, PreferDep
+from errand.http.requests.waits import MAX_WAIT_S, PreferDep
 from errand.http.shared import Shared, SharedDep, in_time, waiting_of
 from errand.job.when import When
 from errand.monitor.job_snapshot import JobSnapshot
@@ -58,7 +58,7 @@ async def get_job(
         float | None,
         Query(
             ge=0,
-            le=LONGEST_WAIT_S,
+            le=MAX_WAIT_S,
             description="answer when the job has ended, or after that many seconds",
             examples=[30],
         ),

@@ -19,10 +19,10 @@ from errand.http.shared import Shared, SharedDep, in_time
 from errand.job.catalog import Catalog
 from errand.job.job_type import JobType
 from errand.job.schedule import SCHEDULE_ID
-from errand.schedules.store import MOST_SCHEDULES, KeptSchedule
+from errand.schedules.store import MAX_SCHEDULES, KeptSchedule
 from errand.wire.job_id import new_job_id
 
-MOST_ON_A_PAGE = 100
+MAX_ON_A_PAGE = 100
 
 
 READS, WRITES = [Depends(auth.require("read"))], [Depends(auth.require("write"))]
@@ -37,7 +37,7 @@ UNKNOWN = documented({404: "no such schedule"})
 CODES_OWN = documented({409: "it is defined in code, and changed there"})
 
 
-FULL = documented({409: f"there are {MOST_SCHEDULES} schedules already, or the id is that of one defined in code"})
+FULL = documented({409: f"there are {MAX_SCHEDULES} schedules already, or the id is that of one defined in code"})
 
 
 NOT_RUNNABLE = documented({409: "its type is not known any more, or its args do not fit it any more"})
@@ -64,8 +64,8 @@ ScheduleId = Annotated[
 async def list_schedules(
     to: SharedDep,
     limit: Annotated[
-        int, Query(ge=1, le=MOST_ON_A_PAGE, description="how many at most", examples=[MOST_ON_A_PAGE])
-    ] = MOST_ON_A_PAGE,
+        int, Query(ge=1, le=MAX_ON_A_PAGE, description="how many at most", examples=[MAX_ON_A_PAGE])
+    ] = MAX_ON_A_PAGE,
     cursor: Annotated[
         str, Query(max_length=64, description="from `next` of the page before", examples=["hello-ada"])
     ] = "",
@@ -191,7 +191,7 @@ async def _put(to: Shared, schedule_id: str, raw: Any) -> Response:
     if answer == "other source":
         raise _codes_own(schedule_id, "changed")
     if answer == "full":
-        detail = f"There are {MOST_SCHEDULES} schedules, which is the most there may be. Delete one that is not needed."
+        detail = f"There are {MAX_SCHEDULES} schedules, which is the most there may be. Delete one that is not needed."
         raise Problem(409, "too-many-schedules", detail)
     view = schedule_view(await _found(to, schedule_id), to.catalog, root_path=to.root_path)
     created = answer == "created"

@@ -207,7 +207,7 @@ async def test_too_wide_a_wish_says_how_to_narrow_it(
     client: httpx.AsyncClient, redis: ArqRedis, run_worker: RunWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await die(redis, run_worker, [{"how": "drop"}, {"how": "miss"}])
-    monkeypatch.setattr(dead_jobs, "MOST_GROUPS", 1)
+    monkeypatch.setattr(dead_jobs, "MAX_GROUPS", 1)
     for answer in (
         await client.get(GROUPS),
         await client.get(DEAD, params={"type": "fragile"}),

@@ -207,7 +207,7 @@ async def test_args_over_the_limit_of_a_schedule_are_refused(client: httpx.Async
 
 
 async def test_one_too_many_is_refused(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schedules, "MOST_SCHEDULES", 1)
+    monkeypatch.setattr(schedules, "MAX_SCHEDULES", 1)
     await made(client)
     details = problem_of(await client.post("/v1/schedules", json=DAILY), 409, "too-many-schedules")
     assert "Delete one" in details["detail"]
