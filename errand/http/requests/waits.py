@@ -11,6 +11,7 @@ from typing import Annotated
 from urllib.parse import unquote
 
 from fastapi import Depends, Header, Request, Response
+from pydantic_core import from_json, to_json
 from redis.exceptions import RedisError
 
 from errand.http.answers.job_view import job_view, json_response
@@ -83,12 +84,18 @@ async def instead_of(accepted: Response, request: Request, to: Shared) -> Respon
             raise
         # the job was accepted, whatever became of the wait
         return accepted
-    if job is None or not job.ended:
+    if job is None:
         return accepted
     headers = {
         name: value for name, value in accepted.headers.items() if name not in ("content-length", "content-type")
     }
-    return json_response(job_view(job, to.catalog, root_path=to.root_path), headers=headers)
+    view = job_view(job, to.catalog, root_path=to.root_path)
+    if job.ended:
+        return json_response(view, headers=headers)
+    # not as it was when it was put: its first attempts may have failed since
+    now = view.model_dump(mode="json")
+    shown = {name: now.get(name, value) for name, value in from_json(bytes(accepted.body)).items()}
+    return Response(to_json(shown), status_code=202, media_type="application/json", headers=headers)
 
 
 class StopNotice:

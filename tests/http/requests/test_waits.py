@@ -75,6 +75,18 @@ async def test_a_job_that_does_not_end_in_time_is_accepted_as_ever(client: httpx
     assert (put.headers["preference-applied"], put.json()["durability"]) == ("wait=1", "memory")
 
 
+async def test_a_wait_that_runs_out_answers_the_job_as_it_is_by_then(
+    client: httpx.AsyncClient, run_worker: RunWorker, receiver: HttpReceiver
+) -> None:
+    receiver.answers.append(503)
+    async with run_worker([webhook]):
+        put = await client.post("/v1/jobs/webhook", json=args_for(receiver), headers={"Prefer": "wait=1"})
+    job = put.json()
+    assert (put.status_code, job["status"], job["attempt"]) == (202, "deferred", 1)
+    assert [attempt["outcome"] for attempt in job["attempts"]] == ["retry"]
+    assert job["durability"] == "memory" and put.headers["location"] == job["links"]["self"]
+
+
 async def test_who_prefers_nothing_does_not_wait(client: httpx.AsyncClient) -> None:
     for headers in ({}, {"Prefer": "respond-async"}):
         put = await client.post("/v1/jobs/welcome_email", json=LETTER, headers=headers)
