@@ -107,7 +107,7 @@ async def test_what_a_crash_would_cost_is_said(
 async def test_where_config_is_forbidden_what_is_known_is_said(make: str, forbidden: list[str]) -> None:
     async with serving(make, *HEALTHY, *forbidden) as server, client_of(server) as client:
         findings = await findings_of(client)
-        assert findings["persistence"].level == "note" and "not told" in findings["persistence"].found
+        assert findings["persistence"].level == "note" and "is unknown" in findings["persistence"].found
         assert {finding.level for check, finding in findings.items() if check != "persistence"} == {"ok"}
     async with serving(make, *forbidden) as server, client_of(server) as client:
         finding = (await findings_of(client))["persistence"]

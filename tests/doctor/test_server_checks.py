@@ -33,8 +33,8 @@ def server(**info: Any) -> ServerState:
         ({"redis_version": "10.1.0-rc1"}, "ok", "Redis 10.1.0-rc1"),
         ({"redis_version": "7.2.4", "valkey_version": "9.1.2"}, "ok", "Valkey 9.1.2"),
         ({"redis_version": "7.4.0", "dragonfly_version": "df-v1.30.0"}, "note", "dragonfly df-v1.30.0: "),
-        ({"redis_version": "six"}, "note", "does not tell"),
-        ({}, "note", "does not tell"),
+        ({"redis_version": "six"}, "note", "does not say"),
+        ({}, "note", "does not say"),
     ],
 )
 def test_versions_are_read_whatever_their_form(info: dict[str, Any], level: str, found: str) -> None:
