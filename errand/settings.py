@@ -34,6 +34,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
+from errand.redis_url import ENCODE, SentinelUrl
+
 IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -74,9 +76,6 @@ TLS_OPTIONS = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cer
 
 
 SENTINEL_OPTIONS = frozenset({"sentinel_username", "sentinel_password", "sentinel_tls", "tls"})
-
-
-ENCODE = "(in a password, '/', '?', '#' and '@' must be %-encoded)"
 
 
 class ApiKey(BaseModel):
@@ -174,8 +173,8 @@ def _url_with_scheme(*schemes: str) -> AfterValidator:
 
 
 def _check_place(url: str) -> None:
-    if url.partition("://")[0].endswith("+sentinel"):
-        _check_sentinels(url)
+    if SentinelUrl.matches(url):
+        SentinelUrl.parse(url)
         return
     try:
         parts, port = urlsplit(url), urlsplit(url).port
@@ -187,17 +186,6 @@ def _check_place(url: str) -> None:
             raise ValueError(f"needs an absolute path: {parts.scheme}:///some/where")
     elif not parts.hostname:
         raise ValueError("names no host" if parts.scheme not in ("s3", "gs", "az") else "names no bucket")
-
-
-def _check_sentinels(url: str) -> None:
-    """`[user:password@]host[:port],…/master[/db]`, by hand: to urllib several hosts are none."""
-    authority, *path = re.split("/", re.split(r"[?#]", url.partition("://")[2])[0])
-    for place in authority.rpartition("@")[2].split(","):
-        parts = re.fullmatch(r"(?:\[[0-9A-Fa-f:.]+\]|[^:\[\]\s]+)(?::(\d+))?", place)
-        if parts is None or not 0 < int(parts[1] or 1) <= 65_535:
-            raise ValueError(f"has no readable sentinels: HOST:PORT, comma separated {ENCODE}")
-    if not path or not path[0]:
-        raise ValueError("needs the master's name: redis+sentinel://h1:26379,h2:26379/mymaster")
 
 
 def _check_redis_options(secret: SecretStr) -> SecretStr:

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 FLOORS: list[set[str]] = [
-    {"errand.http", "errand.version", "errand.secrets", "errand.extras", "errand.http.scope"},
+    {"errand.http", "errand.version", "errand.secrets", "errand.extras", "errand.redis_url", "errand.http.scope"},
     {"errand.settings", "errand.wire"},
     {"errand.redis"},
     {"errand.job", "errand.queue", "errand.leases"},

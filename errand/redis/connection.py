@@ -13,7 +13,8 @@ from redis.exceptions import AuthenticationError
 
 from errand.redis.outage import within
 from errand.redis.pool import Pool
-from errand.redis.sentinel import SentinelPool, SentinelUrl, UnknownMaster
+from errand.redis.sentinel import SentinelPool, UnknownMaster
+from errand.redis_url import SentinelUrl
 from errand.wire import codec
 
 CONNECT_TIMEOUT_S = 1.0

@@ -8,12 +8,9 @@ dead sentinel's time limit in turn and believes the first answer; its classes do
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
 from typing import Any, Self
-from urllib.parse import unquote
 
 from redis.asyncio import Redis
 from redis.asyncio.connection import Connection, SSLConnection
@@ -22,9 +19,7 @@ from redis.exceptions import AuthenticationError, ConnectionError, NoPermissionE
 
 from errand.redis.pool import Pool
 from errand.redis.subscription import messages
-
-DEFAULT_PORT = 26_379
-
+from errand.redis_url import SentinelUrl
 
 HEAD_START_S = 0.2
 """A sentinel that has not answered by then may be dead: the next one is asked as well."""
@@ -43,72 +38,8 @@ WATCH_PING_S = 5.0
 WATCH_PAUSE_S = 1.0
 
 
-_FORM = re.compile(
-    r"redis(?P<tls>s?)\+sentinel://(?:(?P<login>[^/?#]*)@)?(?P<places>[^/?#]+)"
-    r"/(?P<master>[^/?#]+)(?:/(?P<db>\d+))?/?(?:\?(?P<options>[^#]*))?"
-)
-
-
 class UnknownMaster(MasterNotFoundError):
     """The sentinels that answer watch no master of that name."""
-
-
-@dataclass(frozen=True)
-class SentinelUrl:
-    """`redis[s]+sentinel://[user:password@]host[:port],…/master[/db][?option=…&…]`, taken apart.
-
-    User and password, and the database, are those of the Redis servers; `rediss` means TLS to them and to the
-    sentinels. Options: `sentinel_username`, `sentinel_password`, `sentinel_tls` and `tls` (`true` or `false`, where
-    one of the two differs from the other), and redis-py's `ssl_…` for both.
-    """
-
-    places: tuple[tuple[str, int], ...]
-    master: str
-    servers: dict[str, Any]
-    """Options of the connections to the servers, as redis-py names them."""
-    sentinels: dict[str, Any]
-    """Those of the connections to the sentinels."""
-
-    @staticmethod
-    def matches(url: str) -> bool:
-        """True for such a URL, also one with mistakes in it."""
-        return url.partition("://")[0].endswith("+sentinel")
-
-    @classmethod
-    def parse(cls, url: str) -> Self:
-        """Raises ValueError where it has not that form; the settings say what is wrong with it."""
-        parts = _FORM.fullmatch(url)
-        if parts is None:
-            raise ValueError("is not redis[s]+sentinel://host:port,…/master")
-        options = {
-            name: unquote(value)
-            for name, _, value in (option.partition("=") for option in (parts["options"] or "").split("&") if option)
-        }
-        tls = {side: options.pop(side, str(bool(parts["tls"]))) for side in ("tls", "sentinel_tls")}
-        own = {
-            name: value
-            for name in ("username", "password")
-            if (value := options.pop(f"sentinel_{name}", None)) is not None
-        }
-        user, _, password = (unquote(part) for part in (parts["login"] or "").partition(":"))
-        login = {name: value for name, value in (("username", user), ("password", password)) if value}
-        servers = {**login, "db": int(parts["db"] or 0), **_tls_options(options, which=tls["tls"])}
-        sentinels = {**own, **_tls_options(options, which=tls["sentinel_tls"])}
-        return cls(tuple(map(_place, parts["places"].split(","))), unquote(parts["master"]), servers, sentinels)
-
-
-def _tls_options(options: dict[str, str], *, which: str) -> dict[str, Any]:
-    if which.lower() != "true":
-        return {}
-    checks_name = options.get("ssl_check_hostname", "true").lower() == "true"
-    checked = {"ssl_check_hostname": checks_name and options.get("ssl_cert_reqs") != "none"}
-    return {"ssl": True, **options, **checked}
-
-
-def _place(text: str) -> tuple[str, int]:
-    """`host`, `host:port`, `[::1]` or `[::1]:port`."""
-    host, port = re.fullmatch(r"(\[[^\]]+\]|[^:\[\]]+)(?::(\d+))?", text).groups()  # type: ignore[union-attr]  # checked
-    return unquote(host.strip("[]")), int(port or DEFAULT_PORT)
 
 
 class Sentinels(Sentinel):
@@ -230,7 +161,7 @@ class SentinelPool(Pool, SentinelConnectionPool):
         """For a `redis[s]+sentinel://` URL; `limits` are options of every connection. Raises ValueError."""
         to = SentinelUrl.parse(url)
         with_tls = to.servers.pop("ssl", False)
-        sentinels = Sentinels(to.places, **{**limits, "socket_timeout": REPLY_TIMEOUT_S, **to.sentinels})
+        sentinels = Sentinels(to.addresses, **{**limits, "socket_timeout": REPLY_TIMEOUT_S, **to.sentinels})
         kind = MasterTlsConnection if with_tls else MasterConnection
         return cls(connection_class=kind, service_name=to.master, sentinel_manager=sentinels, **limits, **to.servers)
 

@@ -20,7 +20,7 @@ from errand.queue.new_job import Enqueued
 from errand.queue.queue import Queue
 from errand.redis.connection import Refused, check_welcome, connect
 from errand.redis.durability import Durability
-from errand.redis.sentinel import SentinelUrl
+from errand.redis_url import SentinelUrl
 from errand.wire import keys
 from tests.conftest import running_worker
 from tests.redis_servers import MASTER, Certificates, RedisServer, SentinelHouse, sentinel_house
@@ -161,7 +161,7 @@ def test_what_a_url_says_reaches_the_connections() -> None:
     url = SentinelUrl.parse(
         "redis+sentinel://errand:p%40s%2Bs+@h1,[::1]:7,h3:8/my%20master/3?sentinel_username=u&sentinel_password=a+%2Bb"
     )
-    assert url.places == (("h1", 26_379), ("::1", 7), ("h3", 8))
+    assert url.addresses == (("h1", 26_379), ("::1", 7), ("h3", 8))
     assert (url.master, url.servers) == ("my master", {"username": "errand", "password": "p@s+s+", "db": 3})
     assert url.sentinels == {"username": "u", "password": "a++b"}
 
