@@ -23,6 +23,7 @@ from errand.doctor.server_checks import Finding, Timing, check_server
 from errand.job.catalog import Catalog
 from errand.monitor.queues import live_workers
 from errand.redis.outage import Outage, within
+from errand.redis.rows import rows_of
 from errand.redis.server import read_server
 from errand.settings import Settings
 from errand.wire import keys
@@ -197,8 +198,9 @@ async def _check_workers(redis: ArqRedis, installation: Installation) -> list[Fi
             pipeline.zcount(queue, "-inf", seconds * 1000 + micros // 1000)
             pipeline.exists(keys.paused(queue))
         answers = await pipeline.execute()
-    due = dict(zip(installation.queues, answers[::2], strict=True))
-    paused = [name for name, is_paused in zip(installation.queues, answers[1::2], strict=True) if is_paused]
+    of_queues = dict(zip(installation.queues, rows_of(answers, 2), strict=True))
+    due = {name: number for name, (number, _) in of_queues.items()}
+    paused = [name for name, (_, is_paused) in of_queues.items() if is_paused]
     unserved = [f"{name} ({due[name]} due)" for name in installation.queues if due[name] and not live[name]]
     findings = [_workers_finding(live, unserved)]
     if paused:

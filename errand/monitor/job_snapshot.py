@@ -12,6 +12,7 @@ from arq.constants import default_queue_name as DEFAULT  # noqa: N812
 from arq.jobs import DeserializationError, JobDef, deserialize_result
 from arq.utils import to_unix_ms
 
+from errand.redis.rows import rows_of
 from errand.wire import codec, keys
 from errand.wire.indexes import end_of
 from errand.wire.limits import KeptLimits, shown_ms
@@ -91,14 +92,16 @@ async def _read_job(
         for queue in histories:
             transaction.xrevrange(keys.history(queue), count=1)
         (body, result, lease, progress, tries), ended, (seconds, micros), *rest = await transaction.execute()
-    places, last = rest[: 2 * len(queues)], rest[2 * len(queues) :]
+    last = [rest.pop() for _ in histories][::-1]
     if result is not None:
         revision = hashlib.sha1(result, usedforsecurity=False).hexdigest()
         return replace(_ended_or_unreadable(job_id, result, queue=queues[0]), revision=revision), last
     if body is None:
         return None, last
-    here = next((place for place in zip(queues, places[::2], places[1::2], strict=True) if place[1] is not None), None)
-    queue, score, running = here or (queues[0], None, None)
+    queue, score, running = next(
+        ((queue, *row) for queue, row in zip(queues, rows_of(rest, 2), strict=True) if row[0] is not None),
+        (queues[0], None, None),
+    )
     job, record = codec.job_in(body)
     live = live_job(
         job_id,
@@ -120,7 +123,7 @@ async def _read_job(
 def revision_of(
     started: bytes | None, score: float | None, tries: bytes | None, attempts: int, progress: bytes | None
 ) -> str:
-    """Of a job that has not ended; must be made as `as_seen.lua` makes it."""
+    """Of a job that has not ended; must be made as `queue/parts/revision.lua` makes it."""
     place = started or f"{score or 0:.0f}".encode()
     parts = (place, tries or b"", b"%d" % attempts, progress or b"")
     return hashlib.sha1(b"\n".join(parts), usedforsecurity=False).hexdigest()

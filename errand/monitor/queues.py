@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from arq.connections import ArqRedis
 from arq.constants import default_queue_name as DEFAULT  # noqa: N812
 
+from errand.redis.rows import rows_of
 from errand.wire import keys
 from errand.wire.worker_report import WorkerReport
 
@@ -79,7 +80,7 @@ async def read_queues(redis: ArqRedis, names: Sequence[str], *, silent_s: float)
             pipeline.zcard(keys.dead(queue))
             pipeline.hgetall(keys.minutes(queue))
         answers = await pipeline.execute()
-    return [_queue_state(name, now_ms, *answers[index * 10 : index * 10 + 10]) for index, name in enumerate(names)]
+    return [_queue_state(name, now_ms, *row) for name, row in zip(names, rows_of(answers, 10), strict=True)]
 
 
 async def read_workers(redis: ArqRedis, names: Sequence[str], *, silent_s: float) -> list[WorkerState]:
@@ -92,8 +93,7 @@ async def read_workers(redis: ArqRedis, names: Sequence[str], *, silent_s: float
             pipeline.hgetall(keys.running(queue))
         answers = await pipeline.execute()
     processes: dict[str, WorkerState] = {}
-    for index, name in enumerate(names):
-        heartbeats, reports, running = answers[index * 3 : index * 3 + 3]
+    for name, (heartbeats, reports, running) in zip(names, rows_of(answers, 3), strict=True):
         for worker, at_ms in heartbeats:
             state = _process_of(processes, worker.decode())
             state.queues.append(name)

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 
 from errand.job.schedule import Schedule
 from errand.redis import script
+from errand.redis.rows import rows_of
 from errand.wire import keys
 
 log = structlog.get_logger("errand.schedules")
@@ -156,7 +157,7 @@ class Schedules:
                 transaction.hgetall(keys.schedule(schedule_id))
                 transaction.zscore(keys.SCHEDULES, schedule_id)
             answers = await transaction.execute()
-        found = zip(ids, answers[::2], answers[1::2], strict=True)
+        found = [(id_, *row) for id_, row in zip(ids, rows_of(answers, 2), strict=True)]
         kept = (_kept(schedule_id, fields, score) for schedule_id, fields, score in found if fields)
         return [schedule for schedule in kept if schedule is not None]
 
