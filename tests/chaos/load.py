@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import httpx
 
-from tests.images import image
+from tests.pictures import image
 
 End = Literal["succeeded", "failed", "cancelled", "pending", "any"]
 """What a job was asked to come to; `any` if a cancel got no answer."""

@@ -22,7 +22,7 @@ from jobs.welcome_email import welcome_email
 from settings import Settings
 from tests.conftest import RunWorker, make_settings
 from tests.http.answers_seen import LETTER, problem_of
-from tests.images import image
+from tests.pictures import image
 
 MOUNT = "/admin/queue"
 ADMIN = {"x-admin": "yes"}

@@ -14,12 +14,11 @@ from arq.constants import default_queue_name
 from pydantic import ValidationError
 
 from errand.images import steps
-from errand.images.size import Size
 from jobs.resize import Resize, resize
 from settings import Settings
 from tests.conftest import RunWorker, make_settings
-from tests.images import format_of, image, size_of
 from tests.peers import HttpReceiver
+from tests.pictures import format_of, image, size_of
 from tests.waiting import eventually
 
 Job = dict[str, Any]
@@ -207,9 +206,3 @@ def test_args_that_make_no_sense_are_refused(args: dict[str, Any], place: tuple[
     with pytest.raises(ValidationError) as refused:
         Resize.model_validate({"sizes": [{"width": 10}], "source_url": "https://e.example/a.jpg", **args})
     assert [error["loc"] for error in refused.value.errors()] == [place]
-
-
-def test_a_size_may_leave_all_but_one_side_open() -> None:
-    assert Size(height=10).model_dump() == {
-        **{"width": None, "height": 10, "fit": "inside", "format": None, "quality": None}
-    }

@@ -1,15 +1,10 @@
-"""The webhook, from its args to a real receiver that verifies what it is sent."""
+"""The job `webhook`, from its args to a real receiver that verifies what it is sent."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-import stat
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +18,6 @@ from pydantic import ValidationError
 from errand.monitor.job_snapshot import JobSnapshot, read_job
 from errand.process.worker import opened
 from errand.queue.queue import Queue
-from errand.webhooks.delivery import RETRY_AFTER_CAP_S, retry_after_s
-from errand.webhooks.signing import Signer, kept_secret
-from errand.webhooks.sink import opened_sink
 from errand.wire import keys
 from errand.wire.records import Error
 from jobs.webhook import Webhook, webhook
@@ -70,30 +62,6 @@ def wait_ms(job: JobSnapshot, number: int) -> int:
     attempt = job.attempts[number - 1]
     assert attempt.next_attempt_at_ms is not None
     return attempt.next_attempt_at_ms - attempt.ended_at_ms
-
-
-# --- signing
-
-
-def test_signatures_are_those_of_the_specification() -> None:
-    signature = Signer(SECRET).sign("msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", b'{"test": 2432232314}')
-    assert signature == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
-
-
-def test_a_secret_is_made_once_however_many_ask_for_it_and_only_its_owner_reads_it(tmp_path: Path) -> None:
-    makers, path = 8, tmp_path / "new" / "webhook_secret"
-    together = threading.Barrier(makers)
-
-    def make(_: int) -> str:
-        together.wait()
-        return kept_secret(path)
-
-    with ThreadPoolExecutor(makers) as pool:
-        secrets = set(pool.map(make, range(makers)))
-    assert secrets == {path.read_text().strip()}
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert list(path.parent.iterdir()) == [path]
-    make_settings(tmp_path, webhook_secret=secrets.pop())  # a secret that the setting would take
 
 
 # --- delivery
@@ -220,33 +188,6 @@ async def test_the_next_attempt_waits_as_long_as_the_receiver_asks(
     assert planned_ms[0] <= wait_ms(job, 1) <= planned_ms[1]
 
 
-NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
-
-
-@pytest.mark.parametrize(
-    ("value", "wait_s"),
-    [
-        ("120", 120),
-        (" 120 ", 120),
-        (format_datetime(NOW + timedelta(minutes=5), usegmt=True), 300),
-        ("Sunday, 01-Nov-26 12:00:30 GMT", 30),
-        ("0", 1),
-        (format_datetime(NOW - timedelta(hours=1), usegmt=True), 1),
-        ("9" * 5_000, RETRY_AFTER_CAP_S),
-        (format_datetime(NOW + timedelta(days=9), usegmt=True), RETRY_AFTER_CAP_S),
-        *((rubbish, None) for rubbish in ("", "-5", "1.5", "1e3", "٣", "²", "soon", "12:00", "Mon,", "\x00")),
-        ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", None),
-        ("Mon, 01 Jan 2027 00:00:00 +99999999999999999999", None),
-    ],
-)
-def test_retry_after_is_read_as_seconds_or_a_date(value: str, wait_s: float | None) -> None:
-    assert retry_after_s({"rEtRy-aFtEr": value}, now=NOW) == wait_s
-
-
-def test_without_retry_after_the_schedule_decides() -> None:
-    assert retry_after_s({"Retry": "5"}, now=NOW) is None
-
-
 # --- what is refused
 
 
@@ -328,11 +269,3 @@ async def test_a_second_worker_uses_the_sink_of_the_first(
     async with opened([webhook], first), run_worker([webhook], second):
         done = await ended(redis, await enqueue(redis, f"http://127.0.0.1:{port}/"))
     assert done.status == "succeeded" and text_of(tmp_path / "1" / "webhooks" / f"{done.id}.json")
-
-
-async def test_there_is_no_sink_where_keys_guard_the_service(tmp_path: Path) -> None:
-    guarded = make_settings(tmp_path, api_keys="k" * 16, webhook_sink_port=free_port())
-    async with opened_sink(guarded) as endpoints:
-        assert endpoints == []
-        with pytest.raises(OSError):
-            await asyncio.open_connection("127.0.0.1", guarded.webhook_sink_port)

@@ -14,7 +14,7 @@ import httpx
 import redis as sync_redis
 
 from errand.redis.embedded import socket_path
-from tests.images import image
+from tests.pictures import image
 from tests.processes.conftest import ROOT, House
 from tests.waiting import eventually_sync
 

@@ -6,7 +6,7 @@ import statistics
 from datetime import datetime
 from typing import Any
 
-from tests.images import image
+from tests.pictures import image
 from tests.processes.conftest import House
 
 IMAGES = 50

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from standardwebhooks import Webhook
 
-from tests.images import image, size_of
+from tests.pictures import image, size_of
 from tests.processes.conftest import House
 
 

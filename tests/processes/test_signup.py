@@ -15,8 +15,8 @@ from typing import Any
 import httpx
 from arq.connections import ArqRedis
 
-from tests.images import image, size_of
 from tests.peers import SmtpReceiver
+from tests.pictures import image, size_of
 from tests.processes.conftest import House, free_port
 from tests.waiting import eventually_sync
 

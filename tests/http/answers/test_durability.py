@@ -10,7 +10,7 @@ import pytest
 from settings import Settings
 from tests.conftest import OpenClient
 from tests.http.answers_seen import LETTER, problem_of
-from tests.images import image
+from tests.pictures import image
 from tests.servers import client_of, replica_of, serving
 
 ASKED = {"replicas": 1, "replication_timeout_ms": 100}

@@ -19,8 +19,8 @@ from settings import Settings
 from tests.conftest import RunWorker
 from tests.http.answers_seen import LETTER, problem_of
 from tests.http.routes.watching import serving
-from tests.images import image
 from tests.peers import HttpReceiver
+from tests.pictures import image
 from tests.waiting import eventually
 
 

@@ -59,3 +59,9 @@ def test_the_side_that_was_asked_for_is_never_missed_by_rounding() -> None:
             assert min(outside.width - 97, outside.height - 89) == 0
             assert (cover.width, cover.height) == (outside.width, outside.height)
             assert (cover.canvas_width, cover.canvas_height) == (97, 89)
+
+
+def test_a_size_may_leave_all_but_one_side_open() -> None:
+    assert Size(height=10).model_dump() == {
+        **{"width": None, "height": 10, "fit": "inside", "format": None, "quality": None}
+    }

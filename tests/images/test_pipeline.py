@@ -14,7 +14,7 @@ import pyvips
 
 from errand.images.pipeline import ImageRefused, Rendered, render
 from errand.images.size import Format, Size
-from tests.images import format_of, image, size_of
+from tests.pictures import format_of, image, size_of
 
 FORMATS: tuple[Format, ...] = get_args(Format)
 LOADERS = {
