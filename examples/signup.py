@@ -3,7 +3,7 @@
     make run                                                # Errand's API and a worker
     .venv/bin/uvicorn examples.signup:app --port 8001       # this app, in a second terminal; try /docs
 
-Both find each other by the settings that they share: with none at all, by the embedded Redis under `var`.
+They find each other by the settings that they share; without any, by the embedded Redis under `var`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ from typing import Annotated
 from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Response, UploadFile
 from pydantic import BaseModel, EmailStr, HttpUrl
 
-from errand.images.size import Size
-from errand.integration.add_task import Jobs
-from errand.integration.lifespan import jobs_lifespan
+from errand import Jobs, jobs_lifespan
+from errand.images import Size
 from jobs.resize import resize
 from jobs.webhook import webhook
 from jobs.welcome_email import WelcomeEmail, welcome_email
@@ -34,7 +33,7 @@ EVENTS_URL = HttpUrl(f"http://127.0.0.1:{settings.webhook_sink_port}/")
 
 
 def transaction() -> Iterator[sqlite3.Connection]:
-    """One transaction for the request: committed when the route has returned, rolled back where it raises."""
+    """One transaction for the request: committed when the route has returned, rolled back if it raises."""
     database = sqlite3.connect(DATABASE, check_same_thread=False)  # FastAPI's threads take turns with it
     try:
         with database:
@@ -49,20 +48,20 @@ Database = Annotated[sqlite3.Connection, Depends(transaction, scope="function")]
 
 
 class NewUser(BaseModel):
-    """Who signs up."""
+    """A person who signs up."""
 
     email: EmailStr
     name: str
 
 
 class User(NewUser):
-    """Who has signed up."""
+    """A person who has signed up."""
 
     id: int
 
 
-# What is named first is ended last: the jobs are put, then the row is committed. Where they cannot be put, there is
-# no row either, the client gets a 503, and may try again.
+# FastAPI closes the first dependency last: the jobs are put, then the row is committed. If they cannot be put, there
+# is no row either: the client receives a 503 and may try again.
 def registered(new: NewUser, database: Database, jobs: Jobs) -> User:
     """The user's row; a route that depends on it also announces the new user."""
     try:
@@ -76,7 +75,7 @@ def registered(new: NewUser, database: Database, jobs: Jobs) -> User:
 
 @app.post("/signup", status_code=201)
 def signup(user: Annotated[User, Depends(registered)], jobs: Jobs, best_effort: BackgroundTasks) -> User:
-    """A row, a letter that is sent whatever happens, and a line in a log that may be lost."""
+    """A row, a letter that survives any crash, and a line in a log that may be lost."""
     jobs.add_task(welcome_email, to=user.email, name=user.name)
     best_effort.add_task(note, f"{user.email} signed up")
     return user
@@ -90,7 +89,7 @@ class Accepted(BaseModel):
 
 @app.post("/users/{id}/avatar", status_code=202)
 async def change_avatar(id: int, picture: UploadFile, jobs: Jobs, response: Response) -> Accepted:
-    """Keeps the upload, and has it resized in a worker's process pool."""
+    """Stores the upload; a worker resizes it in its process pool."""
     sizes = [Size(width=256, height=256, fit="cover"), Size(width=64, height=64, fit="cover", format="webp")]
     job = jobs.add_task(resize, file=await jobs.store(picture), sizes=sizes)
     response.headers["Location"] = f"http://{settings.host}:{settings.port}{job.path}"
@@ -99,7 +98,7 @@ async def change_avatar(id: int, picture: UploadFile, jobs: Jobs, response: Resp
 
 @app.post("/invite", status_code=202)
 async def invite(people: list[NewUser], jobs: Jobs) -> Accepted:
-    """A letter to each, in this order. One that cannot be delivered fails and is kept so; the others are sent."""
+    """A letter to each person, in this order. A letter that cannot be delivered fails alone; the others are sent."""
     added = [jobs.add_task(welcome_email, WelcomeEmail(to=person.email, name=person.name)) for person in people]
     return Accepted(jobs=[job.id for job in added])
 

@@ -1,7 +1,7 @@
 """Decodes, scales and encodes with libvips. Runs in a process of the pool, never beside an event loop.
 
-Decode limits and defaults follow imgproxy's; the picture is decoded once, at the largest size that is asked of it,
-which for JPEG and WebP libvips does in a fraction of the full work.
+Limits and defaults follow imgproxy's. An image is decoded once, at the largest size asked for: for JPEG and WebP
+libvips then does a fraction of the full work.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ SAVE_OPTIONS: dict[Format, dict[str, Any]] = {
 
 
 SIDE_LIMIT: dict[Format, int] = {"jpeg": 65_500, "webp": 16_383, "avif": 16_384, "gif": 65_535}
-"""The longest side in pixels that a format, or its encoder, can take."""
+"""The longest side in pixels that a format, or its encoder, can have."""
 
 
 ORIENTATIONS_ON_THEIR_SIDE = range(5, 9)
@@ -60,7 +60,7 @@ ORIENTATIONS_ON_THEIR_SIDE = range(5, 9)
 
 
 class ImageRefused(Exception):
-    """The bytes are no image that is taken; no other attempt would end differently."""
+    """The bytes are not an image that can be resized; another attempt would not help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,8 @@ class Rendered:
 def render(source: Path, folder: Path, sizes: Sequence[Size]) -> list[Rendered]:
     """Writes one file per size into `folder`, in that order.
 
-    Raises ImageRefused for what is no readable image, is truncated, or has over 50 megapixels, before or after.
+    Raises ImageRefused if the source is not a readable image or is cut short, or if it or an output has over
+    50 megapixels.
     """
     _limit_libvips()
     try:
@@ -97,7 +98,7 @@ def render(source: Path, folder: Path, sizes: Sequence[Size]) -> list[Rendered]:
 
 
 def _limit_libvips() -> None:
-    """One thread and no cache: the pool is the parallelism. Only loaders that are fuzzed against bad files."""
+    """One thread and no cache: the pool is the parallelism. Only loaders that libvips fuzzes with malformed files."""
     pyvips.cache_set_max(0)
     pyvips.concurrency_set(1)
     pyvips.block_untrusted_set(True)
@@ -109,7 +110,7 @@ def _oriented_size(header: pyvips.Image) -> tuple[int, int]:
 
 
 def _check_pixels(width: int, height: int, plans: Sequence[Plan]) -> None:
-    """A file of a kilobyte can announce any number of pixels: what it announces is checked before it is decoded."""
+    """Before decoding: a file of a kilobyte can announce any number of pixels."""
     if width * height > PIXEL_LIMIT:
         raise ImageRefused(
             f"the image has {width} x {height} pixels, over the limit of {PIXEL_LIMIT // 10**6} megapixels"
@@ -133,7 +134,7 @@ def _check_sides(plans: Sequence[Plan], formats: Sequence[Format]) -> None:
 
 
 def _decode(source: Path, plans: Sequence[Plan], *, width: int, height: int) -> pyvips.Image:
-    """The picture upright, in sRGB, as large as the largest plan wants it and no larger than it is."""
+    """The image upright, in sRGB, as large as the largest plan needs it, but never enlarged."""
     scale = min(1.0, max(max(planned.width / width, planned.height / height) for planned in plans))
     try:
         image = pyvips.Image.thumbnail(
@@ -147,7 +148,7 @@ def _decode(source: Path, plans: Sequence[Plan], *, width: int, height: int) -> 
         if image.interpretation != "srgb":
             image = image.colourspace("srgb")
         if image.bands > RGBA_BANDS:
-            image = image.extract_band(0, n=RGBA_BANDS)  # what a TIFF may carry besides is not for the eye
+            image = image.extract_band(0, n=RGBA_BANDS)  # a TIFF may have more bands, which are not colours
         return image.copy_memory()
     except pyvips.Error as error:
         reason = str(error.detail or error.message).strip().splitlines()[0]
@@ -167,7 +168,7 @@ def _write(base: pyvips.Image, size: Size, planned: Plan, stem: Path, form: Form
 
 
 def _on_canvas(image: pyvips.Image, width: int, height: int) -> pyvips.Image:
-    """Cuts what hangs over and pads what is missing, both centred; the pad is white, or clear where there is alpha."""
+    """Cuts or pads the image to the canvas, centred; the pad is white, or transparent if the image has alpha."""
     if image.width > width or image.height > height:
         left, top = (image.width - width) // 2, (image.height - height) // 2
         image = image.crop(max(left, 0), max(top, 0), min(width, image.width), min(height, image.height))

@@ -20,9 +20,9 @@ class Plan:
 
 
 def plan(size: Size, *, width: int, height: int) -> Plan:
-    """How an image of `width` x `height` (as it is looked at, orientation applied) becomes that size."""
+    """How an image of `width` x `height` (orientation applied) becomes that size."""
     if size.width is None or size.height is None:
-        # one side given: the other follows from the shape, whatever the fit
+        # with one side given the other follows from the shape, for every fit
         scale = size.width / width if size.width is not None else (size.height or height) / height
         whole = (size.width or _side(width, scale), size.height or _side(height, scale))
         return Plan(*whole, *whole)
@@ -36,7 +36,7 @@ def _scaled(fit: Fit, box: tuple[int, int], *, width: int, height: int) -> tuple
     if fit == "fill":
         return box
     scale = max(across, down) if fit in ("cover", "outside") else min(across, down)
-    # the side that decides the scale is exactly the one asked for: no rounding may miss it by a pixel
+    # the side that decides the scale is taken as it was asked for: rounding could miss it by a pixel
     return (
         box[0] if scale == across else _side(width, scale),
         box[1] if scale == down else _side(height, scale),

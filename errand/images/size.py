@@ -24,7 +24,7 @@ class Size(BaseModel):
         description="inside: within the box, shape kept; cover: fills the box, cut at the edges; "
         "fill: stretched to the box; contain: within the box, the rest padded; outside: covers the box, not cut",
     )
-    format: Format | None = Field(default=None, description="the source's own where not given")
+    format: Format | None = Field(default=None, description="the source's own if not given")
     quality: int | None = Field(
         default=None, ge=1, le=100, description="for jpeg, webp and avif; 80, 79 and 63 by default"
     )

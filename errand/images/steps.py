@@ -1,4 +1,4 @@
-"""The three steps of a resize, each with what a job declares in its `uses`: fetch the source, render, store."""
+"""The three steps of a resize: fetch the source, render, store. Each names what the job must have in its `uses`."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def fetch_source(ctx: Context, target: Path, *, upload: StoredFile | None,
 
 
 async def render_sizes(ctx: Context, source: Path, folder: Path, sizes: Sequence[Size]) -> list[Rendered]:
-    """Makes the images in `folder`, in a process of the pool. Uses `process_pool`. Raises Fail for what is no image."""
+    """Makes the images in `folder`, in a process of the pool. Uses `process_pool`. Raises Fail for a bad image."""
     with needs("images"):
         from errand.images.pipeline import ImageRefused, render
 

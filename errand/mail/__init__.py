@@ -1,4 +1,4 @@
-"""Letters and the way they go: composing a message, SMTP connections, the mail sink of a developer's machine.
+"""E-mail for jobs: composing a message, SMTP connections, and the mail sink of a developer's machine.
 
 A job type takes `mailer` in its `uses` and sends by `ctx.use(mailer)`. Nothing here is a job type. aiosmtplib, aiosmtpd
 and Jinja2 (`errand[mail]`) are imported by `letter`, `smtp` and `sink` alone; a worker loads them with `mailer`.
@@ -6,7 +6,7 @@ and Jinja2 (`errand[mail]`) are imported by `letter`, `smtp` and `sink` alone; a
 
 from errand.extras import require
 
-# for `EmailStr` in args: asked for here, where the extra can be named
+# `EmailStr` in args needs it; checked here, because pydantic's own message would not name the extra
 require("mail", "email_validator")
 
 from errand.mail.header_text import HeaderText  # noqa: E402

@@ -20,11 +20,11 @@ from email_validator import validate_email
 HEADERS = [
     *("From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted", "MIME-Version", "Content-Type"),
 ]
-"""What a letter carries, in this order, and nothing else."""
+"""The headers of a letter, in this order; it has no others."""
 
 
 ASCII_ONLY = policy.SMTP.clone(cte_type="7bit")
-"""For any server: the body is encoded too, as not every one takes 8 bits (RFC 6152)."""
+"""For any server: the body is encoded too, because not every server takes 8 bits (RFC 6152)."""
 
 
 class HeaderRefused(Exception):
@@ -48,12 +48,12 @@ class Letter:
 def compose(to: str, name: str, *, sender: str, job_id: str, date: datetime) -> Letter:
     """The welcome letter to `name` at `to`, dated by the job so that every attempt sends the same.
 
-    Raises HeaderRefused where a value does not stay within its header.
+    Raises HeaderRefused if a value would not stay within its header.
     """
     sender_name, sender_spec = parseaddr(sender)
     sender_address = Address(sender_name, addr_spec=_ascii_domain(sender_spec))
     recipient = _ascii_domain(to)
-    # a stock producer may name its job anything: what does not fit a Message-ID is percent-encoded
+    # stock Arq lets a producer choose any job id: characters that a Message-ID cannot hold are percent-encoded
     message_id = f"<{quote(job_id, safe='')}@{sender_address.domain}>"
     known = {"name": name, "sender_name": sender_name or sender_address.domain}
 
@@ -97,13 +97,13 @@ def _set(message: EmailMessage, header: str, value: Any) -> None:
 
 
 def _refuse_line_breaks(header: str, text: str) -> None:
-    # splitlines knows every sign that the email package takes for an end of line, U+2028 and \v among them
+    # splitlines knows every character that the email package takes for an end of line, U+2028 and \v among them
     if len(f"{text}.".splitlines()) > 1 or "\0" in text or "=?" in text:
         raise HeaderRefused(f"{header} must not hold line breaks or encoded words")
 
 
 def _checked(message: EmailMessage, recipient: str) -> bytes:
-    """The message as bytes, read back: Python's folding has let values become headers, and names addresses.
+    """The message as bytes, parsed again to check it: folding has turned values into headers and names into addresses.
 
     CVE-2024-6923, and CVE-2026-1299 for BytesGenerator.
     """

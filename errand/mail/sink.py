@@ -1,4 +1,4 @@
-"""A real SMTP server for a machine without one: what it is sent lies as files, and nothing leaves the machine."""
+"""A real SMTP server for a machine without one: it keeps messages as files, and nothing leaves the machine."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ SIZE_LIMIT_BYTES = 32 * 1024 * 1024
 
 
 class MailFolder:
-    """Keeps each message as `<when>-<message-id>.eml`; one that is sent twice has two files."""
+    """Keeps each message as `<time>-<message-id>.eml`; a message that is sent twice has two files."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802  # aiosmtpd's name
-        """Answers 250 when the message lies on the disk, as a mail server must (RFC 5321 §6.1)."""
+        """Answers 250 once the message is on the disk, as a mail server must (RFC 5321 §6.1)."""
         content: bytes = envelope.original_content or b""
         try:
             await asyncio.to_thread(self._keep, content)
-        except OSError as error:  # a full disk, say; aiosmtpd would answer 500: never
+        except OSError as error:  # a full disk, say; aiosmtpd would answer 500, which means never
             log.error("message not kept", error=str(error))
             return "452 4.3.1 could not be kept"
         return "250 2.0.0 kept"
 
     def _keep(self, content: bytes) -> None:
         headers = BytesHeaderParser(policy=policy.default).parsebytes(content)
-        label = "".join(sign for sign in str(headers["Message-ID"]).partition("@")[0] if sign.isalnum() or sign == "-")
+        label = "".join(char for char in str(headers["Message-ID"]).partition("@")[0] if char.isalnum() or char == "-")
         self._folder.mkdir(parents=True, exist_ok=True)
         kept = self._folder / f"{time.time_ns()}-{label[:64]}.eml"
         unfinished = kept.with_suffix(".part")

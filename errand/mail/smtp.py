@@ -1,4 +1,4 @@
-"""Hands letters to a mail server: a few connections kept open, and every answer sorted into sent, later or never."""
+"""Hands letters to a mail server over a few open connections, and sorts every answer into sent, later or never."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from errand.mail.letter import Letter
 from errand.settings import is_loopback
 
 CONNECTIONS = 8
-"""Commands follow one another on a connection; more at once than this many servers would turn away."""
+"""A connection carries one letter at a time. Many servers turn away a client that opens more than this."""
 
 
 IDLE_LIMIT_S = 30.0
-"""Servers close an idle connection after minutes (RFC 5321 §4.5.3.2: five); ours are given up long before."""
+"""Servers close an idle connection after minutes (RFC 5321 §4.5.3.2: five); the pool closes its own long before."""
 
 
 COMMAND_TIMEOUT_S = 30.0
 
 
 FINAL_REPLY_TIMEOUT_S = 600.0
-"""For the reply to the final dot (RFC 5321 §4.5.3.2.6): who gives up sooner sends a letter twice."""
+"""For the reply to the final dot (RFC 5321 §4.5.3.2.6): a client that gives up sooner sends letters twice."""
 
 
 STARTTLS = {"auto": None, "required": True, "never": False}
@@ -41,7 +41,7 @@ NOT_READABLE = (
 
 
 class Unavailable(Exception):
-    """The server cannot take the letter now: a 4xx reply, or a fault of the connection. It may later."""
+    """The server cannot take the letter now: a 4xx reply, or a fault of the connection. It may take it later."""
 
 
 class Unsure(Unavailable):
@@ -54,7 +54,7 @@ class Rejected(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SmtpServer:
-    """Where and how to connect: `smtp[s]://[user:password@]host[:port][?starttls=auto|required|never]`."""
+    """The address, and how to connect to it: `smtp[s]://[user:password@]host[:port][?starttls=auto|required|never]`."""
 
     host: str
     port: int
@@ -62,16 +62,16 @@ class SmtpServer:
     password: str | None = field(repr=False)
     implicit_tls: bool
     starttls: bool | None
-    """True: required; False: never; None: where the server offers it."""
+    """True: required; False: never; None: if the server offers it."""
 
     @classmethod
     def parse(cls, url: str) -> Self:
-        """STARTTLS is required by default where a password would travel to another machine. Raises ValueError."""
+        """STARTTLS is required by default if a password would travel to another machine. Raises ValueError."""
         try:
             parts = urlsplit(url)
             port = parts.port
         except ValueError:
-            # the standard library quotes what it could not read: a piece of the password, perhaps
+            # the standard library's message quotes what it could not read, perhaps a piece of the password
             raise ValueError(NOT_READABLE) from None
         options = parse_qs(parts.query, keep_blank_values=True)
         implicit_tls = parts.scheme == "smtps"
@@ -92,7 +92,7 @@ class SmtpServer:
         )
 
     async def connect(self) -> aiosmtplib.SMTP:
-        """A connection that has said hello and, where there are credentials, logged in."""
+        """A connection, greeted and, if there are credentials, logged in."""
         client = aiosmtplib.SMTP(
             hostname=self.host,
             port=self.port,
@@ -127,7 +127,7 @@ class SmtpPool:
     @classmethod
     @asynccontextmanager
     async def open(cls, url: str) -> AsyncIterator[SmtpPool]:
-        """A pool for `url`; connects at the first letter. Raises ValueError for a URL that it cannot read."""
+        """A pool for `url`; it connects at the first letter. Raises ValueError for a URL that it cannot read."""
         pool = cls(SmtpServer.parse(url))
         try:
             yield pool
@@ -171,7 +171,7 @@ class SmtpPool:
 
 
 async def _transact(client: aiosmtplib.SMTP, letter: Letter, begin: Callable[[], Awaitable[None]]) -> str:
-    """One mail transaction (RFC 5321 §3.3), its steps by hand: the reply to each decides what the letter's end is."""
+    """One mail transaction (RFC 5321 §3.3), step by step: the step that fails, and its reply, decide what to do."""
     try:
         if letter.needs_smtputf8:
             await _check_smtputf8(client)
@@ -182,21 +182,21 @@ async def _transact(client: aiosmtplib.SMTP, letter: Letter, begin: Callable[[],
         await begin()
         reply = await client.data(letter.content, timeout=FINAL_REPLY_TIMEOUT_S)
     except BaseException:
-        # cut off or refused: what state the server is in is not worth knowing
+        # cut off or refused: a fresh connection is cheaper than finding out what state the server is in
         client.close()
         raise
     return _readable(reply.code, reply.message)
 
 
 async def _check_smtputf8(client: aiosmtplib.SMTP) -> None:
-    if client.is_ehlo_or_helo_needed:  # without login, and after STARTTLS, nobody has asked yet
+    if client.is_ehlo_or_helo_needed:  # without a login, and after STARTTLS, the client has not asked yet
         await client.ehlo()
     if not client.supports_extension("smtputf8"):
         raise aiosmtplib.SMTPNotSupported("SMTPUTF8, which the recipient's address needs")
 
 
 def _readable(code: int, message: str) -> str:
-    """A reply as text that has a JSON form: aiosmtplib passes bytes that are no UTF-8 on as lone surrogates."""
+    """A reply as text that JSON can hold: aiosmtplib turns bytes that are not UTF-8 into lone surrogates."""
     return f"{code} {message}".encode(errors="surrogateescape").decode(errors="replace")
 
 

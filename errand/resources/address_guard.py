@@ -1,7 +1,7 @@
 """Decides which addresses a job may connect to, so that a URL from outside cannot reach what is inside (SSRF).
 
-It judges the address that is really connected to, at the moment of the connection: a name that resolves to
-something else a second later (DNS rebinding) changes nothing.
+It checks the address at the moment of the connection: a name that resolves to another address a second later
+(DNS rebinding) gains nothing.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ REFUSED_IPV4 = tuple(
 
 
 GLOBAL_IPV6 = ipaddress.IPv6Network("2000::/3")
-"""IPv6 is the other way round: only what IANA gave out as global unicast is allowed at all …"""
+"""For IPv6 the list says what is allowed: only what IANA assigned as global unicast …"""
 
 
 REFUSED_IPV6 = tuple(
     ipaddress.IPv6Network(network)
     for network in (
-        # … less the special-purpose ranges in it: Teredo, benchmarking, ORCHID, 6to4, documentation, AS112
+        # … without the special-purpose ranges in it: Teredo, benchmarking, ORCHID, 6to4, documentation, AS112
         *("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20", "2620:4f:8000::/48"),
     )
 )
@@ -54,7 +54,7 @@ class AddressRefused(OSError):
     """The guard does not let a connection to that address through. Trying again would not help."""
 
     def __init__(self) -> None:
-        # one text for all addresses: it must not show an outsider what a name resolves to inside
+        # one text for all addresses: it must not show a caller what a name resolves to in this network
         super().__init__("its address is not public (WEBHOOK_ALLOW_NETWORKS lets networks through)")
 
 
@@ -68,7 +68,7 @@ class AddressGuard:
         self._endpoints = frozenset(allow_endpoints)
 
     def allows(self, address: IpAddress, port: int) -> bool:
-        """True where a connection may be made."""
+        """True if a connection may be made."""
         if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
             address = address.ipv4_mapped
         if (str(address), port) in self._endpoints:
@@ -77,15 +77,15 @@ class AddressGuard:
 
     def open_socket(self, info: AddressInfo) -> socket.socket:
         """A socket for one candidate address, as `getaddrinfo` describes it. Raises AddressRefused."""
-        family, kind, protocol, _, place = info
-        host, port = str(place[0]).partition("%")[0], int(str(place[1]))
+        family, kind, protocol, _, address = info
+        host, port = str(address[0]).partition("%")[0], int(str(address[1]))
         if family not in (socket.AF_INET, socket.AF_INET6) or not self.allows(ipaddress.ip_address(host), port):
             raise AddressRefused
         return socket.socket(family, kind, protocol)
 
 
 def is_public(address: IpAddress) -> bool:
-    """True for a unicast address that the whole Internet can reach and that hides no other one."""
+    """True for a unicast address that the whole Internet can reach and that does not embed another one."""
     if isinstance(address, ipaddress.IPv4Address):
         return not any(address in network for network in REFUSED_IPV4)
     return address in GLOBAL_IPV6 and not any(address in network for network in REFUSED_IPV6)

@@ -16,7 +16,7 @@ USER_AGENT = "Errand/0.1"
 
 
 REPLY_LIMIT_BYTES = 16 * 1024
-"""As much of an answer as is read: enough to see what the peer complains about."""
+"""How much of an answer is read: enough to see what the peer complains about."""
 
 
 CHUNK_BYTES = 256 * 1024
@@ -32,11 +32,11 @@ class Reply:
 
 
 class OutboundFault(Exception):
-    """No answer was had: the connection failed, broke, or took too long. It may work later."""
+    """There was no answer: the connection failed, broke, or took too long. It may work later."""
 
 
 class OutboundRefused(Exception):
-    """The request must not, or can never, be made or taken: it will not work later either."""
+    """The request must not be made, or can never succeed: it will not work later either."""
 
 
 class Outbound:
@@ -55,7 +55,7 @@ class Outbound:
             trust_env=False,
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
-            # nothing here decompresses: what is limited, and written, must be what was sent
+            # nothing here decompresses: the limit counts the bytes that were sent
             headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
             timeout=aiohttp.ClientTimeout(total=None, connect=None),
         ) as session:
@@ -64,7 +64,7 @@ class Outbound:
     async def post(self, url: str, *, body: bytes, headers: Mapping[str, str], deadline_s: float) -> Reply:
         """Posts `body`; never follows a redirect. `deadline_s` bounds the whole exchange, in seconds.
 
-        Raises OutboundFault, or OutboundRefused where the guard or the URL forbids it.
+        Raises OutboundFault; OutboundRefused if the guard refuses the address or the URL is not valid.
         """
         async with self._exchange(deadline_s, url):
             async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as response:
@@ -72,10 +72,10 @@ class Outbound:
                 return Reply(response.status, dict(response.headers), start)
 
     async def download(self, url: str, target: Path, *, limit_bytes: int, deadline_s: float) -> int:
-        """Writes what `url` holds to `target` and returns its size in bytes; redirects pass the guard as well.
+        """Writes the body at `url` to `target` and returns its size in bytes. The guard checks redirects too.
 
         Raises OutboundFault, also for a 5xx or 429 answer; OutboundRefused for any other but 200, for a body over
-        `limit_bytes`, and where the guard forbids it.
+        `limit_bytes`, and if the guard refuses the address.
         """
         async with self._exchange(deadline_s, url):
             async with self._session.get(url, max_redirects=5) as response:
@@ -84,7 +84,7 @@ class Outbound:
 
     @asynccontextmanager
     async def _exchange(self, deadline_s: float, url: str) -> AsyncIterator[None]:
-        """Turns whatever can go wrong between two machines into the two errors a caller acts on."""
+        """Turns every error of a connection into one of the two that callers act on."""
         try:
             async with asyncio.timeout(deadline_s):
                 yield
@@ -96,7 +96,7 @@ class Outbound:
             raise OutboundFault(f"{error.host}: {error.os_error}") from None
         except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, aiohttp.TooManyRedirects) as error:
             raise OutboundRefused(f"{type(error).__name__}: {url}") from None
-        except UnicodeError:  # out of getaddrinfo: the host has an empty label, or one of over 63 characters
+        except UnicodeError:  # from getaddrinfo: the host has an empty label, or one of over 63 characters
             raise OutboundRefused(f"not the name of a host: {url}") from None
         except (aiohttp.ClientError, OSError) as error:
             raise OutboundFault(f"{type(error).__name__}: {error}") from None

@@ -1,4 +1,4 @@
-"""Processes for CPU work, so that the event loop never waits for a computation, and one that runs over is stopped."""
+"""Processes for CPU work: the event loop never waits for a computation, and one that takes too long is killed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 NICE = 10
-"""A computation yields the processor to the event loops of API and worker, which only want it for moments."""
+"""Computations yield the processor to the event loops of API and worker, which need it only for moments."""
 
 
 class ProcessDied(Crash):
@@ -33,11 +33,11 @@ class ProcessDied(Crash):
 
 
 class PoolBroken(Exception):
-    """The pool ended, or all of its processes, before the computation did, which had no part in that."""
+    """The pool, or all of its processes, ended before the computation did; the computation was not the cause."""
 
 
 class ProcessPool:
-    """A fixed number of processes; what finds none free waits its turn without a limit."""
+    """A fixed number of processes. If none is free, a computation waits for its turn, without a limit."""
 
     def __init__(self, processes: int) -> None:
         self._processes = processes
@@ -46,7 +46,7 @@ class ProcessPool:
     @classmethod
     @asynccontextmanager
     async def open(cls, *, processes: int) -> AsyncIterator[ProcessPool]:
-        """Processes start at the first computation and end with the block, computations with them."""
+        """Processes start at the first computation. They end with the block, and running computations with them."""
         pool = cls(processes)
         try:
             yield pool
@@ -56,7 +56,8 @@ class ProcessPool:
     async def run(self, timeout_s: float, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What `function` returns, or raises, in another process. It must be importable, its values picklable.
 
-        `timeout_s` counts from the moment it starts; over it, or when the caller is cancelled, its process is killed.
+        `timeout_s` counts from the start of the computation. After it, or if the caller is cancelled, the process is
+        killed.
         Raises TimeoutError, ProcessDied, PoolBroken.
         """
         future = self._usable_pool().schedule(function, args=args, kwargs=kwargs, timeout=timeout_s)
@@ -70,7 +71,7 @@ class ProcessPool:
             raise PoolBroken(f"the pool ended before {function.__name__} did") from None
 
     def _usable_pool(self) -> pebble.ProcessPool:
-        """pebble gives a whole pool up when an idle process of it dies: then a new one takes its place."""
+        """pebble gives up the whole pool if an idle process dies: then a new pool replaces it."""
         if not self._pool.active:
             threading.Thread(target=_stop, args=[self._pool], daemon=True).start()
             self._pool = self._new_pool()
@@ -89,7 +90,7 @@ def _stop(pool: pebble.ProcessPool) -> None:
 
 def _start_process() -> None:
     os.nice(NICE)
-    # Ctrl-C in a terminal reaches every process of the group: the worker alone decides
+    # Ctrl-C in a terminal reaches every process of the group: only the worker acts on it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_worker, daemon=True).start()
 

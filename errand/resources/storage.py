@@ -20,14 +20,14 @@ KEY = re.compile(rf"(?=.{{1,256}}\Z){SEGMENT}(?:/{SEGMENT})*")
 
 
 BELOW_A_FILE = "(os error 20)"
-"""How a folder says that what a key goes through is a file (ENOTDIR); obstore has no type of its own for it."""
+"""The error of a folder if a part of the key's path is a file (ENOTDIR); obstore has no type of its own for it."""
 
 
 CHUNK_BYTES = 1024 * 1024
 
 
 PART_BYTES = 5 * 1024 * 1024
-"""The least that S3 takes as a part; at most two parts of an upload are in memory."""
+"""The smallest part that S3 takes; at most two parts of an upload are in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class FileMissing(LookupError):
 
 
 class Storage:
-    """One place for files."""
+    """Files by key, in a folder or a bucket: `Storage.at("file:///var/errand")`."""
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
@@ -77,13 +77,13 @@ class Storage:
 
     async def info(self, key: str) -> FileInfo:
         """Raises FileMissing."""
-        with _telling_missing(key):
+        with _file_missing_raised(key):
             meta = await obstore.head_async(self._store, _checked(key))
         return FileInfo(size_bytes=meta["size"], etag=meta["e_tag"] or "")
 
     async def read(self, key: str) -> AsyncIterator[bytes]:
         """The stored bytes in chunks. Raises FileMissing at the first."""
-        with _telling_missing(key):
+        with _file_missing_raised(key):
             found = await obstore.get_async(self._store, _checked(key))
         async for chunk in found.stream(min_chunk_size=CHUNK_BYTES):
             yield bytes(chunk)
@@ -97,21 +97,21 @@ class Storage:
         return size
 
     async def delete(self, key: str) -> None:
-        """Forgets a file; one that is not there is forgotten already."""
-        with suppress(FileMissing), _telling_missing(key):
+        """Deletes a file; does nothing if there is none."""
+        with suppress(FileMissing), _file_missing_raised(key):
             await obstore.delete_async(self._store, _checked(key))
 
 
 def _checked(key: str) -> str:
-    """A key that means the same in every store. Raises FileMissing for any other: nothing can lie there."""
+    """A key that means the same in every store. Raises FileMissing for any other: nothing can be stored under it."""
     if not KEY.fullmatch(key):
         raise FileMissing(key)
     return key
 
 
 @contextmanager
-def _telling_missing(key: str) -> Iterator[None]:
-    """Makes FileMissing of the several ways in which stores say that nothing is there."""
+def _file_missing_raised(key: str) -> Iterator[None]:
+    """Raises FileMissing for each of the errors by which stores say that nothing is there."""
     try:
         yield
     except (NotFoundError, FileNotFoundError):

@@ -29,7 +29,7 @@ RETRY_AFTER_CAP_S = 24 * HOUR_S
 
 
 class Delivery(BaseModel):
-    """The receiver took it."""
+    """What the receiver answered, and how long it took."""
 
     status: int
     duration_s: float
@@ -45,8 +45,8 @@ class Deliverer:
     async def deliver(self, url: str, event: Mapping[str, Any], *, webhook_id: str) -> Delivery:
         """Posts `event` as JSON, signed.
 
-        Raises Fail if the receiver says that it wants no more (410) or must not be reached; Retry for anything else
-        but a 2xx, after the time that the receiver asks for.
+        Raises Fail if the receiver answers 410 (no more events) or its address is refused; Retry for any other answer
+        but a 2xx, with the wait that the receiver asks for.
         """
         from errand.resources.outbound import OutboundFault, OutboundRefused
 
@@ -64,8 +64,8 @@ class Deliverer:
 
 @asynccontextmanager
 async def deliverer(settings: Settings) -> AsyncIterator[Deliverer]:
-    """The signing secret and a guarded client; on a developer's machine the webhook sink as well, and it alone
-    is let through the guard."""
+    """The signing secret and a guarded client. On a developer's machine also the webhook sink, the one address
+    of that machine that the guard lets through."""
     with needs("webhooks"):
         from errand.resources.address_guard import AddressGuard
         from errand.resources.outbound import Outbound
@@ -91,7 +91,7 @@ def _check_taken(reply: Reply) -> None:
 
 
 def retry_after_s(headers: Mapping[str, str], *, now: datetime) -> float | None:
-    """The wait that `Retry-After` asks for (RFC 9110 §10.2.3: seconds or a date), from 1 s to a day; else None."""
+    """The wait that `Retry-After` asks for (RFC 9110 §10.2.3: seconds or a date), from 1 s to a day, if it has one."""
     value = next((text for name, text in headers.items() if name.lower() == "retry-after"), "").strip()
     if value.isascii() and value.isdigit():
         asked_s = float(value[:12])

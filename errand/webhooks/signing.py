@@ -25,7 +25,7 @@ class Signer:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Signer:
-        """`WEBHOOK_SECRET`, or one that is made once and kept in `DATA_DIR`/webhook_secret."""
+        """`WEBHOOK_SECRET`. If it is unset: a secret that is made once and kept in `DATA_DIR`/webhook_secret."""
         if settings.webhook_secret is not None:
             return cls(settings.webhook_secret.get_secret_value())
         return cls(kept_secret(settings.data_dir / "webhook_secret"))
@@ -47,7 +47,7 @@ class Signer:
 
 
 def kept_secret(path: Path) -> str:
-    """The secret in that file, readable by its owner alone; made where there is none, once for all who ask."""
+    """The secret in that file, which only its owner can read. A missing file is made, once for all workers."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}")

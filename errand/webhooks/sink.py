@@ -1,7 +1,7 @@
-"""A real receiver for a developer's machine: what it is sent lies as files under `DATA_DIR`/webhooks.
+"""A real receiver for a developer's machine: it keeps deliveries as files under `DATA_DIR`/webhooks.
 
-The mail sink's brother. It runs beside the worker on loopback where no `API_KEYS` are set, and is the one loopback
-endpoint that the address guard lets through unasked.
+Like the mail sink it runs in the worker, on loopback, if no `API_KEYS` are set. It is the one loopback endpoint that
+the address guard lets through by default.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BODY_LIMIT_BYTES = 1024 * 1024
 
 @asynccontextmanager
 async def opened_sink(settings: Settings) -> AsyncIterator[list[tuple[str, int]]]:
-    """Yields the endpoint that deliveries may go to: none where there is no sink."""
+    """Yields the endpoints that the guard must let through: the sink's, or none if there is no sink."""
     if not settings.serves_sinks:
         yield []
         return
@@ -57,7 +57,7 @@ def _app(folder: Path) -> web.Application:
             "headers": dict(request.headers),
             "body": body.decode(errors="replace"),
         }
-        name = "".join(sign for sign in request.headers.get("webhook-id", "") if sign.isalnum() or sign == "-")
+        name = "".join(char for char in request.headers.get("webhook-id", "") if char.isalnum() or char == "-")
         (folder / f"{name[:64] or 'unnamed'}.json").write_text(json.dumps(received, indent=2))
         return web.Response(status=204)
 

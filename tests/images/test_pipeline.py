@@ -118,7 +118,7 @@ def test_cover_cuts_both_sides_alike(resized: Resizing) -> None:
     assert (pixel(output, 0, 0.5), pixel(output, 0.95, 0.5)) == (RED, BLUE)
 
 
-def test_contain_pads_in_white_or_clear_where_there_is_transparency(resized: Resizing) -> None:
+def test_contain_pads_in_white_or_transparent_if_the_image_is(resized: Resizing) -> None:
     size = {"width": 60, "height": 60, "fit": "contain"}
     (padded,) = resized(encoded(flat(RED), "png"), size)
     assert [pixel(padded, 0.5, share) for share in (0, 0.5, 0.99)] == [WHITE, RED, WHITE]
@@ -126,7 +126,7 @@ def test_contain_pads_in_white_or_clear_where_there_is_transparency(resized: Res
     assert (pixel(clear, 0.5, 0)[3], pixel(clear, 0.5, 0.5)) == (0, [*RED, 255])
 
 
-def test_transparency_is_kept_where_the_format_has_it_and_white_where_not(resized: Resizing) -> None:
+def test_transparency_is_kept_if_the_format_has_it_and_else_white(resized: Resizing) -> None:
     source = encoded(flat([*RED, 0]), "png")
     outputs = resized(source, *({"width": 30, "format": form} for form in FORMATS))
     for output in outputs:
@@ -223,7 +223,7 @@ def test_the_colours_of_any_source_become_srgb(resized: Resizing, kind: str) -> 
 
 
 @pytest.mark.parametrize("form", ["gif", "webp"])
-def test_of_an_animation_the_first_frame_is_taken(resized: Resizing, form: str) -> None:
+def test_the_first_frame_of_an_animation_is_taken(resized: Resizing, form: str) -> None:
     frames = pyvips.Image.arrayjoin([flat(RED), flat(BLUE)], across=1).copy()
     frames.set_type(pyvips.GValue.gint_type, "page-height", 40)
     (output,) = resized(encoded(frames, form), {"width": 30, "format": "png"})
@@ -246,7 +246,7 @@ def test_of_an_animation_the_first_frame_is_taken(resized: Resizing, form: str) 
     ],
     ids=["nothing", "text", "csv", "pdf", "bmp", "ppm", "svg", "svg with a declaration", "no more than a header"],
 )
-def test_what_is_no_image_that_is_taken_is_refused_with_what_is(resized: Resizing, content: bytes) -> None:
+def test_an_unreadable_image_is_refused_with_the_readable_formats(resized: Resizing, content: bytes) -> None:
     with pytest.raises(ImageRefused, match=r"not an image that can be read \(JPEG, PNG, WebP, AVIF, GIF, TIFF\)"):
         resized(content, {"width": 10})
 
@@ -328,6 +328,6 @@ def test_a_side_longer_than_the_format_takes_is_refused_as_that(resized: Resizin
         resized(image(7_000, 1, form="png"), {"height": 10, "format": form})
 
 
-def test_the_longest_side_that_a_format_takes_can_be_had(resized: Resizing) -> None:
+def test_an_output_can_have_the_longest_side_of_its_format(resized: Resizing) -> None:
     (output,) = resized(image(16_383, 1, form="png"), {"height": 1, "format": "webp"})
     assert size_of(output.path.read_bytes()) == (16_383, 1)

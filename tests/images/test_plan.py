@@ -32,7 +32,7 @@ def test_each_fit_scales_and_then_cuts_or_pads(
 
 
 @pytest.mark.parametrize("fit", ["inside", "outside", "cover", "contain", "fill"])
-def test_one_side_decides_the_other_whatever_the_fit(fit: Fit) -> None:
+def test_one_side_decides_the_other_for_every_fit(fit: Fit) -> None:
     assert plan(Size(width=300, fit=fit), width=600, height=401) == Plan(300, 200, 300, 200)
     assert plan(Size(height=100, fit=fit), width=600, height=401) == Plan(150, 100, 150, 100)
 
@@ -48,7 +48,7 @@ def test_no_side_vanishes() -> None:
     assert plan(Size(width=10, height=10), width=1, height=3000) == Plan(1, 10, 1, 10)
 
 
-def test_the_side_that_was_asked_for_is_never_missed_by_rounding() -> None:
+def test_rounding_never_changes_the_side_that_was_asked_for() -> None:
     for width in range(1, 200, 7):
         for height in range(1, 200, 3):
             inside, outside, cover = (

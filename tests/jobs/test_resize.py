@@ -25,23 +25,23 @@ Job = dict[str, Any]
 
 
 async def upload(client: httpx.AsyncClient, content: bytes, *sizes: dict[str, Any]) -> str:
-    """The place of a job that resizes this content."""
+    """The path of a job that resizes this content."""
     form = {"args": json.dumps({"sizes": sizes})}
     answer = await client.post("/v1/jobs/resize", data=form, files={"file": ("cat.jpg", content)})
     assert answer.status_code == 202, answer.text
     return str(answer.headers["location"])
 
 
-async def ended(client: httpx.AsyncClient, place: str) -> Job:
+async def ended(client: httpx.AsyncClient, path: str) -> Job:
     """The job when it has ended."""
-    job: Job = (await client.get(place, params={"wait": 20})).json()
+    job: Job = (await client.get(path, params={"wait": 20})).json()
     assert job["finished_at"] is not None, job
     return job
 
 
-async def failure(client: httpx.AsyncClient, place: str) -> str:
+async def failure(client: httpx.AsyncClient, path: str) -> str:
     """Why a job failed, which it must at its first attempt."""
-    job = await ended(client, place)
+    job = await ended(client, path)
     assert (job["status"], [attempt["outcome"] for attempt in job["attempts"]]) == ("failed", ["failed"])
     assert job["error"]["type"] == "Fail" and job["error"]["traceback"] is None
     return str(job["error"]["message"])
@@ -87,15 +87,15 @@ async def test_what_is_not_an_image_fails_at_once_and_says_why(
 async def test_an_upload_that_is_gone_fails_at_once(
     client: httpx.AsyncClient, run_worker: RunWorker, settings: Settings
 ) -> None:
-    place = await upload(client, image(20, 20), {"width": 10})
+    path = await upload(client, image(20, 20), {"width": 10})
     for stored in (settings.data_dir / "files" / "uploads").iterdir():
         stored.unlink()
     async with run_worker([resize]):
-        assert "no longer stored" in await failure(client, place)
+        assert "no longer stored" in await failure(client, path)
 
 
 async def from_url(client: httpx.AsyncClient, url: str) -> str:
-    """The place of a job that fetches its image there."""
+    """The path of a job that fetches its image there."""
     answer = await client.post("/v1/jobs/resize", json={"source_url": url, "sizes": [{"width": 30}]})
     assert answer.status_code == 202, answer.text
     return str(answer.headers["location"])
@@ -135,19 +135,19 @@ async def test_a_url_that_is_down_is_tried_again(
     client: httpx.AsyncClient, run_worker: RunWorker, receiver: HttpReceiver, redis: ArqRedis
 ) -> None:
     receiver.answers = [503, web.Response(body=image(60, 40))]
-    place = await from_url(client, receiver.url)
+    path = await from_url(client, receiver.url)
     async with run_worker([resize]):
-        waiting = await deferred(client, place)
+        waiting = await deferred(client, path)
         assert "503" in waiting["attempts"][0]["error"]["message"]
         await make_due(redis, waiting)
-        assert (await ended(client, place))["status"] == "succeeded"
+        assert (await ended(client, path))["status"] == "succeeded"
 
 
-async def deferred(client: httpx.AsyncClient, place: str) -> Job:
+async def deferred(client: httpx.AsyncClient, path: str) -> Job:
     """The job once it waits for its next attempt."""
 
     async def look() -> Job | None:
-        job: Job = (await client.get(place)).json()
+        job: Job = (await client.get(path)).json()
         return job if job["status"] == "deferred" else None
 
     return await eventually(look)
@@ -161,21 +161,21 @@ async def make_due(redis: ArqRedis, job: Job) -> None:
 async def test_an_image_that_takes_too_long_or_whose_process_dies_is_tried_again(
     client: httpx.AsyncClient, run_worker: RunWorker, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = await upload(client, image(700, 500), {"width": 1_000, "format": "avif"})
+    path = await upload(client, image(700, 500), {"width": 1_000, "format": "avif"})
 
     async def died() -> Job | None:
         for process in multiprocessing.active_children():
             process.kill()
-        job: Job = (await client.get(place)).json()
+        job: Job = (await client.get(path)).json()
         return job if (job["status"], job["attempt"]) == ("deferred", 2) else None
 
     async with run_worker([resize]):
         with monkeypatch.context() as patch:
             patch.setattr(steps, "RENDER_LIMIT_S", 0.05)
-            late = await deferred(client, place)
+            late = await deferred(client, path)
         await make_due(redis, late)
         await make_due(redis, await eventually(died))
-        done = await ended(client, place)
+        done = await ended(client, path)
     errors = [attempt["error"] and attempt["error"]["type"] for attempt in done["attempts"]]
     assert (done["status"], errors[0], errors[2]) == ("succeeded", "TimeoutError", None)
     # killed while it computes, or before it has started to
@@ -184,7 +184,7 @@ async def test_an_image_that_takes_too_long_or_whose_process_dies_is_tried_again
 
 
 @pytest.mark.parametrize(
-    ("args", "place"),
+    ("args", "location"),
     [
         ({"sizes": [{}]}, ("sizes", 0)),
         ({"sizes": [{"fit": "cover"}]}, ("sizes", 0)),
@@ -202,7 +202,7 @@ async def test_an_image_that_takes_too_long_or_whose_process_dies_is_tried_again
         ({"source_url": None}, ()),
     ],
 )
-def test_args_that_make_no_sense_are_refused(args: dict[str, Any], place: tuple[str | int, ...]) -> None:
+def test_args_that_make_no_sense_are_refused(args: dict[str, Any], location: tuple[str | int, ...]) -> None:
     with pytest.raises(ValidationError) as refused:
         Resize.model_validate({"sizes": [{"width": 10}], "source_url": "https://e.example/a.jpg", **args})
-    assert [error["loc"] for error in refused.value.errors()] == [place]
+    assert [error["loc"] for error in refused.value.errors()] == [location]

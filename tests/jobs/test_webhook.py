@@ -142,7 +142,7 @@ async def test_any_other_answer_is_tried_again_and_no_redirect_followed(
     assert [request.path for request in receiver.requests] == ["/"]
 
 
-async def test_a_receiver_that_is_gone_is_told_nothing_more(
+async def test_a_receiver_that_is_gone_receives_no_more(
     redis: ArqRedis, run_worker: RunWorker, receiver: HttpReceiver
 ) -> None:
     receiver.answers = [410]
@@ -165,7 +165,7 @@ async def test_a_receiver_that_does_not_answer_in_time_is_tried_again(
     )
 
 
-async def test_of_a_long_complaint_the_start_is_kept(
+async def test_the_start_of_a_long_complaint_is_kept(
     redis: ArqRedis, run_worker: RunWorker, receiver: HttpReceiver
 ) -> None:
     receiver.answers = [web.Response(status=500, body=b"\xff" + b"x" * 10_000_000)]
@@ -192,7 +192,7 @@ async def test_the_next_attempt_waits_as_long_as_the_receiver_asks(
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "2130706433"])
-async def test_loopback_is_refused_at_once_where_no_setting_lets_it_through(
+async def test_loopback_is_refused_at_once_unless_a_setting_lets_it_through(
     redis: ArqRedis, run_worker: RunWorker, receiver: HttpReceiver, tmp_path: Path, host: str
 ) -> None:
     async with run_worker([webhook], make_settings(tmp_path, webhook_allow_networks="")):

@@ -89,7 +89,7 @@ async def test_the_next_attempt_sends_the_same_letter(redis: ArqRedis, run_worke
 
 
 @pytest.mark.parametrize(("to", "reply"), [("ada@example.com", "550 5.1.1 nobody"), ("jörg@example.com", "SMTPUTF8")])
-async def test_what_a_server_will_never_take_fails_at_once(
+async def test_a_letter_that_the_server_refuses_for_good_fails_at_once(
     redis: ArqRedis, run_worker: RunWorker, mail_server: SmtpReceiver, to: str, reply: str
 ) -> None:
     mail_server.smtputf8, mail_server.replies["RCPT"] = False, ["550 5.1.1 nobody"]
@@ -123,7 +123,7 @@ async def test_a_letter_known_to_be_sent_is_not_sent_again(
 
 
 @pytest.mark.parametrize(("policy", "status", "letters"), [("resend", "succeeded", 1), ("fail", "failed", 0)])
-async def test_where_an_attempt_died_between_letter_and_reply_the_setting_decides(
+async def test_if_an_attempt_died_between_letter_and_reply_the_setting_decides(
     redis: ArqRedis, run_worker: RunWorker, tmp_path: Path, policy: str, status: str, letters: int
 ) -> None:
     job_id = await enqueue(redis)
@@ -144,7 +144,7 @@ async def test_where_an_attempt_died_between_letter_and_reply_the_setting_decide
         (b"554 5.7.1 spam", "fail", "failed", None),
     ],
 )
-async def test_only_a_lost_reply_leaves_it_uncertain(
+async def test_only_a_lost_reply_leaves_the_sending_uncertain(
     redis: ArqRedis,
     run_worker: RunWorker,
     tmp_path: Path,
@@ -187,7 +187,7 @@ async def test_the_marker_is_set_before_the_letter_leaves(
 # --- the mail sink
 
 
-async def test_without_a_mail_server_the_message_lies_in_the_sink(
+async def test_without_a_mail_server_the_sink_keeps_the_message(
     redis: ArqRedis, run_worker: RunWorker, tmp_path: Path
 ) -> None:
     async with run_worker([welcome_email], make_settings(tmp_path)):
@@ -200,7 +200,7 @@ async def test_without_a_mail_server_the_message_lies_in_the_sink(
 
 
 def kept_of(folder: Path, job: JobSnapshot) -> bytes:
-    """The one message of that job; nothing unfinished lies beside it."""
+    """The one message of that job; there is no unfinished file beside it."""
     (kept,) = folder.glob(f"*{job.id}*")
     assert kept.suffix == ".eml"
     return kept.read_bytes()

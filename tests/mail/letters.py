@@ -26,8 +26,8 @@ NAMES = [
 
 INJECTIONS = [
     *(
-        f"Ada{sign}Bcc: e@x.example"
-        for sign in ("\r\n", "\n", "\r", "\0", "\v", "\f", "\x1c", "\x85", "\u2028", "\u2029")
+        f"Ada{end}Bcc: e@x.example"
+        for end in ("\r\n", "\n", "\r", "\0", "\v", "\f", "\x1c", "\x85", "\u2028", "\u2029")
     ),
     *("Ada\r\n", "\nAda", "=?utf-8?q?x=0d=0aBcc=3a_e=40x?=", "Ada =?utf-8?q?x=0aBcc=3a_e=40x?= B", "=?"),
 ]

@@ -12,7 +12,7 @@ from tests.mail.letters import DATE, INJECTIONS, NAMES, SENDER, letter, part, re
 HEADER_TEXT: TypeAdapter[str] = TypeAdapter(HeaderText)
 
 
-def test_a_letter_has_a_text_and_an_html_part_and_no_header_beside_its_own() -> None:
+def test_a_letter_has_a_text_and_an_html_part_and_only_its_own_headers() -> None:
     message = read(letter().content)
     assert message.keys() == HEADERS
     assert (message["From"], message["To"], message["Subject"]) == (SENDER, "Ada <ada@example.com>", "Welcome, Ada!")
@@ -21,7 +21,7 @@ def test_a_letter_has_a_text_and_an_html_part_and_no_header_beside_its_own() -> 
     assert "<h1" in part(message, "html") and "Hello Ada,</h1>" in part(message, "html")
 
 
-def test_a_name_is_escaped_in_html_and_stands_as_it_is_in_text() -> None:
+def test_a_name_is_escaped_in_html_and_unchanged_in_text() -> None:
     message = read(letter(name="<b>Ada</b> & Co").content)
     assert "Hello <b>Ada</b> & Co," in part(message, "plain")
     assert "Hello &lt;b&gt;Ada&lt;/b&gt; &amp; Co," in part(message, "html")

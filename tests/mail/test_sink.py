@@ -11,7 +11,7 @@ from errand.mail.smtp import SmtpPool, Unavailable
 from tests.mail.letters import letter
 
 
-async def test_a_sink_that_cannot_write_says_later(tmp_path: Path) -> None:
+async def test_a_sink_that_cannot_write_answers_452(tmp_path: Path) -> None:
     folder = tmp_path / "mail"
     folder.touch()
     async with opened_sink(folder) as url:

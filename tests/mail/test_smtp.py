@@ -40,8 +40,8 @@ def test_a_password_travels_to_another_machine_only_under_tls(
 @pytest.mark.parametrize(
     "url",
     [
-        *(f"smtp://ada:s3{sign}cr3t@mail.example" for sign in "/?#℀"),
-        *(f"smtp://ada:25{sign}cr3t@mail.example" for sign in "/?#"),
+        *(f"smtp://ada:s3{char}cr3t@mail.example" for char in "/?#℀"),
+        *(f"smtp://ada:25{char}cr3t@mail.example" for char in "/?#"),
         "smtp://ada:s3cr3t@mail.example:port",
         "smtp://ada:s3cr3t@mail.example?starttls=maybe",
         "smtp://ada:s3cr3t@mail.example?startls=required",
@@ -95,7 +95,7 @@ async def test_a_server_that_is_not_there_may_come_back() -> None:
         await send("smtp://127.0.0.1:1")
 
 
-async def test_letters_follow_one_another_on_a_connection(mail_server: SmtpReceiver) -> None:
+async def test_letters_share_a_connection_one_after_another(mail_server: SmtpReceiver) -> None:
     async with SmtpPool.open(mail_server.url) as pool:
         for number in range(3):
             await pool.send(letter(job_id=f"job-{number}"))
@@ -130,7 +130,7 @@ async def test_a_recipient_beyond_ascii_needs_a_server_with_smtputf8(mail_server
         await send(url, to_joerg)
 
 
-async def test_tls_that_is_required_and_not_offered_is_waited_for(mail_server: SmtpReceiver) -> None:
+async def test_required_tls_that_is_not_offered_may_come_later(mail_server: SmtpReceiver) -> None:
     with pytest.raises(Unavailable, match="STARTTLS"):
         await send(f"{mail_server.url}?starttls=required")
     assert mail_server.letters == []
@@ -160,7 +160,7 @@ async def test_a_connection_on_which_a_letter_was_refused_is_given_up() -> None:
         await eventually(given_up)
 
 
-async def test_a_connection_lost_before_the_reply_leaves_open_whether_the_letter_was_taken() -> None:
+async def test_after_a_connection_lost_before_the_reply_the_sending_is_unsure() -> None:
     async with RawServer.serving(DATA=[HANGS_UP]) as raw:
         with pytest.raises(Unavailable):
             await send(f"smtp://{raw.url}")
@@ -177,7 +177,7 @@ async def test_a_refused_login_does_not_show_the_password() -> None:
     assert "s3cr3t" not in f"{refused.value} {unsupported.value}"
 
 
-async def test_a_reply_that_is_no_utf8_still_has_a_json_form() -> None:
+async def test_a_reply_that_is_not_utf8_becomes_valid_json() -> None:
     async with RawServer.serving(RCPT=[b"550 Empf\xe4nger"], DATA=[b"250 f\xfcr dich"]) as raw:
         with pytest.raises(Rejected, match="550 Empf\ufffdnger"):
             await send(f"smtp://{raw.url}")

@@ -6,8 +6,9 @@ import ipaddress
 import socket
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
-from errand.resources.address_guard import AddressGuard, AddressRefused
+from errand.resources.address_guard import AddressGuard, AddressRefused, CallerUrl
 
 REFUSED = [
     # this machine, this network
@@ -37,7 +38,7 @@ def allows(guard: AddressGuard, address: str, port: int = 443) -> bool:
 
 
 @pytest.mark.parametrize("address", REFUSED)
-def test_what_is_not_public_is_refused(address: str) -> None:
+def test_addresses_that_are_not_public_are_refused(address: str) -> None:
     assert not allows(AddressGuard(), address)
 
 
@@ -46,13 +47,13 @@ def test_public_addresses_are_allowed(address: str) -> None:
     assert allows(AddressGuard(), address)
 
 
-def test_named_networks_are_let_through_also_where_ipv6_carries_them() -> None:
+def test_named_networks_are_allowed_also_if_ipv6_carries_them() -> None:
     guard = AddressGuard([ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("fd00::/8")])
     assert all(allows(guard, address) for address in ("127.0.0.1", "127.9.9.9", "::ffff:127.0.0.1", "fd00::1"))
     assert not any(allows(guard, address) for address in ("10.0.0.1", "::1", "::127.0.0.1", "fc00::1"))
 
 
-def test_a_named_endpoint_is_let_through_and_nothing_beside_it() -> None:
+def test_only_the_named_endpoint_is_allowed() -> None:
     guard = AddressGuard(allow_endpoints=[("127.0.0.1", 8010)])
     assert allows(guard, "127.0.0.1", 8010) and allows(guard, "::ffff:127.0.0.1", 8010)
     assert not any(
@@ -64,16 +65,33 @@ def test_a_socket_is_opened_for_an_allowed_candidate_only() -> None:
     guard = AddressGuard()
     with guard.open_socket((socket.AF_INET, socket.SOCK_STREAM, 6, "", ("1.1.1.1", 443))) as opened:
         assert (opened.family, opened.type) == (socket.AF_INET, socket.SOCK_STREAM)
-    for family, place in [
+    for family, address in [
         (socket.AF_INET, ("127.0.0.1", 443)),
         (socket.AF_INET6, ("fe80::1%lo", 443, 0, 1)),
         (socket.AF_UNIX, ("1.1.1.1", 443)),
     ]:
         with pytest.raises(AddressRefused, match="WEBHOOK_ALLOW_NETWORKS"):
-            guard.open_socket((family, socket.SOCK_STREAM, 6, "", place))
+            guard.open_socket((family, socket.SOCK_STREAM, 6, "", address))
 
 
-def test_a_refusal_does_not_tell_what_a_name_stands_for() -> None:
+def test_a_refusal_does_not_show_the_address_of_a_name() -> None:
     with pytest.raises(AddressRefused) as refused:
         AddressGuard().open_socket((socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.1.2.3", 443)))
     assert "10.1.2.3" not in str(refused.value)
+
+
+# --- URLs of callers, whose credentials would be shown in views and logs
+
+CALLER_URL: TypeAdapter[object] = TypeAdapter(CallerUrl)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://user:secret@example.com/", "http://user@example.com/", "http://:s@example.com"]
+)
+def test_credentials_in_a_url_of_a_caller_are_refused(url: str) -> None:
+    with pytest.raises(ValidationError, match="no credentials"):
+        CALLER_URL.validate_python(url)
+
+
+def test_an_ordinary_url_of_a_caller_is_taken() -> None:
+    assert str(CALLER_URL.validate_python("https://example.com/a?b=c")) == "https://example.com/a?b=c"

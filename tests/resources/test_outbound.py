@@ -53,7 +53,7 @@ def redirect(to: str) -> web.Response:
     return web.Response(status=302, headers={"Location": to})
 
 
-async def test_a_post_carries_body_and_headers_and_brings_the_answer(client: Outbound, receiver: HttpReceiver) -> None:
+async def test_a_post_sends_body_and_headers_and_returns_the_answer(client: Outbound, receiver: HttpReceiver) -> None:
     receiver.answers = [web.Response(status=418, text="tea", headers={"X-Pot": "short"})]
     reply = await client.post(f"{receiver.url}/hook", body=b"abc", headers={"X-Told": "yes"}, deadline_s=5)
     assert (reply.status, reply.body, reply.headers["X-Pot"]) == (418, b"tea", "short")
@@ -68,7 +68,7 @@ async def test_a_post_follows_no_redirect(client: Outbound, receiver: HttpReceiv
     assert [request.path for request in receiver.requests] == ["/"]
 
 
-async def test_of_an_endless_answer_only_the_start_is_read(client: Outbound) -> None:
+async def test_only_the_start_of_an_endless_answer_is_read(client: Outbound) -> None:
     hung_up_on = asyncio.Event()
 
     async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -127,13 +127,13 @@ async def test_a_peer_that_breaks_off_is_a_fault(client: Outbound) -> None:
     "url",
     ["file:///etc/passwd", "gopher://127.0.0.1/", "http:///", "http://a..b/", f"http://{'a' * 64}.example/"],
 )
-async def test_what_is_no_http_url_is_refused(client: Outbound, url: str) -> None:
+async def test_a_url_that_is_not_http_is_refused(client: Outbound, url: str) -> None:
     with pytest.raises(OutboundRefused):
         await post(client, url)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]"])
-async def test_the_guard_judges_addresses_and_what_names_resolve_to(receiver: HttpReceiver, host: str) -> None:
+async def test_the_guard_checks_addresses_and_what_names_resolve_to(receiver: HttpReceiver, host: str) -> None:
     async with Outbound.open(AddressGuard(), connections=10) as guarded:
         with pytest.raises(OutboundRefused, match="not public"):
             await post(guarded, receiver.url.replace("127.0.0.1", host))
@@ -186,7 +186,7 @@ async def test_a_download_that_is_not_there_may_come_back_or_never(
     "location",
     ["http://10.0.0.1/", "//[::1]/", "http://169.254.169.254/latest/", "file:///etc/passwd", "ftp://x/", "http://["],
 )
-async def test_a_download_is_not_redirected_to_what_it_may_not_reach(
+async def test_a_download_is_not_redirected_to_a_refused_address(
     client: Outbound, receiver: HttpReceiver, target: Path, location: str
 ) -> None:
     receiver.answers = [redirect(location)]

@@ -84,7 +84,7 @@ async def test_the_wait_for_a_free_process_does_not_count(pool: ProcessPool) -> 
     await asyncio.gather(*(pool.run(0.5, time.sleep, 0.2) for _ in range(4)))
 
 
-async def test_a_cancelled_caller_takes_its_computation_along(pool: ProcessPool, tmp_path: Path) -> None:
+async def test_a_cancelled_caller_ends_its_computation(pool: ProcessPool, tmp_path: Path) -> None:
     running = asyncio.create_task(pool.run(60, note_and_hang, tmp_path / "note"))
     pid = await process_of(tmp_path / "note")
     running.cancel()
@@ -94,7 +94,7 @@ async def test_a_cancelled_caller_takes_its_computation_along(pool: ProcessPool,
     assert await pool.run(10, os.getpid) != pid
 
 
-async def test_a_killed_process_is_said_to_have_died_and_is_replaced(pool: ProcessPool, tmp_path: Path) -> None:
+async def test_a_killed_process_is_reported_and_replaced(pool: ProcessPool, tmp_path: Path) -> None:
     running = asyncio.create_task(pool.run(60, note_and_hang, tmp_path / "note"))
     os.kill(await process_of(tmp_path / "note"), signal.SIGKILL)
     with pytest.raises(ProcessDied, match="note_and_hang died with exit code -9"):
@@ -102,7 +102,7 @@ async def test_a_killed_process_is_said_to_have_died_and_is_replaced(pool: Proce
     assert await pool.run(10, divmod, 7, 2) == (3, 1)
 
 
-async def test_a_process_killed_while_it_is_idle_costs_no_more_than_a_try(pool: ProcessPool) -> None:
+async def test_a_process_killed_while_idle_costs_at_most_one_attempt(pool: ProcessPool) -> None:
     os.kill(await pool.run(10, os.getpid), signal.SIGKILL)
 
     async def works_again() -> int | None:

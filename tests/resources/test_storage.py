@@ -39,7 +39,7 @@ async def content_of(storage: Storage, key: str) -> bytes:
     [[], [b""], [b"abc"], [b"a", b"", b"bc"], [bytes([n]) * MIB for n in range(13)]],
     ids=["nothing", "an empty chunk", "one chunk", "small chunks", "several parts"],
 )
-async def test_what_is_written_is_read_back(storage: Storage, tmp_path: Path, content: list[bytes]) -> None:
+async def test_written_bytes_are_read_back(storage: Storage, tmp_path: Path, content: list[bytes]) -> None:
     whole = b"".join(content)
     assert await storage.write(KEY, chunks(*content)) == len(whole)
     assert await content_of(storage, KEY) == whole
@@ -100,7 +100,7 @@ async def test_a_write_that_is_cancelled_leaves_nothing(storage: Storage, tmp_pa
     await eventually(nothing_left)  # what was half written is deleted in the background
 
 
-async def test_a_write_that_fails_leaves_what_was_there_before(storage: Storage) -> None:
+async def test_a_write_that_fails_keeps_the_old_file(storage: Storage) -> None:
     async def broken() -> AsyncIterator[bytes]:
         yield bytes(12 * MIB)
         raise ConnectionError
@@ -111,7 +111,7 @@ async def test_a_write_that_fails_leaves_what_was_there_before(storage: Storage)
     assert await content_of(storage, KEY) == b"first"
 
 
-async def test_what_was_deleted_or_never_stored_is_missing(storage: Storage, tmp_path: Path) -> None:
+async def test_a_file_that_was_deleted_or_never_stored_is_missing(storage: Storage, tmp_path: Path) -> None:
     await storage.write(KEY, chunks(b"abc"))
     await storage.delete(KEY)
     await storage.delete(KEY)

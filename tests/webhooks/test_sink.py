@@ -12,7 +12,7 @@ from tests.conftest import make_settings
 from tests.processes.conftest import free_port
 
 
-async def test_there_is_no_sink_where_keys_guard_the_service(tmp_path: Path) -> None:
+async def test_there_is_no_sink_if_keys_guard_the_service(tmp_path: Path) -> None:
     guarded = make_settings(tmp_path, api_keys="k" * 16, webhook_sink_port=free_port())
     async with opened_sink(guarded) as endpoints:
         assert endpoints == []
