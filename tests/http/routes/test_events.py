@@ -124,9 +124,10 @@ async def test_a_watcher_says_what_it_wants(
         await queue.cancel(walking)
         await queue.cancel(letter)
         await everything.events(4)
+        found = await stream.events(len(wanted))
         service.shared.feed.end_all("stopping")
         names = {walking: "walk", letter: "letter"}
-        found = [event for event in await stream.until_end() if event.name]
+        found += [event for event in await stream.until_end() if event.name]
     told = [names[event.data["id"]] + (" cancelled" if event.name == "cancelled" else "") for event in found]
     assert told == wanted
 

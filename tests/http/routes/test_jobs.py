@@ -223,7 +223,7 @@ async def test_a_job_that_waits_for_its_first_try_is_not_retried(
 async def test_a_job_that_runs_or_has_succeeded_is_not_retried(
     client: httpx.AsyncClient, run_worker: RunWorker, receiver: HttpReceiver
 ) -> None:
-    receiver.delay_s = 0.3
+    receiver.delay_s = 1.5
     place = await put_webhook(client, receiver)
     async with run_worker([webhook]):
         await receiver.wait_for(1)
