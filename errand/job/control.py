@@ -30,7 +30,7 @@ class Crash(Exception):
 
 
 class Cancel(Exception):
-    """End this job as `cancelled`: its work is no longer which."""
+    """End this job as `cancelled`: its work is no longer needed."""
 
 
 class Fail(Exception):
