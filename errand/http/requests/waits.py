@@ -18,7 +18,7 @@ from errand.http.answers.job_view import job_view, json_response
 from errand.http.answers.problems import Problem
 from errand.http.requests.job_path import found
 from errand.http.scope import CONNECTION, Connection
-from errand.http.shared import Shared
+from errand.http.shared import Shared, waiting_of
 from errand.monitor.job_snapshot import JobSnapshot
 from errand.redis.outage import is_outage
 
@@ -79,6 +79,7 @@ async def instead_of(accepted: Response, request: Request, to: Shared) -> Respon
     job_id = unquote(accepted.headers["location"].rpartition("/")[2])
     try:
         job = await ended_or_after(request, to, job_id, wait_s=wait_s) if wait_s else None
+        waiting = await waiting_of(to, job) if job is not None else None
     except (Problem, RedisError) as error:
         if isinstance(error, RedisError) and not is_outage(error):
             raise
@@ -89,13 +90,13 @@ async def instead_of(accepted: Response, request: Request, to: Shared) -> Respon
     headers = {
         name: value for name, value in accepted.headers.items() if name not in ("content-length", "content-type")
     }
-    view = job_view(job, to.catalog, root_path=to.root_path)
+    view = job_view(job, to.catalog, waiting, root_path=to.root_path)
     if job.ended:
         return json_response(view, headers=headers)
     # not as it was when it was put: its first attempts may have failed since
     now = view.model_dump(mode="json")
     shown = {name: now.get(name, value) for name, value in from_json(bytes(accepted.body)).items()}
-    return Response(to_json(shown), status_code=202, media_type="application/json", headers=headers)
+    return Response(to_json(shown), status_code=accepted.status_code, media_type="application/json", headers=headers)
 
 
 class StopNotice:

@@ -87,6 +87,16 @@ async def test_a_wait_that_runs_out_answers_the_job_as_it_is_by_then(
     assert job["durability"] == "memory" and put.headers["location"] == job["links"]["self"]
 
 
+async def test_a_wait_for_the_job_that_holds_the_key_changes_neither_status_nor_reason(
+    client: httpx.AsyncClient,
+) -> None:
+    params = {"unique_key": "user-7", "delay": "1h"}
+    await client.post("/v1/jobs/welcome_email", params=params, json=LETTER)
+    existing = await client.post("/v1/jobs/welcome_email", params=params, json=LETTER, headers={"Prefer": "wait=1"})
+    assert (existing.status_code, existing.headers["existing-job"]) == (200, "true")
+    assert (existing.json()["status"], existing.json()["waiting"]["code"]) == ("deferred", "delayed")
+
+
 async def test_who_prefers_nothing_does_not_wait(client: httpx.AsyncClient) -> None:
     for headers in ({}, {"Prefer": "respond-async"}):
         put = await client.post("/v1/jobs/welcome_email", json=LETTER, headers=headers)
