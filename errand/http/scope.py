@@ -1,4 +1,4 @@
-"""Reads an ASGI scope: the path under which the API is mounted, a header, the connection.
+"""Reads an ASGI scope: the path under which the API is mounted, a header, a length, the connection.
 
 Starlette's way to a header takes longer than most checks of what the header says.
 """
@@ -13,6 +13,10 @@ from starlette.types import Scope
 
 CONNECTION = "errand.connection"
 """The key of a scope under which a server puts its `Connection`. Other servers put nothing there."""
+
+
+MAX_DIGITS = 18
+ENDLESS = 10**MAX_DIGITS
 
 
 class Connection(Protocol):
@@ -39,6 +43,17 @@ def api_path(scope: Scope) -> str:
     """The path of the request within the API, such as `/v1/jobs`: without the path of the mount."""
     path, root = str(scope["path"]), root_path(scope)
     return path[len(root) :] if root and path.startswith(f"{root}/") else path
+
+
+def announced_bytes(content_length: bytes) -> int | None:
+    """The size that a `Content-Length` announces; None for what is no number.
+
+    It may have any number of digits, of which Python reads 4,300 at most: what is too large for anybody is ENDLESS.
+    """
+    if not content_length.isdigit():
+        return None
+    digits = content_length.lstrip(b"0")
+    return int(digits or b"0") if len(digits) <= MAX_DIGITS else ENDLESS
 
 
 def header(scope: Scope, name: bytes) -> str:

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from errand.http.gates.answer_headers import ALWAYS, MORE, UNLESS_SAID
 from errand.http.routes.enqueue import RAISED, Answers
+from errand.http.scope import announced_bytes
 
 GUARDS = [*ALWAYS, *UNLESS_SAID]
 
@@ -40,7 +41,8 @@ class FastPath:
     def _is_short(self, scope: Scope) -> bool:
         for name, value in scope["headers"]:
             if name == b"content-length":
-                return value.isdigit() and int(value) <= self._limit_bytes
+                announced = announced_bytes(value)
+                return announced is not None and announced <= self._limit_bytes
         return False
 
     async def _answer(self, answers: Answers, scope: Scope, receive: Receive, send: Send) -> None:

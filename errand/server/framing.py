@@ -77,15 +77,20 @@ class Framing(HttpToolsProtocol):
             self._parse_slice(data[start : start + SLICE_BYTES])
 
     def _parse_slice(self, data: bytes) -> None:
-        was = self.part
-        self._began = False
-        try:
-            self.parser.feed_data(data)
-            self._count(len(data), was)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._ignore_upgrade(data[upgrade.args[0] :])
-        except (httptools.HttpParserError, Problem):
-            self.send_400_response("This is not a valid HTTP/1.1 request.")
+        """All of it, whatever is in it: several messages, each of which may ask for an upgrade."""
+        while data:
+            was = self.part
+            self._began = False
+            try:
+                self.parser.feed_data(data)
+                self._count(len(data), was)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                self._ignore_upgrade()
+                data = data[upgrade.args[0] :]
+            except (httptools.HttpParserError, Problem):
+                self.send_400_response("This is not a valid HTTP/1.1 request.")
+                return
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -178,8 +183,8 @@ class Framing(HttpToolsProtocol):
         """Never: RFC 9110 §7.8 lets a server ignore the wish. There are no WebSockets here."""
         return False
 
-    def _ignore_upgrade(self, rest: bytes) -> None:
-        """Goes on behind the head with a new parser, which knows how long the body is, and nothing of an upgrade."""
+    def _ignore_upgrade(self) -> None:
+        """From the end of the head on a new parser reads: it knows how long the body is, and nothing of an upgrade."""
         head, self._upgrade_body = self._upgrade_body, None
         callbacks = _AfterHead(self)
         self.parser = httptools.HttpRequestParser(callbacks)
@@ -187,8 +192,6 @@ class Framing(HttpToolsProtocol):
         if head:
             self.parser.feed_data(head)
         callbacks.passes_on = True
-        if rest:
-            self._parse(rest)
 
 
 class _AfterHead:

@@ -304,3 +304,22 @@ class Load:
             except RedisError:
                 self.refused += 1
                 await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("redis+sentinel://h:port/m", "has no readable sentinels"),
+        ("redis+sentinel://h:0/m", "has no readable sentinels"),
+        ("redis+sentinel://u:hunter2/x@h/m", "has no readable sentinels"),
+        ("redis+sentinel://h1,,h2/m", "has no readable sentinels"),
+        ("redis+sentinel://h", "needs the master's name"),
+        ("redis+sentinel://h/", "needs the master's name"),
+        ("redis+sentinel://h/m/hunter2", "the database must be a number"),
+        ("redis+sentinel://h/m/0/1", "the database must be a number"),
+    ],
+)
+def test_what_is_wrong_with_a_url_is_said_without_a_part_of_it(url: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said) as refused:
+        SentinelUrl.parse(url)
+    assert "hunter2" not in str(refused.value)

@@ -10,11 +10,16 @@ from pathlib import Path
 import pytest
 from arq.connections import ArqRedis
 
-from errand.server.framing import BETWEEN_LIMIT_BYTES, MAX_PIPELINED, TRAILERS_LIMIT_BYTES
-from tests.server.test_http_protocol import BODY, GET, POST, connected, port, refused
+from errand.server.framing import BETWEEN_LIMIT_BYTES, MAX_PIPELINED, SLICE_BYTES, TRAILERS_LIMIT_BYTES, Framing
+from errand.settings import ApiKey
+from settings import Settings
+from tests.server.test_http_protocol import BODY, GET, POST, Connection, chunks_of, connected, port, refused, served
 
 __all__ = ["port"]
 
+KEY = b"a-key-that-nobody-guesses"
+MAX_RECEIVED_BYTES = 256 * 1024
+"""asyncio and uvloop hand over no more at once."""
 LENGTH = b"Content-Length: %d\r\n" % len(BODY)
 PAUSE = b"POST /v1/queues/default/pause HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n"
 UPGRADES = [
@@ -65,10 +70,26 @@ async def test_an_upgrade_without_a_body_is_a_request_like_any_other(port: int) 
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n" + b"%x\r\n%b\r\n" % (len(BODY), BODY)
 
 
-async def test_trailers_are_no_headers(port: int) -> None:
-    async with connected(port) as connection:
-        await connection.send(CHUNKED + b"0\r\nIdempotency-Key: a b\r\nAuthorization: Bearer x\r\n\r\n")
+async def test_a_key_in_a_trailer_does_not_authenticate(settings: Settings, redis: ArqRedis, redis_url: str) -> None:
+    guarded = settings.model_copy(update={"api_keys": (ApiKey.parse(KEY.decode()),)})
+    # in one piece: the trailers are there before the application looks at the headers
+    with_trailer = CHUNKED + b"0\r\nAuthorization: Bearer " + KEY + b"\r\n\r\n"
+    with_header = CHUNKED.replace(b"Host", b"Authorization: Bearer " + KEY + b"\r\nHost", 1) + b"0\r\n\r\n"
+    async with served(guarded, redis_url) as port, connected(port) as connection:
+        await connection.send(with_trailer)
+        assert (await connection.answer())[0] == 401
+        await connection.send(with_header)
         assert (await connection.answer())[0] == 202
+
+
+async def test_a_trailer_changes_nothing_about_the_request(port: int) -> None:
+    async with connected(port) as connection:
+        await connection.send(CHUNKED + b"0\r\nPrefer: wait=1\r\nIdempotency-Key: key-1\r\n\r\n")
+        first = await connection.answer()
+        await connection.send(CHUNKED + b"0\r\nIdempotency-Key: key-1\r\n\r\n")
+        second = await connection.answer()
+    assert (first[0], second[0]) == (202, 202) and first[2]["id"] != second[2]["id"]
+    assert "preference-applied" not in first[1] and "idempotency-replayed" not in second[1]
 
 
 async def test_trailers_are_bounded(port: int) -> None:
@@ -145,6 +166,63 @@ async def test_every_pipelined_request_is_answered_in_order(port: int) -> None:
         statuses = [(await connection.answer())[0] for _ in range(number)]
         await sent
     assert statuses == [200 if path == "/healthz" else 404 for path in paths]
+
+
+async def test_every_pipelined_request_with_an_upgrade_is_answered_in_order(port: int) -> None:
+    number = MAX_PIPELINED * 40
+    paths = ["/healthz" if at % 3 else "/nowhere" for at in range(number)]
+    requests = [b"GET %b HTTP/1.1\r\nHost: a\r\n%b\r\n" % (path.encode(), UPGRADES[0]) for path in paths]
+    async with connected(port) as connection, asyncio.timeout(60):
+        sent = asyncio.ensure_future(connection.send(b"".join(requests)))
+        statuses = [(await connection.answer())[0] for _ in range(number)]
+        await sent
+    assert statuses == [200 if path == "/healthz" else 404 for path in paths]
+
+
+async def test_bodies_behind_pipelined_upgrades_stay_whole(port: int) -> None:
+    """However the bytes are cut: each body belongs to its own request, and none is read as a request or lost."""
+    number = MAX_PIPELINED * 4
+    text = (POST + UPGRADES[0] + LENGTH + b"\r\n" + BODY) * number
+    for piece_bytes in (1 << 20, 16_384, 1_000):
+        async with connected(port) as connection, asyncio.timeout(60):
+            sent = asyncio.ensure_future(_send_in_pieces(connection, text, piece_bytes))
+            statuses = [(await connection.answer())[0] for _ in range(number)]
+            await sent
+        assert statuses == [202] * number
+
+
+async def _send_in_pieces(connection: Connection, text: bytes, piece_bytes: int) -> None:
+    for piece in chunks_of(text, piece_bytes):
+        await connection.send(piece)
+        await asyncio.sleep(0)
+
+
+async def test_what_a_client_sends_ahead_is_held_within_a_bound(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests without end whose answers nobody reads: neither requests nor bytes pile up."""
+    waiting: list[int] = []
+    unparsed: list[int] = []
+    complete_head, receive = Framing.on_headers_complete, Framing.data_received
+
+    def on_headers_complete(self: Framing) -> None:
+        waiting.append(len(self.pipeline))
+        complete_head(self)
+
+    def data_received(self: Framing, data: bytes) -> None:
+        receive(self, data)
+        unparsed.append(len(self._unparsed))
+
+    monkeypatch.setattr(Framing, "on_headers_complete", on_headers_complete)
+    monkeypatch.setattr(Framing, "data_received", data_received)
+    request = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+    async with connected(port) as connection:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(3):
+                while True:
+                    await connection.send(request * 2_000)
+        connection._writer.transport.abort()
+    assert len(waiting) > 1_000, "they are served as long as their answers can be sent"
+    assert max(waiting) <= MAX_PIPELINED + SLICE_BYTES // len(request) + 1
+    assert max(unparsed) <= 2 * MAX_RECEIVED_BYTES
 
 
 def resident_mib() -> float:

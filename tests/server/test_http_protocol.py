@@ -34,6 +34,13 @@ UPLOAD = (
 @pytest.fixture
 async def port(settings: Settings, redis: ArqRedis, redis_url: str) -> AsyncIterator[int]:
     """The service as uvicorn serves it, with a short time limit."""
+    async with served(settings, redis_url) as port:
+        yield port
+
+
+@asynccontextmanager
+async def served(settings: Settings, redis_url: str) -> AsyncIterator[int]:
+    """Its port, with other settings."""
     app = create_app(settings, redis_url=redis_url)
     config = uvicorn.Config(app, port=0, http=protocol(TIMEOUT_S), log_config=None, access_log=False)
     server = uvicorn.Server(config)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from errand.http.answers import problems
-from errand.http.scope import api_path
+from errand.http.scope import announced_bytes, api_path
 
 MULTIPART_OVERHEAD_BYTES = 64 * 1024
 """What boundaries, part headers and the `args` part may add to an upload."""
@@ -26,8 +26,8 @@ class BodyLimit:
             return
         headers = dict(scope["headers"])
         limit_bytes = self._limit_of(api_path(scope), headers.get(b"content-type", b"").decode("latin-1"))
-        announced = headers.get(b"content-length", b"0")
-        if announced.isdigit() and int(announced) > limit_bytes:
+        announced = announced_bytes(headers.get(b"content-length", b"0"))
+        if announced is not None and announced > limit_bytes:
             await _refuse(limit_bytes)(scope, receive, send)
         else:
             await self._app(scope, _counting(receive, limit_bytes), send)

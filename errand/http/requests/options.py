@@ -21,7 +21,7 @@ from errand.wire.limits import JobLimits
 
 @dataclass(frozen=True, slots=True)
 class EnqueueOptions:
-    """On what terms a job is put, besides its args."""
+    """What a request asks for besides the args of its job."""
 
     when: When = AT_ONCE
     unique: Uniqueness | None = None
@@ -32,7 +32,7 @@ class EnqueueOptions:
 PLAIN = EnqueueOptions()
 
 
-async def _options_of(request: Request) -> EnqueueOptions:
+async def options_of(request: Request) -> EnqueueOptions:
     """The query parameters, checked as FastAPI checks them for the other routes."""
     known_query.check(request)
     given = request.query_params
@@ -41,13 +41,13 @@ async def _options_of(request: Request) -> EnqueueOptions:
     except ValidationError as error:
         faults = [{**fault, "loc": ("query", *fault["loc"])} for fault in error.errors(include_url=False)]
         raise RequestValidationError(faults) from None
-    terms = EnqueueOptions(
+    options = EnqueueOptions(
         await when(query.delay, query.run_at),
         await uniqueness.uniqueness(query.unique_key, query.unique_for, query.on_conflict),
         limits=await job_limits.job_limits(query.expires_in, query.max_tries),
     )
-    job_limits.check_due(terms.limits, terms.when)
-    return terms
+    job_limits.check_due(options.limits, options.when)
+    return options
 
 
 class _Query(UniqueQuery, LimitsQuery):

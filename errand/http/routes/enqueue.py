@@ -20,7 +20,7 @@ from errand.http.requests.args import checked_args
 from errand.http.requests.due import WhenDep
 from errand.http.requests.idempotency import KeyedDep
 from errand.http.requests.limits import LimitsDep
-from errand.http.requests.options import PLAIN, EnqueueOptions, _options_of
+from errand.http.requests.options import PLAIN, EnqueueOptions, options_of
 from errand.http.requests.uniqueness import UniquenessDep
 from errand.http.requests.waits import PreferDep
 from errand.http.shared import Shared, SharedDep, shared_of
@@ -31,6 +31,8 @@ from errand.queue.idempotency import FirstAnswer, KeyReused
 from errand.queue.new_job import Enqueued
 from errand.queue.uniqueness import NotUnique
 from errand.secrets import secret_args
+
+Answers = Callable[[Request], Coroutine[Any, Any, Response]]
 
 RAISED = "errand.raised"
 """The place in a request's scope for what the fast path came upon: its route raises it, so that it is handled there."""
@@ -151,13 +153,13 @@ def _json_handler(job_type: JobType[Any, Any]) -> Answers:
 
     async def handle(request: Request) -> Response:
         await auth.admit(request, "write")
-        terms = await _options_of(request) if request.scope["query_string"] else PLAIN
+        options = await options_of(request) if request.scope["query_string"] else PLAIN
         if keyed := idempotency.read(request):
             keyed.take("body", await request.body())
-            terms = EnqueueOptions(terms.when, terms.unique, keyed, terms.limits)
+            options = EnqueueOptions(options.when, options.unique, keyed, options.limits)
         args = checked_args(job_type, await json_body.read(request))
         to = shared_of(request)
-        return await waits.instead_of(await enqueue(to, job_type, args, terms), request, to)
+        return await waits.instead_of(await enqueue(to, job_type, args, options), request, to)
 
     return handle
 
@@ -176,36 +178,36 @@ def _upload_endpoint(job_type: JobType[Any, Any]) -> Any:
         accepted = await answer(request, to, EnqueueOptions(when, unique, keyed, limits))
         return await waits.instead_of(accepted, request, to)
 
-    async def answer(request: Request, to: Shared, terms: EnqueueOptions) -> Response:
-        keyed = terms.keyed
+    async def answer(request: Request, to: Shared, options: EnqueueOptions) -> Response:
+        keyed = options.keyed
         async with idempotency.in_flight(keyed, to.queue_of(job_type)) as first:
             if first is not None and keyed is not None:
-                return await _answered_again(request, to, job_type, terms, first)
-            return await _uploaded(request, to, job_type, terms)
+                return await _answered_again(request, to, job_type, options, first)
+            return await _uploaded(request, to, job_type, options)
 
     return endpoint
 
 
-async def _uploaded(request: Request, to: Shared, job_type: JobType[Any, Any], terms: EnqueueOptions) -> Response:
+async def _uploaded(request: Request, to: Shared, job_type: JobType[Any, Any], options: EnqueueOptions) -> Response:
     """Puts a job with the file that comes with the request; the file is forgotten where no new job has it."""
     try:
-        async with uploads.received_args(request, to.storage, job_type, terms.keyed) as upload:
+        async with uploads.received_args(request, to.storage, job_type, options.keyed) as upload:
             known_args = secret_args.kept(upload.args)
             memo = to_json(job_type.shown_args(known_args)).decode()
-            put = await _put(to, job_type, known_args, terms, memo=memo)
+            put = await _put(to, job_type, known_args, options, memo=memo)
             if put.replayed:
                 await upload.forget()
     except NotUnique as conflict:
-        assert terms.unique is not None
-        return await uniqueness.answer(to, conflict, terms.unique)
-    return _accepted(job_type, known_args, put, terms, root_path=to.root_path)
+        assert options.unique is not None
+        return await uniqueness.answer(to, conflict, options.unique)
+    return _accepted(job_type, known_args, put, options, root_path=to.root_path)
 
 
 async def _answered_again(
-    request: Request, to: Shared, job_type: JobType[Any, Any], terms: EnqueueOptions, first: FirstAnswer
+    request: Request, to: Shared, job_type: JobType[Any, Any], options: EnqueueOptions, first: FirstAnswer
 ) -> Response:
     """The first answer, where this is the same request: its file is read for that, and not stored again."""
-    keyed = terms.keyed
+    keyed = options.keyed
     assert keyed is not None
     async with uploads.received_args(request, None, job_type, keyed):
         pass
@@ -213,11 +215,16 @@ async def _answered_again(
         (put,) = to.queue_of(job_type).answered_again(first.given_to(keyed.fingerprint))
     except KeyReused:
         raise idempotency.reused() from None
-    return _accepted(job_type, {}, put, terms, root_path=to.root_path)
+    return _accepted(job_type, {}, put, options, root_path=to.root_path)
 
 
 async def enqueue(
-    to: Shared, job_type: JobType[Any, Any], args: BaseModel, terms: EnqueueOptions = PLAIN, *, queue: str | None = None
+    to: Shared,
+    job_type: JobType[Any, Any],
+    args: BaseModel,
+    options: EnqueueOptions = PLAIN,
+    *,
+    queue: str | None = None,
 ) -> Response:
     """Puts the job, where no `queue` is named into that of its type, and answers 202 with it as it now is.
 
@@ -225,18 +232,18 @@ async def enqueue(
     """
     known_args = secret_args.kept(args)
     try:
-        put = await _put(to, job_type, known_args, terms, queue=queue)
+        put = await _put(to, job_type, known_args, options, queue=queue)
     except NotUnique as conflict:
-        assert terms.unique is not None
-        return await uniqueness.answer(to, conflict, terms.unique)
-    return _accepted(job_type, known_args, put, terms, root_path=to.root_path, queue=queue)
+        assert options.unique is not None
+        return await uniqueness.answer(to, conflict, options.unique)
+    return _accepted(job_type, known_args, put, options, root_path=to.root_path, queue=queue)
 
 
 async def _put(
     to: Shared,
     job_type: JobType[Any, Any],
     known_args: dict[str, Any],
-    terms: EnqueueOptions,
+    options: EnqueueOptions,
     *,
     queue: str | None = None,
     memo: str = "",
@@ -245,11 +252,11 @@ async def _put(
         return await to.queues[queue or job_type.queue].enqueue(
             job_type.name,
             known_args,
-            delay_ms=terms.when.delay_ms,
-            run_at_ms=terms.when.run_at_ms,
-            idempotency=None if terms.keyed is None else terms.keyed.idempotency(memo),
-            unique=None if terms.unique is None else terms.unique.unique,
-            limits=terms.limits,
+            delay_ms=options.when.delay_ms,
+            run_at_ms=options.when.run_at_ms,
+            idempotency=None if options.keyed is None else options.keyed.idempotency(memo),
+            unique=None if options.unique is None else options.unique.unique,
+            limits=options.limits,
         )
     except KeyReused:
         raise idempotency.reused() from None
@@ -259,7 +266,7 @@ def _accepted(
     job_type: JobType[Any, Any],
     known_args: dict[str, Any],
     put: Enqueued,
-    terms: EnqueueOptions,
+    options: EnqueueOptions,
     *,
     root_path: str,
     queue: str | None = None,
@@ -267,9 +274,9 @@ def _accepted(
     """The 202; of a request sent again, the first one's, whose args are in its memo."""
     args = from_json(put.memo) if put.memo else known_args
     job = _just_put(job_type, args, put, queue=queue or job_type.queue)
-    if terms.limits is not None:
+    if options.limits is not None:
         # of a request sent again as well: its query is that of the first
-        kept = terms.limits.kept(put.enqueued_at_ms)
+        kept = options.limits.kept(put.enqueued_at_ms)
         job = replace(job, max_tries=kept.max_tries, expires_at_ms=kept.expires_at_ms)
     shown = new_job_json(job, job_type, durability=put.durability, root_path=root_path)
     headers = {"Location": path_of(put.job_id, root_path), **(idempotency.REPLAYED if put.replayed else {})}
@@ -291,6 +298,3 @@ def _just_put(job_type: JobType[Any, Any], args: dict[str, Any], put: Enqueued, 
 
 def _examples(job_type: JobType[Any, Any]) -> dict[str, Any]:
     return {f"example {number}": {"value": value} for number, value in enumerate(job_type.examples, start=1)}
-
-
-Answers = Callable[[Request], Coroutine[Any, Any, Response]]
