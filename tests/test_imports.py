@@ -151,7 +151,6 @@ def test_only_entry_points_read_the_environment() -> None:
         "service.run",
         "errand.cli.main",
         "errand.cli.doctor",
-        "errand.settings",
         "errand.settings.settings",
     }
 

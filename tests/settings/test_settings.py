@@ -14,7 +14,7 @@ from errand.redis.connection import connect
 from errand.settings import ALL_SCOPES, ApiKey, RequestRate, Settings, digest_of, is_loopback
 from tests.redis_servers import Certificates
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 KEY = "0123456789abcdef"
 WHSEC = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -176,7 +176,7 @@ def test_every_bad_value_is_named_in_the_one_line(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("line", ["PROT=9000", "prot=9000", "PROT=hunter2"])
 def test_an_unknown_name_in_the_env_file_is_named(here: Path, line: str) -> None:
     (here / ".env").write_text(f"# mine\n{line}\n")
-    assert complaint().startswith("PROT: unknown setting in the env file (where .env is another program's, ")
+    assert complaint().startswith("PROT: unknown setting in the env file (if .env is another program's, ")
 
 
 def test_the_env_file_of_another_program_stays_unread(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

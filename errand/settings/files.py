@@ -1,0 +1,30 @@
+"""The settings of what Errand keeps as files: its own data, uploads and outputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, Field, field_validator
+
+from errand.settings.units import MIB
+from errand.settings.urls import url_with_scheme
+
+
+class FileSettings(BaseModel):
+    """A part of `Settings`."""
+
+    data_dir: Path = Path("var")
+    storage_url: Annotated[str, url_with_scheme("file", "s3", "gs", "az")] | None = None
+    upload_limit_bytes: int = Field(64 * MIB, ge=1)
+
+    @field_validator("data_dir")
+    @classmethod
+    def _make_absolute(cls, path: Path) -> Path:
+        """The API and the worker may change their working directory later; the folder stays the same."""
+        return path.expanduser().absolute()
+
+    @property
+    def files_url(self) -> str:
+        """The URL of stored files: `STORAGE_URL`, or a folder under `DATA_DIR`."""
+        return self.storage_url or (self.data_dir / "files").as_uri()

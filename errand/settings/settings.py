@@ -1,0 +1,87 @@
+"""All settings of an installation as one object, and the one reading of them from the environment.
+
+An entry point calls `Settings.read()` and passes the frozen result on. A variable that is set but empty counts as
+unset. A bad value, or an unknown name in `.env`, stops the start with one line that names it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Self
+from urllib.parse import unquote
+
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+from errand.settings.files import FileSettings
+from errand.settings.http import HttpSettings
+from errand.settings.logs import LogSettings
+from errand.settings.mail import MailSettings
+from errand.settings.redis import RedisSettings
+from errand.settings.urls import passwords_in
+from errand.settings.webhooks import WebhookSettings
+from errand.settings.worker import WorkerSettings
+
+UNKNOWN = "unknown setting in the env file (if .env is another program's, name one for Errand in ENV_FILE)"
+
+
+# pydantic takes the fields of the last base first: from `redis_url` to `log_format`
+class Settings(
+    LogSettings, WorkerSettings, WebhookSettings, FileSettings, MailSettings, HttpSettings, RedisSettings, BaseSettings
+):
+    """The whole configuration. Units are in the names; every default works on a laptop."""
+
+    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="forbid", frozen=True)
+
+    @property
+    def secrets(self) -> list[str]:
+        """What no log may show: passwords in URLs, as they stand there and as they are sent, and the webhook secret."""
+        urls = [url.get_secret_value() for url in (self.redis_url, self.smtp_url) if url] + [self.storage_url or ""]
+        given = [password for url in urls for password in passwords_in(url)]
+        own = [self.webhook_secret.get_secret_value()] if self.webhook_secret else []
+        return [*given, *map(unquote, given), *own]
+
+    @property
+    def serves_sinks(self) -> bool:
+        """The webhook sink is for a developer's machine: there is none if keys guard the API."""
+        return not self.api_keys and self.webhook_sink_port != 0
+
+    @classmethod
+    def read(cls) -> Self:
+        """The settings of this process; exits with one line if one of them is bad.
+
+        `ENV_FILE` names a file to read instead of `.env`, which may be another program's.
+        """
+        env_file = os.environ.get("ENV_FILE")
+        if env_file and not Path(env_file).is_file():
+            raise SystemExit(f"settings: ENV_FILE: there is no file {env_file}")
+        try:
+            settings = cls(_env_file=env_file) if env_file else cls()
+            settings.data_dir.mkdir(parents=True, exist_ok=True)
+        except (ValidationError, SettingsError) as error:
+            raise SystemExit(f"settings: {_one_line(error)}") from None
+        except UnicodeDecodeError:
+            raise SystemExit("settings: .env: is not UTF-8 text") from None
+        except OSError as error:
+            raise SystemExit(f"settings: DATA_DIR: {error.strerror}: {error.filename}") from None
+        if not os.access(settings.data_dir, os.W_OK):
+            raise SystemExit(f"settings: DATA_DIR: {settings.data_dir} cannot be written to")
+        return settings
+
+
+def _one_line(error: ValidationError | SettingsError) -> str:
+    """Names each bad setting and what is wrong; never shows the value, which may be a secret."""
+    if isinstance(error, SettingsError):
+        return str(error)
+    return "; ".join(
+        _in_words(fault["loc"], fault["type"], fault["msg"]) for fault in error.errors(include_input=False)
+    )
+
+
+def _in_words(path: tuple[int | str, ...], kind: str, message: str) -> str:
+    sentence = message.removeprefix("Value error, ")
+    if not path:
+        return sentence
+    name = str(path[0]).upper()
+    return f"{name}: {UNKNOWN if kind == 'extra_forbidden' else sentence}"

@@ -1,0 +1,38 @@
+"""The settings of webhooks: the secret that signs them, the networks they may reach, the sink for developers."""
+
+from __future__ import annotations
+
+import ipaddress
+from base64 import b64decode
+from binascii import Error as Base64Error
+from typing import Annotated
+
+from pydantic import BaseModel, Field, SecretStr, field_validator
+from pydantic_settings import NoDecode
+
+from errand.settings.comma_separated import comma_separated
+
+IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class WebhookSettings(BaseModel):
+    """A part of `Settings`."""
+
+    webhook_secret: SecretStr | None = None
+    webhook_allow_networks: Annotated[tuple[IpNetwork, ...], NoDecode, comma_separated()] = ()
+    webhook_sink_port: int = Field(8010, ge=0, le=65_535)
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _check_secret(cls, secret: SecretStr | None) -> SecretStr | None:
+        """Standard Webhooks 1.0: `whsec_` and the base64 of 24 to 64 bytes."""
+        if secret is None:
+            return None
+        prefix, _, encoded = secret.get_secret_value().partition("_")
+        try:
+            size = len(b64decode(encoded, validate=True))
+        except Base64Error:
+            size = 0
+        if prefix != "whsec" or not 24 <= size <= 64:
+            raise ValueError("must be whsec_ followed by the base64 of 24 to 64 bytes")
+        return secret
