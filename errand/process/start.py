@@ -6,15 +6,16 @@ import importlib.util
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 
-from errand.process import lifeline, logs
+from errand.process import forks, lifeline, logs
 from errand.redis import embedded
 from errand.secrets import redaction
 from errand.settings import SHIPPED_JOBS, Settings
 
 
 def prepare(settings: Settings) -> None:
-    """Logs in one form and without secrets; an end with the parent process if it asked for that."""
+    """Logs in one form and without secrets; an end with the parent, if asked for; forks without our signal handlers."""
     lifeline.hold()
+    forks.isolate_children()
     logs.configure(level=settings.log_level, form=settings.log_format)
     redaction.configure(settings.secrets)
 
