@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from errand import Context, Delays, job
 from errand.resources.address_guard import CallerUrl
-from errand.webhooks import DEADLINE_S, RETRY_AFTER_CAP_S, SCHEDULE_S, Delivery, deliverer
+from errand.webhooks import DEADLINE_S, RETRY_AFTER_CAP_S, SCHEDULE_S, Delivery, EventName, deliverer, safe_id
 
 
 class Webhook(BaseModel):
@@ -15,7 +15,7 @@ class Webhook(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     url: CallerUrl
-    event: str = Field(pattern=r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$", max_length=128)
+    event: EventName
     data: JsonValue = Field(description="the payload, any JSON")
 
 
@@ -37,6 +37,6 @@ async def webhook(ctx: Context, args: Webhook) -> Delivery:
         return Delivery.model_validate(delivering.value)
     # the timestamp is the event's, not the attempt's: the same bytes on every attempt
     event = {"type": args.event, "timestamp": ctx.enqueued_at, "data": args.data}
-    delivery = await ctx.use(deliverer).deliver(str(args.url), event, webhook_id=ctx.job_id)
+    delivery = await ctx.use(deliverer).deliver(str(args.url), event, webhook_id=safe_id(ctx.job_id))
     await delivering.finish(delivery.model_dump())
     return delivery

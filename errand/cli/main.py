@@ -118,6 +118,23 @@ def key(scopes: Scopes = "") -> None:
 
 
 @app.command()
+def webhook_secret(url: Annotated[str, typer.Argument(metavar="URL", help="as it stands in the jobs")]) -> None:
+    """Print the secret with which the receiver at URL verifies its webhooks.
+
+    It is that receiver's own: give it to nobody else.
+    """
+    from pydantic import HttpUrl, TypeAdapter, ValidationError
+
+    from errand.webhooks.secret import installation_secret, secret_of_url
+
+    try:
+        known = TypeAdapter(HttpUrl).validate_python(url)
+    except ValidationError:
+        raise typer.BadParameter("URL must be http:// or https://") from None
+    print(secret_of_url(installation_secret(_settings(None)), str(known)))
+
+
+@app.command()
 def version() -> None:
     """Print the version of Errand."""
     print(f"errand {VERSION}")

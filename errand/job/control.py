@@ -12,14 +12,23 @@ MAX_WAIT_S = 10 * 365 * 86_400
 class Retry(Exception):
     """Run this job again, if it has tries left.
 
-    `after_s` is the wait in seconds; without it the job type's retry policy decides.
+    `after_s` is the wait in seconds; without it the job type's retry policy decides. `at_least_s` only lengthens that
+    wait: pass on what a peer asks for (`Retry-After`) with it, so that no peer can have the tries used up in seconds.
     """
 
-    def __init__(self, reason: str = "asked to be retried", *, after_s: float | None = None) -> None:
-        if after_s is not None and not 0 <= after_s <= MAX_WAIT_S:
-            raise ValueError(f"after_s must be between 0 and {MAX_WAIT_S} s")
+    def __init__(
+        self, reason: str = "asked to be retried", *, after_s: float | None = None, at_least_s: float = 0.0
+    ) -> None:
+        for name, wait_s in (("after_s", after_s), ("at_least_s", at_least_s)):
+            if wait_s is not None and not 0 <= wait_s <= MAX_WAIT_S:
+                raise ValueError(f"{name} must be between 0 and {MAX_WAIT_S} s")
         super().__init__(reason)
         self.after_s = after_s
+        self.at_least_s = at_least_s
+
+    def wait_s(self, planned_s: float) -> float:
+        """How long to wait if the retry policy says `planned_s`."""
+        return max(planned_s if self.after_s is None else self.after_s, self.at_least_s)
 
 
 class Crash(Exception):

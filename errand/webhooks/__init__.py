@@ -5,5 +5,16 @@ A job type takes `deliverer` in its `uses` and delivers by `ctx.use(deliverer)`.
 """
 
 from errand.webhooks.delivery import DEADLINE_S, RETRY_AFTER_CAP_S, SCHEDULE_S, Deliverer, Delivery, deliverer
+from errand.webhooks.event_name import EventName
+from errand.webhooks.signing import safe_id
 
-__all__ = ["DEADLINE_S", "RETRY_AFTER_CAP_S", "SCHEDULE_S", "Deliverer", "Delivery", "deliverer"]
+__all__ = [
+    "DEADLINE_S",
+    "RETRY_AFTER_CAP_S",
+    "SCHEDULE_S",
+    "Deliverer",
+    "Delivery",
+    "EventName",
+    "deliverer",
+    "safe_id",
+]

@@ -16,10 +16,11 @@ from pydantic_core import to_json
 from errand.extras import needs
 from errand.job.control import Fail, Retry
 from errand.settings import Settings
+from errand.webhooks.secret import installation_secret, secret_of_url
+from errand.webhooks.signing import Signer
 
 if TYPE_CHECKING:
     from errand.resources.outbound import Outbound, Reply
-    from errand.webhooks.signing import Signer
 
 DEADLINE_S = 20
 MINUTE_S, HOUR_S = 60, 3600
@@ -40,18 +41,19 @@ class Deliverer:
     """Opened once in a worker; `ctx.use(deliverer)` in a job."""
 
     outbound: Outbound
-    signer: Signer
+    secret: str
+    """The installation's own."""
 
     async def deliver(self, url: str, event: Mapping[str, Any], *, webhook_id: str) -> Delivery:
         """Posts `event` as JSON, signed.
 
         Raises Fail if the receiver answers 410 (no more events) or its address is refused; Retry for any other answer
-        but a 2xx, with the wait that the receiver asks for.
+        but a 2xx, whose wait is no shorter than what the receiver asks for.
         """
         from errand.resources.outbound import OutboundFault, OutboundRefused
 
         body, started_s = to_json(event), time.monotonic()
-        headers = self.signer.headers(webhook_id, body, now=datetime.now(UTC))
+        headers = self._signer(url).headers(webhook_id, body, now=datetime.now(UTC))
         try:
             reply = await self.outbound.post(url, body=body, headers=headers, deadline_s=DEADLINE_S)
         except OutboundRefused as error:
@@ -61,6 +63,10 @@ class Deliverer:
         _check_taken(reply)
         return Delivery(status=reply.status, duration_s=round(time.monotonic() - started_s, 3))
 
+    def _signer(self, url: str) -> Signer:
+        """Signs with the receiver's own secret, and with the installation's, which receivers of old verify with."""
+        return Signer(secret_of_url(self.secret, url), self.secret)
+
 
 @asynccontextmanager
 async def deliverer(settings: Settings) -> AsyncIterator[Deliverer]:
@@ -69,14 +75,13 @@ async def deliverer(settings: Settings) -> AsyncIterator[Deliverer]:
     with needs("webhooks"):
         from errand.resources.address_guard import AddressGuard
         from errand.resources.outbound import Outbound
-        from errand.webhooks.signing import Signer
         from errand.webhooks.sink import opened_sink
 
-    signer = Signer.from_settings(settings)
+    secret = installation_secret(settings)
     async with opened_sink(settings) as endpoints:
         guard = AddressGuard(settings.webhook_allow_networks, allow_endpoints=endpoints)
         async with Outbound.open(guard, connections=settings.worker_concurrency) as client:
-            yield Deliverer(client, signer)
+            yield Deliverer(client, secret)
 
 
 def _check_taken(reply: Reply) -> None:
@@ -87,11 +92,15 @@ def _check_taken(reply: Reply) -> None:
     reason = f"the receiver answered {reply.status}" + (f": {said}" if said else "")
     if reply.status == 410:
         raise Fail(reason)
-    raise Retry(reason, after_s=retry_after_s(reply.headers, now=datetime.now(UTC)))
+    raise Retry(reason, at_least_s=retry_after_s(reply.headers, now=datetime.now(UTC)))
 
 
-def retry_after_s(headers: Mapping[str, str], *, now: datetime) -> float | None:
-    """The wait that `Retry-After` asks for (RFC 9110 §10.2.3: seconds or a date), from 1 s to a day, if it has one."""
+def retry_after_s(headers: Mapping[str, str], *, now: datetime) -> float:
+    """The wait that `Retry-After` asks for (RFC 9110 §10.2.3: seconds or a date), a day at most; 0 if it asks for none.
+
+    It may only lengthen the schedule's wait: a receiver that answers `Retry-After: 1` for a minute would else have used
+    up the tries of three days.
+    """
     value = next((text for name, text in headers.items() if name.lower() == "retry-after"), "").strip()
     if value.isascii() and value.isdigit():
         asked_s = float(value[:12])
@@ -99,6 +108,6 @@ def retry_after_s(headers: Mapping[str, str], *, now: datetime) -> float | None:
         try:
             at = parsedate_to_datetime(value)
         except (ValueError, OverflowError):
-            return None
+            return 0.0
         asked_s = (at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds()
-    return min(max(asked_s, 1.0), RETRY_AFTER_CAP_S)
+    return min(max(asked_s, 0.0), RETRY_AFTER_CAP_S)

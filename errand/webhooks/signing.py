@@ -1,37 +1,31 @@
-"""Signs deliveries: Standard Webhooks 1.0, the symmetric scheme `v1`."""
+"""Signs deliveries as Standard Webhooks 1.0 says: the symmetric scheme `v1`."""
 
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 import hmac
-import os
-import secrets
+import re
+from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 
-from errand.settings import Settings
+HMAC_PREFIX = "whsec_"
 
-SECRET_BYTES = 32
-"""Standard Webhooks asks for 24 to 64."""
+
+PLAIN_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+"""What may be a `webhook-id` as it is. Never a dot: it separates the parts of what is signed."""
 
 
 class Signer:
-    """Signs with one secret, `whsec_` and base64."""
+    """Signs with each of the secrets it has, the receiver's current one first; each is `whsec_` and base64."""
 
-    def __init__(self, secret: str) -> None:
-        self._key = base64.b64decode(secret.removeprefix("whsec_"))
-
-    @classmethod
-    def from_settings(cls, settings: Settings) -> Signer:
-        """`WEBHOOK_SECRET`. If it is unset: a secret that is made once and kept in `DATA_DIR`/webhook_secret."""
-        if settings.webhook_secret is not None:
-            return cls(settings.webhook_secret.get_secret_value())
-        return cls(kept_secret(settings.data_dir / "webhook_secret"))
+    def __init__(self, *secrets: str) -> None:
+        self._keys: Sequence[bytes] = [base64.b64decode(secret.removeprefix(HMAC_PREFIX)) for secret in secrets]
 
     def headers(self, webhook_id: str, body: bytes, *, now: datetime) -> dict[str, str]:
-        """The headers of one attempt, sent at `now`."""
+        """The headers of one attempt, sent at `now`. Raises ValueError for an id that `safe_id` would change."""
+        if not PLAIN_ID.fullmatch(webhook_id):
+            raise ValueError(f"{webhook_id!r} cannot be a webhook-id")
         timestamp = str(int(now.timestamp()))
         return {
             "content-type": "application/json",
@@ -41,19 +35,21 @@ class Signer:
         }
 
     def sign(self, webhook_id: str, timestamp: str, body: bytes) -> str:
-        """`v1,` and the base64 HMAC-SHA256 of `id.timestamp.body`."""
+        """For each secret `v1,` and the base64 HMAC-SHA256 of `id.timestamp.body`, separated by spaces."""
         signed = b".".join((webhook_id.encode(), timestamp.encode(), body))
-        return f"v1,{base64.b64encode(hmac.digest(self._key, signed, hashlib.sha256)).decode()}"
+        return " ".join(f"v1,{_base64(hmac.digest(key, signed, hashlib.sha256))}" for key in self._keys)
 
 
-def kept_secret(path: Path) -> str:
-    """The secret in that file, which only its owner can read. A missing file is made, once for all workers."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-        fresh.touch(mode=0o600)
-        fresh.write_text(f"whsec_{base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()}\n")
-        with contextlib.suppress(FileExistsError):  # another worker was first: its secret counts
-            os.link(fresh, path)
-        fresh.unlink()
-    return path.read_text().strip()
+def safe_id(job_id: str) -> str:
+    """The `webhook-id` of a job: its id, or a digest of it if that holds other characters than `A-Za-z0-9_-`.
+
+    A producer may choose any id. A dot in it would let what is signed be cut in two ways, and a line break or a letter
+    beyond ASCII cannot stand in a header.
+    """
+    if PLAIN_ID.fullmatch(job_id):
+        return job_id
+    return f"id_{hashlib.sha256(job_id.encode(errors='replace')).hexdigest()}"
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()

@@ -89,12 +89,10 @@ def _retry_or_fail(job_type: JobType[Any, Any], ctx: Context, error: BaseExcepti
         return Outcome("failed", error=recorded)
     if crashed and ctx.crashes + 1 >= ctx.max_crashes:
         return Outcome("failed", error=Error.of(Crashed(ctx.crashes + 1, last=recorded.message), with_traceback=False))
-    asked_s = error.after_s if isinstance(error, Retry) else None
+    planned_s = job_type.retry.delay_s(ctx.attempt)
+    wait_s = error.wait_s(planned_s) if isinstance(error, Retry) else planned_s
     return Outcome(
-        "crashed" if crashed else "retry",
-        error=recorded,
-        retry_after_s=job_type.retry.delay_s(ctx.attempt) if asked_s is None else asked_s,
-        wait_asked=asked_s is not None,
+        "crashed" if crashed else "retry", error=recorded, retry_after_s=wait_s, wait_asked=wait_s != planned_s
     )
 
 

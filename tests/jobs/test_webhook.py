@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from errand.monitor.job_snapshot import JobSnapshot, read_job
 from errand.process.worker import opened
 from errand.queue.queue import Queue
+from errand.webhooks.secret import secret_of_url
 from errand.wire import keys
 from errand.wire.records import Error
 from jobs.webhook import Webhook, webhook
@@ -78,7 +79,11 @@ async def test_a_receiver_can_verify_a_delivery(
     assert (request.method, request.path) == ("POST", "/hooks")
     assert request.headers["Content-Type"] == "application/json"
     assert request.headers["webhook-id"] == job_id
-    event = verified(request, (tmp_path / "webhook_secret").read_text().strip())
+    own = (tmp_path / "webhook_secret").read_text().strip()
+    event = verified(request, own)
+    assert verified(request, secret_of_url(own, f"{receiver.url}/hooks?for=me")) == event
+    with pytest.raises(standardwebhooks.WebhookVerificationError):
+        verified(request, secret_of_url(own, "https://another.example/"))
     enqueued_at = datetime.fromtimestamp(done.enqueued_at_ms / 1000, UTC)
     assert datetime.fromisoformat(event.pop("timestamp")) == enqueued_at
     assert event == {"type": "user.created", "data": {"id": 7, "name": "Žofie"}}
@@ -104,6 +109,18 @@ async def test_a_receiver_that_is_down_twice_gets_the_same_event_signed_anew(
         timestamp_s = int(request.headers["webhook-timestamp"])
         assert attempt.started_at_ms // 1000 <= timestamp_s <= attempt.ended_at_ms // 1000
         assert verified(request)["data"]["id"] == 7
+
+
+async def test_a_job_id_with_a_dot_is_signed_under_another_and_large_integers_arrive_as_they_are(
+    redis: ArqRedis, run_worker: RunWorker, receiver: HttpReceiver
+) -> None:
+    args = {"url": receiver.url, "event": "invoice.payment-failed", "data": [2**53 + 1, -(2**64), 10**40]}
+    async with run_worker([webhook]):
+        await Queue(redis, ended_ttl_s=60).enqueue("webhook", args, job_id="order.7")
+        (request,) = await receiver.wait_for(1)
+    assert "." not in request.headers["webhook-id"]
+    assert verified(request)["type"] == "invoice.payment-failed"
+    assert json.loads(request.body)["data"] == args["data"]
 
 
 async def test_a_delivery_known_to_be_taken_is_not_repeated(
@@ -178,11 +195,17 @@ async def test_the_start_of_a_long_complaint_is_kept(
 # --- Retry-After
 
 
-@pytest.mark.parametrize(("asked", "planned_ms"), [("90", (90_000, 90_000)), ("soon", (4_500, 5_500))])
-async def test_the_next_attempt_waits_as_long_as_the_receiver_asks(
+PAST = "Sun, 01 Nov 2020 12:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("asked", "planned_ms"),
+    [("90", (90_000, 90_000)), *((asked, (4_500, 5_500)) for asked in ("1", "0", PAST, "soon"))],
+)
+async def test_retry_after_lengthens_the_wait_and_never_shortens_it(
     redis: ArqRedis, run_worker: RunWorker, receiver: HttpReceiver, asked: str, planned_ms: tuple[int, int]
 ) -> None:
-    receiver.answers = [web.Response(status=503, headers={"Retry-After": asked})]
+    receiver.answers = [web.Response(status=429, headers={"Retry-After": asked})]
     async with run_worker([webhook]):
         job = await attempted(redis, await enqueue(redis, receiver.url))
     assert planned_ms[0] <= wait_ms(job, 1) <= planned_ms[1]

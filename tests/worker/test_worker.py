@@ -161,6 +161,26 @@ async def test_retry_decides_its_own_wait(redis: ArqRedis, queue: Queue, run_wor
     assert second.started_at_ms >= second.due_at_ms
 
 
+@pytest.mark.parametrize(("at_least_s", "wait_ms"), [(1.0, 5_000_000), (9_000.0, 9_000_000)])
+async def test_a_retry_that_asks_for_a_least_wait_never_shortens_the_policys(
+    redis: ArqRedis, queue: Queue, run_worker: RunWorker, at_least_s: float, wait_ms: int
+) -> None:
+    @job(retry=Delays([5000], jitter=0))
+    async def throttled(ctx: Context, args: Note) -> None:
+        raise Retry("not yet", at_least_s=at_least_s)
+
+    put = await queue.enqueue("throttled", {})
+    async with run_worker([throttled]):
+
+        async def tried() -> JobSnapshot | None:
+            snapshot = await read_job(redis, put.job_id)
+            return snapshot if snapshot is not None and snapshot.attempts else None
+
+        (first,) = (await eventually(tried)).attempts
+    assert (first.next_attempt_at_ms or 0) - first.ended_at_ms == wait_ms
+    assert first.wait_asked == (wait_ms > 5_000_000)
+
+
 async def test_args_that_do_not_fit_fail_at_once_without_showing_them(
     redis: ArqRedis, queue: Queue, run_worker: RunWorker
 ) -> None:
