@@ -16,7 +16,7 @@ from typing import Literal
 from arq.connections import ArqRedis
 
 from errand.dead_jobs.dead_jobs import RESULTS_AT_ONCE, DeadGroup, DeadJobFilter, DeadJobs
-from errand.queue.queue import MAX_BATCH
+from errand.queue.sender import MAX_BATCH
 from errand.redis import script
 from errand.redis.outage import is_outage, within
 from errand.wire import codec, keys

@@ -26,7 +26,9 @@ from errand.job.job_type import JobType
 from errand.job.stored_file import StoredFile
 from errand.job.when import AT_ONCE, DurationS, Moment, When
 from errand.queue.new_job import NewJob
-from errand.queue.queue import MAX_BATCH, Queue, enqueue_together
+from errand.queue.queue import Queue
+from errand.queue.sender import MAX_BATCH
+from errand.queue.together import enqueue_together
 from errand.redis.outage import REDIS_RETRY_S, is_outage
 from errand.resources import uploads as uploads_
 from errand.resources.storage import CHUNK_BYTES

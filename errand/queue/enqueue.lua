@@ -1,18 +1,19 @@
--- Puts jobs into a queue, each once, as long as it has room, and on the terms that some of them have.
--- KEYS  1 queue  2 wake  3 running  4… of each job: body, result; then those that terms name by their number
--- ARGV  1 channel of events  2 the most jobs that the queue may hold, unfinished ones of any kind; 0 without a limit
---       3 whether all are put or none where they do not all fit (0 or 1)
---       4 '' or terms as JSON, a list of {job, whole, mark, unique}: job: by its number; whole: it stands for all;
+-- Puts jobs into a queue, each once, if it has room, and on the conditions that some of them have.
+-- KEYS  1 queue  2 wake  3 running  4… of each job: body, result; then those that conditions name by their number
+-- ARGV  1 channel of events  2 how many unfinished jobs the queue may hold; 0 without a limit
+--       3 whether all are put or none if they do not all fit (0 or 1)
+--       4 '' or conditions as JSON, a list of {job, whole, mark, unique}: job: its number; whole: it stands for all;
 --         mark {at, record, keep_ms}: the first answer under a key; unique {at, for_ms or limit_ms, replaces}
 --       5… of each job: id, serialised job, delay in ms, run-at in ms since the epoch or ''
--- returns of each job: when it is due in ms, negative where that is later; 0 where a job of its id exists, 1 where
---         the queue is full; where terms keep it out the first answer, or 'held STATE ID' (of a whole call: that alone)
+-- returns {tags, details}, in both one entry for each job (if one stands for all and is kept out: its entry alone):
+--         queued, deferred: when it is due, in ms since the epoch; exists: a job of its id does, 0; full: the queue
+--         is, 0; answered: the first answer under its key; held: 'STATE ID' of the job that holds its unique key
 --- @include "redis/parts/now"
 --- @include "queue/parts/conditions"
 --- @include "redis/parts/wake_one"
 --- @include "redis/parts/publish_changes"
 local queue, wake, running, channel = KEYS[1], KEYS[2], KEYS[3], ARGV[1]
-local limit, together, terms = tonumber(ARGV[2]), ARGV[3] == '1', terms_of(ARGV[4])
+local limit, together, conditions = tonumber(ARGV[2]), ARGV[3] == '1', conditions_of(ARGV[4])
 local number_of_jobs = (#ARGV - 4) / 4
 
 local room = limit > 0 and limit - redis.call('ZCARD', queue) or math.huge
@@ -28,38 +29,39 @@ local function forget_expired(id)
   redis.call('HDEL', running, id)
 end
 
-local answers, changes, urgent = {}, {}, false
+local tags, details, changes, urgent = {}, {}, {}, false
 for number = 1, number_of_jobs do
   local at = number * 4 + 1
   local id, job, delay_ms, run_at_ms = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
   local body, result = KEYS[number * 2 + 2], KEYS[number * 2 + 3]
-  local term = terms[number]
-  local instead = term and instead_of(term)
-  if instead then
-    answers[number] = instead
-    if term.whole then
-      return answers
-    end
-  elseif redis.call('EXISTS', body, result) > 0 then
-    answers[number] = 0
-  elseif room < 1 then
-    answers[number] = 1
-  else
-    room = room - 1
-    local due_ms = math.max(now_ms, run_at_ms or now_ms + delay_ms)
-    local later = due_ms > now_ms
-    -- no expiry: what was accepted waits until it runs
-    redis.call('SET', body, job)
-    if redis.call('ZADD', queue, string.format('%.0f', due_ms), id) == 0 then
-      forget_expired(id)
-    end
-    answers[number] = later and -due_ms or due_ms
-    changes[#changes + 1] = (later and 'deferred ' or 'queued ') .. id
-    urgent = urgent or not later or due_ms < first_ms
-    if term then
-      remember(term, id, due_ms)
+  local condition = conditions[number]
+  local tag, detail
+  if condition then
+    tag, detail = kept_out(condition)
+    if tag and condition.whole then
+      return {{tag}, {detail}}
     end
   end
+  if not tag and redis.call('EXISTS', body, result) > 0 then
+    tag, detail = 'exists', 0
+  elseif not tag and room < 1 then
+    tag, detail = 'full', 0
+  elseif not tag then
+    room = room - 1
+    detail = math.max(now_ms, run_at_ms or now_ms + delay_ms)
+    tag = detail > now_ms and 'deferred' or 'queued'
+    -- no expiry: what was accepted waits until it runs
+    redis.call('SET', body, job)
+    if redis.call('ZADD', queue, string.format('%.0f', detail), id) == 0 then
+      forget_expired(id)
+    end
+    changes[#changes + 1] = tag .. ' ' .. id
+    urgent = urgent or tag == 'queued' or detail < first_ms
+    if condition then
+      remember(condition, id, detail)
+    end
+  end
+  tags[number], details[number] = tag, detail
 end
 
 -- for what is due now, or sooner than anybody knows
@@ -69,4 +71,4 @@ end
 if #changes > 0 then
   publish_changes(channel, changes)
 end
-return answers
+return {tags, details}

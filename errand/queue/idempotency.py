@@ -32,7 +32,7 @@ class Idempotency:
     """What else the caller needs to give the same answer again; kept with it."""
 
     def mark(self, *, at: int, enqueued_at_ms: int, job_ids: Sequence[str]) -> Mapping[str, Any]:
-        """The script's term: KEYS[at] keeps the record, with when the jobs are due put in front of it."""
+        """The script's condition: KEYS[at] keeps the record, with when the jobs are due put in front of it."""
         record = f"{self.fingerprint} {enqueued_at_ms} {' '.join(job_ids)}\n{self.memo}"
         return {"at": at, "record": record, "keep_ms": int(self.ttl_s * 1000)}
 
@@ -44,25 +44,31 @@ class FirstAnswer:
     fingerprint: str
     enqueued_at_ms: int
     due_ms: int
-    """Negative for later, as the script says it."""
+    deferred: bool
+    """The jobs were not due at once."""
     job_ids: list[str]
     memo: str
 
     @classmethod
     def parse(cls, kept: bytes) -> Self:
-        """From the script's `due fingerprint enqueued_at id …`, a line; all after it is the memo."""
+        """From `due fingerprint enqueued_at id …`, a line that the script keeps; all after it is the memo.
+
+        `due` is negative if the jobs were due later.
+        """
         line, _, memo = kept.decode().partition("\n")
-        due_ms, fingerprint, enqueued_at_ms, *job_ids = line.split(" ")
+        due, fingerprint, enqueued_at_ms, *job_ids = line.split(" ")
+        due_ms = int(due)
         return cls(
             fingerprint=fingerprint,
             enqueued_at_ms=int(enqueued_at_ms),
-            due_ms=int(due_ms),
+            due_ms=abs(due_ms),
+            deferred=due_ms < 0,
             job_ids=job_ids,
             memo=memo,
         )
 
     def given_to(self, fingerprint: str) -> Self:
-        """Raises KeyReused where it was another request's."""
+        """Raises KeyReused if it was another request's."""
         if fingerprint != self.fingerprint:
             raise KeyReused
         return self

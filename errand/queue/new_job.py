@@ -1,10 +1,10 @@
-"""A job on its way into a queue: what the script is sent of it, and what its answer means."""
+"""A job on its way into a queue: what is sent to the script, and what its answer means."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from arq.utils import timestamp_ms
 
@@ -14,9 +14,6 @@ from errand.redis.durability import Grade
 from errand.wire import codec
 from errand.wire.job_id import new_job_id
 from errand.wire.limits import JobLimits
-
-EXISTS, FULL = 0, 1
-"""What the script answers of a job that it has not put; any other answer is when the job is due."""
 
 
 class JobExists(Exception):
@@ -61,7 +58,7 @@ class NewJob:
 
 @dataclass(slots=True)
 class Entry:
-    """A job as the script is sent it. Times are ms."""
+    """A job as it is sent to the script. Times are ms."""
 
     job_id: str
     type_name: str
@@ -78,13 +75,34 @@ class Entry:
     """All jobs of its call, which its idempotency key is for."""
 
     @property
-    def on_terms(self) -> bool:
+    def is_conditional(self) -> bool:
+        """True if an idempotency key or a unique key may keep it out of the queue."""
         return self.idempotency is not None or self.unique is not None
 
 
-Answer = tuple[int | bytes, Grade]
-"""When a job is due, negative for later, or why it was not put (text where its terms keep it out); and what stands
-behind it."""
+PUT = (b"queued", b"deferred")
+"""The tags of jobs that were put."""
+
+
+class Answer(NamedTuple):
+    """The script's answer to one job."""
+
+    tag: bytes
+    """`queued`, `deferred`, `exists`, `full`, `answered` or `held`, as the head of the script says."""
+    detail: int | bytes
+    """When the job is due (ms since the epoch), the first answer under its key, or the job that holds its key."""
+    durability: Grade
+    """What stands behind the job."""
+
+    @property
+    def exists(self) -> bool:
+        """True if a job of that id exists, and no other was put."""
+        return self.tag == b"exists"
+
+    @property
+    def is_kept_out(self) -> bool:
+        """True if the job was not put because of its idempotency key or its unique key."""
+        return isinstance(self.detail, bytes)
 
 
 def entry_of(job: NewJob) -> Entry:
@@ -120,23 +138,26 @@ def new_entry(
 
 
 def enqueued(queue: str, entry: Entry, answer: Answer) -> Enqueued:
-    """What the script's answer means. Raises JobExists, QueueFull, KeyReused and NotUnique."""
-    put, durability = answer
-    if isinstance(put, bytes):
-        (job,) = kept_out(entry, put, durability)
-        return job
-    if put == EXISTS:
+    """The job that the script has put. Raises JobExists, QueueFull, KeyReused and NotUnique."""
+    tag, detail, durability = answer
+    if tag in PUT:
+        deferred = tag == b"deferred"
+        return Enqueued(entry.job_id, entry.enqueued_at_ms, int(detail), deferred=deferred, durability=durability)
+    if tag == b"exists":
         raise JobExists(entry.job_id)
-    if put == FULL:
+    if tag == b"full":
         raise QueueFull(queue)
-    return Enqueued(entry.job_id, entry.enqueued_at_ms, abs(put), deferred=put < 0, durability=durability)
+    (job,) = first_answered(entry, answer)
+    return job
 
 
-def kept_out(entry: Entry, instead: bytes, durability: Grade) -> list[Enqueued]:
+def first_answered(entry: Entry, answer: Answer) -> list[Enqueued]:
     """The jobs that an earlier request under the same key has put. Raises KeyReused or NotUnique."""
-    if entry.idempotency is None or instead.startswith(NotUnique.WORD):
-        raise NotUnique.parse(instead)
-    return jobs_of(FirstAnswer.parse(instead).given_to(entry.idempotency.fingerprint), durability)
+    assert isinstance(answer.detail, bytes)
+    if answer.tag == b"held":
+        raise NotUnique.parse(answer.detail)
+    assert entry.idempotency is not None
+    return jobs_of(FirstAnswer.parse(answer.detail).given_to(entry.idempotency.fingerprint), answer.durability)
 
 
 def jobs_of(first: FirstAnswer, durability: Grade) -> list[Enqueued]:
@@ -145,8 +166,8 @@ def jobs_of(first: FirstAnswer, durability: Grade) -> list[Enqueued]:
         Enqueued(
             job_id,
             first.enqueued_at_ms,
-            abs(first.due_ms),
-            deferred=first.due_ms < 0,
+            first.due_ms,
+            deferred=first.deferred,
             durability=durability,
             replayed=True,
             memo=first.memo,

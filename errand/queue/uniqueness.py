@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Literal, Self
 
 State = Literal["waiting", "running", "ended"]
 
@@ -18,10 +18,7 @@ UNTIL_END_LIMIT_MS = 7 * 86_400_000
 
 
 class NotUnique(Exception):
-    """The unique key is held by that job; `ended` where it is held for a while."""
-
-    WORD: ClassVar = b"held "
-    """How the script says so."""
+    """Another job holds the unique key: one that is waiting or running, or has ended and holds it for a while."""
 
     def __init__(self, job_id: str, state: State) -> None:
         super().__init__(f"job {job_id}, which is {state}, holds the unique key")
@@ -29,15 +26,15 @@ class NotUnique(Exception):
         self.state: State = state
 
     @classmethod
-    def parse(cls, answer: bytes) -> Self:
-        """From the script's `held STATE ID`."""
-        _, state, job_id = answer.decode().split(" ", 2)
+    def parse(cls, holder: bytes) -> Self:
+        """From the script's `STATE ID`."""
+        state, job_id = holder.decode().split(" ", 1)
         return cls(job_id, state)  # type: ignore[arg-type]  # one of the script's three words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unique:
-    """What a job wants to be alone with."""
+    """The key that a job must not share with another of its type in its queue."""
 
     key: str
     for_s: float | None = None
@@ -46,6 +43,6 @@ class Unique:
     """A job that holds the key and does not run gives way, as `cancelled`."""
 
     def hold(self, *, at: int, replaces: str | None) -> Mapping[str, Any]:
-        """The script's term: KEYS[at] is the marker. `replaces`: the job that was just cancelled for this one."""
+        """The script's condition: KEYS[at] is the marker. `replaces`: the job that was just cancelled for this one."""
         until = {"limit_ms": UNTIL_END_LIMIT_MS} if self.for_s is None else {"for_ms": int(self.for_s * 1000)}
         return {"at": at, **until, **({"replaces": replaces} if replaces else {})}

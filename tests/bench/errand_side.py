@@ -18,7 +18,8 @@ from arq.connections import ArqRedis
 
 from errand.job.catalog import discover
 from errand.process.worker import serve
-from errand.queue.queue import MAX_BATCH, Queue
+from errand.queue.queue import Queue
+from errand.queue.sender import MAX_BATCH
 from errand.redis.connection import connect
 from errand.redis.pool import packed
 from errand.worker.worker import Worker

@@ -27,7 +27,7 @@ from errand.job.catalog import discover
 from errand.job.context import Context
 from errand.job.job_type import job
 from errand.monitor.job_snapshot import read_job
-from errand.queue.queue import MAX_BATCH
+from errand.queue.sender import MAX_BATCH
 from errand.wire import keys
 from jobs.resize import resize
 from jobs.webhook import webhook

@@ -12,7 +12,8 @@ from redis.exceptions import OutOfMemoryError, ResponseError
 from errand.leases.leases import Finish, Leases
 from errand.monitor.job_snapshot import read_job
 from errand.queue.new_job import Enqueued, JobExists, NewJob, QueueFull
-from errand.queue.queue import Queue, enqueue_together
+from errand.queue.queue import Queue
+from errand.queue.together import enqueue_together
 from errand.redis.connection import connect
 from errand.redis.outage import is_outage
 from errand.wire import keys

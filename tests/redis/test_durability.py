@@ -12,7 +12,8 @@ from redis.exceptions import RedisError
 from structlog.testing import capture_logs
 
 from errand.queue.new_job import NewJob
-from errand.queue.queue import Queue, enqueue_together
+from errand.queue.queue import Queue
+from errand.queue.together import enqueue_together
 from errand.redis import durability
 from errand.redis.durability import Durability, grade_of
 from errand.redis.outage import is_outage

@@ -18,7 +18,8 @@ from errand.job.retry_policy import Delays
 from errand.leases.leases import Leases
 from errand.monitor.job_snapshot import JobSnapshot, read_job
 from errand.queue.new_job import NewJob
-from errand.queue.queue import Queue, enqueue_together
+from errand.queue.queue import Queue
+from errand.queue.together import enqueue_together
 from errand.wire import codec, keys
 from errand.wire.limits import LATEST_MS, NO_LIMITS, JobLimits, KeptLimits
 from tests.conftest import RunWorker

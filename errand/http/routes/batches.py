@@ -24,7 +24,7 @@ from errand.http.shared import SharedDep
 from errand.job.catalog import Catalog
 from errand.job.job_type import JobType
 from errand.queue.idempotency import KeyReused
-from errand.queue.queue import MAX_BATCH
+from errand.queue.sender import MAX_BATCH
 from errand.redis.durability import Grade
 from errand.secrets import secret_args
 from errand.settings import Settings

@@ -20,7 +20,7 @@ from errand.http.requests import json_body
 from errand.http.requests.filters import QueueName, TypeName, check_queue
 from errand.http.shared import Shared, SharedDep, in_time
 from errand.monitor.job_snapshot import JobSnapshot
-from errand.queue.queue import MAX_BATCH
+from errand.queue.sender import MAX_BATCH
 from errand.redis.outage import REDIS_RETRY_S
 from errand.wire import keys
 from errand.wire.indexes import DeadEntry

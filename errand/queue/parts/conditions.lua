@@ -1,16 +1,16 @@
--- The terms on which a job is put: a part of enqueue.lua, behind now.lua. An idempotency key's mark keeps the first
--- answer under it; a unique key's marker says whose it is, `end ID` until that job ends or `for ID` for a time.
+-- The conditions on which a job is put: a part of enqueue.lua. An idempotency key's mark keeps the first answer under
+-- it; a unique key's marker says whose it is, `end ID` until that job ends or `for ID` for a time.
 --- @include "redis/parts/now"
 
--- `json`: a list of terms, or ''; returns them by their job's number
-local function terms_of(json)
-  local terms = {}
+-- `json`: a list of conditions, or ''; returns them by their job's number
+local function conditions_of(json)
+  local conditions = {}
   if json ~= '' then
-    for _, term in ipairs(cjson.decode(json)) do
-      terms[term.job] = term
+    for _, condition in ipairs(cjson.decode(json)) do
+      conditions[condition.job] = condition
     end
   end
-  return terms
+  return conditions
 end
 
 local function first_answer(mark)
@@ -22,28 +22,36 @@ local function first_answer(mark)
   return kept
 end
 
--- a marker counts as long as its job has not ended, or, where it is for a time, as long as its job is known
-local function held(unique)
+-- a marker counts as long as its job has not ended, or, if it is for a time, as long as its job is known
+local function holder(unique)
   local kind, id = string.match(redis.call('GET', KEYS[unique.at]) or '', '^(%a+) (.+)$')
   if id and redis.call('EXISTS', 'arq:job:' .. id) == 1 then
     if kind == 'end' and unique.limit_ms then
       redis.call('PEXPIRE', KEYS[unique.at], unique.limit_ms, 'GT')
     end
-    return (redis.call('EXISTS', 'arq:in-progress:' .. id) == 1 and 'held running ' or 'held waiting ') .. id
+    return (redis.call('EXISTS', 'arq:in-progress:' .. id) == 1 and 'running ' or 'waiting ') .. id
   elseif kind == 'for' and id ~= unique.replaces and redis.call('EXISTS', 'arq:result:' .. id) == 1 then
-    return 'held ended ' .. id
+    return 'ended ' .. id
   end
 end
 
--- what there is instead of the job that a term would keep out
-local function instead_of(term)
-  return term.mark and first_answer(term.mark) or term.unique and held(term.unique)
+-- the tag and the detail of the answer to a job that is not put because of its condition; nothing if it may be put
+local function kept_out(condition)
+  local first = condition.mark and first_answer(condition.mark)
+  if first then
+    return 'answered', first
+  end
+  local held = condition.unique and holder(condition.unique)
+  if held then
+    return 'held', held
+  end
 end
 
 -- the job was put: its keys are its own from now on
-local function remember(term, id, due_ms)
-  local mark, unique = term.mark, term.unique
+local function remember(condition, id, due_ms)
+  local mark, unique = condition.mark, condition.unique
   if mark then
+    -- as earlier versions wrote it: negative if it is due later
     local due = string.format('%.0f ', due_ms > now_ms and -due_ms or due_ms)
     redis.call('SET', KEYS[mark.at], due .. mark.record, 'PX', mark.keep_ms)
   end

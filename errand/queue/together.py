@@ -1,0 +1,60 @@
+"""Enqueues jobs of any types into several queues in one call, as the routes of an app add them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from errand.queue.enqueue_script import answers_of
+from errand.queue.new_job import Answer, Enqueued, Entry, NewJob, enqueued, entry_of
+from errand.queue.queue import Queue
+from errand.redis import script
+
+
+async def enqueue_together(jobs: Sequence[tuple[Queue, NewJob]]) -> list[Enqueued | None]:
+    """Puts jobs of any types into queues of one Redis in one call: all, or none if Redis is away.
+
+    Those of one queue that are due at once are claimed in this order, as long as their ids sort so. A job whose id
+    exists is left as it is (None in its place), the others are put. Raises redis' errors. For queues without a limit:
+    those of a transaction cannot wait for each other's room.
+    """
+    if not jobs:
+        return []
+    if len(jobs) == 1:
+        return [await _enqueue_one(*jobs[0])]
+    by_queue: dict[Queue, list[Entry]] = {}
+    for queue, job in jobs:
+        by_queue.setdefault(queue, []).append(entry_of(job))
+    put = {
+        entry.job_id: _unless_it_exists(queue, entry, answer)
+        for (queue, entries), answers in zip(by_queue.items(), await _put(by_queue), strict=True)
+        for entry, answer in zip(entries, answers, strict=True)
+    }
+    return [put[job.job_id] for _, job in jobs]
+
+
+async def _enqueue_one(queue: Queue, job: NewJob) -> Enqueued | None:
+    """In a call that is shared with others who enqueue at the moment."""
+    entry = entry_of(job)
+    return _unless_it_exists(queue, entry, await queue.sender.send(entry))
+
+
+def _unless_it_exists(queue: Queue, entry: Entry, answer: Answer) -> Enqueued | None:
+    return None if answer.exists else enqueued(queue.name, entry, answer)
+
+
+async def _put(by_queue: Mapping[Queue, Sequence[Entry]]) -> list[list[Answer]]:
+    first = next(iter(by_queue)).script
+    if len(by_queue) == 1:
+        (entries,) = by_queue.values()
+        return [await first.put(entries, together=True)]
+    return await first.in_time(_put_in_one_transaction(by_queue))
+
+
+async def _put_in_one_transaction(by_queue: Mapping[Queue, Sequence[Entry]]) -> list[list[Answer]]:
+    """One script call for each queue, so that each touches the keys of its own queue alone; replicas once for all."""
+    first = next(iter(by_queue)).script
+    wait = first.durability.wait
+    calls = [queue.script.call_for(entries, together=True) for queue, entries in by_queue.items()]
+    of_queues, replicas = await script.call_together(first.redis, calls, wait)
+    durability = first.durability.grade_with(replicas) if wait else first.durability.grade
+    return [answers_of(tagged, durability) for tagged in of_queues]
