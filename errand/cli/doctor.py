@@ -8,14 +8,14 @@ import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 
-from errand.doctor import examine as doctor
-from errand.doctor import places
-from errand.doctor.examine import installation_of
+from errand.doctor import outside_redis
+from errand.doctor.examine import examine, installation_of
 from errand.doctor.server_checks import Finding
 from errand.job.catalog import Catalog, discover
 from errand.process.start import exit_if_unusable
 from errand.redis import embedded
 from errand.redis.connection import connect
+from errand.redis_url import RedisUrl
 from errand.secrets import redaction
 from errand.settings import Settings
 
@@ -41,8 +41,8 @@ def report(settings: Settings, *, as_json: bool) -> int:
 
 async def _examine(settings: Settings, catalog: Catalog) -> list[Finding]:
     of_redis = await _redis_findings(settings, catalog)
-    of_jobs = await asyncio.gather(places.storage(settings), places.mail(settings))
-    return [*of_redis, *of_jobs, *places.shared_places(settings)]
+    of_jobs = await asyncio.gather(outside_redis.check_storage(settings), outside_redis.check_mail(settings))
+    return [*of_redis, *of_jobs, *outside_redis.check_sharing(settings)]
 
 
 async def _redis_findings(settings: Settings, catalog: Catalog) -> list[Finding]:
@@ -57,7 +57,7 @@ async def _redis_findings(settings: Settings, catalog: Catalog) -> list[Finding]
                 return [_no_embedded_redis(error)]
         redis = connect(url, reply_timeout_s=REPLY_TIMEOUT_S)
         try:
-            return await doctor.examine(redis, installation_of(settings, catalog))
+            return await examine(redis, installation_of(settings, catalog))
         finally:
             await redis.aclose()
 
@@ -88,8 +88,7 @@ def _address_of_redis(settings: Settings) -> str:
     """The address of the server, without its passwords."""
     if settings.redis_url is None:
         return f"the embedded one of {settings.data_dir}"
-    scheme, _, rest = settings.redis_url.get_secret_value().partition("://")
-    return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
+    return RedisUrl.parse(settings.redis_url.get_secret_value()).shown
 
 
 def _in_words(finding: Finding) -> str:

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from errand.leases.leases import Claimed, Leases
 from errand.redis.outage import missed
-from errand.redis.pool import copy_of
+from errand.redis.redis_py import copy_of
 from errand.wire import keys
 
 log = structlog.get_logger("errand.worker")

@@ -7,31 +7,30 @@ from collections.abc import Iterator
 from typing import Any
 
 from arq.connections import ArqRedis
-from redis.asyncio import ConnectionPool
-from redis.asyncio.connection import parse_url
+from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.exceptions import AuthenticationError
 
 from errand.redis.outage import within
-from errand.redis.pool import Pool
+from errand.redis.redis_py import Pool
 from errand.redis.sentinel import SentinelPool, UnknownMaster
-from errand.redis_url import SentinelUrl
+from errand.redis_url import RedisUrl
 from errand.wire import codec
 
 CONNECT_TIMEOUT_S = 1.0
 
 
 class Refused(Exception):
-    """Redis, or Sentinel, answers and will not have us: a wrong password, certificate, or master's name."""
+    """Redis, or Sentinel, answers and refuses us: a wrong password, certificate, or master's name."""
 
 
 def connect(url: str, *, reply_timeout_s: float) -> ArqRedis:
     """A client of the Redis at `url` (`redis[s]://`, `unix://`, `redis[s]+sentinel://`); connects at its first use.
 
-    A reply that takes longer than `reply_timeout_s` seconds raises redis' TimeoutError. Raises ValueError for another
-    kind of URL.
+    A reply that takes longer than `reply_timeout_s` seconds raises redis' TimeoutError. Raises ValueError for any other
+    URL, or one with an unknown option.
     """
     client = ArqRedis(
-        connection_pool=_pool_at(url, reply_timeout_s=reply_timeout_s),
+        connection_pool=_pool_at(RedisUrl.parse(url), reply_timeout_s=reply_timeout_s),
         job_serializer=codec.dumps,
         job_deserializer=codec.loads,
     )
@@ -39,24 +38,22 @@ def connect(url: str, *, reply_timeout_s: float) -> ArqRedis:
     return client
 
 
-def _pool_at(url: str, *, reply_timeout_s: float) -> ConnectionPool:
+def _pool_at(url: RedisUrl, *, reply_timeout_s: float) -> Pool:
     limits: dict[str, Any] = {"socket_connect_timeout": CONNECT_TIMEOUT_S, "socket_timeout": reply_timeout_s}
-    if url.startswith("unix:"):
-        return Pool(**limits, **parse_url(url))
+    if url.socket:
+        return Pool(UnixDomainSocketConnection, path=url.socket, **limits, **url.servers.options)
     limits["socket_keepalive"] = True
-    if SentinelUrl.matches(url):
+    if url.by_sentinel:
         return SentinelPool.at(url, **limits)
-    known: dict[str, Any] = {**parse_url(url)}
-    if url.startswith("rediss:"):
-        # redis-py 5 would take any server's certificate of a trusted authority for that of ours
-        known["ssl_check_hostname"] = known.get("ssl_check_hostname", True) and known.get("ssl_cert_reqs") != "none"
-    return Pool(**limits, **known)
+    ((host, port),) = url.addresses
+    kind = SSLConnection if url.servers.tls else Connection
+    return Pool(kind, host=host, port=port, **limits, **url.servers.options)
 
 
 async def check_welcome(redis: ArqRedis, *, within_s: float | None = None) -> None:
-    """Asks for an answer, to whatever; raises Refused where one comes that no waiting will change.
+    """Asks Redis for any answer. Raises Refused if it refuses us and no waiting will change that.
 
-    Otherwise redis' errors where Redis is away, or does not answer `within_s` seconds.
+    Raises redis' errors if Redis is away, or does not answer within `within_s` seconds.
     """
     try:
         await within(within_s, redis.execute_command("PING"))  # type: ignore[no-untyped-call]

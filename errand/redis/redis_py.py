@@ -1,11 +1,8 @@
 """What Errand touches of redis-py that redis-py does not promise: this file alone, for redis-py 5.3.
 
-`tests/redis/test_redis_py.py` fails when one of these changes. Relied on are
-
-- `AbstractConnection._reader`, an `asyncio.StreamReader` with its `_buffer`; `_writer`, an `asyncio.StreamWriter`;
-  `can_read_destructive`, asked before each call; `send_packed_command` and `read_response`, called for each;
-- `ConnectionPool._available_connections`, the idle connections, the one used last at the end;
-  `get_available_connection` and `ensure_connection`, the two steps of `get_connection`.
+Every class of Errand that extends one of redis-py's is here, or extends one of here by methods of its own. What these
+classes rely on is listed by `tests/redis/test_redis_py.py`, which fails when redis-py changes it, and when another
+file of Errand overrides a method of redis-py's or touches an attribute that it keeps to itself.
 """
 
 from __future__ import annotations
@@ -18,9 +15,14 @@ from functools import cache
 from typing import Any
 
 from redis.asyncio import ConnectionPool
-from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection
+from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.connection import HiredisRespSerializer
 from redis.exceptions import BusyLoadingError, ConnectionError, ReadOnlyError, RedisError, ResponseError, TimeoutError
+
+CONNECTING_AT_ONCE = 10
+"""Few enough that a thousand callers share the connections which the first of them open; redis-py's way is one."""
+
 
 NO_MASTER_ANY_MORE = "MASTERDOWN"
 """How the answer of a server starts that has become a replica, beside READONLY; redis-py makes no class of it.
@@ -29,8 +31,25 @@ Not UNBLOCKED: a claim may follow the call that was unblocked, and its answer, w
 """
 
 
-class IdleConnections(ConnectionPool):
-    """A pool that shows and drops its idle connections."""
+class Pool(ConnectionPool):
+    """The connections of one client: packed in C, opened side by side, given up with a server that fell.
+
+    redis-py keeps a connection whose server says that it is no master any more, and opens one connection after
+    another: behind a silent server the tenth caller waits for the time limits of nine others.
+    """
+
+    def __init__(self, connection_class: type[AbstractConnection] = Connection, **options: Any) -> None:
+        """`options` are those of redis-py's connections."""
+        super().__init__(connection_class=packed(connection_class), **options)  # type: ignore[arg-type]  # a class hashes as any object
+        self._tls: Any = None
+        self._gate = asyncio.Semaphore(CONNECTING_AT_ONCE)
+
+    async def get_connection(self, command_name: Any = None, *keys: Any, **options: Any) -> AbstractConnection:
+        """A connection that is connected. Raises redis' errors."""
+        if self.has_connected_idle:
+            return await self.take_connection()
+        async with self._gate:
+            return await self.take_connection()
 
     @property
     def has_connected_idle(self) -> bool:
@@ -48,10 +67,52 @@ class IdleConnections(ConnectionPool):
             raise
         return connection
 
+    def make_connection(self) -> AbstractConnection:
+        connection: Any = super().make_connection()  # type: ignore[no-untyped-call]
+        connection.pool = weakref.ref(self)
+        if isinstance(connection, SSLConnection):
+            # it reads the machine's certificates, which holds up the loop: once for all connections
+            self._tls = connection.ssl_context = self._tls or connection.ssl_context
+        return connection  # type: ignore[no-any-return]  # redis-py leaves it untyped
+
     async def drop_idle(self) -> None:
         """Closes the connections that nobody uses: their server has fallen silent, or is the wrong one by now."""
         idle, self._available_connections = self._available_connections, []
         await asyncio.gather(*(connection.disconnect(nowait=True) for connection in idle), return_exceptions=True)
+
+    async def disconnect(self, inuse_connections: bool = True) -> None:
+        """Closes the connections; if those in use are among them, the pool has ended."""
+        if inuse_connections:
+            await self.end()
+        await self.disconnect_all(inuse=inuse_connections)
+
+    async def disconnect_all(self, *, inuse: bool = True) -> None:
+        """Closes the connections, and the pool goes on: they are opened again when they are needed."""
+        await super().disconnect(inuse)
+
+    async def end(self) -> None:
+        """Called when the pool is closed, before its connections are; for a subclass that has more to close."""
+
+    def arguments(self) -> dict[str, Any]:
+        """What a pool to the same server is made with."""
+        return {"connection_class": self.connection_class, **self.connection_kwargs}
+
+
+def copy_of(pool: ConnectionPool, *, reply_timeout_s: float) -> ConnectionPool:
+    """A pool to the same server, ours or redis-py's, with another limit on how long a reply may take."""
+    if isinstance(pool, Pool):
+        return type(pool)(**{**pool.arguments(), "socket_timeout": reply_timeout_s})
+    known: dict[str, Any] = {**pool.connection_kwargs, "socket_timeout": reply_timeout_s}
+    if not isinstance(pool, SentinelConnectionPool):
+        return ConnectionPool(connection_class=pool.connection_class, **known)
+    del known["connection_pool"]  # each makes its own reference to itself
+    return type(pool)(
+        pool.service_name,
+        pool.sentinel_manager,
+        connection_class=pool.connection_class,
+        is_master=pool.is_master,
+        **known,
+    )
 
 
 def _is_of_a_fallen_server(error: RedisError) -> bool:
@@ -70,7 +131,7 @@ class Packed(AbstractConnection):
     _reader: Any
     _writer: Any
     pack_in_c = HiredisRespSerializer()
-    pool: weakref.ref[IdleConnections] | None = None
+    pool: weakref.ref[Pool] | None = None
 
     def pack_command(self, *args: Any) -> list[bytes]:
         packed: list[bytes] = self.pack_in_c.pack(*args)
@@ -141,3 +202,31 @@ def _parts(command: bytes | str | Iterable[bytes]) -> Iterable[bytes]:
     if isinstance(command, str):
         command = command.encode()
     return [command] if isinstance(command, bytes) else command
+
+
+class MovingConnection(Packed, Connection):
+    """A connection whose address is looked for each time it is opened; a subclass says how."""
+
+    async def open(self) -> None:
+        """Finds an address and calls `open_at`. Raises redis' errors."""
+        raise NotImplementedError
+
+    async def greet(self) -> None:
+        """Called on each connection that has just been opened, after its login; for a subclass that must ask more."""
+
+    async def open_at(self, address: tuple[str, int]) -> None:
+        """Connects to that host and port. Raises redis' errors."""
+        self.host, self.port = address
+        await super().connect()  # type: ignore[no-untyped-call]
+
+    async def connect(self) -> None:
+        if not self.is_connected:
+            await self.open()
+
+    async def on_connect(self) -> None:
+        await super().on_connect()
+        await self.greet()
+
+
+class MovingTlsConnection(MovingConnection, SSLConnection):
+    """The same over TLS."""

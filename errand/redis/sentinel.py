@@ -1,8 +1,8 @@
 """Finds the master that Sentinel has chosen, again after each failover.
 
 By the rules for clients (redis.io, "Guidelines for Redis clients with support for Sentinel"): ask one sentinel after
-the other, connect, and believe none before the server itself says by ROLE that it is a master. redis-py waits for each
-dead sentinel's time limit in turn and believes the first answer; its classes do the rest.
+the other, connect, and believe none before the server itself says by ROLE that it is a master. redis-py's own classes
+wait for each dead sentinel's time limit in turn and believe the first answer; they are not used.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from typing import Any, Self
 
 from redis.asyncio import Redis
 from redis.asyncio.connection import Connection, SSLConnection
-from redis.asyncio.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool, SentinelManagedConnection
 from redis.exceptions import AuthenticationError, ConnectionError, NoPermissionError, RedisError, ResponseError
 
-from errand.redis.pool import Pool
+from errand.redis.redis_py import MovingConnection, MovingTlsConnection, Pool
 from errand.redis.subscription import messages
-from errand.redis_url import SentinelUrl
+from errand.redis_url import RedisUrl
 
 HEAD_START_S = 0.2
 """A sentinel that has not answered by then may be dead: the next one is asked as well."""
@@ -38,27 +37,32 @@ WATCH_PING_S = 5.0
 WATCH_PAUSE_S = 1.0
 
 
-class UnknownMaster(MasterNotFoundError):
+class MasterNotFound(ConnectionError):
+    """No sentinel that answers can name the address of a master that is up."""
+
+
+class UnknownMaster(MasterNotFound):
     """The sentinels that answer watch no master of that name."""
 
 
-class Sentinels(Sentinel):
+class Sentinels:
     """The sentinels of one master, the one that answered last first."""
 
-    def __init__(self, places: Iterable[tuple[str, int]], *, ssl: bool = False, **options: Any) -> None:
-        super().__init__([])  # type: ignore[no-untyped-call]
-        kind = SSLConnection if ssl else Connection
-        self.sentinels = [
-            Redis(connection_pool=Pool(connection_class=kind, host=host, port=port, **options)) for host, port in places
+    def __init__(self, addresses: Iterable[tuple[str, int]], *, tls: bool, **options: Any) -> None:
+        """`options` are those of redis-py's connections."""
+        kind = SSLConnection if tls else Connection
+        self.clients = [
+            Redis(connection_pool=Pool(connection_class=kind, host=host, port=port, **options))
+            for host, port in addresses
         ]
 
     async def addresses(self, master: str) -> AsyncGenerator[tuple[str, int], None]:
-        """Where they say the master is, each place once, as the answers come.
+        """Each address that they name for the master, once, as the answers come.
 
         The next sentinel is asked when one has answered and its answer was not usable, has failed, or is slow. Raises
-        ConnectionError where none of them says any.
+        ConnectionError if none of them names one.
         """
-        waiting: list[Redis] = list(self.sentinels)
+        waiting = list(self.clients)
         asked: dict[asyncio.Future[tuple[str, int]], Redis] = {}
         seen: set[tuple[str, int]] = set()
         errors: list[BaseException] = []
@@ -74,20 +78,26 @@ class Sentinels(Sentinel):
                     answering = asked.pop(answer)
                     if error := answer.exception():
                         errors.append(error)
-                    elif (place := answer.result()) not in seen:
-                        seen.add(place)
-                        self.sentinels.sort(key=lambda other, last=answering: other is not last)  # type: ignore[misc]
-                        yield place
+                    elif (address := answer.result()) not in seen:
+                        seen.add(address)
+                        self._put_first(answering)
+                        yield address
         finally:
             for answer in asked:
                 answer.cancel()
                 answer.add_done_callback(lambda left: left.cancelled() or left.exception())
         if not seen:
-            raise _most_telling(errors, master)
+            raise _error_to_raise(errors, master)
+
+    def _put_first(self, sentinel: Redis) -> None:
+        self.clients.sort(key=lambda other: other is not sentinel)
 
 
 async def _ask(sentinel: Redis, master: str) -> tuple[str, int]:
-    """One sentinel's word. Its connection is not kept: one is needed so rarely that it would be stale by then."""
+    """The master's address as one sentinel knows it.
+
+    Its connection is not kept: one is needed so rarely that it would be stale by then.
+    """
     try:
         state = await sentinel.sentinel_master(master)  # type: ignore[no-untyped-call]
     except ResponseError as error:
@@ -97,46 +107,41 @@ async def _ask(sentinel: Redis, master: str) -> tuple[str, int]:
     finally:
         await sentinel.connection_pool.disconnect(inuse_connections=False)
     if not state["is_master"] or state["is_sdown"] or state["is_odown"]:
-        raise MasterNotFoundError(f"Sentinel says that the master '{master}' is down")
+        raise MasterNotFound(f"Sentinel says that the master '{master}' is down")
     return state["ip"], state["port"]
 
 
-def _most_telling(errors: list[BaseException], master: str) -> BaseException:
-    """What to raise of all that the sentinels said: that it is away, before what only an operator can fix."""
-    unmendable = AuthenticationError | UnknownMaster
-    answered = [error for error in errors if isinstance(error, unmendable | MasterNotFoundError)]
-    for error in sorted(answered, key=lambda error: isinstance(error, unmendable)):
+def _error_to_raise(errors: list[BaseException], master: str) -> BaseException:
+    """One of all that the sentinels answered: that the master is down, before what only an operator can fix."""
+    final = AuthenticationError | UnknownMaster
+    answered = [error for error in errors if isinstance(error, final | MasterNotFound)]
+    for error in sorted(answered, key=lambda error: isinstance(error, final)):
         return error
-    lost = MasterNotFoundError(f"no sentinel knows where '{master}' is: {'; '.join(map(str, errors))}")
+    lost = MasterNotFound(f"no sentinel knows where '{master}' is: {'; '.join(map(str, errors))}")
     lost.__cause__ = errors[-1]
     return lost
 
 
-class MasterConnection(SentinelManagedConnection):
-    """A connection to the master, wherever that is at the moment it is opened."""
+class MasterConnection(MovingConnection):
+    """A connection to the server that is the master at the moment it is opened."""
 
-    connection_pool: SentinelPool
-
-    async def _connect_retry(self) -> None:
-        """What redis-py's `connect` calls."""
-        if self.is_connected:
-            return
-        pool = self.connection_pool
+    async def open(self) -> None:
+        pool = self.pool and self.pool()
+        assert isinstance(pool, SentinelPool), "a SentinelPool makes these connections, and outlives them"
         failed: Exception | None = None
-        async with aclosing(pool.sentinel_manager.addresses(pool.service_name)) as addresses:
+        async with aclosing(pool.sentinels.addresses(pool.master)) as addresses:
             async for address in addresses:
                 try:
-                    await self.connect_to(address)  # type: ignore[no-untyped-call]
+                    await self.open_at(address)
                 except (RedisError, OSError) as error:
                     failed = error
                 else:
                     await pool.note_master(address)
                     return
-        raise failed or MasterNotFoundError(pool.service_name)
+        raise failed or MasterNotFound(pool.master)
 
-    async def on_connect(self) -> None:
-        """A sentinel that was cut off itself may still name the old master: the server's own word counts."""
-        await super().on_connect()
+    async def greet(self) -> None:
+        """Asks the server whether it is a master: a sentinel that was cut off itself may still name the old one."""
         await self.send_command("ROLE", check_health=False)
         try:
             role, *_ = await self.read_response()
@@ -146,47 +151,59 @@ class MasterConnection(SentinelManagedConnection):
             raise ConnectionError(f"{self.host}:{self.port} is no master")
 
 
-class MasterTlsConnection(MasterConnection, SSLConnection):
+class MasterTlsConnection(MasterConnection, MovingTlsConnection):
     """The same over TLS."""
 
 
-class SentinelPool(Pool, SentinelConnectionPool):
+class SentinelPool(Pool):
     """Connections to the master of one name."""
 
-    sentinel_manager: Sentinels
-    _watcher: asyncio.Task[None] | None = None
+    def __init__(self, *, master: str, sentinels: Sentinels, **options: Any) -> None:
+        super().__init__(**options)
+        self.master = master
+        self.sentinels = sentinels
+        self._master_address: tuple[str, int] | None = None
+        self._watch: asyncio.Task[None] | None = None
 
     @classmethod
-    def at(cls, url: str, **limits: Any) -> Self:
-        """For a `redis[s]+sentinel://` URL; `limits` are options of every connection. Raises ValueError."""
-        to = SentinelUrl.parse(url)
-        with_tls = to.servers.pop("ssl", False)
-        sentinels = Sentinels(to.addresses, **{**limits, "socket_timeout": REPLY_TIMEOUT_S, **to.sentinels})
-        kind = MasterTlsConnection if with_tls else MasterConnection
-        return cls(connection_class=kind, service_name=to.master, sentinel_manager=sentinels, **limits, **to.servers)
+    def at(cls, url: RedisUrl, **limits: Any) -> Self:
+        """For a `redis[s]+sentinel://` URL; `limits` are options of every connection."""
+        return cls(
+            connection_class=MasterTlsConnection if url.servers.tls else MasterConnection,
+            master=url.master,
+            sentinels=Sentinels(
+                url.addresses,
+                tls=url.sentinels.tls,
+                **{**limits, "socket_timeout": REPLY_TIMEOUT_S, **url.sentinels.options},
+            ),
+            **limits,
+            **url.servers.options,
+        )
+
+    def arguments(self) -> dict[str, Any]:
+        return {**super().arguments(), "master": self.master, "sentinels": self.sentinels}
 
     async def note_master(self, address: tuple[str, int]) -> None:
         """A connection to the master has been made: after a failover those to the old one are dropped."""
-        if self.master_address != address:
-            self.master_address = address
+        if self._master_address != address:
+            self._master_address = address
             await self.drop_idle()
-        if self._watcher is None or self._watcher.done():
-            self._watcher = asyncio.create_task(self._watch())
+        if self._watch is None or self._watch.done():
+            self._watch = asyncio.create_task(self._watch_for_failovers())
 
-    async def disconnect(self, inuse_connections: bool = True) -> None:
-        """Closes the connections; all of them, and the watch for failovers ends."""
-        if inuse_connections and self._watcher is not None:
-            self._watcher.cancel()
-            await asyncio.gather(self._watcher, return_exceptions=True)
-        await super().disconnect(inuse_connections)
+    async def end(self) -> None:
+        """Ends the watch for failovers."""
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
 
-    async def _watch(self) -> None:
-        """Hears of failovers from Sentinel.
+    async def _watch_for_failovers(self) -> None:
+        """Learns of failovers from Sentinel.
 
         An old master that lives learns only seconds later that it is none any more. What it takes until then is lost.
         """
         while True:
-            for sentinel in list(self.sentinel_manager.sentinels):
+            for sentinel in list(self.sentinels.clients):
                 with suppress(RedisError, OSError):
                     await self._listen(sentinel)
             await asyncio.sleep(WATCH_PAUSE_S)
@@ -196,5 +213,5 @@ class SentinelPool(Pool, SentinelConnectionPool):
         async with sentinel.pubsub() as subscription:
             await subscription.subscribe(SWITCHED)
             async for message in messages(subscription, ping_every_s=WATCH_PING_S):
-                if message is not None and message.split(" ")[0] == self.service_name:
-                    await super().disconnect()
+                if message is not None and message.split(" ")[0] == self.master:
+                    await self.disconnect_all()

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from errand.redis_url import RedisUrl
 from errand.settings.files import FileSettings
 from errand.settings.http import HttpSettings
 from errand.settings.logs import LogSettings
@@ -37,8 +38,11 @@ class Settings(
     @property
     def secrets(self) -> list[str]:
         """What no log may show: passwords in URLs, as they stand there and as they are sent, and the webhook secret."""
-        urls = [url.get_secret_value() for url in (self.redis_url, self.smtp_url) if url] + [self.storage_url or ""]
-        given = [password for url in urls for password in passwords_in(url)]
+        given: list[str] = []
+        if self.redis_url:
+            given += RedisUrl.parse(self.redis_url.get_secret_value()).passwords
+        for url in (self.smtp_url.get_secret_value() if self.smtp_url else "", self.storage_url or ""):
+            given += passwords_in(url)
         own = [self.webhook_secret.get_secret_value()] if self.webhook_secret else []
         return [*given, *map(unquote, given), *own]
 

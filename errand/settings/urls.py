@@ -1,13 +1,12 @@
-"""Settings that are URLs: their schemes, their addresses, the passwords in them."""
+"""Settings that are URLs of storage or mail: their schemes, their addresses, the passwords in them."""
 
 from __future__ import annotations
 
-import re
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, SecretStr
 
-from errand.redis_url import ENCODE, SentinelUrl
+from errand.redis_url import ENCODE
 
 BUCKETS = ("s3", "gs", "az")
 
@@ -26,15 +25,12 @@ def url_with_scheme(*schemes: str) -> AfterValidator:
 
 
 def _check_address(url: str) -> None:
-    if SentinelUrl.matches(url):
-        SentinelUrl.parse(url)
-        return
     try:
         parts, port = urlsplit(url), urlsplit(url).port
     except ValueError:
         # urllib's own words can quote a part of a password
         raise ValueError(f"has no readable host and port {ENCODE}") from None
-    if parts.scheme in ("file", "unix"):
+    if parts.scheme == "file":
         if parts.hostname or port or not parts.path.strip("/"):
             raise ValueError(f"needs an absolute path: {parts.scheme}:///some/where")
     elif not parts.hostname:
@@ -43,8 +39,7 @@ def _check_address(url: str) -> None:
 
 def passwords_in(url: str) -> list[str]:
     """As they stand in it, %-encoded or not."""
-    # by hand: several sentinels are no host to urllib, which refuses some of them (`h1:1,[::1]:2`) in newer Pythons
-    authority, query = re.split(r"[/?#]", url.partition("://")[2])[0], url.partition("?")[2]
-    password = authority.rpartition("@")[0].partition(":")[2]
-    options = (option.partition("=") for option in query.split("&"))
-    return [*filter(None, [password]), *(value for name, _, value in options if "password" in name and value)]
+    parts = urlsplit(url)
+    options = (option.partition("=") for option in parts.query.split("&"))
+    given = [parts.password, *(value for name, _, value in options if "password" in name)]
+    return [password for password in given if password]

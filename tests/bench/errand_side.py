@@ -21,7 +21,7 @@ from errand.process.worker import serve
 from errand.queue.queue import Queue
 from errand.queue.sender import MAX_BATCH
 from errand.redis.connection import connect
-from errand.redis.pool import packed
+from errand.redis.redis_py import packed
 from errand.worker.worker import Worker
 from settings import Settings
 from tests.bench import jobs_here

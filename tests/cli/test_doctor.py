@@ -91,6 +91,10 @@ def test_what_several_machines_must_share_is_noted_if_redis_is_elsewhere(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "shared" not in examined(capsys)
+    monkeypatch.setenv("REDIS_URL", "redis+sentinel://127.0.0.1:1,redis.invalid:2/m")
+    assert examined(capsys)["shared"]["level"] == "note"
+    monkeypatch.setenv("REDIS_URL", "redis+sentinel://127.0.0.1:1,[::1]:2/m")
+    assert "shared" not in examined(capsys)
     monkeypatch.setenv("REDIS_URL", "redis://redis.invalid")
     assert examined(capsys)["shared"]["level"] == "note"
     monkeypatch.setenv("STORAGE_URL", "file:///tmp")

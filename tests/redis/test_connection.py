@@ -17,7 +17,7 @@ from redis.asyncio import ConnectionPool, Redis
 from redis.exceptions import ConnectionError, ReadOnlyError, TimeoutError
 
 from errand.redis.connection import Refused, check_welcome, connect
-from errand.redis.pool import copy_of
+from errand.redis.redis_py import copy_of
 from tests.redis_servers import Certificates, RedisServer
 
 

@@ -20,7 +20,6 @@ from errand.queue.new_job import Enqueued
 from errand.queue.queue import Queue
 from errand.redis.connection import Refused, check_welcome, connect
 from errand.redis.durability import Durability
-from errand.redis_url import SentinelUrl
 from errand.wire import keys
 from tests.conftest import running_worker
 from tests.redis_servers import MASTER, Certificates, RedisServer, SentinelHouse, sentinel_house
@@ -157,30 +156,6 @@ async def refused(url: str, reason: str) -> None:
     assert PASSWORD not in str(refusal.value)
 
 
-def test_what_a_url_says_reaches_the_connections() -> None:
-    url = SentinelUrl.parse(
-        "redis+sentinel://errand:p%40s%2Bs+@h1,[::1]:7,h3:8/my%20master/3?sentinel_username=u&sentinel_password=a+%2Bb"
-    )
-    assert url.addresses == (("h1", 26_379), ("::1", 7), ("h3", 8))
-    assert (url.master, url.servers) == ("my master", {"username": "errand", "password": "p@s+s+", "db": 3})
-    assert url.sentinels == {"username": "u", "password": "a++b"}
-
-
-@pytest.mark.parametrize(
-    ("url", "servers", "sentinels"),
-    [
-        ("redis+sentinel://h/m", False, False),
-        ("rediss+sentinel://h/m", True, True),
-        ("redis+sentinel://h/m?tls=true", True, False),
-        ("rediss+sentinel://h/m?sentinel_tls=false", True, False),
-        ("redis+sentinel://h/m?sentinel_tls=true", False, True),
-    ],
-)
-def test_tls_is_for_both_sides_unless_one_differs(url: str, servers: bool, sentinels: bool) -> None:
-    parsed = SentinelUrl.parse(url)
-    assert (parsed.servers.get("ssl", False), parsed.sentinels.get("ssl", False)) == (servers, sentinels)
-
-
 # --- failing over
 
 
@@ -304,22 +279,3 @@ class Load:
             except RedisError:
                 self.refused += 1
                 await asyncio.sleep(0.05)
-
-
-@pytest.mark.parametrize(
-    ("url", "said"),
-    [
-        ("redis+sentinel://h:port/m", "has no readable sentinels"),
-        ("redis+sentinel://h:0/m", "has no readable sentinels"),
-        ("redis+sentinel://u:hunter2/x@h/m", "has no readable sentinels"),
-        ("redis+sentinel://h1,,h2/m", "has no readable sentinels"),
-        ("redis+sentinel://h", "needs the master's name"),
-        ("redis+sentinel://h/", "needs the master's name"),
-        ("redis+sentinel://h/m/hunter2", "the database must be a number"),
-        ("redis+sentinel://h/m/0/1", "the database must be a number"),
-    ],
-)
-def test_what_is_wrong_with_a_url_is_said_without_a_part_of_it(url: str, said: str) -> None:
-    with pytest.raises(ValueError, match=said) as refused:
-        SentinelUrl.parse(url)
-    assert "hunter2" not in str(refused.value)

@@ -1,4 +1,4 @@
-"""Checks of the places that jobs use: storage, mail, what several machines must share."""
+"""Checks of what jobs use beside Redis: storage, the mail server, and settings that several machines must share."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
 from errand.doctor.server_checks import Finding
+from errand.redis_url import RedisUrl
 from errand.resources.storage import Storage
 from errand.settings import Settings, is_loopback
 
-PLACE_LIMIT_S = 5.0
+CHECK_LIMIT_S = 5.0
 """For the storage, and for the mail server."""
 
 
-async def storage(settings: Settings) -> Finding:
-    """Writes a few bytes where uploads and outputs go, and deletes them."""
+async def check_storage(settings: Settings) -> Finding:
+    """Writes a few bytes to the storage of uploads and outputs, and deletes them."""
     key = f"doctor-{uuid.uuid4()}"
 
     async def bytes_to_write() -> AsyncIterator[bytes]:
-        yield b"written by make doctor"
+        yield b"written by errand doctor"
 
     try:
-        storage = Storage.at(settings.files_url)
-        async with asyncio.timeout(PLACE_LIMIT_S):
-            await storage.write(key, bytes_to_write())
-            await storage.delete(key)
+        store = Storage.at(settings.files_url)
+        async with asyncio.timeout(CHECK_LIMIT_S):
+            await store.write(key, bytes_to_write())
+            await store.delete(key)
     except Exception as error:  # noqa: BLE001  # each kind of store has errors of its own
         return Finding(
             check="storage",
@@ -38,33 +39,33 @@ async def storage(settings: Settings) -> Finding:
     return Finding(check="storage", found=f"{settings.files_url} can be written to")
 
 
-async def mail(settings: Settings) -> Finding:
-    """Whether the mail server can be connected to; nothing is said to it."""
+async def check_mail(settings: Settings) -> Finding:
+    """Connects to the mail server and sends it nothing."""
     if settings.smtp_url is None:
         return Finding(check="mail", found=f"SMTP_URL is unset: a worker keeps messages in {settings.data_dir}/mail")
     parts = urlsplit(settings.smtp_url.get_secret_value())
     port = parts.port or (465 if parts.scheme == "smtps" else 25)
-    place = f"{parts.hostname}:{port}"
+    address = f"{parts.hostname}:{port}"
     try:
-        async with asyncio.timeout(PLACE_LIMIT_S):
+        async with asyncio.timeout(CHECK_LIMIT_S):
             _, writer = await asyncio.open_connection(parts.hostname, port)
         writer.close()
     except (OSError, TimeoutError) as error:
         return Finding(
             check="mail",
             level="warning",
-            found=f"the mail server {place} cannot be reached from here: {str(error) or type(error).__name__}",
+            found=f"the mail server {address} cannot be reached from here: {str(error) or type(error).__name__}",
             risk="e-mails wait and are retried; those that use up their tries fail",
             fix="SMTP_URL, or the network between here and there",
         )
-    return Finding(check="mail", found=f"the mail server {place} can be reached")
+    return Finding(check="mail", found=f"the mail server {address} can be reached")
 
 
-def shared_places(settings: Settings) -> list[Finding]:
+def check_sharing(settings: Settings) -> list[Finding]:
     """What lies in DATA_DIR is this machine's alone; with Redis elsewhere there may be other machines."""
-    if settings.redis_url is None or is_loopback(
-        urlsplit(settings.redis_url.get_secret_value()).hostname or "localhost"
-    ):
+    if settings.redis_url is None:
+        return []
+    if all(map(is_loopback, RedisUrl.parse(settings.redis_url.get_secret_value()).hosts)):
         return []
     own = {
         "STORAGE_URL": (settings.storage_url, "files stored by one machine are missing on the others"),
@@ -75,7 +76,7 @@ def shared_places(settings: Settings) -> list[Finding]:
             check="shared",
             level="note",
             found=f"{name} is unset, and Redis is on another machine",
-            risk=f"where API and workers run on several machines: {risk}",
+            risk=f"if API and workers run on several machines: {risk}",
             fix=f"set {name} to the same value everywhere",
         )
         for name, (value, risk) in own.items()
