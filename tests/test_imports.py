@@ -14,7 +14,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 FLOORS: list[set[str]] = [
-    {"errand.http", "errand.version", "errand.secrets", "errand.extras", "errand.redis_url", "errand.http.scope"},
+    {"errand.http", "errand.http.scope", "errand.version", "errand.secrets"}
+    | {"errand.extras", "errand.redis_url", "errand.private_folder"},
     {"errand.settings", "errand.wire"},
     {"errand.redis"},
     {"errand.job", "errand.queue", "errand.leases"},
@@ -152,6 +153,7 @@ def test_only_entry_points_read_the_environment() -> None:
         "errand.cli.main",
         "errand.cli.doctor",
         "errand.settings.settings",
+        "errand.resources.pool_process",
     }
 
 

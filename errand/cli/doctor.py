@@ -52,7 +52,7 @@ async def _redis_findings(settings: Settings, catalog: Catalog) -> list[Finding]
             url = settings.redis_url.get_secret_value()
         else:
             try:
-                url = stack.enter_context(embedded.joined(settings.data_dir))
+                url = stack.enter_context(embedded.joined(settings.data_dir, fsync=settings.embedded_fsync))
             except (ImportError, RuntimeError, OSError) as error:
                 return [_no_embedded_redis(error)]
         redis = connect(url, reply_timeout_s=REPLY_TIMEOUT_S)

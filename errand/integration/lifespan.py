@@ -112,7 +112,8 @@ async def redis_of(settings: Settings, url: str | None = None) -> AsyncIterator[
     with ExitStack() as membership:
         if url is None:
             # in a thread: it blocks until the embedded Redis answers
-            url = await asyncio.to_thread(membership.enter_context, embedded_redis.joined(settings.data_dir))
+            embedded = embedded_redis.joined(settings.data_dir, fsync=settings.embedded_fsync)
+            url = await asyncio.to_thread(membership.enter_context, embedded)
         yield url
 
 

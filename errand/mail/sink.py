@@ -14,6 +14,8 @@ from pathlib import Path
 import structlog
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
+from errand import private_folder
+
 log = structlog.get_logger("errand.mail_sink")
 
 
@@ -42,7 +44,7 @@ class MailFolder:
     def _keep(self, content: bytes) -> None:
         headers = BytesHeaderParser(policy=policy.default).parsebytes(content)
         label = "".join(char for char in str(headers["Message-ID"]).partition("@")[0] if char.isalnum() or char == "-")
-        self._folder.mkdir(parents=True, exist_ok=True)
+        private_folder.make(self._folder)
         kept = self._folder / f"{time.time_ns()}-{label[:64]}.eml"
         unfinished = kept.with_suffix(".part")
         with unfinished.open("wb") as file:

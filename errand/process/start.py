@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -13,7 +14,11 @@ from errand.settings import SHIPPED_JOBS, Settings
 
 
 def prepare(settings: Settings) -> None:
-    """Logs in one form and without secrets; an end with the parent, if asked for; forks without our signal handlers."""
+    """Logs in one form and without secrets; an end with the parent if it asked for that.
+
+    Files are made for this user alone, forks without the signal handlers of this process.
+    """
+    os.umask(0o077)
     lifeline.hold()
     forks.isolate_children()
     logs.configure(level=settings.log_level, form=settings.log_format)
@@ -31,7 +36,7 @@ def redis_url(settings: Settings) -> Iterator[str]:
             url = settings.redis_url.get_secret_value()
         else:
             try:
-                url = stack.enter_context(embedded.joined(settings.data_dir))
+                url = stack.enter_context(embedded.joined(settings.data_dir, fsync=settings.embedded_fsync))
             except (ImportError, RuntimeError, OSError) as error:
                 raise SystemExit(f"embedded Redis: {_in_one_line(error)}") from None
         yield url

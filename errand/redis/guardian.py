@@ -1,7 +1,7 @@
 """The small process behind the embedded Redis: keeps the server running while it has members, then stops it.
 
-Run as a plain script with the standard library alone (`python -I -S redis_guardian.py BINARY FOLDER SOCKET`), so that
-it is up in a few hundredths of a second and keeps little memory. See `embedded_redis.py` for the locks.
+Run as a plain script with the standard library alone (`python -I -S guardian.py BINARY FOLDER SOCKET FSYNC`), so that
+it is up in a few hundredths of a second and keeps little memory. See `embedded.py` for the locks.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ RESTART_PAUSE_S = 1.0
 STOP_LIMIT_S = 30.0
 
 
-def main(binary: str, folder: Path, socket_path: str) -> None:
+def main(binary: str, folder: Path, socket_path: str, fsync: str) -> None:
     """Detaches from its caller, then watches until the last member is gone."""
+    os.umask(0o077)
     if os.fork():
         return
     os.setsid()
@@ -43,15 +44,13 @@ def main(binary: str, folder: Path, socket_path: str) -> None:
         print(os.getpid(), file=watch, flush=True)
         alone = threading.Event()
         threading.Thread(target=_wait_for_last_member, args=(members, alone), daemon=True).start()
-        server = _keep_running(binary, folder, socket_path, alone)
+        server = _keep_running([binary, *_options(folder, socket_path, fsync)], folder, alone)
         _stop_server(folder, socket_path)
         if server is not None:
             server.wait(STOP_LIMIT_S)  # reaped: a parent that leaves first would leave a zombie behind
 
 
-def _keep_running(
-    binary: str, folder: Path, socket_path: str, alone: threading.Event
-) -> subprocess.Popen[bytes] | None:
+def _keep_running(command: list[str], folder: Path, alone: threading.Event) -> subprocess.Popen[bytes] | None:
     """Starts the server, and again whenever it has gone; one that cannot start is not tried in a tight loop."""
     server: subprocess.Popen[bytes] | None = None
     started_s = 0.0
@@ -61,7 +60,7 @@ def _keep_running(
         if not is_held(folder / "server.lock"):
             if time.monotonic() - started_s < RESTART_PAUSE_S:
                 alone.wait(RESTART_PAUSE_S)
-            server, started_s = _start_server(binary, folder, socket_path), time.monotonic()
+            server, started_s = _start_server(command, folder), time.monotonic()
         alone.wait(LOOK_EVERY_S)
     return server
 
@@ -91,25 +90,23 @@ def _wait_for_last_member(members: IO[str], alone: threading.Event) -> None:
     alone.set()
 
 
-def _start_server(binary: str, folder: Path, socket_path: str) -> subprocess.Popen[bytes] | None:
+def _start_server(command: list[str], folder: Path) -> subprocess.Popen[bytes] | None:
     with (folder / "server.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return None  # one runs: started by a guardian that was killed
         # the child inherits the open lock and so holds it until it ends
-        return subprocess.Popen(
-            [binary, *_options(folder, socket_path)], pass_fds=[lock.fileno()], stdin=subprocess.DEVNULL
-        )
+        return subprocess.Popen(command, pass_fds=[lock.fileno()], stdin=subprocess.DEVNULL)
 
 
-def _options(folder: Path, socket_path: str) -> list[str]:
+def _options(folder: Path, socket_path: str, fsync: str) -> list[str]:
     """A private server: no port, an append-only file, nothing evicted, a cut last write forgiven."""
     return [
         *("--port", "0"),
         *("--unixsocket", socket_path, "--unixsocketperm", "700"),
         *("--dir", str(folder), "--logfile", str(folder / "redis.log")),
-        *("--appendonly", "yes", "--appendfsync", "everysec", "--aof-load-truncated", "yes", "--save", ""),
+        *("--appendonly", "yes", "--appendfsync", fsync, "--aof-load-truncated", "yes", "--save", ""),
         *("--maxmemory-policy", "noeviction", "--daemonize", "no"),
     ]
 
@@ -134,4 +131,4 @@ def _ask(socket_path: str, command: bytes) -> bytes:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3])
+    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3], sys.argv[4])

@@ -5,27 +5,21 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import multiprocessing
-import os
-import signal
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import asynccontextmanager
-from multiprocessing.connection import wait
 from typing import ParamSpec, TypeVar
 
 import pebble
 
 from errand.job.control import Crash
+from errand.resources import pool_process
 
 P = ParamSpec("P")
 
 
 T = TypeVar("T")
-
-
-NICE = 10
-"""Computations yield the processor to the event loops of API and worker, which need it only for moments."""
 
 
 class ProcessDied(Crash):
@@ -80,24 +74,9 @@ class ProcessPool:
     def _new_pool(self) -> pebble.ProcessPool:
         # spawn: a fork would copy the loop's threads and sockets into every process
         context = multiprocessing.get_context("spawn")
-        return pebble.ProcessPool(max_workers=self._processes, initializer=_start_process, context=context)
+        return pebble.ProcessPool(max_workers=self._processes, initializer=pool_process.start, context=context)
 
 
 def _stop(pool: pebble.ProcessPool) -> None:
     pool.stop()  # type: ignore[no-untyped-call]
     pool.join()
-
-
-def _start_process() -> None:
-    os.nice(NICE)
-    # Ctrl-C in a terminal reaches every process of the group: only the worker acts on it
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_worker, daemon=True).start()
-
-
-def _end_with_worker() -> None:
-    """A worker that was killed cannot stop its processes: they end themselves."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)

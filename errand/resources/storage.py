@@ -13,6 +13,8 @@ import obstore
 from obstore.exceptions import GenericError, NotFoundError
 from obstore.store import LocalStore, ObjectStore, from_url
 
+from errand import private_folder
+
 SEGMENT = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 
 
@@ -54,7 +56,9 @@ class Storage:
         environment variables."""
         parts = urlsplit(url)
         if parts.scheme == "file":
-            return cls(LocalStore(unquote(parts.path), mkdir=True))
+            folder = Path(unquote(parts.path))
+            private_folder.make(folder)
+            return cls(LocalStore(folder))
         return cls(from_url(url))
 
     async def write(self, key: str, chunks: AsyncIterable[bytes]) -> int:

@@ -7,8 +7,12 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field, field_validator
 
+from errand import private_folder
 from errand.settings.units import MIB
 from errand.settings.urls import url_with_scheme
+
+DATA_FOLDERS = ("redis", "files", "mail", "webhooks")
+"""What the processes make in `DATA_DIR`."""
 
 
 class FileSettings(BaseModel):
@@ -28,3 +32,13 @@ class FileSettings(BaseModel):
     def files_url(self) -> str:
         """The URL of stored files: `STORAGE_URL`, or a folder under `DATA_DIR`."""
         return self.storage_url or (self.data_dir / "files").as_uri()
+
+    def keep_data_private(self) -> None:
+        """Makes `DATA_DIR`. If it exists it may hold other things too: only Errand's folders are closed to other users.
+
+        Raises OSError.
+        """
+        private_folder.make(self.data_dir)
+        for folder in (self.data_dir / name for name in DATA_FOLDERS):
+            if folder.is_dir():
+                private_folder.make_or_close(folder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, SecretStr
 
@@ -40,5 +40,6 @@ class RedisSettings(BaseModel):
     """A part of `Settings`."""
 
     redis_url: Annotated[SecretStr, AfterValidator(_check_url)] | None = None
+    embedded_fsync: Literal["always", "everysec"] = "always"
     replicas: int = Field(0, ge=0, le=10)
     replication_timeout_ms: int = Field(500, ge=1, le=1000)

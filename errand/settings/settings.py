@@ -62,7 +62,7 @@ class Settings(
             raise SystemExit(f"settings: ENV_FILE: there is no file {env_file}")
         try:
             settings = cls(_env_file=env_file) if env_file else cls()
-            settings.data_dir.mkdir(parents=True, exist_ok=True)
+            settings.keep_data_private()
         except (ValidationError, SettingsError) as error:
             raise SystemExit(f"settings: {_one_line(error)}") from None
         except UnicodeDecodeError:

@@ -14,6 +14,7 @@ import os
 import secrets
 from pathlib import Path
 
+from errand import private_folder
 from errand.settings import Settings
 from errand.webhooks.signing import HMAC_PREFIX
 
@@ -45,7 +46,7 @@ def new_secret() -> str:
 
 def kept_secret(path: Path) -> str:
     """The secret in that file, which only its owner can read. A missing file is made, once for all workers."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private_folder.make(path.parent)
     if not path.exists():
         fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
         fresh.touch(mode=0o600)

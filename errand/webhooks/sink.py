@@ -15,6 +15,7 @@ from pathlib import Path
 import structlog
 from aiohttp import web
 
+from errand import private_folder
 from errand.settings import Settings
 
 log = structlog.get_logger("errand.webhook_sink")
@@ -61,7 +62,7 @@ def _app(folder: Path) -> web.Application:
         (folder / f"{name[:64] or 'unnamed'}.json").write_text(json.dumps(received, indent=2))
         return web.Response(status=204)
 
-    folder.mkdir(parents=True, exist_ok=True)
+    private_folder.make_or_close(folder)
     app = web.Application(client_max_size=BODY_LIMIT_BYTES)
     app.router.add_post("/{path:.*}", keep)
     return app

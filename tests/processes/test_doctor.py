@@ -16,7 +16,7 @@ def examined(house: House, **environment: str) -> tuple[int, str]:
 def test_it_starts_the_embedded_redis_if_none_runs_and_leaves_none(house: House) -> None:
     code, said = examined(house)
     assert code == 0 and "\n0 warning(s), 1 note(s)" in said, said
-    assert f"Redis: the embedded one of {house.data_dir}" in said and "appendfsync everysec" in said
+    assert f"Redis: the embedded one of {house.data_dir}" in said and "appendfsync always" in said
     assert "no worker lives" in said
     eventually_sync(house.redis_is_stopped)
 

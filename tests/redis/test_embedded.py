@@ -161,3 +161,24 @@ def test_a_folder_may_have_any_name(tmp_path: Path) -> None:
     with joined(odd) as url, redis.Redis.from_url(url) as client:
         assert client.ping()
     eventually_sync(lambda: not redis_guardian.is_watching(odd / "redis"))
+
+
+def test_nobody_else_can_look_at_the_data_or_hold_its_locks(start_member: Join, tmp_path: Path) -> None:
+    folder = tmp_path / "redis"
+    folder.mkdir(mode=0o755)  # of an older version
+    with redis.Redis.from_url(url_of(start_member())) as client:
+        client.set("kept", "yes")
+    assert mode_of(folder) == 0o700
+    data = [path for path in folder.rglob("*") if ".aof" in path.name or path.name == "redis.log"]
+    assert len(data) >= 3 and {mode_of(path) & 0o077 for path in data} == {0}
+
+
+def test_what_it_has_answered_is_on_the_disk_unless_asked_otherwise(tmp_path: Path) -> None:
+    for folder, options in ((tmp_path / "a", {}), (tmp_path / "b", {"fsync": "everysec"})):
+        with joined(folder, **options) as url, redis.Redis.from_url(url) as client:  # type: ignore[arg-type]
+            assert client.config_get("appendfsync") == {"appendfsync": options.get("fsync", "always")}
+    eventually_sync(lambda: not any(redis_guardian.is_watching(tmp_path / name / "redis") for name in "ab"))
+
+
+def mode_of(path: Path) -> int:
+    return path.stat().st_mode & 0o777

@@ -16,6 +16,12 @@ def note_and_hang(note: Path) -> NoReturn:
         time.sleep(60)
 
 
+def environment_seen() -> tuple[dict[str, str], bytes]:
+    """Its variables, and, on Linux, the environment that the kernel shows of it."""
+    shown = Path("/proc/self/environ")
+    return dict(os.environ), shown.read_bytes() if shown.exists() else b""
+
+
 def die_once(note: Path) -> str:
     """Is killed, as by a kernel that is out of memory, at its first run."""
     if not note.exists():

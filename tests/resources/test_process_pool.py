@@ -20,9 +20,10 @@ from errand.job.retry_policy import Delays
 from errand.monitor.job_snapshot import JobSnapshot, read_job
 from errand.queue.queue import Queue
 from errand.resources.openers import process_pool
-from errand.resources.process_pool import NICE, PoolBroken, ProcessDied, ProcessPool
+from errand.resources.pool_process import NICE
+from errand.resources.process_pool import PoolBroken, ProcessDied, ProcessPool
 from tests.conftest import RunWorker
-from tests.resources.computations import die_once, note_and_hang, refuse
+from tests.resources.computations import die_once, environment_seen, note_and_hang, refuse
 from tests.waiting import eventually
 
 
@@ -69,6 +70,22 @@ async def test_a_computation_returns_or_raises_as_it_would_here(pool: ProcessPoo
     with pytest.raises(ValueError, match="because"):
         await pool.run(10, refuse, "because")
     assert await pool.run(10, os.nice, 0) == min(os.nice(0) + NICE, 19)
+
+
+async def test_a_computation_sees_no_secret_of_its_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden = {
+        "REDIS_URL": "redis://:first-hidden@h",
+        "API_KEYS": "second-hidden-key-here",
+        "AWS_SECRET_ACCESS_KEY": "third-hidden",
+        "PLAIN_LOOKING": "https://user:fourth-hidden@h/",
+    }
+    for name, value in {**hidden, "MODEL_FOLDER": "/models"}.items():
+        monkeypatch.setenv(name, value)
+    async with ProcessPool.open(processes=1) as pool:
+        variables, memory = await pool.run(20, environment_seen)
+    assert variables.keys() & hidden.keys() == set()
+    assert variables["MODEL_FOLDER"] == "/models" and "PATH" in variables
+    assert b"hidden" not in memory
 
 
 async def test_a_computation_over_its_time_has_its_process_killed(pool: ProcessPool, tmp_path: Path) -> None:

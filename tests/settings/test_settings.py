@@ -53,6 +53,7 @@ BAD = {
         ),
         *("redis+sentinel://h/mymaster?ssl_cert_reqs=none", "sentinel://h/mymaster"),
     ],
+    "EMBEDDED_FSYNC": ["no", "1"],
     "REPLICAS": ["-1", "11", "one"],
     "REPLICATION_TIMEOUT_MS": ["0", "1001", "1s"],
     "HOST": ["0.0.0.0", "::", "example.com", "192.168.1.7"],
@@ -370,3 +371,21 @@ def test_a_data_folder_that_cannot_be_made_is_named(monkeypatch: pytest.MonkeyPa
 def test_an_env_file_that_is_no_text_is_named(here: Path) -> None:
     (here / ".env").write_bytes(b"HOST=\xff\xfe")
     assert complaint() == ".env: is not UTF-8 text"
+
+
+def test_what_it_keeps_is_closed_to_other_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that was there is the user's, and may hold other things; what Errand makes in it is not."""
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "new" / "var"))
+    Settings.read()
+    assert [path.stat().st_mode & 0o777 for path in (tmp_path / "new", tmp_path / "new" / "var")] == [0o700] * 2
+    old = tmp_path / "old"
+    for folder in (old, old / "mail", old / "other"):
+        folder.mkdir()
+        folder.chmod(0o755)
+    monkeypatch.setenv("DATA_DIR", str(old))
+    Settings.read()
+    assert {path.name: path.stat().st_mode & 0o777 for path in (old, *old.iterdir())} == {
+        "old": 0o755,
+        "mail": 0o700,
+        "other": 0o755,
+    }

@@ -139,9 +139,9 @@ DEAD_GROUP: dict[str, Any] = {
 
 
 ANSWERS: dict[str, Any] = {
-    "AcceptedJobView": {**WAITING_JOB, "durability": "fsync-everysec"},
+    "AcceptedJobView": {**WAITING_JOB, "durability": "fsync-always"},
     "JobView": ENDED_JOB,
-    "Batch": {"count": 2, "ids": [JOB_ID, OTHER_ID], "durability": "fsync-everysec"},
+    "Batch": {"count": 2, "ids": [JOB_ID, OTHER_ID], "durability": "fsync-always"},
     "JobPage": {"jobs": [LISTED_JOB], "next": None, "cursor": None},
     "DeadJobPage": {"jobs": [DEAD_JOB], "cursor": None},
     "DeadGroups": {"groups": [DEAD_GROUP], "more": 0},
