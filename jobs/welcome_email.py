@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, EmailStr, Field
 
 from errand import Context, Exponential, job
 from errand.mail import EmailReceipt, HeaderText, mailer
+from errand.settings import MAIL_QUEUE
 
 
 class WelcomeEmail(BaseModel):
@@ -18,8 +19,9 @@ class WelcomeEmail(BaseModel):
 
 
 @job(
+    queue=MAIL_QUEUE,
     max_tries=8,
-    timeout_s=720,
+    timeout_s=3600,
     retry=Exponential(base_s=10, factor=3, cap_s=3600),
     uses=[mailer],
     examples=[{"to": "ada@example.com", "name": "Ada"}],
@@ -34,6 +36,5 @@ async def welcome_email(ctx: Context, args: WelcomeEmail) -> EmailReceipt:
 
     mail = ctx.use(mailer)
     return await mail.send_once(
-        lambda: compose(args.to, args.name, sender=mail.sender, job_id=ctx.job_id, date=ctx.enqueued_at),
-        await ctx.once("sending"),
+        ctx, lambda: compose(args.to, args.name, sender=mail.sender, job_id=ctx.job_id, date=ctx.enqueued_at)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,13 @@ async def test_a_dead_job_is_replayed_under_its_id(
     assert (await client.get(f"/v1/jobs/{JOBS['refused']['id']}")).json()["status"] in ("queued", "deferred")
 
 
+@pytest.fixture
+def _letters_in_the_default_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where v0.1.0 put them: a key counts within its queue."""
+    monkeypatch.setattr("jobs.welcome_email.welcome_email", replace(welcome_email, queue="default"))
+
+
+@pytest.mark.usefixtures("_letters_in_the_default_queue")
 async def test_an_idempotency_key_is_recognised(old: ArqRedis, client: httpx.AsyncClient) -> None:
     again = await client.post("/v1/jobs/welcome_email", json=LETTER, headers={"Idempotency-Key": "k-1"})
     assert (again.status_code, again.headers["idempotency-replayed"]) == (202, "true")
@@ -111,6 +119,7 @@ async def test_an_idempotency_key_is_recognised(old: ArqRedis, client: httpx.Asy
     assert other.status_code == 422
 
 
+@pytest.mark.usefixtures("_letters_in_the_default_queue")
 async def test_a_unique_key_is_held(old: ArqRedis, client: httpx.AsyncClient) -> None:
     other = await client.post("/v1/jobs/welcome_email", params={"unique_key": "ada"}, json=LETTER)
     assert (other.status_code, other.json()["id"]) == (200, JOBS["unique"]["id"])

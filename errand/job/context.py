@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
+from errand.job.clock import Clock
 from errand.job.control import MAX_CRASHES
 from errand.job.once import Once, nowhere
 
@@ -33,6 +34,8 @@ class Context:
     """How many earlier attempts ended with the process they ran in."""
     max_crashes: int = MAX_CRASHES
     resources: Mapping[Opener[Any], Any] = field(default_factory=dict)
+    clock: Clock = field(default_factory=Clock)
+    """The attempt's time limit; `with ctx.clock.stopped():` while it waits for its turn at something shared."""
     report: Callable[[float, str], Awaitable[None]] | None = None
     effect: Callable[[str], Awaitable[Once]] | None = None
 

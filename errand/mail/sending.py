@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -14,6 +14,8 @@ from errand.job.control import Fail, Retry
 from errand.settings import Settings
 
 if TYPE_CHECKING:
+    from errand.job.clock import Clock
+    from errand.job.context import Context
     from errand.job.once import Once
     from errand.mail.letter import Letter
     from errand.mail.smtp import SmtpPool
@@ -39,13 +41,14 @@ class Mailer:
     sender: str
     when_unsure: Literal["resend", "fail"]
 
-    async def send_once(self, compose: Callable[[], Letter], sending: Once) -> EmailReceipt:
-        """Sends the letter that `compose` makes, unless `sending` (from `ctx.once`) says that it was sent.
+    async def send_once(self, ctx: Context, compose: Callable[[], Letter]) -> EmailReceipt:
+        """Sends the letter that `compose` makes, unless an attempt of this job is known to have sent it.
 
         Raises Fail if the letter cannot be sent, now or ever; Retry if the mail server is away or says so.
         """
         from errand.mail.letter import HeaderRefused
 
+        sending = await ctx.once("sending")
         if sending.done:
             return EmailReceipt.model_validate(sending.value)
         if sending.started and self.when_unsure == "fail":
@@ -54,16 +57,16 @@ class Mailer:
             letter = compose()
         except HeaderRefused as error:
             raise Fail(str(error)) from None
-        receipt = EmailReceipt(message_id=letter.message_id, response=await self._send(letter, sending))
+        receipt = EmailReceipt(message_id=letter.message_id, response=await self._send(letter, sending, ctx.clock))
         await sending.finish(receipt.model_dump())
         return receipt
 
-    async def _send(self, letter: Letter, sending: Once) -> str:
+    async def _send(self, letter: Letter, sending: Once, clock: Clock) -> str:
         """The server's reply to the letter. What it says without doubt is no longer uncertain."""
         from errand.mail.smtp import Rejected, Unavailable, Unsure
 
         try:
-            return await self.smtp.send(letter, begin=sending.start)
+            return await self.smtp.send(letter, begin=sending.start, clock=clock)
         except Unsure as error:
             raise (Fail(UNSURE) if self.when_unsure == "fail" else Retry(str(error))) from None
         except Rejected as error:
@@ -81,9 +84,10 @@ async def mailer(settings: Settings) -> AsyncIterator[Mailer]:
         from errand.mail.sink import opened_sink
         from errand.mail.smtp import SmtpPool
 
-    if settings.smtp_url is not None:
-        async with SmtpPool.open(settings.smtp_url.get_secret_value()) as smtp:
-            yield Mailer(smtp, settings.mail_from, settings.mail_when_unsure)
-        return
-    async with opened_sink(settings.data_dir / "mail") as url, SmtpPool.open(url) as smtp:
+    async with AsyncExitStack() as stack:
+        if settings.smtp_url is not None:
+            url = settings.smtp_url.get_secret_value()
+        else:
+            url = await stack.enter_async_context(opened_sink(settings.data_dir / "mail"))
+        smtp = await stack.enter_async_context(SmtpPool.open(url, connections=settings.mail_connections))
         yield Mailer(smtp, settings.mail_from, settings.mail_when_unsure)

@@ -13,12 +13,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import aiosmtplib
 
+from errand.job.clock import Clock
 from errand.mail.letter import Letter
 from errand.settings import is_loopback
-
-CONNECTIONS = 8
-"""A connection carries one letter at a time. Many servers turn away a client that opens more than this."""
-
 
 IDLE_LIMIT_S = 30.0
 """Servers close an idle connection after minutes (RFC 5321 §4.5.3.2: five); the pool closes its own long before."""
@@ -27,8 +24,9 @@ IDLE_LIMIT_S = 30.0
 COMMAND_TIMEOUT_S = 30.0
 
 
-FINAL_REPLY_TIMEOUT_S = 600.0
-"""For the reply to the final dot (RFC 5321 §4.5.3.2.6): a client that gives up sooner sends letters twice."""
+FINAL_REPLY_TIMEOUT_S = 660.0
+"""For the reply to the final dot: RFC 5321 §4.5.3.2.6 asks for ten minutes, and a client that gives up sooner sends
+letters twice. The minute on top is for a server that takes all ten."""
 
 
 STARTTLS = {"auto": None, "required": True, "never": False}
@@ -117,27 +115,30 @@ class _Idle:
 
 
 class SmtpPool:
-    """Up to eight connections to one server, opened when needed."""
+    """A few connections to one server, opened when needed. A connection carries one letter at a time."""
 
-    def __init__(self, server: SmtpServer) -> None:
+    def __init__(self, server: SmtpServer, *, connections: int) -> None:
         self._server = server
-        self._free = asyncio.Semaphore(CONNECTIONS)
+        self._free = asyncio.Semaphore(connections)
         self._idle: list[_Idle] = []
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, url: str) -> AsyncIterator[SmtpPool]:
+    async def open(cls, url: str, *, connections: int = 8) -> AsyncIterator[SmtpPool]:
         """A pool for `url`; it connects at the first letter. Raises ValueError for a URL that it cannot read."""
-        pool = cls(SmtpServer.parse(url))
+        pool = cls(SmtpServer.parse(url), connections=connections)
         try:
             yield pool
         finally:
             await asyncio.gather(*(_quit(idle.client) for idle in pool._idle))
 
-    async def send(self, letter: Letter, *, begin: Callable[[], Awaitable[None]] | None = None) -> str:
+    async def send(
+        self, letter: Letter, *, begin: Callable[[], Awaitable[None]] | None = None, clock: Clock | None = None
+    ) -> str:
         """Sends a letter; returns the server's last reply. Raises Unavailable, Unsure or Rejected.
 
         `begin` is awaited right before the message itself goes out, when the server has taken sender and recipient.
+        `clock` is stopped while the letter waits for a free connection.
         """
         began = False
 
@@ -147,7 +148,7 @@ class SmtpPool:
                 await begin()
             began = True
 
-        async with self._free:
+        async with self._turn(clock or Clock()):
             try:
                 client = await self._take()
                 reply = await _transact(client, letter, note)
@@ -160,6 +161,16 @@ class SmtpPool:
                 raise kind(f"{type(error).__name__}: {error}") from None
             self._idle.append(_Idle(client, time.monotonic()))
         return reply
+
+    @asynccontextmanager
+    async def _turn(self, clock: Clock) -> AsyncIterator[None]:
+        """One of the connections is the letter's; the wait for it is not a part of the attempt's time."""
+        with clock.stopped():
+            await self._free.acquire()
+        try:
+            yield
+        finally:
+            self._free.release()
 
     async def _take(self) -> aiosmtplib.SMTP:
         while self._idle:

@@ -13,6 +13,7 @@ from errand.settings.comma_separated import comma_separated
 from errand.settings.units import DAY_S, MAX_TTL_S
 
 CPU_QUEUE = "cpu"
+MAIL_QUEUE = "mail"
 SHIPPED_JOBS = "errand.jobs"
 """In the wheel: the files of `jobs/`."""
 
@@ -43,6 +44,7 @@ class WorkerSettings(BaseModel):
     worker_queues: Annotated[tuple[QueueShare, ...], NoDecode, comma_separated(QueueShare.parse)] = ()
     worker_concurrency: int = Field(100, ge=1, le=10_000)
     cpu_processes: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256)
+    mail_connections: int = Field(8, ge=1, le=1000)
     lease_s: float = Field(10, ge=1, le=3600)
     drain_s: float = Field(25, ge=0, le=3600)
     max_crashes: int = Field(3, ge=1, le=100)
@@ -53,10 +55,11 @@ class WorkerSettings(BaseModel):
     def queue_shares(self, known: Iterable[str]) -> dict[str, int]:
         """How many jobs of each queue a worker runs at once; of the `known` queues if `WORKER_QUEUES` names none.
 
-        I/O jobs mostly wait, and many fit into one process; of CPU jobs as many run as there are processes for them.
+        I/O jobs mostly wait, and many fit into one process; of CPU jobs as many run as there are processes for them, of
+        letters as many as there are connections.
         """
         shares = self.worker_queues or [QueueShare(name=name) for name in known]
-        usual = {CPU_QUEUE: self.cpu_processes}
+        usual = {CPU_QUEUE: self.cpu_processes, MAIL_QUEUE: self.mail_connections}
         return {share.name: share.concurrency or usual.get(share.name, self.worker_concurrency) for share in shares}
 
     @property

@@ -52,7 +52,7 @@ async def run(
     An exception or a timeout is retried by the type's policy while tries are left; `Fail` and args that do not
     fit the model end the job at once.
     """
-    deadline = asyncio.timeout(job_type.timeout_s)
+    deadline = ctx.clock.start(job_type.timeout_s)
     try:
         args = job_type.read_args(kwargs)
         async with deadline:

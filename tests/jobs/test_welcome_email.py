@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from errand.monitor.job_snapshot import JobSnapshot, read_job
 from errand.queue.queue import Queue
+from errand.settings import MAIL_QUEUE
 from errand.wire import keys
 from errand.wire.records import Error
 from jobs.welcome_email import WelcomeEmail, welcome_email
@@ -56,7 +57,9 @@ def test_args_that_make_no_letter_are_refused(faulty: dict[str, str]) -> None:
 
 
 async def enqueue(redis: ArqRedis, to: str = "ada@example.com") -> str:
-    return (await Queue(redis, ended_ttl_s=60).enqueue("welcome_email", {"to": to, "name": "Ada"})).job_id
+    return (
+        await Queue(redis, name=MAIL_QUEUE, ended_ttl_s=60).enqueue("welcome_email", {"to": to, "name": "Ada"})
+    ).job_id
 
 
 async def test_a_job_sends_its_letter_and_keeps_the_receipt(
@@ -77,7 +80,7 @@ async def test_the_next_attempt_sends_the_same_letter(redis: ArqRedis, run_worke
     async with RawServer.serving(DATA=[b"451 4.3.0 try later"]) as raw:
         async with run_worker([welcome_email], make_settings(tmp_path, smtp_url=f"smtp://{raw.url}")):
             job_id = await enqueue(redis)
-            await due_now(redis, job_id)
+            await due_now(redis, job_id, queue=MAIL_QUEUE)
             done = await ended(redis, job_id)
     first, second = done.attempts
     assert (first.outcome, second.outcome) == ("retry", "succeeded")
@@ -102,8 +105,8 @@ async def test_a_letter_that_the_server_refuses_for_good_fails_at_once(
 async def test_a_server_that_is_away_is_tried_again(redis: ArqRedis, run_worker: RunWorker, tmp_path: Path) -> None:
     async with run_worker([welcome_email], make_settings(tmp_path, smtp_url="smtp://127.0.0.1:1")):
         job_id = await enqueue(redis)
-        await due_now(redis, job_id)
-        await due_now(redis, job_id)
+        await due_now(redis, job_id, queue=MAIL_QUEUE)
+        await due_now(redis, job_id, queue=MAIL_QUEUE)
 
 
 async def mark(redis: ArqRedis, job_id: str, **state: Any) -> None:
@@ -159,7 +162,7 @@ async def test_only_a_lost_reply_leaves_the_sending_uncertain(
             job_id = await enqueue(redis)
 
             async def settled() -> bool:
-                snapshot = await read_job(redis, job_id)
+                snapshot = await read_job(redis, job_id, queues=[keys.queue(MAIL_QUEUE)])
                 return snapshot is not None and snapshot.status == status and bool(snapshot.attempts)
 
             await eventually(settled)

@@ -6,10 +6,11 @@ import asyncio
 
 import pytest
 
+from errand.job.clock import Clock
 from errand.mail.letter import Letter
-from errand.mail.smtp import CONNECTIONS, Rejected, SmtpPool, SmtpServer, Unavailable
+from errand.mail.smtp import Rejected, SmtpPool, SmtpServer, Unavailable
 from tests.mail.letters import letter
-from tests.mail.raw_server import HANGS_UP, RawServer
+from tests.mail.raw_server import HANGS_UP, WAITS, RawServer
 from tests.peers import SmtpReceiver
 from tests.waiting import eventually
 
@@ -103,10 +104,40 @@ async def test_letters_share_a_connection_one_after_another(mail_server: SmtpRec
 
 
 async def test_many_letters_at_once_share_a_few_connections(mail_server: SmtpReceiver) -> None:
-    async with SmtpPool.open(mail_server.url) as pool:
+    async with SmtpPool.open(mail_server.url, connections=4) as pool:
         await asyncio.gather(*(pool.send(letter(job_id=f"job-{number}")) for number in range(50)))
     assert len({message["Message-ID"] for message in mail_server.messages}) == 50
-    assert 1 < mail_server.connections <= CONNECTIONS
+    assert 1 < mail_server.connections <= 4
+
+
+async def test_the_wait_for_a_connection_is_not_a_part_of_the_attempts_time() -> None:
+    """Attempts that waited for long were cut off after their letter had gone out, and sent it again."""
+    async with RawServer.serving(DATA=[WAITS]) as raw, SmtpPool.open(f"smtp://{raw.url}", connections=1) as pool:
+        first = asyncio.create_task(pool.send(letter()))
+        await eventually(lambda: has_come(raw, 1))
+        clock, limits = Clock(), []
+
+        async def note_limit() -> None:
+            limits.append(deadline.when())
+
+        async def wait_and_send() -> str:
+            async with deadline:
+                return await pool.send(letter(job_id="job-2"), begin=note_limit, clock=clock)
+
+        deadline = clock.start(300)
+        second = asyncio.create_task(wait_and_send())
+        await eventually(lambda: is_true(deadline.when() is None and not second.done()))
+        raw.go_on.set()
+        await asyncio.gather(first, second)
+        assert len(raw.letters) == 2 and limits[0] is not None
+
+
+async def has_come(raw: RawServer, number: int) -> bool:
+    return len(raw.letters) == number
+
+
+async def is_true(value: bool) -> bool:
+    return value
 
 
 async def test_a_connection_that_was_idle_for_long_is_not_used_again(

@@ -96,6 +96,7 @@ BAD = {
     "MAX_CRASHES": ["0", "three"],
     "IDEMPOTENCY_TTL_S": ["0", "inf"],
     "MAIL_WHEN_UNSURE": ["maybe"],
+    "MAIL_CONNECTIONS": ["0", "1001", "many"],
     "LOG_LEVEL": ["loud"],
     "LOG_FORMAT": ["xml"],
 }
@@ -348,7 +349,7 @@ def test_a_process_that_is_started_with_a_bad_setting_says_so_in_one_line_and_fa
 @pytest.mark.parametrize(
     ("named", "shares"),
     [
-        ("", {"default": 50, "cpu": 3}),
+        ("", {"default": 50, "cpu": 3, "mail": 5}),
         ("cpu", {"cpu": 3}),
         ("default,reports", {"default": 50, "reports": 50}),
         ("default:7, cpu:1", {"default": 7, "cpu": 1}),
@@ -357,9 +358,14 @@ def test_a_process_that_is_started_with_a_bad_setting_says_so_in_one_line_and_fa
 def test_a_worker_shares_its_slots_among_the_queues_named(
     monkeypatch: pytest.MonkeyPatch, named: str, shares: dict[str, int]
 ) -> None:
-    for name, value in (("WORKER_QUEUES", named), ("WORKER_CONCURRENCY", "50"), ("CPU_PROCESSES", "3")):
+    for name, value in (
+        ("WORKER_QUEUES", named),
+        ("WORKER_CONCURRENCY", "50"),
+        ("CPU_PROCESSES", "3"),
+        ("MAIL_CONNECTIONS", "5"),
+    ):
         monkeypatch.setenv(name, value)
-    assert Settings.read().queue_shares(["default", "cpu"]) == shares
+    assert Settings.read().queue_shares(["default", "cpu", "mail"]) == shares
 
 
 def test_a_data_folder_that_cannot_be_made_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

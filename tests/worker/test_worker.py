@@ -48,15 +48,15 @@ async def ended(redis: ArqRedis, job_id: str) -> JobSnapshot:
     return await eventually(look)
 
 
-async def due_now(redis: ArqRedis, job_id: str) -> None:
+async def due_now(redis: ArqRedis, job_id: str, *, queue: str = keys.DEFAULT_QUEUE) -> None:
     """Makes a deferred job due, as if its time had come."""
 
     async def deferred() -> bool:
-        snapshot = await read_job(redis, job_id)
+        snapshot = await read_job(redis, job_id, queues=[keys.queue(queue)])
         return snapshot is not None and snapshot.status == "deferred"
 
     await eventually(deferred)
-    await redis.zadd("arq:queue", {job_id: 1}, xx=True)
+    await redis.zadd(keys.queue(queue), {job_id: 1}, xx=True)
 
 
 async def test_a_job_runs_and_its_attempt_is_recorded(redis: ArqRedis, queue: Queue, run_worker: RunWorker) -> None:

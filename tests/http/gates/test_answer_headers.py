@@ -47,7 +47,7 @@ async def test_so_is_every_other_answer(client: httpx.AsyncClient, method: str, 
 async def test_a_body_too_large_and_a_fault_of_the_service_are_no_exceptions(
     open_client: OpenClient, settings: Settings, redis: ArqRedis
 ) -> None:
-    await redis.set(keys.queue("default"), "no sorted set")
+    await redis.set(keys.queue("mail"), "no sorted set")
     async with open_client(settings.model_copy(update={"body_limit_bytes": 100})) as client:
         large = await client.post("/v1/jobs/welcome_email", content=b" " * 101)
         fault = await client.post("/v1/jobs/welcome_email", json=LETTER)

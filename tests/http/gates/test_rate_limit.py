@@ -51,7 +51,7 @@ async def test_each_answer_says_what_is_left_and_one_too_many_when_to_come_back(
     wait_s = int(answers[5].headers["retry-after"])
     assert 700 < wait_s <= 720 and said[5] == f'"default";r=0;t={wait_s}'
     assert f"{wait_s} s" in details["detail"]
-    assert await redis.zcard("arq:queue") == 5
+    assert await redis.zcard("arq:queue:mail") == 5
 
 
 async def test_every_key_has_a_quota_of_its_own_for_all_that_it_asks(limited_client: httpx.AsyncClient) -> None:

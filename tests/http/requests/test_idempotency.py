@@ -11,6 +11,7 @@ import httpx
 import pytest
 from arq.connections import ArqRedis
 
+from errand.wire import keys
 from settings import Settings
 from tests.conftest import OpenClient, make_settings
 from tests.http.answers_seen import LETTER, faulty_fields, problem_of, stored_files
@@ -29,7 +30,7 @@ def under(key: str) -> dict[str, str]:
 
 
 async def jobs_put(redis: ArqRedis) -> int:
-    return int(await redis.zcard("arq:queue")) + int(await redis.zcard("arq:queue:cpu"))
+    return sum([await redis.zcard(keys.queue(name)) for name in ("default", "cpu", "mail")])
 
 
 def is_the_same(again: httpx.Response, first: httpx.Response) -> bool:

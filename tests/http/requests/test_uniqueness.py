@@ -34,7 +34,7 @@ async def test_the_job_that_holds_the_key_is_returned_and_said_to_be_so(
     assert (second.status_code, second.headers["existing-job"]) == (200, "true")
     assert second.headers["location"] == first.headers["location"]
     assert second.json() == (await client.get(first.headers["location"])).json()
-    assert await redis.zcard("arq:queue") == 1
+    assert await redis.zcard("arq:queue:mail") == 1
 
 
 async def test_a_rejected_job_is_told_which_one_holds_the_key(client: httpx.AsyncClient, redis: ArqRedis) -> None:
@@ -42,7 +42,7 @@ async def test_a_rejected_job_is_told_which_one_holds_the_key(client: httpx.Asyn
     details = problem_of(await post(client, on_conflict="reject"), 409, "not-unique")
     assert first["id"] in details["detail"] and "waits" in details["detail"]
     assert details["errors"] == [{"field": "query.unique_key", "message": f"is held by job {first['id']}"}]
-    assert await redis.zcard("arq:queue") == 1
+    assert await redis.zcard("arq:queue:mail") == 1
 
 
 async def test_a_waiting_job_is_replaced(client: httpx.AsyncClient, redis: ArqRedis) -> None:
@@ -50,7 +50,7 @@ async def test_a_waiting_job_is_replaced(client: httpx.AsyncClient, redis: ArqRe
     second = await post(client, delay="2h", on_conflict="replace")
     assert second.status_code == 202
     assert [await state(client, job) for job in (first, second.json())] == ["cancelled", "deferred"]
-    assert await redis.zcard("arq:queue") == 1
+    assert await redis.zcard("arq:queue:mail") == 1
 
 
 async def test_a_running_job_is_not_replaced(client: httpx.AsyncClient, redis: ArqRedis) -> None:
@@ -58,7 +58,7 @@ async def test_a_running_job_is_not_replaced(client: httpx.AsyncClient, redis: A
     await redis.set(keys.lease(first["id"]), "worker#1")
     details = problem_of(await post(client, on_conflict="replace"), 409, "not-unique")
     assert first["id"] in details["detail"] and "runs" in details["detail"]
-    assert await redis.zcard("arq:queue") == 1
+    assert await redis.zcard("arq:queue:mail") == 1
 
 
 async def test_the_key_is_free_when_the_job_has_ended(client: httpx.AsyncClient) -> None:

@@ -129,7 +129,7 @@ async def test_a_job_that_is_forgotten_meanwhile_was_accepted(client: httpx.Asyn
     waiting = asyncio.create_task(client.post("/v1/jobs/welcome_email", json=LETTER, headers={"Prefer": "wait=20"}))
 
     async def put() -> str:
-        ids = await redis.zrange("arq:queue", 0, -1)
+        ids = await redis.zrange("arq:queue:mail", 0, -1)
         return ids[0].decode() if ids else ""
 
     job_id = await eventually(put)
@@ -173,7 +173,7 @@ async def test_an_end_between_the_look_and_the_wait_is_not_missed(
     monkeypatch.setattr(waits, "FIRST_LOOK_S", 8.0)
     waiting = asyncio.create_task(client.get(place, params={"wait": 10}))
     await looked.wait()
-    await Queue(redis, ended_ttl_s=60).cancel(place.rpartition("/")[2])
+    await Queue(redis, name="mail", ended_ttl_s=60).cancel(place.rpartition("/")[2])
     started_s = time.monotonic()
     assert (await waiting).json()["status"] == "cancelled"
     assert time.monotonic() - started_s < 4

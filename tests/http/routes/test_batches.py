@@ -17,7 +17,7 @@ BATCH = "/v1/jobs/welcome_email/batch"
 
 
 async def queued(redis: ArqRedis) -> int:
-    return int(await redis.zcard("arq:queue"))
+    return int(await redis.zcard("arq:queue:mail"))
 
 
 async def test_a_batch_is_put_in_its_order(client: httpx.AsyncClient, redis: ArqRedis) -> None:
@@ -29,7 +29,7 @@ async def test_a_batch_is_put_in_its_order(client: httpx.AsyncClient, redis: Arq
     for index in (0, 499, 999):
         job = (await client.get(f"/v1/jobs/{batch['ids'][index]}")).json()
         assert job["args"] == letters[index]
-    assert [name.decode() for name in await redis.zrange("arq:queue", 0, -1)] == batch["ids"]
+    assert [name.decode() for name in await redis.zrange("arq:queue:mail", 0, -1)] == batch["ids"]
 
 
 async def test_ten_thousand_are_taken_and_one_more_is_not(client: httpx.AsyncClient, redis: ArqRedis) -> None:

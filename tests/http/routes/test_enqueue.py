@@ -183,7 +183,7 @@ async def test_a_full_queue_is_said_to_be_full_and_leaves_nothing(
     upload = forms.form(forms.part("args", b'{"sizes": [{"width": 10}]}'), forms.part("file", b"the picture"))
     async with open_client(settings.model_copy(update={"queue_limit": 2})) as client:
         for _ in range(2):
-            assert (await client.post("/v1/jobs/welcome_email", json=LETTER)).status_code == 202
+            assert (await client.post("/v1/jobs/webhook", json=EVENT)).status_code == 202
             assert (await client.post("/v1/jobs/resize", content=upload, headers=forms.HEADERS)).status_code == 202
         kept, stored = await redis.dbsize(), stored_files(settings.data_dir)
         for answer in (

@@ -110,7 +110,7 @@ async def test_every_change_of_every_job_is_told_as_it_happens(
         ({"type": "walk"}, ["walk", "walk cancelled"]),
         ({"type": ["walk", "welcome_email"], "status": "cancelled"}, ["walk cancelled", "letter cancelled"]),
         (
-            {"status": ["queued", "cancelled"], "queue": ["default", "cpu"]},
+            {"status": ["queued", "cancelled"], "queue": ["default", "mail"]},
             ["walk", "letter", "walk cancelled", "letter cancelled"],
         ),
         ({"queue": "cpu"}, []),
@@ -214,7 +214,7 @@ async def test_a_place_that_nobody_knows_any_more_is_said_to_be_so(service: Serv
 
 async def test_a_place_that_names_some_queues_or_none_of_ours_becomes_one_of_all(service: Service) -> None:
     job_id = await put(service)
-    queues = set(positions_in(service.shared.feed.place) or {}) | {"default", "cpu"}
+    queues = set(positions_in(service.shared.feed.place) or {}) | {"default", "cpu", "mail"}
     for path in ("/v1/events", f"/v1/jobs/{job_id}/events"):
         async with service.watching(path, after="5-0@elsewhere") as stream:
             assert set(positions_in(stream.opening.id) or {}) == queues
@@ -288,7 +288,7 @@ async def test_a_history_that_has_been_cut_is_not_taken_for_whole(service: Servi
         (seen,) = await stream.events(1)
     for _ in range(3):
         await put(service)
-    await redis.xtrim(keys.history(QUEUE), maxlen=1, approximate=False)
+    await redis.xtrim(keys.history(keys.queue("mail")), maxlen=1, approximate=False)
     async with service.watching(after=seen.id) as stream:
         assert (await stream.events(1))[0].name == "missed"
 

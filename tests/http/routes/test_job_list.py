@@ -85,7 +85,7 @@ async def test_a_list_shows_of_each_job_what_the_job_itself_shows_less_what_may_
         ({"status": ["failed", "queued"]}, [2, 4]),
         ({"status": "cancelled", "type": "fragile"}, []),
         ({"queue": "cpu"}, []),
-        ({"queue": "default", "status": "cancelled"}, [3]),
+        ({"queue": "mail", "status": "cancelled"}, [3]),
         ({"since": "2100-01-01T00:00:00Z"}, [0]),
         ({"until": "2100-01-01T01:00:00+01:00"}, [1, 2, 3, 4]),
         ({"since": "2130-01-01T00:00:00Z", "until": "2130-01-01T00:00:00.001Z"}, [0]),

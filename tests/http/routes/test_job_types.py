@@ -22,7 +22,7 @@ async def test_every_type_is_listed_with_its_args_and_how_it_is_tried(client: ht
     assert letter["args_schema"]["required"] == ["to", "name"]
     assert "message_id" in letter["result_schema"]["properties"]
     assert (letter["max_tries"], letter["timeout_s"]) == (welcome_email.max_tries, welcome_email.timeout_s)
-    assert letter["retry"] == welcome_email.retry.describe() and letter["queue"] == "default"
+    assert letter["retry"] == welcome_email.retry.describe() and letter["queue"] == "mail"
     assert letter["summary"].startswith("Sends a welcome message")
     assert types["webhook"]["retry"]["delays_s"][:2] == [5, 300]
     assert (await client.post(letter["links"]["enqueue"], json=LETTER)).status_code == 202

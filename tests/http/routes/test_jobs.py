@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from dataclasses import replace
 from datetime import datetime
 from itertools import pairwise
 from typing import Any
@@ -238,7 +239,7 @@ async def test_a_job_of_which_nothing_is_left_to_run_says_so(
 ) -> None:
     place = await put_letter(client)
     await redis.delete(keys.body(place.rpartition("/")[2]))
-    async with run_worker([fragile]):
+    async with run_worker([replace(fragile, queue="mail")]):
         await eventually(lambda: redis.exists(keys.result(place.rpartition("/")[2])))
     problem_of(await client.post(f"{place}/retry"), 409, "nothing-to-retry")
     assert (await client.get(place)).json()["status"] == "failed"

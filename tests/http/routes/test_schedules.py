@@ -242,7 +242,7 @@ async def test_one_that_does_not_fit_the_code_any_more_is_not_triggered(
     definition = json.loads(await redis.hget(keys.schedule("letters"), "definition"))  # type: ignore[misc]
     await redis.hset(keys.schedule("letters"), "definition", json.dumps({**definition, **change}))  # type: ignore[misc]
     problem_of(await client.post(f"{PLACE}/trigger"), 409, "unfit-schedule")
-    assert await redis.zcard("arq:queue") == 0
+    assert await redis.zcard("arq:queue:mail") == 0
 
 
 async def test_every_job_type_has_its_example_in_the_document_and_each_is_taken(client: httpx.AsyncClient) -> None:
