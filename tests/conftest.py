@@ -26,6 +26,7 @@ from errand.wire import keys
 from errand.worker.worker import Worker
 from settings import Settings
 from tests.peers import HttpReceiver, SmtpReceiver
+from tests.waiting import NEVER_S
 
 RunWorker = Callable[..., AbstractAsyncContextManager[Worker]]
 OpenClient = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
@@ -34,6 +35,17 @@ OpenClient = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 hypothesis_settings.register_profile("quick", max_examples=80, derandomize=True, database=None, print_blob=True)
 hypothesis_settings.register_profile("long", max_examples=2500, derandomize=False, database=None, print_blob=True)
 hypothesis_settings.load_profile("quick")
+
+MAX_PROCESSES = 8
+"""More would wait for the slowest tests alone."""
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two processes for each core, as most tests wait more than they compute; a file alone is run by this one."""
+    chosen = config.option.file_or_dir
+    if len(chosen) == 1 and ".py" in chosen[0]:
+        return 0
+    return min(2 * (os.cpu_count() or 1), MAX_PROCESSES)
 
 
 @pytest.fixture(scope="session")
@@ -65,7 +77,7 @@ def redis_url() -> Iterator[str]:
 @pytest.fixture
 async def redis(redis_url: str) -> AsyncIterator[ArqRedis]:
     """A client of an empty database."""
-    client = connect(redis_url, reply_timeout_s=5)
+    client = connect(redis_url, reply_timeout_s=NEVER_S)
     await client.flushall()
     yield client
     await client.aclose()

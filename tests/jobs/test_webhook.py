@@ -25,7 +25,7 @@ from jobs.webhook import Webhook, webhook
 from settings import Settings
 from tests.conftest import RunWorker, make_settings
 from tests.peers import HttpReceiver, Received
-from tests.processes.conftest import free_port
+from tests.ports import free_port
 from tests.waiting import eventually
 from tests.worker.test_worker import due_now, ended
 

@@ -527,7 +527,9 @@ async def test_a_page_of_a_rare_type_looks_at_a_bounded_number_of_jobs_and_leads
 
 
 @pytest.mark.parametrize(
-    "wanted", [EVERY, JobFilter(type="any", statuses=ENDS), JobFilter(statuses=frozenset({"queued"}))], ids=repr
+    "wanted",
+    [EVERY, JobFilter(type="any", statuses=ENDS), JobFilter(statuses=frozenset({"queued"}))],
+    ids=["every job", "the ended jobs of a type", "queued jobs"],
 )
 async def test_a_page_costs_the_same_at_any_number_of_jobs(house: House, wanted: JobFilter) -> None:
     shallow, deep = [await costs(house, wanted, number) for number in (1_000, 100_000)]

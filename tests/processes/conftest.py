@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ import httpx
 import pytest
 
 from errand.redis import guardian as redis_guardian
+from tests.ports import free_port
 from tests.waiting import eventually_sync
 
 ROOT = Path(__file__).parent.parent.parent
@@ -124,9 +124,3 @@ def new_house(tmp_path: Path) -> Iterator[Callable[..., House]]:
 @pytest.fixture
 def house(new_house: Callable[..., House]) -> House:
     return new_house()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import httpx
 
-from tests.processes.conftest import House, free_port
+from tests.ports import free_port
+from tests.processes.conftest import House
 
 
 def test_a_connection_goes_on_after_a_head(house: House) -> None:

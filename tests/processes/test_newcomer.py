@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.processes.conftest import ROOT, House, free_port
+from tests.ports import free_port
+from tests.processes.conftest import ROOT, House
 from tests.waiting import eventually_sync
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="apt install curl")

@@ -17,7 +17,8 @@ from arq.connections import ArqRedis
 
 from tests.peers import SmtpReceiver
 from tests.pictures import image, size_of
-from tests.processes.conftest import House, free_port
+from tests.ports import free_port
+from tests.processes.conftest import House
 from tests.waiting import eventually_sync
 
 ADA = {"email": "ada@example.com", "name": "Ada"}

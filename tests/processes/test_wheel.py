@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.redis_servers import free_port
+from tests.ports import free_port
 from tests.test_readme import own_app
 
 ROOT = Path(__file__).parents[2]

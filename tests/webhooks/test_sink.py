@@ -9,7 +9,7 @@ import pytest
 
 from errand.webhooks.sink import opened_sink
 from tests.conftest import make_settings
-from tests.processes.conftest import free_port
+from tests.ports import free_port
 
 
 async def test_there_is_no_sink_if_keys_guard_the_service(tmp_path: Path) -> None:
