@@ -63,6 +63,10 @@ class Heartbeat:
         if self._tokens.get(job_id) == token:
             del self._tokens[job_id]
 
+    def holds(self, claim: Claim) -> bool:
+        """True while that claim's lease is renewed."""
+        return self._tokens.get(claim.job_id) == claim.token
+
     def start(self) -> None:
         """A heartbeat at once, then every third of a lease, until `stop_beating`."""
         self._beating = True

@@ -54,7 +54,9 @@ class Wakeups:
         self._leases = leases
         self._take = take
         self._listener: asyncio.Task[None] | None = None
-        self._ringing: asyncio.Task[None] | None = None
+        self._interrupting: asyncio.Task[None] | None = None
+        self._interrupted: asyncio.Task[None] | None = None
+        """The wait that an entry in our own list ends: a second entry would end the next wait too."""
         self.reserved = 0
         """How many slots are kept for the claim that follows the next wake-up."""
         self._token = False
@@ -118,20 +120,21 @@ class Wakeups:
             timer.cancel()
             self._sleeper = None
 
-    def ring(self) -> None:
+    def interrupt(self) -> None:
         """Ends the wait for a wake-up: the claim behind it is made now, and the slots kept for it are used."""
-        if self.reserved and self._ringing is None:
-            self._ringing = asyncio.create_task(self._ring())
+        if self.reserved and self._interrupting is None and self._interrupted is not self._listener:
+            self._interrupting = asyncio.create_task(self._interrupt(self._listener))
 
-    async def _ring(self) -> None:
+    async def _interrupt(self, listener: asyncio.Task[None] | None) -> None:
         try:
             with missed():
-                async with self._plain.pipeline(transaction=True) as ringing:
-                    ringing.lpush(self._own_list, 1)
-                    ringing.pexpire(self._own_list, OWN_LIST_MS)
-                    await ringing.execute()
+                async with self._plain.pipeline(transaction=True) as transaction:
+                    transaction.lpush(self._own_list, 1)
+                    transaction.pexpire(self._own_list, OWN_LIST_MS)
+                    await transaction.execute()
+                self._interrupted = listener
         finally:
-            self._ringing = None
+            self._interrupting = None
 
     def stop(self) -> None:
         """Stops listening: a worker that takes no more jobs must not take tokens from those that do."""
@@ -139,7 +142,7 @@ class Wakeups:
         if self._listener is not None:
             # cut off, it might have been leased jobs that nobody would know of
             if self.reserved:
-                self.ring()
+                self.interrupt()
             else:
                 self._listener.cancel()
 

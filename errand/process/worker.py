@@ -23,8 +23,8 @@ from errand.redis.outage import Outage
 from errand.schedules.ticker import Ticker
 from errand.settings import Settings
 from errand.wire import keys
-from errand.worker.attempt_log import AttemptLog
 from errand.worker.crashes import Suspects
+from errand.worker.runners.attempt_log import AttemptLog
 from errand.worker.worker import Worker
 
 log = structlog.get_logger("errand.worker")

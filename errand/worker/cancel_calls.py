@@ -18,11 +18,12 @@ PING_EVERY_S = 60.0
 class CancelCalls:
     """One worker's subscription."""
 
-    def __init__(self, redis: Redis, *, queue: str, heard: Callable[[Iterable[str]], None]) -> None:
+    def __init__(self, redis: Redis, *, queue: str, cancel: Callable[[Iterable[str]], None]) -> None:
+        """`cancel` is given the ids of the jobs that somebody has asked to cancel."""
         self._channel = keys.cancel_calls(queue)
         # the worker itself says when Redis is away
         self._subscription = Subscription(
-            redis, outage=Outage(quiet=True), hear=lambda job_id: heard([job_id]), ping_every_s=PING_EVERY_S
+            redis, outage=Outage(quiet=True), hear=lambda job_id: cancel([job_id]), ping_every_s=PING_EVERY_S
         )
         self._listener: asyncio.Task[None] | None = None
 

@@ -16,7 +16,7 @@ from errand.leases.leases import Leases
 from errand.queue.queue import Queue
 from errand.redis.outage import Outage
 from errand.wire import codec, keys
-from errand.worker.effects import Effects
+from errand.worker.runners.effects import Effects
 from tests.conftest import RunWorker
 from tests.worker.test_crashes import lapse
 from tests.worker.test_worker import ended

@@ -13,7 +13,7 @@ from arq.connections import ArqRedis
 from errand.job.context import Context
 from errand.job.job_type import job
 from errand.leases import wakeups
-from errand.leases.leases import Leases
+from errand.leases.leases import Leases, Woken
 from errand.monitor.job_snapshot import read_job
 from errand.queue.queue import Queue
 from errand.wire import keys
@@ -191,3 +191,30 @@ async def test_a_draining_worker_takes_no_wake_up_from_others(
             drains._wakeups.stop()
             for _ in range(3):
                 assert (await ended(redis, (await queue.enqueue("nothing", {})).job_id)).status == "succeeded"
+
+
+async def test_a_wait_that_is_interrupted_twice_leaves_nothing_that_would_end_the_next_one(
+    redis: ArqRedis, run_worker: RunWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered = asyncio.Event()
+
+    async def slow(*_: Any, **__: Any) -> Woken:
+        await answered.wait()
+        return Woken(token=False, claimed=None)
+
+    monkeypatch.setattr(Leases, "claim_when_woken", slow)
+    async with run_worker([nothing], poll_delay=NEVER_S) as worker:
+        await eventually(_true_when(lambda: worker._wakeups.reserved > 0))
+        for _ in range(2):
+            worker._wakeups.interrupt()
+            if (sending := worker._wakeups._interrupting) is not None:
+                await sending
+        assert await redis.llen(keys.own_wakeup(QUEUE, worker.name)) == 1  # type: ignore[misc]  # redis-py's typing
+        answered.set()
+
+
+def _true_when(condition: Callable[[], bool]) -> Callable[[], Awaitable[bool]]:
+    async def look() -> bool:
+        return condition()
+
+    return look

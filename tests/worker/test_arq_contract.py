@@ -43,7 +43,7 @@ from errand.redis.outage import Outage
 from errand.wire import codec, keys
 from errand.wire.indexes import DeadEntry
 from errand.wire.records import Attempt, Error, JobFailed
-from errand.worker.effects import Effects
+from errand.worker.runners.effects import Effects
 from tests.worker.arq_contract import STOCK, Begun, Contract, Job, number_and_outcome
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from errand.wire.records import Attempt, Error, RunningAttempt
-from errand.worker.attempt_log import AttemptLog
+from errand.worker.runners.attempt_log import AttemptLog
 
 STARTED = RunningAttempt(number=2, due_at_ms=1_795_215_011_000, started_at_ms=1_795_215_011_010, worker="host:1:abc")
 SUCCEEDED = Attempt.end(STARTED, "succeeded", at_ms=1_795_215_011_043)

@@ -583,7 +583,7 @@ async def test_a_cancellation_of_the_jobs_own_making_is_retried_until_its_tries_
 async def test_a_result_over_the_limit_fails_the_job(
     redis: ArqRedis, redis_url: str, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("errand.worker.job_runner.RECORD_LIMIT_BYTES", 1000)
+    monkeypatch.setattr("errand.worker.runners.result_records.RECORD_LIMIT_BYTES", 1000)
 
     @job()
     async def big(ctx: Context, args: Nothing) -> str:

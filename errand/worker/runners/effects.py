@@ -1,4 +1,4 @@
-"""The markers of effects (`ctx.once`) of the jobs that one worker runs, kept in Redis."""
+"""Keeps the markers of effects (`ctx.once`) in Redis."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ class Effects:
     def __init__(self, redis: Redis, *, queue: str, outage: Outage) -> None:
         self._queue = queue
         self._outage = outage
-        self._once = script.load(redis, "worker/effect")
+        self._once = script.load(redis, "worker/runners/effect")
 
     async def once(self, claim: Claim, name: str) -> Once:
-        """The effect `name` of that job. Waits for a Redis that is away."""
+        """The effect `name` of that job, as far as it has come. Waits until Redis answers."""
         _, kept = await self._outage.outlast(partial(self._call, claim, name, b""))
 
         async def write(state: bytes, *, wait: bool) -> None:
             call = partial(self._call, claim, name, state)
             owned, _ = await (self._outage.outlast(call) if wait else call())
             if not owned:
-                raise LeaseLost(f"job {claim.job_id} is another worker's by now: '{name}' is not for this attempt")
+                raise LeaseLost(f"job {claim.job_id} belongs to another worker now: this attempt must not do '{name}'")
 
         return Once(name, kept=codec.loads(kept) if kept else {}, write=write)
 

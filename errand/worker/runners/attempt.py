@@ -1,4 +1,4 @@
-"""One attempt at a job: validate, time, run, decide. It knows nothing of Redis; the worker writes what it decides."""
+"""One attempt at a job: check the args, run the function within its time, decide the outcome. It writes nothing."""
 
 from __future__ import annotations
 
@@ -17,27 +17,30 @@ from errand.secrets import redaction
 from errand.secrets.redaction import Hide
 from errand.wire.records import Attempt, Error, RunningAttempt
 
+FOLLOWED_BY_ANOTHER = ("retry", "crashed", "handed_back")
+"""Outcomes of an attempt that is not the last of its job."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How an attempt ended."""
 
-    status: Literal["succeeded", "retry", "crashed", "failed", "cancelled"]
+    status: Literal["succeeded", "retry", "crashed", "failed", "cancelled", "handed_back"]
     result: Any = None
     error: Error | None = None
     retry_after_s: float = 0.0
     wait_asked: bool = False
-    """The attempt itself said how long to wait."""
+    """The job function itself said how long to wait."""
 
     def end_of(self, started: RunningAttempt, *, ended_at_ms: int) -> Attempt:
-        """The record of the attempt that ended so."""
+        """The record of the started attempt, now that it has ended like this."""
         retry_at_ms = ended_at_ms + int(self.retry_after_s * 1000)
         return Attempt.end(
             started,
             self.status,
             at_ms=ended_at_ms,
             error=self.error,
-            next_attempt_at_ms=retry_at_ms if self.status in ("retry", "crashed") else None,
+            next_attempt_at_ms=retry_at_ms if self.status in FOLLOWED_BY_ANOTHER else None,
             wait_asked=self.wait_asked,
         )
 
@@ -47,10 +50,8 @@ async def run(
 ) -> Outcome:
     """Runs one attempt and decides its outcome; raises only CancelledError, when its task is cancelled from outside.
 
-    `hide` takes the secrets of the args out of what is said of an error.
-
     An exception or a timeout is retried by the type's policy while tries are left; `Fail` and args that do not
-    fit the model end the job at once.
+    fit the model end the job at once. `hide` takes the secrets of the args out of the text of an error.
     """
     deadline = ctx.clock.start(job_type.timeout_s)
     try:
@@ -59,9 +60,9 @@ async def run(
             returned = await job_type.function(ctx, args)
         return Outcome("succeeded", result=_as_json(returned))
     except ValidationError as error:
-        # only the model's own verdict on the args is final: a job may meet a ValidationError in somebody's answer
+        # final only if the args do not fit the model: the job function may raise one for an answer that it has read
         if error.title == job_type.args_model.__name__:
-            return Outcome("failed", error=Error(type="InvalidArgs", message=hide(_say(error))))
+            return Outcome("failed", error=Error(type="InvalidArgs", message=hide(_describe(error))))
         return _retry_or_fail(job_type, ctx, error, hide)
     except PydanticSerializationError as error:
         message = f"the result has no JSON form: {error}"
@@ -71,9 +72,9 @@ async def run(
     except Cancel as error:
         return Outcome("cancelled", error=Error.of(error, with_traceback=False, hide=hide))
     except TimeoutError as error:
-        return _retry_or_fail(job_type, ctx, _own_words(error, job_type) if deadline.expired() else error, hide)
+        return _retry_or_fail(job_type, ctx, _overtime(error, job_type) if deadline.expired() else error, hide)
     except asyncio.CancelledError as error:
-        # asked of this task by a drain, an abort or a lost lease; else the job's own, of something that it awaited
+        # a drain, an abort or a lost lease cancels this task; any other comes from something that the job awaited
         if (task := asyncio.current_task()) is not None and task.cancelling():
             raise
         return _retry_or_fail(job_type, ctx, error, hide)
@@ -82,7 +83,7 @@ async def run(
 
 
 def _retry_or_fail(job_type: JobType[Any, Any], ctx: Context, error: BaseException, hide: Hide) -> Outcome:
-    """Another try by the policy, or by the job's own word; the end where tries are used up."""
+    """Another try after the wait that the policy or the job function says; the end if the tries are used up."""
     recorded = Error.of(error, with_traceback=not isinstance(error, Retry | TimeoutError), hide=hide)
     crashed = isinstance(error, Crash)
     if ctx.attempt >= ctx.max_tries:
@@ -96,8 +97,8 @@ def _retry_or_fail(job_type: JobType[Any, Any], ctx: Context, error: BaseExcepti
     )
 
 
-def _own_words(error: TimeoutError, job_type: JobType[Any, Any]) -> TimeoutError:
-    """The end of an attempt over its time, from where the job was then: that is in what the deadline interrupted."""
+def _overtime(error: TimeoutError, job_type: JobType[Any, Any]) -> TimeoutError:
+    """The error of an attempt that ran too long. Its traceback shows where the job was when the deadline came."""
     interrupted = error.__cause__ or error
     return TimeoutError(f"ran longer than {job_type.timeout_s:g} s").with_traceback(interrupted.__traceback__)
 
@@ -106,7 +107,7 @@ def _as_json(returned: Any) -> Any:
     return from_json(to_json(returned, inf_nan_mode="null"))
 
 
-def _say(error: ValidationError) -> str:
-    """Which args are wrong and why; the values stay out, they may be secret."""
+def _describe(error: ValidationError) -> str:
+    """Says which args are wrong and why, without their values: those may be secret."""
     faults = error.errors(include_url=False, include_input=False, include_context=False)
     return "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'args'}: {fault['msg']}" for fault in faults)

@@ -1,0 +1,139 @@
+"""Takes jobs in: how many a claim asks for, when it is sent, and how long the worker rests in between."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Sequence
+
+import structlog
+from arq.worker import Worker
+
+from errand.leases.claiming import Claiming
+from errand.leases.heartbeat import Heartbeat
+from errand.leases.leases import Claimed, Finish
+from errand.leases.wakeups import Wakeups
+from errand.wire.counters import Counters
+from errand.worker.executor import Executor
+
+log = structlog.get_logger("errand.worker")
+
+
+CLAIMS_IN_STEP = 2
+"""A claim fills this part of the slots: while its jobs run the next one is on its way, and neither side waits."""
+
+
+UNWRITTEN_FACTOR = 2
+"""Outcomes on their way to Redis do not hold a slot, up to this many slots' worth of jobs in all."""
+
+
+CRON_LOOK_S = 0.5
+"""Arq looks at its cron jobs this often, and plans them no further ahead."""
+
+
+class Intake:
+    """Fills the slots of one worker."""
+
+    def __init__(
+        self,
+        worker: Worker,
+        *,
+        claiming: Claiming,
+        wakeups: Wakeups,
+        heartbeat: Heartbeat,
+        executor: Executor,
+        counters: Counters,
+    ) -> None:
+        self._worker = worker
+        self._claiming = claiming
+        self._wakeups = wakeups
+        self._heartbeat = heartbeat
+        self._executor = executor
+        self._counters = counters
+
+    @property
+    def free_slots(self) -> int:
+        """How many more jobs may run now; slots that are kept for the claim behind a wake-up are not free."""
+        most = self._worker.max_jobs
+        free = min(most - len(self._worker.tasks), UNWRITTEN_FACTOR * most - len(self._heartbeat))
+        return free - self._wakeups.reserved
+
+    async def claim(self) -> None:
+        """Starts the jobs of the claim under way; sends a claim if there is none and there are free slots.
+
+        Raises redis' errors.
+        """
+        worker, most = self._worker, self._claimable(self.free_slots)
+        if not self._claiming.is_under_way and not (worker.allow_pick_jobs and most > 0):
+            return
+        claimed, asked = await self._claiming.answer(most)
+        if not worker.allow_pick_jobs:
+            self._claiming.hand_back(claimed)
+            return
+        self._claiming.note_what_is_left(claimed, asked)
+        next_most = self._claimable(self.free_slots - len(claimed.claims))
+        if self._claiming.more_is_due and next_most > 0 and not worker.burst:
+            # sent before these jobs are started: Redis answers while they run
+            self._claiming.ask(next_most)
+        self._executor.start(claimed)
+
+    def take(self, claimed: Claimed, asked: int) -> None:
+        """Starts what Redis claimed for this worker at the moment of a wake-up, of `asked` jobs at most."""
+        if not self._worker.allow_pick_jobs:
+            self._claiming.hand_back(claimed)
+            return
+        self._claiming.note_what_is_left(claimed, asked)
+        self._executor.start(claimed)
+
+    async def rest(self) -> None:
+        """Waits until there is something to do: room for jobs that are due, a wake-up, the next due time, or a poll."""
+        if self.free_slots <= 0 or not self._worker.allow_pick_jobs:
+            if self._claiming.more_is_due:
+                self._wakeups.interrupt()
+            await self._wakeups.wait_for_room(self._worker.poll_delay_s)
+        elif self._worker.burst or self._claiming.more_is_due:
+            await asyncio.sleep(0 if self._claiming.more_is_due else self._worker.poll_delay_s)
+        else:
+            await self._sleep()
+
+    def release(self, outcomes: Sequence[Finish], written: Sequence[bool]) -> None:
+        """The outcomes are in Redis, or were dropped because the leases had become another worker's: slots are free."""
+        for outcome in outcomes:
+            self._heartbeat.let_go(outcome.job_id, outcome.token)
+            if outcome.due_in_ms is not None and self._claiming.note_due_again(outcome.due_in_ms):
+                self._wakeups.nudge()
+        if not all(written):
+            stale = [outcome.job_id for outcome, kept in zip(outcomes, written, strict=True) if not kept]
+            self._counters.count_stale(len(stale))
+            log.warning("outcomes dropped: the leases had been lost", job_ids=stale)
+        self._wakeups.make_room()
+
+    def _claimable(self, free_slots: int) -> int:
+        """How many jobs one claim asks for."""
+        worker = self._worker
+        most = min(free_slots, worker.queue_read_limit, math.ceil(worker.max_jobs / CLAIMS_IN_STEP))
+        if worker.burst and worker.max_burst_jobs >= 0:
+            most = min(most, worker.max_burst_jobs - worker._jobs_started())  # arq's own count
+        return most
+
+    async def _sleep(self) -> None:
+        """Waits until the queue is to be looked at; jobs that a wake-up brings with it start meanwhile."""
+        poll_delay_s = self._worker.poll_delay_s
+        until_s = time.monotonic() + poll_delay_s
+        while not await self._wakeups.wait(min(self._idle_s(), until_s - time.monotonic()), reserve=self._reserve()):
+            if not self._worker.tasks:
+                # the claim behind a wake-up found nothing: it has looked at the queue all the same
+                until_s = time.monotonic() + poll_delay_s
+            if self._claiming.more_is_due or self.free_slots <= 0 or time.monotonic() >= until_s:
+                return
+
+    def _reserve(self) -> int:
+        """How many slots to keep for the claim behind a wake-up: half, so that polls find some too."""
+        return self._claimable(self.free_slots // 2)
+
+    def _idle_s(self) -> float:
+        limits_s = [self._worker.poll_delay_s, self._claiming.next_due_in_s]
+        if self._worker.cron_jobs:
+            limits_s.append(CRON_LOOK_S)
+        return max(min(limits_s), 0.0)

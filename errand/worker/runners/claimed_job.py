@@ -1,0 +1,93 @@
+"""A job as its claim brought it: what Arq's serialised body says, each field checked."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import Any
+
+from arq.jobs import Deserializer, SerializationError, deserialize_job_raw
+from arq.utils import timestamp_ms
+from arq.worker import JobExecutionFailed
+
+from errand.leases.leases import Claim
+from errand.wire.codec import UNKNOWN
+from errand.wire.limits import LATEST_MS, NO_LIMITS, KeptLimits, may_have_limits
+
+logger = logging.getLogger("arq.worker")
+
+
+@dataclass(slots=True)
+class ClaimedJob:
+    """A claimed job and what its body says. Times are ms since the epoch."""
+
+    claim: Claim
+    function: str = UNKNOWN
+    """The name of its job type or of its Arq function."""
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    job_try: int = 0
+    """The number of the attempt, as Arq counts: a producer may ask for a later one than the first."""
+    enqueued_at_ms: int = 0
+    started_at_ms: int = field(default_factory=timestamp_ms)
+    limits: KeptLimits = NO_LIMITS
+    unreadable: Exception | None = None
+    """Why the body cannot be read; such a job ends unstarted."""
+    hook_ctx: dict[str, Any] | None = None
+    """What an Arq function and the hooks around it are given; None until it is started."""
+
+    @property
+    def ref(self) -> str:
+        """The job in Arq's log lines."""
+        return f"{self.claim.job_id}:{self.function}"
+
+    @property
+    def age_s(self) -> float:
+        return (timestamp_ms() - self.enqueued_at_ms) / 1000
+
+
+def read(claim: Claim, deserializer: Deserializer | None) -> ClaimedJob:
+    """The claimed job. If its body is gone or cannot be read, `unreadable` says why; nothing is raised for that."""
+    job = ClaimedJob(claim, job_try=claim.job_try)
+    if claim.body is None:
+        logger.warning("job %s expired", claim.job_id)
+        job.unreadable = JobExecutionFailed("job expired")
+        return job
+    if deserializer is not None and may_have_limits(claim.body):
+        deserializer = _noting_limits(job, deserializer)
+    try:
+        job.function, job.args, job.kwargs, asked_try, job.enqueued_at_ms = deserialize_job_raw(
+            claim.body, deserializer=deserializer
+        )
+    except SerializationError as error:
+        logger.exception("deserializing job %s failed", claim.job_id)
+        job.unreadable = error
+        return job
+    if not _makes_sense(job, asked_try):
+        logger.warning("job %s has fields of wrong types", claim.job_id)
+        wrong = SerializationError("fields of wrong types")
+        return ClaimedJob(claim, job_try=claim.job_try, unreadable=wrong)
+    job.job_try = max(job.job_try, asked_try or 0)
+    return job
+
+
+def _noting_limits(job: ClaimedJob, deserializer: Deserializer) -> Deserializer:
+    """The deserializer, which also notes the job's limits: Arq returns only the fields that it knows."""
+
+    def deserialize(body: bytes) -> dict[str, Any]:
+        record = deserializer(body)
+        job.limits = KeptLimits.of(record)
+        return record
+
+    return deserialize
+
+
+def _makes_sense(job: ClaimedJob, asked_try: object) -> bool:
+    """True if the fields have the types that Arq gives them: anybody may have written the body."""
+    kinds: list[tuple[object, type]] = [
+        (job.function, str),
+        (job.kwargs, dict),
+        (job.enqueued_at_ms, int),
+        (asked_try or 0, int),
+    ]
+    return all(isinstance(value, kind) for value, kind in kinds) and 0 <= job.enqueued_at_ms <= LATEST_MS

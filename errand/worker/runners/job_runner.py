@@ -1,0 +1,140 @@
+"""Runs the jobs of job types: an attempt, its record, and what becomes of the job."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from arq.utils import timestamp_ms
+from arq.worker import Function, Worker, func
+
+from errand.job.context import Context, Opener
+from errand.job.control import Crashed
+from errand.job.job_type import JobType
+from errand.leases.finisher import Finisher
+from errand.leases.leases import Claim, Finish, Leases
+from errand.redis.outage import missed
+from errand.secrets.redaction import Hide
+from errand.wire import codec, records
+from errand.wire.counters import Counters
+from errand.wire.records import Attempt, Error, JobFailed, Progress, RunningAttempt
+from errand.worker.runners import attempt
+from errand.worker.runners.attempt import Outcome
+from errand.worker.runners.attempt_log import AttemptLog
+from errand.worker.runners.claimed_job import ClaimedJob
+from errand.worker.runners.effects import Effects
+from errand.worker.runners.result_records import ResultRecords
+from errand.worker.runners.runner import refusal_by_arq
+from errand.worker.runners.transitions import Transitions
+
+NOTE_LIMIT_CHARS = 200
+"""Of the note of a progress report; the rest is cut."""
+
+
+@dataclass(slots=True, kw_only=True)
+class JobRunner:
+    """The `Runner` of a worker's job types."""
+
+    worker: Worker
+    worker_name: str
+    job_types: Mapping[str, JobType[Any, Any]]
+    resources: Mapping[Opener[Any], Any]
+    leases: Leases
+    finisher: Finisher
+    effects: Effects
+    records: ResultRecords
+    transitions: Transitions
+    attempt_log: AttemptLog
+    counters: Counters
+    max_crashes: int
+
+    def refusal(self, job: ClaimedJob) -> BaseException | None:
+        if job.function in self.job_types and job.claim.crashes >= self.max_crashes:
+            return Crashed(job.claim.crashes)
+        return refusal_by_arq(self.worker, job)
+
+    def unstarted(self, job: ClaimedJob, error: BaseException) -> Finish:
+        """The end of a job without another attempt: unknown, unreadable, aborted, or out of tries."""
+        cancelled, now_ms = isinstance(error, asyncio.CancelledError), timestamp_ms()
+        reason = Error("Cancel", "aborted before it started") if cancelled else Error.of(error, with_traceback=False)
+        record = self.records.unstarted(job, JobFailed(reason, cancelled=cancelled), at_ms=now_ms)
+        return self.transitions.end(job, "cancelled" if cancelled else "failed", record, error=reason, at_ms=now_ms)
+
+    async def run(self, job: ClaimedJob) -> Finish:
+        """Makes one attempt, decides how it counts, and maps that to the job's next state."""
+        started = RunningAttempt(
+            number=job.job_try, due_at_ms=job.claim.due_at_ms, started_at_ms=timestamp_ms(), worker=self.worker_name
+        )
+        reported: list[Progress] = []
+        outcome = await self._attempt(job, reported)
+        ended = outcome.end_of(started, ended_at_ms=timestamp_ms())
+        ended, record = self.records.settle(job, ended, outcome.result, reported[0] if reported else None)
+        self._note(job, ended)
+        return self.transitions.after(job, ended, record)
+
+    async def finish(self, job: ClaimedJob, outcome: Finish) -> None:
+        """Returns at once: the slot is free for the next job while outcomes are written together."""
+        self.finisher.put(outcome)
+
+    async def _attempt(self, job: ClaimedJob, reported: list[Progress]) -> Outcome:
+        """How the attempt ended; `reported` has its last report of progress from then on."""
+        job_type = self.job_types[job.function]
+        kwargs = _keywords(job.args, job.kwargs)
+        hide = job_type.hider(kwargs)
+        ctx = self._context(job_type, job, reported, hide)
+        try:
+            return await attempt.run(job_type, ctx, kwargs, hide=hide)
+        except asyncio.CancelledError:
+            if job.claim.job_id not in self.worker.aborting_tasks:
+                return Outcome("handed_back")
+            self.worker.aborting_tasks.discard(job.claim.job_id)
+            return Outcome("cancelled", error=Error("Cancel", "aborted while it ran"))
+
+    def _context(self, job_type: JobType[Any, Any], job: ClaimedJob, reported: list[Progress], hide: Hide) -> Context:
+        return Context(
+            job_id=job.claim.job_id,
+            attempt=job.job_try,
+            max_tries=job.limits.max_tries or job_type.max_tries,
+            crashes=job.claim.crashes,
+            max_crashes=self.max_crashes,
+            enqueued_at=datetime.fromtimestamp(job.enqueued_at_ms / 1000, UTC),
+            resources=self.resources,
+            report=partial(self._report, job.claim, reported, hide),
+            effect=partial(self.effects.once, job.claim),
+        )
+
+    async def _report(self, claim: Claim, reported: list[Progress], hide: Hide, fraction: float, note: str) -> None:
+        """Shows a job's progress. Missed while Redis is away: it is news, not an outcome."""
+        note = records.clean(hide(note)[:NOTE_LIMIT_CHARS])
+        reported[:] = [Progress(fraction=fraction, note=note, at_ms=timestamp_ms())]
+        keep_ms = self.transitions.ttl.of_ms("failed")
+        with missed():
+            await self.leases.show_progress(claim, codec.dumps(reported[0]), keep_ms=keep_ms)
+
+    def _note(self, job: ClaimedJob, ended: Attempt) -> None:
+        self.attempt_log.add(job.function, job.claim.job_id, ended)
+        self.counters.count(ended)
+
+
+def _keywords(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A job's args by name. A stock producer may pass them as one positional mapping; nothing else has names."""
+    match args:
+        case () | []:
+            return kwargs
+        case [Mapping() as only] if not kwargs:
+            return only
+        case _:
+            return {**kwargs, "positional arguments": list(args)}
+
+
+def as_arq_function(job_type: JobType[Any, Any]) -> Function:
+    """How Arq knows a job type: by its name, its number of tries and its timeout."""
+
+    async def never_called(ctx: dict[str, Any]) -> None:
+        raise AssertionError("JobRunner runs job types")
+
+    return func(never_called, name=job_type.name, max_tries=job_type.max_tries, timeout=job_type.timeout_s)

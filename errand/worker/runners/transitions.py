@@ -1,0 +1,74 @@
+"""What becomes of a job: the one place that maps how an attempt ended to what Redis keeps of the job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from errand.leases.leases import Finish
+from errand.wire import codec
+from errand.wire.indexes import DeadEntry, type_word
+from errand.wire.records import Attempt, AttemptOutcome, Error
+from errand.worker.runners.claimed_job import ClaimedJob
+
+State = Literal["queued", "deferred", "succeeded", "failed", "cancelled"]
+
+
+STATE_AFTER: Mapping[AttemptOutcome, State] = {
+    "succeeded": "succeeded",
+    "failed": "failed",
+    "cancelled": "cancelled",
+    "retry": "deferred",
+    "crashed": "deferred",
+    "handed_back": "queued",
+}
+"""How an attempt ended → the state of its job from then on. ("lost" is written by the claim that finds it.)"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutcomeTtl:
+    """How long an ended job is kept, in seconds: `dead_s` if it failed, else `ended_s`."""
+
+    ended_s: float
+    dead_s: float
+
+    def of_ms(self, state: State) -> int:
+        return int(1000 * (self.dead_s if state == "failed" else self.ended_s))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transitions:
+    """Maps outcomes to stored states, for the jobs of job types."""
+
+    ttl: OutcomeTtl
+
+    def after(self, job: ClaimedJob, ended: Attempt, record: bytes | None) -> Finish:
+        """The state of the job after an attempt; `record` is the job's result record if the attempt was the last."""
+        state = STATE_AFTER[ended.outcome]
+        if record is not None:
+            return self.end(job, state, record, error=ended.error, at_ms=ended.ended_at_ms)
+        return Finish(
+            job_id=job.claim.job_id,
+            token=job.claim.token,
+            status=state,
+            due_in_ms=max((ended.next_attempt_at_ms or 0) - ended.ended_at_ms, 0),
+            attempt=codec.dumps(ended),
+            # an attempt that a drain ended does not count as a try
+            give_try_back=ended.outcome == "handed_back",
+        )
+
+    def end(self, job: ClaimedJob, state: State, record: bytes, *, error: Error | None, at_ms: int) -> Finish:
+        """The job has ended at `at_ms` (ms since the epoch); if it failed, it is dead, and `error` says why."""
+        claim, dead = job.claim, ""
+        if state == "failed" and error is not None:
+            dead = str(DeadEntry.of(claim.job_id, job.function, error, ended_at_ms=at_ms))
+        return Finish(
+            job_id=claim.job_id,
+            token=claim.token,
+            status=state,
+            result=record,
+            keep_result_ms=self.ttl.of_ms(state),
+            dead=dead,
+            type=type_word(job.function),
+        )

@@ -1,0 +1,71 @@
+"""Who runs a job: job types and plain Arq functions beside each other in one worker."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from arq.connections import ArqRedis
+from arq.worker import func
+
+from errand.wire import keys
+from tests.conftest import running_worker
+from tests.waiting import eventually
+from tests.worker.test_worker import ended
+from tests.worker.test_worker_engine import QUEUE, noting
+
+DAY_S = 86_400
+
+
+async def plain(ctx: dict[str, Any]) -> str:
+    return str(ctx["job_id"])
+
+
+async def test_a_plain_function_beside_job_types_ends_as_arq_ends_it_even_if_it_is_not_started(
+    redis: ArqRedis, redis_url: str
+) -> None:
+    ran: list[str] = []
+    run = await redis.enqueue_job("plain", _job_id="run")
+    await redis.enqueue_job("plain", _job_id="out-of-tries", _job_try=9)
+    await redis.enqueue_job("note", _job_id="out-of-tries-too", _job_try=9)
+    await redis.enqueue_job("unheard_of", _job_id="unknown")
+    assert run is not None
+    async with running_worker(
+        redis_url, functions=[func(plain, name="plain")], job_types=[noting(ran)], dead_ttl_s=DAY_S
+    ) as worker:
+        assert await run.result(timeout=10, poll_delay=0.05) == "run"
+        for job_id in ("out-of-tries", "out-of-tries-too", "unknown"):
+            assert (await ended(redis, job_id)).status == "failed"
+        assert (worker.jobs_complete, worker.jobs_failed, worker.jobs_retried) == (1, 3, 0)
+    kept_s = {job_id: await redis.ttl(keys.result(job_id)) for job_id in ("run", "out-of-tries", "unknown")}
+    assert kept_s["run"] <= 3600 and kept_s["out-of-tries"] <= 3600, "Arq's keep_result"
+    assert kept_s["unknown"] > 3600, "dead_ttl_s: nobody knows that it is not of a job type"
+    dead = {entry.split()[-1] for entry in await redis.zrange(keys.dead_by_group(QUEUE), 0, -1)}
+    assert dead == {b"out-of-tries-too", b"unknown"}
+    assert ran == []
+
+
+async def test_a_last_hook_that_raises_leaves_the_outcome_as_it_was_written(redis: ArqRedis, redis_url: str) -> None:
+    raised = asyncio.Event()
+
+    async def after_job_end(ctx: dict[str, Any]) -> None:
+        raised.set()
+        raise ValueError("a hook's fault")
+
+    await redis.enqueue_job("plain", _job_id="run")
+    async with running_worker(
+        redis_url,
+        functions=[func(plain, name="plain")],
+        job_types=[noting([])],
+        after_job_end=after_job_end,
+        max_tries=1,
+    ) as worker:
+        await asyncio.wait_for(raised.wait(), 10)
+
+        async def idle() -> bool:
+            return not worker.tasks and worker._finisher.idle
+
+        await eventually(idle)
+        assert (worker.jobs_complete, worker.jobs_failed) == (1, 0)
+    assert (await ended(redis, "run")).status == "succeeded"
+    assert not await redis.hget(keys.counters(QUEUE), "stale")  # type: ignore[misc]  # redis-py's typing
