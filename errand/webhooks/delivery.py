@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
@@ -20,7 +21,7 @@ from errand.webhooks.secret import installation_secret, secret_of_url
 from errand.webhooks.signing import Signer
 
 if TYPE_CHECKING:
-    from errand.resources.outbound import Outbound, Reply
+    from errand.webhooks.post import HttpAnswer, Poster
 
 DEADLINE_S = 20
 MINUTE_S, HOUR_S = 60, 3600
@@ -40,7 +41,7 @@ class Delivery(BaseModel):
 class Deliverer:
     """Opened once in a worker; `ctx.use(deliverer)` in a job."""
 
-    outbound: Outbound
+    poster: Poster
     secret: str
     """The installation's own."""
 
@@ -50,22 +51,22 @@ class Deliverer:
         Raises Fail if the receiver answers 410 (no more events) or its address is refused; Retry for any other answer
         but a 2xx, whose wait is no shorter than what the receiver asks for.
         """
-        from errand.resources.outbound import OutboundFault, OutboundRefused
+        from errand.webhooks.post import PostFault
 
         body, started_s = to_json(event), time.monotonic()
-        headers = self._signer(url).headers(webhook_id, body, now=datetime.now(UTC))
+        headers = url_signer(self.secret, url).headers(webhook_id, body, now=datetime.now(UTC))
         try:
-            reply = await self.outbound.post(url, body=body, headers=headers, deadline_s=DEADLINE_S)
-        except OutboundRefused as error:
-            raise Fail(str(error)) from None
-        except OutboundFault as error:
-            raise Retry(str(error)) from None
-        _check_taken(reply)
-        return Delivery(status=reply.status, duration_s=round(time.monotonic() - started_s, 3))
+            answer = await self.poster.post(url, body=body, headers=headers, deadline_s=DEADLINE_S)
+        except PostFault as fault:
+            raise (Fail if fault.kind == "blocked" else Retry)(f"{fault.kind}: {fault}") from None
+        _check_taken(answer)
+        return Delivery(status=answer.status, duration_s=round(time.monotonic() - started_s, 3))
 
-    def _signer(self, url: str) -> Signer:
-        """Signs with the receiver's own secret, and with the installation's, which receivers of old verify with."""
-        return Signer(secret_of_url(self.secret, url), self.secret)
+
+@lru_cache(maxsize=4096)
+def url_signer(secret: str, url: str) -> Signer:
+    """Signs with the receiver's own secret, and with the installation's, which receivers of old verify with."""
+    return Signer(secret_of_url(secret, url), secret)
 
 
 @asynccontextmanager
@@ -74,34 +75,34 @@ async def deliverer(settings: Settings) -> AsyncIterator[Deliverer]:
     of that machine that the guard lets through."""
     with needs("webhooks"):
         from errand.resources.address_guard import AddressGuard
-        from errand.resources.outbound import Outbound
+        from errand.webhooks.post import Poster
         from errand.webhooks.sink import opened_sink
 
     secret = installation_secret(settings)
     async with opened_sink(settings) as endpoints:
         guard = AddressGuard(settings.webhook_allow_networks, allow_endpoints=endpoints)
-        async with Outbound.open(guard, connections=settings.worker_concurrency) as client:
-            yield Deliverer(client, secret)
+        async with Poster.open(guard) as poster:
+            yield Deliverer(poster, secret)
 
 
-def _check_taken(reply: Reply) -> None:
+def _check_taken(answer: HttpAnswer) -> None:
     """Standard Webhooks 1.0: 2xx is success, 410 says stop, anything else is tried again."""
-    if 200 <= reply.status < 300:
+    if 200 <= answer.status < 300:
         return
-    said = reply.body[:200].decode(errors="replace").strip()
-    reason = f"the receiver answered {reply.status}" + (f": {said}" if said else "")
-    if reply.status == 410:
+    said = answer.body[:200].decode(errors="replace").strip()
+    reason = f"the receiver answered {answer.status}" + (f": {said}" if said else "")
+    if answer.status == 410:
         raise Fail(reason)
-    raise Retry(reason, at_least_s=retry_after_s(reply.headers, now=datetime.now(UTC)))
+    raise Retry(reason, at_least_s=retry_after_s(answer.header("retry-after"), now=datetime.now(UTC)))
 
 
-def retry_after_s(headers: Mapping[str, str], *, now: datetime) -> float:
+def retry_after_s(value: str, *, now: datetime) -> float:
     """The wait that `Retry-After` asks for (RFC 9110 §10.2.3: seconds or a date), a day at most; 0 if it asks for none.
 
     It may only lengthen the schedule's wait: a receiver that answers `Retry-After: 1` for a minute would else have used
     up the tries of three days.
     """
-    value = next((text for name, text in headers.items() if name.lower() == "retry-after"), "").strip()
+    value = value.strip()
     if value.isascii() and value.isdigit():
         asked_s = float(value[:12])
     else:

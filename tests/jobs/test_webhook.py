@@ -19,7 +19,6 @@ from errand.monitor.job_snapshot import JobSnapshot, read_job
 from errand.process.worker import opened
 from errand.queue.queue import Queue
 from errand.webhooks.secret import secret_of_url
-from errand.wire import keys
 from errand.wire.records import Error
 from jobs.webhook import Webhook, webhook
 from settings import Settings
@@ -27,6 +26,7 @@ from tests.conftest import RunWorker, make_settings
 from tests.peers import HttpReceiver, Received
 from tests.ports import free_port
 from tests.waiting import eventually
+from tests.webhooks.post.hostile import DECIDED, receiving
 from tests.worker.test_worker import due_now, ended
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -126,13 +126,25 @@ async def test_a_job_id_with_a_dot_is_signed_under_another_and_large_integers_ar
 async def test_a_delivery_known_to_be_taken_is_not_repeated(
     redis: ArqRedis, run_worker: RunWorker, receiver: HttpReceiver
 ) -> None:
+    """Redis does not answer from before the receiver's answer until after the lease has ended."""
+    receiver.delay_s = 0.2
     job_id = await enqueue(redis, receiver.url)
-    marker = json.dumps({"state": "done", "value": {"status": 204, "duration_s": 0.1}})
-    await redis.hset(keys.once(job_id), "delivery", marker)  # type: ignore[misc]  # redis-py types both its clients
-    async with run_worker([webhook]):
+    async with run_worker([webhook], lease_s=1.0):
+        await receiver.wait_for(1)
+        await redis.client_pause(1500)
         done = await ended(redis, job_id)
-    assert (done.status, done.result) == ("succeeded", {"status": 204, "duration_s": 0.1})
-    assert receiver.requests == []
+    assert (done.status, len(done.attempts), len(receiver.requests)) == ("succeeded", 1, 1)
+
+
+@pytest.mark.parametrize("name", ["204 with a body", "a header of 20 kB", "reset before the body", "hangs in the body"])
+async def test_no_success_is_delivered_twice_however_it_goes_on(
+    redis: ArqRedis, run_worker: RunWorker, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("errand.webhooks.post.connection.REST_S", 0.1)
+    status, steps = DECIDED[name]
+    async with receiving(*steps) as hostile, run_worker([webhook]):
+        done = await ended(redis, await enqueue(redis, hostile.url))
+    assert (done.status, done.result["status"], hostile.requests) == ("succeeded", status, 1)
 
 
 async def next_second() -> None:
@@ -178,7 +190,7 @@ async def test_a_receiver_that_does_not_answer_in_time_is_tried_again(
         job = await attempted(redis, await enqueue(redis, receiver.url))
     assert job.attempts[0].outcome == "retry"
     assert job.attempts[0].error == Error(
-        "Retry", "no complete answer within 0.2 s", fingerprint="Retry@errand.webhooks.delivery:Deliverer.deliver"
+        "Retry", "timeout: no answer in time (0.2 s)", fingerprint="Retry@errand.webhooks.delivery:Deliverer.deliver"
     )
 
 

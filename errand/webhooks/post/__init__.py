@@ -1,0 +1,12 @@
+"""One POST of signed bytes to an address that a caller names: dial, send, decide at the status line.
+
+A client of its own, because what a webhook needs is narrower and harder than what HTTP libraries give: the status line
+decides, however broken the rest of the answer is; every connection passes the address guard; one deadline bounds it
+all; the fault of each phase has a name. It knows nothing of jobs, events and signatures.
+"""
+
+from errand.webhooks.post.answer import HttpAnswer
+from errand.webhooks.post.fault import FaultKind, PostFault
+from errand.webhooks.post.poster import Poster
+
+__all__ = ["FaultKind", "HttpAnswer", "PostFault", "Poster"]
