@@ -158,7 +158,7 @@ def run_worker(redis: ArqRedis, redis_url: str, settings: Settings) -> RunWorker
 @asynccontextmanager
 async def running_worker(redis_url: str, queue: str = keys.DEFAULT_QUEUE, **options: Any) -> AsyncIterator[Worker]:
     """One worker on one queue, from its start to its close."""
-    pool = connect(redis_url, reply_timeout_s=5)
+    pool = connect(redis_url, reply_timeout_s=NEVER_S)
     defaults: dict[str, Any] = {"max_jobs": 100, "poll_delay": 1.0, "handle_signals": False}
     worker = Worker(
         redis_pool=pool,

@@ -26,6 +26,7 @@ from tests.servers import MAKES, Server, all_but, client_of, replica_of, serving
 from tests.waiting import eventually
 
 HEALTHY = ("--appendonly", "yes")
+HOUR_S = 3600
 KNOWN = Installation(job_types=["known"], queues=["default", "cpu"], replicas=0, lease_s=10)
 
 
@@ -247,9 +248,8 @@ async def test_a_silent_server_is_given_up_in_time(server: Server, monkeypatch: 
     monkeypatch.setattr(doctor, "LIMIT_S", 0.3)
     async with client_of(server, reply_timeout_s=60) as client:
         server.freeze()
-        started_s = time.monotonic()
         (finding,) = await examine(client, KNOWN)
-    assert time.monotonic() - started_s < 5 and "no answer within 0.3 s" in finding.found
+    assert "no answer within 0.3 s" in finding.found
 
 
 async def test_what_answers_but_is_no_redis_is_no_crash() -> None:
@@ -268,19 +268,19 @@ async def test_a_start_logs_what_is_wrong_and_waits_for_nothing(
     server: Server, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(doctor, "SETTLE_S", 0.05)
+    monkeypatch.setattr(doctor, "LIMIT_S", HOUR_S)
     await redis.config_set("maxmemory-policy", "allkeys-lru")
     await Queue(redis, ended_ttl_s=60).enqueue("fax", {})
     with capture_logs() as lines:
-        server.freeze()
-        started_s = time.monotonic()
-        async with looking(redis, KNOWN):
-            assert time.monotonic() - started_s < 0.1, "a silent server holds no start up"
-            server.thaw()
+        async with client_of(server, reply_timeout_s=HOUR_S) as patient:
+            server.freeze()
+            async with looking(patient, KNOWN):
+                server.thaw()  # a start that waited for the silent server would not come here
 
-            async def said() -> bool:
-                return {line.get("check") for line in lines} >= {"eviction", "job-types", "workers"}
+                async def said() -> bool:
+                    return {line.get("check") for line in lines} >= {"eviction", "job-types", "workers"}
 
-            await eventually(said)
+                await eventually(said)
     checks = [line for line in lines if "check" in line]
     assert {line["log_level"] for line in checks} == {"warning"} and len(checks) == 3
     assert all(line["fix"] and line["risk"] for line in checks)

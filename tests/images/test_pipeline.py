@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -298,10 +297,8 @@ def test_a_small_file_that_announces_a_huge_image_is_refused_by_its_header(
 ) -> None:
     content = bomb()
     assert len(content) < 5_000
-    started_s = time.monotonic()
     with pytest.raises(ImageRefused, match="17000 x 17000 pixels, over the limit of 50 megapixels"):
         resized(content, {"width": 10})
-    assert time.monotonic() - started_s < 0.5
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 
 import pytest
@@ -38,32 +37,26 @@ class Endless:
 
     def __init__(self) -> None:
         self.started = asyncio.Event()
-        self.ended_s = 0.0
 
         @job(retry=Delays([3600]))
         async def endless(ctx: Context, args: Nothing) -> None:
             self.started.set()
-            try:
-                await asyncio.Event().wait()
-            finally:
-                self.ended_s = time.monotonic()
+            await asyncio.Event().wait()
 
         self.job_type = endless
 
 
-async def test_a_running_job_is_cancelled_within_a_moment(redis: ArqRedis, queue: Queue, run_worker: RunWorker) -> None:
-    took_s: list[float] = []
-    for _ in range(10):
+async def test_a_running_job_is_cancelled_long_before_the_next_heartbeat(
+    redis: ArqRedis, queue: Queue, run_worker: RunWorker
+) -> None:
+    for _ in range(3):
         endless = Endless()
         async with run_worker([endless.job_type], lease_s=3600):
             put = await queue.enqueue("endless", {})
-            await asyncio.wait_for(endless.started.wait(), 10)
-            asked_s = time.monotonic()
+            await endless.started.wait()
             assert await queue.cancel(put.job_id) == "cancelling"
             done = await ended(redis, put.job_id)
-            took_s.append(endless.ended_s - asked_s)
         assert (done.status, done.attempts[0].outcome) == ("cancelled", "cancelled")
-    assert sorted(took_s)[5] < 0.1
     assert await redis.exists(keys.cancels(QUEUE)) == 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -236,12 +235,11 @@ async def test_a_replica_that_hangs_makes_the_answer_weaker_and_is_said_once(
 
 
 async def test_replicas_that_are_not_there_are_not_waited_for(redis: ArqRedis) -> None:
-    kept = Durability(redis, replicas=1, timeout_ms=1000)
+    kept = Durability(redis, replicas=1, timeout_ms=3_600_000)
     async with kept.watched():
-        started_s = time.monotonic()
         with capture_logs() as lines:
             put = await Queue(redis, ended_ttl_s=60, durability=kept).enqueue("any", {})
-        assert put.durability == "memory" and time.monotonic() - started_s < 0.5
+        assert put.durability == "memory"
         assert lines == [], "said when it was seen, at the start"
 
 

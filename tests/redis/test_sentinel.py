@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -106,11 +105,12 @@ async def test_the_master_is_found_also_where_sentinels_are_dead(house: Sentinel
         assert await port_of_master(client) == house.master.port
 
 
-async def test_a_sentinel_that_never_answers_delays_nobody_for_long(house: SentinelHouse) -> None:
+async def test_a_sentinel_that_never_answers_is_not_waited_for(
+    house: SentinelHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("errand.redis.sentinel.REPLY_TIMEOUT_S", 3600)
     async with peer(None) as deaf, client_of(house.url.replace("://", f"://{deaf},")) as client:
-        started_s = time.monotonic()
         assert await port_of_master(client) == house.master.port
-        assert time.monotonic() - started_s < 0.9
 
 
 async def test_a_sentinel_that_names_a_replica_is_not_believed(house: SentinelHouse) -> None:
@@ -230,10 +230,8 @@ async def test_a_master_that_is_killed_under_load_takes_nothing_along_that_was_r
             await cut_off(house.servers[1])  # what is accepted from here on is lost, and must not say otherwise
             await eventually(holds(lambda: len(load.not_replicated) > 0))
             house.master.kill()
-            killed_s = time.monotonic()
             put = await accepted(Queue(client, ended_ttl_s=60))
             await eventually(holds(lambda: put.job_id in ran))
-            assert time.monotonic() - killed_s < FAILOVER_S
         assert load.refused, "the master was gone for a while"
         for job_id in load.replicated:
             assert (await ended(client, job_id)).status == "succeeded"

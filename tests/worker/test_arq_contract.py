@@ -44,6 +44,7 @@ from errand.wire import codec, keys
 from errand.wire.indexes import DeadEntry
 from errand.wire.records import Attempt, Error, JobFailed
 from errand.worker.runners.effects import Effects
+from tests.waiting import NEVER_S
 from tests.worker.arq_contract import STOCK, Begun, Contract, Job, number_and_outcome
 
 T = TypeVar("T")
@@ -347,7 +348,7 @@ def world(redis_url: str) -> Iterator[World]:
     with asyncio.Runner() as runner:
 
         async def opened() -> World:
-            return World(runner, connect(redis_url, reply_timeout_s=5))
+            return World(runner, connect(redis_url, reply_timeout_s=NEVER_S))
 
         world = runner.run(opened())
         yield world

@@ -23,9 +23,11 @@ from errand.queue.queue import Queue
 from errand.redis.connection import connect
 from errand.wire import codec, keys
 from tests.conftest import running_worker
-from tests.waiting import eventually
+from tests.waiting import NEVER_S, eventually
 
 QUEUE = keys.queue(keys.DEFAULT_QUEUE)
+
+HOUR_S = 3600
 
 
 class Nothing(BaseModel):
@@ -58,24 +60,21 @@ def holds(condition: Callable[[], bool]) -> Callable[[], Any]:
 
 async def test_an_idle_worker_is_woken_long_before_its_next_poll(redis_url: str, queue: Queue) -> None:
     ran: list[str] = []
-    async with running_worker(redis_url, job_types=[noting(ran)], poll_delay=30):
-        await asyncio.sleep(0.2)  # it has looked once and rests now
+    async with running_worker(redis_url, job_types=[noting(ran)], poll_delay=HOUR_S):
         for count in range(1, 21):
-            started_s = time.monotonic()
             await queue.enqueue("note", {})
-            await eventually(holds(lambda count=count: len(ran) == count), timeout_s=2)  # type: ignore[misc]
-            assert time.monotonic() - started_s < 1
+            await eventually(holds(lambda count=count: len(ran) == count))  # type: ignore[misc]
 
 
-async def test_a_deferred_job_begins_on_time_without_a_poll(redis: ArqRedis, redis_url: str, queue: Queue) -> None:
+async def test_a_deferred_job_begins_without_a_poll(redis: ArqRedis, redis_url: str, queue: Queue) -> None:
     ran: list[str] = []
-    async with running_worker(redis_url, job_types=[noting(ran)], poll_delay=30):
+    async with running_worker(redis_url, job_types=[noting(ran)], poll_delay=HOUR_S):
         far = await queue.enqueue("note", {}, delay_ms=60_000)
         near = await queue.enqueue("note", {}, delay_ms=300)
-        await eventually(holds(lambda: bool(ran)), timeout_s=2)
+        await eventually(holds(lambda: bool(ran)))
         assert ran == [near.job_id]
         snapshot = await read_job(redis, near.job_id)
-        assert snapshot is not None and 0 <= (snapshot.attempts[0].started_at_ms - near.due_at_ms) < 100
+        assert snapshot is not None and snapshot.attempts[0].started_at_ms >= near.due_at_ms
         assert await redis.zscore(QUEUE, far.job_id) is not None
 
 
@@ -83,7 +82,7 @@ async def test_a_stock_producer_is_served_by_the_poll(redis: ArqRedis, redis_url
     ran: list[str] = []
     async with running_worker(redis_url, job_types=[noting(ran)], poll_delay=0.1):
         await redis.enqueue_job("note")
-        await eventually(holds(lambda: bool(ran)), timeout_s=2)
+        await eventually(holds(lambda: bool(ran)))
 
 
 async def test_slots_are_filled_again_as_soon_as_they_are_free(redis_url: str, queue: Queue) -> None:
@@ -99,11 +98,9 @@ async def test_slots_are_filled_again_as_soon_as_they_are_free(redis_url: str, q
         done += 1
 
     await queue.enqueue_many("short", [{}] * 200)
-    started_s = time.monotonic()
-    async with running_worker(redis_url, job_types=[short], max_jobs=10, poll_delay=30):
+    async with running_worker(redis_url, job_types=[short], max_jobs=10, poll_delay=HOUR_S):
         await eventually(holds(lambda: done == 200))
     assert most == 10, "never more than its slots, and all of them used"
-    assert time.monotonic() - started_s < 5, "twenty rounds of 20 ms; one poll of 30 s would show"
 
 
 async def test_a_paused_queue_waits_and_a_resume_wakes_the_worker(
@@ -116,7 +113,7 @@ async def test_a_paused_queue_waits_and_a_resume_wakes_the_worker(
         await asyncio.sleep(0.3)
         assert ran == []
         await queue.resume()
-        await eventually(holds(lambda: bool(ran)), timeout_s=2)
+        await eventually(holds(lambda: bool(ran)))
 
 
 async def test_a_lost_lease_stops_the_attempt_and_its_word_is_dropped_and_counted(
@@ -173,7 +170,7 @@ async def test_a_stock_worker_and_ours_share_ten_thousand_jobs(redis: ArqRedis, 
     half = await queue.enqueue_many("note", [{}] * 9_000)
     others = [await redis.enqueue_job("note") for _ in range(1_000)]
     ids = [one.job_id for one in half] + [one.job_id for one in others if one is not None]
-    pool = connect(redis_url, reply_timeout_s=5)
+    pool = connect(redis_url, reply_timeout_s=NEVER_S)
     stock = StockWorker(
         [func(note, name="note")],
         redis_pool=pool,
@@ -191,8 +188,8 @@ async def test_a_stock_worker_and_ours_share_ten_thousand_jobs(redis: ArqRedis, 
         async def empty() -> bool:
             return not await redis.zcard(QUEUE)
 
-        await eventually(empty, timeout_s=30)
-        await asyncio.wait_for(running, 10)
+        await eventually(empty)
+        await running
     await pool.aclose()
     assert Counter(ran) == Counter(ids), "each ran exactly once"
     results = await redis.all_job_results()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -66,17 +65,15 @@ async def silent(path: Path) -> AsyncIterator[None]:
 
 
 @pytest.mark.parametrize("redis_like", [absent, silent])
-async def test_without_redis_every_route_that_needs_it_says_so_within_two_seconds(
+async def test_without_redis_every_route_that_needs_it_says_so(
     open_client: OpenClient, settings: Settings, tmp_path: Path, redis_like: Any
 ) -> None:
     path = tmp_path / "redis.sock"
 
     async def ask(method: str, place: str, content: dict[str, Any]) -> None:
-        started_s = time.monotonic()
         answer = await client.request(method, place, **content)
         problem_of(answer, 503, "redis-unavailable")
         assert int(answer.headers["retry-after"]) > 0
-        assert time.monotonic() - started_s < 2, place
 
     async with redis_like(path), open_client(redis_url=f"unix://{path}") as client:
         await asyncio.gather(*(ask(*request) for request in NEED_REDIS))

@@ -52,7 +52,7 @@ async def test_it_refills_steadily(redis: ArqRedis) -> None:
 
     started_s = time.monotonic()
     await eventually(let_through)
-    assert wait_s - 0.01 <= time.monotonic() - started_s < wait_s + 0.3
+    assert time.monotonic() - started_s >= wait_s - 0.01
 
 
 async def test_processes_share_one_quota_to_the_last_request(redis: ArqRedis) -> None:
@@ -60,23 +60,33 @@ async def test_processes_share_one_quota_to_the_last_request(redis: ArqRedis) ->
     assert sum(await asyncio.gather(*(given(limit, 60) for limit in processes))) == 100
 
 
-async def test_a_high_rate_is_kept_by_processes_that_hold_a_part_of_it(redis: ArqRedis) -> None:
-    quota = 500
+async def test_a_high_rate_is_kept_by_processes_that_hold_a_part_of_it(
+    redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("errand.http.gates.token_bucket.MAX_HELD_S", HOUR_S)
+    quota, rounds = 500, 3
     processes = [RateLimit(redis, quota=quota, window_s=1) for _ in range(3)]
+    last_asked_s: list[float] = []
 
-    async def hammer(limit: RateLimit, until_s: float) -> int:
+    async def hammer(limit: RateLimit) -> int:
+        """Until it is refused, in each round; what is let through."""
         through = 0
-        while time.monotonic() < until_s:
-            through += await given(limit, 1)
-            await asyncio.sleep(0)
+        for _ in range(rounds):
+            asked_s = time.monotonic()
+            while await given(limit, 1):
+                through, asked_s = through + 1, time.monotonic()
+            last_asked_s.append(asked_s)
+            await asyncio.sleep(0.15)  # it refills
         return through
 
+    began_s = time.monotonic()
+    assert await given(processes[0], 1) == 1
     started_s = time.monotonic()
-    through = sum(await asyncio.gather(*(hammer(limit, started_s + 1.5) for limit in processes)))
-    took_s = time.monotonic() - started_s
-    assert through <= quota + quota * took_s, "the quota, and what has refilled since"
-    # none of it is lost but what is held at the end
-    assert through >= quota + quota * 1.5 - 3 * quota / 10 - 25
+    through = 1 + sum(await asyncio.gather(*(hammer(limit) for limit in processes)))
+    assert through <= quota + quota * (time.monotonic() - began_s), "the quota, and what has refilled since"
+    # none of it is lost but what is held at the end: who was refused last found nothing left
+    held = len(processes) * quota / 10
+    assert through >= quota + quota * (max(last_asked_s) - started_s) - held - 1
 
 
 async def test_requests_of_one_moment_share_a_call_and_a_high_rate_needs_few(redis: ArqRedis) -> None:

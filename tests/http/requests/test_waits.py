@@ -21,7 +21,7 @@ from tests.http.answers_seen import LETTER, problem_of
 from tests.http.routes.watching import serving
 from tests.peers import HttpReceiver
 from tests.pictures import image
-from tests.waiting import eventually
+from tests.waiting import NEVER_S, eventually
 
 
 def args_for(receiver: HttpReceiver) -> dict[str, Any]:
@@ -55,12 +55,11 @@ def test_a_preference_is_read_as_the_rfc_says(headers: list[str], wait_s: int | 
 
 
 async def test_a_job_is_answered_at_its_end(
-    client: httpx.AsyncClient, run_worker: RunWorker, receiver: HttpReceiver
+    client: httpx.AsyncClient, run_worker: RunWorker, receiver: HttpReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(waits, "FIRST_LOOK_S", NEVER_S)  # it hears of the end, and does not look for it
     async with run_worker([webhook]):
-        started_s = time.monotonic()
         done = await client.post("/v1/jobs/webhook", json=args_for(receiver), headers={"Prefer": "wait=30"})
-        assert time.monotonic() - started_s < 5
     assert (done.status_code, done.json()["status"]) == (200, "succeeded")
     assert done.headers["preference-applied"] == "wait=30"
     assert done.headers["location"] == f"/v1/jobs/{done.json()['id']}"
@@ -70,7 +69,7 @@ async def test_a_job_is_answered_at_its_end(
 async def test_a_job_that_does_not_end_in_time_is_accepted_as_ever(client: httpx.AsyncClient) -> None:
     started_s = time.monotonic()
     put = await client.post("/v1/jobs/welcome_email", json=LETTER, headers={"Prefer": "wait=1"})
-    assert 1 <= time.monotonic() - started_s < 3
+    assert time.monotonic() - started_s >= 1
     assert (put.status_code, put.json()["status"]) == (202, "queued")
     assert (put.headers["preference-applied"], put.json()["durability"]) == ("wait=1", "memory")
 
@@ -170,13 +169,12 @@ async def test_an_end_between_the_look_and_the_wait_is_not_missed(
         return job
 
     monkeypatch.setattr(waits, "found", slow_look)
-    monkeypatch.setattr(waits, "FIRST_LOOK_S", 8.0)
-    waiting = asyncio.create_task(client.get(place, params={"wait": 10}))
+    monkeypatch.setattr(waits, "FIRST_LOOK_S", NEVER_S)
+    waiting = asyncio.create_task(client.get(place, params={"wait": 60}))
     await looked.wait()
     await Queue(redis, name="mail", ended_ttl_s=60).cancel(place.rpartition("/")[2])
-    started_s = time.monotonic()
-    assert (await waiting).json()["status"] == "cancelled"
-    assert time.monotonic() - started_s < 4
+    ended, _ = await asyncio.wait({waiting}, timeout=NEVER_S / 2)
+    assert ended and waiting.result().json()["status"] == "cancelled"
 
 
 async def test_a_stop_of_the_service_answers_who_waits_instead_of_cutting_him_off(
@@ -186,9 +184,9 @@ async def test_a_stop_of_the_service_answers_who_waits_instead_of_cutting_him_of
         params = {"delay": "1h"}
         place = (await service.client.post("/v1/jobs/welcome_email", params=params, json=LETTER)).headers["location"]
         waiting = [
-            asyncio.create_task(service.client.get(place, params={"wait": 30})),
+            asyncio.create_task(service.client.get(place, params={"wait": 60})),
             asyncio.create_task(
-                service.client.post("/v1/jobs/welcome_email", params=params, json=LETTER, headers={"Prefer": "wait=30"})
+                service.client.post("/v1/jobs/welcome_email", params=params, json=LETTER, headers={"Prefer": "wait=60"})
             ),
         ]
 
@@ -196,9 +194,9 @@ async def test_a_stop_of_the_service_answers_who_waits_instead_of_cutting_him_of
             return len(service.shared.events._waiters) == len(waiting)
 
         await eventually(all_wait)
-        started_s = time.monotonic()
         service.server.should_exit = True
-        looked, put = await asyncio.gather(*waiting)
+        ended, _ = await asyncio.wait(waiting, timeout=NEVER_S / 2)
+        assert len(ended) == 2, "answered before their time"
+        looked, put = (one.result() for one in waiting)
         assert (looked.status_code, put.status_code) == (200, 202)
         assert looked.json()["status"] == put.json()["status"] == "deferred"
-    assert time.monotonic() - started_s < 3

