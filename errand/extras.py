@@ -16,7 +16,7 @@ class ExtraMissing(ImportError):
 
 @contextmanager
 def needs(extra: Extra) -> Iterator[None]:
-    """Around imports: `with needs("mail"): import aiosmtplib`. Raises ExtraMissing, which names the extra."""
+    """Around imports: `with needs("mail"): import jinja2`. Raises ExtraMissing, which names the extra."""
     try:
         yield
     except ModuleNotFoundError as error:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, EmailStr, Field
 
-from errand import Context, Exponential, job
-from errand.mail import EmailReceipt, HeaderText, mailer
+from errand import Context, job
+from errand.mail import MAX_TRIES, RETRY, TIMEOUT_S, EmailReceipt, HeaderText, mailer
 from errand.settings import MAIL_QUEUE
 
 
@@ -20,9 +20,9 @@ class WelcomeEmail(BaseModel):
 
 @job(
     queue=MAIL_QUEUE,
-    max_tries=8,
-    timeout_s=3600,
-    retry=Exponential(base_s=10, factor=3, cap_s=3600),
+    max_tries=MAX_TRIES,
+    timeout_s=TIMEOUT_S,
+    retry=RETRY,
     uses=[mailer],
     examples=[{"to": "ada@example.com", "name": "Ada"}],
 )

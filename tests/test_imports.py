@@ -163,7 +163,7 @@ def reads_the_environment(path: Path) -> bool:
     return not used.isdisjoint({"Settings.read", "os.environ"})
 
 
-HEAVY = ("pyvips", "aiosmtplib", "aiosmtpd", "aiohttp", "jinja2", "pebble")
+HEAVY = ("pyvips", "aiosmtpd", "aiohttp", "jinja2", "pebble")
 
 
 @pytest.mark.parametrize(

@@ -37,12 +37,12 @@ class Letter:
 
     sender: str
     """Envelope sender: the bare address."""
-    recipient: str
-    """Envelope recipient: the bare address, its domain in ASCII."""
+    recipients: tuple[str, ...]
+    """Envelope recipients: bare addresses, their domains in ASCII."""
     message_id: str
     content: bytes
     needs_smtputf8: bool
-    """The recipient's local part is not ASCII (RFC 6531)."""
+    """A recipient's local part is not ASCII (RFC 6531)."""
 
 
 def compose(to: str, name: str, *, sender: str, job_id: str, date: datetime) -> Letter:
@@ -69,7 +69,7 @@ def compose(to: str, name: str, *, sender: str, job_id: str, date: datetime) -> 
     message.set_boundary(f"=_{hashlib.sha256(job_id.encode()).hexdigest()[:32]}")
     return Letter(
         sender=sender_address.addr_spec,
-        recipient=recipient,
+        recipients=(recipient,),
         message_id=message_id,
         content=_checked(message, recipient),
         needs_smtputf8=not recipient.isascii(),

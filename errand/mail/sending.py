@@ -5,25 +5,42 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+import structlog
 from pydantic import BaseModel
 
 from errand.extras import needs
 from errand.job.control import Fail, Retry
+from errand.job.retry_policy import Delays
+from errand.mail.unsure import decide, decide_again
 from errand.settings import Settings
+from errand.settings.mail import WhenUnsure
 
 if TYPE_CHECKING:
-    from errand.job.clock import Clock
     from errand.job.context import Context
     from errand.job.once import Once
     from errand.mail.letter import Letter
     from errand.mail.smtp import SmtpPool
+    from errand.mail.verdict import Refusal
 
-UNSURE = (
-    "an attempt was cut off between the message and the server's reply to it: whether it was sent is unknown, "
-    "and MAIL_WHEN_UNSURE=fail says not to send it again"
-)
+log = structlog.get_logger("errand.mail")
+
+
+HOUR_S = 3600
+
+
+RETRY = Delays([10, 60, 300, 900, 1800, HOUR_S, 2 * HOUR_S, *[4 * HOUR_S] * 27], cap_s=24 * HOUR_S)
+"""Gives up after four days and a half: RFC 5321 §4.5.4.1 asks for at least four to five. The first ones are for
+greylisting and a server that restarts."""
+
+
+MAX_TRIES = len(RETRY.delays_s) + 1
+
+
+TIMEOUT_S = 2 * HOUR_S
+"""More than a conversation can take in which each reply comes in the last moment that RFC 5321 §4.5.3.2 allows: an
+attempt that is cut off after the message sends it twice."""
 
 
 class EmailReceipt(BaseModel):
@@ -39,42 +56,56 @@ class Mailer:
 
     smtp: SmtpPool
     sender: str
-    when_unsure: Literal["resend", "fail"]
+    when_unsure: WhenUnsure
 
-    async def send_once(self, ctx: Context, compose: Callable[[], Letter]) -> EmailReceipt:
+    async def send_once(
+        self, ctx: Context, compose: Callable[[], Letter], *, when_unsure: WhenUnsure | None = None
+    ) -> EmailReceipt:
         """Sends the letter that `compose` makes, unless an attempt of this job is known to have sent it.
 
-        Raises Fail if the letter cannot be sent, now or ever; Retry if the mail server is away or says so.
+        `when_unsure` stands in for the setting. Raises Fail if the letter cannot be sent, now or ever; Retry if
+        the mail server is away or says so.
         """
         from errand.mail.letter import HeaderRefused
 
+        policy = when_unsure or self.when_unsure
         sending = await ctx.once("sending")
         if sending.done:
             return EmailReceipt.model_validate(sending.value)
-        if sending.started and self.when_unsure == "fail":
-            raise Fail(UNSURE)
+        if sending.started:
+            await decide_again(ctx, policy)
         try:
             letter = compose()
         except HeaderRefused as error:
             raise Fail(str(error)) from None
-        receipt = EmailReceipt(message_id=letter.message_id, response=await self._send(letter, sending, ctx.clock))
+        response = await self._send(ctx, letter, sending, policy)
+        receipt = EmailReceipt(message_id=letter.message_id, response=response)
         await sending.finish(receipt.model_dump())
         return receipt
 
-    async def _send(self, letter: Letter, sending: Once, clock: Clock) -> str:
+    async def _send(self, ctx: Context, letter: Letter, sending: Once, policy: WhenUnsure) -> str:
         """The server's reply to the letter. What it says without doubt is no longer uncertain."""
-        from errand.mail.smtp import Rejected, Unavailable, Unsure
+        from errand.mail.verdict import Refusal, Unsure
 
         try:
-            return await self.smtp.send(letter, begin=sending.start, clock=clock)
+            return await self.smtp.send(letter, begin=sending.start, clock=ctx.clock)
         except Unsure as error:
-            raise (Fail(UNSURE) if self.when_unsure == "fail" else Retry(str(error))) from None
-        except Rejected as error:
+            await decide(ctx, policy, why=str(error))
+            raise AssertionError("unsure, and undecided") from None
+        except Refusal as error:
             await sending.forget()
-            raise Fail(str(error)) from None
-        except Unavailable as error:
-            await sending.forget()
-            raise Retry(str(error)) from None
+            raise _verdict_on(error, ctx.job_id) from None
+
+
+def _verdict_on(error: Refusal, job_id: str) -> Exception:
+    """What the job says of a clear no."""
+    from errand.mail.verdict import Rejected, SenderRefused, asked_wait_s
+
+    if isinstance(error, Rejected):
+        return Fail(str(error))
+    if isinstance(error, SenderRefused):
+        log.error("the sender's own setup is refused: see to it, letters wait", job_id=job_id, error=str(error))
+    return Retry(str(error), after_s=asked_wait_s(error.reply))
 
 
 @asynccontextmanager
@@ -82,12 +113,13 @@ async def mailer(settings: Settings) -> AsyncIterator[Mailer]:
     """Connections to `SMTP_URL`. If it is unset: to a mail sink, which keeps messages under `DATA_DIR`/mail."""
     with needs("mail"):
         from errand.mail.sink import opened_sink
-        from errand.mail.smtp import SmtpPool
+        from errand.mail.smtp import PoolLimits, SmtpPool
 
     async with AsyncExitStack() as stack:
         if settings.smtp_url is not None:
             url = settings.smtp_url.get_secret_value()
         else:
             url = await stack.enter_async_context(opened_sink(settings.data_dir / "mail"))
-        smtp = await stack.enter_async_context(SmtpPool.open(url, connections=settings.mail_connections))
+        limits = PoolLimits(connections=settings.mail_connections)
+        smtp = await stack.enter_async_context(SmtpPool.open(url, limits=limits, name=settings.mail_ehlo_name))
         yield Mailer(smtp, settings.mail_from, settings.mail_when_unsure)

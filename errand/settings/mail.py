@@ -7,9 +7,18 @@ from email.headerregistry import Address
 from email.utils import getaddresses
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, SecretStr, field_validator
+from pydantic import BaseModel, Field, SecretStr, field_validator
 
 from errand.settings.urls import url_with_scheme
+
+WhenUnsure = Literal["resend", "fail", "hold"]
+"""What becomes of a letter if nobody knows whether the server took it."""
+
+
+EHLO_NAME = (
+    r"^([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)+|\[[0-9A-Fa-f.:IPv]+\])$"
+)
+"""A full domain name, or an address in brackets (RFC 5321 §4.1.1.1)."""
 
 
 class MailSettings(BaseModel):
@@ -17,7 +26,8 @@ class MailSettings(BaseModel):
 
     smtp_url: Annotated[SecretStr, url_with_scheme("smtp", "smtps")] | None = None
     mail_from: str = "Errand <errand@localhost>"
-    mail_when_unsure: Literal["resend", "fail"] = "resend"
+    mail_when_unsure: WhenUnsure = "resend"
+    mail_ehlo_name: str | None = Field(None, pattern=EHLO_NAME, max_length=253)
 
     @field_validator("mail_from")
     @classmethod

@@ -10,6 +10,7 @@ import pytest
 from arq.connections import ArqRedis
 from pydantic import ValidationError
 
+from errand.mail.unsure import HOLD_S
 from errand.monitor.job_snapshot import JobSnapshot, read_job
 from errand.queue.queue import Queue
 from errand.settings import MAIL_QUEUE
@@ -77,7 +78,7 @@ async def test_a_job_sends_its_letter_and_keeps_the_receipt(
 
 
 async def test_the_next_attempt_sends_the_same_letter(redis: ArqRedis, run_worker: RunWorker, tmp_path: Path) -> None:
-    async with RawServer.serving(DATA=[b"451 4.3.0 try later"]) as raw:
+    async with RawServer.serving(DOT=[b"451 4.3.0 try later"]) as raw:
         async with run_worker([welcome_email], make_settings(tmp_path, smtp_url=f"smtp://{raw.url}")):
             job_id = await enqueue(redis)
             await due_now(redis, job_id, queue=MAIL_QUEUE)
@@ -144,7 +145,9 @@ async def test_if_an_attempt_died_between_letter_and_reply_the_setting_decides(
         (HANGS_UP, "resend", "deferred", b"begun"),
         (HANGS_UP, "fail", "failed", b"begun"),
         (b"451 4.3.0 try later", "fail", "deferred", None),
-        (b"554 5.7.1 spam", "fail", "failed", None),
+        (b"554 5.7.1 spam", "fail", "deferred", None),
+        (b"what?", "fail", "failed", b"begun"),
+        (b"354 go on", "hold", "deferred", b"begun"),
     ],
 )
 async def test_only_a_lost_reply_leaves_the_sending_uncertain(
@@ -156,7 +159,7 @@ async def test_only_a_lost_reply_leaves_the_sending_uncertain(
     status: str,
     marked: bytes | None,
 ) -> None:
-    async with RawServer.serving(DATA=[reply]) as raw:
+    async with RawServer.serving(DOT=[reply]) as raw:
         settings = make_settings(tmp_path, smtp_url=f"smtp://{raw.url}", mail_when_unsure=policy)
         async with run_worker([welcome_email], settings):
             job_id = await enqueue(redis)
@@ -174,7 +177,7 @@ async def test_the_marker_is_set_before_the_letter_leaves(
     redis: ArqRedis, run_worker: RunWorker, tmp_path: Path
 ) -> None:
     """A worker that is killed while the server thinks leaves the marker behind."""
-    async with RawServer.serving(DATA=[WAITS]) as raw:
+    async with RawServer.serving(DOT=[WAITS]) as raw:
         async with run_worker([welcome_email], make_settings(tmp_path, smtp_url=f"smtp://{raw.url}")):
             job_id = await enqueue(redis)
 
@@ -185,6 +188,57 @@ async def test_the_marker_is_set_before_the_letter_leaves(
             assert b"begun" in await redis.hget(keys.once(job_id), "sending")  # type: ignore[misc]
             raw.go_on.set()
             assert (await ended(redis, job_id)).status == "succeeded"
+
+
+async def test_a_letter_that_no_server_ever_says_it_took_is_not_sent_for_ever(
+    redis: ArqRedis, run_worker: RunWorker, tmp_path: Path
+) -> None:
+    async with RawServer.serving({b"DOT": b"what?"}) as raw:
+        async with run_worker([welcome_email], make_settings(tmp_path, smtp_url=f"smtp://{raw.url}")):
+            job_id = await enqueue(redis)
+            for _ in range(4):
+                await due_now(redis, job_id, queue=MAIL_QUEUE)
+            done = await ended(redis, job_id)
+    assert (done.status, len(raw.letters)) == ("failed", 4)
+    assert done.error is not None and done.error.message.startswith("unsure: ")
+
+
+async def test_a_held_letter_is_sent_if_somebody_reschedules_it(
+    redis: ArqRedis, run_worker: RunWorker, tmp_path: Path
+) -> None:
+    async with RawServer.serving(DOT=[HANGS_UP]) as raw:
+        settings = make_settings(tmp_path, smtp_url=f"smtp://{raw.url}", mail_when_unsure="hold")
+        async with run_worker([welcome_email], settings):
+            job_id = await enqueue(redis)
+            await due_now(redis, job_id, queue=MAIL_QUEUE)
+            done = await ended(redis, job_id)
+    held = done.attempts[0]
+    assert held.error is not None and "held until" in held.error.message
+    assert (held.next_attempt_at_ms or 0) - held.ended_at_ms == HOLD_S * 1000
+    assert (done.status, len(raw.letters)) == ("succeeded", 2)
+
+
+async def test_a_held_letter_that_nobody_released_is_given_up(
+    redis: ArqRedis, run_worker: RunWorker, tmp_path: Path
+) -> None:
+    job_id = await enqueue(redis)
+    await mark(redis, job_id, state="begun")
+    await redis.hset(keys.once(job_id), "held", '{"state": "done", "value": 1}')  # type: ignore[misc]
+    async with RawServer.serving() as raw:
+        settings = make_settings(tmp_path, smtp_url=f"smtp://{raw.url}", mail_when_unsure="hold")
+        async with run_worker([welcome_email], settings):
+            done = await ended(redis, job_id)
+    assert (done.status, raw.letters) == ("failed", [])
+
+
+async def test_greylisting_is_obeyed(redis: ArqRedis, run_worker: RunWorker, tmp_path: Path) -> None:
+    async with RawServer.serving(RCPT=[b"451 4.7.1 greylisted, try again in 300 seconds"]) as raw:
+        async with run_worker([welcome_email], make_settings(tmp_path, smtp_url=f"smtp://{raw.url}")):
+            job_id = await enqueue(redis)
+            await due_now(redis, job_id, queue=MAIL_QUEUE)
+            done = await ended(redis, job_id)
+    first = done.attempts[0]
+    assert (first.next_attempt_at_ms or 0) - first.ended_at_ms == 301_000
 
 
 # --- the mail sink

@@ -4,49 +4,99 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-HANGS_UP = b""
+HANGS_UP = b"hangs up"
 WAITS = b"250 at last"
+MUTE = b"mute"
+
+DEFAULTS = {b"CONNECT": b"220 ready", b"DATA": b"354 go on", b"STARTTLS": b"220 go on"}
 
 
 @dataclass
 class RawServer:
-    """Says in SMTP what aiosmtpd would not: `replies` by command in turn, then 250."""
+    """Says in SMTP what aiosmtpd would not: `replies` by command in turn, then the usual.
+
+    Beside the commands: `CONNECT`, the greeting; `DOT`, the reply to a message; `HEADERS`, what happens in its midst.
+    `always` has the replies that come each time.
+    """
 
     url: str = ""
     replies: dict[bytes, list[bytes]] = field(default_factory=dict)
+    always: dict[bytes, bytes] = field(default_factory=dict)
+    tls: ssl.SSLContext | None = None
     letters: list[bytes] = field(default_factory=list)
+    commands: list[bytes] = field(default_factory=list)
     connections: list[asyncio.StreamWriter] = field(default_factory=list)
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
+    _talks: set[asyncio.Task[None]] = field(default_factory=set)
 
     @classmethod
     @asynccontextmanager
-    async def serving(cls, **replies: list[bytes]) -> AsyncIterator[RawServer]:
-        raw = cls(replies={command.encode(): said for command, said in replies.items()})
-        server = await asyncio.start_server(raw._talk, "127.0.0.1", 0)
+    async def serving(
+        cls,
+        always: dict[bytes, bytes] | None = None,
+        tls: ssl.SSLContext | None = None,
+        *,
+        implicit_tls: bool = False,
+        script: dict[str, list[bytes]] | None = None,
+        **replies: list[bytes],
+    ) -> AsyncIterator[RawServer]:
+        said = {command.encode(): said for command, said in {**(script or {}), **replies}.items()}
+        raw = cls(replies=said, always=always or {}, tls=tls)
+        server = await asyncio.start_server(raw._accept, "127.0.0.1", 0, ssl=tls if implicit_tls else None)
         raw.url = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        async with server:
+        try:
             yield raw
+        finally:
+            server.close()
+            for talk in raw._talks:
+                talk.cancel()
+            await asyncio.gather(*raw._talks, return_exceptions=True)
             for writer in raw.connections:
-                writer.close()
-                with contextlib.suppress(ConnectionError):
-                    await writer.wait_closed()
+                writer.transport.abort()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections.append(writer)
+        self._talks.add(talk := asyncio.ensure_future(self._talk(reader, writer)))
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            await talk
+        writer.close()
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections.append(writer)
-        writer.write(b"220 ready\r\n")
+        if not await self._answer(b"CONNECT", writer):
+            return
         while line := await reader.readline():
-            command = line.split()[0].upper()
-            if command == b"DATA":
-                writer.write(b"354 go on\r\n")
+            self.commands.append(line.strip())
+            command = (line.split() or [b""])[0].upper()
+            if not await self._answer(command, writer):
+                return
+            if command == b"STARTTLS" and self.tls is not None:
+                await writer.start_tls(self.tls)
+            if command == b"DATA" and self._last == DEFAULTS[b"DATA"]:
+                if self._next(b"HEADERS", b"") == HANGS_UP:
+                    return
                 self.letters.append(await reader.readuntil(b"\r\n.\r\n"))
-            reply = self.replies[command].pop(0) if self.replies.get(command) else b"250 OK"
-            if reply == HANGS_UP:
-                break
-            if reply == WAITS:
-                await self.go_on.wait()
-            writer.write(reply + b"\r\n")
-        writer.close()
+                if not await self._answer(b"DOT", writer):
+                    return
+
+    def _next(self, command: bytes, default: bytes) -> bytes:
+        waiting = self.replies.get(command)
+        self._last = waiting.pop(0) if waiting else self.always.get(command, default)
+        return self._last
+
+    async def _answer(self, command: bytes, writer: asyncio.StreamWriter) -> bool:
+        """Says it; False if the connection is to end."""
+        reply = self._next(command, DEFAULTS.get(command, b"250 OK"))
+        if reply == HANGS_UP:
+            return False
+        if reply == MUTE:
+            await asyncio.Event().wait()
+        if reply == WAITS:
+            await self.go_on.wait()
+        writer.write(reply + b"\r\n")
+        await writer.drain()
+        return True

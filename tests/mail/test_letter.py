@@ -45,7 +45,7 @@ def test_a_message_id_follows_from_the_job_id(job_id: str, message_id: str) -> N
 
 def test_domains_travel_in_ascii() -> None:
     composed = letter("ada@bücher.example", sender="Acme <hello@münchen.example>")
-    assert (composed.sender, composed.recipient) == ("hello@xn--mnchen-3ya.example", "ada@xn--bcher-kva.example")
+    assert (composed.sender, composed.recipients) == ("hello@xn--mnchen-3ya.example", ("ada@xn--bcher-kva.example",))
     assert composed.message_id == "<job-1@xn--mnchen-3ya.example>"
     assert read(composed.content)["To"] == "Ada <ada@xn--bcher-kva.example>"
     assert composed.content.isascii() and not composed.needs_smtputf8
@@ -53,7 +53,7 @@ def test_domains_travel_in_ascii() -> None:
 
 def test_a_local_part_beyond_ascii_stands_in_utf8_headers() -> None:
     composed = letter("jörg@bücher.example", "Jörg")
-    assert (composed.recipient, composed.needs_smtputf8) == ("jörg@xn--bcher-kva.example", True)
+    assert (composed.recipients, composed.needs_smtputf8) == (("jörg@xn--bcher-kva.example",), True)
     assert "To: Jörg <jörg@xn--bcher-kva.example>\r\n".encode() in composed.content
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from errand.mail.sink import opened_sink
-from errand.mail.smtp import SmtpPool, Unavailable
+from errand.mail.smtp import SmtpPool
+from errand.mail.verdict import Unavailable
 from tests.mail.letters import letter
 
 

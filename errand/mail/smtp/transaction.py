@@ -1,0 +1,85 @@
+"""One letter over one connection: MAIL, RCPT, DATA, the message, the final dot (RFC 5321 §3.3)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+
+from errand.mail.letter import Letter
+from errand.mail.smtp.connection import Lost, SmtpConnection
+from errand.mail.smtp.reply import SmtpReply
+from errand.mail.verdict import NotSupported, SenderRefused, Stage, Unavailable, Unsure, refusal
+
+LINE_END = re.compile(rb"\r\n|\r|\n")
+
+
+LEADING_DOT = re.compile(rb"^\.", re.MULTILINE)
+
+
+async def transact(
+    connection: SmtpConnection, letter: Letter, *, begin: Callable[[], Awaitable[None]], kept: bool = False
+) -> SmtpReply:
+    """The server's reply to the final dot, by which it has taken the letter over.
+
+    `begin` is awaited when the server has taken sender and recipients, right before DATA. `kept`: the connection
+    carried other letters before, and is not waited for long. Raises Unavailable, SenderRefused, Rejected, Unsure.
+    """
+    within_s = connection.timeouts.kept_s if kept else None
+    await _command(connection, Stage.MAIL, _mail_command(connection, letter), within_s=within_s)
+    for recipient in letter.recipients:
+        await _command(connection, Stage.RCPT, f"RCPT TO:<{recipient}>")
+    await begin()
+    await _command(connection, Stage.DATA, "DATA", good=(354,), within_s=connection.timeouts.data_s)
+    return await _hand_over(connection, letter.content)
+
+
+async def _hand_over(connection: SmtpConnection, content: bytes) -> SmtpReply:
+    """The message. Until the dot is on its way the server must not deliver it; from then on only its reply says."""
+    # any other line end than CRLF could end the message early at one server and not at the next ("SMTP smuggling")
+    body = LEADING_DOT.sub(b"..", LINE_END.sub(b"\r\n", content)).removesuffix(b"\r\n")
+    try:
+        await connection.write(body)
+    except Lost as error:
+        raise Unavailable(f"in the middle of the message: {error}", stage=Stage.DATA) from None
+    try:
+        await connection.write(b"\r\n.\r\n")
+        reply = await connection.reply(within_s=connection.timeouts.final_s)
+    except Lost as error:
+        raise Unsure(f"after the message: {error}", stage=Stage.CONTENT) from None
+    if 200 <= reply.code <= 299:
+        return reply
+    raise refusal(reply, Stage.CONTENT)
+
+
+def _mail_command(connection: SmtpConnection, letter: Letter) -> str:
+    """Raises NotSupported for an address that the server cannot take, SenderRefused for a letter that is too large."""
+    options = ""
+    if letter.needs_smtputf8:
+        if "SMTPUTF8" not in connection.extensions:
+            raise NotSupported(
+                "the mail server does not support SMTPUTF8, which the recipient's address needs", stage=Stage.MAIL
+            )
+        options = " BODY=8BITMIME SMTPUTF8"
+    if "SIZE" in connection.extensions:
+        size, limit = len(letter.content), connection.extensions["SIZE"]
+        if limit.isdecimal() and 0 < int(limit) < size:
+            raise SenderRefused(f"the letter has {size} bytes, the mail server takes {limit}", stage=Stage.MAIL)
+        options = f" SIZE={size}{options}"
+    return f"MAIL FROM:<{letter.sender}>{options}"
+
+
+async def _command(
+    connection: SmtpConnection,
+    stage: Stage,
+    line: str,
+    *,
+    good: tuple[int, ...] = (250, 251, 252),
+    within_s: float | None = None,
+) -> SmtpReply:
+    try:
+        reply = await connection.command(line, within_s=within_s)
+    except Lost as error:
+        raise Unavailable(f"the mail server at {stage.name}: {error}", stage=stage) from None
+    if reply.code not in good:
+        raise refusal(reply, stage)
+    return reply
