@@ -1,7 +1,7 @@
-"""Lets many of one process hear of changes to jobs over one connection: who waits for an end, and who watches.
+"""One subscription for everybody in a process: for those who wait for a job's end, and for the feed of all changes.
 
-What is pushed is a hint: a stock Arq worker sends none, and a connection may be cut. Who waits reads again from time
-to time.
+A message is a hint: a stock Arq worker publishes none, and a connection may be cut. A client that waits reads the job
+again from time to time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Protocol
 
 from redis.asyncio import Redis
 
-from errand.events.change import changes_in
+from errand.events.change import Change, changes_in
 from errand.redis.outage import Outage
 from errand.redis.subscription import PING_EVERY_S, Subscription
 from errand.wire import keys
@@ -26,25 +26,25 @@ HOME_CHANNEL = "errand:home"
 ENDS = frozenset({"succeeded", "failed", "cancelled"})
 
 
-HEARD_WITHIN_S = 0.5
-"""A waiter looks for itself all the same: it need not wait long for Redis' word that it is heard."""
+SUBSCRIBED_WITHIN_S = 0.5
+"""How long a caller waits for the subscription to start; after that it reads the job without it."""
 
 
 MARKED = "@"
-"""How a message begins that has the positions of its changes in it."""
+"""How a message begins that holds the positions of its changes."""
 
 
 class Listener(Protocol):
-    """Who hears everything."""
+    """Receives every message."""
 
-    def hear(self, message: str) -> None:
-        """One of a queue that is watched."""
+    def on_changes(self, changes: Sequence[Change]) -> None:
+        """The changes in a message of a queue that is watched."""
 
-    def hear_unmarked(self) -> None:
-        """A queue has said something as if nobody watched it."""
+    def on_unmarked(self) -> None:
+        """A queue has published something as if nobody watched it."""
 
-    def hear_again(self) -> None:
-        """All is heard from now on; what was said before may have been missed."""
+    def on_subscribed(self) -> None:
+        """Every message is received from now on; earlier ones may have been missed."""
 
 
 class JobEvents:
@@ -53,41 +53,41 @@ class JobEvents:
     def __init__(self, redis: Redis, *, queues: Sequence[str], ping_every_s: float = PING_EVERY_S) -> None:
         self._channels = [keys.events(queue) for queue in queues]
         self._subscription = Subscription(
-            redis, outage=Outage(), hear=self._hear, ping_every_s=ping_every_s, started=self._begin
+            redis, outage=Outage(), hear=self._on_message, ping_every_s=ping_every_s, started=self._on_subscribed
         )
         self._waiters: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._listener: Listener | None = None
         self._users = 0
-        self._started = asyncio.Event()
+        self._subscribed = asyncio.Event()
 
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator[JobEvents]:
         """Listens in the background for as long as the block lasts."""
         await self._subscription.add(HOME_CHANNEL)
-        listener = asyncio.create_task(self._subscription.listen())
+        listening = asyncio.create_task(self._subscription.listen())
         try:
             yield self
         finally:
-            listener.cancel()
+            listening.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await listener
+                await listening
 
     @contextlib.asynccontextmanager
     async def end_of(self, job_id: str) -> AsyncIterator[asyncio.Event]:
-        """An event that is set when the job ends, as far as that is heard; from the beginning of the block on."""
-        heard = asyncio.Event()
-        self._waiters[job_id].add(heard)
+        """An event that is set when the job ends during the block, or when its end may have been missed."""
+        ended = asyncio.Event()
+        self._waiters[job_id].add(ended)
         try:
             await self._join()
-            yield heard
+            yield ended
         finally:
-            self._waiters[job_id].discard(heard)
+            self._waiters[job_id].discard(ended)
             if not self._waiters[job_id]:
                 del self._waiters[job_id]
             await self._leave()
 
     async def subscribe(self, listener: Listener) -> None:
-        """`listener` hears everything from now on, until `unsubscribe`; there is one at a time."""
+        """`listener` receives every message from now on, until `unsubscribe`; there is one listener at a time."""
         self._listener = listener
         await self._join()
 
@@ -100,46 +100,46 @@ class JobEvents:
         """If Redis is away or slow, the caller does not wait for it: it is notified when the subscription starts."""
         self._users += 1
         if self._users == 1:
-            self._started.clear()
+            self._subscribed.clear()
             await self._subscription.add(*self._channels)
         if not self._subscription.hears_all:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._started.wait(), HEARD_WITHIN_S)
+                await asyncio.wait_for(self._subscribed.wait(), SUBSCRIBED_WITHIN_S)
 
     async def _leave(self) -> None:
         self._users -= 1
         if not self._users:
             await self._subscription.remove(*self._channels)
 
-    def _begin(self) -> None:
-        if self._users:
-            self._started.set()
-            # an end may have gone unheard
-            for waiters in self._waiters.values():
-                for heard in waiters:
-                    heard.set()
-            if self._listener is not None:
-                self._listener.hear_again()
+    def _on_subscribed(self) -> None:
+        if not self._users:
+            return
+        self._subscribed.set()
+        for waiters in self._waiters.values():
+            # each of these ends may have been missed
+            for ended in waiters:
+                ended.set()
+        if self._listener is not None:
+            self._listener.on_subscribed()
 
-    def _hear(self, changes: str) -> None:
-        if changes.startswith(MARKED):
-            self._hear_marked(changes)
+    def _on_message(self, message: str) -> None:
+        if message.startswith(MARKED):
+            self._on_changes(list(changes_in(message)))
             return
         if self._listener is not None:
-            self._listener.hear_unmarked()
-        for line in changes.split("\n"):
+            self._listener.on_unmarked()
+        for line in message.split("\n"):
             status, _, job_id = line.partition(" ")
-            self._hear_change(status, job_id)
+            self._notify_waiters(status, job_id)
 
-    def _hear_marked(self, changes: str) -> None:
-        # until all is heard, and `hear_again` called, it would be a change behind a gap
+    def _on_changes(self, changes: Sequence[Change]) -> None:
+        # before `on_subscribed` there may be a gap before these, which the listener would not notice
         if self._listener is not None and self._subscription.hears_all:
-            self._listener.hear(changes)
-        if self._waiters:
-            for change in changes_in(changes):
-                self._hear_change(change.kind, change.job_id)
+            self._listener.on_changes(changes)
+        for change in changes:
+            self._notify_waiters(change.kind, change.job_id)
 
-    def _hear_change(self, status: str, job_id: str) -> None:
+    def _notify_waiters(self, status: str, job_id: str) -> None:
         if status in ENDS:
-            for heard in self._waiters.get(job_id, ()):
-                heard.set()
+            for ended in self._waiters.get(job_id, ()):
+                ended.set()

@@ -1,13 +1,13 @@
--- Says that somebody watches a queue: for a while its changes are kept, for who misses some.
+-- Marks a queue as watched: for a while its changes are kept, for clients that come back and ask what they missed.
 -- KEYS  1 watched  2 history
--- ARGV  1 for how long, in ms  2 how long the history is kept at least, in ms
--- returns {since where no change is missing, the first that is kept, the last}, as positions in the history
+-- ARGV  1 for how long, in ms  2 for how long at least the history is kept, in ms
+-- returns {after which no change is missing, the first entry, the last}, as positions in the history
 local watched, history = KEYS[1], KEYS[2]
 local watch_ms, keep_ms = ARGV[1], ARGV[2]
 
 local since = redis.call('GET', watched)
 if not since or redis.call('EXISTS', history) == 0 then
-  -- what happened while nobody watched is not in the history: a mark stands where it goes on
+  -- what changed while nobody watched is not in the history: a mark stands where it goes on
   since = redis.call('XADD', history, '*', 'change', '')
 end
 redis.call('SET', watched, since, 'PX', watch_ms)

@@ -1,4 +1,4 @@
-"""One who watches the changes of jobs: what it wants, and what has come for it."""
+"""One client that watches the changes of jobs: which changes it receives, and what it has not taken yet."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Literal
 from errand.events.change import Change
 
 MAX_BUFFERED = 2_000
-"""Changes that a watcher may be behind; they are shared with the others, so that what it costs is their list."""
+"""Changes that a watcher may be behind. All watchers share the changes; each costs no more than its list."""
 
 
 Ended = Literal["slow", "missed", "stopping", "gone"]
@@ -24,6 +24,7 @@ class EventFilter:
     types: frozenset[str] = frozenset()
     kinds: frozenset[str] = frozenset()
     queues: frozenset[str] = frozenset()
+    """By their names."""
     job_id: str | None = None
 
     def has(self, change: Change) -> bool:
@@ -38,33 +39,36 @@ class EventFilter:
 
 @dataclass(slots=True, eq=False)
 class ChangeBatch:
-    """Changes that came in a moment, for all who want the same."""
+    """Changes of one moment, shared by all watchers with the same filter."""
 
     changes: Sequence[Change]
     shown: bytes = b""
-    """All of them as they look from outside; made once by the first who shows them."""
+    """All of them as clients see them; rendered once, by the first watcher that is sent them."""
     sent: bytes = b""
     """The same as it goes over the wire."""
 
 
 class Watcher:
-    """One who watches: what has come for it and is not taken yet."""
+    """One client that watches."""
 
-    def __init__(self, which: EventFilter) -> None:
-        self.filter = which
+    def __init__(self, filter: EventFilter) -> None:
+        self.filter = filter
         self.ended: Ended | None = None
-        """Why nothing more will come."""
-        self.at_end: Callable[[Ended], None] = lambda why: None
-        """Called once, for whom does not take."""
+        """Why nothing more will come; None if more may come."""
+        self.on_end: Callable[[Ended], None] = lambda reason: None
+        """Called once, when the watcher ends."""
         self.write: Callable[[ChangeBatch], bool] | None = None
-        """A shorter way to who waits in `take`; False where it is not open at the moment."""
+        """A shorter way to a client that waits in `take`; returns False if that way is not open at the moment."""
+        self.seen_number = 0
+        """The number of the latest change that the watcher is known to have been handed, or to have been past."""
+        self.last_sign_s = time.monotonic()
+        """When something was last handed to the watcher, be it a sign of life."""
         self._batches: list[ChangeBatch] = []
         self._behind = 0
         self._waiting: asyncio.Future[None] | None = None
-        self.beaten_s = time.monotonic()
 
     async def take(self) -> list[ChangeBatch]:
-        """What has come since the last time; empty if it is only to be sent a sign of life, or has ended."""
+        """What has come since the last call; empty if only a sign of life is due, or if the watcher has ended."""
         if not self._batches and self.ended is None:
             self._waiting = asyncio.get_running_loop().create_future()
             await self._waiting
@@ -72,36 +76,39 @@ class Watcher:
         return taken
 
     def push(self, batch: ChangeBatch) -> None:
-        """Never waits: one that is too far behind is ended."""
-        if self.write is not None and self._waits and self.write(batch):
-            self.beaten_s = time.monotonic()
+        """Hands over a batch without waiting. A watcher that is too far behind is ended before anything is rendered."""
+        if self.ended is not None:
             return
-        if self._behind > MAX_BUFFERED:
+        if self.write is not None and self._is_waiting and self.write(batch):
+            self.last_sign_s = time.monotonic()
+        elif self._behind + len(batch.changes) > MAX_BUFFERED:
             self.end("slow")
-        if self.ended is None:
+        else:
             self._behind += len(batch.changes)
             self._batches.append(batch)
             self.wake()
 
-    def end(self, why: Ended) -> None:
-        """Nothing more comes."""
+    def end(self, reason: Ended) -> None:
+        """Lets nothing more come. A slow watcher loses what it has not taken: nobody would read it in time."""
         if self.ended is None:
-            self.ended = why
-            self.at_end(why)
+            self.ended = reason
+            if reason == "slow":
+                self._batches.clear()
+            self.on_end(reason)
             self.wake()
 
     def wake(self) -> None:
-        """Has `take` return."""
-        self.beaten_s = time.monotonic()
+        """Makes `take` return."""
+        self.last_sign_s = time.monotonic()
         waiting = self._waiting
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
 
     @property
     def has_more(self) -> bool:
-        """The next `take` brings something at once."""
+        """True if the next `take` returns something at once."""
         return bool(self._batches)
 
     @property
-    def _waits(self) -> bool:
-        return self.ended is None and self._waiting is not None and not self._waiting.done()
+    def _is_waiting(self) -> bool:
+        return self._waiting is not None and not self._waiting.done()

@@ -166,7 +166,7 @@ async def opened(settings: Settings, catalog: Catalog, *, redis_url: str) -> Asy
         queue_keys = [queue.key for queue in queues.values()]
         dead = DeadJobs(redis, queues=queue_keys, ttl_s=settings.dead_ttl_s)
         job_events = JobEvents(subscriber, queues=queue_keys)
-        feed = JobFeed(redis, job_events, queues=queue_keys, most_watchers=settings.watcher_limit)
+        feed = JobFeed(redis, job_events, queues=queue_keys, max_watchers=settings.watcher_limit)
         async with (
             job_events.listening(),
             durability.watched(),

@@ -1,16 +1,17 @@
-"""The feed: one reader for any number of watchers, each of which gets all that it wants once, or is told."""
+"""The feed: one reader for any number of watchers; each receives what its filter has once, or is ended."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from arq.connections import ArqRedis
 
-from errand.events import feed as job_feed
-from errand.events.change import positions_in
+from errand.events import ring
+from errand.events.change import Change, changes_in
+from errand.events.cursor import positions_in
+from errand.events.fan_out import FanOut
 from errand.events.feed import JobFeed, TooManyWatchers
 from errand.events.listener import JobEvents
 from errand.events.watcher import EventFilter, Watcher
@@ -26,7 +27,7 @@ QUEUE = keys.queue("default")
 async def feed(redis: ArqRedis, redis_url: str) -> AsyncIterator[JobFeed]:
     subscriber = connect(redis_url, reply_timeout_s=5)
     async with JobEvents(subscriber, queues=[QUEUE]).listening() as events:
-        feed = JobFeed(redis, events, queues=[QUEUE], most_watchers=3)
+        feed = JobFeed(redis, events, queues=[QUEUE], max_watchers=3)
         yield feed
         for watcher in list(feed._watchers):
             await feed.dismiss(watcher)
@@ -38,8 +39,8 @@ def queue(redis: ArqRedis) -> Queue:
     return Queue(redis, ended_ttl_s=60)
 
 
-async def live(feed: JobFeed, **wanted: frozenset[str]) -> Watcher:
-    watcher = await feed.admit(EventFilter(**wanted))  # type: ignore[arg-type]  # the sets alone
+async def live(feed: JobFeed, **filters: frozenset[str]) -> Watcher:
+    watcher = await feed.admit(EventFilter(**filters))  # type: ignore[arg-type]  # the sets alone
     async for _ in feed.follow(watcher):
         raise AssertionError("nothing was missed")
     return watcher
@@ -53,7 +54,7 @@ async def taken(watcher: Watcher, number: int) -> list[str]:
     return found
 
 
-async def test_who_wants_the_same_is_handed_the_same_batch(feed: JobFeed, queue: Queue) -> None:
+async def test_watchers_with_the_same_filter_share_a_batch(feed: JobFeed, queue: Queue) -> None:
     first, second = await live(feed), await live(feed)
     other = await live(feed, types=frozenset({"letter"}))
     put = await queue.enqueue("fax", {})
@@ -100,11 +101,11 @@ async def test_a_lost_history_ends_watchers_instead_of_leaving_a_gap(
     feed: JobFeed, queue: Queue, redis: ArqRedis
 ) -> None:
     watcher = await live(feed)
-    place = positions_in(feed.place)
+    cursor = positions_in(feed.cursor)
 
     async def later() -> bool:
         seconds, micros = await redis.time()
-        return place is not None and seconds * 1000 + micros // 1000 > place["default"][0]
+        return cursor is not None and seconds * 1000 + micros // 1000 > cursor["default"][0]
 
     await eventually(later)
     await redis.delete(keys.history(QUEUE), keys.watched(QUEUE))
@@ -114,15 +115,15 @@ async def test_a_lost_history_ends_watchers_instead_of_leaving_a_gap(
         return watcher.ended == "missed"
 
     await eventually(ended)
-    assert place is not None and not await feed.covers(place)
+    assert cursor is not None and not await feed.covers(cursor)
 
 
 async def test_what_the_ring_has_no_more_is_read_from_the_history_once(
     feed: JobFeed, queue: Queue, redis: ArqRedis
 ) -> None:
     watcher = await live(feed)
-    place = positions_in(feed.place)
-    assert place is not None
+    cursor = positions_in(feed.cursor)
+    assert cursor is not None
     ids = [one.job_id for one in await queue.enqueue_many("fax", [{}] * 1500)]
     assert await taken(watcher, 1500) == ids
     await feed.dismiss(watcher)
@@ -130,8 +131,8 @@ async def test_what_the_ring_has_no_more_is_read_from_the_history_once(
     before = (await redis.info("commandstats")).get("cmdstat_xrange", {"calls": 0})["calls"]
     for _ in range(2):
         back = await feed.admit(EventFilter())
-        assert await feed.covers(place)
-        missed = [change.job_id async for placed in feed.follow(back, place) for change, _ in placed]
+        assert await feed.covers(cursor)
+        missed = [change.job_id async for changes in feed.follow(back, cursor) for change, _ in changes]
         assert missed == ids
         await feed.dismiss(back)
     calls = (await redis.info("commandstats"))["cmdstat_xrange"]["calls"] - before
@@ -143,36 +144,45 @@ async def test_what_the_ring_has_no_more_is_read_from_the_history_once(
 async def test_a_ring_that_is_full_forgets_its_oldest(
     feed: JobFeed, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job_feed, "MAX_RING", 10)
+    monkeypatch.setattr(ring, "MAX_RING", 10)
     watcher = await live(feed)
-    place = positions_in(feed.place)
-    assert place is not None
+    cursor = positions_in(feed.cursor)
+    assert cursor is not None
     await queue.enqueue_many("fax", [{}] * 25)
     await taken(watcher, 25)
     assert len(feed._ring) == 10
     # it is in the history, but no process keeps more than it may
-    assert not await feed.covers(place)
+    assert not await feed.covers(cursor)
 
 
-async def test_who_joins_between_two_batches_is_told_nothing_twice(feed: JobFeed, queue: Queue) -> None:
+async def test_a_watcher_that_comes_back_while_changes_are_handed_out_receives_each_once(
+    feed: JobFeed, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
     keeper = await live(feed)
-    place, before = positions_in(feed.place), feed.place
-    feed._handed_out_s, feed._took_s = time.monotonic(), 0.5  # as where the last one took long
+    cursor, before = positions_in(feed.cursor), feed.cursor
+    hand_out, may_hand_out = FanOut._hand_out, asyncio.Event()
+
+    async def held_back(fan_out: FanOut, changes: Sequence[Change]) -> None:
+        await may_hand_out.wait()
+        await hand_out(fan_out, changes)
+
+    monkeypatch.setattr(FanOut, "_hand_out", held_back)
     put = await queue.enqueue("fax", {})
 
-    async def heard() -> bool:
-        return feed.place != before
+    async def received() -> bool:
+        return feed.cursor != before
 
-    await eventually(heard)
+    await eventually(received)
     back = await feed.admit(EventFilter())
-    missed = [change.job_id async for placed in feed.follow(back, place) for change, _ in placed]
+    missed = [change.job_id async for changes in feed.follow(back, cursor) for change, _ in changes]
+    may_hand_out.set()
     second = await queue.enqueue("fax", {})
     assert missed == [put.job_id]
     assert await taken(back, 1) == [second.job_id]
     assert await taken(keeper, 2) == [put.job_id, second.job_id]
 
 
-async def test_what_was_read_already_is_not_told_again_when_it_is_heard(
+async def test_a_change_that_was_read_already_is_not_handed_out_again_when_its_message_comes(
     feed: JobFeed, queue: Queue, redis: ArqRedis
 ) -> None:
     watcher = await live(feed)
@@ -180,12 +190,12 @@ async def test_what_was_read_already_is_not_told_again_when_it_is_heard(
         await listening.subscribe(keys.events(QUEUE))
         first = await queue.enqueue("fax", {})
 
-        async def told() -> str | None:
+        async def published() -> str | None:
             found = await listening.get_message(ignore_subscribe_messages=True)
             return found["data"].decode() if found else None
 
-        message = await eventually(told)
+        message = await eventually(published)
     assert await taken(watcher, 1) == [first.job_id]
-    feed.hear(message)
+    feed.on_changes(list(changes_in(message)))
     second = await queue.enqueue("fax", {})
     assert await taken(watcher, 1) == [second.job_id]

@@ -1,4 +1,4 @@
-"""Waiters hear of ends over one shared connection, also after it was cut."""
+"""Waiters learn of ends over one shared connection, also after it was cut."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ async def subscribed(redis: ArqRedis, channel: str) -> int:
 
 
 async def end(redis: ArqRedis, job_id: str) -> int:
-    """Says that a job has ended; returns how many connections heard it."""
+    """Publishes that a job has ended; returns how many connections received it."""
     return int(await redis.publish(keys.events(QUEUE), f"in_progress other\nsucceeded {job_id}"))
 
 
-async def test_every_waiter_for_a_job_hears_its_end_and_nobody_else(redis: ArqRedis, ends: JobEvents) -> None:
+async def test_an_end_is_received_by_every_waiter_for_that_job_and_no_other(redis: ArqRedis, ends: JobEvents) -> None:
     async with ends.end_of("a") as first, ends.end_of("a") as second, ends.end_of("b") as other:
         await eventually(lambda: subscribed(redis, keys.events(QUEUE)))
         assert await end(redis, "a") == 1, "all waiters share one subscription"
@@ -48,7 +48,7 @@ async def test_every_waiter_for_a_job_hears_its_end_and_nobody_else(redis: ArqRe
         assert not other.is_set()
 
 
-async def test_who_no_longer_waits_costs_redis_nothing(redis: ArqRedis, ends: JobEvents) -> None:
+async def test_a_waiter_that_is_gone_costs_redis_nothing(redis: ArqRedis, ends: JobEvents) -> None:
     async with ends.end_of("a"):
         await eventually(lambda: subscribed(redis, keys.events(QUEUE)))
 
@@ -58,7 +58,9 @@ async def test_who_no_longer_waits_costs_redis_nothing(redis: ArqRedis, ends: Jo
     await eventually(gone)
 
 
-async def test_who_waits_while_the_connection_is_being_made_is_heard(redis: ArqRedis, redis_url: str) -> None:
+async def test_a_waiter_that_comes_while_the_connection_is_being_made_is_not_forgotten(
+    redis: ArqRedis, redis_url: str
+) -> None:
     for _ in range(20):
         async with client_of(redis_url) as subscriber, JobEvents(subscriber, queues=[QUEUE]).listening() as listening:
             await asyncio.sleep(0)
@@ -67,7 +69,7 @@ async def test_who_waits_while_the_connection_is_being_made_is_heard(redis: ArqR
                 await asyncio.wait_for(ended.wait(), 5)
 
 
-async def test_an_id_that_is_no_text_deafens_nobody(redis: ArqRedis, ends: JobEvents) -> None:
+async def test_an_id_that_is_no_text_hinders_no_waiter(redis: ArqRedis, ends: JobEvents) -> None:
     async with ends.end_of("a") as ended:
         await eventually(lambda: subscribed(redis, keys.events(QUEUE)))
         await redis.publish(keys.events(QUEUE), b"succeeded \xff")
@@ -85,10 +87,10 @@ async def test_a_redis_that_forbids_channels_is_lived_with(
         async with JobEvents(subscriber, queues=[QUEUE]).listening() as listening, listening.end_of("a") as ended:
             with capture_logs() as logs:
 
-                async def told() -> bool:
+                async def logged() -> bool:
                     return bool(logs)
 
-                await eventually(told)
+                await eventually(logged)
             await redis.execute_command("ACL", "SETUSER", "default", "allchannels")  # type: ignore[no-untyped-call]
             await eventually(lambda: subscribed(redis, keys.events(QUEUE)))
             await end(redis, "a")
@@ -114,11 +116,11 @@ async def test_a_subscription_whose_peer_vanished_is_made_anew(tmp_path: Path) -
                 async with ends.end_of("a") as ended:
                     proxy.lose_all()
 
-                    async def heard() -> bool:
+                    async def received() -> bool:
                         await end(redis, "a")
                         return ended.is_set()
 
-                    await eventually(heard, timeout_s=5)
+                    await eventually(received, timeout_s=5)
 
 
 @pytest.mark.parametrize("refusal", ["-@pubsub", "-ping -subscribe"])

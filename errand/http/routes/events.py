@@ -1,4 +1,4 @@
-"""`GET /v1/events` and `GET /v1/jobs/{id}/events`: jobs, watched live (Server-Sent Events)."""
+"""`GET /v1/events` and `GET /v1/jobs/{id}/events`: clients watch jobs live (Server-Sent Events)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from pydantic import BaseModel, Field
 from pydantic_core import to_json
 from redis.exceptions import RedisError
 
-from errand.events.change import Change, Kind, Position, position_in, positions_in
+from errand.events.change import Change, Kind
+from errand.events.cursor import Position, position_in, positions_in
 from errand.events.feed import TooManyWatchers
 from errand.events.watcher import ChangeBatch, EventFilter, Watcher
 from errand.http.answers import event_stream
@@ -29,7 +30,7 @@ from errand.monitor.job_snapshot import ENDS, JobSnapshot, Status, read_job_in_h
 FULL_RETRY_S = 10
 
 
-MAX_PLACE_CHARS = 4_000
+MAX_CURSOR_CHARS = 4_000
 
 
 MISSED = to_json({"detail": "Some changes since your Last-Event-ID are no longer known. What follows is from now on."})
@@ -98,11 +99,11 @@ NO_MORE: dict[int | str, dict[str, Any]] = {
 }
 
 
-LastPlace = Annotated[
+LastEventId = Annotated[
     str | None,
     Header(
         alias="Last-Event-ID",
-        max_length=MAX_PLACE_CHARS,
+        max_length=MAX_CURSOR_CHARS,
         description="the `id` of the last event that was seen: the stream goes on behind it, on any API process",
         examples=["1795237200123-0@default"],
     ),
@@ -131,22 +132,22 @@ async def watch_jobs(
     queue: Annotated[
         list[Name], Query(description="jobs of this queue; may be given several times", examples=[["default"]])
     ] = [],  # noqa: B006
-    last_place: LastPlace = None,
+    last_event_id: LastEventId = None,
 ) -> Response:
     """Every change of every job, as it happens: each new status, each progress."""
     if unknown := [name for name in queue if name not in to.queues]:
         raise _unknown_queues(unknown, to)
-    which = EventFilter(types=frozenset(type), kinds=frozenset(status), queues=frozenset(queue))
+    event_filter = EventFilter(types=frozenset(type), kinds=frozenset(status), queues=frozenset(queue))
     if head_requests.ASKED in request.scope:
         return _head()
-    watcher = await _admitted(to, which)
+    watcher = await _admitted(to, event_filter)
     try:
-        after, missed = await _known_place(to, last_place)
+        after, missed = await _positions_covered(to, last_event_id)
     except BaseException:
         await to.feed.dismiss(watcher)
         raise
-    stream = _all_events(to, watcher, after, missed=missed)
-    return EventStream(stream, watcher=watcher, feed=to.feed, show=_shown_together)
+    stream = _events_of_all(to, watcher, after, missed=missed)
+    return EventStream(stream, watcher=watcher, feed=to.feed, render=_rendered)
 
 
 @router.get(
@@ -156,15 +157,15 @@ async def watch_jobs(
     dependencies=[Depends(auth.require("read"))],
     operation_id="watch_job",
 )
-async def watch_job(id: JobId, request: Request, to: SharedDep, last_place: LastPlace = None) -> Response:
+async def watch_job(id: JobId, request: Request, to: SharedDep, last_event_id: LastEventId = None) -> Response:
     """One job, from its present state to its end: each new status, each progress; whole in the first and last event."""
     await job_path.found(to, id)
     if head_requests.ASKED in request.scope:
         return _head()
     watcher = await _admitted(to, EventFilter(job_id=id))
     try:
-        after, missed = await _known_place(to, last_place)
-        job, now = await _look(to, id)
+        after, missed = await _positions_covered(to, last_event_id)
+        job, now = await _read_job(to, id)
         if after is not None and job.ended and not _ends_after(to, watcher, after):
             await to.feed.dismiss(watcher)
             return Response(status_code=204)
@@ -176,78 +177,78 @@ async def watch_job(id: JobId, request: Request, to: SharedDep, last_place: Last
     return EventStream(stream, watcher=watcher, feed=to.feed)
 
 
-async def _all_events(
+async def _events_of_all(
     to: Shared, watcher: Watcher, after: Mapping[str, Position] | None, *, missed: bool
 ) -> AsyncGenerator[bytes, None]:
-    yield event_stream.opening(to.feed.place if after is None else to.feed.place_after(after))
+    yield event_stream.opening(to.feed.cursor if after is None else to.feed.cursor_after(after))
     if missed:
-        yield event_stream.event("missed", MISSED.decode(), place=to.feed.place)
-    async for placed in to.feed.follow(watcher, after):
-        yield b"".join([event_stream.event(change.kind, _shown(change), place=place) for change, place in placed])
+        yield event_stream.event("missed", MISSED.decode(), cursor=to.feed.cursor)
+    async for changes in to.feed.follow(watcher, after):
+        yield b"".join([event_stream.event(change.kind, _shown(change), cursor=cursor) for change, cursor in changes])
     while not watcher.ended:
         if batches := await watcher.take():
-            yield b"".join([_shown_together(batch) for batch in batches])
-        elif to.feed.is_caught_up(watcher):
-            yield event_stream.heartbeat(to.feed.place)
+            yield b"".join([_rendered(batch) for batch in batches])
+        elif (cursor := to.feed.caught_up_cursor(watcher)) is not None:
+            yield event_stream.heartbeat(cursor)
     yield event_stream.ending(watcher.ended)
 
 
 async def _events_of_job(
     to: Shared, watcher: Watcher, job: JobSnapshot | None, after: Mapping[str, Position], *, missed: bool
 ) -> AsyncGenerator[bytes, None]:
-    """From the job as it was seen at that place; or from the place on alone."""
-    place = to.feed.place_after(after)
-    yield event_stream.opening(place)
+    """Begins with the job, as it was at these positions, and goes on after them; without a job it only goes on."""
+    cursor = to.feed.cursor_after(after)
+    yield event_stream.opening(cursor)
     if missed:
-        yield event_stream.event("missed", MISSED.decode(), place=place)
+        yield event_stream.event("missed", MISSED.decode(), cursor=cursor)
     if job is not None:
-        yield event_stream.event(job.status, _shown_whole(job, to), place=place)
+        yield event_stream.event(job.status, _shown_whole(job, to), cursor=cursor)
         if job.ended:
             return
-    untold_end = False
-    async for change, place in _changes(to, watcher, after):
+    had_ended = False
+    async for change, cursor in _changes(to, watcher, after):
         if change is None:
-            # its worker may publish nothing: a stock one
-            seen, _ = await _look_or_nothing(to, watcher.filter)
-            ended_before, untold_end = untold_end, seen is not None and seen.ended
-            # an end that was read before it was received is sent the next time, behind all that came before it
-            if seen is not None and untold_end and ended_before:
-                yield event_stream.event(seen.status, _shown_whole(seen, to), place=place)
+            # its worker may publish nothing, if it is a stock one
+            seen, _ = await _read_job_or_nothing(to, watcher.filter)
+            had_ended_before, had_ended = had_ended, seen is not None and seen.ended
+            # an end that is read before its event has come is sent the next time, after all that came before it
+            if seen is not None and had_ended and had_ended_before:
+                yield event_stream.event(seen.status, _shown_whole(seen, to), cursor=cursor)
                 return
-            yield event_stream.heartbeat(place)
+            yield event_stream.heartbeat(cursor)
         elif change.kind in ENDS:
-            ended, _ = await _look_or_nothing(to, watcher.filter)
-            yield event_stream.event(change.kind, _shown_end(change, ended, to), place=place)
+            ended, _ = await _read_job_or_nothing(to, watcher.filter)
+            yield event_stream.event(change.kind, _shown_end(change, ended, to), cursor=cursor)
             return
         else:
-            yield event_stream.event(change.kind, _shown(change), place=place)
+            yield event_stream.event(change.kind, _shown(change), cursor=cursor)
     yield event_stream.ending(watcher.ended or "gone")
 
 
 async def _changes(
     to: Shared, watcher: Watcher, after: Mapping[str, Position]
 ) -> AsyncGenerator[tuple[Change | None, str], None]:
-    """Each with the place after it; None where there was none for a while."""
-    async for placed in to.feed.follow(watcher, after):
-        for change, place in placed:
-            yield change, place
+    """Each change with the cursor after it; None instead of a change if a heartbeat is due."""
+    async for changes in to.feed.follow(watcher, after):
+        for change, cursor in changes:
+            yield change, cursor
     while not watcher.ended:
         batches = await watcher.take()
-        if not batches and to.feed.is_caught_up(watcher):
-            yield None, to.feed.place
+        if not batches and (caught_up := to.feed.caught_up_cursor(watcher)) is not None:
+            yield None, caught_up
         for batch in batches:
             for change in batch.changes:
-                yield change, change.place
+                yield change, change.cursor
 
 
 def _ends_after(to: Shared, watcher: Watcher, after: Mapping[str, Position]) -> bool:
-    """An ended job's end is among what came after that place."""
+    """True if the watched job has ended after these positions."""
     return any(change.kind in ENDS for change in to.feed.after(after) if watcher.filter.has(change))
 
 
-async def _admitted(to: Shared, which: EventFilter) -> Watcher:
+async def _admitted(to: Shared, event_filter: EventFilter) -> Watcher:
     try:
-        return await in_time(to.feed.admit(which))
+        return await in_time(to.feed.admit(event_filter))
     except TooManyWatchers:
         detail = (
             "This process has as many watchers as WATCHER_LIMIT allows. "
@@ -256,18 +257,18 @@ async def _admitted(to: Shared, which: EventFilter) -> Watcher:
         raise Problem(503, "too-many-watchers", detail, headers={"Retry-After": str(FULL_RETRY_S)}) from None
 
 
-async def _known_place(to: Shared, place: str | None) -> tuple[dict[str, Position] | None, bool]:
-    """The positions in a place, where all that came after it is known; and whether some is not."""
-    if not place:
+async def _positions_covered(to: Shared, cursor: str | None) -> tuple[dict[str, Position] | None, bool]:
+    """The positions in a cursor, if all that changed after them is known; and whether some of it is not."""
+    if not cursor:
         return None, False
-    positions = positions_in(place)
+    positions = positions_in(cursor)
     if positions is None or not await in_time(to.feed.covers(positions)):
         return None, True
     return positions, False
 
 
-async def _look(to: Shared, job_id: str) -> tuple[JobSnapshot, dict[str, Position]]:
-    """The job, and the place from which on its changes are not in it."""
+async def _read_job(to: Shared, job_id: str) -> tuple[JobSnapshot, dict[str, Position]]:
+    """The job, and the position in each queue after which its changes are not in it yet."""
     job, raw = await in_time(read_job_in_history(to.redis, job_id, queues=to.queue_keys))
     if job is None:
         raise job_path.unknown(job_id)
@@ -276,26 +277,27 @@ async def _look(to: Shared, job_id: str) -> tuple[JobSnapshot, dict[str, Positio
     return job, positions
 
 
-async def _look_or_nothing(to: Shared, which: EventFilter) -> tuple[JobSnapshot | None, dict[str, Position]]:
-    assert which.job_id is not None
+async def _read_job_or_nothing(to: Shared, event_filter: EventFilter) -> tuple[JobSnapshot | None, dict[str, Position]]:
+    assert event_filter.job_id is not None
     try:
-        return await _look(to, which.job_id)
+        return await _read_job(to, event_filter.job_id)
     except (Problem, RedisError):
         # forgotten meanwhile, or Redis is away
         return None, {}
 
 
 def _shown(change: Change) -> str:
-    """The JSON of a change, made once."""
+    """The JSON of a change, rendered once."""
     if not change.shown:
         change.shown = to_json(_fields(change)).decode()
     return change.shown
 
 
-def _shown_together(batch: ChangeBatch) -> bytes:
+def _rendered(batch: ChangeBatch) -> bytes:
+    """The events of a batch, rendered once."""
     if not batch.shown:
         batch.shown = b"".join(
-            [event_stream.event(change.kind, _shown(change), place=change.place) for change in batch.changes]
+            [event_stream.event(change.kind, _shown(change), cursor=change.cursor) for change in batch.changes]
         )
     return batch.shown
 

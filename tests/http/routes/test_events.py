@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import socket
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,9 @@ from arq.connections import ArqRedis
 from pydantic import BaseModel
 
 from errand.events import feed as job_feed
-from errand.events.change import positions_in
+from errand.events import history
+from errand.events.cursor import positions_in
+from errand.events.fan_out import FanOut
 from errand.http.answers import event_stream
 from errand.job.context import Context
 from errand.job.job_type import job
@@ -65,7 +66,7 @@ async def put(service: Service, **params: Any) -> str:
     return str(answer.json()["id"])
 
 
-async def test_every_change_of_every_job_is_told_as_it_happens(
+async def test_every_change_of_every_job_is_sent_as_it_happens(
     service: Service, queue: Queue, run_worker: RunWorker
 ) -> None:
     async with service.watching() as stream:
@@ -104,7 +105,7 @@ async def test_every_change_of_every_job_is_told_as_it_happens(
 
 
 @pytest.mark.parametrize(
-    ("params", "wanted"),
+    ("params", "expected"),
     [
         ({}, ["walk", "letter", "walk cancelled", "letter cancelled"]),
         ({"type": "walk"}, ["walk", "walk cancelled"]),
@@ -116,20 +117,20 @@ async def test_every_change_of_every_job_is_told_as_it_happens(
         ({"queue": "cpu"}, []),
     ],
 )
-async def test_a_watcher_says_what_it_wants(
-    service: Service, queue: Queue, params: dict[str, Any], wanted: list[str]
+async def test_a_watcher_receives_what_its_filter_has(
+    service: Service, queue: Queue, params: dict[str, Any], expected: list[str]
 ) -> None:
     async with service.watching(**params) as stream, service.watching() as everything:
         walking, letter = (await queue.enqueue("walk", {})).job_id, await put(service)
         await queue.cancel(walking)
         await queue.cancel(letter)
         await everything.events(4)
-        found = await stream.events(len(wanted))
+        found = await stream.events(len(expected))
         service.shared.feed.end_all("stopping")
         names = {walking: "walk", letter: "letter"}
         found += [event for event in await stream.until_end() if event.name]
-    told = [names[event.data["id"]] + (" cancelled" if event.name == "cancelled" else "") for event in found]
-    assert told == wanted
+    received = [names[event.data["id"]] + (" cancelled" if event.name == "cancelled" else "") for event in found]
+    assert received == expected
 
 
 async def test_one_job_is_watched_from_what_is_known_to_its_end(
@@ -147,33 +148,33 @@ async def test_one_job_is_watched_from_what_is_known_to_its_end(
     assert other.job_id
 
 
-async def test_a_job_that_has_ended_is_told_once(service: Service) -> None:
+async def test_a_job_that_has_ended_is_sent_once(service: Service) -> None:
     job_id = await put(service)
     await service.client.post(f"/v1/jobs/{job_id}/cancel")
-    place = f"/v1/jobs/{job_id}/events"
-    async with service.watching(place) as stream:
+    path = f"/v1/jobs/{job_id}/events"
+    async with service.watching(path) as stream:
         (only,) = await stream.until_end()
     assert (only.name, only.data["job"]["status"]) == ("cancelled", "cancelled")
-    async with service.watching(place, after=only.id) as stream:
-        # the client's sign not to come back
+    async with service.watching(path, after=only.id) as stream:
+        # by which a client knows not to come back
         assert stream.answer.status_code == 204
 
 
 async def test_a_watcher_of_a_job_comes_back_for_what_it_missed(service: Service, queue: Queue) -> None:
     job_id = await put(service, delay="1h")
-    place = f"/v1/jobs/{job_id}/events"
-    async with service.watching(place) as stream:
+    path = f"/v1/jobs/{job_id}/events"
+    async with service.watching(path) as stream:
         (first,) = await stream.events(1)
     await queue.cancel(job_id)
-    async with service.watching(place, after=first.id) as stream:
+    async with service.watching(path, after=first.id) as stream:
         (end,) = [event for event in await stream.until_end() if event.name]
     assert (end.name, end.data["job"]["status"]) == ("cancelled", "cancelled")
 
 
-async def test_who_comes_back_is_told_what_he_missed_by_any_process_without_gap_or_repeat(
+async def test_a_watcher_that_comes_back_receives_what_it_missed_from_any_process_without_gap_or_repeat(
     service: Service, queue: Queue, settings: Settings, redis_url: str
 ) -> None:
-    told: list[str] = []
+    received: list[str] = []
     ids: list[str] = []
 
     async def produce() -> None:
@@ -183,27 +184,27 @@ async def test_who_comes_back_is_told_what_he_missed_by_any_process_without_gap_
     async with serving(settings, redis_url) as other:
         async with service.watching() as stream:
             producing = asyncio.create_task(produce())
-            told += [event.data["id"] for event in await stream.events(5)]
+            received += [event.data["id"] for event in await stream.events(5)]
             last = stream.last_id
         for turn in range(6):
             async with (other, service)[turn % 2].watching(after=last) as stream:
-                told += [event.data["id"] for event in await stream.events(10)]
+                received += [event.data["id"] for event in await stream.events(10)]
                 last = stream.last_id
         await producing
         async with other.watching(after=last) as stream:
-            told += [event.data["id"] for event in await stream.events(150 - len(told))]
+            received += [event.data["id"] for event in await stream.events(150 - len(received))]
             last = stream.last_id
             more = await queue.enqueue("walk", {})
             assert (await stream.events(1))[0].data["id"] == more.job_id
-    assert told == ids
+    assert received == ids
 
 
-@pytest.mark.parametrize("place", ["nonsense", "1-0@default", "99999999999999-0@default", "1-0@default,x"])
-async def test_a_place_that_nobody_knows_any_more_is_said_to_be_so(service: Service, place: str) -> None:
+@pytest.mark.parametrize("cursor", ["nonsense", "1-0@default", "99999999999999-0@default", "1-0@default,x"])
+async def test_a_cursor_from_which_changes_are_missing_is_answered_with_missed(service: Service, cursor: str) -> None:
     job_id = await put(service)
     async with (
-        service.watching(after=place) as stream,
-        service.watching(f"/v1/jobs/{job_id}/events", after=place) as own,
+        service.watching(after=cursor) as stream,
+        service.watching(f"/v1/jobs/{job_id}/events", after=cursor) as own,
     ):
         assert (await stream.events(1))[0].name == "missed"
         missed, present = await own.events(2)
@@ -212,9 +213,9 @@ async def test_a_place_that_nobody_knows_any_more_is_said_to_be_so(service: Serv
         assert (await stream.events(1))[0].name == "queued"
 
 
-async def test_a_place_that_names_some_queues_or_none_of_ours_becomes_one_of_all(service: Service) -> None:
+async def test_a_cursor_that_names_some_queues_or_unknown_ones_becomes_one_of_all(service: Service) -> None:
     job_id = await put(service)
-    queues = set(positions_in(service.shared.feed.place) or {}) | {"default", "cpu", "mail"}
+    queues = set(positions_in(service.shared.feed.cursor) or {}) | {"default", "cpu", "mail"}
     for path in ("/v1/events", f"/v1/jobs/{job_id}/events"):
         async with service.watching(path, after="5-0@elsewhere") as stream:
             assert set(positions_in(stream.opening.id) or {}) == queues
@@ -223,29 +224,42 @@ async def test_a_place_that_names_some_queues_or_none_of_ours_becomes_one_of_all
             assert (event.name, set(positions_in(event.id) or {})) == ("deferred", queues)
 
 
-async def test_a_heartbeat_names_no_place_past_what_has_not_been_sent(service: Service) -> None:
+async def test_a_heartbeat_names_no_cursor_past_what_has_not_been_sent(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
     feed = service.shared.feed
     job_id = await put(service)
+    hand_out, may_hand_out = FanOut._hand_out, asyncio.Event()
+
+    async def held_back(fan_out: FanOut, changes: Any) -> None:
+        await may_hand_out.wait()
+        await hand_out(fan_out, changes)
+
     async with service.watching() as stream, service.watching(f"/v1/jobs/{job_id}/events") as own:
         await own.events(1)
-        before, watchers = feed.place, list(feed._watchers)
-        feed._handed_out_s, feed._took_s = time.monotonic(), 0.4  # as where the last hand-out took long
+        await put(service)
+        await stream.events(1)
+        monkeypatch.setattr(FanOut, "_hand_out", held_back)
+        before, watchers = feed.cursor, list(feed._watchers)
         await service.client.post(f"/v1/jobs/{job_id}/reschedule", params={"delay": 60})
 
-        async def heard() -> bool:
-            return feed.place != before
+        async def received() -> bool:
+            return feed.cursor != before
 
-        await eventually(heard)
+        await eventually(received)
         for watcher in watchers:
             watcher.wake()
+        heartbeat = await stream.block()
+        assert (heartbeat.comment, heartbeat.id) == ("still here", before)
+        may_hand_out.set()
         for blocks in (stream, own):
-            assert (await blocks.block()).name == "deferred", "and no heartbeat before it"
+            assert [event.name for event in await blocks.events(1)] == ["deferred"]
 
 
 async def test_streams_stay_open_while_redis_is_stopped_and_go_on_where_they_were(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job_feed, "BEAT_S", 0.3)
+    monkeypatch.setattr(job_feed, "HEARTBEAT_S", 0.3)
     server = RedisServer(tmp_path, options=["appendonly yes"])
     with server.running():
         async with serving(make_settings(tmp_path / "data"), server.url) as service:
@@ -265,14 +279,12 @@ async def test_streams_stay_open_while_redis_is_stopped_and_go_on_where_they_wer
                 await service.client.post(f"/v1/jobs/{first}/reschedule", params={"delay": 30})
                 second = await put(service)
                 await service.client.post(f"/v1/jobs/{first}/cancel")
-                told = [("deferred", first), ("queued", second), ("cancelled", first)]
-                assert story(await stream.events(3)) == told
-                assert story(await own.events(2)) == [told[0], told[2]]
+                expected = [("deferred", first), ("queued", second), ("cancelled", first)]
+                assert story(await stream.events(3)) == expected
+                assert story(await own.events(2)) == [expected[0], expected[2]]
 
 
-async def test_what_happened_while_nobody_watched_is_not_passed_over_in_silence(
-    service: Service, redis: ArqRedis
-) -> None:
+async def test_changes_while_nobody_watched_are_answered_with_missed(service: Service, redis: ArqRedis) -> None:
     async with service.watching() as stream:
         await put(service)
         (seen,) = await stream.events(1)
@@ -282,7 +294,7 @@ async def test_what_happened_while_nobody_watched_is_not_passed_over_in_silence(
         assert (await stream.events(1))[0].name == "missed"
 
 
-async def test_a_history_that_has_been_cut_is_not_taken_for_whole(service: Service, redis: ArqRedis) -> None:
+async def test_changes_that_were_trimmed_are_answered_with_missed(service: Service, redis: ArqRedis) -> None:
     async with service.watching() as stream:
         await put(service)
         (seen,) = await stream.events(1)
@@ -315,24 +327,24 @@ async def test_a_queue_that_nobody_watches_keeps_nothing(service: Service, redis
     await put(service)
     assert await redis.exists(keys.history(QUEUE), keys.watched(QUEUE)) == 0
     async with service.watching():
-        assert 0 < await redis.pttl(keys.watched(QUEUE)) <= job_feed.WATCH_MS
+        assert 0 < await redis.pttl(keys.watched(QUEUE)) <= history.WATCH_MS
         await put(service)
-        assert 0 < await redis.pttl(keys.history(QUEUE)) <= job_feed.HISTORY_MS
+        assert 0 < await redis.pttl(keys.history(QUEUE)) <= history.HISTORY_MS
 
 
 async def test_a_silent_stream_shows_that_it_lives(
     redis: ArqRedis, redis_url: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job_feed, "BEAT_S", 0.3)
+    monkeypatch.setattr(job_feed, "HEARTBEAT_S", 0.3)
     async with serving(settings, redis_url) as service:
         job_id = await put(service)
         async with service.watching() as stream, service.watching(f"/v1/jobs/{job_id}/events") as own:
             await own.events(1)
             for blocks in (stream, own):
                 beat = await blocks.block()
-                # with the place: what is passed over by a filter must not age it
+                # with the cursor: it must not age while nothing that the filter has changes
                 assert (beat.name, beat.comment) == ("", "still here") and beat.id
-            # as where a stock worker ends it: nobody is told
+            # as if a stock worker ended it: nothing is published
             await redis.copy(keys.body(job_id), "spare")
             end = await Queue(redis, ended_ttl_s=60)._cancelled_outcome(job_id)
             await redis.set(keys.result(job_id), end)
@@ -401,7 +413,7 @@ async def test_a_stream_outlives_an_outage_of_redis_and_misses_nothing(tmp_path:
                 assert story(await stream.events(20)) == [("queued", job_id) for job_id in missed]
 
 
-async def test_more_watchers_than_a_process_takes_are_told_to_come_back(
+async def test_more_watchers_than_a_process_takes_are_asked_to_come_back(
     redis: ArqRedis, redis_url: str, tmp_path: Path
 ) -> None:
     async with serving(make_settings(tmp_path, watcher_limit=2), redis_url) as service:
