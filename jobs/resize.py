@@ -6,10 +6,13 @@ import tempfile
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from errand import Context, Exponential, StoredFile, job
-from errand.images import Output, Size, fetch_source, render_sizes, store_outputs
+from errand.images import Output, Size, Strictness, fetch_source, image_options, render_sizes, store_outputs
+from errand.images.options import ImageOptions
+from errand.images.request import check_cost, check_file
+from errand.job.args_context import ArgsContext
 from errand.resources.address_guard import CallerUrl
 from errand.resources.openers import outbound, process_pool, storage
 
@@ -25,10 +28,29 @@ class Resize(BaseModel):
         default=None, description="where to fetch the image from, instead of an upload"
     )
 
+    strictness: Strictness = Field(
+        default="normal",
+        description="normal: refuse an image that lacks anything that can be seen; strict: refuse any fault of the "
+        "file, a missing end marker too; lenient: take what can be decoded of it, as a browser does",
+    )
+
     @model_validator(mode="after")
     def _has_one_source(self) -> Self:
         if (self.file is None) == (self.source_url is None):
             raise ValueError("give either a file (multipart/form-data) or a source_url")
+        return self
+
+    @field_validator("file")
+    @classmethod
+    def _is_an_image(cls, file: StoredFile | None, info: ValidationInfo) -> StoredFile | None:
+        if file is not None and isinstance(info.context, ArgsContext) and info.context.file_start is not None:
+            check_file(info.context.file_start, named=file.filename is not None)
+        return file
+
+    @model_validator(mode="after")
+    def _costs_no_more_than_it_may(self, info: ValidationInfo) -> Self:
+        if isinstance(info.context, ArgsContext):
+            check_cost(self.sizes, info.context.file_start, ImageOptions.of(info.context.settings))
         return self
 
 
@@ -43,7 +65,7 @@ class Resized(BaseModel):
     max_tries=3,
     timeout_s=300,
     retry=Exponential(base_s=2, cap_s=60),
-    uses=[outbound, process_pool, storage],
+    uses=[outbound, process_pool, storage, image_options],
     examples=[
         {"sizes": [{"width": 320}, {"width": 64, "height": 64, "fit": "cover", "format": "webp"}]},
         {"source_url": "https://images.example/cat.jpg", "sizes": [{"width": 800, "format": "avif"}]},
@@ -53,12 +75,12 @@ async def resize(ctx: Context, args: Resize) -> Resized:
     """Makes smaller (or larger) copies of an image and stores them.
 
     Orientation is applied, metadata removed, colours converted to sRGB; of an animation the first frame is taken.
-    What is no image, is cut short, or has over 50 megapixels fails at once.
+    What is no image, is cut short, or costs more than the settings allow fails at once.
     """
     with tempfile.TemporaryDirectory(prefix="errand-resize-") as folder:
         source = Path(folder, "source")
         await fetch_source(ctx, source, upload=args.file, url=args.source_url)
         await ctx.progress(0.2, "source fetched")
-        images = await render_sizes(ctx, source, Path(folder), args.sizes)
+        images = await render_sizes(ctx, source, Path(folder), args.sizes, strictness=args.strictness)
         await ctx.progress(0.8, "images made")
         return Resized(outputs=await store_outputs(ctx, images))

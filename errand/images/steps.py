@@ -10,19 +10,22 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, HttpUrl
 
 from errand.extras import needs
-from errand.images.size import Format, Size
+from errand.images.formats import Format
+from errand.images.options import image_options
+from errand.images.refusal import ImageRefused
+from errand.images.size import Size, Strictness
 from errand.job.context import Context
 from errand.job.control import Fail
 from errand.job.stored_file import StoredFile, path_of_file
 from errand.resources.openers import outbound, process_pool, storage
 
 if TYPE_CHECKING:
-    from errand.images.pipeline import Rendered
+    from errand.images.encode import Rendered
 
 DOWNLOAD_LIMIT_BYTES = 64 * 1024 * 1024
 DOWNLOAD_DEADLINE_S = 30
-RENDER_LIMIT_S = 30
-"""imgproxy gives a whole image 10 s; ours counts several outputs, AVIF among them, on a busy machine."""
+RENDER_LIMIT_S = 240
+"""On the clock, for a machine that is too busy: the limit that an image meets is the one of its CPU time."""
 
 
 class Output(BaseModel):
@@ -53,16 +56,24 @@ async def fetch_source(ctx: Context, target: Path, *, upload: StoredFile | None,
         raise Fail(f"source_url: {error}") from None
 
 
-async def render_sizes(ctx: Context, source: Path, folder: Path, sizes: Sequence[Size]) -> list[Rendered]:
-    """Makes the images in `folder`, in a process of the pool. Uses `process_pool`. Raises Fail for a bad image."""
-    with needs("images"):
-        from errand.images.pipeline import ImageRefused, render
+async def render_sizes(
+    ctx: Context, source: Path, folder: Path, sizes: Sequence[Size], *, strictness: Strictness = "normal"
+) -> list[Rendered]:
+    """Makes the images in `folder`, in a process of the pool. Uses `process_pool` and `image_options`.
 
+    Raises Fail for a bad image, and for one that costs too much.
+    """
+    with needs("images"):
+        from errand.images.pipeline import render
+    from errand.resources.process_pool import CpuTimeSpent
+
+    pool, options = ctx.use(process_pool), ctx.use(image_options)
     try:
-        images: list[Rendered] = await ctx.use(process_pool).run(RENDER_LIMIT_S, render, source, folder, sizes)
+        return await pool.run(RENDER_LIMIT_S, render, source, folder, sizes, options, strictness)
     except ImageRefused as error:
         raise Fail(str(error)) from None
-    return images
+    except CpuTimeSpent:
+        raise Fail("the image takes more CPU time than one of its size may: it is damaged, or made to") from None
 
 
 async def store_outputs(ctx: Context, images: Sequence[Rendered]) -> list[Output]:

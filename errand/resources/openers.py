@@ -31,7 +31,9 @@ async def process_pool(settings: Settings) -> AsyncIterator[ProcessPool]:
     """`CPU_PROCESSES` processes for work that would block the event loop."""
     from errand.resources.process_pool import ProcessPool
 
-    async with ProcessPool.open(processes=settings.cpu_processes) as pool:
+    async with ProcessPool.open(
+        processes=settings.cpu_processes, memory_limit_bytes=settings.cpu_memory_limit_bytes
+    ) as pool:
         yield pool
 
 

@@ -1,4 +1,4 @@
-"""A process of the pool, from its first step on: what it is free of, how it ends.
+"""A process of the pool, from its first step on: what it is free of, what it may use, how it ends.
 
 It runs native code on bytes that strangers have sent. The settings of the worker that it was started from are none of
 its business: what looks like a secret in its environment is wiped before the first computation.
@@ -10,9 +10,15 @@ import ctypes
 import multiprocessing
 import os
 import re
+import resource
 import signal
 import threading
+from collections.abc import Callable
 from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 NICE = 10
 """Computations yield the processor to the event loops of API and worker, which need it only for moments."""
@@ -23,13 +29,42 @@ SECRET_VALUE = re.compile(r"://[^/@]*:[^/@]*@|-----BEGIN|whsec_")
 """URLs with a password, keys in PEM, secrets of webhooks."""
 
 
-def start() -> None:
-    """The first call in each process."""
+def start(memory_limit_bytes: int | None) -> None:
+    """The first call in each process; it may have so much memory beside what it starts with."""
     os.nice(NICE)
+    if memory_limit_bytes is not None:
+        _limit_memory(memory_limit_bytes)
     # Ctrl-C in a terminal reaches every process of the group: only the worker acts on it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     wipe_secrets()
     threading.Thread(target=_end_with_worker, daemon=True).start()
+
+
+def compute(function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
+    """Calls the function; a limit that it set itself ends with it."""
+    try:
+        return function(*args, **kwargs)
+    finally:
+        limit_cpu_time(0)
+
+
+def limit_cpu_time(seconds: float) -> None:
+    """Called by a computation: kills its process once it has used that many more seconds of CPU time.
+
+    Time on the clock would depend on what else the machine does. A further call replaces the limit; it ends with the
+    computation. The kernel does it, so that no native code can be in the way. Elsewhere than in a pool it does nothing.
+    """
+    if multiprocessing.parent_process() is not None:
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+
+
+def _limit_memory(limit_bytes: int) -> None:
+    """Bounds the address space, if the system can: what is mapped already does not count."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + limit_bytes,) * 2)
+    except (OSError, ValueError):  # macOS has neither
+        return
 
 
 def wipe_secrets() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import multiprocessing
+import signal
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures.process import BrokenProcessPool
@@ -22,8 +23,16 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+COMPUTATIONS_OF_A_PROCESS = 500
+"""Then a fresh process takes its place, so that what native code leaks does not add up."""
+
+
 class ProcessDied(Crash):
     """The process ended under the computation: out of memory, a crash in native code, a kill."""
+
+
+class CpuTimeSpent(Exception):
+    """The computation used more CPU time than it had set itself as a limit; another try would do the same."""
 
 
 class PoolBroken(Exception):
@@ -33,15 +42,19 @@ class PoolBroken(Exception):
 class ProcessPool:
     """A fixed number of processes. If none is free, a computation waits for its turn, without a limit."""
 
-    def __init__(self, processes: int) -> None:
+    def __init__(self, processes: int, *, memory_limit_bytes: int | None = None) -> None:
         self._processes = processes
+        self._memory_limit_bytes = memory_limit_bytes
         self._pool = self._new_pool()
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, *, processes: int) -> AsyncIterator[ProcessPool]:
-        """Processes start at the first computation. They end with the block, and running computations with them."""
-        pool = cls(processes)
+    async def open(cls, *, processes: int, memory_limit_bytes: int | None = None) -> AsyncIterator[ProcessPool]:
+        """Processes start at the first computation. They end with the block, and running computations with them.
+
+        Each gets at most `memory_limit_bytes` beside what it starts with: past it an allocation fails.
+        """
+        pool = cls(processes, memory_limit_bytes=memory_limit_bytes)
         try:
             yield pool
         finally:
@@ -51,15 +64,18 @@ class ProcessPool:
         """What `function` returns, or raises, in another process. It must be importable, its values picklable.
 
         `timeout_s` counts from the start of the computation. After it, or if the caller is cancelled, the process is
-        killed.
-        Raises TimeoutError, ProcessDied, PoolBroken.
+        killed. A computation can limit its own CPU time, see `pool_process.limit_cpu_time`.
+        Raises TimeoutError, CpuTimeSpent, ProcessDied, PoolBroken.
         """
-        future = self._usable_pool().schedule(function, args=args, kwargs=kwargs, timeout=timeout_s)
+        call = (function, args, kwargs)
+        future = self._usable_pool().schedule(pool_process.compute, args=call, timeout=timeout_s)
         try:
             return await asyncio.wrap_future(future)
         except (TimeoutError, concurrent.futures.TimeoutError):
             raise TimeoutError(f"{function.__name__} ran longer than {timeout_s:g} s") from None
         except pebble.ProcessExpired as error:
+            if error.exitcode == -signal.SIGPROF:
+                raise CpuTimeSpent(f"{function.__name__} used more CPU time than it may") from None
             raise ProcessDied(f"the process running {function.__name__} died with exit code {error.exitcode}") from None
         except BrokenProcessPool:
             raise PoolBroken(f"the pool ended before {function.__name__} did") from None
@@ -74,7 +90,13 @@ class ProcessPool:
     def _new_pool(self) -> pebble.ProcessPool:
         # spawn: a fork would copy the loop's threads and sockets into every process
         context = multiprocessing.get_context("spawn")
-        return pebble.ProcessPool(max_workers=self._processes, initializer=pool_process.start, context=context)
+        return pebble.ProcessPool(
+            max_workers=self._processes,
+            max_tasks=COMPUTATIONS_OF_A_PROCESS,
+            initializer=pool_process.start,
+            initargs=(self._memory_limit_bytes,),
+            context=context,
+        )
 
 
 def _stop(pool: pebble.ProcessPool) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import obstore
-from obstore.exceptions import GenericError, NotFoundError
+from obstore.exceptions import BaseError, GenericError, NotFoundError
 from obstore.store import LocalStore, ObjectStore, from_url
 
 from errand import private_folder
@@ -44,6 +44,10 @@ class FileMissing(LookupError):
     """Nothing is stored under that key."""
 
 
+class StorageFault(Exception):
+    """The storage cannot take a file now: it is full, read-only or away."""
+
+
 class Storage:
     """Files by key, in a folder or a bucket: `Storage.at("file:///var/errand")`."""
 
@@ -62,17 +66,18 @@ class Storage:
         return cls(from_url(url))
 
     async def write(self, key: str, chunks: AsyncIterable[bytes]) -> int:
-        """Stores what `chunks` yields, whole or not at all, in bounded memory; returns its size in bytes."""
-        size = 0
+        """Stores what `chunks` yields, whole or not at all, in bounded memory; returns its size in bytes.
 
-        async def counted() -> AsyncIterator[bytes]:
-            nonlocal size
-            async for chunk in chunks:
-                size += len(chunk)
-                yield chunk
-
-        await obstore.put_async(self._store, _checked(key), counted(), chunk_size=PART_BYTES, max_concurrency=2)
-        return size
+        Raises StorageFault, and what `chunks` raises.
+        """
+        source = _Counted(chunks)
+        try:
+            await obstore.put_async(self._store, _checked(key), source.read(), chunk_size=PART_BYTES, max_concurrency=2)
+        except (BaseError, OSError) as error:
+            if source.failed:
+                raise
+            raise StorageFault(str(error)) from error
+        return source.bytes
 
     async def save(self, key: str, source: Path) -> int:
         """Stores a local file; returns its size in bytes."""
@@ -104,6 +109,24 @@ class Storage:
         """Deletes a file; does nothing if there is none."""
         with suppress(FileMissing), _file_missing_raised(key):
             await obstore.delete_async(self._store, _checked(key))
+
+
+class _Counted:
+    """Chunks on their way, counted; it is known whose fault an error is."""
+
+    def __init__(self, chunks: AsyncIterable[bytes]) -> None:
+        self._chunks = chunks
+        self.bytes = 0
+        self.failed = False
+
+    async def read(self) -> AsyncIterator[bytes]:
+        self.failed = True
+        async for chunk in self._chunks:
+            self.bytes += len(chunk)
+            self.failed = False
+            yield chunk
+            self.failed = True
+        self.failed = False
 
 
 def _checked(key: str) -> str:

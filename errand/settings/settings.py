@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from errand.redis_url import RedisUrl
 from errand.settings.files import FileSettings
 from errand.settings.http import HttpSettings
+from errand.settings.images import ImageSettings
 from errand.settings.logs import LogSettings
 from errand.settings.mail import MailSettings
 from errand.settings.redis import RedisSettings
@@ -29,7 +30,15 @@ UNKNOWN = "unknown setting in the env file (if .env is another program's, name o
 
 # pydantic takes the fields of the last base first: from `redis_url` to `log_format`
 class Settings(
-    LogSettings, WorkerSettings, WebhookSettings, FileSettings, MailSettings, HttpSettings, RedisSettings, BaseSettings
+    LogSettings,
+    WorkerSettings,
+    ImageSettings,
+    WebhookSettings,
+    FileSettings,
+    MailSettings,
+    HttpSettings,
+    RedisSettings,
+    BaseSettings,
 ):
     """The whole configuration. Units are in the names; every default works on a laptop."""
 

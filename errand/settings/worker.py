@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import NoDecode
 
 from errand.settings.comma_separated import comma_separated
-from errand.settings.units import DAY_S, MAX_TTL_S
+from errand.settings.units import DAY_S, MAX_TTL_S, MIB
 
 CPU_QUEUE = "cpu"
 MAIL_QUEUE = "mail"
@@ -44,6 +44,7 @@ class WorkerSettings(BaseModel):
     worker_queues: Annotated[tuple[QueueShare, ...], NoDecode, comma_separated(QueueShare.parse)] = ()
     worker_concurrency: int = Field(100, ge=1, le=10_000)
     cpu_processes: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256)
+    cpu_memory_limit_bytes: int = Field(1024 * MIB, ge=128 * MIB)
     mail_connections: int = Field(8, ge=1, le=1000)
     lease_s: float = Field(10, ge=1, le=3600)
     drain_s: float = Field(25, ge=0, le=3600)

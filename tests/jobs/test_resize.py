@@ -69,19 +69,61 @@ async def test_an_upload_comes_out_in_every_size_asked_for(client: httpx.AsyncCl
     assert (job["progress"]["fraction"], job["progress"]["note"]) == (0.8, "images made")
 
 
-async def test_what_is_not_an_image_fails_at_once_and_says_why(
+async def test_an_image_that_is_cut_short_fails_at_once_and_says_why(
     client: httpx.AsyncClient, run_worker: RunWorker
 ) -> None:
     photo = image(300, 200)
     async with run_worker([resize]):
-        text = await upload(client, b"Dear Sir or Madam,\n" * 100, {"width": 10})
         cut = await upload(client, photo[: len(photo) * 9 // 10], {"width": 10})
-        too_large = await upload(client, image(20, 20), {"width": 10_000})
-        empty = await upload(client, b"", {"width": 10})
-        assert "not an image that can be read" in await failure(client, text)
-        assert "damaged or cut short" in await failure(client, cut)
-        assert "over the limit of 50 megapixels" in await failure(client, too_large)
-        assert "not an image that can be read" in await failure(client, empty)
+        assert "JPEG is damaged or cut short" in await failure(client, cut)
+
+
+AVIF = {"width": 7_000, "enlarge": True, "format": "avif"}
+
+
+@pytest.mark.parametrize(
+    ("content", "sizes", "field", "said"),
+    [
+        (b"", [{"width": 10}], "body.file", "the file is empty"),
+        (b"Dear Sir or Madam,\n" * 100, [{"width": 10}], "body.file", "not an image that can be read"),
+        (b"\0\0\0\x1cftypheic\0\0\0\0mif1heic", [{"width": 10}], "body.file", "it is HEIC, convert it"),
+        (image(1, 1, form="png"), [AVIF] * 20, "body", "over the limit of 200: ask for fewer, smaller or cheaper"),
+    ],
+    ids=["nothing", "a text", "HEIC", "a pixel, enlarged"],
+)
+async def test_what_can_only_fail_is_refused_with_the_request(
+    client: httpx.AsyncClient, content: bytes, sizes: list[dict[str, Any]], field: str, said: str
+) -> None:
+    form = {"args": json.dumps({"sizes": sizes})}
+    answer = await client.post("/v1/jobs/resize", data=form, files={"file": ("cat.jpg", content)})
+    assert answer.status_code == 422
+    (error,) = answer.json()["errors"]
+    assert error["field"] == field and said in error["message"]
+
+
+async def test_a_file_name_instead_of_a_file_is_refused_with_what_to_do(client: httpx.AsyncClient) -> None:
+    """As `curl -F file=photo.jpg` sends it, without the `@`."""
+    form = {"args": (None, b'{"sizes": [{"width": 10}]}'), "file": (None, b"photo.jpg")}
+    answer = await client.post("/v1/jobs/resize", files=form)
+    assert answer.status_code == 422 and "file=@photo.jpg" in answer.text
+
+
+async def test_sizes_that_cost_too_much_of_any_image_are_refused_with_the_request(client: httpx.AsyncClient) -> None:
+    size = {"width": 9_000, "height": 9_000, "fit": "cover"}
+    args = {"source_url": "https://images.example/a.jpg", "sizes": [size] * 3}
+    answer = await client.post("/v1/jobs/resize", json=args)
+    assert answer.status_code == 422 and "cost as much as 243 megapixels" in answer.text
+    batch = await client.post("/v1/jobs/resize/batch", json=[args])
+    assert batch.status_code == 422 and batch.json()["errors"][0]["field"] == "body.0"
+
+
+async def test_an_image_that_takes_more_cpu_time_than_it_may_fails_at_once(
+    client: httpx.AsyncClient, run_worker: RunWorker, settings: Settings, redis_url: str
+) -> None:
+    hasty = make_settings(settings.data_dir, redis_url=redis_url, image_cpu_s=0.05, avif_effort=6)
+    async with run_worker([resize], hasty):
+        slow = await upload(client, image(700, 500), {"width": 700, "format": "avif"})
+        assert "more CPU time" in await failure(client, slow)
 
 
 async def test_an_upload_that_is_gone_fails_at_once(
@@ -159,9 +201,15 @@ async def make_due(redis: ArqRedis, job: Job) -> None:
 
 
 async def test_an_image_that_takes_too_long_or_whose_process_dies_is_tried_again(
-    client: httpx.AsyncClient, run_worker: RunWorker, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
+    client: httpx.AsyncClient,
+    run_worker: RunWorker,
+    redis: ArqRedis,
+    redis_url: str,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    path = await upload(client, image(700, 500), {"width": 1_000, "format": "avif"})
+    path = await upload(client, image(700, 500), {"width": 700, "format": "avif"})
+    thorough = make_settings(settings.data_dir, redis_url=redis_url, avif_effort=7)
 
     async def died() -> Job | None:
         for process in multiprocessing.active_children():
@@ -169,7 +217,7 @@ async def test_an_image_that_takes_too_long_or_whose_process_dies_is_tried_again
         job: Job = (await client.get(path)).json()
         return job if (job["status"], job["attempt"]) == ("deferred", 2) else None
 
-    async with run_worker([resize]):
+    async with run_worker([resize], thorough):
         with monkeypatch.context() as patch:
             patch.setattr(steps, "RENDER_LIMIT_S", 0.05)
             late = await deferred(client, path)

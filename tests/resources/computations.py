@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
+from errand.resources.pool_process import limit_cpu_time
+
 
 def note_and_hang(note: Path) -> NoReturn:
     """Says which process it is in, then goes on for ever."""
@@ -39,3 +41,22 @@ def die() -> NoReturn:
 def refuse(reason: str) -> NoReturn:
     """Raises what its caller is to see."""
     raise ValueError(reason)
+
+
+def compute(cpu_limit_s: float) -> NoReturn:
+    """Uses the processor for ever, having limited itself."""
+    limit_cpu_time(cpu_limit_s)
+    while True:
+        pass
+
+
+def sleep_with_cpu_limit(cpu_limit_s: float) -> str:
+    """Takes longer than its limit of CPU time, and uses none."""
+    limit_cpu_time(cpu_limit_s)
+    time.sleep(2 * cpu_limit_s)
+    return "slept"
+
+
+def len_of_bytes(size: int) -> int:
+    """Needs that much memory, and returns none of it."""
+    return len(bytes(size))

@@ -21,9 +21,17 @@ from errand.monitor.job_snapshot import JobSnapshot, read_job
 from errand.queue.queue import Queue
 from errand.resources.openers import process_pool
 from errand.resources.pool_process import NICE
-from errand.resources.process_pool import PoolBroken, ProcessDied, ProcessPool
+from errand.resources.process_pool import CpuTimeSpent, PoolBroken, ProcessDied, ProcessPool
 from tests.conftest import RunWorker
-from tests.resources.computations import die_once, environment_seen, note_and_hang, refuse
+from tests.resources.computations import (
+    compute,
+    die_once,
+    environment_seen,
+    len_of_bytes,
+    note_and_hang,
+    refuse,
+    sleep_with_cpu_limit,
+)
 from tests.waiting import eventually
 
 
@@ -95,6 +103,22 @@ async def test_a_computation_over_its_time_has_its_process_killed(pool: ProcessP
         await running
     await gone(pid)
     assert await pool.run(10, os.getpid) != pid
+
+
+async def test_a_computation_over_its_cpu_time_is_killed_however_long_it_waits(pool: ProcessPool) -> None:
+    with pytest.raises(CpuTimeSpent, match="compute used more CPU time than it may"):
+        await pool.run(60, compute, 0.1)
+    # the limit of one computation is none for the next, and waiting does not count
+    assert await pool.run(60, sleep_with_cpu_limit, 0.2) == "slept"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS does not bound the address space of a process")
+async def test_a_process_gets_no_more_memory_than_it_may_have() -> None:
+    async with ProcessPool.open(processes=1, memory_limit_bytes=256 * 1024**2) as small:
+        assert await small.run(60, len_of_bytes, 100 * 1024**2) == 100 * 1024**2
+        with pytest.raises(MemoryError):
+            await small.run(60, len_of_bytes, 300 * 1024**2)
+        assert await small.run(10, divmod, 7, 2) == (3, 1)
 
 
 async def test_the_wait_for_a_free_process_does_not_count(pool: ProcessPool) -> None:

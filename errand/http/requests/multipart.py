@@ -13,6 +13,8 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from errand.http.answers.problems import TOO_LARGE, Problem
 
+PREAMBLE_LIMIT_BYTES = 16 * 1024
+
 
 @dataclass(slots=True)
 class Part:
@@ -43,9 +45,30 @@ async def parts_of(request: Request) -> AsyncIterator[Part]:
     boundary = options.get(b"boundary")
     if not boundary:
         raise _malformed("the Content-Type names no boundary")
-    reader = _Reader(request.stream(), boundary)
+    reader = _Reader(_from_first_boundary(request.stream(), b"--" + boundary), boundary)
     while (part := await reader.next_part()) is not None:
         yield part
+
+
+async def _from_first_boundary(stream: AsyncIterator[bytes], delimiter: bytes) -> AsyncIterator[bytes]:
+    """The stream without its preamble: text in front of the first boundary, which RFC 2046 has readers ignore."""
+    start = b""
+    async for chunk in stream:
+        start += chunk
+        if (found := _line_start(start, delimiter)) is not None:
+            yield start[found:]
+            break
+        if len(start) > PREAMBLE_LIMIT_BYTES + len(delimiter):
+            raise _malformed(f"no boundary in its first {PREAMBLE_LIMIT_BYTES} bytes")
+    async for chunk in stream:
+        yield chunk
+
+
+def _line_start(text: bytes, delimiter: bytes) -> int | None:
+    if text.startswith(delimiter):
+        return 0
+    found = text.find(b"\r\n" + delimiter)
+    return found + 2 if found >= 0 else None
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import structlog
 from fastapi import Request
 
 from errand.http.answers.problems import Problem
@@ -14,15 +15,27 @@ from errand.http.requests import json_body
 from errand.http.requests.args import checked_args
 from errand.http.requests.idempotency import KeyedRequest
 from errand.http.requests.multipart import Part, parts_of
+from errand.http.shared import shared_of
+from errand.job.args_context import ArgsContext
 from errand.job.job_type import JobType
 from errand.job.stored_file import StoredFile
-from errand.resources.storage import Storage
+from errand.resources.storage import Storage, StorageFault
 from errand.resources.uploads import forget, keep
 
 FORM = "multipart/form-data"
 
 
 ARGS_LIMIT_BYTES = 64 * 1024
+
+
+START_BYTES = 64 * 1024
+
+
+STORAGE_RETRY_S = 10
+"""A disk that is full or read-only stays so until somebody comes."""
+
+
+log = structlog.get_logger("errand.http")
 
 
 @dataclass(slots=True)
@@ -34,12 +47,26 @@ class Upload:
     args: Any = None
     """The validated args."""
     stored: list[StoredFile] = field(default_factory=list)
+    start: bytes | None = None
+    """The first bytes of the file, for the args model to look at."""
 
     async def store(self, part: Part) -> None:
         """Stores the file as it comes in."""
-        chunks = self.keyed.taking("file", part.chunks()) if self.keyed else part.chunks()
+        chunks = self._noting_start(part.chunks())
+        chunks = self.keyed.taking("file", chunks) if self.keyed else chunks
         self.note("filename", (part.filename or "").encode())
-        self.stored.append(await keep(self.storage, chunks, filename=part.filename))
+        try:
+            self.stored.append(await keep(self.storage, chunks, filename=part.filename))
+        except StorageFault as fault:
+            log.error("an upload could not be stored: see STORAGE_URL", error=str(fault))
+            raise _storage_away() from None
+
+    async def _noting_start(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        self.start = b""
+        async for chunk in chunks:
+            if (room := START_BYTES - len(self.start)) > 0:
+                self.start += chunk[:room]
+            yield chunk
 
     def note(self, part: str, content: bytes) -> None:
         """What makes the request the same when it is sent again."""
@@ -70,7 +97,8 @@ async def received_args(
             raw = json_body.value_in(await request.body(), field="body")
         else:
             raise json_body.invalid("body", f"must be sent as {FORM} with a file, or as application/json")
-        upload.args = checked_args(job_type, raw)
+        context = ArgsContext(settings=shared_of(request).settings, file_start=upload.start)
+        upload.args = checked_args(job_type, raw, context=context)
         yield upload
     except BaseException:
         await upload.forget()
@@ -127,6 +155,12 @@ async def _read_form(request: Request, job_type: JobType[Any, Any], upload: Uplo
         missing = "is missing: send it as a part of the form, with curl as -F file=@photo.jpg"
         raise _bad_form("args" if upload.stored else "file", "must be a JSON object" if upload.stored else missing)
     return {**raw, str(job_type.file_field): upload.stored[0].model_dump(mode="json")}
+
+
+def _storage_away() -> Problem:
+    """503: nothing was promised, and the same request succeeds once the storage can be written to again."""
+    detail = f"The file cannot be stored now, so nothing was promised. Try again in {STORAGE_RETRY_S} seconds."
+    return Problem(503, "storage-unavailable", detail, headers={"Retry-After": str(STORAGE_RETRY_S)})
 
 
 def _bad_form(part: str, message: str) -> Problem:

@@ -21,6 +21,7 @@ from errand.http.requests.idempotency import KeyedDep
 from errand.http.requests.json_array import NO_ARRAY, NotItems, items_of
 from errand.http.requests.limits import LimitsDep
 from errand.http.shared import SharedDep
+from errand.job.args_context import ArgsContext
 from errand.job.catalog import Catalog
 from errand.job.job_type import JobType
 from errand.queue.idempotency import KeyReused
@@ -67,7 +68,7 @@ def _endpoint(job_type: JobType[Any, Any]) -> Any:
         job_limits.check_due(limits, when)
         json_body.check_media_type(request)
         body = request.stream() if keyed is None else keyed.taking("body", request.stream())
-        many_args = await _checked(job_type, _items(body, to.settings))
+        many_args = await _checked(job_type, _items(body, to.settings), ArgsContext(settings=to.settings))
         try:
             put = await to.queue_of(job_type).enqueue_many(
                 job_type.name,
@@ -104,7 +105,9 @@ async def _items(body: AsyncIterator[bytes], settings: Settings) -> AsyncIterato
         raise json_body.invalid("body", f"{NO_ARRAY} of 1 to {most} args")
 
 
-async def _checked(job_type: JobType[Any, Any], items: AsyncIterator[tuple[int, bytes]]) -> list[dict[str, Any]]:
+async def _checked(
+    job_type: JobType[Any, Any], items: AsyncIterator[tuple[int, bytes]], context: ArgsContext
+) -> list[dict[str, Any]]:
     """The args as they go into the queue; raises a 422 that names each faulty item by its index."""
     checked: list[dict[str, Any]] = []
     faults: list[dict[str, Any]] = []
@@ -113,7 +116,7 @@ async def _checked(job_type: JobType[Any, Any], items: AsyncIterator[tuple[int, 
             await asyncio.sleep(0)
         args = json_body.value_in(item, field=f"body.{index}")
         try:
-            checked.append(secret_args.kept(checked_args(job_type, args, index)))
+            checked.append(secret_args.kept(checked_args(job_type, args, index, context=context)))
         except RequestValidationError as error:
             faults += error.errors()
             if len(faults) >= FAULTS_SHOWN:

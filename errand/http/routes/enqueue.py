@@ -24,6 +24,7 @@ from errand.http.requests.options import PLAIN, EnqueueOptions, options_of
 from errand.http.requests.uniqueness import UniquenessDep
 from errand.http.requests.waits import PreferDep
 from errand.http.shared import Shared, SharedDep, shared_of
+from errand.job.args_context import ArgsContext
 from errand.job.catalog import Catalog
 from errand.job.job_type import JobType
 from errand.monitor.job_snapshot import JobSnapshot
@@ -157,8 +158,8 @@ def _json_handler(job_type: JobType[Any, Any]) -> Answers:
         if keyed := idempotency.read(request):
             keyed.take("body", await request.body())
             options = EnqueueOptions(options.when, options.unique, keyed, options.limits)
-        args = checked_args(job_type, await json_body.read(request))
         to = shared_of(request)
+        args = checked_args(job_type, await json_body.read(request), context=ArgsContext(settings=to.settings))
         return await waits.instead_of(await enqueue(to, job_type, args, options), request, to)
 
     return handle

@@ -10,6 +10,7 @@ from fastapi.responses import StreamingResponse
 
 from errand.http.answers.problems import ERRORS, Problem, documented
 from errand.http.gates import auth, head_requests
+from errand.http.requests import etags
 from errand.http.shared import SharedDep
 from errand.resources.storage import FileMissing
 
@@ -75,8 +76,7 @@ async def get_file(key: Key, request: Request, to: SharedDep) -> Response:
         "Cross-Origin-Resource-Policy": "same-site",
         "Content-Disposition": f'{"inline" if media_type in SHOWN else "attachment"}; filename="{name}"',
     }
-    # RFC 9110 §13.1.2: compared weakly, a proxy may have marked it so
-    if etag in [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]:
+    if etags.is_known(request, etag):
         return Response(status_code=304, headers=headers)
     headers["Content-Length"] = str(info.size_bytes)
     if head_requests.ASKED in request.scope:

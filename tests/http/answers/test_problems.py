@@ -20,7 +20,7 @@ from tests.http.answers_seen import LETTER, problem_of, stored_files
 from tests.http.requests import forms
 from tests.redis_servers import RedisServer
 
-UPLOAD = forms.form(forms.part("args", b'{"sizes": [{"width": 10}]}'), forms.part("file", b"the picture"))
+UPLOAD = forms.form(forms.part("args", b'{"sizes": [{"width": 10}]}'), forms.part("file", b"II*\0 the picture"))
 NEED_REDIS: list[tuple[str, str, dict[str, Any]]] = [
     ("POST", "/v1/jobs/welcome_email", {"json": LETTER}),
     ("POST", "/v1/jobs/welcome_email?delay=5", {"json": LETTER}),

@@ -11,7 +11,7 @@ from arq.connections import ArqRedis
 from tests.http.answers_seen import LETTER, faulty_fields, problem_of
 from tests.http.requests import forms
 
-UPLOAD = forms.form(forms.part("args", b'{"sizes": [{"width": 10}]}'), forms.part("file", b"the picture"))
+UPLOAD = forms.form(forms.part("args", b'{"sizes": [{"width": 10}]}'), forms.part("file", b"II*\0 the picture"))
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ ONE = "/v1/jobs/welcome_email"
 BATCH = f"{ONE}/batch"
 UPLOAD = "/v1/jobs/resize"
 ARGS = forms.part("args", b'{"sizes": [{"width": 10}]}')
-FILE = forms.part("file", b"the picture", filename="cat.jpg")
+FILE = forms.part("file", b"II*\0 the picture", filename="cat.jpg")
 
 
 def under(key: str) -> dict[str, str]:
@@ -198,8 +198,8 @@ async def test_an_upload_sent_again_is_neither_stored_nor_put_twice(
 @pytest.mark.parametrize(
     "other",
     [
-        (ARGS, forms.part("file", b"another one", filename="cat.jpg")),
-        (ARGS, forms.part("file", b"the picture", filename="dog.jpg")),
+        (ARGS, forms.part("file", b"II*\0 another one", filename="cat.jpg")),
+        (ARGS, forms.part("file", b"II*\0 the picture", filename="dog.jpg")),
         (forms.part("args", b'{"sizes": [{"width": 11}]}'), FILE),
     ],
     ids=["content", "name", "args"],

@@ -15,7 +15,7 @@ from tests.http.requests import forms
 from tests.http.routes.test_jobs import put_letter
 
 LIMITS = {"expires_in": "10m", "max_tries": "3"}
-PICTURE = forms.form(forms.part("args", b'{"sizes": [{"width": 10}]}'), forms.part("file", b"the picture"))
+PICTURE = forms.form(forms.part("args", b'{"sizes": [{"width": 10}]}'), forms.part("file", b"II*\0 the picture"))
 
 
 def at(text: str) -> datetime:

@@ -47,6 +47,14 @@ async def test_what_follows_the_last_part_is_ignored() -> None:
     assert len(await read(request_of([BODY, b"an epilogue"]))) == 3
 
 
+@pytest.mark.parametrize("size_bytes", [1, 7, 10_000])
+async def test_what_precedes_the_first_part_is_ignored(size_bytes: int) -> None:
+    """RFC 2046, section 5.1.1; here with what looks like a boundary and begins no line."""
+    body = f"a preamble, --{forms.BOUNDARY}\r\nand more\r\n".encode() + BODY
+    chunks = [body[start : start + size_bytes] for start in range(0, len(body), size_bytes)]
+    assert [part[0] for part in await read(request_of(chunks))] == ["args", "file", ""]
+
+
 async def test_header_names_are_read_in_any_case() -> None:
     body = f'--{forms.BOUNDARY}\r\ncontent-DISPOSITION: form-data; name="args"\r\n\r\n{{}}\r\n'.encode() + forms.END
     assert await read(request_of([body])) == [("args", None, b"{}")]
@@ -67,10 +75,20 @@ async def test_a_body_that_ends_too_early_is_refused(cut_bytes: int) -> None:
         ("multipart/form-data; boundary=another", BODY),
         ("multipart/form-data; boundary=" + "x" * 5_000, BODY),
         (forms.HEADERS["Content-Type"], b"no form at all"),
+        (forms.HEADERS["Content-Type"], b"no form at all" * 2_000),
         (forms.HEADERS["Content-Type"], forms.part("args", b"{}", headers={"X": "x" * 100_000})),
         (forms.HEADERS["Content-Type"], forms.part("args", b"{}", headers={f"X-{n}": "" for n in range(1_000)})),
     ],
-    ids=["no boundary", "empty boundary", "other boundary", "long boundary", "no form", "long header", "many headers"],
+    ids=[
+        "no boundary",
+        "empty boundary",
+        "other boundary",
+        "long boundary",
+        "no form",
+        "a long preamble",
+        "long header",
+        "many headers",
+    ],
 )
 async def test_what_is_no_form_is_refused(content_type: str, body: bytes) -> None:
     with pytest.raises(Problem, match="not valid multipart/form-data") as refused:

@@ -18,7 +18,7 @@ from tests.http.requests import forms
 
 MIB = 1024 * 1024
 ARGS = forms.part("args", b'{"sizes": [{"width": 10}]}')
-FILE = forms.part("file", b"the picture", filename="cat.jpg", headers={"Content-Type": "image/jpeg"})
+FILE = forms.part("file", b"II*\0 the picture", filename="cat.jpg", headers={"Content-Type": "image/jpeg"})
 
 
 async def post(client: httpx.AsyncClient, content: Any) -> httpx.Response:
@@ -32,9 +32,9 @@ async def test_a_file_is_stored_and_named_in_the_args(
     answer = await post(client, forms.form(*parts))
     assert answer.status_code == 202
     file = answer.json()["args"]["file"]
-    assert (file["bytes"], file["filename"]) == (len(b"the picture"), "cat.jpg")
+    assert (file["bytes"], file["filename"]) == (len(b"II*\0 the picture"), "cat.jpg")
     assert stored_files(settings.data_dir) == [file["key"]]
-    assert (settings.data_dir / "files" / file["key"]).read_bytes() == b"the picture"
+    assert (settings.data_dir / "files" / file["key"]).read_bytes() == b"II*\0 the picture"
     assert (await client.get(answer.headers["location"])).json()["args"] == answer.json()["args"]
 
 
@@ -46,7 +46,7 @@ async def test_a_file_named_in_the_args_by_the_client_is_not_the_one_that_is_use
 
 
 async def test_a_long_or_odd_file_name_is_cut_not_refused(client: httpx.AsyncClient) -> None:
-    odd = forms.part("file", b"x", filename="../" + "é" * 300)
+    odd = forms.part("file", b"II*\0", filename="../" + "é" * 300)
     answer = await post(client, forms.form(ARGS, odd))
     assert answer.json()["args"]["file"]["filename"] == ("../" + "é" * 300)[:255]
 
@@ -122,7 +122,7 @@ async def test_an_upload_is_never_held_whole_in_memory(client: httpx.AsyncClient
 
     async def body() -> AsyncIterator[bytes]:
         nonlocal most_bytes
-        yield ARGS + FILE[: -len(b"the picture\r\n")]
+        yield ARGS + FILE[: -len(b" the picture\r\n")]
         for _ in range(size_bytes // 65_536):
             yield os.urandom(65_536)
             most_bytes = max(most_bytes, resident_bytes())
@@ -130,5 +130,16 @@ async def test_an_upload_is_never_held_whole_in_memory(client: httpx.AsyncClient
 
     before_bytes = resident_bytes()
     answer = await post(client, body())
-    assert answer.json()["args"]["file"]["bytes"] == size_bytes
+    assert answer.json()["args"]["file"]["bytes"] == len(b"II*\0") + size_bytes
     assert most_bytes - before_bytes < size_bytes / 2
+
+
+async def test_a_storage_that_takes_nothing_is_a_503_that_says_when_to_try_again(
+    client: httpx.AsyncClient, settings: Settings, redis: ArqRedis
+) -> None:
+    """As on a disk that is full or read-only; here a file is where the folder should be."""
+    (settings.data_dir / "files" / "uploads").write_text("in the way")
+    answer = await post(client, forms.form(ARGS, FILE))
+    problem_of(answer, 503, "storage-unavailable")
+    assert answer.headers["retry-after"] == "10"
+    assert await redis.keys("arq:job:*") == []

@@ -180,7 +180,7 @@ def test_the_quick_answer_to_a_new_job_is_the_view_that_every_other_answer_shows
 async def test_a_full_queue_is_said_to_be_full_and_leaves_nothing(
     open_client: OpenClient, settings: Settings, redis: ArqRedis
 ) -> None:
-    upload = forms.form(forms.part("args", b'{"sizes": [{"width": 10}]}'), forms.part("file", b"the picture"))
+    upload = forms.form(forms.part("args", b'{"sizes": [{"width": 10}]}'), forms.part("file", b"II*\0 the picture"))
     async with open_client(settings.model_copy(update={"queue_limit": 2})) as client:
         for _ in range(2):
             assert (await client.post("/v1/jobs/webhook", json=EVENT)).status_code == 202

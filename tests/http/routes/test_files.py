@@ -72,7 +72,7 @@ async def test_to_ask_for_the_head_of_a_file_reads_none_of_it(client: httpx.Asyn
     assert head.headers["content-length"] == "7"
 
 
-@pytest.mark.parametrize("given", ["{}", "W/{}", '"other", {}'])
+@pytest.mark.parametrize("given", ["*", "{}", "W/{}", '"other", {}'])
 async def test_a_client_that_has_it_already_is_told_so(client: httpx.AsyncClient, storage: Storage, given: str) -> None:
     await store(storage, "resize/1/a.png")
     etag = (await client.get("/v1/files/resize/1/a.png")).headers["etag"]

@@ -1,0 +1,32 @@
+"""Why an image is refused, in words about this image alone: never a path, never what another image was like."""
+
+from __future__ import annotations
+
+from errand.images.formats import FORMATS, READABLE, sniff
+
+
+class ImageRefused(Exception):
+    """The bytes are not an image that can be resized as asked; another attempt would not help."""
+
+
+def not_an_image(start: bytes) -> str:
+    """What is said of a file whose first bytes, at least 256 if it has as many, are of no readable format."""
+    kind = sniff(start)
+    if not start:
+        return f"the file is empty: send an image ({READABLE})"
+    if kind in FORMATS:
+        return f"not an image that can be read ({READABLE}): it begins like {_shown(kind)} and is damaged or cut short"
+    if kind:
+        return f"not an image that can be read ({READABLE}): it is {kind}, convert it to one of these"
+    return f"not an image that can be read ({READABLE})"
+
+
+def damaged(kind: str, reason: str) -> str:
+    """What is said of an image that cannot be decoded to its end."""
+    if "not configured" in reason:
+        return f"the {_shown(kind)} has a compression that is not read: {reason}"
+    return f"the {_shown(kind)} is damaged or cut short{': ' if reason else ''}{reason}"
+
+
+def _shown(kind: str) -> str:
+    return "WebP" if kind == "webp" else kind.upper()

@@ -1,0 +1,117 @@
+"""The image that came in: what its header says, before a pixel of it is decoded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyvips
+
+from errand.images.formats import FORMATS, READABLE, Format, sniff
+from errand.images.refusal import ImageRefused, damaged, not_an_image
+from errand.images.size import Strictness
+
+START_BYTES = 1024
+
+
+FORMAT_OF_LOADER: dict[str, Format] = {
+    "jpegload": "jpeg",
+    "pngload": "png",
+    "webpload": "webp",
+    "heifload": "avif",
+    "gifload": "gif",
+    "tiffload": "tiff",
+}
+
+
+ORIENTATIONS_ON_THEIR_SIDE = range(5, 9)
+"""EXIF orientation values that swap width and height."""
+
+
+JPEG_END = b"\xff\xd9"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A file whose header has been read. Sizes are those of the upright image, in pixels."""
+
+    path: Path
+    format: Format
+    width: int
+    height: int
+    bytes_per_pixel: int
+    interlaced: bool
+    profile: bytes | None
+    """The ICC profile that is embedded."""
+
+
+def read_source(path: Path, strictness: Strictness) -> Source:
+    """Reads the header. The file itself is changed if every browser would forgive what it lacks.
+
+    Raises ImageRefused if it is no image that can be read.
+    """
+    with path.open("rb") as file:
+        start = file.read(START_BYTES)
+    if sniff(start) not in FORMATS:
+        raise ImageRefused(not_an_image(start))
+    if strictness != "strict":
+        _complete(path, start)
+    try:
+        header = pyvips.Image.new_from_file(str(path), access="sequential")
+    except pyvips.Error:
+        raise ImageRefused(not_an_image(start)) from None
+    form = FORMAT_OF_LOADER.get(header.get("vips-loader"))
+    if form is None or (form == "avif" and header.get("heif-compression") != "av1"):
+        raise ImageRefused(f"not an image that can be read ({READABLE})")
+    return _described(path, header, form)
+
+
+def _described(path: Path, header: pyvips.Image, form: Format) -> Source:
+    on_side = header.get_typeof("orientation") and header.get("orientation") in ORIENTATIONS_ON_THEIR_SIDE
+    width, height = (header.height, header.width) if on_side else (header.width, header.height)
+    return Source(
+        path=path,
+        format=form,
+        width=width,
+        height=height,
+        bytes_per_pixel=header.bands * BYTES_OF[header.format],
+        interlaced=bool(header.get_typeof("interlaced")),
+        profile=header.get("icc-profile-data") if header.get_typeof("icc-profile-data") else None,
+    )
+
+
+BYTES_OF = {"uchar": 1, "char": 1, "ushort": 2, "short": 2, "uint": 4, "int": 4, "float": 4, "double": 8} | {
+    "complex": 8,
+    "dpcomplex": 16,
+}
+
+
+def _complete(path: Path, start: bytes) -> None:
+    """Adds a JPEG's end marker if it lacks one: what is decoded shows if more is missing.
+
+    An animated AVIF has a still image as well, but says so in its second place only; libvips looks at the first.
+    """
+    if start.startswith(b"\xff\xd8"):
+        with path.open("r+b") as file:
+            file.seek(-2, 2)
+            if file.read() != JPEG_END:
+                file.write(JPEG_END)
+    elif start[4:12] == b"ftypavis":
+        with path.open("r+b") as file:
+            file.seek(8)
+            file.write(b"avif")
+
+
+def memory_bytes(source: Source) -> int:
+    """What a decoder holds of the image at once, about; a row or a few, if it can hand them on as it reads."""
+    pixels = source.width * source.height
+    if source.format == "jpeg":
+        return pixels * 2 * source.bytes_per_pixel if source.interlaced else 0
+    if source.format == "png" and not source.interlaced:
+        return 0
+    return pixels * {"webp": 6, "avif": 18, "gif": 12}.get(source.format, 2 * source.bytes_per_pixel)
+
+
+def damage(source: Source, reason: str) -> ImageRefused:
+    """The refusal of a source that cannot be decoded to its end."""
+    return ImageRefused(damaged(source.format, reason))

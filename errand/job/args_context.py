@@ -1,0 +1,16 @@
+"""What the validators of an args model may know of the request: pydantic hands it to them as `info.context`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from errand.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArgsContext:
+    """Given where args come with a request; a worker, which checks them again, gives None."""
+
+    settings: Settings
+    file_start: bytes | None = None
+    """The first 64 KiB of the upload, where the request has one."""
