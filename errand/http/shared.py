@@ -13,6 +13,8 @@ from errand.dead_jobs.dead_jobs import DeadJobs
 from errand.dead_jobs.replay import Replays
 from errand.events.feed import JobFeed
 from errand.events.listener import JobEvents
+from errand.http.answers.job_view import JobView, job_view, without_content
+from errand.http.gates import auth
 from errand.http.gates.token_bucket import RateLimit
 from errand.http.scope import root_path
 from errand.job.catalog import Catalog
@@ -48,6 +50,8 @@ class Shared:
     rate_limit: RateLimit | None = None
     root_path: str = ""
     """The path under which the request found the API: every link in the answer begins with it."""
+    may_read: bool = True
+    """False if the request's key may put jobs and not look at them."""
 
     def queue_of(self, job_type: JobType[Any, Any]) -> Queue:
         """Where jobs of that type go."""
@@ -62,8 +66,8 @@ class Shared:
 def shared_of(request: Request) -> Shared:
     """What the lifespan opened, with the root path of this request."""
     opened: Shared = request.app.state.shared
-    root = root_path(request.scope)
-    return replace(opened, root_path=root) if root else opened
+    root, may_read = root_path(request.scope), auth.may(request, "read")
+    return opened if may_read and not root else replace(opened, root_path=root, may_read=may_read)
 
 
 async def shared(request: Request) -> Shared:
@@ -72,6 +76,12 @@ async def shared(request: Request) -> Shared:
 
 
 SharedDep = Annotated[Shared, Depends(shared)]
+
+
+def view_of(to: Shared, job: JobSnapshot, waiting: Waiting | None = None) -> JobView:
+    """The job as this request may see it."""
+    view = job_view(job, to.catalog, waiting, root_path=to.root_path)
+    return view if to.may_read else without_content(view)
 
 
 async def waiting_of(to: Shared, job: JobSnapshot) -> Waiting | None:

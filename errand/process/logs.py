@@ -16,6 +16,10 @@ CHATTY = ("arq.worker", "mail.log")
 """Loggers whose ordinary lines repeat Errand's, or are of no use; their warnings are kept."""
 
 
+TRACES = ("exception", "stack")
+"""Fields of many lines."""
+
+
 def configure(*, level: str, form: Literal["console", "json"]) -> None:
     """Sends structlog and the standard library's loggers to standard output in one form."""
     shared: list[Any] = [
@@ -36,11 +40,10 @@ def configure(*, level: str, form: Literal["console", "json"]) -> None:
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stdout)
+    remove_meta = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    written = [renderer, _without_secrets] if form == "json" else [_in_one_line, renderer, _without_secrets]
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer, _without_secrets],
-        )
+        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[remove_meta, *written])
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -49,6 +52,17 @@ def configure(*, level: str, form: Literal["console", "json"]) -> None:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
     sys.excepthook = _report_exception
     logging.getLogger("arq.worker").addFilter(_is_not_an_attempt)
+
+
+def _in_one_line(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """A stock producer names its jobs as it likes: a line break in a name must not forge a line, nor a colour hide one.
+
+    JSON escapes them itself. Tracebacks keep their lines.
+    """
+    return {
+        name: repr(value) if isinstance(value, str) and name not in TRACES and not value.isprintable() else value
+        for name, value in event.items()
+    }
 
 
 def _without_secrets(_: Any, __: str, line: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import resource
 from contextlib import suppress
+from typing import Any
 
 import uvicorn
 from redis.exceptions import RedisError
@@ -32,17 +33,24 @@ def run(settings: Settings) -> None:
         asyncio.run(_exit_if_refused(url))
         with start.exit_if_unusable():
             app = create_app(settings, redis_url=url)
-        uvicorn.run(
-            app,
-            host=settings.host,
-            port=settings.port,
-            loop="uvloop",
-            http=protocol(settings.body_timeout_s),
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=GRACE_S,
-        )
+        uvicorn.run(app, **options(settings))
+
+
+def options(settings: Settings) -> dict[str, Any]:
+    """What uvicorn is started with."""
+    return {
+        "host": settings.host,
+        "port": settings.port,
+        "loop": "uvloop",
+        "http": protocol(settings.body_timeout_s),
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
+        # by default uvicorn believes 127.0.0.1, and what an environment variable of its own names
+        "proxy_headers": bool(settings.trusted_proxies),
+        "forwarded_allow_ips": [str(network) for network in settings.trusted_proxies],
+        "timeout_graceful_shutdown": GRACE_S,
+    }
 
 
 def _allow_connections() -> None:

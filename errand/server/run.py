@@ -14,7 +14,7 @@ from collections.abc import Container, Mapping, Sequence
 from typing import IO
 
 from errand.process import lifeline
-from errand.settings import Settings
+from errand.settings import SHIPPED_JOBS, Settings
 
 READY_LIMIT_S = 60.0
 """The address is shown after this time, even if the API is not ready yet."""
@@ -150,7 +150,12 @@ def greet(settings: Settings, job_types: Container[str] = SHIPPED_TYPES) -> None
 
 
 def job_types_of(settings: Settings) -> set[str]:
-    """The names of the job types that the API serves, by its OpenAPI document; none if it does not answer."""
+    """The names of the job types that the API serves, by its OpenAPI document; none if it does not answer.
+
+    The document of an API with keys is shown to who has one: then those that the settings name are meant.
+    """
+    if settings.api_keys:
+        return set(SHIPPED_TYPES) if not {"jobs", SHIPPED_JOBS}.isdisjoint(settings.packages) else set()
     try:
         with urllib.request.urlopen(f"{address(settings)}/openapi.json", timeout=5) as answer:
             return {path.removeprefix(JOBS_PATH) for path in json.load(answer).get("paths", ())}

@@ -10,6 +10,7 @@ from pydantic_settings import NoDecode
 from errand.settings.api_keys import ApiKey
 from errand.settings.comma_separated import comma_separated
 from errand.settings.loopback import is_loopback
+from errand.settings.networks import IpNetwork
 from errand.settings.units import DAY_S, MAX_TTL_S, MIB
 
 WINDOW_S = {"s": 1, "min": 60, "h": 3600, "d": DAY_S}
@@ -42,6 +43,7 @@ class HttpSettings(BaseModel):
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=1, le=65_535)
     api_keys: Annotated[tuple[ApiKey, ...], NoDecode, comma_separated(ApiKey.parse)] = ()
+    trusted_proxies: Annotated[tuple[IpNetwork, ...], NoDecode, comma_separated()] = ()
     rate_limit: Annotated[RequestRate | None, NoDecode, BeforeValidator(_parse_rate)] = None
     queue_limit: int = Field(0, ge=0)
     watcher_limit: int = Field(2_000, ge=1, le=100_000)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from base64 import b64decode
 from binascii import Error as Base64Error
 from typing import Annotated
@@ -11,8 +10,7 @@ from pydantic import BaseModel, Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
 from errand.settings.comma_separated import comma_separated
-
-IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+from errand.settings.networks import IpNetwork
 
 
 class WebhookSettings(BaseModel):

@@ -11,12 +11,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import structlog
 from aiohttp import web
 
 from errand import private_folder
-from errand.settings import Settings
+from errand.settings import Settings, is_loopback
 
 log = structlog.get_logger("errand.webhook_sink")
 
@@ -52,6 +53,8 @@ async def opened_sink(settings: Settings) -> AsyncIterator[list[tuple[str, int]]
 
 def _app(folder: Path) -> web.Application:
     async def keep(request: web.Request) -> web.Response:
+        if _is_of_a_page(request):
+            raise web.HTTPForbidden(text="deliveries come from workers, not from web pages")
         body = await request.read()
         received = {
             "received_at": datetime.now(UTC).isoformat(),
@@ -66,3 +69,9 @@ def _app(folder: Path) -> web.Application:
     app = web.Application(client_max_size=BODY_LIMIT_BYTES)
     app.router.add_post("/{path:.*}", keep)
     return app
+
+
+def _is_of_a_page(request: web.Request) -> bool:
+    """Browsers let any web page post to this machine, and say so; a name that was re-bound to it stands in `Host`."""
+    named = urlsplit(f"//{request.host}").hostname or ""
+    return "Origin" in request.headers or "Sec-Fetch-Site" in request.headers or not is_loopback(named)

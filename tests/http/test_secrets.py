@@ -86,7 +86,7 @@ async def bank(open_client: OpenClient, settings: Settings, heard: Heard) -> Asy
 
 @asynccontextmanager
 async def working(run_worker: RunWorker) -> AsyncIterator[None]:
-    async with run_worker([vault.log_in, vault.spill, vault.spill_in_control]):
+    async with run_worker([vault.log_in, vault.spill, vault.spill_in_control, vault.give_away]):
         yield
 
 
@@ -112,6 +112,12 @@ async def test_secrets_reach_the_function_as_they_were_sent(
     assert whole.accounts[0].password.get_secret_value() == PASSWORD
     assert vault.Seen.logins.count(whole) == 3 and len(vault.Seen.logins) == 4
     assert vault.Seen.logins != [whole] * 4
+
+
+async def test_a_result_shows_none(bank: httpx.AsyncClient, run_worker: RunWorker) -> None:
+    async with working(run_worker):
+        job = await ended(bank, "give_away")
+    assert job["result"] == {"texts": [f"the token is {STARS}"], STARS: 1, "number": 7}
 
 
 async def test_no_answer_and_no_log_line_shows_one(

@@ -73,6 +73,7 @@ BAD = {
         f"sha256:{'0' * 64}:all",
         f"sha256:{'0' * 64}:",
     ],
+    "TRUSTED_PROXIES": ["proxy", "10.0.0.0/33", "10.0.0.1/8"],
     "RATE_LIMIT": ["100", "0/s", "-1/s", "1.5/s", "100/", "100/week", "/s", "100 / s", "1000001/s"],
     "QUEUE_LIMIT": ["-1", "many"],
     "WATCHER_LIMIT": ["0", "many", "100001"],

@@ -69,3 +69,10 @@ async def spill_in_control(ctx: Context, args: Login) -> str:
     if ctx.attempt == 1:
         raise Retry(f"{args.token.get_secret_value()} was refused", after_s=0)
     raise Fail(f"{args.token.get_secret_value()} was refused again")
+
+
+@job(max_tries=1)
+async def give_away(ctx: Context, args: Login) -> dict[str, object]:
+    """Returns what it was trusted with."""
+    token = args.token.get_secret_value()
+    return {"texts": [f"the token is {token}"], token: 1, "number": 7}

@@ -169,6 +169,19 @@ def job_view(job: JobSnapshot, catalog: Catalog, waiting: Waiting | None = None,
     )
 
 
+def without_content(view: JobView) -> JobView:
+    """The job for a client that may not look: that it is there, and how it stands; not what it was given and did."""
+    hidden: dict[str, Any] = {
+        "args": {},
+        "result": None,
+        "error": None,
+        "attempts": [],
+        "progress": None,
+        "waiting": None,
+    }
+    return view.model_copy(update=hidden)
+
+
 def new_job_json(job: JobSnapshot, job_type: JobType[Any, Any], *, durability: Grade, root_path: str = "") -> bytes:
     """An AcceptedJobView as JSON, written without a model."""
     assert job.run_at_ms is not None

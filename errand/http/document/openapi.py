@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from copy import deepcopy
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
@@ -97,7 +97,7 @@ def install(app: FastAPI, catalog: Catalog) -> None:
     """Adds `/openapi.json` to the app: the whole document, made at the first request for it."""
     app.openapi = _document_of(app, catalog)  # type: ignore[method-assign]  # FastAPI's way to extend it
 
-    @app.get(PATH, include_in_schema=False)
+    @app.get(PATH, include_in_schema=False, dependencies=[Depends(auth.require_reader_of_pages)])
     async def document(request: Request) -> JSONResponse:
         # FastAPI's own route would not run the app's dependencies
         root = root_path(request.scope)

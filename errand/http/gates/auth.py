@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import binascii
 import hmac
+from base64 import b64decode
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -16,6 +18,13 @@ from errand.http.scope import header
 from errand.settings import ApiKey, Scope, digest_of, is_loopback
 
 bearer = HTTPBearer(auto_error=False, description="a key of `API_KEYS`; none is needed if none is set")
+
+
+ADMITTED_BY = "errand.key"
+"""The key of a request's scope under which the API key that admitted it stands."""
+
+FORWARDED = (b"x-forwarded-for", b"forwarded", b"x-real-ip")
+"""Headers by which a proxy says that a request is another's."""
 
 
 def is_off(app: FastAPI) -> bool:
@@ -33,6 +42,14 @@ def require(scope: Scope) -> Callable[..., Awaitable[None]]:
     return dependency
 
 
+async def require_reader_of_pages(request: Request) -> None:
+    """A dependency of the pages for people: `read`. A browser asks its user for a key, as the password of any name.
+
+    Raises Problem 401 or 403.
+    """
+    _client_of(request, "read", for_browsers=True)
+
+
 async def admit(request: Request, scope: Scope) -> None:
     """Raises Problem 401 or 403 if the request's key does not allow that scope, 429 if the client is over its limit.
 
@@ -44,18 +61,25 @@ async def admit(request: Request, scope: Scope) -> None:
         await rate_limit.count(request, limit, client)
 
 
-def _client_of(request: Request, scope: Scope) -> str:
+def may(request: Request, scope: Scope) -> bool:
+    """Whether this request, which was admitted, could do what needs that scope too."""
+    key: ApiKey | None = request.scope.get(ADMITTED_BY)
+    return key is None or scope in key.scopes
+
+
+def _client_of(request: Request, scope: Scope, *, for_browsers: bool = False) -> str:
     """Names the client for the rate limit: by the hash of its key, or by its address if it needs no key."""
     if is_off(request.app):
         return request.client.host if request.client else "unknown"
     keys: tuple[ApiKey, ...] = request.app.state.settings.api_keys
     if not keys:
         return _local_address(request)
-    scheme, _, given = header(request.scope, b"authorization").partition(" ")
-    key = _matching(keys, given.strip()) if scheme.lower() == "bearer" else None
+    key = _matching(keys, _given_key(request, with_password=for_browsers))
     if key is None:
         detail = "Send 'Authorization: Bearer <key>' with one of the service's keys."
-        raise Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": "Bearer"})
+        asked = 'Basic realm="a key as the password", charset="UTF-8"' if for_browsers else "Bearer"
+        raise Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": asked})
+    request.scope[ADMITTED_BY] = key
     if scope not in key.scopes:
         raise Problem(403, "forbidden", f"This key lacks the scope '{scope}', which this request needs.")
     return key.name
@@ -67,6 +91,21 @@ def credential(request: Request) -> str:
         return ""
     keys: tuple[ApiKey, ...] = request.app.state.settings.api_keys
     return header(request.scope, b"authorization").partition(" ")[2].strip() if keys else ""
+
+
+def _given_key(request: Request, *, with_password: bool) -> str:
+    """The key that the request shows, as a bearer token or, if it may, as a password; empty if none."""
+    scheme, _, given = header(request.scope, b"authorization").partition(" ")
+    match scheme.lower():
+        case "bearer":
+            return given.strip()
+        # only where nothing can be changed: a browser sends a password by itself, whatever page has it ask
+        case "basic" if with_password:
+            try:
+                return b64decode(given, validate=True).decode().partition(":")[2]
+            except (binascii.Error, UnicodeDecodeError):
+                return ""
+    return ""
 
 
 def _matching(keys: tuple[ApiKey, ...], given: str) -> ApiKey | None:
@@ -81,13 +120,16 @@ def _matching(keys: tuple[ApiKey, ...], given: str) -> ApiKey | None:
 def _local_address(request: Request) -> str:
     """The client's address. Raises Problem 403 unless it is this machine's and no foreign web page asks.
 
+    What a proxy passes on comes from elsewhere, although the proxy is on this machine.
+
     A foreign page can make a browser call loopback: by its own name, re-bound to 127.0.0.1 (`Host` shows it), or
     directly (`Origin` shows it).
     """
     peer = request.client.host if request.client else "127.0.0.1"
     # the header itself: if it makes no sense, starlette's `request.url` shows the server's own name instead
     addresses = [f"//{request.headers.get('host', 'localhost')}", request.headers.get("origin", "http://localhost")]
-    if not is_loopback(peer) or not all(map(_is_on_loopback, addresses)):
+    passed_on = any(name in FORWARDED for name, _ in request.scope["headers"])
+    if passed_on or not is_loopback(peer) or not all(map(_is_on_loopback, addresses)):
         detail = "Without API_KEYS this service answers its own machine only: ask it at 127.0.0.1, or set API_KEYS."
         raise Problem(403, "forbidden", detail)
     return peer

@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 from fastapi import Depends, Query, Response
 from pydantic import AfterValidator, BaseModel, Field
 
-from errand.http.answers.job_view import job_view, json_response, path_of
+from errand.http.answers.job_view import json_response, path_of
 from errand.http.answers.problems import FaultyField, Problem
 from errand.http.requests import json_body
-from errand.http.shared import Shared, in_time, waiting_of
+from errand.http.shared import Shared, in_time, view_of, waiting_of
 from errand.job.when import DurationS
 from errand.monitor.job_snapshot import read_job
 from errand.queue.uniqueness import NotUnique, Unique
@@ -95,7 +95,7 @@ async def answer(to: Shared, conflict: NotUnique, which: Uniqueness) -> Response
     if job is None:  # deleted at this very moment
         raise _not_unique(conflict, which)
     headers = {"Location": path_of(job.id, to.root_path), **EXISTING}
-    return json_response(job_view(job, to.catalog, await waiting_of(to, job), root_path=to.root_path), headers=headers)
+    return json_response(view_of(to, job, await waiting_of(to, job)), headers=headers)
 
 
 def _not_unique(conflict: NotUnique, which: Uniqueness) -> Problem:

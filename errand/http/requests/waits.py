@@ -14,11 +14,11 @@ from fastapi import Depends, Header, Request, Response
 from pydantic_core import from_json, to_json
 from redis.exceptions import RedisError
 
-from errand.http.answers.job_view import job_view, json_response
+from errand.http.answers.job_view import json_response
 from errand.http.answers.problems import Problem
 from errand.http.requests.job_path import found
 from errand.http.scope import CONNECTION, Connection
-from errand.http.shared import Shared, waiting_of
+from errand.http.shared import Shared, view_of, waiting_of
 from errand.monitor.job_snapshot import JobSnapshot
 from errand.redis.outage import is_outage
 
@@ -90,7 +90,7 @@ async def instead_of(accepted: Response, request: Request, to: Shared) -> Respon
     headers = {
         name: value for name, value in accepted.headers.items() if name not in ("content-length", "content-type")
     }
-    view = job_view(job, to.catalog, waiting, root_path=to.root_path)
+    view = view_of(to, job, waiting)
     if job.ended:
         return json_response(view, headers=headers)
     # not as it was when it was put: its first attempts may have failed since

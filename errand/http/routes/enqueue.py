@@ -226,10 +226,11 @@ async def enqueue(
     options: EnqueueOptions = PLAIN,
     *,
     queue: str | None = None,
+    shows_args: bool = True,
 ) -> Response:
     """Puts the job, where no `queue` is named into that of its type, and answers 202 with it as it now is.
 
-    That needs no second look at Redis.
+    That needs no second look at Redis. The args are not in the answer if they are not the client's own.
     """
     known_args = secret_args.kept(args)
     try:
@@ -237,7 +238,8 @@ async def enqueue(
     except NotUnique as conflict:
         assert options.unique is not None
         return await uniqueness.answer(to, conflict, options.unique)
-    return _accepted(job_type, known_args, put, options, root_path=to.root_path, queue=queue)
+    shown = known_args if shows_args else {}
+    return _accepted(job_type, shown, put, options, root_path=to.root_path, queue=queue)
 
 
 async def _put(

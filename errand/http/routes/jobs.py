@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from arq.utils import timestamp_ms
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
-from errand.http.answers.job_view import JobView, job_view, json_response, path_of, utc
+from errand.http.answers.job_view import JobView, json_response, path_of, utc
 from errand.http.answers.problems import ERRORS, FaultyField, Problem, documented
 from errand.http.gates import auth
 from errand.http.requests import etags, job_path, waits
@@ -15,7 +15,7 @@ from errand.http.requests.due import WhenDep
 from errand.http.requests.etags import ETAG_EXAMPLE, OUTDATED, SeenDep
 from errand.http.requests.job_path import UNKNOWN, JobId
 from errand.http.requests.waits import MAX_WAIT_S, PreferDep
-from errand.http.shared import Shared, SharedDep, in_time, waiting_of
+from errand.http.shared import Shared, SharedDep, in_time, view_of, waiting_of
 from errand.job.when import When
 from errand.monitor.job_snapshot import JobSnapshot
 from errand.queue.queue import Queue
@@ -194,7 +194,7 @@ def _check_in_time(job: JobSnapshot, when: When) -> None:
 
 async def _shown(to: Shared, job: JobSnapshot, *, status: int = 200, acted: bool = False) -> Response:
     """The answer with a job, and with the reason where it waits; `acted`: at another place than the job's own."""
-    answer = json_response(job_view(job, to.catalog, await waiting_of(to, job), root_path=to.root_path), status=status)
+    answer = json_response(view_of(to, job, await waiting_of(to, job)), status=status)
     answer.headers["ETag"] = etags.etag_of(job, bytes(answer.body))
     if acted:
         answer.headers["Content-Location"] = path_of(job.id, to.root_path)

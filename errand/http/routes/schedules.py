@@ -149,7 +149,7 @@ async def trigger_schedule(id: ScheduleId, to: SharedDep) -> Response:
     """Puts a job as the schedule would, now, paused or not. Its own times stay as they are."""
     kept = await _found(to, id)
     job_type, args = _known(to.catalog, kept)
-    return await enqueue(to, job_type, args, queue=kept.schedule.queue)
+    return await enqueue(to, job_type, args, queue=kept.schedule.queue, shows_args=to.may_read)
 
 
 def defining(catalog: Catalog) -> APIRouter:
@@ -229,7 +229,10 @@ async def _found(to: Shared, schedule_id: str) -> KeptSchedule:
 def _shown(to: Shared, kept: KeptSchedule | None, schedule_id: str) -> Response:
     if kept is None:
         raise _unknown(schedule_id)
-    return json_response(schedule_view(kept, to.catalog, root_path=to.root_path))
+    view = schedule_view(kept, to.catalog, root_path=to.root_path)
+    if not to.may_read:
+        view = view.model_copy(update={"args": {}, "problem": None})
+    return json_response(view)
 
 
 def _unknown(schedule_id: str) -> Problem:

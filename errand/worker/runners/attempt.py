@@ -51,14 +51,15 @@ async def run(
     """Runs one attempt and decides its outcome; raises only CancelledError, when its task is cancelled from outside.
 
     An exception or a timeout is retried by the type's policy while tries are left; `Fail` and args that do not
-    fit the model end the job at once. `hide` takes the secrets of the args out of the text of an error.
+    fit the model end the job at once. `hide` takes the secrets of the args out of
+    the result and out of the text of an error.
     """
     deadline = ctx.clock.start(job_type.timeout_s)
     try:
         args = job_type.read_args(kwargs)
         async with deadline:
             returned = await job_type.function(ctx, args)
-        return Outcome("succeeded", result=_as_json(returned))
+        return Outcome("succeeded", result=_as_json(returned, hide))
     except ValidationError as error:
         # final only if the args do not fit the model: the job function may raise one for an answer that it has read
         if error.title == job_type.args_model.__name__:
@@ -103,8 +104,24 @@ def _overtime(error: TimeoutError, job_type: JobType[Any, Any]) -> TimeoutError:
     return TimeoutError(f"ran longer than {job_type.timeout_s:g} s").with_traceback(interrupted.__traceback__)
 
 
-def _as_json(returned: Any) -> Any:
-    return from_json(to_json(returned, inf_nan_mode="null"))
+def _as_json(returned: Any, hide: Hide) -> Any:
+    text = to_json(returned, inf_nan_mode="null").decode()
+    value = from_json(text)
+    # as a whole first: mostly there is nothing to hide
+    return value if hide(text) == text else _hidden(value, hide)
+
+
+def _hidden(value: Any, hide: Hide) -> Any:
+    """The value with its texts as `hide` leaves them; numbers stay, where a secret would be found by chance."""
+    match value:
+        case str():
+            return hide(value)
+        case dict():
+            return {hide(name): _hidden(part, hide) for name, part in value.items()}
+        case list():
+            return [_hidden(part, hide) for part in value]
+        case _:
+            return value
 
 
 def _describe(error: ValidationError) -> str:

@@ -112,5 +112,5 @@ async def test_a_key_is_asked_for_only_where_there_are_keys(
 ) -> None:
     with_keys = Settings(**{**settings.model_dump(include={"data_dir"}), "api_keys": api_keys or ()})
     async with open_client(with_keys) as client:
-        document = (await client.get("/openapi.json")).json()
+        document = (await client.get("/openapi.json", headers={"Authorization": f"Bearer {KEY}"})).json()
     assert operations_of(document)["get_job"]["security"] == secured

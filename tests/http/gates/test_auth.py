@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,7 +25,9 @@ from tests.http.answers_seen import LETTER, problem_of
 READER, WRITER, OWNER = "reader-0123456789", "writer-0123456789", "owner-01234567890"
 ADMIN = "admin-01234567890"
 SCOPED = {"read": READER, "write": WRITER, "admin": ADMIN}
-OPEN_PATHS = {"/healthz", "/readyz", "/docs", "/redoc", "/openapi.json"}
+OPEN_PATHS = {"/healthz", "/readyz"}
+PAGES = {"/docs", "/redoc", "/openapi.json"}
+"""For who may read, and for browsers, which send a key as a password."""
 
 
 @pytest.fixture
@@ -104,10 +107,10 @@ def test_the_walk_over_all_routes_finds_what_the_document_lists(guarded: Setting
     }
     found = {(method, path.replace(":path", "")) for method, path in operations_of(app)}
     assert documented < found
-    assert {path for _, path in found} > OPEN_PATHS
+    assert {path for _, path in found} > OPEN_PATHS | PAGES
 
 
-async def test_every_route_but_health_and_documentation_needs_a_key_with_its_scope(
+async def test_every_route_but_health_needs_a_key_with_its_scope(
     guarded: Settings, redis: ArqRedis, redis_url: str
 ) -> None:
     app = create_api(guarded, redis_url=redis_url)
@@ -156,9 +159,58 @@ async def test_a_refusal_says_what_to_send_or_what_is_missing(guarded_client: ht
         assert f"'{scope}'" in problem_of(refused, 403, "forbidden")["detail"]
 
 
-@pytest.mark.parametrize("path", sorted(OPEN_PATHS - {"/readyz"}))
-async def test_health_and_documentation_are_open(guarded_client: httpx.AsyncClient, path: str) -> None:
-    assert (await guarded_client.get(path)).status_code == 200
+async def test_health_is_open(guarded_client: httpx.AsyncClient) -> None:
+    assert (await guarded_client.get("/healthz")).status_code == 200
+
+
+def basic(key: str) -> dict[str, str]:
+    return {"Authorization": f"Basic {b64encode(f'any:{key}'.encode()).decode()}"}
+
+
+@pytest.mark.parametrize("path", sorted(PAGES))
+async def test_a_browser_is_asked_for_a_key_and_sends_it_as_a_password(
+    guarded_client: httpx.AsyncClient, path: str
+) -> None:
+    for wrong in ({}, basic("wrong-key-0123456"), {"Authorization": "Basic ***"}, {"Authorization": "Basic /w=="}):
+        asked = await guarded_client.get(path, headers=wrong)
+        problem_of(asked, 401, "unauthorized")
+        assert asked.headers["www-authenticate"].startswith("Basic ")
+    for right in (basic(READER), bearer(READER)):
+        assert (await guarded_client.get(path, headers=right)).status_code == 200
+    problem_of(await guarded_client.get(path, headers=basic(WRITER)), 403, "forbidden")
+
+
+async def test_a_password_opens_nothing_else(guarded_client: httpx.AsyncClient) -> None:
+    """A browser would send it by itself, for any page that asks it to."""
+    for method, path in (("GET", "/v1/jobs"), ("POST", "/v1/jobs/welcome_email")):
+        problem_of(await guarded_client.request(method, path, headers=basic(OWNER)), 401, "unauthorized")
+
+
+async def test_a_key_without_read_sees_that_a_job_is_there_and_how_it_stands(
+    guarded_client: httpx.AsyncClient, redis: ArqRedis
+) -> None:
+    """Whatever it meets: a job of another's under its unique key, one that it waits for or acts on, a schedule."""
+    path, query = "/v1/jobs/welcome_email?delay=1h", "&unique_key=u"
+    other = (await guarded_client.post(f"{path}{query}", json=LETTER, headers=bearer(OWNER))).json()
+    schedule = {"type": "welcome_email", "args": LETTER, "cron": "0 0 1 1 *"}
+    await guarded_client.put("/v1/schedules/yearly", json=schedule, headers=bearer(OWNER))
+    own = {"to": "own@example.com", "name": "Own"}
+    me = {**bearer(WRITER), "Prefer": "wait=1"}
+    place = f"/v1/jobs/{other['id']}"
+    answers = [
+        await guarded_client.post(f"{path}{query}", json=own, headers=me),
+        await guarded_client.post(f"{place}/reschedule?delay=2h", headers=me),
+        await guarded_client.post(f"{place}/cancel", headers=me),
+        await guarded_client.post(f"{place}/retry", headers=me),
+        await guarded_client.post("/v1/schedules/yearly/pause", headers=me),
+        await guarded_client.post("/v1/schedules/yearly/trigger", headers=me),
+    ]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 202, 200, 202]
+    for answer in answers:
+        assert "ada@example.com" not in answer.text and answer.json()["args"] == {}
+    assert (answers[0].json()["id"], answers[0].json()["status"]) == (other["id"], "deferred")
+    seen = await guarded_client.post(f"{path}{query}", json=own, headers=bearer(OWNER))
+    assert seen.json()["args"] == LETTER
 
 
 async def test_a_key_does_what_its_scopes_say_and_no_more(guarded_client: httpx.AsyncClient) -> None:
@@ -221,6 +273,14 @@ async def test_without_keys_no_page_from_elsewhere_gets_through(
 ) -> None:
     problem_of(await client.get("/v1/job-types", headers=headers), 403, "forbidden")
     problem_of(await client.post("/v1/jobs/welcome_email", json=LETTER, headers=headers), 403, "forbidden")
+
+
+@pytest.mark.parametrize("name", ["X-Forwarded-For", "Forwarded", "X-Real-IP"])
+async def test_without_keys_what_a_proxy_on_this_machine_passes_on_is_refused(
+    client: httpx.AsyncClient, name: str
+) -> None:
+    for value in ("203.0.113.7", "127.0.0.1", ""):
+        problem_of(await client.get("/v1/job-types", headers={name: value}), 403, "forbidden")
 
 
 async def test_with_keys_pages_and_names_of_any_kind_are_the_keys_own_matter(
