@@ -1,4 +1,6 @@
-"""A worker's hold on jobs: claim, renew by heartbeat, finish, wake-ups.
+"""A worker's hold on jobs in Redis: it claims them, renews its leases by heartbeat, and finishes them.
 
-A writer proves that the lease is its own. Nothing here runs a job.
+`Leases` makes the script calls; a call proves by the token of its lease that the job is still the worker's. `Claiming`
+has the claim under way, `Heartbeat` renews, `Finisher` writes outcomes in groups, `Wakeups` waits for work. Nothing
+here runs a job, and nothing enqueues one.
 """

@@ -1,6 +1,6 @@
-"""Writes outcomes in groups: what ends in the same moment, or while a write is under way, shares one call.
+"""Writes outcomes in groups: those of one turn of the event loop, or that come during a write, share one call.
 
-There is no timer: a lone outcome is written at once, in the turn of the event loop in which it came.
+There is no timer: a single outcome is written at once.
 """
 
 from __future__ import annotations
@@ -19,16 +19,18 @@ log = structlog.get_logger("errand.worker")
 
 
 MAX_BATCH_BYTES = 16 * 1024 * 1024
+"""Of results in one call; a larger single result goes alone."""
 
 
 MAX_BATCH = 500
-"""A script call holds Redis up for everybody: this many outcomes take it a few milliseconds."""
+"""Outcomes in one call. Redis answers nobody else during a script call, and this many take a few milliseconds."""
 
 
 class Finisher:
-    """Hands outcomes to Redis; keeps them while it is away."""
+    """Writes the outcomes of one worker to Redis; keeps them while Redis is away."""
 
     def __init__(self, leases: Leases, outage: Outage, *, done: Callable[[Sequence[Finish], Sequence[bool]], None]):
+        """After each call `done` is given its outcomes, and for each whether it was written or dropped."""
         self._leases = leases
         self._outage = outage
         self._done = done
@@ -42,20 +44,20 @@ class Finisher:
         return self._writer is None
 
     def put(self, outcome: Finish) -> None:
-        """Takes an outcome; `done` hears when it was written, or dropped."""
+        """Takes an outcome and returns at once."""
         self._waiting.append(outcome)
         if self._writer is None:
             self._writer = asyncio.ensure_future(self._write())
 
     async def write(self, outcome: Finish) -> None:
-        """Takes an outcome; returns when it was written, or dropped."""
+        """Takes an outcome; returns when it is written, or dropped."""
         written = asyncio.get_running_loop().create_future()
         self._watched[id(outcome)] = written
         self.put(outcome)
         await written
 
     async def drain(self, timeout_s: float) -> int:
-        """Waits until all is written, `timeout_s` seconds at most; returns how many outcomes are not."""
+        """Waits at most `timeout_s` seconds until everything is written; returns how many outcomes are not."""
         if self._writer is not None:
             await asyncio.wait([self._writer], timeout=timeout_s)
         if self._writer is not None:
@@ -83,7 +85,7 @@ class Finisher:
         try:
             return await self._outage.outlast(partial(self._leases.finish, group))
         except Exception:
-            # Redis understood and refused: trying again would not help. The leases run out, the jobs run again.
+            # Redis understood and refused, so trying again would not help; the leases expire and the jobs run again
             log.exception("outcomes could not be written", job_ids=[outcome.job_id for outcome in group])
             return [False] * len(group)
 

@@ -1,6 +1,7 @@
-"""The leases that a worker holds, renewed together by its heartbeat: of jobs that run, and of outcomes not yet written.
+"""Renews the leases that a worker holds, all in one call: of jobs that run, and of outcomes not yet written.
 
-A process that was silent for long may have lost some without knowing it: it proves what it holds before it goes on.
+A process that was silent for long may have lost leases without knowing it: before it starts a job it proves that the
+lease is still its own.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ log = structlog.get_logger("errand.worker")
 
 
 class Heartbeat:
-    """The leases of one worker by the ids of their jobs, and the heartbeat that keeps them."""
+    """The leases of one worker, and the task that renews them."""
 
     def __init__(
         self,
@@ -33,10 +34,10 @@ class Heartbeat:
         stop: Callable[[str], bool],
         cancel: Callable[[Iterable[str]], None],
     ) -> None:
-        """With each heartbeat goes what is counted, and the `report` of the worker.
+        """Each heartbeat also carries the `counters` and the `report` of the worker.
 
-        `stop` ends the attempt of a job whose lease was lost, and returns False if none runs; `cancel` is given which
-        jobs somebody has asked to cancel.
+        `stop` ends the attempt of a job whose lease was lost; it returns False if none runs. `cancel` is given the ids
+        of the jobs that somebody has asked to cancel.
         """
         self._leases = leases
         self._outage = outage
@@ -45,21 +46,22 @@ class Heartbeat:
         self._stop = stop
         self._cancel = cancel
         self._tokens: dict[str, str] = {}
+        """The token of each lease held, by job id."""
         self._beating = False
         self._heartbeat: asyncio.Task[None] | None = None
         self._renewed_s = time.monotonic()
         self._unbroken_since_s = self._renewed_s
-        """Since when no heartbeat was so late that leases may have lapsed."""
+        """Since this moment no heartbeat was so late that leases may have lapsed."""
 
     def __len__(self) -> int:
         return len(self._tokens)
 
     def hold(self, claim: Claim) -> None:
-        """That claim's lease is renewed from now on."""
+        """Renews that claim's lease from now on."""
         self._tokens[claim.job_id] = claim.token
 
     def let_go(self, job_id: str, token: str) -> None:
-        """That claim's lease is not renewed any more; a later claim of the same job keeps its own."""
+        """Renews that claim's lease no longer; if the job was claimed again since, the lease of that claim stays."""
         if self._tokens.get(job_id) == token:
             del self._tokens[job_id]
 
@@ -68,12 +70,13 @@ class Heartbeat:
         return self._tokens.get(claim.job_id) == claim.token
 
     def start(self) -> None:
-        """A heartbeat at once, then every third of a lease, until `stop_beating`."""
+        """Sends a heartbeat at once, then one every third of a lease, until `stop_beating`."""
         self._beating = True
         if self._heartbeat is None:
             self._heartbeat = asyncio.create_task(self._beat())
 
     async def stop_beating(self) -> None:
+        """Ends the heartbeats; returns when none is under way."""
         self._beating = False
         if self._heartbeat is not None:
             self._heartbeat.cancel()
@@ -81,24 +84,24 @@ class Heartbeat:
 
     @property
     def are_doubtful(self) -> bool:
-        """The loop was blocked or Redis away for so long that leases may have been lost."""
+        """True if the loop was blocked, or Redis away, for so long that leases held may have been lost."""
         return bool(self._tokens) and self._was_silent
 
     def may_have_lapsed(self, claimed: Claimed) -> bool:
-        """True where this process was silent for long since it asked: others may have run these jobs by now."""
+        """True if this process was silent for long since it sent the claim: others may have run the jobs by now."""
         return bool(claimed.claims) and (self._was_silent or claimed.asked_s < self._unbroken_since_s)
 
     async def prove(self) -> bool:
-        """Renews what is held, which stops the jobs whose leases were lost; False where Redis could not be asked."""
+        """Renews the leases held, and stops the jobs whose leases were lost; False if Redis gave no answer."""
         try:
             await self.renew()
-        except Exception as error:  # noqa: BLE001  # whatever Redis answers, nothing was proved
+        except Exception as error:  # noqa: BLE001  # without an answer nothing is proved
             log.warning("leases could not be proved, jobs not started", error=str(error))
             return False
         return True
 
     async def renew(self) -> None:
-        """One heartbeat. Raises redis' errors; what was counted goes with the next one then."""
+        """Sends one heartbeat. Raises redis' errors; the counts then go with the next one."""
         counted, held, started_s = self._counters.take(), dict(self._tokens), time.monotonic()
         try:
             renewed = await self._leases.renew(held, counted, report=self._report().as_json())
@@ -113,7 +116,7 @@ class Heartbeat:
 
     @property
     def _longest_silence_s(self) -> float:
-        """A process that was silent for longer may have lost leases."""
+        """After a longer silence a process may have lost leases."""
         return 2 * self._leases.interval_s
 
     @property
@@ -121,18 +124,18 @@ class Heartbeat:
         return time.monotonic() - self._renewed_s > self._longest_silence_s
 
     async def _beat(self) -> None:
-        # not `while True`: the cancellation that ends it may be swallowed, see Worker._poll_iteration
+        # not `while True`: the cancellation that ends it may be swallowed, as in Worker._poll_iteration
         while self._beating:
             try:
                 await self.renew()
             except Exception as error:  # noqa: BLE001  # whatever Redis answers, the next heartbeat must come
-                known = self._outage.lasts and is_outage(error)  # said already
+                known = self._outage.lasts and is_outage(error)  # the outage is in the log already
                 log.log(logging.DEBUG if known else logging.WARNING, "heartbeat missed", error=str(error))
             if self._beating:
                 await asyncio.sleep(self._leases.interval_s)
 
     def _give_up(self, lost: Mapping[str, str]) -> None:
-        """A lease that was lost means that the job is, or will be, run by another: ours is stopped."""
+        """Stops the attempts whose leases were lost: another worker runs these jobs, or will."""
         for job_id, token in lost.items():
             if self._tokens.get(job_id) == token and self._stop(job_id):
                 log.warning("lease lost, attempt stopped", job_id=job_id)

@@ -1,7 +1,7 @@
-"""A worker's hold on jobs: claim, renew, finish. The only reader of the scripts that do it.
+"""The script calls by which a worker holds jobs: claim, renew, show progress, finish.
 
-A lease is Arq's in-progress key with a token in it that names its owner and claim. Who writes proves with the token
-that the lease is still its own; what anybody else says is dropped.
+A lease is Arq's in-progress key with a token in it that names its owner and claim. Every write carries the token and
+counts only if the lease still has it; a write with any other token is dropped.
 """
 
 from __future__ import annotations
@@ -23,105 +23,109 @@ log = structlog.get_logger("errand.worker")
 
 
 FORGET_WORKER_S = 3600
+"""A worker that was silent for so long is no longer listed."""
 
 
 FOR_EVER_MS = -1
+"""As `Finish.keep_result_ms`: the result does not expire."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A job that is ours for now."""
+    """A job that this worker has leased."""
 
     job_id: str
     due_at_ms: int
     job_try: int
-    """The number of the attempt that begins; the first is 1."""
+    """The number of this attempt; the first is 1."""
     body: bytes | None
-    """None where it has expired, as a stock producer's may."""
+    """None if it has expired, as the body of a stock producer may."""
     attempts: list[bytes]
     """Records of the earlier attempts, oldest first."""
     lost: bool
-    """The attempt before this one was started and never ended; its record is among those."""
+    """The attempt before this one was started and never ended; the last of `attempts` is its record."""
     token: str
     crashes: int = 0
-    """How many of the earlier attempts ended with the process they ran in."""
+    """How many of the earlier attempts ended with their process."""
     cancelled: bool = False
-    """Somebody has asked to cancel it while an earlier attempt ran."""
+    """Somebody asked to cancel the job while an earlier attempt ran."""
     claimed_at_ms: int = 0
     """By the server's clock."""
 
     @property
     def first(self) -> bool:
-        """No attempt of it has started before, not even one that a drain gave back."""
+        """True if this is the first attempt of the job; one that a drain handed back counts as an earlier one."""
         return self.job_try == 1 and not self.attempts
 
     def handed_back(self, *, due_in_ms: int = 0) -> Finish:
-        """It was not started: due at once or after a wait, the try not counted."""
+        """The outcome of a job that is not started: due again after `due_in_ms`; this claim does not count as a try."""
         return Finish(job_id=self.job_id, token=self.token, status="queued", due_in_ms=due_in_ms, give_try_back=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """What one look at the queue brought."""
+    """The answer to a claim."""
 
     claims: Sequence[Claim]
     due_in_ms: int | None
-    """How long until the first of what was left is due; None where nothing is."""
+    """In how many ms the first of the remaining jobs is due; None if none remains."""
     asked_s: float
-    """When it was asked for, on the monotonic clock: the leases are no older than that."""
+    """When the claim was sent, on the monotonic clock: the leases are no older than that."""
 
 
 @dataclass(frozen=True, slots=True)
 class Renewed:
-    """What a heartbeat brought: ids of jobs."""
+    """The answer to a heartbeat: ids of jobs."""
 
     lost: Sequence[str]
-    """Their leases are no longer ours."""
+    """This worker has lost their leases."""
     to_cancel: Sequence[str]
     """Somebody has asked to cancel them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Woken:
-    """What waiting for a wake-up brought."""
+    """The answer to a wait for a wake-up and the claim behind it."""
 
     token: bool
-    """A wake-up came, not merely the end of the wait."""
+    """True if a wake-up came; False if the wait ran out or was interrupted."""
     claimed: Claimed | None
-    """None where the claim behind it could not be made."""
+    """None if the claim could not be made."""
     refused: Exception | None = None
-    """Why there was no waiting; the claim was made all the same, and what it brought is ours."""
+    """The error if Redis refused the wait. The claim was made all the same, and its jobs are leased."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finish:
-    """What becomes of a claimed job: it ends, or is due again where `due_in_ms` is given."""
+    """What becomes of a claimed job: it ends, or is due again if `due_in_ms` is given."""
 
     job_id: str
     token: str
     status: str
     result: bytes | None = None
     keep_result_ms: int = 0
-    """0: not at all; FOR_EVER_MS."""
+    """0: the result is not kept; FOR_EVER_MS: it does not expire."""
     due_in_ms: int | None = None
     """From now, by the server's clock."""
     attempt: bytes | None = None
-    """The record of an attempt that is followed by another."""
+    """The record of the attempt, if another follows it; that of the last attempt is in `result`."""
     keep_lease_ms: int = 0
+    """How long the lease stays after the end, so that nobody runs the job again meanwhile."""
     give_try_back: bool = False
+    """The attempt does not count as a try."""
     dead: str = ""
-    """Its entry among the dead jobs, where it ends as one: such a job has no `attempt`, and is not kept for ever."""
+    """The job's entry among the dead jobs, if it ends as one. Such a job has no `attempt`, and is not kept for ever."""
     type: str = ""
-    """Where it ends: its type, as the lists have it (`dead_entry.type_word`); without it it is not listed."""
+    """If the job ends: its type as lists have it (`wire.indexes.type_word`). Without it the job is not listed."""
 
 
 class Leases:
     """The leases of one worker on one queue, `lease_s` seconds long unless renewed."""
 
     def __init__(self, redis: Redis, *, queue: str, worker: str, lease_s: float, visible: bool = True) -> None:
-        """Of one that is not `visible` Redis holds nothing but what Arq's own would leave there."""
+        """If the worker is not `visible`, only the keys that stock Arq would write are written: it is in no list."""
         self.interval_s = lease_s / 3
-        """A heartbeat every third of a lease: two may be lost before the hold is."""
+        """From one heartbeat to the next: a third of a lease, so that two in a row may be lost."""
         self._redis = redis
         self._queue = queue
         self._worker = worker
@@ -134,17 +138,17 @@ class Leases:
         self._finish = script.load(redis, "leases/finish")
 
     async def claim(self, most: int) -> Claimed:
-        """Takes up to `most` jobs that are due by the server's clock; counts their tries."""
+        """Leases up to `most` jobs that are due by the server's clock, and counts a try for each."""
         names, arguments = self._call_of_claim(most, ahead_for="")
         asked_s = time.monotonic()
         answer = await self._claim(keys=names, args=arguments)
         return self._claimed(answer, token=str(arguments[0]), asked_s=asked_s)
 
     async def claim_when_woken(self, patient: Redis, own_wakeup: str, most: int, *, timeout_s: float) -> Woken:
-        """Waits for a wake-up, or for something in the list `own_wakeup`, and claims up to `most` jobs behind it.
+        """Waits for a wake-up, or for an entry in the list `own_wakeup`, then claims up to `most` jobs.
 
-        Both calls are written at once: Redis answers the second as soon as the first has ended, and no answer travels
-        between a wake-up and its claim. After `timeout_s` seconds without a wake-up it claims as well.
+        Both commands are sent together on `patient`: Redis makes the claim as soon as the wait ends, without a round
+        trip in between. After `timeout_s` seconds without a wake-up it makes the claim as well. Raises redis' errors.
         """
         names, arguments = self._call_of_claim(most, ahead_for=self._worker)
         asked_s = time.monotonic()
@@ -153,7 +157,7 @@ class Leases:
             both.evalsha(self._claim.sha, len(names), *names, *map(str, arguments))
             wakeup, answer = await both.execute(raise_on_error=False)
         refused = wakeup if isinstance(wakeup, Exception) else None
-        # a server that does not know the script yet learns it from the next plain claim
+        # a server that does not know the script yet is sent it by the next plain claim
         knows = not isinstance(answer, NoScriptError)
         if isinstance(answer, Exception) and knows:
             raise answer
@@ -191,7 +195,7 @@ class Leases:
         return Claimed(claims, None if due_in_ms < 0 else due_in_ms, asked_s)
 
     async def renew(self, held: Mapping[str, str], counters: Mapping[str, int], *, report: bytes = b"") -> Renewed:
-        """One heartbeat: renews the leases held (job id → token), adds up counters, says what the worker is."""
+        """Sends one heartbeat: renews the leases `held` (job id → token), adds to counters, stores the report."""
         queue = self._queue
         lost, to_cancel = await self._renew(
             keys=[
@@ -217,7 +221,7 @@ class Leases:
         return Renewed([job_id.decode() for job_id in lost], [job_id.decode() for job_id in to_cancel])
 
     async def show_progress(self, claim: Claim, progress: bytes, *, keep_ms: int) -> bool:
-        """Shows how far a claimed job is; False where its lease is no longer ours: it was dropped."""
+        """Shows how far a claimed job is, for `keep_ms`; False if it was dropped because the lease is lost."""
         shown: int = await self._progress(
             keys=[keys.lease(claim.job_id), keys.progress(claim.job_id)],
             args=[claim.token, progress, keep_ms, keys.events(self._queue), claim.job_id],
@@ -225,7 +229,7 @@ class Leases:
         return bool(shown)
 
     async def finish(self, outcomes: Iterable[Finish]) -> list[bool]:
-        """Writes outcomes in one call; False for each whose lease was no longer ours: it was dropped."""
+        """Writes outcomes in one call; False for each that was dropped because its lease is lost."""
         arguments: list[str | bytes | int] = [keys.events(self._queue)]
         for outcome in outcomes:
             arguments += _as_arguments(outcome, listed=self._visible)
@@ -245,7 +249,7 @@ class Leases:
         return [bool(answer) for answer in written]
 
     async def leave(self) -> None:
-        """The worker stops: it is not waited for any more."""
+        """Removes the worker, which stops, from the list of workers."""
         async with self._redis.pipeline(transaction=True) as transaction:
             transaction.zrem(keys.workers(self._queue), self._worker)
             transaction.hdel(keys.reports(self._queue), self._worker)
@@ -253,7 +257,7 @@ class Leases:
 
 
 def _is_text(job_id: bytes) -> bool:
-    """Nobody who enqueues by a client can make an id that is not; it must not keep the others from being run."""
+    """True if the id is UTF-8, as every client writes it. Another one must not keep the jobs behind it from running."""
     try:
         job_id.decode()
     except UnicodeDecodeError:
@@ -277,9 +281,9 @@ def _as_arguments(outcome: Finish, *, listed: bool) -> tuple[str | bytes | int, 
 
 
 DIED = frozenset({"lost", "crashed"})
-"""How attempts end that did not end themselves."""
+"""The outcomes of attempts that ended with their process."""
 
 
 def crashes_of(attempts: Sequence[bytes]) -> int:
-    """How many of those records are of attempts that ended with their process."""
+    """How many of the attempts in these records ended with their process."""
     return sum(attempt.get("outcome") in DIED for attempt in codec.readable(attempts)) if attempts else 0

@@ -1,8 +1,8 @@
-"""Wakes an idle worker when there is something to do. A hint: polling stays the promise.
+"""Wakes an idle worker when there is something to do. A hint: what is missed, the next poll finds.
 
-An enqueue leaves a token in a list that has none; idle workers block on that list, and Redis gives the token to
-the one that has waited longest. An idle worker sends its claim along with the blocking call: Redis makes it in the
-moment of the wake-up, and an enqueue is one hop away from its job.
+An enqueue puts a token into a list if the list has none. Idle workers block on that list, and Redis gives the token to
+the one that has waited longest. An idle worker sends its claim along with the blocking call: Redis makes the claim at
+the moment of the wake-up, so that a job starts one hop after its enqueue.
 """
 
 from __future__ import annotations
@@ -22,18 +22,19 @@ log = structlog.get_logger("errand.worker")
 
 
 PAUSE_S = 1.0
+"""The wait after a blocking call that failed: refused at once again and again, it would keep the loop spinning."""
 
 
 BLOCK_S = 10
-"""How long one blocking call lasts; a new one costs Redis next to nothing."""
+"""How long one blocking call lasts; a new one costs Redis almost nothing."""
 
 
 OVERDUE_S = 2
-"""So much later than it should end, a blocking call is given up: its connection died without a word."""
+"""A blocking call that is this much overdue is given up: its connection is dead, and nothing has said so."""
 
 
 OWN_LIST_MS = 5_000
-"""A worker that has gone must not leave its list behind."""
+"""A worker's own list expires: a worker that dies must not leave it behind."""
 
 
 STOP_LIMIT_S = 1.0
@@ -41,12 +42,12 @@ STOP_LIMIT_S = 1.0
 
 
 class Wakeups:
-    """The wake-ups of one worker. It has a connection of its own, which a blocking call occupies."""
+    """The wake-ups of one worker, on a connection of their own: a blocking call occupies it."""
 
     def __init__(
         self, redis: Redis, *, queue: str, worker: str, leases: Leases, take: Callable[[Claimed, int], None]
     ) -> None:
-        """`take` is handed what was claimed at a wake-up, and how much was asked for."""
+        """`take` is given the jobs claimed at a wake-up, and how many the claim asked for."""
         self._key = keys.wake(queue)
         self._own_list = keys.own_wakeup(queue, worker)
         self._plain = redis
@@ -60,7 +61,7 @@ class Wakeups:
         self.reserved = 0
         """How many slots are kept for the claim that follows the next wake-up."""
         self._token = False
-        """A token has come that nobody has acted on yet."""
+        """A token has come, and the worker has not looked at the queue since."""
         self._nudged = False
         self._stopped = False
         self._sleeper: asyncio.Future[None] | None = None
@@ -69,7 +70,7 @@ class Wakeups:
     async def wait(self, timeout_s: float, *, reserve: int) -> bool:
         """Returns at a wake-up, when `nudge` is called, or after `timeout_s` seconds.
 
-        True where the queue is to be looked at; False where the wake-up's claim, of up to `reserve` jobs, was made.
+        True if the queue is to be looked at; False if the wake-up's claim, of up to `reserve` jobs, has done that.
         """
         if self._listener is None and not self._stopped:
             self.reserved = reserve
@@ -82,7 +83,7 @@ class Wakeups:
         return not served
 
     async def wait_for_room(self, timeout_s: float) -> None:
-        """Returns when `make_room` is called, or after `timeout_s`; a token that comes meanwhile is given back."""
+        """Returns when `make_room` is called, or after `timeout_s` seconds; gives back a token that comes meanwhile."""
         self._awaits_room = True
         try:
             if not self._token:
@@ -95,13 +96,13 @@ class Wakeups:
                 await self._redis.lpush(self._key, 1)  # type: ignore[misc]  # redis-py types both its clients
 
     def nudge(self) -> None:
-        """This process itself knows of something to do: ends a wait for work, the next one if none is under way."""
+        """Ends the wait for work, or the next one if none is under way: this process knows of something to do."""
         self._nudged = True
         if not self._awaits_room:
             self._wake()
 
     def make_room(self) -> None:
-        """A slot has become free: ends a wait for room that is under way."""
+        """Ends the wait for room, if one is under way: a slot is free."""
         if self._awaits_room:
             self._wake()
 
@@ -110,7 +111,7 @@ class Wakeups:
             self._sleeper.set_result(None)
 
     async def _sleep(self, timeout_s: float) -> None:
-        # a bare future and timer: every task more would be a turn of the loop more between an enqueue and its job
+        # a bare future and timer: each further task would add a turn of the loop between an enqueue and its job
         loop = asyncio.get_running_loop()
         self._sleeper = loop.create_future()
         timer = loop.call_later(timeout_s, self._wake)
@@ -121,7 +122,7 @@ class Wakeups:
             self._sleeper = None
 
     def interrupt(self) -> None:
-        """Ends the wait for a wake-up: the claim behind it is made now, and the slots kept for it are used."""
+        """Ends the wait for a wake-up: Redis makes the claim behind it now, and the slots kept for it are used."""
         if self.reserved and self._interrupting is None and self._interrupted is not self._listener:
             self._interrupting = asyncio.create_task(self._interrupt(self._listener))
 
@@ -137,10 +138,10 @@ class Wakeups:
             self._interrupting = None
 
     def stop(self) -> None:
-        """Stops listening: a worker that takes no more jobs must not take tokens from those that do."""
+        """Stops listening: a worker that takes no more jobs must not take tokens from workers that do."""
         self._stopped = True
         if self._listener is not None:
-            # cut off, it might have been leased jobs that nobody would know of
+            # not cancelled: Redis may have leased it jobs, which nobody would know of
             if self.reserved:
                 self.interrupt()
             else:
@@ -157,16 +158,16 @@ class Wakeups:
         await self._redis.aclose(close_connection_pool=True)
 
     async def _listen(self) -> None:
-        """Until a wake-up comes, or none does, for whatever reason."""
+        """Waits for one wake-up; ends as well if none comes, for whatever reason."""
         try:
             if self.reserved:
                 await self._listen_and_claim()
             else:
                 self._token = await self._redis.blpop([self._key], timeout=BLOCK_S) is not None  # type: ignore[misc]
-        except Exception as error:  # noqa: BLE001  # a hint may be missed for any reason; polling is the promise
+        except Exception as error:  # noqa: BLE001  # a hint may be missed for any reason: polls go on
             log.debug("no wake-ups for a while", error=str(error))
             self.reserved = 0
-            await asyncio.sleep(PAUSE_S)  # refused at once again and again, it would keep the loop spinning
+            await asyncio.sleep(PAUSE_S)
         finally:
             self._listener = None
             self.reserved = 0

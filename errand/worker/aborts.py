@@ -1,4 +1,4 @@
-"""Hears stock Arq's `Job.abort()`: a set of job ids, which says nothing of the queue or the life they mean."""
+"""Reads the aborts that stock Arq's `Job.abort()` asks for: job ids, without a queue; an id may since be used again."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from redis.asyncio import Redis
 from errand.wire import keys
 
 LOOK_EVERY_S = 0.5
-"""Arq's own pace, while jobs run."""
+"""While jobs run; as often as Arq looks."""
 
 
 LOOK_WHEN_IDLE_S = 30.0
+"""While none run: only old entries are to be removed then."""
 
 
 class Aborts:
-    """What stock clients have asked to abort, as it was read last."""
+    """The aborts that stock clients have asked for, as they were read last."""
 
     def __init__(self) -> None:
         self._asked_at_ms: dict[str, int] = {}
         self._looked_s = -LOOK_WHEN_IDLE_S
 
     def includes(self, job_id: str, *, enqueued_at_ms: int) -> bool:
-        """True where the abort was asked of this job, and not of an earlier one with its id."""
+        """True if somebody has asked to abort this job, and not an earlier one with its id."""
         asked_at_ms = self._asked_at_ms.pop(job_id, None)
         return asked_at_ms is not None and asked_at_ms >= enqueued_at_ms
 
@@ -42,6 +43,6 @@ class Aborts:
         mine = [job_id for job_id, asked_ms in self._asked_at_ms.items() if asked_ms >= running.get(job_id, math.inf)]
         if mine:
             await redis.zrem(keys.ABORT, *mine)
-        # nobody runs it: forgotten, so that it cannot hit a later job of that id
+        # an abort of a job that nobody runs is removed in the end, so that it cannot hit a later job of that id
         await redis.zremrangebyscore(keys.ABORT, "-inf", time.time() * 1000 - abort_job_max_age * 1000)
         return mine

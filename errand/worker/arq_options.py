@@ -1,4 +1,4 @@
-"""The parameters of `arq.Worker`, so that ours can take and pass on all of them without listing them twice."""
+"""The parameters of `arq.Worker`, which `Worker` takes and passes on without listing them again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from arq.typing import SecondsTimedelta, StartupShutdown
 
 
 class ArqOptions(TypedDict, total=False):
-    """Those of Arq 0.28 that are given by name; their defaults and meanings are Arq's."""
+    """The parameters of Arq 0.28 that are given by name; their defaults and meanings are Arq's."""
 
     queue_name: str | None
     cron_jobs: Sequence[CronJob] | None
@@ -50,9 +50,9 @@ class ArqOptions(TypedDict, total=False):
 
 
 def signature_with_arqs(constructor: object) -> inspect.Signature:
-    """That of the constructor, with Arq's parameters in place of its `**options`.
+    """The constructor's signature, with Arq's parameters instead of `**options`.
 
-    Arq's `get_kwargs` reads the signature of the class, and drops every setting that is not in it.
+    Arq's `get_kwargs` reads the signature of the class and drops every setting that is not in it.
     """
     assert callable(constructor)
     own = [parameter for parameter in inspect.signature(constructor).parameters.values() if parameter.name != "self"]

@@ -1,4 +1,4 @@
-"""Notifies a worker at once that a job it runs is to be cancelled. A hint: the heartbeat reads the promise."""
+"""Notifies a worker at once that a job it runs is to be cancelled. A hint: what is missed, the heartbeat finds."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from errand.redis.subscription import Subscription
 from errand.wire import keys
 
 PING_EVERY_S = 60.0
-"""Seldom: an idle worker costs Redis as little as can be, and the heartbeat reads what was not heard."""
+"""Seldom, so that an idle worker costs Redis little; the heartbeat finds what a broken connection has missed."""
 
 
 class CancelCalls:
-    """One worker's subscription."""
+    """One worker's subscription to the cancels of its queue."""
 
     def __init__(self, redis: Redis, *, queue: str, cancel: Callable[[Iterable[str]], None]) -> None:
         """`cancel` is given the ids of the jobs that somebody has asked to cancel."""
         self._channel = keys.cancel_calls(queue)
-        # the worker itself says when Redis is away
+        # the worker itself logs that Redis is away
         self._subscription = Subscription(
             redis, outage=Outage(quiet=True), hear=lambda job_id: cancel([job_id]), ping_every_s=PING_EVERY_S
         )
         self._listener: asyncio.Task[None] | None = None
 
     async def listen(self) -> None:
-        """Listens in the background until it is closed."""
+        """Listens in the background until `close`."""
         await self._subscription.add(self._channel)
         self._listener = asyncio.create_task(self._subscription.listen())
 

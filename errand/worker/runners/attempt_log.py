@@ -1,7 +1,7 @@
-"""One line in the log for each attempt, at a cost that a busy worker can bear.
+"""Writes one line in the log for each attempt, at a cost that a busy worker can bear.
 
-A logging library spends more on a line than the engine on a whole job. These lines have one shape, so they are put
-together by hand, in the form that the process logs in, and written once in a turn of the event loop.
+A logging library spends more on a line than a worker on a whole no-op job. So these lines, which all have one shape,
+are put together by hand in the form that the process logs in, and written once in a turn of the event loop.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class AttemptLog:
         self._lines: list[str] = []
 
     def add(self, type_name: str, job_id: str, ended: Attempt) -> None:
-        """The line of an attempt that has just ended."""
+        """Adds the line of an attempt that has just ended. Above level `info` only failures get one."""
         if self._failures_only and ended.outcome != "failed":
             return
         if not self._lines:
@@ -56,7 +56,7 @@ def _as_text(type_name: str, job_id: str, ended: Attempt) -> str:
 
 
 def _one_line(job_id: str) -> str:
-    """A stock producer names its jobs as it likes; a line break in a name must not forge a line."""
+    """The id on one line: a stock producer chooses any id, and a line break in it must not forge a line of the log."""
     return job_id if job_id.isprintable() else repr(job_id)
 
 

@@ -1,4 +1,4 @@
-"""Runs the jobs of job types: an attempt, its record, and what becomes of the job."""
+"""Runs the jobs of job types: makes an attempt, records it, and decides what becomes of the job."""
 
 from __future__ import annotations
 
