@@ -1,4 +1,4 @@
-"""Finds the job types there are, so that a new module with an `@job` needs no other edit."""
+"""Finds the job types of packages, so that a new module with an `@job` needs no other edit."""
 
 from __future__ import annotations
 
@@ -15,15 +15,18 @@ from errand.wire.keys import DEFAULT_QUEUE
 
 
 class Catalog(Mapping[str, JobType[Any, Any]]):
-    """Job types by name."""
+    """Job types by name.
+
+    Raises ValueError if two types share a name, or two schedules an id.
+    """
 
     def __init__(self, job_types: Iterable[JobType[Any, Any]]) -> None:
         self._by_name: dict[str, JobType[Any, Any]] = {}
         for job_type in job_types:
             known = self._by_name.setdefault(job_type.name, job_type)
             if known is not job_type:
-                places = f"{known.function.__module__} and {job_type.function.__module__}"
-                raise ValueError(f"two job types are named {job_type.name}: {places}")
+                modules = f"{known.function.__module__} and {job_type.function.__module__}"
+                raise ValueError(f"two job types are named {job_type.name}: {modules}")
         ids = Counter(schedule.id for job_type in self._by_name.values() for schedule in job_type.schedules)
         if twice := [schedule_id for schedule_id, number in ids.items() if number > 1]:
             raise ValueError(f"two schedules have the id {twice[0]}")
@@ -48,10 +51,9 @@ class Catalog(Mapping[str, JobType[Any, Any]]):
 
 
 def discover(packages: Iterable[str]) -> Catalog:
-    """The job types of each package or module named.
+    """The job types in these packages, and in the modules directly in them; a module may be named as well.
 
-    Looks into a package and the modules directly in it. Raises ImportError if a module cannot be imported, ValueError
-    if two types share a name.
+    Raises ImportError if a module cannot be imported, ValueError if two types share a name.
     """
     found = [
         job_type

@@ -1,4 +1,4 @@
-"""What a job function is given besides its args: its id, its attempt, progress, resources."""
+"""What a job function is given besides its args: the job's id, the attempt, resources, progress, effects."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ Resource = TypeVar("Resource")
 
 
 Opener = Callable[[Any], AbstractAsyncContextManager[Resource]]
-"""Opens something costly once per worker process, given the settings: a session, a pool, a store."""
+"""Opens something costly once per worker process, given the settings: a session, a pool, a store.
+
+A job type names it in `@job(uses=[opener])`; the job function gets what it yields from `ctx.use(opener)`.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What one attempt may know and use beside its args."""
+    """What one attempt may know and use besides its args. A test of a job function makes one itself."""
 
     job_id: str
     attempt: int
@@ -31,8 +34,9 @@ class Context:
     enqueued_at: datetime
     """When the job was accepted, UTC; the same on every attempt."""
     crashes: int = 0
-    """How many earlier attempts ended with the process they ran in."""
+    """How many earlier attempts ended with their process."""
     max_crashes: int = MAX_CRASHES
+    """How many attempts may end with their process before the job is given up."""
     resources: Mapping[Opener[Any], Any] = field(default_factory=dict)
     clock: Clock = field(default_factory=Clock)
     """The attempt's time limit; `with ctx.clock.stopped():` while it waits for its turn at something shared."""
@@ -40,9 +44,9 @@ class Context:
     effect: Callable[[str], Awaitable[Once]] | None = None
 
     def use(self, opener: Opener[Resource]) -> Resource:
-        """What `opener` opened for this worker.
+        """What `opener` has opened for this worker process.
 
-        Raises LookupError where the job type did not declare it (`@job(uses=[...])`).
+        Raises LookupError if the job type does not declare it: `@job(uses=[opener])`.
         """
         try:
             return typing.cast(Resource, self.resources[opener])
@@ -52,14 +56,22 @@ class Context:
     async def once(self, name: str) -> Once:
         """How far an effect of this job has come, over all of its attempts: not started, started, or done.
 
-        The way to use it: skip what is `done`; decide what to do where it is `started` and thus uncertain; `begin()`
-        right before the effect, `finish()` right after it.
+        `start()` belongs right before the effect and `finish()` right after it. If an earlier attempt started it and
+        died, nobody knows whether it happened: then the job decides.
+
+        >>> charge = await ctx.once("charge")
+        >>> if not charge.done:
+        ...     if charge.started:
+        ...         raise Fail("the card may have been charged already")
+        ...     await charge.start()
+        ...     receipt = await charge_card(args)
+        ...     await charge.finish(receipt)
         """
         if self.effect is None:
             return Once(name, kept={}, write=nowhere)
         return await self.effect(name)
 
     async def progress(self, fraction: float, note: str = "") -> None:
-        """Shows how far the job is: a fraction from 0 to 1 and a short note."""
+        """Shows how far the job is: a fraction from 0 to 1 and a note, of which 200 characters are kept."""
         if self.report is not None:
             await self.report(min(max(fraction, 0.0), 1.0), note)

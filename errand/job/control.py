@@ -1,16 +1,17 @@
-"""The words a job function says to decide its own end: retry me, cancel me, I failed for good."""
+"""What a job function raises to decide what becomes of its job: `Retry`, `Fail` or `Cancel`."""
 
 from __future__ import annotations
 
 MAX_CRASHES = 3
-"""Attempts of one job that may end their process; others (Sidekiq's super_fetch) allow as many."""
+"""How many attempts of one job may end their process; Sidekiq's super_fetch allows as many."""
 
 
 MAX_WAIT_S = 10 * 365 * 86_400
+"""The longest wait that a job function may ask for: ten years."""
 
 
 class Retry(Exception):
-    """Run this job again, if it has tries left.
+    """Run this job again; it fails if it has no tries left.
 
     `after_s` is the wait in seconds; without it the job type's retry policy decides. `at_least_s` only lengthens that
     wait: pass on what a peer asks for (`Retry-After`) with it, so that no peer can have the tries used up in seconds.
@@ -34,7 +35,7 @@ class Retry(Exception):
 class Crash(Exception):
     """This attempt ended the process that it ran in: out of memory, a fault in native code.
 
-    It is tried again, but only a few times in all: such a job may take others with it.
+    The job is tried again, but only a few times in all (`MAX_CRASHES`): it may take other jobs down with it.
     """
 
 
@@ -43,12 +44,12 @@ class Cancel(Exception):
 
 
 class Fail(Exception):
-    """End this job as `failed` at once: no further try could succeed (a permanent error)."""
+    """End this job as `failed` at once: no further try could succeed (a permanent error). It can still be replayed."""
 
 
 class Crashed(Exception):
-    """The job is given up: its attempts ended their process too often."""
+    """The error of a job that is given up because too many of its attempts ended their process."""
 
     def __init__(self, crashes: int, *, last: str = "") -> None:
-        words = f"{crashes} of its attempts ended with the process they ran in"
-        super().__init__(f"{words}; {last}" if last else words)
+        message = f"{crashes} of its attempts ended with the process they ran in"
+        super().__init__(f"{message}; {last}" if last else message)

@@ -1,8 +1,8 @@
-"""When a cron expression names a time in a time zone. The arithmetic is cronsim's, which follows Debian's cron.
+"""The times that a cron expression names in a time zone, as Debian's cron does it; cronsim does the arithmetic.
 
-An expression for certain hours runs once on the days when the clocks change: a time that is skipped is named at the
-end of the gap, a time that comes twice the first time alone. One that runs every so often (a `*` in its minutes or
-hours), and one with a field of seconds, goes by the time that really passes.
+When the clocks change, an expression for certain hours still runs once that day: at the end of the gap if its time is
+skipped, the first time alone if its time comes twice. An expression with a `*` in its minutes or hours, or with a
+field of seconds, goes by elapsed time instead.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from itertools import islice
 from cronsim import CronSim, CronSimError
 
 MAX_CHARS = 200
+"""The longest expression that is taken."""
 
 
 SHAPE = (
@@ -26,14 +27,14 @@ SHAPE = (
 
 
 NOT_PORTABLE = frozenset({"localtime", "Factory"})
-"""Names that mean another zone, or none, on each machine."""
+"""Names that stand for another zone on each machine, or for none."""
 
 
 @lru_cache(maxsize=1024)
 def check_expression(expression: str) -> str:
-    """The expression as it stands.
+    """The expression, unchanged.
 
-    Raises ValueError, in words, for what is none, or names no time in the next fifty years.
+    Raises ValueError, which says what is wrong, if it is no cron expression or names no time in the next fifty years.
     """
     if len(expression) > MAX_CHARS:
         raise ValueError(f"is longer than {MAX_CHARS} characters")
@@ -49,7 +50,7 @@ def check_expression(expression: str) -> str:
 
 
 def check_timezone(name: str) -> str:
-    """The name as it stands. Raises ValueError, with a guess at what was meant, for no IANA time zone."""
+    """The name, unchanged. Raises ValueError, which guesses what was meant, if it is no IANA time zone."""
     if name in _timezones():
         return name
     meant = difflib.get_close_matches(name, _timezones(), n=1)
@@ -59,17 +60,17 @@ def check_timezone(name: str) -> str:
 
 @cache
 def _timezones() -> frozenset[str]:
-    """Spelt as the database spells them, whatever this machine's file system takes for the same."""
+    """Their names as the database spells them; a file system may take other spellings for the same."""
     return frozenset(zoneinfo.available_timezones()) - NOT_PORTABLE
 
 
 def next_after(expression: str, timezone: str, at_ms: int) -> int | None:
-    """The first time named after that one, in ms since the epoch; None where there is none within fifty years."""
+    """The first time named after `at_ms`, both in ms since the epoch; None if there is none within fifty years."""
     return next(_after(expression, timezone, at_ms), None)
 
 
 def following(expression: str, timezone: str, at_ms: int, *, number: int) -> list[int]:
-    """The next so many times after that one."""
+    """The next `number` times after `at_ms`, in ms since the epoch."""
     return list(islice(_after(expression, timezone, at_ms), number))
 
 
@@ -77,6 +78,6 @@ def _after(expression: str, timezone: str, at_ms: int) -> Iterator[int]:
     begin = datetime.fromtimestamp(at_ms // 1000, zoneinfo.ZoneInfo(timezone))
     for named in CronSim(expression, begin):
         named_ms = int(named.timestamp()) * 1000
-        # in an hour that comes twice cronsim begins with the first, which may have passed
+        # if the hour comes twice, cronsim starts with its first run, which may have passed
         if named_ms > at_ms:
             yield named_ms

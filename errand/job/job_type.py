@@ -1,4 +1,4 @@
-"""What a job type is: a name, an args model, a function, and how the engine treats its attempts."""
+"""What a job type is: a name, an args model, a function, and how a worker treats its attempts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class JobType(Generic[Args, Result]):
-    """A kind of job. Made by `@job`; calling it calls the function itself."""
+    """A kind of job. `@job` makes it; calling it calls the function itself, as a test does."""
 
     name: str
     function: Callable[[Context, Args], Awaitable[Result]]
@@ -38,7 +38,7 @@ class JobType(Generic[Args, Result]):
     result_schema: Mapping[str, Any]
     """JSON Schema of what a successful attempt returns."""
     queue: str
-    """The name of its queue."""
+    """The name of the queue that its jobs go into, unless a caller says otherwise."""
     max_tries: int
     timeout_s: float
     retry: RetryPolicy
@@ -46,13 +46,13 @@ class JobType(Generic[Args, Result]):
     summary: str
     examples: tuple[Mapping[str, Any], ...]
     schedules: tuple[Schedule, ...] = ()
-    """Those that the code defines, each with its id and its args as they are enqueued."""
+    """The schedules that the code defines, each with its id, and with its args as they are enqueued."""
 
     def __call__(self, ctx: Context, args: Args) -> Awaitable[Result]:
         return self.function(ctx, args)
 
     def takes(self, args: Mapping[str, Any]) -> bool:
-        """True for args that fit the model as they stand; those of an upload lack its file."""
+        """True if the args fit the model; those of a type that takes an upload do not until the file is there."""
         try:
             self.args_model.model_validate(args)
         except ValidationError:
@@ -60,7 +60,7 @@ class JobType(Generic[Args, Result]):
         return True
 
     def read_args(self, kept: Mapping[str, Any]) -> BaseModel:
-        """Args as the queue keeps them, by the names of their fields; by their aliases too, as others may put them.
+        """The model of args as the queue keeps them: by field names, or by aliases as other producers may send them.
 
         Raises pydantic's ValidationError.
         """
@@ -68,16 +68,16 @@ class JobType(Generic[Args, Result]):
         return args
 
     def shown_args(self, kept: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Args as the queue keeps them, with stars in the place of secrets."""
+        """Args as the queue keeps them, with stars instead of secrets."""
         return secret_args.shown(self.args_model, kept)
 
     def hider(self, args: Any) -> Hide:
-        """What hides the secrets of these args in a text about them."""
+        """A function that hides the secrets of these args in a text."""
         return secret_args.hider(self.args_model, args)
 
     @property
     def file_field(self) -> str | None:
-        """The args field that an upload fills, where this type takes one."""
+        """The args field that an upload fills; None if this type takes no upload."""
         for name, info in self.args_model.model_fields.items():
             if info.annotation is StoredFile or StoredFile in typing.get_args(info.annotation):
                 return name
@@ -96,13 +96,17 @@ def job(
 ) -> Callable[[Callable[[Context, Args], Awaitable[Result]]], JobType[Args, Result]]:
     """Makes `async def name(ctx: Context, args: SomeModel) -> Result` a job type called `name`.
 
-    `queue` names its queue: jobs that keep a processor busy belong into `cpu`, where as many run at once as there are
-    processes for them. `max_tries` counts every attempt, the first included. `timeout_s` bounds one attempt, in
-    seconds. `uses` lists the resources that the worker opens once and `ctx.use(...)` returns. `examples` are args
-    shown in the OpenAPI document. `schedule` has it run again and again:
-    a cron expression, or one or more `Schedule`s; workers keep to it from their start.
+    `queue` names its queue; jobs that keep a processor busy belong into `cpu`, which runs as many at once as there are
+    processes for them. `max_tries` counts every attempt, the first included. `timeout_s` limits one attempt, in
+    seconds. `retry` says how long to wait after a failed attempt; unless given, from 5 s, doubled up to an hour.
+    `uses` lists the resources that the worker opens once and `ctx.use(...)` returns. `examples` are args that the
+    OpenAPI document shows. `schedule` runs it again and again: a cron expression, or one or more `Schedule`s, which
+    workers follow from their start.
 
-    Raises TypeError for a function of another shape, ValueError for a number out of range or what is no schedule.
+    >>> @job(max_tries=8, timeout_s=60)
+    ... async def send_invoice(ctx: Context, args: Invoice) -> Receipt: ...
+
+    Raises TypeError for a function of another shape, ValueError for a number out of range or an invalid schedule.
     """
     check_queue_name(queue)
     if max_tries < 1 or timeout_s <= 0:
@@ -129,13 +133,13 @@ def job(
 
 
 def check_queue_name(name: str) -> None:
-    """Raises ValueError for what is none."""
+    """Raises ValueError if it is no name for a queue."""
     if not QUEUE_NAME.fullmatch(name):
         raise ValueError(f"{name!r} is no name for a queue: letters, digits, '-' and '_'")
 
 
 def _args_model_of(function: Callable[..., Any]) -> type[Any]:
-    """The pydantic model that annotates the second parameter."""
+    """The pydantic model in the annotation of the second parameter."""
     shape = f"{function.__qualname__}: a job is `async def {function.__name__}(ctx: Context, args: SomeModel)`"
     parameters = list(inspect.signature(function).parameters)
     if not inspect.iscoroutinefunction(function) or len(parameters) != 2:
@@ -145,7 +149,7 @@ def _args_model_of(function: Callable[..., Any]) -> type[Any]:
     except NameError as error:
         raise TypeError(f"{function.__qualname__}: {error}; annotations must name what its module defines") from None
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
-        raise TypeError(f"{shape}, where SomeModel is a pydantic model")
+        raise TypeError(f"{shape}, and SomeModel is a pydantic model")
     return model
 
 
@@ -157,7 +161,7 @@ def _result_schema_of(function: Callable[..., Any]) -> Mapping[str, Any]:
 def _schedules_of(
     name: str, args_model: type[BaseModel], given: str | Schedule | Iterable[Schedule]
 ) -> tuple[Schedule, ...]:
-    """The schedules with what their job type knows of them. Raises ValueError where args do not fit, or ids are one."""
+    """The schedules, each with an id and checked args. Raises ValueError if args do not fit or two ids are equal."""
     given = Schedule(given) if isinstance(given, str) else given
     schedules = [given] if isinstance(given, Schedule) else list(given)
     for schedule in schedules:
@@ -171,5 +175,5 @@ def _schedules_of(
         for schedule in schedules
     )
     if len({schedule.id for schedule in known}) < len(known):
-        raise ValueError(f"{name}: of several schedules each needs an id of its own")
+        raise ValueError(f"{name}: if there are several schedules, each needs an id of its own")
     return known

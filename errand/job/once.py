@@ -1,8 +1,8 @@
-"""Effects that should happen once: a durable marker of each says whether it was started, or done.
+"""Effects that should happen once: a durable marker for each says whether it was started, or is done.
 
-No marker can make an effect outside Redis happen exactly once: a process may die between the effect and the word that
-it is done. What it can do: an effect known to be done is not repeated, and one that was only started is known to be
-uncertain, so that the job decides.
+No marker can make an effect outside Redis happen exactly once: a process may die after the effect and before it has
+written so. But an effect that is done is not repeated, and one that was only started is known to be uncertain, so that
+the job can decide.
 """
 
 from __future__ import annotations
@@ -22,29 +22,30 @@ State = Literal["untouched", "begun", "done"]
 
 
 VALUE_LIMIT_BYTES = 64 * 1024
+"""Of the value that is kept with an effect that is done, as JSON."""
 
 
 FORGET = b"forget"
 
 
 class LeaseLost(Exception):
-    """The job is, or will be, run by another worker: this attempt must not start anything more."""
+    """Another worker runs the job, or will: this attempt must not start anything more."""
 
 
 class Write(Protocol):
-    """Keeps an effect's state; `wait` for a Redis that is away."""
+    """Writes an effect's state to Redis; with `wait` it waits until Redis is back, without it raises redis' errors."""
 
     async def __call__(self, state: bytes, *, wait: bool) -> None: ...
 
 
 class Once:
-    """One effect of a job, as far as it has come. Made by `await ctx.once(name)`."""
+    """How far one effect of a job has come. `await ctx.once(name)` returns it."""
 
     def __init__(self, name: str, *, kept: Mapping[str, Any], write: Write) -> None:
         self.name = name
         self.state: State = kept.get("state", "untouched")
         self.value: Any = kept.get("value")
-        """What `finish` was given, a JSON value."""
+        """The JSON value that `finish` was given; None if the effect is not done."""
         self._write = write
 
     @property
@@ -54,21 +55,21 @@ class Once:
 
     @property
     def started(self) -> bool:
-        """An attempt started the effect, and nobody knows whether it happened."""
+        """An attempt has started the effect, and nobody knows whether it happened."""
         return self.state == "begun"
 
     async def start(self) -> None:
-        """Call it right before the effect. Waits for a Redis that is away.
+        """Call it right before the effect. Waits until Redis answers.
 
-        Raises LeaseLost if another worker has, or will have, the job: the effect is that one's.
+        Raises LeaseLost if another worker has the job, or will have it: the effect is for that worker to do.
         """
         await self._write(codec.dumps({"state": "begun"}), wait=True)
         self.state = "begun"
 
     async def finish(self, value: Any = None) -> None:
-        """Call it right after the effect; `value`, of up to 64 KiB as JSON, is what a later attempt finds.
+        """Call it right after the effect; a later attempt finds `value`, of up to 64 KiB as JSON.
 
-        Never fails for Redis' sake: while it is away the marker stays at "begun", and the attempt's outcome is kept.
+        Does not fail if Redis is away: the marker then stays at "started", and the outcome of the attempt is kept.
         Raises ValueError for a larger value.
         """
         kept = codec.dumps({"state": "done", "value": value})
@@ -82,7 +83,7 @@ class Once:
                 log.warning("an effect is done, but the lease is lost: it may be repeated", effect=self.name)
 
     async def forget(self) -> None:
-        """Call it if it turned out that the effect did not happen. Does nothing if it was not started."""
+        """Call it if the effect turns out not to have happened. Does nothing if it was not started."""
         if self.started:
             self.state = "untouched"
             with missed():
@@ -90,4 +91,4 @@ class Once:
 
 
 async def nowhere(state: bytes, *, wait: bool) -> None:
-    """Where the marker of a job goes that no worker runs, as in a test of its function."""
+    """Writes nothing: for a job function that is called without a worker, as in its test."""

@@ -1,4 +1,4 @@
-"""How long a failed attempt waits for the next one, so that a broken peer is not hammered."""
+"""How long to wait after a failed attempt, so that a peer that is down is not flooded with requests."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ class RetryPolicy(Protocol):
         """Seconds to wait after failed attempt number `attempt` (the first is 1), jitter included."""
 
     def planned_s(self, attempt: int) -> float:
-        """The same without jitter: what is announced beforehand."""
+        """The same without jitter: what documents show."""
 
     def describe(self) -> dict[str, object]:
-        """The policy as plain values for people: kind, its numbers, units in the names."""
+        """The policy as plain values, for people to read: its kind and its numbers, with units in their names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exponential:
-    """`base_s`, then `factor` times as long after each failure, never over `cap_s`.
+    """Waits `base_s` seconds, then `factor` times as long after each failure, never longer than `cap_s`.
 
-    `jitter` is the share by which a wait is varied both ways: jobs that failed together must not return together.
+    `jitter` is the share by which a wait varies both ways, so that jobs that failed together do not return together.
+    Raises ValueError for numbers that make no policy.
     """
 
     base_s: float = 5.0
@@ -59,7 +60,7 @@ class Exponential:
 
 @dataclass(frozen=True, slots=True)
 class Delays:
-    """An explicit list of waits in seconds; the last one repeats."""
+    """Waits as listed, in seconds; the last wait repeats. Raises ValueError for numbers that make no policy."""
 
     delays_s: Sequence[float]
     jitter: float = 0.1
@@ -82,7 +83,7 @@ class Delays:
 
 def _check_jitter(jitter: float) -> None:
     if not 0 <= jitter < 1:
-        raise ValueError("jitter is a share: 0 <= jitter < 1")
+        raise ValueError("jitter is a share of the wait: 0 <= jitter < 1")
 
 
 def _vary(delay_s: float, jitter: float) -> float:

@@ -1,4 +1,4 @@
-"""What a schedule is: when a job type runs again and again, with what, and what becomes of times that were missed."""
+"""What a schedule is: when a job type runs again and again, with which args, and what becomes of missed times."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ SCHEDULE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 JOB_OF_SCHEDULE = re.compile(rf"({SCHEDULE_ID.pattern})-\d{{8}}T\d{{6}}Z")
-"""It becomes a part of job ids, which become parts of paths, headers and message ids."""
+"""The id of a schedule is a part of job ids, which are parts of paths, headers and message ids."""
 
 
 GRACE_S = 60.0
 
 
 MAX_S = 86_400
-"""Of grace and jitter: a day."""
+"""The longest grace and the longest jitter: a day."""
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """A recurring run of a job type: `@job(schedule=Schedule("30 9 * * MON-FRI", timezone="Europe/Berlin"))`.
 
-    Raises ValueError for what is no schedule.
+    Raises ValueError if it is no valid schedule; the message says why.
     """
 
     cron: str
@@ -42,15 +42,15 @@ class Schedule:
     timezone: str = "UTC"
     args: Mapping[str, Any] = field(default_factory=dict)
     misfire: Misfire = "skip"
-    """What becomes of times that no worker was there for: nothing, or one run for them all."""
+    """What becomes of times at which no worker was running: nothing, or one run for all of them."""
     grace_s: float = GRACE_S
-    """A time counts as missed once it is that late."""
+    """A time counts as missed once this many seconds have passed."""
     jitter_s: float = 0
-    """Each job is due up to this much later than its time, so that many do not come at once."""
+    """Each job is due up to this many seconds after its time, so that not all schedules of one time start at once."""
     queue: str | None = None
-    """None: the job type's."""
+    """The queue of its jobs; None: the job type's."""
     id: str | None = None
-    """None: the job type's name."""
+    """The id of the schedule; None: the job type's name."""
 
     def __post_init__(self) -> None:
         for name, check in (("cron", cron.check_expression), ("timezone", cron.check_timezone)):
@@ -68,13 +68,13 @@ class Schedule:
             raise ValueError(f"{self.id!r} is no id for a schedule: up to 64 letters, digits, '-' and '_'")
 
     def definition(self, type_name: str) -> bytes:
-        """What is kept of it: the same bytes for the same schedule of the same job type."""
+        """The schedule as it is kept in Redis: the same bytes for the same schedule of the same job type."""
         fields = {item.name: getattr(self, item.name) for item in dataclasses.fields(self) if item.name != "id"}
         return codec.dumps({"type": type_name, **fields})
 
     @classmethod
     def from_definition(cls, definition: bytes) -> tuple[str, Self]:
-        """The job type's name, and the schedule. Raises ValueError for what is none in the eyes of this version."""
+        """The job type's name, and the schedule. Raises ValueError if this version cannot read it as one."""
         fields = codec.loads(definition)
         try:
             return fields.pop("type"), cls(**fields)
@@ -82,18 +82,18 @@ class Schedule:
             raise ValueError(f"not a schedule: {error}") from None
 
     def next_after(self, at_ms: int) -> int | None:
-        """The first time it names after that one, in ms since the epoch; None where there is none any more."""
+        """The first time of the schedule after `at_ms`, both in ms since the epoch; None if there is none any more."""
         return cron.next_after(self.cron, self.timezone, at_ms)
 
     def following(self, at_ms: int, *, number: int) -> list[int]:
-        """The next so many times that it names after that one."""
+        """The next `number` times of the schedule after `at_ms`, in ms since the epoch."""
         return cron.following(self.cron, self.timezone, at_ms, number=number)
 
     def turn(self, *, due_ms: int, now_ms: int) -> Turn:
-        """What becomes of the time `due_ms`, now that it has come.
+        """What becomes of the time `due_ms`, which has come.
 
-        A missed time is passed over, and so are those after it that were missed as well; with `run_once` it runs
-        now, and stands for all that have come meanwhile.
+        A missed time does not run, nor do those after it that were missed as well; with `run_once` it runs now, once
+        for all the times that have come meanwhile.
         """
         if now_ms - due_ms <= self.grace_s * 1000:
             return Turn(runs=True, missed=False, next_ms=self.next_after(due_ms))
@@ -103,27 +103,27 @@ class Schedule:
         return Turn(runs=False, missed=True, next_ms=self.next_after(now_ms - int(self.grace_s * 1000) - 1))
 
     def job_due_ms(self, job_id: str, due_ms: int) -> int:
-        """When the job of that time is due: later by a part of the jitter, always the same part."""
+        """When the job of the time `due_ms` is due: later by a part of the jitter, always the same for one job id."""
         part = int.from_bytes(sha256(job_id.encode()).digest()[:4]) / 2**32
         return due_ms + int(part * self.jitter_s * 1000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """What becomes of a time that has come."""
+    """What becomes of a time of a schedule that has come."""
 
     runs: bool
     missed: bool
     next_ms: int | None
-    """When the schedule's next time is."""
+    """The schedule's next time, in ms since the epoch; None if there is none any more."""
 
 
 def schedule_of(job_id: str) -> str | None:
-    """The id of the schedule whose time became that job; None for any other job."""
+    """The id of the schedule that this job belongs to; None if it belongs to none."""
     found = JOB_OF_SCHEDULE.fullmatch(job_id)
     return found and found[1]
 
 
 def job_id_of(schedule_id: str, due_ms: int) -> str:
-    """The id of the job that a schedule's time becomes: `nightly-20261121T030000Z`. The same from every worker."""
+    """The id of the job for that time of the schedule: `nightly-20261121T030000Z`. Every worker makes the same."""
     return f"{schedule_id}-{datetime.fromtimestamp(due_ms / 1000, UTC):%Y%m%dT%H%M%SZ}"

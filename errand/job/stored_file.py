@@ -16,7 +16,7 @@ def path_of_file(key: str) -> str:
 
 
 class StoredFile(BaseModel):
-    """Where an upload lies. An args model with a field of this type takes `multipart/form-data`."""
+    """An upload in storage. A job type whose args model has a field of this type takes `multipart/form-data`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

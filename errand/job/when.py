@@ -1,4 +1,4 @@
-"""Reads a length of time as people write it: `90`, `1.5`, `10m`, `2h30m`."""
+"""When a job is due: reads lengths of time as people write them (`90`, `1.5`, `10m`, `2h30m`), and times (RFC 3339)."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ WHOLE = re.compile(rf"(?:{TERM.pattern})+")
 
 
 PATTERN = r"^([0-9]+(\.[0-9]+)?|([0-9]+(\.[0-9]+)?(ms|[smhdw]))+)$"
-"""What the OpenAPI document says of them."""
+"""The pattern of a length of time in the OpenAPI document."""
 
 
 MAX_S = 366 * 86_400
-"""A job for later than a year is a slip of the pen more often than a wish."""
+"""A year: a longer delay is more often a mistake than meant."""
 
 
 def parse_s(text: object) -> object:
-    """Seconds; raises ValueError for what is neither a number of seconds nor terms such as `2h30m`."""
+    """The length of time in seconds. Raises ValueError if it is neither a number of seconds nor like `2h30m`."""
     if not isinstance(text, str):
         return text
     text = text.strip()
@@ -44,7 +44,7 @@ DurationS = Annotated[
     Field(ge=0, le=MAX_S),
     WithJsonSchema({"type": "string", "examples": ["90", "10m", "2h30m"], "pattern": PATTERN}),
 ]
-"""A query parameter that is a length of time, in seconds once read."""
+"""A query parameter that is a length of time; read, it is a number of seconds."""
 
 
 def _in_utc(at: datetime) -> datetime:
@@ -55,7 +55,7 @@ def _in_utc(at: datetime) -> datetime:
 
 
 def _as_rfc_3339(text: object) -> object:
-    """Pydantic would take more: seconds since the epoch, which ours are not, and dates without a time."""
+    """Raises ValueError for what pydantic takes besides RFC 3339: seconds since the epoch, dates without a time."""
     if isinstance(text, str) and not RFC_3339.match(text):
         raise ValueError("must be a time with its offset, such as 2030-01-01T09:00:00Z")
     if isinstance(text, str) and OFFSET_BY_SPACE.search(text):
@@ -67,7 +67,7 @@ RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d")
 
 
 LATEST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
-"""The fraction of a second behind it would be rounded into a year that cannot be shown."""
+"""A later fraction of a second would be rounded into a year that cannot be shown."""
 
 
 OFFSET_BY_SPACE = re.compile(r":\d\d(\.\d+)? \d\d:?\d\d$")
@@ -78,7 +78,7 @@ Moment = Annotated[AwareDatetime, BeforeValidator(_as_rfc_3339), AfterValidator(
 
 @dataclass(frozen=True, slots=True)
 class When:
-    """When a job is due: so many ms from now, or at a moment in ms since the epoch."""
+    """When a job is due: `delay_ms` from now, or at `run_at_ms` (ms since the epoch) if that is given."""
 
     delay_ms: int = 0
     run_at_ms: int | None = None

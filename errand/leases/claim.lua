@@ -1,9 +1,9 @@
 -- Claims due jobs for a worker: takes their leases, counts the try, fetches the bodies.
 -- KEYS  1 queue  2 running  3 wake  4 paused  5 cancels
--- ARGV  1 token of this claim  2 lease in ms  3 how many at most  4 channel of events
---       5 the worker, where the claim was sent ahead of its time: its own jobs are left alone then; else ''
--- returns {in how many ms the next job is due or -1, jobs, now in ms}; of each job
---       {id, due, try, body, attempts, lost, 1 where somebody has asked to cancel it}
+-- ARGV  1 token of this claim  2 lease in ms  3 how many jobs at most  4 channel of events
+--       5 the worker if the claim was sent ahead, behind a wait: it does not take its own jobs then; else ''
+-- returns {in how many ms the next job is due or -1, jobs, now in ms}; each job is
+--       {id, due, try, body, attempts, 1 if the attempt before was lost, 1 if somebody has asked to cancel it}
 --- @include "leases/parts/reset_if_wrong_type"
 --- @include "leases/parts/lost_attempt"
 --- @include "redis/parts/wake_one"
@@ -19,19 +19,19 @@ local now, lease_end = string.format('%.0f', now_ms), string.format('%.0f', now_
 local any_cancels = redis.call('EXISTS', cancels) == 1
 
 local function claimed(id, due)
-  local try = sound('arq:retry:' .. id, 'INCR')
-  -- out of the way of the next claim, and due again by itself when the lease is not renewed
+  local try = call_or_reset('arq:retry:' .. id, 'INCR')
+  -- out of the way of the next claim, and due again by itself if the lease is not renewed
   redis.call('ZADD', queue, lease_end, id)
   local started = try > 1 and redis.call('HGET', running, id)
   local lost = started and record_lost(id, started, now_ms)
   local cancel = any_cancels and is_to_cancel(cancels, id, started) and 1
   if cancel then
-    -- still to be done where this worker ends before it has done it
+    -- kept: this worker may end before it has cancelled the job
     redis.call('HSET', cancels, id, token)
   end
   redis.call('HSET', running, id, try .. ' ' .. due .. ' ' .. now .. ' ' .. token)
-  local attempts = sound('errand:attempts:' .. id, 'LRANGE', 0, -1)
-  -- a stock producer's body may expire until it is started; from then on a lost lease must not lose the job
+  local attempts = call_or_reset('errand:attempts:' .. id, 'LRANGE', 0, -1)
+  -- the body of a stock producer may expire before the job is started; once started, a lost lease must not lose the job
   return {id, due, try, redis.call('GETEX', 'arq:job:' .. id, 'PERSIST'), attempts, lost, cancel}
 end
 
@@ -49,7 +49,7 @@ while #jobs < most do
       jobs[#jobs + 1] = claimed(id, due[index + 1])
       changes[#changes + 1] = 'in_progress ' .. id
     elseif redis.call('GET', lease) == '1' then
-      -- a stock worker's: its retries add to the score it has read, so the score is left alone
+      -- a stock worker's: it adds the wait for a retry to the score that it has read, so the score stays
       skipped = skipped + 1
     else
       redis.call('ZADD', queue, now_ms + math.max(redis.call('PTTL', lease), 1), id)
@@ -58,7 +58,7 @@ while #jobs < most do
 end
 
 local next = redis.call('ZRANGE', queue, skipped, skipped, 'WITHSCORES')
--- who took all it could while more is due wakes the next idle worker
+-- a claim that got all it asked for while more is due wakes the next idle worker
 if #jobs == most and next[2] and tonumber(next[2]) <= now_ms then
   wake_one(wake)
 end

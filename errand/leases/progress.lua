@@ -1,7 +1,7 @@
--- Shows how far a running job is. Only the owner of its lease has a say: any other would leave the key behind for ever.
+-- Shows how far a running job is. Only the owner of its lease may: nobody would delete the key that another one leaves.
 -- KEYS  1 lease  2 progress
 -- ARGV  1 token of the lease  2 the progress  3 how long to keep it, in ms  4 channel of events  5 job id
--- returns 1 where it was written, 0 where the lease was not the caller's
+-- returns 1 if it was written, 0 if the lease was not the caller's
 --- @include "redis/parts/publish_changes"
 local lease, progress = KEYS[1], KEYS[2]
 local token, record, keep_ms, channel, id = unpack(ARGV)

@@ -1,8 +1,8 @@
--- One heartbeat of a worker: says that it lives and what it is, renews its leases, adds up its counters.
+-- One heartbeat of a worker: notes that it lives, stores its report, renews its leases, adds to the counters.
 -- KEYS  1 queue  2 workers  3 counters  4 running  5 cancels  6 reports  7 the last minutes  8… of each job: lease, try
 --       counter
 -- ARGV  1 worker  2 lease in ms  3 when to forget a silent worker, in ms  4 number of jobs
---       5 what it says of itself, or ''  6… of each job: id, token; then of each counter: name, increment
+--       5 the worker's report, or ''  6… of each job: id, token; then of each counter: name, increment
 -- returns {ids of jobs whose lease was lost, ids of those that somebody has asked to cancel}
 --- @include "redis/parts/now"
 --- @include "redis/parts/still_owned"
@@ -51,7 +51,7 @@ for index = 6 + jobs * 2, #ARGV, 2 do
 end
 if ended_some then
   redis.call('PEXPIRE', minutes, MINUTES_KEPT * 60000)
-  -- so many are in use at least before any is too old
+  -- before there are more fields than minutes none can be too old
   for _, field in ipairs(redis.call('HLEN', minutes) > MINUTES_KEPT and redis.call('HKEYS', minutes) or {}) do
     if tonumber(string.match(field, '^%d+')) <= minute - MINUTES_KEPT then
       redis.call('HDEL', minutes, field)

@@ -13,7 +13,7 @@ import structlog
 from errand.secrets import redaction
 
 CHATTY = ("arq.worker", "mail.log")
-"""Loggers whose ordinary lines repeat Errand's, or are of no use; their warnings are kept."""
+"""Loggers whose ordinary lines repeat Errand's, or are useless; their warnings are kept."""
 
 
 TRACES = ("exception", "stack")

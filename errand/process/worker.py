@@ -1,4 +1,4 @@
-"""The worker process: opens what jobs need and runs them until a signal stops it."""
+"""The worker process: opens what jobs need, and runs jobs until a signal stops it."""
 
 from __future__ import annotations
 
@@ -36,10 +36,11 @@ lost."""
 
 
 REPLY_TIMEOUT_S = 5.0
+"""A connection that gives no answer for so long counts as dead."""
 
 
 def run(settings: Settings) -> None:
-    """Serves until SIGTERM or SIGINT. Blocks."""
+    """Runs the worker process until SIGTERM or SIGINT. Blocks; exits with one line if it cannot start."""
     start.prepare(settings)
     with start.exit_if_unusable():
         catalog = discover(settings.packages)

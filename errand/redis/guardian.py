@@ -66,17 +66,17 @@ def _keep_running(command: list[str], folder: Path, alone: threading.Event) -> s
 
 
 def answers(socket_path: str) -> bool:
-    """True where a server behind the socket takes commands (one that still loads its data does not)."""
+    """True if a server behind the socket takes commands (one that still loads its data does not)."""
     return _ask(socket_path, b"PING\r\n").startswith(b"+PONG")
 
 
 def is_watching(folder: Path) -> bool:
-    """True where a guardian lives."""
+    """True if a guardian lives."""
     return is_held(folder / "guardian.lock")
 
 
 def is_held(lock_path: Path) -> bool:
-    """True where some process holds the lock."""
+    """True if some process holds the lock."""
     with lock_path.open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)

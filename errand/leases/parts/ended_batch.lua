@@ -1,9 +1,9 @@
--- Jobs that end in one call, gathered by how they end: a part of scripts, behind ended_index.lua. Those that end alike
--- are listed together, in one command.
+-- Gathers the jobs that end in one call by how they end: a part of finish.lua. Jobs that end alike are listed by one
+-- command.
 --- @include "redis/parts/ended_index"
 local kinds = {}
 
--- `name`: `<status>`, or `<status>:<type>` where the job ends and is to be listed
+-- `name`: `<status>`, or `<status>:<type>` if the job ends and is to be listed
 local function kind_of(name)
   local kind = kinds[name]
   if not kind then
@@ -14,7 +14,7 @@ local function kind_of(name)
   return kind
 end
 
--- a job that has ended at that moment, as `moment` says it; its result is kept for so long, '' for ever
+-- `moment`: when the job ended, as the function `moment` writes it; `keep_ms`: how long its result is kept, '' for ever
 local function gather(kind, id, moment, keep_ms)
   if keep_ms ~= kind.keep_ms and kind.keep_ms ~= '' and (keep_ms == '' or tonumber(keep_ms) > tonumber(kind.keep_ms)) then
     kind.keep_ms = keep_ms

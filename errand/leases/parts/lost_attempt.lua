@@ -1,27 +1,28 @@
--- What an earlier attempt of a job has left behind: a part of claim.lua, behind sound.lua.
--- started: `number due_ms started_ms token`, as it stands among the running jobs, or nothing
+-- What an earlier attempt of a job has left behind: a part of claim.lua.
+-- `started`: the job's entry among the running jobs, `number due_ms started_ms token`, or nothing
 --- @include "leases/parts/reset_if_wrong_type"
 
--- a worker whose loop was blocked may have let leases lapse of jobs that it still runs: it will renew them
+-- true if the worker itself started the job: its loop may have been blocked for longer than the lease, which it will
+-- then renew
 local function may_run_still(running, id, worker)
   local started = worker ~= '' and redis.call('HGET', running, id)
   return started and string.find(started, ' ' .. worker .. '#', 1, true)
 end
 
--- of this life of the job: an id may be used again
+-- true if somebody has asked to cancel this job, and not an earlier one with its id
 local function is_to_cancel(cancels, id, started)
   local asked = redis.call('HGET', cancels, id)
   return asked == '*' or (asked and started and string.sub(started, -#asked - 1) == ' ' .. asked)
 end
 
--- an attempt that was started and never ended died with its worker: it is part of the job's story
--- returns 1 where there was one, else false
+-- records an attempt that was started and never ended because its worker died
+-- returns 1 if there was one, else false
 local function record_lost(id, started, now_ms)
   local number, due, started, worker = string.match(started, '^(%d+) (%d+)%S* (%d+) (.*)#%d+$')
   if not number then
     return false
   end
-  sound('errand:attempts:' .. id, 'RPUSH', cjson.encode({
+  call_or_reset('errand:attempts:' .. id, 'RPUSH', cjson.encode({
     number = tonumber(number), due_at_ms = tonumber(due), started_at_ms = tonumber(started), worker = worker,
     ended_at_ms = now_ms, outcome = 'lost',
     error = {type = 'WorkerLost', message = 'the worker ended, or lost its lease, before the attempt ended'},

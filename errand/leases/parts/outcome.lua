@@ -1,6 +1,6 @@
 -- What becomes of a claimed job: it ends, or is due again. A part of finish.lua.
 
--- the result is kept for so many ms, '' for ever, '0' not
+-- `keep_ms`: how long the result is kept, '' for ever, '0' not at all
 local function ended(queue, id, status, result, keep_ms)
   if result ~= '' and keep_ms == '' then
     redis.call('SET', 'arq:result:' .. id, result)
@@ -9,7 +9,7 @@ local function ended(queue, id, status, result, keep_ms)
   end
   redis.call('DEL', 'arq:job:' .. id, 'arq:retry:' .. id, 'errand:attempts:' .. id, 'errand:progress:' .. id)
   redis.call('ZREM', queue, id)
-  -- a dead job may be replayed: what it has done is known as long as the job is
+  -- a dead job may be replayed: the markers of its effects are kept as long as the job is
   if status ~= 'failed' or result == '' or keep_ms == '0' then
     redis.call('DEL', 'errand:once:' .. id)
   elseif keep_ms ~= '' then
@@ -19,7 +19,7 @@ end
 
 local function due_again(queue, id, due_ms, attempt, give_back)
   redis.call('ZADD', queue, 'XX', string.format('%.0f', due_ms), id)
-  -- arq lets it expire after a day: a retry may be due later than that
+  -- arq lets the counter expire after a day, and a retry may be due later than that
   redis.call('PERSIST', 'arq:retry:' .. id)
   if attempt ~= '' then
     redis.call('RPUSH', 'errand:attempts:' .. id, attempt)

@@ -1,6 +1,6 @@
--- A command on a key that may not be what it should: a part of scripts.
--- a key of another kind than it should be is no reason to leave the jobs behind this one unclaimed
-local function sound(key, command, ...)
+-- Calls a command on a key whose type may be wrong: a part of scripts.
+-- deletes a key of a wrong type first: it must not keep the jobs behind this one from being claimed
+local function call_or_reset(key, command, ...)
   local answer = redis.pcall(command, key, ...)
   if type(answer) == 'table' and answer.err then
     redis.call('DEL', key)
