@@ -14,7 +14,7 @@ import structlog
 from redis.asyncio import Redis
 
 from errand.leases.leases import Claimed, Leases
-from errand.redis.outage import missed
+from errand.redis.outage import missed, within
 from errand.redis.redis_py import copy_of
 from errand.wire import keys
 
@@ -56,8 +56,6 @@ class Wakeups:
         self._take = take
         self._listener: asyncio.Task[None] | None = None
         self._interrupting: asyncio.Task[None] | None = None
-        self._interrupted: asyncio.Task[None] | None = None
-        """The wait that an entry in our own list ends: a second entry would end the next wait too."""
         self.reserved = 0
         """How many slots are kept for the claim that follows the next wake-up."""
         self._token = False
@@ -123,17 +121,16 @@ class Wakeups:
 
     def interrupt(self) -> None:
         """Ends the wait for a wake-up: Redis makes the claim behind it now, and the slots kept for it are used."""
-        if self.reserved and self._interrupting is None and self._interrupted is not self._listener:
-            self._interrupting = asyncio.create_task(self._interrupt(self._listener))
+        if self.reserved and self._interrupting is None:
+            self._interrupting = asyncio.create_task(self._interrupt())
 
-    async def _interrupt(self, listener: asyncio.Task[None] | None) -> None:
+    async def _interrupt(self) -> None:
         try:
             with missed():
                 async with self._plain.pipeline(transaction=True) as transaction:
                     transaction.lpush(self._own_list, 1)
                     transaction.pexpire(self._own_list, OWN_LIST_MS)
                     await transaction.execute()
-                self._interrupted = listener
         finally:
             self._interrupting = None
 
@@ -148,14 +145,20 @@ class Wakeups:
                 self._listener.cancel()
 
     async def close(self) -> None:
-        """Stops listening and closes the connection."""
+        """Stops listening, closes the connection and removes the worker's own list."""
         self.stop()
-        if self._listener is not None:
-            await asyncio.wait({self._listener}, timeout=STOP_LIMIT_S)
+        if ending := [task for task in (self._listener, self._interrupting) if task is not None]:
+            await asyncio.wait(ending, timeout=STOP_LIMIT_S)
         if self._listener is not None:
             self._listener.cancel()
             await asyncio.gather(self._listener, return_exceptions=True)
         await self._redis.aclose(close_connection_pool=True)
+        with missed():
+            # a wake-up may have ended the wait in place of the entry that was to do so
+            await within(STOP_LIMIT_S, self._remove_own_list())
+
+    async def _remove_own_list(self) -> None:
+        await self._plain.delete(self._own_list)
 
     async def _listen(self) -> None:
         """Waits for one wake-up; ends as well if none comes, for whatever reason."""

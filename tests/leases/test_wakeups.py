@@ -193,24 +193,27 @@ async def test_a_draining_worker_takes_no_wake_up_from_others(
                 assert (await ended(redis, (await queue.enqueue("nothing", {})).job_id)).status == "succeeded"
 
 
-async def test_a_wait_that_is_interrupted_twice_leaves_nothing_that_would_end_the_next_one(
+async def test_a_worker_that_stops_leaves_no_entry_behind_that_was_to_end_its_wait(
     redis: ArqRedis, run_worker: RunWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answered = asyncio.Event()
+    ended_by_a_wake_up = asyncio.Event()
 
     async def slow(*_: Any, **__: Any) -> Woken:
-        await answered.wait()
+        await ended_by_a_wake_up.wait()
         return Woken(token=False, claimed=None)
 
     monkeypatch.setattr(Leases, "claim_when_woken", slow)
     async with run_worker([nothing], poll_delay=NEVER_S) as worker:
         await eventually(_true_when(lambda: worker._wakeups.reserved > 0))
-        for _ in range(2):
-            worker._wakeups.interrupt()
-            if (sending := worker._wakeups._interrupting) is not None:
-                await sending
-        assert await redis.llen(keys.own_wakeup(QUEUE, worker.name)) == 1  # type: ignore[misc]  # redis-py's typing
-        answered.set()
+        own_list = keys.own_wakeup(QUEUE, worker.name)
+        worker._wakeups.interrupt()
+
+        async def interrupted() -> bool:
+            return bool(await redis.exists(own_list))
+
+        await eventually(interrupted)
+        ended_by_a_wake_up.set()
+    assert not await redis.exists(own_list)
 
 
 def _true_when(condition: Callable[[], bool]) -> Callable[[], Awaitable[bool]]:
