@@ -23,6 +23,7 @@ from errand.doctor.server_checks import Finding, Timing, check_server
 from errand.job.catalog import Catalog
 from errand.monitor.queues import live_workers
 from errand.redis.outage import Outage, within
+from errand.redis.rights import lacking, missing_rights
 from errand.redis.rows import rows_of
 from errand.redis.server import read_server
 from errand.settings import Settings
@@ -66,7 +67,8 @@ class Installation:
 async def examine(redis: ArqRedis, installation: Installation) -> list[Finding]:
     """Every check; one finding alone where Redis cannot be asked."""
     findings = await examine_server(redis, replicas=installation.replicas)
-    return findings if findings[0].check == "connection" else findings + await examine_queues(redis, installation)
+    useless = any(finding.check in ("connection", "rights") and finding.level == "warning" for finding in findings)
+    return findings if useless else findings + await examine_queues(redis, installation)
 
 
 async def examine_server(redis: ArqRedis, *, replicas: int, clock: Callable[[], float] = time.time) -> list[Finding]:
@@ -76,7 +78,10 @@ async def examine_server(redis: ArqRedis, *, replicas: int, clock: Callable[[], 
     """
 
     async def look() -> list[Finding]:
-        return check_server(await read_server(redis), await _measure(redis, clock), replicas=replicas)
+        if missing := await missing_rights(redis):
+            return [_rights_finding(missing)]
+        server = check_server(await read_server(redis), await _measure(redis, clock), replicas=replicas)
+        return [Finding(check="rights", found="the user of REDIS_URL may do what Errand needs"), *server]
 
     return await _reaching(look())
 
@@ -129,6 +134,16 @@ async def _reaching(look: Coroutine[Any, Any, list[Finding]]) -> list[Finding]:
         found, fix = f"Redis cannot be reached: {error}", "start the server, or let REDIS_URL name it"
     risk = "no job is accepted (503), and none runs, until this is fixed; what Redis has waits there"
     return [Finding(check="connection", level="warning", found=found, risk=risk, fix=fix)]
+
+
+def _rights_finding(missing: Sequence[str]) -> Finding:
+    return Finding(
+        check="rights",
+        level="warning",
+        found=lacking(missing),
+        risk="API and worker do not start; if they run, requests are answered 503 and jobs wait",
+        fix="give its user these rights (docs/redis.md has the whole line)",
+    )
 
 
 async def _measure(redis: ArqRedis, clock: Callable[[], float]) -> Timing:

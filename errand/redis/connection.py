@@ -8,10 +8,11 @@ from typing import Any
 
 from arq.connections import ArqRedis
 from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection
-from redis.exceptions import AuthenticationError
+from redis.exceptions import AuthenticationError, NoPermissionError
 
 from errand.redis.outage import within
 from errand.redis.redis_py import Pool
+from errand.redis.rights import lacking, missing_rights
 from errand.redis.sentinel import SentinelPool, UnknownMaster
 from errand.redis_url import RedisUrl
 from errand.wire import codec
@@ -51,20 +52,25 @@ def _pool_at(url: RedisUrl, *, reply_timeout_s: float) -> Pool:
 
 
 async def check_welcome(redis: ArqRedis, *, within_s: float | None = None) -> None:
-    """Asks Redis for any answer. Raises Refused if it refuses us and no waiting will change that.
+    """Asks Redis whether it lets us in and do our work. Raises Refused if it does not and no waiting will change that.
 
     Raises redis' errors if Redis is away, or does not answer within `within_s` seconds.
     """
     try:
         await within(within_s, redis.execute_command("PING"))  # type: ignore[no-untyped-call]
+        missing = await within(within_s, missing_rights(redis))
     except Exception as error:
         if reason := _refusal_in(error):
             raise Refused(reason) from error
         raise
+    if missing:
+        raise Refused(lacking(missing))
 
 
 def _refusal_in(error: BaseException) -> str | None:
     for cause in _chain(error):
+        if isinstance(cause, NoPermissionError):
+            return f"Redis refuses what Errand needs: {cause}"
         if isinstance(cause, AuthenticationError):
             return f"Redis refuses the user or password: {cause}"
         if isinstance(cause, UnknownMaster):

@@ -18,7 +18,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from errand.redis.outage import is_outage, missed, within
+from errand.redis.outage import is_outage, lacks_right, missed, within
 from errand.redis.server import ServerState, read_server
 
 log = structlog.get_logger("errand.redis")
@@ -80,7 +80,7 @@ class Durability:
 
         Raises that error where it means that the server may have lost the job: it is no primary any more.
         """
-        if isinstance(answer, Exception) and is_outage(answer):
+        if isinstance(answer, Exception) and is_outage(answer) and not lacks_right(answer):
             raise answer
         self._note_replicas(answer if isinstance(answer, int) else 0, refused=answer)
         return "replicated" if not self._short else self._grade

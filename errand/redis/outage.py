@@ -14,6 +14,7 @@ import structlog
 from redis.exceptions import (
     BusyLoadingError,
     ConnectionError,
+    NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
     ResponseError,
@@ -44,14 +45,24 @@ REFUSED_FOR_NOW = (
 """How such answers begin that redis-py makes no class of."""
 
 
+REFUSED_IN_SCRIPT = ("ACL failure in script", "The user executing the script can't")
+"""How Valkey and Redis 7 begin to say that a script may not do what it does."""
+
+
 BACKOFF_CAP_S = 1.0
 """Redis is asked at least this often, so that work goes on within two seconds of its return."""
 
 
 def is_outage(error: BaseException) -> bool:
-    """True where Redis cannot take the call now but may later: away, loading, failing over, out of memory."""
+    """True if Redis cannot take the call now but may later: away, loading, failing over, out of memory, forbidden."""
     known = isinstance(error, ResponseError) and str(error).startswith(REFUSED_FOR_NOW)
-    return known or isinstance(error, Outage.ERRORS)
+    return known or isinstance(error, Outage.ERRORS) or lacks_right(error)
+
+
+def lacks_right(error: BaseException) -> bool:
+    """True if the user of this connection may not run the command, or not with this key; an operator can change it."""
+    in_script = isinstance(error, ResponseError) and str(error).startswith(REFUSED_IN_SCRIPT)
+    return in_script or isinstance(error, NoPermissionError)
 
 
 @contextmanager

@@ -14,7 +14,8 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
-from redis.asyncio import ConnectionPool
+from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio.client import Pipeline
 from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.connection import HiredisRespSerializer
@@ -96,6 +97,11 @@ class Pool(ConnectionPool):
     def arguments(self) -> dict[str, Any]:
         """What a pool to the same server is made with."""
         return {"connection_class": self.connection_class, **self.connection_kwargs}
+
+
+def unread_pipeline(redis: Redis) -> Pipeline:
+    """A pipeline, no transaction, whose answers come as Redis gives them: `QUEUED` is no hash, though HGETALL's is."""
+    return Pipeline(redis.connection_pool, {}, False, None)
 
 
 def copy_of(pool: ConnectionPool, *, reply_timeout_s: float) -> ConnectionPool:

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.exceptions import TimeoutError
 
-from errand.redis.outage import Outage, is_outage, missed
+from errand.redis.outage import Outage, is_outage, lacks_right, missed
 
 log = structlog.get_logger("errand.redis")
 
@@ -78,7 +78,7 @@ class Subscription:
                 async with self._redis.pubsub() as live:
                     await self._listen_to(live)
             except Exception as error:  # noqa: BLE001  # a hint may be missed for any reason
-                if is_outage(error):
+                if is_outage(error) and not lacks_right(error):
                     await self._outage.wait_out(error)
                 else:
                     log.warning("a subscription is refused: changes are looked for instead", error=str(error))

@@ -41,7 +41,7 @@ def test_warnings_make_the_exit_code_and_are_said_with_what_mends_them(
     assert said.startswith(f"Redis: {redis_url}\n")
     assert "warning  persistence  nothing is written to disk" in said
     assert "risk: everything accepted" in said and "fix: redis.conf: `appendonly yes`" in said
-    assert said.endswith("1 warning(s), 1 note(s), 8 fine\n")
+    assert said.endswith("1 warning(s), 1 note(s), 9 fine\n")
 
 
 @pytest.mark.parametrize(

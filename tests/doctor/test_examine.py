@@ -70,7 +70,7 @@ async def test_a_healthy_house_has_no_finding_above_ok(server: Server, redis: Ar
 
         findings = await eventually(fine)
     assert [finding.check for finding in findings] == [
-        *("version", "eviction", "persistence", "memory", "round-trip", "clock", "job-types", "workers")
+        *("rights", "version", "eviction", "persistence", "memory", "round-trip", "clock", "job-types", "workers")
     ]
 
 
@@ -129,8 +129,8 @@ async def test_a_server_that_tells_nothing_is_said_to_tell_nothing(make: str) ->
 async def test_rights_that_are_missing_are_named(make: str) -> None:
     async with serving(make, *HEALTHY, *all_but("time")) as server, client_of(server) as client:
         (finding,) = await examine(client, KNOWN)
-    assert (finding.check, finding.level) == ("connection", "warning")
-    assert "time" in finding.found and "ACL" in finding.fix
+    assert (finding.check, finding.level) == ("rights", "warning")
+    assert finding.found.endswith("ACL SETUSER … +time") and "docs/redis.md" in finding.fix
 
 
 async def test_memory_that_runs_out_is_found(redis: ArqRedis) -> None:

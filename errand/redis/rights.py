@@ -1,0 +1,85 @@
+"""Which rights the user of a Redis lacks: asked at each start, before a job meets the first of them.
+
+A script that may not run one of its commands would stop in the middle of its work.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import NoPermissionError, ReadOnlyError
+
+from errand.redis.redis_py import unread_pipeline
+
+KEYS = ("arq:*", "errand:*")
+CHANNELS = "errand:*"
+
+
+CALLS = """
+    blpop K 1; decr K; del K; eval s 0; evalsha s 0; exists K; get K; getex K; getrange K 0 1; hdel K f; hget K f
+    hgetall K; hincrby K f 1; hkeys K; hlen K; hmget K f; hset K f v; hsetnx K f v; incr K; llen K; lpush K v
+    lrange K 0 1; mget K; persist K; pexpire K 1; ping; psetex K 1 v; pttl K; publish K m; rpush K v; sadd K v
+    scard K; script load s; set K v; sismember K v; smembers K; srem K v; subscribe K; time; unsubscribe K
+    xadd K * f v; xrange K - +; xrevrange K + -; zadd K 1 v; zcard K; zcount K 0 1; zlexcount K - +; zrange K 0 1
+    zrangebylex K - +; zrangebyscore K 0 1; zrem K v; zremrangebyrank K 0 1; zrevrange K 0 1; zscore K v
+"""
+"""Every command that a script or a client uses, with arguments that it takes; K stands for a key or channel.
+
+`multi`, `exec` and `discard` are needed as well. INFO, CONFIG GET, ROLE and WAIT are used if they are allowed.
+"""
+
+
+async def missing_rights(redis: Redis) -> list[str]:
+    """What to give to the user, as `ACL SETUSER` takes it: `+evalsha`, `~errand:*`, `&errand:*`; empty if all is well.
+
+    Nothing is done to Redis: the calls stand in a transaction that is discarded. Of a replica, which does none of them,
+    nothing is known. Raises redis' errors if Redis is away.
+    """
+    first = await _answers(redis, [("MULTI",), ("EXEC",), ("MULTI",), ("DISCARD",), ("DEL", _matching(CHANNELS))])
+    missing = _missing_in(first)
+    # without these the calls would be done; a replica refuses them whatever its user may do, and is given up
+    if missing or isinstance(first[-1][1], ReadOnlyError):
+        return missing
+    return _missing_in(await _answers(redis, [("MULTI",), *_calls(), ("DISCARD",)]))
+
+
+def lacking(rights: Sequence[str]) -> str:
+    """A line for people."""
+    return f"its user lacks rights that Errand needs: ACL SETUSER … {' '.join(rights)}"
+
+
+def _calls() -> Iterator[Sequence[str]]:
+    for pattern in KEYS:
+        yield ("GET", _matching(pattern))
+        yield ("PERSIST", _matching(pattern))
+    for call in re.split("[;\n]", CALLS.strip()):
+        yield [_matching(CHANNELS) if word == "K" else word for word in call.split()]
+
+
+def _matching(pattern: str) -> str:
+    return pattern.replace("*", "rights")
+
+
+async def _answers(redis: Redis, calls: Sequence[Sequence[str]]) -> list[tuple[Sequence[str], Any]]:
+    """Each call with its answer or error."""
+    async with unread_pipeline(redis) as pipeline:
+        for call in calls:
+            pipeline.execute_command(*call)
+        return list(zip(calls, await pipeline.execute(raise_on_error=False), strict=True))
+
+
+def _missing_in(answers: Sequence[tuple[Sequence[str], Any]]) -> list[str]:
+    refused = [(call, str(error)) for call, error in answers if isinstance(error, NoPermissionError)]
+    return list(dict.fromkeys(_right_for(call, words) for call, words in refused))
+
+
+def _right_for(call: Sequence[str], words: str) -> str:
+    """By the answers of Redis 7 and Valkey 9: to run a command, or to access a key or a channel."""
+    if command := re.search(r"run the '([^']+)' command", words):
+        return f"+{command[1]}"
+    if "channel" in words:
+        return f"&{CHANNELS}"
+    return next(f"~{pattern}" for pattern in KEYS if _matching(pattern) in call)
