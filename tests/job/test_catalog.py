@@ -1,4 +1,4 @@
-"""Finding job types, and saying what is wrong with one."""
+"""Finds job types, and says what is wrong with one."""
 
 from __future__ import annotations
 
@@ -85,6 +85,6 @@ def test_a_function_of_another_shape_is_refused_with_the_right_one() -> None:
 
 
 @pytest.mark.parametrize("numbers", [{"max_tries": 0}, {"timeout_s": 0}, {"timeout_s": -1}])
-def test_numbers_out_of_range_are_refused_where_they_are_written(numbers: dict[str, int]) -> None:
+def test_numbers_out_of_range_are_refused_when_the_type_is_defined(numbers: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="max_tries >= 1 and timeout_s > 0"):
         job(**numbers)  # type: ignore[arg-type]

@@ -36,7 +36,7 @@ def test_nothing_that_has_passed_is_named_in_an_hour_that_comes_twice() -> None:
     assert times_after("30 1 * * *", "America/New_York", second_time, 1) == ["2026-11-02T01:30:00-05:00"]
 
 
-def test_what_runs_every_so_often_runs_in_both_of_two_equal_hours() -> None:
+def test_an_expression_for_every_so_often_runs_in_both_of_two_equal_hours() -> None:
     assert times_after("*/30 * * * *", "America/New_York", "2026-11-01T00:40-04:00", 4) == [
         "2026-11-01T01:00:00-04:00",
         "2026-11-01T01:30:00-04:00",
@@ -71,7 +71,7 @@ def test_seconds_stand_in_front() -> None:
         ("1," * 200 + "1 * * * *", "longer than 200 characters"),
     ],
 )
-def test_what_is_no_expression_is_said_in_words(expression: str, says: str) -> None:
+def test_an_invalid_expression_is_explained(expression: str, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         cron.check_expression(expression)
 
@@ -89,7 +89,7 @@ def test_what_is_no_expression_is_said_in_words(expression: str, says: str) -> N
         ("a\0b" * 300, "is no time zone"),
     ],
 )
-def test_what_is_no_time_zone_is_said_with_what_was_meant(name: str, says: str) -> None:
+def test_an_unknown_time_zone_is_refused_with_a_guess_at_what_was_meant(name: str, says: str) -> None:
     with pytest.raises(ValueError) as refused:
         cron.check_timezone(name)
     assert says in str(refused.value)

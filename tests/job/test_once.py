@@ -1,4 +1,4 @@
-"""Markers of effects: what is done is not repeated, and who lost the lease begins nothing."""
+"""Markers of effects: an effect that is done is not repeated, and an attempt that lost its lease starts none."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def test_an_effect_that_is_done_is_known_to_every_later_attempt(
     async with run_worker([paying]):
         done = await ended(redis, put.job_id)
     assert (done.result, seen) == ("receipt 7", ["untouched", "done"])
-    assert await kept(redis, put.job_id) == {}, "of a job that has succeeded nothing is left"
+    assert await kept(redis, put.job_id) == {}, "a job that has succeeded leaves no marker"
 
 
 async def test_an_effect_that_was_started_and_never_ended_is_known_as_uncertain(
@@ -81,7 +81,7 @@ async def test_an_effect_that_was_started_and_never_ended_is_known_as_uncertain(
         assert (await ended(redis, put.job_id)).result == [True, False]
 
 
-async def test_who_lost_the_lease_begins_nothing(redis: ArqRedis, queue: Queue, effects: Effects) -> None:
+async def test_an_attempt_that_lost_its_lease_starts_no_effect(redis: ArqRedis, queue: Queue, effects: Effects) -> None:
     put = await queue.enqueue("any", {})
     (old,) = (await Leases(redis, queue=QUEUE, worker="paused", lease_s=10).claim(1)).claims
     of_old = await effects.once(old, "payment")
@@ -96,7 +96,7 @@ async def test_who_lost_the_lease_begins_nothing(redis: ArqRedis, queue: Queue, 
     assert await kept(redis, put.job_id) == {"payment": "begun"}
 
 
-async def test_who_was_late_and_a_stock_worker_came_begins_nothing(
+async def test_an_attempt_that_a_stock_worker_has_overtaken_starts_no_effect(
     redis: ArqRedis, queue: Queue, effects: Effects
 ) -> None:
     put = await queue.enqueue("any", {})
@@ -109,7 +109,7 @@ async def test_who_was_late_and_a_stock_worker_came_begins_nothing(
     assert await kept(redis, put.job_id) == {}
 
 
-async def test_a_lease_that_lapsed_unclaimed_is_still_its_owners(
+async def test_a_lapsed_lease_is_still_its_owners_until_somebody_claims_the_job(
     redis: ArqRedis, queue: Queue, effects: Effects
 ) -> None:
     put = await queue.enqueue("any", {})
@@ -158,7 +158,7 @@ async def test_a_value_over_the_limit_is_refused(queue: Queue, redis: ArqRedis, 
         await (await effects.once(claim, "payment")).finish("x" * 70_000)
 
 
-async def test_without_a_worker_the_marker_lives_in_memory() -> None:
+async def test_without_a_worker_the_marker_is_in_memory_alone() -> None:
     ctx = Context(job_id="1", attempt=1, max_tries=1, enqueued_at=None)  # type: ignore[arg-type]  # not looked at
     effect = await ctx.once("payment")
     await effect.start()

@@ -26,7 +26,7 @@ def test_a_time_on_time_runs_and_the_next_follows_it() -> None:
         assert turn == Turn(runs=True, missed=False, next_ms=NINE_MS + 15 * MINUTE_MS)
 
 
-def test_what_is_within_its_grace_runs_though_others_have_come_since() -> None:
+def test_a_time_within_its_grace_runs_even_if_later_times_have_come() -> None:
     turn = Schedule("* * * * *", grace_s=300).turn(due_ms=NINE_MS, now_ms=NINE_MS + 4 * MINUTE_MS)
     assert turn == Turn(runs=True, missed=False, next_ms=NINE_MS + MINUTE_MS)
 
@@ -45,7 +45,7 @@ def test_one_run_makes_up_for_all_that_were_missed() -> None:
     assert turn == Turn(runs=True, missed=True, next_ms=NINE_MS + 75 * MINUTE_MS)
 
 
-def test_jitter_is_a_part_of_its_bound_and_the_same_whoever_asks() -> None:
+def test_jitter_stays_within_its_bound_and_is_the_same_on_every_worker() -> None:
     schedule = Schedule("* * * * *", jitter_s=30)
     late_ms = [
         schedule.job_due_ms(job_id_of("any", at_ms), at_ms) - at_ms
@@ -59,7 +59,7 @@ def test_jitter_is_a_part_of_its_bound_and_the_same_whoever_asks() -> None:
     assert Schedule("* * * * *").job_due_ms("any", NINE_MS) == NINE_MS
 
 
-def test_the_id_of_a_times_job_says_which_it_is() -> None:
+def test_the_id_of_a_schedules_job_names_the_schedule_and_the_time() -> None:
     assert job_id_of("nightly", NINE_MS) == "nightly-20260601T090000Z"
 
 
@@ -72,7 +72,7 @@ def test_a_definition_is_read_back_as_it_was() -> None:
 @pytest.mark.parametrize(
     "definition", [b"", b"[]", b"{}", b'{"type": "x"}', b'{"type": "x", "cron": "* * * * *", "y": 1}']
 )
-def test_what_is_no_definition_is_refused(definition: bytes) -> None:
+def test_an_unreadable_definition_is_refused(definition: bytes) -> None:
     with pytest.raises(ValueError):
         Schedule.from_definition(definition)
 
@@ -114,7 +114,7 @@ def test_code_defines_several_each_with_its_args_as_they_are_enqueued() -> None:
         (lambda: [Schedule("* * * * *"), Schedule("0 * * * *")], "needs an id of its own"),
     ],
 )
-def test_what_is_no_schedule_is_refused_where_it_is_written(schedule: object, says: str) -> None:
+def test_an_invalid_schedule_is_refused_when_it_is_defined(schedule: object, says: str) -> None:
     with pytest.raises(ValueError, match=says):
 
         @job(schedule=schedule() if callable(schedule) else schedule)  # type: ignore[arg-type]

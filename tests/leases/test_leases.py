@@ -1,4 +1,4 @@
-"""Claim, renew, finish: who owns a job, by the word of Redis."""
+"""Claim, renew, finish: Redis decides which worker has a job."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def test_a_claim_says_when_the_next_job_is_due(redis: ArqRedis, queue: Que
     assert (await leases.claim(1)).due_in_ms == 0, "the other one is due already"
 
 
-async def test_who_leaves_due_jobs_behind_wakes_the_next_worker(redis: ArqRedis, queue: Queue) -> None:
+async def test_a_claim_that_leaves_due_jobs_behind_wakes_the_next_worker(redis: ArqRedis, queue: Queue) -> None:
     await queue.enqueue_many("any", [{}] * 3)
     leases = leases_of(redis, "one")
     await redis.delete(keys.wake(QUEUE))
@@ -83,7 +83,9 @@ async def test_an_expired_lease_makes_the_job_due_again_by_itself(redis: ArqRedi
     record = codec.loads(again.attempts[0])
     assert (record["number"], record["worker"], record["outcome"]) == (1, "dies", "lost")
     assert record["due_at_ms"] == put.due_at_ms <= record["started_at_ms"] < record["ended_at_ms"]
-    assert await other.finish([ending(put.job_id, first.token)]) == [False], "the dead one's word does not count"
+    assert await other.finish([ending(put.job_id, first.token)]) == [False], (
+        "the outcome of the dead worker does not count"
+    )
 
 
 async def _claimed(leases: Leases) -> Claimed | None:
@@ -145,7 +147,9 @@ async def test_a_job_that_a_stock_worker_runs_is_left_alone(redis: ArqRedis, que
     assert await redis.zscore(QUEUE, stock.job_id) == stock.due_at_ms
 
 
-async def test_an_attempt_of_a_stock_worker_ends_the_say_of_a_late_owner(redis: ArqRedis, queue: Queue) -> None:
+async def test_once_a_stock_worker_has_started_the_job_its_late_owner_cannot_finish_it(
+    redis: ArqRedis, queue: Queue
+) -> None:
     put = await queue.enqueue("any", {})
     late = leases_of(redis, "late")
     (claim,) = (await late.claim(1)).claims
@@ -165,8 +169,8 @@ async def test_a_stock_producers_job_does_not_expire_once_it_was_started(redis: 
     assert await redis.pttl(keys.body("a")) == -1, "its worker may die, and the next attempt begin after that time"
 
 
-async def test_an_outcome_counts_once_also_where_the_lease_outlives_it(redis: ArqRedis, queue: Queue) -> None:
-    """An answer may be lost, and the outcome told again."""
+async def test_an_outcome_sent_twice_counts_once_even_if_the_lease_outlives_it(redis: ArqRedis, queue: Queue) -> None:
+    """The answer may be lost, and the outcome sent again."""
     put = await queue.enqueue("any", {})
     leases = leases_of(redis, "one")
     (claim,) = (await leases.claim(1)).claims

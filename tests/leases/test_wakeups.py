@@ -79,7 +79,7 @@ async def test_a_wait_that_ends_without_a_wake_up_has_looked_at_the_queue_and_no
 
 
 def counted(call: Callable[..., Awaitable[Any]], made: Counter[str], name: str) -> Callable[..., Awaitable[Any]]:
-    """The same call, which is counted."""
+    """The same call, counted in `made` under `name`."""
 
     async def made_now(*args: Any, **options: Any) -> Any:
         made[name] += 1
@@ -93,7 +93,7 @@ async def calls(redis: ArqRedis) -> int:
     return int((await redis.info("commandstats"))["cmdstat_evalsha"]["calls"])
 
 
-async def test_slots_kept_for_a_wake_up_are_used_where_jobs_come_without_one(
+async def test_slots_kept_for_a_wake_up_are_used_if_jobs_come_without_one(
     redis: ArqRedis, run_worker: RunWorker
 ) -> None:
     all_run = asyncio.Barrier(4)
@@ -123,8 +123,10 @@ async def test_a_worker_that_stops_hands_back_what_its_last_wake_up_brings(
     assert await redis.exists(keys.lease(put.job_id)) == 0
 
 
-async def test_where_waiting_is_refused_the_jobs_claimed_behind_it_run(redis: ArqRedis, run_worker: RunWorker) -> None:
-    """By a Redis that forbids blocking calls, or one in the middle of a failover."""
+async def test_jobs_claimed_behind_a_wait_run_even_if_redis_refuses_the_wait(
+    redis: ArqRedis, run_worker: RunWorker
+) -> None:
+    """As a Redis does that forbids blocking calls, or is in the middle of a failover."""
     async with run_worker([nothing], poll_delay=NEVER_S):
         await listens(redis)
         put = await redis.enqueue_job("nothing")
@@ -158,7 +160,9 @@ async def _at_once(redis: ArqRedis, leases: Leases) -> list[str]:
     return [claim.job_id for claim in woken.claimed.claims]
 
 
-async def test_what_a_worker_hands_back_wakes_another(redis: ArqRedis, queue: Queue, run_worker: RunWorker) -> None:
+async def test_a_job_that_a_worker_hands_back_wakes_another_worker(
+    redis: ArqRedis, queue: Queue, run_worker: RunWorker
+) -> None:
     started = asyncio.Event()
 
     @job()

@@ -1,9 +1,9 @@
-"""The contract in plain Python: what becomes of jobs, whatever is asked of them and in whatever order.
+"""The contract in plain Python: what becomes of jobs, whatever happens to them and in whatever order.
 
-`test_contract.py` does the same to this model and to a real Redis, and compares. A job is a few fields, an operation
-a few lines that say what must happen and not how; where the scripts and this page differ, one of them is wrong.
+`test_arq_contract.py` does the same to this model and to a real Redis, and compares. A job is a few fields, an
+operation a few lines that say what must happen and not how; if the scripts and this page differ, one of them is wrong.
 
-Times are ms of the model's clock, which is the server's and all the time that the test has let pass.
+Times are ms of the model's clock: the server's clock plus all the time that the test has let pass.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ class Job:
 
     id: str
     number: int | None = None
-    """Its argument: tells the lives of one id apart. None where its body has expired before it was read."""
+    """Its argument, different for each job of one id. None if its body expired before it was read."""
     due: Moment | None = None
-    """Of a job that has not ended; while it is leased, the end of the lease."""
+    """When the job is due, if it has not ended; while it is leased, the end of the lease."""
     body_until_ms: float = math.inf
     """A stock producer's job may expire before it is started."""
     tries: int = 0
@@ -61,18 +61,18 @@ class Job:
     """Those that are over and were not the job's end, lost ones included."""
     progress: bool = False
     marked_until_ms: float = 0
-    """It has started an effect that should happen once, and this is remembered so long."""
+    """Until when it is kept that the job has started an effect that should happen once."""
     asked: str | None = None
-    """Somebody has asked to cancel it while the attempt with that token ran, or ANYBODYS, for the next to see to."""
+    """Somebody asked to cancel the job while the attempt with that token ran; ANYBODYS: its next claim cancels it."""
     holder: str | None = None
     """Whose lease is live: a token, STOCK or KEPT."""
     held_until_ms: float = 0
     end: Status | None = None
     record: bytes | None = None
-    """The result as it was written; None where somebody else made it."""
+    """The result as it was written; None if somebody else made it."""
     end_until_ms: float = math.inf
     dead: str = ""
-    """Its entry among the dead."""
+    """Its entry among the dead jobs."""
 
     def forget(self) -> None:
         """The job is no more; what was known of it is no part of the next one of its id."""
@@ -107,17 +107,17 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
-    """What a claim must say of one job."""
+class StartedJob:
+    """What a claim must return of one job."""
 
     job_id: str
     number: int | None
-    """None where the body has expired."""
+    """None if the body has expired."""
     due_at_ms: float
     job_try: int
     attempts: tuple[NumberAndOutcome, ...]
     lost: bool
-    unwanted: bool
+    to_cancel: bool
 
 
 class Contract:
@@ -129,7 +129,7 @@ class Contract:
         self.paused = False
         self.woken = False
         """This step should have left a token for an idle worker."""
-        self.told: list[str] = []
+        self.published: list[str] = []
         """The changes that this step should have published."""
 
     def __getitem__(self, job_id: str) -> Job:
@@ -137,7 +137,7 @@ class Contract:
 
     def begin_step(self, now_ms: float) -> None:
         """It is `now_ms`: leases lapse, what was kept for a while is forgotten."""
-        self.now_ms, self.woken, self.told = now_ms, False, []
+        self.now_ms, self.woken, self.published = now_ms, False, []
         for job in self.jobs.values():
             if job.holder is not None and job.held_until_ms <= now_ms:
                 job.holder = None
@@ -153,11 +153,11 @@ class Contract:
 
     # --- producers and clients
 
-    def enqueue(self, wanted: Iterable[tuple[str, int, float]]) -> list[bool]:
-        """Puts jobs, each an id, a number and when it is due; says of each whether it was taken."""
+    def enqueue(self, new_jobs: Iterable[tuple[str, int, float]]) -> list[bool]:
+        """Puts jobs, each an id, a number and when it is due; returns for each whether it was taken."""
         first_ms = min((job.due_ms for job in self.in_order()), default=math.inf)
         answers = []
-        for job_id, number, due_ms in wanted:
+        for job_id, number, due_ms in new_jobs:
             job, later = self[job_id], due_ms > self.now_ms
             answers.append(self._may_put(job))
             if answers[-1]:
@@ -165,7 +165,7 @@ class Contract:
                 if job.due is not None:
                     job.forget()
                 job.number, job.due, job.body_until_ms = number, Moment(max(due_ms, self.now_ms)), math.inf
-                self.told.append(f"{'deferred' if later else 'queued'} {job_id}")
+                self.published.append(f"{'deferred' if later else 'queued'} {job_id}")
                 self.woken = self.woken or not later or due_ms < first_ms
         return answers
 
@@ -193,7 +193,7 @@ class Contract:
             return "unknown"
         job.number, job.holder, job.asked = seen, None, None
         self._end(job, "cancelled", record=None, keep_ms=keep_ms)
-        self.told.append(f"cancelled {job_id}")
+        self.published.append(f"cancelled {job_id}")
         return "cancelled"
 
     def retry(self, job_id: str) -> RetryAnswer:
@@ -210,7 +210,7 @@ class Contract:
         if job.tries == 0:
             return "deferred"
         job.due = Moment(self.now_ms)
-        self.told.append(f"queued {job_id}")
+        self.published.append(f"queued {job_id}")
         self.woken = True
         return "retried"
 
@@ -229,12 +229,12 @@ class Contract:
         job.due, job.body_until_ms = Moment(self.now_ms), math.inf
         job.tries, job.attempts, job.progress = 0, [], False
         job.marked_until_ms = math.inf if job.marked_until_ms else 0
-        self.told.append(f"queued {job_id}")
+        self.published.append(f"queued {job_id}")
         self.woken = True
         return "replayed"
 
     def forget(self, job_id: str) -> bool:
-        """True where a job of that id had ended."""
+        """True if a job of that id had ended."""
         job = self[job_id]
         if job.end is None:
             return False
@@ -249,14 +249,15 @@ class Contract:
 
     def claim(
         self, token: str, *, most: int, lease_ms: float, ahead_for: str | None = None
-    ) -> tuple[list[Begun], float | None]:
+    ) -> tuple[list[StartedJob], float | None]:
         """The jobs that are started; in how many ms the first of the others is due.
 
-        `ahead_for` is the worker, where the claim was sent ahead of its time: it takes no job that this may still run.
+        `ahead_for` is the worker if the claim was sent ahead, behind a wait: it takes no job that this worker may still
+        run.
         """
         if self.paused:
             return [], None
-        started: list[Begun] = []
+        started: list[StartedJob] = []
         stepped_over = []
         for job in self.in_order():
             if len(started) == most or job.due_ms > self.now_ms:
@@ -265,7 +266,7 @@ class Contract:
                 stepped_over.append(job)
             elif job.holder is None:
                 started.append(self._begin(job, token, lease_ms))
-                self.told.append(f"in_progress {job.id}")
+                self.published.append(f"in_progress {job.id}")
             elif job.holder == STOCK:
                 stepped_over.append(job)
             else:
@@ -274,7 +275,7 @@ class Contract:
         self.woken = len(started) == most and due_in_ms == 0
         return started, due_in_ms
 
-    def _begin(self, job: Job, token: str, lease_ms: float) -> Begun:
+    def _begin(self, job: Job, token: str, lease_ms: float) -> StartedJob:
         due_at_ms, has_body = job.due_ms, job.has_body(self.now_ms)
         job.tries += 1
         lost = job.tries > 1 and job.started is not None
@@ -282,37 +283,37 @@ class Contract:
             job.attempts.append((job.started[0], "lost"))
         if has_body:
             job.body_until_ms = math.inf  # started in time: it may be started again, however late
-        unwanted = job.asked == ANYBODYS or (job.tries > 1 and job.started is not None and job.started[1] == job.asked)
-        job.asked = token if unwanted else job.asked
+        to_cancel = job.asked == ANYBODYS or (job.tries > 1 and job.started is not None and job.started[1] == job.asked)
+        job.asked = token if to_cancel else job.asked
         self._lease(job, token, lease_ms)
         job.started = (job.tries, token)
-        return Begun(
+        return StartedJob(
             job.id,
             job.number if has_body else None,
             due_at_ms,
             job.tries,
             attempts=tuple(job.attempts),
             lost=lost,
-            unwanted=unwanted,
+            to_cancel=to_cancel,
         )
 
     def renew(self, held: Mapping[str, str], *, lease_ms: float) -> Renewed:
         """A heartbeat."""
-        lost, unwanted = [], []
+        lost, to_cancel = [], []
         for job_id, token in held.items():
             if self[job_id].owned_by(token):
                 self._lease(self[job_id], token, lease_ms)
-                unwanted += [job_id] if self[job_id].asked == token else []
+                to_cancel += [job_id] if self[job_id].asked == token else []
             else:
                 lost.append(job_id)
-        return Renewed(lost, unwanted)
+        return Renewed(lost, to_cancel)
 
     def _lease(self, job: Job, token: str, lease_ms: float) -> None:
         job.holder, job.held_until_ms = token, self.now_ms + lease_ms
         job.due = Moment(self.now_ms + lease_ms)
 
     def finish(self, outcome: Finish) -> bool:
-        """True where the outcome counts."""
+        """True if the outcome counts."""
         job = self[outcome.job_id]
         if not job.owned_by(outcome.token):
             return False
@@ -332,11 +333,11 @@ class Contract:
             self.woken = self.woken or due_in_ms == 0
         if outcome.keep_lease_ms:
             job.holder, job.held_until_ms = KEPT, self.now_ms + outcome.keep_lease_ms
-        self.told.append(f"{outcome.status} {job.id}")
+        self.published.append(f"{outcome.status} {job.id}")
         return True
 
     def mark(self, claim: Claim) -> bool:
-        """The worker begins an effect that should happen once; False where the lease is not its own any more."""
+        """The worker starts an effect that should happen once; False if it has lost the lease."""
         job = self[claim.job_id]
         if not job.owned_by(claim.token):
             return False
@@ -355,7 +356,7 @@ class Contract:
     # --- stock workers: they know nothing of pauses, nor of what ours have started, recorded and reported
 
     def claim_stock(self, job_id: str, *, lease_ms: float, keep_ms: float) -> bool:
-        """True where the stock worker runs the job now."""
+        """True if the stock worker runs the job now."""
         job = self[job_id]
         if job.due is None or job.due_ms > self.now_ms or job.holder is not None:
             return False
@@ -379,7 +380,7 @@ class Contract:
             job.due = Moment(self.now_ms + defer_ms)
 
     def abort_stock(self, job_id: str) -> bool:
-        """A stock client makes a job due, so that some worker hears of the abort; False where it is due already."""
+        """A stock client makes a job due, so that some worker reads the abort; False if it is due already."""
         job = self[job_id]
         if not job.has_body(self.now_ms) or job.due_ms <= self.now_ms:
             return False

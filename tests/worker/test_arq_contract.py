@@ -1,4 +1,4 @@
-"""Claim, renew, finish, retry, cancel, expire, in any order, against a model of the contract (`contract.py`).
+"""Claim, renew, finish, retry, cancel, expire, in any order, against a model of the contract (`arq_contract.py`).
 
 Hypothesis thinks up what producers, clients and workers do, several of each and stock Arq's among them. Each step is
 done to the model and to a real Redis, and then the two must say the same of every job, key by key. Scripts are atomic:
@@ -10,7 +10,7 @@ from a clock that has moved on. All that a test waits for is some ticks away, an
 what is due, or has lapsed, does not hang on how fast the machine is.
 
 To look for longer, and elsewhere each time:
-`make test ARGS='tests/engine/test_contract.py --timeout 0 --hypothesis-profile=long'`.
+`make test ARGS='tests/worker/test_arq_contract.py --timeout 0 --hypothesis-profile=long'`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from errand.wire.indexes import DeadEntry
 from errand.wire.records import Attempt, Error, JobFailed
 from errand.worker.runners.effects import Effects
 from tests.waiting import NEVER_S
-from tests.worker.arq_contract import STOCK, Begun, Contract, Job, number_and_outcome
+from tests.worker.arq_contract import STOCK, Contract, Job, StartedJob, number_and_outcome
 
 T = TypeVar("T")
 
@@ -199,7 +199,7 @@ class SlowCancel(Queue):
 
 
 class StockSide:
-    """A stock worker, whose jobs run until they are told how to end."""
+    """A stock worker, whose jobs run until the test ends them."""
 
     def __init__(self, redis: ArqRedis) -> None:
         self._ends: dict[str, asyncio.Future[None]] = {}
@@ -224,7 +224,7 @@ class StockSide:
         await end
 
     async def claim(self, job_id: str) -> bool:
-        """Arq's own claim of one job; True where it runs now."""
+        """Arq's own claim of one job; True if it runs now."""
         self._started.clear()
         self._worker.tasks.pop(job_id, None)
         await self._worker.start_jobs([job_id.encode()])
@@ -281,7 +281,7 @@ class World:
         self.queue = Queue(redis, ended_ttl_s=ENDED_MS / 1000)
         self.replays = Replays(redis, DeadJobs(redis, queues=[QUEUE], ttl_s=ENDED_MS / 1000))
         self._runner = runner
-        self._heard = redis.pubsub()
+        self._subscription = redis.pubsub()
         self._pass_time = redis.register_script(PASS_TIME)
         self._look = redis.register_script(LOOK)
 
@@ -295,8 +295,8 @@ class World:
         # a server learns the script from a plain claim
         await Leases(self.redis, queue=QUEUE, worker="first", lease_s=1).claim(1)
         await self.redis.flushall()
-        await self._heard.subscribe(keys.events(QUEUE))
-        await self.told()
+        await self._subscription.subscribe(keys.events(QUEUE))
+        await self.published()
         return StockSide(self.redis)
 
     async def pass_time(self, ms: int) -> None:
@@ -323,12 +323,12 @@ class World:
             {key.decode(): expires_ms for key, _, expires_ms in found},
         )
 
-    async def told(self) -> list[str]:
+    async def published(self) -> list[str]:
         """The changes that were published since the last time: those before the answer to a ping."""
-        await self._heard.ping()
+        await self._subscription.ping()
         changes: list[str] = []
         while True:
-            message = await self._heard.get_message(timeout=5)
+            message = await self._subscription.get_message(timeout=5)
             assert message is not None, "no answer"
             if message["type"] == "pong":
                 return changes
@@ -339,7 +339,7 @@ class World:
         return await read_job(self.redis, job_id)
 
     async def close(self) -> None:
-        await self._heard.aclose()  # type: ignore[no-untyped-call]
+        await self._subscription.aclose()  # type: ignore[no-untyped-call]
         await self.redis.aclose()
 
 
@@ -361,8 +361,8 @@ def world(redis_url: str) -> Iterator[World]:
 class Machine(RuleBasedStateMachine):
     """Does to Redis and to the model what hypothesis says; after each step they agree.
 
-    Any rule may be tried at any time, and makes what it needs where that is not there: each example goes without some
-    of the rules, and where a precondition or an `assume` does not hold, hypothesis throws the whole example away.
+    Any rule may be tried at any time, and makes what it needs if it is not there: each example leaves some rules out,
+    and if a precondition or an `assume` does not hold, hypothesis throws the whole example away.
     """
 
     def __init__(self, world: World) -> None:
@@ -539,13 +539,13 @@ class Machine(RuleBasedStateMachine):
             self._begin_an_effect(claim)
 
     def _have_jobs(self, name: str) -> None:
-        """As far as there are any for that worker."""
+        """Claims jobs for that worker, if it has none and there are some."""
         if not self.held[name]:
             self._claim(name, 4)
             self.agree()
 
     def _claim_made(self, which: int) -> list[Claim]:
-        """One of the last claims; none where there is none, although it was tried."""
+        """One of the last claims; none if there is none even after trying to make one."""
         if not self.claims:
             self._have_jobs("one")
         return [self.claims[-1 - which % len(self.claims)]] if self.claims else []
@@ -555,7 +555,7 @@ class Machine(RuleBasedStateMachine):
         shown = self.world.do(self.workers["one"].show_progress(claim, progress, keep_ms=86_400_000))
         assert shown == (self.model[claim.job_id].holder == claim.token)
         self.model[claim.job_id].progress |= shown
-        self.model.told += [f"progress {claim.job_id}"] if shown else []
+        self.model.published += [f"progress {claim.job_id}"] if shown else []
 
     def _begin_an_effect(self, claim: Claim) -> None:
         marked = self.model[claim.job_id].marked_until_ms > 0
@@ -592,15 +592,15 @@ class Machine(RuleBasedStateMachine):
         assert woken.claimed is not None
         return woken.claimed
 
-    def _as_started(self, claim: Claim) -> Begun:
-        return Begun(
+    def _as_started(self, claim: Claim) -> StartedJob:
+        return StartedJob(
             claim.job_id,
             None if claim.body is None else codec.loads(claim.body)["k"]["number"],
             self._on_the_models_clock(claim.due_at_ms),
             claim.job_try,
             attempts=tuple(map(number_and_outcome, claim.attempts)),
             lost=claim.lost,
-            unwanted=claim.cancelled,
+            to_cancel=claim.cancelled,
         )
 
     def _finish(self, name: str, ends: list[tuple[Claim, Ending]]) -> None:
@@ -662,7 +662,7 @@ class Machine(RuleBasedStateMachine):
         """Redis is as the model says, and nothing else has changed."""
         self.agreed = False
         sight = self.world.do(self.world.look())
-        assert self.world.do(self.world.told()) == self.model.told
+        assert self.world.do(self.world.published()) == self.model.published
         assert (keys.wake(QUEUE) in sight.values) == self.model.woken
         assert (keys.paused(QUEUE) in sight.values) == self.model.paused
         self._agree_on_times(sight, step_ms=sight.now_ms - self.seen_ms)
@@ -707,7 +707,7 @@ class Machine(RuleBasedStateMachine):
             "number": self._number_of(job.id),
             "holder": job.holder,
             "tries": job.tries,
-            "begun": job.started,
+            "started": job.started,
             "attempts": job.attempts,
             "progress": job.progress,
             "marked": job.marked_until_ms > 0,
@@ -725,7 +725,7 @@ class Machine(RuleBasedStateMachine):
             "number": codec.loads(body)["k"]["number"] if body else None,
             "holder": sight.text(keys.lease(job.id)),
             "tries": int(sight.text(keys.tries(job.id)) or 0),
-            "begun": (int(number), token) if running else None,
+            "started": (int(number), token) if running else None,
             "attempts": list(map(number_and_outcome, sight.values.get(keys.attempts(job.id), []))),
             "progress": keys.progress(job.id) in sight.values,
             "marked": keys.once(job.id) in sight.values,
@@ -735,7 +735,7 @@ class Machine(RuleBasedStateMachine):
         }
 
     def _agree_on_the_dead(self, sight: Sight) -> None:
-        """None is missing; an entry may outlive its job."""
+        """No dead job is missing; an entry may outlive its job."""
         dead = {job.dead for job in self.model.jobs.values() if job.dead}
         assert dead <= sight.pairs(keys.dead(QUEUE)).keys() == sight.pairs(keys.dead_by_group(QUEUE)).keys()
 

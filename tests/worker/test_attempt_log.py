@@ -1,4 +1,4 @@
-"""One line for each attempt, in the form and from the level that the process logs in."""
+"""One line for each attempt, in the form of the process's log, and from its level on."""
 
 from __future__ import annotations
 
@@ -54,5 +54,7 @@ async def test_a_line_for_machines(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(("level", "number"), [("debug", 3), ("info", 3), ("warning", 1), ("error", 1)])
-async def test_the_level_decides_what_is_said(capsys: pytest.CaptureFixture[str], level: str, number: int) -> None:
+async def test_the_level_decides_which_attempts_have_a_line(
+    capsys: pytest.CaptureFixture[str], level: str, number: int
+) -> None:
     assert len(await lines(AttemptLog(level=level), capsys, SUCCEEDED, RETRY, FAILED)) == number

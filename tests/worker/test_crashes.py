@@ -38,7 +38,7 @@ async def lost(redis: ArqRedis, *, jobs: int, times: int) -> None:
 
 
 async def lapse(redis: ArqRedis, job_ids: list[str]) -> None:
-    """What the end of a lease is: its key has gone, and the job's score has passed."""
+    """Does what the end of a lease does: its key is gone, and the job's score has passed."""
     await redis.delete(*map(keys.lease, job_ids))
     await redis.zadd(QUEUE, dict.fromkeys(job_ids, 1))
 
@@ -65,7 +65,9 @@ async def test_a_job_that_three_workers_died_under_is_dead_with_that_reason(
     assert [attempt.outcome for attempt in done.attempts] == ["lost"] * 3
 
 
-async def test_one_that_two_died_under_has_another_chance(redis: ArqRedis, queue: Queue, run_worker: RunWorker) -> None:
+async def test_a_job_that_two_workers_died_under_has_another_chance(
+    redis: ArqRedis, queue: Queue, run_worker: RunWorker
+) -> None:
     seen: list[tuple[str, int]] = []
     put = await queue.enqueue("counted", {})
     await lost(redis, jobs=1, times=2)
@@ -116,7 +118,9 @@ def _true_when(condition: Any) -> Any:
     return look
 
 
-async def test_a_first_crash_makes_nobody_wait(redis: ArqRedis, queue: Queue, run_worker: RunWorker) -> None:
+async def test_after_a_first_crash_no_job_waits_for_another(
+    redis: ArqRedis, queue: Queue, run_worker: RunWorker
+) -> None:
     all_run = asyncio.Barrier(5)
 
     @job()

@@ -1,4 +1,4 @@
-"""What once broke the worker or lost work: Redis' odd answers, long pauses, poison, wrong clocks, races."""
+"""What once broke the worker or lost jobs: odd answers of Redis, long pauses, poison, wrong clocks, races."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def lease_is_gone(redis: ArqRedis, job_id: str) -> Callable[[], Awaitable[bool]]
 
 
 async def outcome_written(redis: ArqRedis, job_id: str) -> JobSnapshot:
-    """As `ended`, for a job that cannot be read before."""
+    """As `ended`, for a job that cannot be read before its end."""
 
     async def look() -> bool:
         return bool(await redis.exists(keys.result(job_id)))
@@ -124,7 +124,7 @@ async def outcome_written(redis: ArqRedis, job_id: str) -> JobSnapshot:
 
 
 def listening(redis: ArqRedis, workers: int) -> Callable[[], Awaitable[bool]]:
-    """So many idle workers wait for a wake-up."""
+    """True once that many idle workers wait for a wake-up."""
 
     async def look() -> bool:
         return bool(sum(client["cmd"] == "blpop" for client in await redis.client_list()) == workers)
@@ -243,7 +243,7 @@ async def test_jobs_claimed_for_a_silent_worker_are_not_started_once_others_have
     assert ran == {"silent": [second.job_id], "other": [first.job_id]}
 
 
-async def test_a_worker_is_woken_again_after_its_connections_died_without_a_word(
+async def test_a_worker_is_woken_again_after_its_connections_died_unnoticed(
     redis: ArqRedis, redis_url: str, queue: Queue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wakeups, "BLOCK_S", 0.3)
@@ -537,7 +537,7 @@ class Speechless(Exception):
     ],
     ids=["inf", "nan", "huge", "speechless", "exit"],
 )
-async def test_whatever_a_job_raises_is_an_outcome(
+async def test_anything_that_a_job_raises_is_an_outcome(
     redis: ArqRedis, redis_url: str, queue: Queue, error: Callable[[], BaseException]
 ) -> None:
     @job(max_tries=2)

@@ -1,4 +1,4 @@
-"""Who runs a job: job types and plain Arq functions beside each other in one worker."""
+"""The choice of the runner: job types and plain Arq functions beside each other in one worker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The engine under the worker: wake-ups, refills, leases lost, several workers, stock workers beside ours."""
+"""The worker under load and beside others: wake-ups, refills, lost leases, several workers, stock workers."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ async def test_a_paused_queue_waits_and_a_resume_wakes_the_worker(
         await eventually(holds(lambda: bool(ran)))
 
 
-async def test_a_lost_lease_stops_the_attempt_and_its_word_is_dropped_and_counted(
+async def test_a_lost_lease_stops_the_attempt_and_its_outcome_is_dropped_and_counted(
     redis: ArqRedis, redis_url: str, queue: Queue
 ) -> None:
     started, stopped = asyncio.Event(), asyncio.Event()
@@ -177,7 +177,7 @@ async def test_a_stock_worker_and_ours_share_ten_thousand_jobs(redis: ArqRedis, 
         job_serializer=codec.dumps,
         job_deserializer=codec.loads,
         handle_signals=False,
-        burst=True,  # ends by itself when the queue is empty: told to stop, a stock worker may not hear it
+        burst=True,  # it ends by itself when the queue is empty; a stock worker may miss a stop
         max_jobs=100,
         poll_delay=0.01,
     )
