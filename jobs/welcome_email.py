@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, EmailStr, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from errand import Context, job
-from errand.mail import MAX_TRIES, RETRY, TIMEOUT_S, EmailReceipt, HeaderText, mailer
-from errand.settings import MAIL_QUEUE
+from errand import Context
+from errand.mail import EmailReceipt, Locale, MailAddress, Message, PersonName, TemplateName, mail_job, mailer
 
 
 class WelcomeEmail(BaseModel):
-    """Whom to greet."""
+    """Whom to greet, and how."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    to: EmailStr
-    name: HeaderText = Field(min_length=1, max_length=200)
+    to: MailAddress
+    name: PersonName = Field(min_length=1, max_length=200)
+    locale: Locale | None = None
+    template: TemplateName = "welcome"
+    data: dict[str, JsonValue] = Field({}, description="what the template sees as `data`")
 
 
-@job(
-    queue=MAIL_QUEUE,
-    max_tries=MAX_TRIES,
-    timeout_s=TIMEOUT_S,
-    retry=RETRY,
-    uses=[mailer],
-    examples=[{"to": "ada@example.com", "name": "Ada"}],
+@mail_job(
+    examples=[
+        {"to": "ada@example.com", "name": "Ada"},
+        {"to": "ada@example.com", "name": "Ada", "locale": "de", "data": {"button_url": "https://acme.example/start"}},
+    ],
 )
 async def welcome_email(ctx: Context, args: WelcomeEmail) -> EmailReceipt:
     """Sends a welcome message, as text and HTML, by SMTP.
@@ -32,9 +32,5 @@ async def welcome_email(ctx: Context, args: WelcomeEmail) -> EmailReceipt:
     The message is the same on every attempt, its `Message-ID` included: a mail server or reader can drop a second copy.
     One that is known to be sent is not sent again; if that is unknown, `MAIL_WHEN_UNSURE` decides.
     """
-    from errand.mail.letter import compose
-
-    mail = ctx.use(mailer)
-    return await mail.send_once(
-        ctx, lambda: compose(args.to, args.name, sender=mail.sender, job_id=ctx.job_id, date=ctx.enqueued_at)
-    )
+    message = Message(to=args.to, name=args.name, template=args.template, locale=args.locale, data=args.data)
+    return await ctx.use(mailer).send(ctx, message)

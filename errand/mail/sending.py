@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -12,9 +14,11 @@ from pydantic import BaseModel
 
 from errand.extras import needs
 from errand.job.control import Fail, Retry
+from errand.job.job_type import job
 from errand.job.retry_policy import Delays
+from errand.mail.message import Message
 from errand.mail.unsure import decide, decide_again
-from errand.settings import Settings
+from errand.settings import MAIL_QUEUE, Settings
 from errand.settings.mail import WhenUnsure
 
 if TYPE_CHECKING:
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from errand.job.once import Once
     from errand.mail.letter import Letter
     from errand.mail.smtp import SmtpPool
+    from errand.mail.templates import Templates
     from errand.mail.verdict import Refusal
 
 log = structlog.get_logger("errand.mail")
@@ -55,33 +60,39 @@ class Mailer:
     """Opened once in a worker; `ctx.use(mailer)` in a job."""
 
     smtp: SmtpPool
+    templates: Templates
     sender: str
     when_unsure: WhenUnsure
 
-    async def send_once(
-        self, ctx: Context, compose: Callable[[], Letter], *, when_unsure: WhenUnsure | None = None
-    ) -> EmailReceipt:
-        """Sends the letter that `compose` makes, unless an attempt of this job is known to have sent it.
+    async def send(self, ctx: Context, message: Message, *, when_unsure: WhenUnsure | None = None) -> EmailReceipt:
+        """Sends the message as a letter, unless an attempt of this job is known to have sent it.
 
         `when_unsure` stands in for the setting. Raises Fail if the letter cannot be sent, now or ever; Retry if
         the mail server is away or says so.
         """
-        from errand.mail.letter import HeaderRefused
-
         policy = when_unsure or self.when_unsure
         sending = await ctx.once("sending")
         if sending.done:
             return EmailReceipt.model_validate(sending.value)
         if sending.started:
             await decide_again(ctx, policy)
-        try:
-            letter = compose()
-        except HeaderRefused as error:
-            raise Fail(str(error)) from None
+        letter = await self._compose(ctx, message)
         response = await self._send(ctx, letter, sending, policy)
         receipt = EmailReceipt(message_id=letter.message_id, response=response)
         await sending.finish(receipt.model_dump())
         return receipt
+
+    async def _compose(self, ctx: Context, message: Message) -> Letter:
+        """Off the loop if something is enclosed: megabytes are encoded then."""
+        from errand.mail.compose import compose
+        from errand.mail.headers import HeaderRefused
+        from errand.mail.templates import TemplateFault
+
+        make = partial(compose, message, self.templates, sender=self.sender, job_id=ctx.job_id, date=ctx.enqueued_at)
+        try:
+            return await asyncio.to_thread(make) if message.attachments else make()
+        except (HeaderRefused, TemplateFault) as error:
+            raise Fail(str(error)) from None
 
     async def _send(self, ctx: Context, letter: Letter, sending: Once, policy: WhenUnsure) -> str:
         """The server's reply to the letter. What it says without doubt is no longer uncertain."""
@@ -110,11 +121,17 @@ def _verdict_on(error: Refusal, job_id: str) -> Exception:
 
 @asynccontextmanager
 async def mailer(settings: Settings) -> AsyncIterator[Mailer]:
-    """Connections to `SMTP_URL`. If it is unset: to a mail sink, which keeps messages under `DATA_DIR`/mail."""
+    """Connections to `SMTP_URL`. If it is unset: to a mail sink, which keeps messages under `DATA_DIR`/mail.
+
+    Raises ValueError for a URL that cannot be read, and for a template with an error in it.
+    """
     with needs("mail"):
         from errand.mail.sink import opened_sink
         from errand.mail.smtp import PoolLimits, SmtpPool
+        from errand.mail.templates import Templates
 
+    templates = Templates(settings.template_dir)
+    await asyncio.to_thread(templates.check)
     async with AsyncExitStack() as stack:
         if settings.smtp_url is not None:
             url = settings.smtp_url.get_secret_value()
@@ -122,4 +139,8 @@ async def mailer(settings: Settings) -> AsyncIterator[Mailer]:
             url = await stack.enter_async_context(opened_sink(settings.data_dir / "mail"))
         limits = PoolLimits(connections=settings.mail_connections)
         smtp = await stack.enter_async_context(SmtpPool.open(url, limits=limits, name=settings.mail_ehlo_name))
-        yield Mailer(smtp, settings.mail_from, settings.mail_when_unsure)
+        yield Mailer(smtp, templates, settings.mail_from, settings.mail_when_unsure)
+
+
+mail_job = partial(job, queue=MAIL_QUEUE, max_tries=MAX_TRIES, timeout_s=TIMEOUT_S, retry=RETRY, uses=(mailer,))
+"""`@job` for a job that sends a letter: its queue, its tries over days, and the mailer."""

@@ -7,7 +7,7 @@ from email.headerregistry import Address
 from email.utils import getaddresses
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, SecretStr, field_validator
+from pydantic import BaseModel, DirectoryPath, Field, SecretStr, field_validator
 
 from errand.settings.urls import url_with_scheme
 
@@ -27,6 +27,7 @@ class MailSettings(BaseModel):
     smtp_url: Annotated[SecretStr, url_with_scheme("smtp", "smtps")] | None = None
     mail_from: str = "Errand <errand@localhost>"
     mail_when_unsure: WhenUnsure = "resend"
+    template_dir: DirectoryPath | None = None
     mail_ehlo_name: str | None = Field(None, pattern=EHLO_NAME, max_length=253)
 
     @field_validator("mail_from")

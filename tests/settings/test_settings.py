@@ -102,6 +102,7 @@ BAD = {
     "MAX_CRASHES": ["0", "three"],
     "IDEMPOTENCY_TTL_S": ["0", "inf"],
     "MAIL_WHEN_UNSURE": ["maybe"],
+    "TEMPLATE_DIR": ["/nowhere", "/dev/null"],
     "MAIL_EHLO_NAME": ["localhost", "a b.example", "mail_.example", "-a.example", "x\r\nRSET.example", "[x]"],
     "MAIL_CONNECTIONS": ["0", "1001", "many"],
     "LOG_LEVEL": ["loud"],

@@ -1,0 +1,38 @@
+"""Addresses of mail: which are taken at the door, and how they travel."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from email_validator import EmailNotValidError, validate_email
+from pydantic import AfterValidator, EmailStr
+
+ENCODED_WORD = re.compile(r"=\?[^?\s]+\?[bq]\?[^?\s]*\?=", re.IGNORECASE)
+
+
+def check_address(address: str) -> str:
+    """The address, if a letter can be composed to it. Raises ValueError.
+
+    `=?` alone is a fine local part; a whole encoded word (RFC 2047) is refused, because readers that decode it there,
+    as they must not, would see another address.
+    """
+    if ENCODED_WORD.search(address):
+        raise ValueError("must not hold an encoded word (=?…?=)")
+    ascii_domain(address)
+    return address
+
+
+def ascii_domain(address: str) -> str:
+    """The address with its domain as mail servers look it up, in IDNA. Raises ValueError for what is no address."""
+    if address.isascii():
+        return address
+    try:
+        parts = validate_email(address, check_deliverability=False, test_environment=True)
+    except EmailNotValidError as error:
+        raise ValueError(f"is no e-mail address: {error}") from None
+    return f"{parts.local_part}@{parts.ascii_domain}"
+
+
+MailAddress = Annotated[EmailStr, AfterValidator(check_address)]
+"""For a field of a job's args: `to: MailAddress`."""

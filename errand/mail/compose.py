@@ -1,0 +1,130 @@
+"""Composes a letter: the headers, the parts, and the bytes that go out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from email import policy
+from email.message import EmailMessage
+from email.utils import parseaddr
+from urllib.parse import quote
+
+from errand.mail import headers
+from errand.mail.address import ascii_domain
+from errand.mail.header_text import check_header_text
+from errand.mail.headers import HeaderRefused
+from errand.mail.letter import Letter
+from errand.mail.message import OWN_HEADERS, Attachment, Message
+from errand.mail.templates import RenderedMail, Templates
+
+SEVEN_BIT = policy.SMTP.clone(cte_type="7bit")
+"""For any server: bodies are encoded, because not every server takes 8 bits (RFC 6152)."""
+
+
+def compose(message: Message, templates: Templates, *, sender: str, job_id: str, date: datetime) -> Letter:
+    """The letter of that job, dated by the job, so that every attempt sends the same bytes.
+
+    Raises HeaderRefused if a value cannot stand in its header, TemplateFault if the template cannot be rendered.
+    """
+    sender_name, sender_spec = parseaddr(sender)
+    sender_address = _address(sender_spec)
+    to, cc = _address(message.to), [_address(address) for address in message.cc]
+    domain = sender_address.rpartition("@")[2]
+    # stock Arq lets a producer choose any job id: characters that a Message-ID cannot hold are percent-encoded
+    message_id = f"<{quote(job_id, safe='')}@{domain}>"
+    rendered = render(message, templates, sender=sender)
+    lines = [
+        headers.address_header("From", [(sender_name, sender_address)]),
+        headers.address_header("To", [(message.name, to)]),
+        *([headers.address_header("Cc", [("", address) for address in cc])] if cc else []),
+        *([headers.address_header("Reply-To", [("", _address(message.reply_to))])] if message.reply_to else []),
+        headers.text_header("Subject", rendered.subject),
+        headers.date_header(date),
+        headers.token_header("Message-ID", message_id),
+        headers.token_header("Auto-Submitted", "auto-generated"),  # RFC 3834: no out-of-office answers, please
+        *_further_headers(message),
+    ]
+    body = _body(rendered, message.attachments, seed=job_id)
+    return Letter(
+        sender=sender_address,
+        recipients=(to, *cc),
+        message_id=message_id,
+        content="\r\n".join([*lines, ""]).encode() + body,
+        needs_smtputf8=not all(address.isascii() for address in (sender_address, to, *cc)),
+    )
+
+
+def render(message: Message, templates: Templates, *, sender: str) -> RenderedMail:
+    """What the letter says. Raises TemplateFault."""
+    sender_name, sender_spec = parseaddr(sender)
+    known = {
+        "name": message.name,
+        "to": message.to,
+        "sender_name": sender_name or sender_spec.rpartition("@")[2],
+        "locale": message.locale or "en",
+        "data": message.data,
+    }
+    return templates.render(message.template, message.locale, known)
+
+
+def _address(address: str) -> str:
+    try:
+        return ascii_domain(address)
+    except ValueError as error:
+        raise HeaderRefused(str(error)) from None
+
+
+def _further_headers(message: Message) -> Iterator[str]:
+    for name, value in message.headers.items():
+        if not OWN_HEADERS.fullmatch(name):
+            raise HeaderRefused(f"{name[:80]!r} is no header that a job may set")
+        yield headers.text_header(name, value)
+    for tag in message.tags:
+        yield headers.text_header("X-Tag", tag)
+    if message.unsubscribe_url is not None:
+        yield from _unsubscribe_headers(message.unsubscribe_url)
+
+
+def _unsubscribe_headers(url: str) -> Iterator[str]:
+    """RFC 8058: a POST to the URL unsubscribes, without a further question."""
+    if not url.startswith("https://") or any(character in url for character in "<>, \t"):
+        raise HeaderRefused("unsubscribe_url must begin with https:// and hold no spaces, commas or brackets")
+    yield headers.token_header("List-Unsubscribe", f"<{url}>")
+    yield headers.token_header("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")
+
+
+def _body(rendered: RenderedMail, attachments: Sequence[Attachment], *, seed: str) -> bytes:
+    """The parts as bytes, with the headers that say what they are; always the same for the same job."""
+    body = EmailMessage(SEVEN_BIT)
+    body.set_content(rendered.text)
+    if rendered.html is not None:
+        body.add_alternative(rendered.html, subtype="html")
+    for attachment in attachments:
+        _enclose(body, attachment)
+    digest = hashlib.sha256(seed.encode()).hexdigest()[:32]
+    for number, part in enumerate(part for part in body.walk() if part.is_multipart()):
+        part.set_boundary(f"=_{digest}{f'-{number}' if number else ''}")
+    return body.as_bytes()
+
+
+def _enclose(body: EmailMessage, attachment: Attachment) -> None:
+    try:
+        check_header_text(attachment.filename)
+        maintype, subtype = check_header_text(attachment.content_type).split("/")
+    except ValueError:
+        raise HeaderRefused("an attachment needs a plain filename, and a content_type such as image/png") from None
+    if attachment.cid is None:
+        body.add_attachment(attachment.content, maintype=maintype, subtype=subtype, filename=attachment.filename)
+        return
+    shown_in = body.get_body(("html",))
+    if shown_in is None or not headers.NAME.fullmatch(attachment.cid):
+        raise HeaderRefused("an inline image needs an HTML template, and a cid of letters, digits and '-'")
+    shown_in.add_related(
+        attachment.content,
+        maintype=maintype,
+        subtype=subtype,
+        filename=attachment.filename,
+        cid=f"<{attachment.cid}>",
+        disposition="inline",
+    )
