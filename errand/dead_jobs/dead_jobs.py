@@ -1,7 +1,8 @@
-"""The dead jobs of some queues: which there are, newest first, and what they died of.
+"""Lists the dead jobs of some queues, newest first, and groups them by what they died of.
 
-Two indexes of the same entries are read, never the jobs one by one: by when they died, and by type and fingerprint. An
-entry may outlive its job, which expires by itself: a reader that finds such an entry leaves it out and removes it.
+Two indexes of the same entries are read, never the jobs one by one: one index by time of death, one by type and
+fingerprint. An entry may outlive its job, which expires by itself: a reader that finds such an entry leaves it out
+and removes it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from arq.jobs import DeserializationError
 
 from errand.monitor.job_snapshot import JobSnapshot, ended_job
 from errand.redis import script
+from errand.redis.rows import rows_of
 from errand.wire import fingerprint, keys
 from errand.wire.indexes import TIME_DIGITS, DeadEntry, type_word
 
@@ -22,24 +24,24 @@ log = structlog.get_logger("errand.dead_jobs")
 
 
 MAX_GROUPS = 1_000
-"""Groups that one call looks at in a queue: each takes Redis a few microseconds."""
+"""Groups that one call looks at in a queue; each takes Redis a few microseconds."""
 
 
 RESULTS_AT_ONCE = 50
-"""A result holds the job's args and may be large: this many are in memory at a time."""
+"""A result holds the job's args and may be large: no more of them are in memory at a time."""
 
 
 MAX_ROUNDS = 10
-"""A page whose jobs have all expired is followed by the next, this often."""
+"""So often a page whose jobs have all expired is followed by the next at once."""
 
 
 class TooManyGroups(Exception):
-    """More groups of dead jobs match than one call looks at; type and fingerprint together name one."""
+    """More groups of dead jobs match than one call looks at. Type and fingerprint together match one in each queue."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadJobFilter:
-    """Which dead jobs are meant; None stands for all."""
+    """Which dead jobs a call is about; None means any."""
 
     type: str | None = None
     fingerprint: str | None = None
@@ -49,7 +51,7 @@ class DeadJobFilter:
 
 @dataclass(frozen=True, slots=True, order=True)
 class DeadPosition:
-    """A place in the list: right behind that entry. What dies later does not move it."""
+    """A position in the list: right after that entry. Jobs that die later do not move it."""
 
     at_ms: int
     entry: str
@@ -74,21 +76,25 @@ class DeadGroup:
     oldest: DeadEntry
     newest: DeadEntry
     example: JobSnapshot | None = None
-    """The newest one, where it was asked for and has not expired."""
+    """The newest one; None if nobody asked for it, or if it has expired."""
 
     @property
     def name(self) -> str:
+        """Type and fingerprint, as the index has them."""
         return self.newest.group
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class _Listed:
+    """An entry of an index, of which the job has not been read yet."""
+
     position: DeadPosition
     queue: str
+    """Its key."""
 
 
 class DeadJobs:
-    """The read side of dead jobs in these queues (their keys), which are kept for `ttl_s` seconds."""
+    """Reads the dead jobs of these queues (their keys), which are kept for `ttl_s` seconds."""
 
     def __init__(self, redis: ArqRedis, *, queues: Sequence[str], ttl_s: float) -> None:
         self._redis = redis
@@ -96,31 +102,31 @@ class DeadJobs:
         self._ttl_ms = int(ttl_s * 1000)
         self._groups = script.load(redis, "dead_jobs/groups")
 
-    async def groups(self, which: DeadJobFilter) -> list[DeadGroup]:
+    async def groups(self, filter: DeadJobFilter) -> list[DeadGroup]:
         """Every group that matches, without examples; the largest first.
 
-        Looks at 1,000 groups of each queue; raises TooManyGroups where there are more.
+        Looks at 1,000 groups of each queue; raises TooManyGroups if there are more.
         """
-        groups = [group for queue in self._chosen(which) for group in await self._groups_of(queue, which)]
+        groups = [group for queue in self._queues_of(filter) for group in await self._groups_of(queue, filter)]
         return sorted(groups, key=lambda group: (-group.count, -group.newest.ended_at_ms, group.name))
 
     async def with_examples(self, groups: Iterable[DeadGroup]) -> list[DeadGroup]:
         """The same groups, each with its newest job."""
         listed = [(group, _Listed(DeadPosition(0, str(group.newest)), group.queue)) for group in groups]
-        jobs = await self._read([place for _, place in listed])
-        return [replace(group, example=jobs.get(place)) for group, place in listed]
+        jobs = await self._read([newest for _, newest in listed])
+        return [replace(group, example=jobs.get(newest)) for group, newest in listed]
 
-    async def page(self, which: DeadJobFilter, *, limit: int, before: DeadPosition | None = None) -> DeadPage:
+    async def page(self, filter: DeadJobFilter, *, limit: int, before: DeadPosition | None = None) -> DeadPage:
         """Up to `limit` dead jobs that match, newest first, from that position on.
 
-        Looks at `10 * limit` entries at most: where the newest ones have expired a page may hold fewer jobs although
-        others follow. Raises TooManyGroups for a wish that is too wide.
+        Looks at `10 * limit` entries at most: if the newest ones have expired, a page may hold fewer jobs although
+        others follow. Raises TooManyGroups for a filter that matches too much.
         """
-        groups = await self._matching_groups(which)
+        groups = await self._matching_groups(filter)
         jobs: list[JobSnapshot] = []
         for _ in range(MAX_ROUNDS):
             missing = limit - len(jobs)
-            listed = await self._list(which, groups, before=before, most=missing + 1)
+            listed = await self._list(filter, groups, before=before, most=missing + 1)
             jobs += (await self._read(listed[:missing])).values()
             if len(listed) <= missing:
                 return DeadPage(jobs=jobs, next=None)
@@ -130,22 +136,22 @@ class DeadJobs:
         return DeadPage(jobs=jobs, next=before)
 
     async def remove(self, queue: str, entries: Sequence[str]) -> None:
-        """Takes entries out of a queue's indexes."""
+        """Removes entries from the indexes of a queue (its key)."""
         if entries:
             async with self._redis.pipeline(transaction=True) as transaction:
                 transaction.zrem(keys.dead(queue), *entries)
                 transaction.zrem(keys.dead_by_group(queue), *entries)
                 await transaction.execute()
 
-    def _chosen(self, which: DeadJobFilter) -> Sequence[str]:
-        return self._queues if which.queue is None else [keys.queue(which.queue)]
+    def _queues_of(self, filter: DeadJobFilter) -> Sequence[str]:
+        return self._queues if filter.queue is None else [keys.queue(filter.queue)]
 
-    async def _groups_of(self, queue: str, which: DeadJobFilter) -> list[DeadGroup]:
+    async def _groups_of(self, queue: str, filter: DeadJobFilter) -> list[DeadGroup]:
         more, found = await self._groups(
             keys=[keys.dead_by_group(queue)],
             args=[
-                type_word(which.type) if which.type else "",
-                fingerprint.token(which.fingerprint) if which.fingerprint else "",
+                type_word(filter.type) if filter.type else "",
+                fingerprint.token(filter.fingerprint) if filter.fingerprint else "",
                 self._ttl_ms,
                 MAX_GROUPS,
             ],
@@ -162,39 +168,39 @@ class DeadJobs:
             for count, oldest, newest in found
         ]
 
-    async def _matching_groups(self, which: DeadJobFilter) -> list[tuple[str, str]] | None:
-        """(queue, name of the group) of all that match; None for all dead jobs of the queues."""
-        if which.type and which.fingerprint:
-            name = f"{type_word(which.type)} {fingerprint.token(which.fingerprint)}"
-            return [(queue, name) for queue in self._chosen(which)]
-        if which.type or which.fingerprint:
-            return [(group.queue, group.name) for group in await self.groups(which)]
+    async def _matching_groups(self, filter: DeadJobFilter) -> list[tuple[str, str]] | None:
+        """(queue, name) of each group that matches; None if all dead jobs of the queues do."""
+        if filter.type and filter.fingerprint:
+            name = f"{type_word(filter.type)} {fingerprint.token(filter.fingerprint)}"
+            return [(queue, name) for queue in self._queues_of(filter)]
+        if filter.type or filter.fingerprint:
+            return [(group.queue, group.name) for group in await self.groups(filter)]
         return None
 
     async def _list(
-        self, which: DeadJobFilter, groups: list[tuple[str, str]] | None, *, before: DeadPosition | None, most: int
+        self, filter: DeadJobFilter, groups: list[tuple[str, str]] | None, *, before: DeadPosition | None, most: int
     ) -> list[_Listed]:
         if groups is None:
-            listed = await self._newest(self._chosen(which), before=before, most=most)
+            listed = await self._newest(self._queues_of(filter), before=before, most=most)
         else:
             listed = await self._newest_of(groups, before=before, most=most)
         return sorted(listed, reverse=True)[:most]
 
     async def _newest(self, queues: Sequence[str], *, before: DeadPosition | None, most: int) -> list[_Listed]:
-        """By when they died. Of one millisecond all are read: the order within it is that of the entries."""
+        """The newest entries by time of death.
+
+        All entries with the time of `before` are read: among them the order is that of their texts, not of the index.
+        """
+        latest, same_ms = ("+inf", "(+inf") if before is None else (f"({before.at_ms}", f"{before.at_ms}")
         async with self._redis.pipeline(transaction=False) as pipeline:
-            for queue in queues:
-                index = keys.dead(queue)
-                latest = "+inf" if before is None else f"({before.at_ms}"
+            for index in map(keys.dead, queues):
                 pipeline.zrevrangebyscore(index, latest, "-inf", start=0, num=most, withscores=True)
-                if before is not None:
-                    pipeline.zrangebyscore(index, before.at_ms, before.at_ms, withscores=True)
+                pipeline.zrangebyscore(index, same_ms, same_ms, withscores=True)
             answers = await pipeline.execute()
-        sources = [queue for queue in queues for _ in range(1 if before is None else 2)]
         listed = [
             _Listed(DeadPosition(int(at_ms), entry.decode()), queue)
-            for queue, answer in zip(sources, answers, strict=True)
-            for entry, at_ms in answer
+            for queue, (earlier, at_once) in zip(queues, rows_of(answers, 2), strict=True)
+            for entry, at_ms in (*earlier, *at_once)
         ]
         return [one for one in listed if before is None or one.position < before]
 
@@ -213,26 +219,28 @@ class DeadJobs:
         return [_Listed(DeadPosition(DeadEntry.parse(entry).ended_at_ms, entry), queue) for queue, entry in entries]
 
     async def _read(self, listed: Sequence[_Listed]) -> dict[_Listed, JobSnapshot]:
-        """The jobs of those entries, in their order, less what has been forgotten or has lived on since."""
+        """The jobs of those entries, in their order, without those that were forgotten or run again since."""
         jobs: dict[_Listed, JobSnapshot] = {}
         outdated: dict[str, list[str]] = {}
         for start in range(0, len(listed), RESULTS_AT_ONCE):
             part = listed[start : start + RESULTS_AT_ONCE]
-            entries = [DeadEntry.parse(one.position.entry) for one in part]
-            results = await self._redis.mget([keys.result(entry.job_id) for entry in entries])
-            for one, entry, result in zip(part, entries, results, strict=True):
-                job = _dead_job(entry, result)
+            for one, job in zip(part, await self._read_results(part), strict=True):
                 if job is None:
                     outdated.setdefault(one.queue, []).append(one.position.entry)
                 else:
                     jobs[one] = job
-        for queue, gone in outdated.items():
-            await self.remove(queue, gone)
+        for queue, entries in outdated.items():
+            await self.remove(queue, entries)
         return jobs
+
+    async def _read_results(self, listed: Sequence[_Listed]) -> list[JobSnapshot | None]:
+        entries = [DeadEntry.parse(one.position.entry) for one in listed]
+        results = await self._redis.mget([keys.result(entry.job_id) for entry in entries])
+        return [_dead_job(entry, result) for entry, result in zip(entries, results, strict=True)]
 
 
 def _latest(group: str, before: DeadPosition | None) -> str:
-    """Where a group's range ends so that it holds what comes behind that position, and nothing else."""
+    """The end of a group's range that holds what comes after that position in the list, and nothing else."""
     if before is None:
         return f"({group}!"
     its_group = DeadEntry.parse(before.entry).group
@@ -244,7 +252,7 @@ def _latest(group: str, before: DeadPosition | None) -> str:
 
 
 def _dead_job(entry: DeadEntry, result: bytes | None) -> JobSnapshot | None:
-    """The job of that entry; None where the result is none of that death."""
+    """The job of that entry; None if the result is missing, unreadable or of another end of the job."""
     if result is None:
         return None
     try:

@@ -1,8 +1,8 @@
--- Counts dead jobs by type and fingerprint, without looking at each: a step from one group to the next for each group.
+-- Counts dead jobs by type and fingerprint in one step for each group, without looking at each job.
 -- KEYS  1 dead, by group
 -- ARGV  1 type, or '' for all  2 fingerprint, or '' for all  3 how long dead jobs are kept, in ms
 --       4 how many groups to look at, at most
--- returns {1 where there are more groups to look at or 0, groups}; of each group {count, its oldest entry, its newest}
+-- returns {1 if there are more groups than that, else 0; groups}; each group is {count, its oldest entry, its newest}
 local index, type_name, fingerprint = KEYS[1], ARGV[1], ARGV[2]
 local keep_ms, most = tonumber(ARGV[3]), tonumber(ARGV[4])
 
@@ -21,7 +21,7 @@ for _ = 1, most do
     return {0, groups}
   end
   local name, its_fingerprint = string.match(entry, '^([^ ]+ ([^ ]+)) ')
-  -- of those that have expired some may still be listed
+  -- entries of jobs that have expired may still be there
   local first, past = '[' .. name .. ' ' .. kept_since, name .. '!'
   local count = redis.call('ZLEXCOUNT', index, first, '(' .. past)
   if count > 0 and (fingerprint == '' or fingerprint == its_fingerprint) then

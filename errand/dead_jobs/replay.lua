@@ -1,8 +1,9 @@
 -- Puts ended jobs again, each under its own id and with all of its tries.
 -- KEYS  1 queue  2 wake  3 dead  4 dead, by group  5 names of the indexes of ended jobs
--- ARGV  1 channel of events  2… of each job: id, SHA-1 of its result, serialised job,
---       run-at in ms since the epoch or '', its entry among the dead or '', the name of its index
--- returns of each job: when it is due in ms, negative where that is later; 0 where its result is another by now, or gone
+-- ARGV  1 channel of events  2… two for each job: its options, the serialised job
+--       options, as JSON: id, digest (SHA-1 of its result), index (its index of ended jobs), and if there is one:
+--       entry (its entry among the dead), run_at_ms (since the epoch)
+-- returns for each job when it is due, in ms since the epoch; nil if its result is gone by now, or another
 --- @include "redis/parts/now"
 --- @include "redis/parts/dead_index"
 --- @include "redis/parts/ended_index"
@@ -14,7 +15,7 @@ local channel = ARGV[1]
 local head = redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')
 local first_ms = tonumber(head[2] or math.huge)
 
--- who replayed first has taken the result away; a job that ended again since has another one
+-- the first replay takes the result away; a job that has ended again since has another one
 local function is_as_it_was_read(id, digest)
   local result = redis.call('GET', 'arq:result:' .. id)
   return result and redis.sha1hex(result) == digest
@@ -22,27 +23,26 @@ local function is_as_it_was_read(id, digest)
 end
 
 local answers, changes, urgent = {}, {}, false
-for at = 2, #ARGV, 6 do
-  local id, digest, job, run_at_ms, entry, listing = unpack(ARGV, at, at + 5)
-  local answer = 0
-  if is_as_it_was_read(id, digest) then
-    local due_ms = math.max(now_ms, tonumber(run_at_ms) or now_ms)
+for at = 2, #ARGV, 2 do
+  local options, job = cjson.decode(ARGV[at]), ARGV[at + 1]
+  local id, due_ms = options.id, false
+  if is_as_it_was_read(id, options.digest) then
+    due_ms = math.max(now_ms, options.run_at_ms or now_ms)
     local later = due_ms > now_ms
     -- what `ctx.once` has marked stays, and would expire with the result
     redis.call('PERSIST', 'errand:once:' .. id)
     redis.call('DEL', 'arq:result:' .. id, 'arq:retry:' .. id, 'errand:attempts:' .. id, 'errand:progress:' .. id)
     redis.call('SET', 'arq:job:' .. id, job)
-    unlist_ended(names, listing, id)
+    unlist_ended(names, options.index, id)
     redis.call('ZADD', queue, string.format('%.0f', due_ms), id)
-    remove_dead(dead, dead_by_group, entry)
-    answer = later and -due_ms or due_ms
+    remove_dead(dead, dead_by_group, options.entry or '')
     changes[#changes + 1] = (later and 'deferred ' or 'queued ') .. id
     urgent = urgent or not later or due_ms < first_ms
   end
-  answers[#answers + 1] = answer
+  answers[#answers + 1] = due_ms
 end
 
--- for what is due now, or sooner than anybody knows
+-- a worker that rests knows neither what is due now nor what is due sooner than the head of the queue was
 if urgent then
   wake_one(wake)
 end

@@ -1,19 +1,20 @@
-"""Puts dead and cancelled jobs again: one, or many of a kind at a pace.
+"""Puts dead and cancelled jobs again: one, or many that match a filter, at a pace.
 
-A job is replayed under its own id, with the args and the time of acceptance it had, and with all of its tries; a
-receiver that knows jobs by their id recognises it. What `ctx.once` has marked is kept. A full queue refuses none of
-them: they were accepted before.
+A job is replayed under its own id, with the args and the time of acceptance that it had, and with all of its tries: a
+receiver that knows jobs by their ids recognises it. What `ctx.once` has marked is kept. A full queue refuses none of
+them, because they were accepted before.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from arq.connections import ArqRedis
+from pydantic_core import to_json
 
 from errand.dead_jobs.dead_jobs import RESULTS_AT_ONCE, DeadGroup, DeadJobFilter, DeadJobs
 from errand.queue.sender import MAX_BATCH
@@ -30,11 +31,11 @@ IDS_SHOWN = 10
 
 
 MAX_S = 20.0
-"""How long one call goes on; what it has not come to remains, and the next call takes it."""
+"""How long one call may take; what it has not reached by then is left for the next call."""
 
 
 class ReplayCutShort(Exception):
-    """Redis went away in the middle: `count` jobs have been replayed; the call that it left open may replay more."""
+    """Redis went away after `count` jobs were replayed; it may still run the script call that it has not answered."""
 
     def __init__(self, count: int) -> None:
         super().__init__(f"redis went away after {count} jobs")
@@ -43,38 +44,48 @@ class ReplayCutShort(Exception):
 
 @dataclass(slots=True, kw_only=True)
 class Replayed:
-    """What one call has done, or would do."""
+    """What one call did, or would do."""
 
     count: int = 0
     ids: list[str] = field(default_factory=list)
     """The first ten."""
     skipped: int = 0
-    """Forgotten meanwhile, taken by another call, or without a body to put."""
+    """Jobs that were forgotten meanwhile, replayed by another call, or whose args are lost."""
     remaining: int = 0
-    """Dead jobs that match as well, and were left."""
+    """Dead jobs that match as well, and were not replayed."""
     last_due_at_ms: int | None = None
+    """When the last of the replayed jobs is due, ms since the epoch; None if none was replayed."""
+
+    def add(self, due_at_ms: Mapping[str, int], *, of: int) -> None:
+        """Counts the jobs that were put again out of so many entries, given by their ids and when they are due."""
+        self.count += len(due_at_ms)
+        self.ids += list(due_at_ms)[: IDS_SHOWN - len(self.ids)]
+        self.skipped += of - len(due_at_ms)
+        self.last_due_at_ms = max([self.last_due_at_ms or 0, *due_at_ms.values()]) or None
 
 
 @dataclass(frozen=True, slots=True)
 class _Ended:
-    """A job as its result shows it."""
+    """A job that has ended, as its result says."""
 
     job_id: str
     digest: str
+    """The SHA-1 of the result."""
     body: bytes | None
-    """None where the result does not hold what the job was."""
+    """The job as it is put again; None if the result does not hold its args."""
     entry: DeadEntry | None
+    """Its entry among the dead; None if it did not fail for good."""
     succeeded: bool
-    listed: EndedName
-    """The index that it is listed in."""
+    index: EndedName
+    """The index of ended jobs that lists it."""
 
     @classmethod
     def read(cls, job_id: str, result: bytes | None) -> _Ended | None:
-        """None where there is no result, or none that can be read."""
+        """None if there is no result, or none that can be read."""
         try:
             record = codec.loads(result or b"")
             job = {"t": None, **{name: record[name] for name in ("f", "a", "k", "et")}}
-            # who replays a job wants it run, late as it is; how often it is tried stays as it was asked
+            # a replayed job runs although its time is over; how often it is tried stays as it was asked
             job |= replace(KeptLimits.of(record), expires_at_ms=None).fields()
         except (ValueError, KeyError, TypeError):
             return None
@@ -85,23 +96,24 @@ class _Ended:
             body=codec.dumps(job) if known else None,
             entry=DeadEntry.in_result(job_id, record),
             succeeded=record.get("s") is True,
-            listed=EndedName.in_result(record),
+            index=EndedName.in_result(record),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class _Pace:
-    """When the jobs of one call are due: at once, or so many a second from now on."""
+    """When the jobs of one call are due: at once, or `per_second` of them in each second from `started_ms` on."""
 
     started_ms: int
     per_second: float | None
 
     def run_at_ms(self, number: int) -> int | None:
+        """When the job with that number is due, the first one having 0; None means at once."""
         return None if self.per_second is None else self.started_ms + int(number * 1000 / self.per_second)
 
 
 class Replays:
-    """Replays jobs of the queues that `dead` reads; `deadline_s` is the longest that one call to Redis may take."""
+    """Replays jobs of the queues that `dead` reads; one call to Redis may take `deadline_s`, else it is given up."""
 
     def __init__(self, redis: ArqRedis, dead: DeadJobs, *, deadline_s: float | None = None) -> None:
         self._redis = redis
@@ -110,10 +122,10 @@ class Replays:
         self._replay = script.load(redis, "dead_jobs/replay")
 
     async def one(self, job_id: str, *, queue: str, seen: str = "") -> ReplayAnswer:
-        """Replays a job that failed or was cancelled, at once, into the queue (its key) that it ended in.
+        """Replays a job that failed or was cancelled, at once, into the queue (its key) in which it ended.
 
-        Else says why not: it `succeeded`; what it was is not known any more; it is `gone`, or another was first; where
-        `seen` is given and is not its revision, it has `changed`.
+        Any other answer says why it was not replayed: the job `succeeded`; it is `bodiless`, since its args are lost;
+        it is `gone`, or another call was first; it has `changed`, since its revision is not `seen`, which is given.
         """
         ended = (await within(self._deadline_s, self._results([job_id])))[0]
         if ended is None:
@@ -122,54 +134,54 @@ class Replays:
             return "succeeded"
         if ended.body is None:
             return "bodiless"
-        # what is read here is what the script demands to find, so that this look decides
+        # the script replays the job only if its result is still the one read here
         if seen not in ("", ended.digest):
             return "changed"
         (due_at_ms,) = await within(self._deadline_s, self._put(queue, [ended], [None]))
         return "replayed" if due_at_ms else "gone"
 
-    async def preview(self, which: DeadJobFilter, *, limit: int) -> Replayed:
-        """What `many` would do, as far as the indexes know. Raises TooManyGroups."""
-        groups = await self._dead.groups(which)
+    async def preview(self, filter: DeadJobFilter, *, limit: int) -> Replayed:
+        """What `many` would do, as far as the indexes say. Raises TooManyGroups."""
+        groups = await self._dead.groups(filter)
         matching = sum(group.count for group in groups)
         ids: list[str] = []
-        async for _, entries in self._batches(which, limit=min(limit, IDS_SHOWN)):
+        async for _, entries in self._batches(filter, limit=min(limit, IDS_SHOWN)):
             ids += [DeadEntry.parse(entry).job_id for entry in entries]
         return Replayed(count=min(matching, limit), ids=ids, remaining=max(matching - limit, 0))
 
-    async def many(self, which: DeadJobFilter, *, limit: int, per_second: float | None = None) -> Replayed:
+    async def many(self, filter: DeadJobFilter, *, limit: int, per_second: float | None = None) -> Replayed:
         """Replays dead jobs that match, the oldest of each group first; looks at `limit` of them, 10,000 at most.
 
-        All are due at once, or `per_second` of them in a second, from now on. Many short calls to Redis, none of which
-        holds it up; stops after 20 s. Raises ValueError for a larger limit, TooManyGroups, ReplayCutShort, and redis'
-        errors where Redis is away from the start.
+        All are due at once, or `per_second` of them in each second from now on. Makes many short calls to Redis, none
+        of which holds it up, and stops after 20 s. Raises ValueError for a larger limit, TooManyGroups, ReplayCutShort,
+        and redis' errors if Redis is away from the start.
         """
         if limit > MAX_BATCH:
             raise ValueError(f"{limit} jobs are over the limit of {MAX_BATCH} for one call")
         done = Replayed()
         try:
-            await self._replay_all(which, done, limit=limit, per_second=per_second)
-            done.remaining = sum(group.count for group in await self._groups(which))
+            await self._replay_all(filter, done, limit=limit, per_second=per_second)
+            done.remaining = sum(group.count for group in await self._groups(filter))
         except Exception as error:
             if done.count and is_outage(error):
                 raise ReplayCutShort(done.count) from error
             raise
         return done
 
-    async def _replay_all(self, which: DeadJobFilter, done: Replayed, *, limit: int, per_second: float | None) -> None:
+    async def _replay_all(self, filter: DeadJobFilter, done: Replayed, *, limit: int, per_second: float | None) -> None:
         pace = _Pace(await within(self._deadline_s, self._now_ms()), per_second)
         until_s = time.monotonic() + MAX_S
-        async for queue, entries in self._batches(which, limit=limit):
+        async for queue, entries in self._batches(filter, limit=limit):
             await self._replay_batch(queue, entries, done, pace)
             if time.monotonic() > until_s:
                 return
 
-    async def _batches(self, which: DeadJobFilter, *, limit: int) -> AsyncIterator[tuple[str, list[str]]]:
+    async def _batches(self, filter: DeadJobFilter, *, limit: int) -> AsyncIterator[tuple[str, list[str]]]:
         """(queue, entries) of up to `limit` dead jobs in all.
 
-        Of each group no more than were in it at first: a job that dies again at once is not replayed again.
+        No more of a group than were in it at first: a job that dies again at once is not replayed again.
         """
-        for group in await self._groups(which):
+        for group in await self._groups(filter):
             after, left = f"[{group.oldest}", min(group.count, limit)
             while left > 0:
                 call = self._next_of(group, after=after, most=min(left, RESULTS_AT_ONCE))
@@ -189,24 +201,21 @@ class Replays:
         seconds, micros = await self._redis.time()
         return int(seconds * 1000 + micros // 1000)
 
-    async def _groups(self, which: DeadJobFilter) -> Sequence[DeadGroup]:
-        return await within(self._deadline_s, self._dead.groups(which))
+    async def _groups(self, filter: DeadJobFilter) -> Sequence[DeadGroup]:
+        return await within(self._deadline_s, self._dead.groups(filter))
 
     async def _replay_batch(self, queue: str, entries: Sequence[str], done: Replayed, pace: _Pace) -> None:
-        jobs, outdated = await self._as_listed(entries)
-        put: list[str] = []
+        jobs, outdated = await self._read(entries)
+        due_at_ms: dict[str, int] = {}
         if jobs:
             times = [pace.run_at_ms(done.count + number) for number in range(len(jobs))]
             answers = await within(self._deadline_s, self._put(queue, jobs, times))
-            put = [job.job_id for job, due_at_ms in zip(jobs, answers, strict=True) if due_at_ms]
-            done.count += len(put)
-            done.ids += put[: IDS_SHOWN - len(done.ids)]
-            done.last_due_at_ms = max([done.last_due_at_ms or 0, *map(abs, answers)]) or None
-        done.skipped += len(entries) - len(put)
+            due_at_ms = {job.job_id: at_ms for job, at_ms in zip(jobs, answers, strict=True) if at_ms is not None}
+        done.add(due_at_ms, of=len(entries))
         await within(self._deadline_s, self._dead.remove(queue, outdated))
 
-    async def _as_listed(self, entries: Sequence[str]) -> tuple[list[_Ended], list[str]]:
-        """The jobs that still are what their entries say, as far as they can be put again; and outdated entries."""
+    async def _read(self, entries: Sequence[str]) -> tuple[list[_Ended], list[str]]:
+        """The jobs of these entries that can be put again; and the entries that no longer say what a job is."""
         ids = [DeadEntry.parse(entry).job_id for entry in entries]
         found = await within(self._deadline_s, self._results(ids))
         jobs, outdated = [], []
@@ -218,20 +227,28 @@ class Replays:
         return jobs, outdated
 
     async def _results(self, job_ids: Sequence[str]) -> list[_Ended | None]:
-        """The jobs as they ended; a stock client's abort of what has ended must not hit what is put again."""
+        """The jobs as they ended.
+
+        A stock client may have asked to abort one after its end; that must not abort what is put again.
+        """
         async with self._redis.pipeline(transaction=False) as pipeline:
             pipeline.mget([keys.result(job_id) for job_id in job_ids])
             pipeline.zrem(keys.ABORT, *job_ids)
             results, _ = await pipeline.execute()
         return [_Ended.read(job_id, result) for job_id, result in zip(job_ids, results, strict=True)]
 
-    async def _put(self, queue: str, jobs: Sequence[_Ended], run_at_ms: Sequence[int | None]) -> list[int]:
-        """When each is due in ms, negative for later; 0 where its result is not what it was."""
-        arguments: list[str | bytes | int] = [keys.events(queue)]
-        for ended, at_ms in zip(jobs, run_at_ms, strict=True):
-            entry = "" if ended.entry is None else str(ended.entry)
-            run_at = "" if at_ms is None else at_ms
-            arguments += (ended.job_id, ended.digest, ended.body or b"", run_at, entry, str(ended.listed))
+    async def _put(self, queue: str, jobs: Sequence[_Ended], run_at_ms: Sequence[int | None]) -> list[int | None]:
+        """When each job is due, ms since the epoch; None if its result is not what it was."""
+        arguments: list[str | bytes] = [keys.events(queue)]
+        for job, at_ms in zip(jobs, run_at_ms, strict=True):
+            arguments += (_replay_options(job, run_at_ms=at_ms), job.body or b"")
         names = [queue, keys.wake(queue), keys.dead(queue), keys.dead_by_group(queue), keys.ended(queue)]
-        answers: list[int] = await self._replay(keys=names, args=arguments)
+        answers: list[int | None] = await self._replay(keys=names, args=arguments)
         return answers
+
+
+def _replay_options(job: _Ended, *, run_at_ms: int | None) -> bytes:
+    options = {"id": job.job_id, "digest": job.digest, "index": str(job.index)}
+    if job.entry is not None:
+        options["entry"] = str(job.entry)
+    return to_json(options if run_at_ms is None else {**options, "run_at_ms": run_at_ms})

@@ -1,4 +1,4 @@
-"""Which jobs are dead: entered by the finish that ends them, listed and counted without looking at each."""
+"""Dead jobs: entered when they end, listed and counted without a look at each job."""
 
 from __future__ import annotations
 
@@ -46,19 +46,19 @@ def queue(redis: ArqRedis) -> Queue:
     return Queue(redis, ended_ttl_s=60)
 
 
-async def pages(dead: DeadJobs, wanted: DeadJobFilter = EVERY, *, limit: int = 10) -> list[list[JobSnapshot]]:
+async def pages(dead: DeadJobs, filter: DeadJobFilter = EVERY, *, limit: int = 10) -> list[list[JobSnapshot]]:
     """All pages, from the first to the last."""
     found, before = [], None
     while True:
-        page = await dead.page(wanted, limit=limit, before=before)
+        page = await dead.page(filter, limit=limit, before=before)
         found.append(list(page.jobs))
         if page.next is None:
             return found
         before = page.next
 
 
-async def ids(dead: DeadJobs, wanted: DeadJobFilter = EVERY) -> list[str]:
-    return [job.id for page in await pages(dead, wanted) for job in page]
+async def ids(dead: DeadJobs, filter: DeadJobFilter = EVERY) -> list[str]:
+    return [job.id for page in await pages(dead, filter) for job in page]
 
 
 def shown(group: DeadGroup) -> tuple[str, str, int]:
@@ -75,19 +75,19 @@ async def test_a_job_that_fails_is_entered_with_type_fingerprint_and_end(
     assert await entries_of(redis) == [DeadEntry("fragile", CUPS, died.finished_at_ms, job_id)]
 
 
-async def test_what_succeeds_or_is_cancelled_or_waits_for_its_next_try_is_not_dead(
+async def test_jobs_that_succeed_or_are_cancelled_or_wait_for_their_next_try_are_not_dead(
     redis: ArqRedis, run_worker: RunWorker, queue: Queue
 ) -> None:
     @job()
     async def withdrawn(ctx: Context, args: Nothing) -> None:
-        raise Cancel("not wanted")
+        raise Cancel("no more of it")
 
     @job()
     async def again(ctx: Context, args: Nothing) -> None:
         raise ValueError("later")
 
     whole = await queue.enqueue("fragile", {"how": "hold"})
-    unwanted = await queue.enqueue("withdrawn", {})
+    withdrawn_job = await queue.enqueue("withdrawn", {})
     waiting = await queue.enqueue("again", {})
 
     async def waits() -> bool:
@@ -96,7 +96,7 @@ async def test_what_succeeds_or_is_cancelled_or_waits_for_its_next_try_is_not_de
 
     async with run_worker([fragile, withdrawn, again]):
         await ended(redis, whole.job_id)
-        await ended(redis, unwanted.job_id)
+        await ended(redis, withdrawn_job.job_id)
         await eventually(waits)
     assert await entries_of(redis) == []
 
@@ -191,25 +191,25 @@ async def test_pages_go_from_the_newest_to_the_oldest_over_all_queues(
 
 
 @pytest.mark.parametrize("limit", [1, 2, 7, 100])
-@pytest.mark.parametrize("wanted", [EVERY, DeadJobFilter(type="any"), DeadJobFilter(type="any", fingerprint="B")])
-async def test_pages_hold_each_job_once_also_where_many_die_in_one_moment(
-    redis: ArqRedis, queue: Queue, dead: DeadJobs, limit: int, wanted: DeadJobFilter
+@pytest.mark.parametrize("filter", [EVERY, DeadJobFilter(type="any"), DeadJobFilter(type="any", fingerprint="B")])
+async def test_pages_hold_each_job_once_if_many_die_in_one_moment_too(
+    redis: ArqRedis, queue: Queue, dead: DeadJobs, limit: int, filter: DeadJobFilter
 ) -> None:
     now_ms = (await redis.time())[0] * 1000
     kinds = ["A", "B", "B!", "C"]
     died = await bury(redis, queue, [(kinds[number % 4], now_ms + number // 8) for number in range(40)])
-    expected = {job_id for number, job_id in enumerate(died) if wanted.fingerprint in (None, kinds[number % 4])}
-    found = await pages(dead, wanted, limit=limit)
+    expected = {job_id for number, job_id in enumerate(died) if filter.fingerprint in (None, kinds[number % 4])}
+    found = await pages(dead, filter, limit=limit)
     listed = [job.id for page in found for job in page]
     assert len(listed) == len(set(listed)) and set(listed) == expected
     assert all(len(page) == limit for page in found[:-1])
-    if wanted.type is not None:
+    if filter.type is not None:
         times = [job.finished_at_ms or 0 for page in found for job in page]
         assert times == sorted(times, reverse=True)
 
 
 @pytest.mark.parametrize(
-    ("wanted", "numbers"),
+    ("filter", "numbers"),
     [
         (EVERY, [5, 4, 3, 2, 1, 0]),
         (DeadJobFilter(type="fragile"), [3, 2, 1, 0]),
@@ -223,36 +223,36 @@ async def test_pages_hold_each_job_once_also_where_many_die_in_one_moment(
     ],
 )
 async def test_filters_hold_exactly_what_they_name(
-    redis: ArqRedis, run_worker: RunWorker, dead: DeadJobs, wanted: DeadJobFilter, numbers: list[int]
+    redis: ArqRedis, run_worker: RunWorker, dead: DeadJobs, filter: DeadJobFilter, numbers: list[int]
 ) -> None:
     for number, how in enumerate(["drop", "miss", "drop", "fail"]):
         await die(redis, run_worker, [{"how": how, "number": number}])
     for number in (4, 5):
         await die(redis, run_worker, [{"number": number}], porous)
-    assert [job.args["number"] for page in await pages(dead, wanted) for job in page] == numbers
+    assert [job.args["number"] for page in await pages(dead, filter) for job in page] == numbers
 
 
 async def test_a_cursor_stays_where_it_is_while_others_die(
     redis: ArqRedis, run_worker: RunWorker, dead: DeadJobs
 ) -> None:
-    for wanted in (EVERY, DeadJobFilter(type="fragile")):
+    for filter in (EVERY, DeadJobFilter(type="fragile")):
         await redis.flushall()
         died = await die(redis, run_worker, [{"number": number} for number in range(6)])
-        first = await dead.page(wanted, limit=3)
+        first = await dead.page(filter, limit=3)
         await die(redis, run_worker, [{"how": "miss"}] * 3)
-        second = await dead.page(wanted, limit=3, before=first.next)
+        second = await dead.page(filter, limit=3, before=first.next)
         assert {job.id for job in (*first.jobs, *second.jobs)} == set(died)
         assert second.next is None
 
 
 async def test_a_cursor_outlives_the_job_it_points_to(redis: ArqRedis, run_worker: RunWorker, dead: DeadJobs) -> None:
-    for wanted in (EVERY, DeadJobFilter(type="fragile"), DeadJobFilter(fingerprint=CUPS)):
+    for filter in (EVERY, DeadJobFilter(type="fragile"), DeadJobFilter(fingerprint=CUPS)):
         await redis.flushall()
         died = await die(redis, run_worker, [{"number": number} for number in range(4)])
-        first = await dead.page(wanted, limit=2)
+        first = await dead.page(filter, limit=2)
         assert first.next is not None
         await dead.remove(QUEUE, [first.next.entry])
-        second = await dead.page(wanted, limit=2, before=first.next)
+        second = await dead.page(filter, limit=2, before=first.next)
         assert {job.id for job in (*first.jobs, *second.jobs)} == set(died)
 
 
@@ -289,7 +289,7 @@ async def results_of(redis: ArqRedis) -> AsyncIterator[str]:
         yield key.decode()
 
 
-async def test_an_entry_whose_job_has_lived_on_is_not_shown_and_removed(
+async def test_the_entry_of_a_job_that_ran_again_is_not_shown_and_is_removed(
     redis: ArqRedis, run_worker: RunWorker, queue: Queue, dead: DeadJobs
 ) -> None:
     (job_id,) = await die(redis, run_worker, [{}])
@@ -301,7 +301,7 @@ async def test_an_entry_whose_job_has_lived_on_is_not_shown_and_removed(
     assert await entries_of(redis) == []
 
 
-async def test_a_later_death_under_the_same_id_takes_the_place_of_the_earlier(
+async def test_a_later_death_under_the_same_id_replaces_the_earlier(
     redis: ArqRedis, run_worker: RunWorker, queue: Queue, dead: DeadJobs
 ) -> None:
     (job_id,) = await die(redis, run_worker, [{}])
@@ -341,13 +341,13 @@ async def test_groups_count_by_type_and_fingerprint_the_largest_first(
     assert first.example is not None and first.example.id == first.newest.job_id == newest
     assert first.example.error is not None and first.example.error.message == "cup 9"
     assert first.oldest.ended_at_ms <= first.newest.ended_at_ms
-    for wanted, expected in [
+    for filter, expected in [
         (DeadJobFilter(type="fragile"), {CUPS: 6, PLATES: 2}),
         (DeadJobFilter(fingerprint=PLATES), {PLATES: 2}),
         (DeadJobFilter(type="brittle", fingerprint=PLATES), {}),
         (DeadJobFilter(queue="cpu"), {CUPS: 3}),
     ]:
-        found = await dead.groups(wanted)
+        found = await dead.groups(filter)
         assert {group.newest.fingerprint: group.count for group in found} == expected
 
 
@@ -358,7 +358,7 @@ async def test_a_group_whose_jobs_have_expired_is_not_counted(redis: ArqRedis, q
     assert [shown(group) for group in groups] == [("any", "New", 1)]
 
 
-async def test_each_death_takes_the_oldest_that_have_expired_along(redis: ArqRedis, queue: Queue) -> None:
+async def test_each_death_removes_some_of_the_oldest_entries_that_have_expired(redis: ArqRedis, queue: Queue) -> None:
     await bury(redis, queue, [("Old", 1)] * 10)
     await redis.zadd(keys.dead(QUEUE), {str(entry): 1 for entry in await entries_of(redis)})
     await bury(redis, queue, [("New", 2)] * 3)
@@ -373,7 +373,7 @@ async def test_the_indexes_expire_with_the_last_result(redis: ArqRedis, queue: Q
         assert 40_000 < await redis.pttl(index) <= 50_000
 
 
-async def test_more_groups_than_one_call_looks_at_are_said_to_be_so(
+async def test_more_groups_than_one_call_looks_at_are_an_error(
     redis: ArqRedis, queue: Queue, dead: DeadJobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await bury(redis, queue, [(f"E{number}", 2_000_000_000_000) for number in range(6)])
@@ -431,7 +431,7 @@ async def counted(redis: ArqRedis) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("text", ["", "a b c", "a b c d", "a b 1"])
-def test_what_is_no_entry_is_refused(text: str) -> None:
+def test_other_texts_are_no_entries(text: str) -> None:
     with pytest.raises(ValueError):
         DeadEntry.parse(text)
 

@@ -1,4 +1,4 @@
-"""Dead and cancelled jobs put again: once each, under their ids, with all of their tries, at the pace asked for."""
+"""Dead and cancelled jobs are put again: each once, under its id, with all of its tries, at the pace asked for."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ async def test_a_replayed_job_dies_or_succeeds_like_any_other(
     assert second.group == first.group and second.ended_at_ms > first.ended_at_ms
 
 
-async def test_what_ended_otherwise_than_dead_is_judged_by_its_end(
+async def test_only_dead_and_cancelled_jobs_are_replayed(
     redis: ArqRedis, run_worker: RunWorker, replays: Replays, queue: Queue
 ) -> None:
     cancelled = await queue.enqueue("fragile", {"how": "hold"}, delay_ms=60_000)
@@ -136,7 +136,7 @@ async def test_what_ended_otherwise_than_dead_is_judged_by_its_end(
     assert await replays.one(waiting.job_id, queue=QUEUE) == "gone"
 
 
-async def test_of_replays_that_race_one_wins(redis: ArqRedis, run_worker: RunWorker, replays: Replays) -> None:
+async def test_one_of_several_replays_that_race_wins(redis: ArqRedis, run_worker: RunWorker, replays: Replays) -> None:
     (job_id,) = await die(redis, run_worker, [{}])
     answers = await asyncio.gather(*(replays.one(job_id, queue=QUEUE) for _ in range(20)))
     assert sorted(answers) == ["gone"] * 19 + ["replayed"]
@@ -153,21 +153,21 @@ async def test_bulk_replays_that_race_put_each_job_once(
     assert {name.decode() for name in await redis.zrange(QUEUE, 0, -1)} == set(died)
 
 
-async def test_an_outdated_look_at_a_job_does_not_put_it_again(
+async def test_a_job_that_changed_since_it_was_read_is_not_put_again(
     redis: ArqRedis, run_worker: RunWorker, replays: Replays
 ) -> None:
-    """It is replayed by another, and has succeeded, between our look at its result and our script."""
+    """Another call has replayed it, and it has succeeded, between our look at its result and our script."""
     (job_id,) = await die(redis, run_worker, [{}])
     (stale,) = await replays._results([job_id])
     assert stale is not None
     result = codec.loads(await redis.get(keys.result(job_id)))
     await redis.set(keys.result(job_id), codec.dumps({**result, "s": True, "r": "whole"}))
-    assert await replays._put(QUEUE, [stale], [None]) == [0]
+    assert await replays._put(QUEUE, [stale], [None]) == [None]
     assert await redis.exists(keys.body(job_id)) == 0 and await redis.zcard(QUEUE) == 0
 
 
 @pytest.mark.parametrize("key", [keys.body, keys.lease])
-async def test_a_job_of_that_id_that_lives_is_left_alone(
+async def test_a_job_of_that_id_that_has_not_ended_is_left_alone(
     redis: ArqRedis, run_worker: RunWorker, replays: Replays, key: Callable[[str], str]
 ) -> None:
     (job_id,) = await die(redis, run_worker, [{}])
@@ -177,7 +177,7 @@ async def test_a_job_of_that_id_that_lives_is_left_alone(
     assert await redis.exists(keys.result(job_id)) == 1
 
 
-async def test_a_job_whose_type_has_gone_dies_again_and_nothing_is_lost(
+async def test_a_job_whose_type_is_unknown_dies_again_and_nothing_is_lost(
     redis: ArqRedis, run_worker: RunWorker, replays: Replays, dead: DeadJobs
 ) -> None:
     (job_id,) = await die(redis, run_worker, [{"number": 7}], brittle)
@@ -217,7 +217,7 @@ async def test_an_abort_of_the_earlier_life_does_not_reach_the_next(
 
 
 @pytest.mark.parametrize(
-    ("wanted", "count"),
+    ("filter", "count"),
     [
         (DeadJobFilter(type="fragile"), 5),
         (DeadJobFilter(fingerprint=CUPS), 6),
@@ -226,17 +226,17 @@ async def test_an_abort_of_the_earlier_life_does_not_reach_the_next(
         (DeadJobFilter(type="absent"), 0),
     ],
 )
-async def test_a_bulk_replay_takes_what_is_wanted_and_no_more(
-    redis: ArqRedis, run_worker: RunWorker, replays: Replays, dead: DeadJobs, wanted: DeadJobFilter, count: int
+async def test_a_bulk_replay_takes_what_its_filter_has_and_no_more(
+    redis: ArqRedis, run_worker: RunWorker, replays: Replays, dead: DeadJobs, filter: DeadJobFilter, count: int
 ) -> None:
     await die(redis, run_worker, [{}] * 3)
     await die(redis, run_worker, [{"how": "miss"}] * 2)
     await die(redis, run_worker, [{}], brittle)
     await die(redis, run_worker, [{}] * 2, porous)
-    preview = await replays.preview(wanted, limit=100)
+    preview = await replays.preview(filter, limit=100)
     assert (preview.count, preview.remaining, len(preview.ids)) == (count, 0, count)
     assert await redis.zcard(QUEUE) == await redis.zcard(CPU) == 0, "a preview puts nothing"
-    done = await replays.many(wanted, limit=100)
+    done = await replays.many(filter, limit=100)
     assert (done.count, done.skipped, done.remaining) == (count, 0, 0)
     assert sorted(done.ids) == sorted(preview.ids)
     assert await redis.zcard(QUEUE) + await redis.zcard(CPU) == count
@@ -305,7 +305,7 @@ async def test_an_expired_job_is_skipped_and_forgotten(
     assert await entries_of(redis) == []
 
 
-async def test_a_job_that_has_lived_on_since_its_entry_is_not_put_again(
+async def test_a_job_that_ran_again_since_it_was_entered_is_not_put_again(
     redis: ArqRedis, run_worker: RunWorker, replays: Replays, queue: Queue
 ) -> None:
     (job_id,) = await die(redis, run_worker, [{}])

@@ -15,19 +15,19 @@ from errand.events.watcher import ChangeBatch, Ended, Watcher
 from errand.http.scope import CONNECTION, Connection
 
 RETRY_MS = 2_000
-"""When a client reconnects. Browsers add some time of their own, so not all come at once."""
+"""After how long a client reconnects. Browsers add a time of their own, so that not all come at once."""
 
 
 PIECE_BYTES = 64 * 1024
-"""The size of the server's buffer of a connection: more would be copied for each slow client."""
+"""As much as the server buffers for a connection: a larger piece would be copied for each slow client."""
 
 
 CUT_AFTER_S = 10.0
-"""How long a client whose stream was ended for reading too slowly may take for the rest."""
+"""How long a client may take to read the rest of a stream that was ended because it reads too slowly."""
 
 
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-"""The second makes nginx pass on each event at once."""
+"""`X-Accel-Buffering` makes nginx pass on each event at once."""
 
 
 REASONS: dict[Ended, str] = {

@@ -1,4 +1,4 @@
-"""`/v1/dead-jobs`: which jobs have failed for good, what of, and all that is needed to run them again."""
+"""`/v1/dead-jobs`: lists jobs that have failed for good, groups them by what they died of, and runs them again."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Fingerprint = Annotated[
     Field(
         min_length=1,
         max_length=200,
-        description="only what died of this error: its class and innermost own frame",
+        description="only jobs that died of this error: its class and the innermost frame of own code",
         examples=["Retry@errand.webhooks.delivery:_check_taken"],
     ),
 ]
@@ -67,7 +67,7 @@ class DeadJobView(BaseModel):
 class DeadJobPage(BaseModel):
     """Dead jobs, newest first."""
 
-    jobs: list[DeadJobView] = Field(description="may be fewer than asked for although others follow")
+    jobs: list[DeadJobView] = Field(description="may be fewer than `limit` although others follow")
     cursor: str | None = Field(description="for the next page; null at the end")
 
 
@@ -79,7 +79,7 @@ class ExampleView(BaseModel):
 
 
 class DeadGroupView(BaseModel):
-    """Dead jobs of one type and queue with one fingerprint: most likely one fault."""
+    """Dead jobs of one type and queue with one fingerprint, which most likely have one fault."""
 
     type: str
     queue: str
@@ -87,7 +87,7 @@ class DeadGroupView(BaseModel):
     count: int
     oldest_at: datetime
     newest_at: datetime
-    example: ExampleView | None = Field(description="the newest; null where it has just been forgotten")
+    example: ExampleView | None = Field(description="the newest; null if it has just been forgotten")
 
 
 class DeadGroups(BaseModel):
@@ -109,13 +109,15 @@ class Replay(BaseModel):
         None,
         ge=0.01,
         le=100_000,
-        description="so many of them are due in each second; all at once where it is not given",
+        description="how many of them become due in each second; all at once if it is not given",
     )
-    limit: int = Field(DEFAULT_REPLAY, ge=1, le=MAX_BATCH, description="how many at most, the oldest of a group first")
-    dry_run: StrictBool = Field(False, description="only says what would be done")
+    limit: int = Field(
+        DEFAULT_REPLAY, ge=1, le=MAX_BATCH, description="how many at most; the oldest of each group first"
+    )
+    dry_run: StrictBool = Field(False, description="only says what would be done, and does nothing")
 
     @model_validator(mode="after")
-    def _says_which(self) -> Self:
+    def _has_a_filter(self) -> Self:
         if self.type is None and self.fingerprint is None:
             raise ValueError("needs a type or a fingerprint")
         return self
@@ -127,8 +129,10 @@ class ReplayedView(BaseModel):
     dry_run: bool
     count: int
     ids: list[str] = Field(description="the first ten")
-    skipped: int = Field(description="forgotten meanwhile, or taken by another replay, or nothing is left to run")
-    remaining: int = Field(description="dead jobs that match as well: ask again")
+    skipped: int = Field(
+        description="jobs that were forgotten meanwhile, replayed by another call, or whose args are lost"
+    )
+    remaining: int = Field(description="dead jobs that match and were not replayed: ask again")
     last_due_at: datetime | None = Field(description="when the last of them is due")
 
 
@@ -140,18 +144,18 @@ REPLAY_EXAMPLES = {
 }
 
 
-async def which(
+async def dead_job_filter(
     to: SharedDep,
     type: Annotated[TypeName | None, Query(description="only of this type")] = None,
-    fingerprint: Annotated[Fingerprint | None, Query(description="only what died of this error")] = None,
+    fingerprint: Annotated[Fingerprint | None, Query(description="only jobs that died of this error")] = None,
     queue: Annotated[QueueName | None, Query(description="only of this queue")] = None,
 ) -> DeadJobFilter:
-    """The query parameters that say which dead jobs are meant."""
+    """The filter in the query."""
     check_queue(to, queue, field="query.queue")
     return DeadJobFilter(type=type, fingerprint=fingerprint, queue=queue)
 
 
-DeadJobFilterDep = Annotated[DeadJobFilter, Depends(which)]
+DeadJobFilterDep = Annotated[DeadJobFilter, Depends(dead_job_filter)]
 
 
 @router.get(
@@ -163,7 +167,7 @@ DeadJobFilterDep = Annotated[DeadJobFilter, Depends(which)]
 )
 async def list_dead_jobs(
     to: SharedDep,
-    which: DeadJobFilterDep,
+    filter: DeadJobFilterDep,
     limit: Limit = DEFAULT_PAGE,
     cursor: Annotated[
         str | None,
@@ -176,8 +180,8 @@ async def list_dead_jobs(
 ) -> Response:
     """Dead jobs, newest first, each with its last error."""
     before = None if cursor is None else _position(cursor)
-    with _narrow_enough():
-        page = await in_time(to.dead.page(which, limit=limit, before=before))
+    with _groups_bounded():
+        page = await in_time(to.dead.page(filter, limit=limit, before=before))
     return json_response(
         DeadJobPage(
             jobs=[_view(job, to.root_path) for job in page.jobs],
@@ -193,10 +197,10 @@ async def list_dead_jobs(
     dependencies=[Depends(auth.require("read"))],
     operation_id="list_dead_job_groups",
 )
-async def list_dead_job_groups(to: SharedDep, which: DeadJobFilterDep, limit: Limit = DEFAULT_PAGE) -> Response:
+async def list_dead_job_groups(to: SharedDep, filter: DeadJobFilterDep, limit: Limit = DEFAULT_PAGE) -> Response:
     """Dead jobs counted by type and fingerprint, the largest group first, each with its newest job."""
-    with _narrow_enough():
-        shown, more = await in_time(_largest(to, which, limit))
+    with _groups_bounded():
+        shown, more = await in_time(_largest(to, filter, limit))
     return json_response(DeadGroups(groups=[_group_view(group) for group in shown], more=more))
 
 
@@ -213,9 +217,9 @@ async def replay_dead_jobs(
 ) -> Response:
     """Puts dead jobs of a type, or with a fingerprint, again: each under its id, with all of its tries."""
     check_queue(to, replay.queue, field="body.queue")
-    which = DeadJobFilter(type=replay.type, fingerprint=replay.fingerprint, queue=replay.queue)
-    with _narrow_enough():
-        done = await _replayed(to, which, replay)
+    filter = DeadJobFilter(type=replay.type, fingerprint=replay.fingerprint, queue=replay.queue)
+    with _groups_bounded():
+        done = await _replayed(to, filter, replay)
     view = ReplayedView(
         dry_run=replay.dry_run,
         count=done.count,
@@ -227,17 +231,17 @@ async def replay_dead_jobs(
     return json_response(view, status=200 if replay.dry_run else 202)
 
 
-async def _largest(to: Shared, which: DeadJobFilter, limit: int) -> tuple[list[DeadGroup], int]:
-    """The largest groups, with their examples, and how many others there are."""
-    groups = await to.dead.groups(which)
+async def _largest(to: Shared, filter: DeadJobFilter, limit: int) -> tuple[list[DeadGroup], int]:
+    """The largest groups, with an example of each, and how many groups there are besides."""
+    groups = await to.dead.groups(filter)
     return await to.dead.with_examples(groups[:limit]), len(groups[limit:])
 
 
-async def _replayed(to: Shared, which: DeadJobFilter, replay: Replay) -> Replayed:
+async def _replayed(to: Shared, filter: DeadJobFilter, replay: Replay) -> Replayed:
     if replay.dry_run:
-        return await in_time(to.replays.preview(which, limit=replay.limit))
+        return await in_time(to.replays.preview(filter, limit=replay.limit))
     try:
-        return await to.replays.many(which, limit=replay.limit, per_second=replay.per_second)
+        return await to.replays.many(filter, limit=replay.limit, per_second=replay.per_second)
     except ReplayCutShort as cut:
         detail = f"Redis went away after {cut.count} jobs had been put again. Ask again for what is still dead."
         headers = {"Retry-After": str(REDIS_RETRY_S)}
@@ -246,8 +250,8 @@ async def _replayed(to: Shared, which: DeadJobFilter, replay: Replay) -> Replaye
 
 def _view(job: JobSnapshot, root_path: str) -> DeadJobView:
     error = error_view(job.error)
-    assert error is not None, "only what failed is listed"
-    assert job.finished_at_ms is not None, "only what has ended is listed"
+    assert error is not None, "only failed jobs are listed"
+    assert job.finished_at_ms is not None, "only ended jobs are listed"
     return DeadJobView(
         id=job.id,
         type=job.type,
@@ -288,9 +292,12 @@ def _position(cursor: str) -> DeadPosition:
 
 
 @contextmanager
-def _narrow_enough() -> Iterator[None]:
+def _groups_bounded() -> Iterator[None]:
+    """Raises Problem 422 if more groups match than one call looks at."""
     try:
         yield
     except TooManyGroups:
-        detail = "More kinds of error match than one request looks at. Give both type and fingerprint, or ask by queue."
+        detail = (
+            "More groups of dead jobs match than one request looks at. Give both type and fingerprint, or one queue."
+        )
         raise Problem(422, "too-many-groups", detail) from None

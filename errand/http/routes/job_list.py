@@ -1,4 +1,4 @@
-"""`GET /v1/jobs`: the jobs of all queues on one timeline, page by page."""
+"""`GET /v1/jobs`: lists the jobs of all queues on one timeline, page by page."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CURSOR_EXAMPLE = (
 
 
 MAX_ID_BYTES = 1_000
-"""Of a longer id, which only a stock producer can give, the beginning marks the place well enough."""
+"""A longer id, which only a stock producer can give, is cut: its beginning marks the position well enough."""
 
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -52,26 +52,32 @@ class ListedJobView(JobHead):
     run_at: datetime | None = Field(description="when it is, or was last, due")
     started_at: datetime | None = Field(description="when its latest attempt began; null while it waits")
     finished_at: datetime | None
-    expires_at: datetime | None = Field(description="where no attempt has started by then it fails; null: never")
+    expires_at: datetime | None = Field(
+        description="if no attempt has started by then, it fails; null if it never expires"
+    )
     links: dict[str, str]
 
 
 class JobPage(BaseModel):
     """Jobs, newest first."""
 
-    jobs: list[ListedJobView] = Field(description="may be fewer than asked for, or none, although others follow")
+    jobs: list[ListedJobView] = Field(description="may be fewer than `limit`, or none, although others follow")
     next: str | None = Field(
         description="the next page; null at the end", examples=[f"/v1/jobs?status=failed&cursor={CURSOR_EXAMPLE}"]
     )
     cursor: str | None = Field(description="for the next page, together with the same filters; null at the end")
 
 
-async def which(
+async def job_filter(
     to: SharedDep,
     type: Annotated[TypeName | None, Query(description="only of this type", examples=["webhook"])] = None,
     status: Annotated[
         list[Status] | None,
-        Query(max_length=20, description="only in this state; several times: in one of them", examples=[["failed"]]),
+        Query(
+            max_length=20,
+            description="only in this state; may be given several times for one of several",
+            examples=[["failed"]],
+        ),
     ] = None,
     queue: Annotated[QueueName | None, Query(description="only of this queue", examples=["default"])] = None,
     since: Annotated[
@@ -82,7 +88,7 @@ async def which(
         Moment | None, Query(description="only before this moment of the timeline", examples=["2026-12-01T00:00:00Z"])
     ] = None,
 ) -> JobFilter:
-    """The query parameters that say which jobs are meant."""
+    """The filter in the query."""
     check_queue(to, queue, field="query.queue")
     return JobFilter(
         type=type,
@@ -114,7 +120,7 @@ LINK: dict[int | str, dict[str, Any]] = {
 )
 async def list_jobs(
     to: SharedDep,
-    which: Annotated[JobFilter, Depends(which)],
+    filter: Annotated[JobFilter, Depends(job_filter)],
     limit: Annotated[
         int, Query(ge=1, le=MAX_PAGE, description="how many at most", examples=[DEFAULT_PAGE])
     ] = DEFAULT_PAGE,
@@ -125,24 +131,24 @@ async def list_jobs(
 ) -> Response:
     """Jobs of all queues, newest first.
 
-    A job stands at the moment it ended, or, while it has not, at the moment it is, or was, due: what is planned comes
-    first, then what is due or running, then what has ended. `since` and `until` go by that moment too. Filters are
-    combined: a job must fit all of them.
+    An ended job stands at the moment it ended, any other at the moment when it is, or was, due: planned jobs come
+    first, then those due or running, then those that have ended. `since` and `until` refer to that moment too. A job
+    must match all filters that are given.
 
-    Follow `next`, or the `Link` header, until it is null. While nothing changes each job comes once; while jobs run
-    none comes twice, and one that starts or ends between two pages may come in neither. A page costs the same at any
-    place and any number of jobs. It looks at 1,000 jobs at most: with `type`, of which waiting jobs must be read to be
-    known, it may hold few jobs, or none, and lead on all the same. There are no total counts; `GET /v1/queues` counts
+    Follow `next`, or the `Link` header, until it is null. While nothing changes, each job comes once. While jobs run,
+    none comes twice, and one that starts or ends between two pages may come in neither. A page costs the same wherever
+    it is and however many jobs there are. It looks at 1,000 jobs at most: with `type`, for which waiting jobs must be
+    read, it may hold few jobs, or none, although others follow. There are no total counts; `GET /v1/queues` counts
     what waits. A job that a stock `arq.Worker` runs is listed until it has ended, but not by `status=in_progress`.
     """
-    start = None if cursor is None else _start(cursor, which)
-    page = await in_time(to.timeline.page(which, limit=limit, start=start))
+    start = None if cursor is None else _start(cursor, filter)
+    page = await in_time(to.timeline.page(filter, limit=limit, start=start))
     jobs = [_view(job, to) for job in page.jobs]
     if page.next is None:
         return json_response(JobPage(jobs=jobs, next=None, cursor=None))
-    place = _cursor(page.next, which)
-    next_ = f"{to.root_path}/v1/jobs?{urlencode([*_query(which), ('limit', limit), ('cursor', place)])}"
-    return json_response(JobPage(jobs=jobs, next=next_, cursor=place), headers={"Link": f'<{next_}>; rel="next"'})
+    next_cursor = _cursor(page.next, filter)
+    next_ = f"{to.root_path}/v1/jobs?{urlencode([*_query(filter), ('limit', limit), ('cursor', next_cursor)])}"
+    return json_response(JobPage(jobs=jobs, next=next_, cursor=next_cursor), headers={"Link": f'<{next_}>; rel="next"'})
 
 
 def _view(job: JobSnapshot, to: Shared) -> ListedJobView:
@@ -164,36 +170,37 @@ def _view(job: JobSnapshot, to: Shared) -> ListedJobView:
     )
 
 
-def _query(which: JobFilter) -> list[tuple[str, str]]:
-    """The filters as query parameters, always in the same words and order."""
-    filters = [("type", which.type), *(("status", status) for status in sorted(which.statuses)), ("queue", which.queue)]
-    moments = [("since", which.since_ms), ("until", which.until_ms)]
-    filters += [(name, None if at_ms is None else _rfc_3339(at_ms)) for name, at_ms in moments]
-    return [(name, value) for name, value in filters if value is not None]
+def _query(filter: JobFilter) -> list[tuple[str, str]]:
+    """The filter as query parameters, always written and ordered alike."""
+    statuses = [("status", status) for status in sorted(filter.statuses)]
+    parameters = [("type", filter.type), *statuses, ("queue", filter.queue)]
+    moments = [("since", filter.since_ms), ("until", filter.until_ms)]
+    parameters += [(name, None if at_ms is None else _rfc_3339(at_ms)) for name, at_ms in moments]
+    return [(name, value) for name, value in parameters if value is not None]
 
 
 def _rfc_3339(at_ms: int) -> str:
     return utc(at_ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _cursor(start: PageStart, which: JobFilter) -> str:
-    """Opaque: clients hand it back as it is. `version, filters, when the first page was started, ms, id`."""
+def _cursor(start: PageStart, filter: JobFilter) -> str:
+    """`version, digest of the filter, start of the first page, ms, id`; opaque: clients send it back as it is."""
     below = start.below
-    head = f"{CURSOR_VERSION} {_digest(which)} {start.started_ms!r} {below.at_ms!r} ".encode()
+    head = f"{CURSOR_VERSION} {_digest(filter)} {start.started_ms!r} {below.at_ms!r} ".encode()
     return urlsafe_b64encode(head + below.job_id[:MAX_ID_BYTES]).rstrip(b"=").decode()
 
 
-def _start(cursor: str, which: JobFilter) -> PageStart:
-    """Raises Problem 422 for what is no cursor, and for one of a list with other filters."""
+def _start(cursor: str, filter: JobFilter) -> PageStart:
+    """Where the page begins. Raises Problem 422 for a text that is no cursor, and for a cursor of another filter."""
     try:
         text = urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4))
-        version, filters, started_ms, at_ms, job_id = text.split(b" ", 4)
+        version, digest, started_ms, at_ms, job_id = text.split(b" ", 4)
         start = PageStart(Position(float(at_ms), job_id), float(started_ms))
     except ValueError:
         raise _no_cursor() from None
     if version.decode(errors="replace") != CURSOR_VERSION or math.isnan(float(started_ms) + start.below.at_ms):
         raise _no_cursor()
-    if filters.decode(errors="replace") != _digest(which):
+    if digest.decode(errors="replace") != _digest(filter):
         message = "is of a list with other filters: keep them as they were, or begin again without a cursor"
         raise json_body.invalid("query.cursor", message)
     return start
@@ -203,5 +210,5 @@ def _no_cursor() -> Problem:
     return json_body.invalid("query.cursor", "must be the 'cursor' of a page of this list, unchanged; 'next' has it")
 
 
-def _digest(which: JobFilter) -> str:
-    return hashlib.sha256(urlencode(_query(which)).encode()).hexdigest()[:12]
+def _digest(filter: JobFilter) -> str:
+    return hashlib.sha256(urlencode(_query(filter)).encode()).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""`/v1/jobs/{id}`: look at a job, wait for it, cancel it, give it another time, run it again, forget it."""
+"""`/v1/jobs/{id}`: shows a job, waits for it, cancels it, gives it another time, runs it again, forgets it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 
 async def new_time(request: Request, when: WhenDep) -> When:
-    """When a job is to be due instead; no time at all is no wish, and hardly meant as one to run it at once."""
+    """When the job is to be due. Raises Problem 422 if no time is given: that is hardly meant as "at once"."""
     if "delay" not in request.query_params and "run_at" not in request.query_params:
         errors = [FaultyField(field="query.delay", message="is missing, and so is run_at")]
         raise Problem(422, "invalid-request", "Say when the job is to be due: delay or run_at.", errors=errors)
@@ -67,7 +67,7 @@ async def get_job(
         str | None,
         Header(
             alias="If-None-Match",
-            description="an `ETag` of it, or several: 304 where it still has one of them",
+            description="an `ETag` of the job, or several: 304 if it still has one of them",
             examples=[ETAG_EXAMPLE],
         ),
     ] = None,
@@ -99,8 +99,8 @@ async def get_job(
     operation_id="cancel_job",
 )
 async def cancel_job(id: JobId, to: SharedDep, seen: SeenDep) -> Response:
-    """Ends a job as `cancelled`: at once (200) where it does not run, else when its worker has heard of it (202)."""
-    # its state decides which queue is notified; it may change meanwhile, and the script looks again
+    """Ends a job as `cancelled`: at once (200) if it does not run, else when its worker has stopped it (202)."""
+    # this look decides which queue is asked; the job may change meanwhile, and the script looks again
     found = await job_path.found(to, id)
     answer = "ended"
     if found.queue in to.queues:
@@ -133,7 +133,7 @@ async def retry_job(id: JobId, to: SharedDep, seen: SeenDep) -> Response:
     if answer == "changed":
         raise etags.outdated(job)
     if answer == "bodiless":
-        detail = f"Job {id} cannot be run again: what it was to do had been lost before it could be read."
+        detail = f"Job {id} cannot be run again: its args were lost before they could be read."
         raise Problem(409, "nothing-to-retry", detail)
     if answer not in ("replayed", "retried"):
         state = f"{job.status} and has not been tried yet" if answer == "deferred" else job.status
@@ -174,7 +174,7 @@ async def reschedule_job(id: JobId, to: SharedDep, when: NewTimeDep, seen: SeenD
     operation_id="forget_job",
 )
 async def forget_job(id: JobId, to: SharedDep, seen: SeenDep) -> None:
-    """Forgets an ended job: its result, its attempts, its place among the dead jobs."""
+    """Forgets an ended job: its result, its attempts, its entry among the dead jobs."""
     found = await job_path.found(to, id)
     if not (found.ended and await in_time(_queue_of(to, found).forget(id, seen=seen.revision(found)))):
         job = await job_path.found(to, id)
@@ -184,7 +184,7 @@ async def forget_job(id: JobId, to: SharedDep, seen: SeenDep) -> None:
 
 
 def _check_in_time(job: JobSnapshot, when: When) -> None:
-    """Raises Problem 409 for a job that would have expired by then."""
+    """Raises Problem 409 if the job would have expired by then."""
     due_ms = timestamp_ms() + when.delay_ms if when.run_at_ms is None else when.run_at_ms
     may_expire = job.attempt == 0 and not job.ended
     if may_expire and job.expires_at_ms is not None and due_ms >= job.expires_at_ms:
@@ -193,7 +193,7 @@ def _check_in_time(job: JobSnapshot, when: When) -> None:
 
 
 async def _shown(to: Shared, job: JobSnapshot, *, status: int = 200, acted: bool = False) -> Response:
-    """The answer with a job, and with the reason where it waits; `acted`: at another place than the job's own."""
+    """The answer that shows a job, and why it waits if it does; `acted` if the request's path is not the job's own."""
     answer = json_response(view_of(to, job, await waiting_of(to, job)), status=status)
     answer.headers["ETag"] = etags.etag_of(job, bytes(answer.body))
     if acted:
@@ -203,6 +203,6 @@ async def _shown(to: Shared, job: JobSnapshot, *, status: int = 200, acted: bool
 
 def _queue_of(to: Shared, job: JobSnapshot) -> Queue:
     if job.queue not in to.queues:
-        detail = f"Job {job.id} is of the queue '{job.queue}', which no job type of this service uses."
+        detail = f"Job {job.id} is in the queue '{job.queue}', which no job type of this service uses."
         raise Problem(409, "queue-of-others", detail)
     return to.queues[job.queue]

@@ -1,4 +1,4 @@
-"""`/v1/queues`, `/v1/workers`, `/v1/stats`, `/metrics`: how much there is to do, and who does it."""
+"""`/v1/queues`, `/v1/workers`, `/v1/stats`, `/metrics`: how much work there is, and which workers do it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ READ_ERRORS: dict[int | str, dict[str, Any]] = {status: ERRORS[status] for statu
 
 
 class MinuteView(BaseModel):
-    """What ended in one minute."""
+    """The attempts that ended in one minute."""
 
     at: datetime = Field(description="when it began")
     attempts: dict[str, int] = Field(description="attempts by their outcome")
@@ -42,11 +42,11 @@ class QueueView(BaseModel):
     deferred: int = Field(description="jobs due later, or waiting for their next attempt")
     in_progress: int
     dead: int = Field(description="jobs that have failed for good and are kept")
-    oldest_due_s: float | None = Field(description="how long the first of the due jobs has been waiting")
+    oldest_due_s: float | None = Field(description="for how long the first of the due jobs has been waiting")
     workers: int = Field(description="live workers that serve it")
     last_minutes: list[MinuteView] = Field(
-        description="those of the last fifteen minutes in which attempts ended, the latest first; as the workers' "
-        "heartbeats report, a few seconds late"
+        description="the minutes of the last fifteen in which attempts ended, the latest first; a few seconds late, "
+        "as the workers' heartbeats report"
     )
     links: dict[str, str]
 
@@ -63,19 +63,19 @@ class WorkerView(BaseModel):
 
     host: str
     pid: int
-    version: str | None = Field(description="which Errand it runs; null if it does not say")
+    version: str | None = Field(description="its version of Errand; null if it does not say")
     queues: list[str]
-    slots: int = Field(description="how many jobs it runs at once, over its queues")
-    draining: bool = Field(description="it is about to stop, and takes no more jobs")
+    slots: int = Field(description="how many jobs it runs at once, in all of its queues")
+    draining: bool = Field(description="true if it is about to stop and takes no more jobs")
     loop_lag_ms: float | None = Field(
-        description="how late its event loop was at most since the heartbeat before: much where a job blocks it"
+        description="how late its event loop was at most since its last heartbeat; large if a job blocks it"
     )
     last_heartbeat_at: datetime
     running: list[RunningView]
 
 
 class Stats(BaseModel):
-    """All queues together, for autoscaling: work that waits for nothing but a worker."""
+    """All queues together, for autoscaling."""
 
     due: int
     deferred: int
@@ -91,7 +91,7 @@ class Stats(BaseModel):
     operation_id="list_queues",
 )
 async def list_queues(to: SharedDep) -> list[QueueView]:
-    """Every queue that a job type uses: its depth by state, and how long the oldest due job has waited."""
+    """Every queue that a job type uses: its jobs by state, and for how long the oldest due one has waited."""
     return [_queue_view(queue, to.root_path) for queue in await _read(to)]
 
 
@@ -102,7 +102,7 @@ async def list_queues(to: SharedDep) -> list[QueueView]:
     operation_id="pause_queue",
 )
 async def pause_queue(name: QueueName, to: SharedDep) -> QueueView:
-    """Nothing more is claimed from the queue until it is resumed; what runs goes on, and jobs are still accepted."""
+    """Stops workers from taking jobs from the queue until it is resumed; running jobs go on, new ones are accepted."""
     _check_known(to, name)
     await in_time(to.queues[name].pause())
     return _queue_view((await _read(to, name))[0], to.root_path)
@@ -115,7 +115,7 @@ async def pause_queue(name: QueueName, to: SharedDep) -> QueueView:
     operation_id="resume_queue",
 )
 async def resume_queue(name: QueueName, to: SharedDep) -> QueueView:
-    """Ends a pause."""
+    """Ends a pause: workers take jobs from the queue again."""
     _check_known(to, name)
     await in_time(to.queues[name].resume())
     return _queue_view((await _read(to, name))[0], to.root_path)
@@ -140,7 +140,7 @@ async def list_workers(to: SharedDep) -> list[WorkerView]:
     operation_id="get_stats",
 )
 async def get_stats(to: SharedDep) -> Stats:
-    """What waits and what runs, over all queues. Scale workers by `due`: jobs due later are not in it."""
+    """How many jobs wait and run in all queues. Scale workers by `due`, which does not count jobs due later."""
     queues = await _read(to)
     workers = await in_time(read_workers(to.redis, list(to.queues), silent_s=to.settings.lease_s))
     oldest_ms = max((queue.oldest_due_ms for queue in queues if queue.oldest_due_ms is not None), default=None)
@@ -161,7 +161,7 @@ async def get_stats(to: SharedDep) -> Stats:
     operation_id="get_metrics",
 )
 async def get_metrics(to: SharedDep) -> Response:
-    """The same and the counters of attempts, in Prometheus' text format."""
+    """The state of all queues and the counters of attempts, in Prometheus' text format."""
     return Response(metrics.as_text(await _read(to)), media_type=metrics.MEDIA_TYPE)
 
 
