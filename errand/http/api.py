@@ -123,15 +123,15 @@ def create_api(settings: Settings, *, redis_url: str | None = None, dependencies
     docs_pages.install(app)
     openapi.install(app, catalog)
     enqueueing.install(app, catalog, dependencies=dependencies)
-    for router in _routers(catalog):
+    for router in _routers(catalog, dependencies):
         app.include_router(router)
     return app
 
 
-def _routers(catalog: Catalog) -> tuple[APIRouter, ...]:
+def _routers(catalog: Catalog, dependencies: Sequence[params.Depends]) -> tuple[APIRouter, ...]:
     """One for each resource, in the order in which paths are looked up."""
     return (
-        batches.router(catalog),
+        batches.router(catalog, dependencies=dependencies),
         job_lists.router,
         jobs.router,
         events.router,

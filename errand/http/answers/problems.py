@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import Any
 
 import structlog
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
@@ -150,6 +150,22 @@ def install(app: FastAPI) -> None:
     async def on_fault(_: Request, error: Exception) -> JSONResponse:
         # starlette logs and re-raises what comes here: the client gets a problem, the log the traceback
         return response(Problem(500, "internal-error", "The service failed on this request. Its log says why."))
+
+
+async def answer_to(error: Exception, request: Request) -> tuple[Response, Exception | None]:
+    """The app's answer to an error of its route, by the handler that Starlette would choose; and a fault of ours.
+
+    Starlette raises a fault of the service again when it is answered, for the server to log it; so must the caller.
+    """
+    handlers = request.app.exception_handlers
+    for kind in type(error).__mro__[:-3]:  # without Exception, BaseException, object
+        if kind in handlers:
+            try:
+                return await handlers[kind](request, error), None
+            except Exception as fault:  # noqa: BLE001  # a handler lets through what it does not answer
+                error = fault
+                break
+    return await handlers[Exception](request, error), error
 
 
 def redis_away(error: RedisError) -> Problem:

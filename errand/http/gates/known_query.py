@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from difflib import get_close_matches
 
 from fastapi import Request, params
@@ -9,6 +10,8 @@ from fastapi.dependencies.utils import get_flat_params
 from fastapi.routing import APIRoute
 
 from errand.http.answers.problems import FaultyField, Problem
+
+NO_QUERY = (params.Path, params.Header, params.Cookie)
 
 
 async def refuse_unknown(request: Request) -> None:
@@ -32,9 +35,15 @@ def _known_to(route: APIRoute, found: dict[int, tuple[str, ...]]) -> tuple[str, 
     """`found` caches by the id of a route: routes cannot be hashed, and live as long as the app."""
     known = found.get(id(route))
     if known is None:
-        fields = get_flat_params(route.dependant)
-        known = found[id(route)] = tuple(field.alias for field in fields if isinstance(field.field_info, params.Query))
+        known = found[id(route)] = tuple(_query_names(route))
     return known
+
+
+def _query_names(route: APIRoute) -> Iterator[str]:
+    """Also those in a model of query parameters, whose fields are no `Query` any more."""
+    for field in get_flat_params(route.dependant):
+        if not isinstance(field.field_info, NO_QUERY):
+            yield field.alias
 
 
 def _say(name: str, known: tuple[str, ...]) -> str:

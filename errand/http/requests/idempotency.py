@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from hashlib import blake2b
 from typing import Annotated
 
-from fastapi import Depends, Header, Request
+from fastapi import Header, Request
 from pydantic import WithJsonSchema
 
 from errand.http.answers.problems import Problem
@@ -88,33 +88,27 @@ class KeyedRequest:
 
 
 def read(request: Request) -> KeyedRequest | None:
-    """The request under its key; None where it has none. Raises Problem 400 for a key that is malformed."""
+    """The request under its key; None if it has none. Raises Problem 400 for a key that is malformed."""
     # as they came: this is on the way of every request
     given = [value for name, value in request.scope["headers"] if name == RAW_HEADER]
     return KeyedRequest(request, _key_in(given)) if given else None
 
 
-async def _keyed(
-    request: Request,
-    _: Annotated[
-        str | None,
-        Header(
-            alias=HEADER,
-            description="up to 255 printable ASCII characters, in quotes or not: the same request sent again under the "
-            "same key gets the first answer again, with `Idempotency-Replayed: true`, and puts no second job",
-        ),
-        WithJsonSchema({"type": "string", "maxLength": MAX_CHARS, "pattern": BARE, "examples": [KEY_EXAMPLE]}),
-    ] = None,
-) -> KeyedRequest | None:
-    return read(request)
-
-
-KeyedDep = Annotated[KeyedRequest | None, Depends(_keyed)]
+KeyHeader = Annotated[
+    str | None,
+    Header(
+        alias=HEADER,
+        description="up to 255 printable ASCII characters, in quotes or not: the same request sent again under the "
+        "same key gets the first answer again, with `Idempotency-Replayed: true`, and puts no second job",
+    ),
+    WithJsonSchema({"type": "string", "maxLength": MAX_CHARS, "pattern": BARE, "examples": [KEY_EXAMPLE]}),
+]
+"""The header for the OpenAPI document."""
 
 
 @asynccontextmanager
 async def in_flight(keyed: KeyedRequest | None, queue: Queue) -> AsyncIterator[FirstAnswer | None]:
-    """Holds the key while the request comes in, or gives what its first one was answered. Raises Problem 409."""
+    """Holds the key while the request comes in, or gives the answer to the first one under it. Raises Problem 409."""
     if keyed is None:
         yield None
         return

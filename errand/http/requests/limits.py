@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 from arq.utils import timestamp_ms
-from fastapi import Depends, Query
+from fastapi import Query
 from pydantic import BaseModel, Field
 
 from errand.http.requests import json_body
@@ -15,40 +15,34 @@ from errand.wire.limits import TRIES_LIMIT, JobLimits
 if TYPE_CHECKING:
     from errand.job.when import When
 
-ExpiresInS = Annotated[DurationS, Field(ge=0.001)]
+ExpiresIn = Annotated[
+    Annotated[DurationS, Field(ge=0.001)] | None,
+    Query(
+        description="a job that has not started so long after it was accepted fails as `Expired`; without it a job "
+        "waits until it is run",
+        examples=["2h"],
+    ),
+]
 
 
-MaxTries = Annotated[int, Field(ge=1, le=TRIES_LIMIT)]
+MaxTries = Annotated[
+    Annotated[int, Field(ge=1, le=TRIES_LIMIT)] | None,
+    Query(description="how often it is tried at most, instead of its type's number", examples=[3]),
+]
 
 
 class LimitsQuery(BaseModel):
-    """The query parameters, for a route that reads them by hand."""
+    """The query parameters that limit a job."""
 
-    expires_in: ExpiresInS | None = None
-    max_tries: MaxTries | None = None
+    expires_in: ExpiresIn = None
+    max_tries: MaxTries = None
 
-
-async def job_limits(
-    expires_in: Annotated[
-        ExpiresInS | None,
-        Query(
-            description="a job that has not started so long after it was accepted fails as `Expired`; without it a job "
-            "waits until it is run",
-            examples=["2h"],
-        ),
-    ] = None,
-    max_tries: Annotated[
-        MaxTries | None,
-        Query(description="how often it is tried at most, in the place of its type's number", examples=[3]),
-    ] = None,
-) -> JobLimits | None:
-    """None where nothing is asked."""
-    if expires_in is None and max_tries is None:
-        return None
-    return JobLimits(max_tries=max_tries, expires_in_ms=None if expires_in is None else int(expires_in * 1000))
-
-
-LimitsDep = Annotated[JobLimits | None, Depends(job_limits)]
+    def limits(self) -> JobLimits | None:
+        """None if neither is given."""
+        if self.expires_in is None and self.max_tries is None:
+            return None
+        expires_in_ms = None if self.expires_in is None else int(self.expires_in * 1000)
+        return JobLimits(max_tries=self.max_tries, expires_in_ms=expires_in_ms)
 
 
 def check_due(limits: JobLimits | None, when: When) -> None:

@@ -18,13 +18,12 @@ from pydantic import (
     field_validator,
 )
 
+from errand.http.requests import args as job_args
 from errand.http.requests import json_body
-from errand.http.requests.args import checked_args
 from errand.job import cron
 from errand.job import when as durations
 from errand.job.catalog import Catalog
 from errand.job.schedule import GRACE_S, MAX_S, Misfire, Schedule
-from errand.secrets import secret_args
 
 EXAMPLE = {"cron": "30 9 * * MON-FRI", "timezone": "Europe/Berlin", "misfire": "run_once"}
 
@@ -112,13 +111,13 @@ def _catalog_in(info: ValidationInfo) -> Catalog:
 
 
 def _args_in(catalog: Catalog, raw: Any) -> Mapping[str, Any]:
-    """The args as they go into the queue; none where the body says no type that they could be of."""
+    """The args as they go into the queue; none if the body names no type that they could be of."""
     given = raw if isinstance(raw, dict) else {}
     name, args = given.get("type"), given.get("args", {})
     job_type = catalog.get(name) if isinstance(name, str) else None
     if job_type is None or not isinstance(args, dict):
         return {}
-    return secret_args.kept(checked_args(job_type, args, "args"))
+    return job_args.checked(job_type, args, "args")
 
 
 def request_body(catalog: Catalog) -> dict[str, Any]:

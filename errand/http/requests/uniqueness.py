@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from fastapi import Depends, Query, Response
+from fastapi import Query, Response
 from pydantic import AfterValidator, BaseModel, Field
 
 from errand.http.answers.job_view import json_response, path_of
@@ -31,60 +31,55 @@ def _printable(key: str) -> str:
     return key
 
 
-UniqueKey = Annotated[str, Field(min_length=1, max_length=MAX_CHARS), AfterValidator(_printable)]
+UniqueKey = Annotated[
+    Annotated[str, Field(min_length=1, max_length=MAX_CHARS), AfterValidator(_printable)] | None,
+    Query(description="put the job only if no other of its type holds this key", examples=["user-7"]),
+]
 
 
-UniqueForS = Annotated[DurationS, Field(ge=0.001)]
+UniqueFor = Annotated[
+    Annotated[DurationS, Field(ge=0.001)] | None,
+    Query(
+        description="how long the job holds `unique_key`, from now; without it until the job has ended",
+        examples=["10m"],
+    ),
+]
 
 
-class UniqueQuery(BaseModel):
-    """The query parameters, for a route that reads them by hand."""
-
-    unique_key: UniqueKey | None = None
-    unique_for: UniqueForS | None = None
-    on_conflict: OnConflict | None = None
+OnConflictParam = Annotated[
+    OnConflict | None,
+    Query(
+        description="if another job holds `unique_key`: `return` that one (200, the default), `reject` this one (409), "
+        "or `replace` that one if it does not run (202, else 409)",
+        examples=["reject"],
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Uniqueness:
-    """What a job wants to be alone with, and what is to happen where it is not."""
+    """The key that a job must not share, and what is to happen if another job holds it."""
 
     unique: Unique
     on_conflict: OnConflict
 
 
-async def uniqueness(
-    unique_key: Annotated[
-        UniqueKey | None,
-        Query(description="put the job only where no other of its type holds this key", examples=["user-7"]),
-    ] = None,
-    unique_for: Annotated[
-        UniqueForS | None,
-        Query(
-            description="how long the job holds `unique_key`, from now; without it until the job has ended",
-            examples=["10m"],
-        ),
-    ] = None,
-    on_conflict: Annotated[
-        OnConflict | None,
-        Query(
-            description="where another job holds `unique_key`: `return` that one (200, the default), `reject` this one "
-            "(409), or `replace` that one where it does not run (202, else 409)",
-            examples=["reject"],
-        ),
-    ] = None,
-) -> Uniqueness | None:
+class UniqueQuery(BaseModel):
     """The query parameters that say whether a job may have others of its kind beside it."""
-    if unique_key is None:
-        for name, value in (("unique_for", unique_for), ("on_conflict", on_conflict)):
-            if value is not None:
-                raise json_body.invalid(f"query.{name}", "says nothing without unique_key")
-        return None
-    unique = Unique(key=unique_key, for_s=unique_for, replace=on_conflict == "replace")
-    return Uniqueness(unique, on_conflict or "return")
 
+    unique_key: UniqueKey = None
+    unique_for: UniqueFor = None
+    on_conflict: OnConflictParam = None
 
-UniquenessDep = Annotated[Uniqueness | None, Depends(uniqueness)]
+    def uniqueness(self) -> Uniqueness | None:
+        """None without a key. Raises Problem 422 for the other two without a key."""
+        if self.unique_key is None:
+            for name, value in (("unique_for", self.unique_for), ("on_conflict", self.on_conflict)):
+                if value is not None:
+                    raise json_body.invalid(f"query.{name}", "says nothing without unique_key")
+            return None
+        unique = Unique(key=self.unique_key, for_s=self.unique_for, replace=self.on_conflict == "replace")
+        return Uniqueness(unique, self.on_conflict or "return")
 
 
 async def answer(to: Shared, conflict: NotUnique, which: Uniqueness) -> Response:

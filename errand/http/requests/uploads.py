@@ -11,8 +11,9 @@ import structlog
 from fastapi import Request
 
 from errand.http.answers.problems import Problem
+from errand.http.requests import args as job_args
 from errand.http.requests import json_body
-from errand.http.requests.args import checked_args
+from errand.http.requests.args import KeptArgs
 from errand.http.requests.idempotency import KeyedRequest
 from errand.http.requests.multipart import Part, parts_of
 from errand.http.shared import shared_of
@@ -40,12 +41,11 @@ log = structlog.get_logger("errand.http")
 
 @dataclass(slots=True)
 class Upload:
-    """What a request brought. Where the storage is None its file is read, and gone."""
+    """What a request brought. If the storage is None, the file is read and not kept."""
 
     storage: Storage | None
     keyed: KeyedRequest | None
-    args: Any = None
-    """The validated args."""
+    args: KeptArgs = field(default_factory=dict)
     stored: list[StoredFile] = field(default_factory=list)
     start: bytes | None = None
     """The first bytes of the file, for the args model to look at."""
@@ -83,9 +83,9 @@ class Upload:
 async def received_args(
     request: Request, storage: Storage | None, job_type: JobType[Any, Any], keyed: KeyedRequest | None
 ) -> AsyncIterator[Upload]:
-    """The validated args of a type that takes a file, from JSON or from a form with a file.
+    """The args of a type that takes a file, from JSON or from a form with a file.
 
-    The stored upload is forgotten again where the block (or the reading) fails: nothing refers to it then.
+    The stored upload is forgotten again if the block (or the reading) fails: nothing refers to it then.
     """
     upload = Upload(storage, keyed)
     try:
@@ -98,7 +98,7 @@ async def received_args(
         else:
             raise json_body.invalid("body", f"must be sent as {FORM} with a file, or as application/json")
         context = ArgsContext(settings=shared_of(request).settings, file_start=upload.start)
-        upload.args = checked_args(job_type, raw, context=context)
+        upload.args = job_args.checked(job_type, raw, context=context)
         yield upload
     except BaseException:
         await upload.forget()

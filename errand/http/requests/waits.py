@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Annotated
 from urllib.parse import unquote
 
-from fastapi import Depends, Header, Request, Response
+from fastapi import Header, Request, Response
 from pydantic_core import from_json, to_json
 from redis.exceptions import RedisError
 
@@ -35,20 +35,15 @@ RAW_HEADER = b"prefer"
 PREFERENCE = re.compile(r'\s*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)\s*(?:=\s*("(?:[^"\\]|\\.)*"|[^;,"\s]*))?\s*(?:;[^,]*)?')
 
 
-async def _prefer(
-    _: Annotated[
-        str | None,
-        Header(
-            alias="Prefer",
-            description="RFC 7240: `wait=N` has the answer wait for the job's end, N seconds at most, and 60",
-            examples=["wait=1"],
-        ),
-    ] = None,
-) -> None:
-    """For the OpenAPI document: the header is read by hand."""
-
-
-PreferDep = Annotated[None, Depends(_prefer)]
+PreferHeader = Annotated[
+    str | None,
+    Header(
+        alias="Prefer",
+        description="RFC 7240: `wait=N` has the answer wait for the job's end, N seconds at most, and 60",
+        examples=["wait=1"],
+    ),
+]
+"""The header for the OpenAPI document: `preferred_s` reads it."""
 
 
 def preferred_s(headers: Iterable[tuple[bytes, bytes]]) -> int | None:

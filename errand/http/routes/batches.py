@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -13,21 +13,20 @@ from pydantic import BaseModel, Field
 from errand.http.answers.job_view import DURABILITY, json_response
 from errand.http.answers.problems import ERRORS, KEY_ERRORS
 from errand.http.gates import auth
-from errand.http.requests import idempotency, json_body
-from errand.http.requests import limits as job_limits
-from errand.http.requests.args import checked_args
-from errand.http.requests.due import WhenDep
-from errand.http.requests.idempotency import KeyedDep
+from errand.http.requests import args as job_args
+from errand.http.requests import enqueue_options, idempotency, json_body
+from errand.http.requests.args import KeptArgs
+from errand.http.requests.enqueue_options import BatchQuery, EnqueueOptions, batch_parameters
 from errand.http.requests.json_array import NO_ARRAY, NotItems, items_of
-from errand.http.requests.limits import LimitsDep
-from errand.http.shared import SharedDep
+from errand.http.routes.enqueue_route import Endpoint, EnqueueRoute, guarded_by
+from errand.http.shared import Shared, shared_of
 from errand.job.args_context import ArgsContext
 from errand.job.catalog import Catalog
 from errand.job.job_type import JobType
 from errand.queue.idempotency import KeyReused
+from errand.queue.new_job import Enqueued
 from errand.queue.sender import MAX_BATCH
 from errand.redis.durability import Grade
-from errand.secrets import secret_args
 from errand.settings import Settings
 
 STRETCH = 200
@@ -45,14 +44,17 @@ class Batch(BaseModel):
     durability: Grade = DURABILITY
 
 
-def router(catalog: Catalog) -> APIRouter:
-    """A route for each type of the catalog."""
-    routes = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(auth.require("write"))])
+def router(catalog: Catalog, *, dependencies: Sequence[Any] = ()) -> APIRouter:
+    """A route for each type of the catalog; `dependencies` are those that the app runs for every route."""
+    routes = APIRouter(
+        prefix="/v1/jobs", tags=["jobs"], route_class=guarded_by(dependencies) if dependencies else EnqueueRoute
+    )
     for job_type in catalog.values():
         routes.add_api_route(
             f"/{job_type.name}/batch",
             _endpoint(job_type),
             methods=["POST"],
+            dependencies=[Depends(auth.require("write")), Depends(batch_parameters)],
             status_code=202,
             response_model=Batch,
             responses={**ERRORS, 400: KEY_ERRORS[400]},
@@ -63,28 +65,38 @@ def router(catalog: Catalog) -> APIRouter:
     return routes
 
 
-def _endpoint(job_type: JobType[Any, Any]) -> Any:
-    async def endpoint(request: Request, to: SharedDep, when: WhenDep, limits: LimitsDep, keyed: KeyedDep) -> Response:
-        job_limits.check_due(limits, when)
+def _endpoint(job_type: JobType[Any, Any]) -> Endpoint:
+    async def endpoint(request: Request) -> Response:
+        await auth.admit(request, "write")
+        options, to = enqueue_options.read(request, BatchQuery), shared_of(request)
         json_body.check_media_type(request)
-        body = request.stream() if keyed is None else keyed.taking("body", request.stream())
+        body = request.stream() if options.keyed is None else options.keyed.taking("body", request.stream())
         many_args = await _checked(job_type, _items(body, to.settings), ArgsContext(settings=to.settings))
-        try:
-            put = await to.queue_of(job_type).enqueue_many(
-                job_type.name,
-                many_args,
-                delay_ms=when.delay_ms,
-                run_at_ms=when.run_at_ms,
-                idempotency=None if keyed is None else keyed.idempotency(),
-                limits=limits,
-            )
-        except KeyReused:
-            raise idempotency.reused() from None
-        # one call put them all, and one answer stands for all
-        batch = Batch(count=len(put), ids=[job.job_id for job in put], durability=put[0].durability)
-        return json_response(batch, status=202, headers=idempotency.REPLAYED if put[0].replayed else None)
+        return _accepted(await _put(to, job_type, many_args, options))
 
     return endpoint
+
+
+async def _put(
+    to: Shared, job_type: JobType[Any, Any], many_args: list[KeptArgs], options: EnqueueOptions
+) -> list[Enqueued]:
+    try:
+        return await to.queue_of(job_type).enqueue_many(
+            job_type.name,
+            many_args,
+            delay_ms=options.when.delay_ms,
+            run_at_ms=options.when.run_at_ms,
+            idempotency=None if options.keyed is None else options.keyed.idempotency(),
+            limits=options.limits,
+        )
+    except KeyReused:
+        raise idempotency.reused() from None
+
+
+def _accepted(put: list[Enqueued]) -> Response:
+    # one call put them all, and one answer stands for all
+    batch = Batch(count=len(put), ids=[job.job_id for job in put], durability=put[0].durability)
+    return json_response(batch, status=202, headers=idempotency.REPLAYED if put[0].replayed else None)
 
 
 async def _items(body: AsyncIterator[bytes], settings: Settings) -> AsyncIterator[tuple[int, bytes]]:
@@ -107,16 +119,16 @@ async def _items(body: AsyncIterator[bytes], settings: Settings) -> AsyncIterato
 
 async def _checked(
     job_type: JobType[Any, Any], items: AsyncIterator[tuple[int, bytes]], context: ArgsContext
-) -> list[dict[str, Any]]:
+) -> list[KeptArgs]:
     """The args as they go into the queue; raises a 422 that names each faulty item by its index."""
-    checked: list[dict[str, Any]] = []
+    checked: list[KeptArgs] = []
     faults: list[dict[str, Any]] = []
     async for index, item in items:
         if index % STRETCH == STRETCH - 1:
             await asyncio.sleep(0)
         args = json_body.value_in(item, field=f"body.{index}")
         try:
-            checked.append(secret_args.kept(checked_args(job_type, args, index, context=context)))
+            checked.append(job_args.checked(job_type, args, index, context=context))
         except RequestValidationError as error:
             faults += error.errors()
             if len(faults) >= FAULTS_SHOWN:

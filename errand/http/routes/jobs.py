@@ -14,7 +14,7 @@ from errand.http.requests import etags, job_path, waits
 from errand.http.requests.due import WhenDep
 from errand.http.requests.etags import ETAG_EXAMPLE, OUTDATED, SeenDep
 from errand.http.requests.job_path import UNKNOWN, JobId
-from errand.http.requests.waits import MAX_WAIT_S, PreferDep
+from errand.http.requests.waits import MAX_WAIT_S, PreferHeader
 from errand.http.shared import Shared, SharedDep, in_time, view_of, waiting_of
 from errand.job.when import When
 from errand.monitor.job_snapshot import JobSnapshot
@@ -53,7 +53,6 @@ async def get_job(
     id: JobId,
     request: Request,
     to: SharedDep,
-    _: PreferDep,
     wait: Annotated[
         float | None,
         Query(
@@ -63,6 +62,7 @@ async def get_job(
             examples=[30],
         ),
     ] = None,
+    _prefer: PreferHeader = None,
     _known: Annotated[
         str | None,
         Header(

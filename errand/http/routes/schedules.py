@@ -20,6 +20,7 @@ from errand.job.catalog import Catalog
 from errand.job.job_type import JobType
 from errand.job.schedule import SCHEDULE_ID
 from errand.schedules.store import MAX_SCHEDULES, KeptSchedule
+from errand.secrets import secret_args
 from errand.wire.job_id import new_job_id
 
 MAX_ON_A_PAGE = 100
@@ -149,7 +150,7 @@ async def trigger_schedule(id: ScheduleId, to: SharedDep) -> Response:
     """Puts a job as the schedule would, now, paused or not. Its own times stay as they are."""
     kept = await _found(to, id)
     job_type, args = _known(to.catalog, kept)
-    return await enqueue(to, job_type, args, queue=kept.schedule.queue, shows_args=to.may_read)
+    return await enqueue(to, job_type, secret_args.kept(args), queue=kept.schedule.queue, shows_args=to.may_read)
 
 
 def defining(catalog: Catalog) -> APIRouter:

@@ -1,0 +1,85 @@
+"""What a request that puts jobs asks for besides their args: read here for every route that puts jobs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Query, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+
+from errand.http.gates import known_query
+from errand.http.requests import idempotency
+from errand.http.requests.due import DueQuery
+from errand.http.requests.idempotency import KeyedRequest, KeyHeader
+from errand.http.requests.limits import LimitsQuery, check_due
+from errand.http.requests.uniqueness import Uniqueness, UniqueQuery
+from errand.http.requests.waits import PreferHeader
+from errand.job.when import AT_ONCE, When
+from errand.wire.limits import JobLimits
+
+
+@dataclass(frozen=True, slots=True)
+class EnqueueOptions:
+    """When the jobs are due, what they must not share, under which key the request came, their limits."""
+
+    when: When = AT_ONCE
+    unique: Uniqueness | None = None
+    keyed: KeyedRequest | None = None
+    limits: JobLimits | None = None
+
+
+class BatchQuery(LimitsQuery, DueQuery):
+    """The query parameters of a request that puts many jobs."""
+
+    def options(self, keyed: KeyedRequest | None) -> EnqueueOptions:
+        """Raises Problem 422 for parameters that contradict each other."""
+        when, limits = self.when(), self.limits()
+        check_due(limits, when)
+        return EnqueueOptions(when=when, keyed=keyed, limits=limits)
+
+
+class EnqueueQuery(UniqueQuery, BatchQuery):
+    """The query parameters of a request that puts one job."""
+
+    def options(self, keyed: KeyedRequest | None) -> EnqueueOptions:
+        """Raises Problem 422 for parameters that contradict each other."""
+        shared = super().options(keyed)
+        return EnqueueOptions(when=shared.when, unique=self.uniqueness(), keyed=keyed, limits=shared.limits)
+
+
+NONE = EnqueueOptions()
+
+
+def read(request: Request, query: type[BatchQuery] = EnqueueQuery) -> EnqueueOptions:
+    """What the query and the headers ask for; `query` has the parameters that the route takes.
+
+    Raises RequestValidationError or Problem 422 for a query that does not fit, and Problem 400 for an idempotency key
+    that is malformed.
+    """
+    keyed = idempotency.read(request)
+    if request.scope["query_string"]:
+        return _checked(request, query).options(keyed)
+    return NONE if keyed is None else EnqueueOptions(keyed=keyed)
+
+
+def _checked(request: Request, query: type[BatchQuery]) -> BatchQuery:
+    known_query.check(request)
+    given = request.query_params
+    try:
+        return query.model_validate({name: given[name] for name in query.model_fields if name in given})
+    except ValidationError as error:
+        # as FastAPI words it for the routes whose query it reads
+        faults = [{**fault, "loc": ("query", *fault["loc"])} for fault in error.errors(include_url=False)]
+        raise RequestValidationError(faults) from None
+
+
+async def enqueue_parameters(
+    query: Annotated[EnqueueQuery, Query()], idempotency_key: KeyHeader = None, prefer: PreferHeader = None
+) -> None:
+    """The parameters of a request that puts one job, for the OpenAPI document: `read` reads them."""
+
+
+async def batch_parameters(query: Annotated[BatchQuery, Query()], idempotency_key: KeyHeader = None) -> None:
+    """The parameters of a request that puts many jobs, for the OpenAPI document: `read` reads them."""
