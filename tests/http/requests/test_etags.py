@@ -54,7 +54,7 @@ async def test_what_stands_beside_the_jobs_own_state_is_in_the_tag_and_keeps_nob
 ) -> None:
     place = await put_letter(client)
     unserved = await tag_of(client, place)
-    await client.post("/v1/queues/default/pause")
+    await client.post("/v1/queues/mail/pause")
     assert (await client.get(place, headers={"If-None-Match": unserved})).json()["waiting"]["code"] == "queue_paused"
     assert (await client.post(f"{place}/cancel", headers={"If-Match": unserved})).status_code == 200
 
