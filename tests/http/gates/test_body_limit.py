@@ -12,6 +12,7 @@ from arq.connections import ArqRedis
 from tests.conftest import OpenClient, make_settings
 from tests.http.answers_seen import problem_of, stored_files
 from tests.http.requests import forms
+from tests.pictures import image
 
 JSON_LIMIT_BYTES, UPLOAD_LIMIT_BYTES = 1_000, 6_000_000
 ARGS = forms.part("args", b'{"sizes": [{"width": 10}]}')
@@ -89,7 +90,8 @@ async def test_an_upload_over_the_limit_leaves_nothing(
 async def test_an_upload_up_to_the_limit_is_taken_though_json_so_long_is_not(
     limited_client: httpx.AsyncClient, tmp_path: Path, announced: bool
 ) -> None:
-    body = forms.form(ARGS, forms.part("file", bytes(UPLOAD_LIMIT_BYTES)))
+    picture = image(20, 10)
+    body = forms.form(ARGS, forms.part("file", picture + bytes(UPLOAD_LIMIT_BYTES - len(picture))))
     content = body if announced else in_chunks(body)
     answer = await limited_client.post("/v1/jobs/resize", content=content, headers=forms.HEADERS)
     assert answer.status_code == 202

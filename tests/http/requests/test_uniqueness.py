@@ -12,6 +12,7 @@ from errand.wire import keys
 from settings import Settings
 from tests.http.answers_seen import LETTER, faulty_fields, problem_of, stored_files
 from tests.http.requests import forms
+from tests.pictures import image
 
 PATH = "/v1/jobs/welcome_email"
 
@@ -106,7 +107,9 @@ async def test_a_batch_takes_no_unique_key(client: httpx.AsyncClient, redis: Arq
 async def test_the_file_of_an_upload_that_was_not_put_is_forgotten(
     client: httpx.AsyncClient, settings: Settings, on_conflict: str, status: int
 ) -> None:
-    body = forms.form(forms.part("args", b'{"sizes": [{"width": 10}]}'), forms.part("file", b"x", filename="a.jpg"))
+    body = forms.form(
+        forms.part("args", b'{"sizes": [{"width": 10}]}'), forms.part("file", image(20, 10), filename="a.jpg")
+    )
     query = {"unique_key": "u", "on_conflict": on_conflict}
     answers = [
         await client.post("/v1/jobs/resize", content=body, headers=forms.HEADERS, params=query) for _ in range(2)

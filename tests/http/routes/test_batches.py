@@ -33,10 +33,9 @@ async def test_a_batch_is_put_in_its_order(client: httpx.AsyncClient, redis: Arq
 
 
 async def test_ten_thousand_are_taken_and_one_more_is_not(client: httpx.AsyncClient, redis: ArqRedis) -> None:
-    event = {"url": "https://receiver.example/", "event": "tick", "data": None}
-    answer = await client.post("/v1/jobs/webhook/batch", json=[event] * 10_000)
+    answer = await client.post(BATCH, json=[LETTER] * 10_000)
     assert (answer.status_code, await queued(redis)) == (202, 10_000)
-    assert faulty_fields(await client.post("/v1/jobs/webhook/batch", json=[event] * 10_001)) == ["body"]
+    assert faulty_fields(await client.post(BATCH, json=[LETTER] * 10_001)) == ["body"]
     assert await queued(redis) == 10_000
 
 
