@@ -143,7 +143,7 @@ def run_worker(redis: ArqRedis, redis_url: str, settings: Settings) -> RunWorker
     async def run(
         job_types: list[JobType[Any, Any]], with_settings: Settings = settings, **options: Any
     ) -> AsyncIterator[Worker]:
-        async with opened(job_types, with_settings) as resources, AsyncExitStack() as stack:
+        async with opened(job_types, with_settings, redis_url=redis_url) as resources, AsyncExitStack() as stack:
             workers = [
                 await stack.enter_async_context(
                     running_worker(redis_url, queue, job_types=job_types, resources=resources, **options)

@@ -15,6 +15,7 @@ from errand.dead_jobs.replay import Replays
 from errand.doctor.examine import installation_of, looking
 from errand.events.feed import JobFeed
 from errand.events.listener import JobEvents
+from errand.extras import ExtraMissing
 from errand.http.answers import problems
 from errand.http.document import openapi
 from errand.http.document import pages as docs_pages
@@ -142,7 +143,17 @@ def _routers(catalog: Catalog, dependencies: Sequence[params.Depends]) -> tuple[
         files.router,
         queues.router,
         health.router,
+        *_mail_routers(),
     )
+
+
+def _mail_routers() -> tuple[APIRouter, ...]:
+    """None in an installation without `errand[mail]`."""
+    try:
+        from errand.http.routes import email
+    except ExtraMissing:
+        return ()
+    return (email.router,)
 
 
 @asynccontextmanager

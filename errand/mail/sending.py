@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -13,11 +13,14 @@ import structlog
 from pydantic import BaseModel
 
 from errand.extras import needs
-from errand.job.control import Fail, Retry
+from errand.job.control import Cancel, Fail, Retry
 from errand.job.job_type import job
 from errand.job.retry_policy import Delays
 from errand.mail.message import Message
+from errand.mail.suppressions import Suppressions
 from errand.mail.unsure import decide, decide_again
+from errand.redis.connection import connect
+from errand.redis.outage import REPLY_TIMEOUT_S, Outage, missed
 from errand.settings import MAIL_QUEUE, Settings
 from errand.settings.mail import WhenUnsure
 
@@ -60,6 +63,8 @@ class Mailer:
     """Opened once in a worker; `ctx.use(mailer)` in a job."""
 
     smtp: SmtpPool
+    suppressions: Suppressions | None
+    """None outside a worker, as in a test of a job's function."""
     templates: Templates
     sender: str
     when_unsure: WhenUnsure
@@ -67,13 +72,14 @@ class Mailer:
     async def send(self, ctx: Context, message: Message, *, when_unsure: WhenUnsure | None = None) -> EmailReceipt:
         """Sends the message as a letter, unless an attempt of this job is known to have sent it.
 
-        `when_unsure` stands in for the setting. Raises Fail if the letter cannot be sent, now or ever; Retry if
-        the mail server is away or says so.
+        `when_unsure` stands in for the setting. Raises Cancel if an address is suppressed, Fail if the letter cannot
+        be sent, now or ever; Retry if the mail server is away or says so.
         """
         policy = when_unsure or self.when_unsure
         sending = await ctx.once("sending")
         if sending.done:
             return EmailReceipt.model_validate(sending.value)
+        await self._check_suppressed([message.to, *message.cc])
         if sending.started:
             await decide_again(ctx, policy)
         letter = await self._compose(ctx, message)
@@ -81,6 +87,14 @@ class Mailer:
         receipt = EmailReceipt(message_id=letter.message_id, response=response)
         await sending.finish(receipt.model_dump())
         return receipt
+
+    async def _check_suppressed(self, addresses: Sequence[str]) -> None:
+        """Raises Cancel: no SMTP is spoken for an address that is known to take no mail, or to want none."""
+        if self.suppressions is None:
+            return
+        found = await Outage().outlast(partial(self.suppressions.find, addresses))
+        if found:
+            raise Cancel(f"suppressed: {found[0].reason.replace('_', ' ')}")
 
     async def _compose(self, ctx: Context, message: Message) -> Letter:
         """Off the loop if something is enclosed: megabytes are encoded then."""
@@ -105,7 +119,14 @@ class Mailer:
             raise AssertionError("unsure, and undecided") from None
         except Refusal as error:
             await sending.forget()
+            await self._suppress(error, ctx.job_id)
             raise _verdict_on(error, ctx.job_id) from None
+
+    async def _suppress(self, error: Refusal, job_id: str) -> None:
+        """Remembers an address that takes no mail; missed while Redis is away: the next letter to it bounces too."""
+        if self.suppressions is not None and (address := error.suppresses) is not None:
+            with missed():
+                await self.suppressions.add(address, "hard_bounce", detail=str(error.reply), job_id=job_id)
 
 
 def _verdict_on(error: Refusal, job_id: str) -> Exception:
@@ -133,13 +154,17 @@ async def mailer(settings: Settings) -> AsyncIterator[Mailer]:
     templates = Templates(settings.template_dir)
     await asyncio.to_thread(templates.check)
     async with AsyncExitStack() as stack:
+        suppressions = None
+        if settings.redis_url is not None:
+            redis = connect(settings.redis_url.get_secret_value(), reply_timeout_s=REPLY_TIMEOUT_S)
+            suppressions = Suppressions(await stack.enter_async_context(aclosing(redis)))
         if settings.smtp_url is not None:
             url = settings.smtp_url.get_secret_value()
         else:
             url = await stack.enter_async_context(opened_sink(settings.data_dir / "mail"))
         limits = PoolLimits(connections=settings.mail_connections)
         smtp = await stack.enter_async_context(SmtpPool.open(url, limits=limits, name=settings.mail_ehlo_name))
-        yield Mailer(smtp, templates, settings.mail_from, settings.mail_when_unsure)
+        yield Mailer(smtp, suppressions, templates, settings.mail_from, settings.mail_when_unsure)
 
 
 mail_job = partial(job, queue=MAIL_QUEUE, max_tries=MAX_TRIES, timeout_s=TIMEOUT_S, retry=RETRY, uses=(mailer,))

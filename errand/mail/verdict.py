@@ -52,6 +52,14 @@ class Refusal(Exception):
         super().__init__(message)
         self.stage = stage
         self.reply = reply
+        self.recipient: str | None = None
+        """The one that it is about, if it is about one."""
+
+    @property
+    def suppresses(self) -> str | None:
+        """The recipient, if the server says by an enhanced code that this address takes no mail."""
+        said_clearly = self.reply is not None and self.reply.enhanced is not None
+        return self.recipient if self.kind is Kind.ADDRESS and said_clearly else None
 
 
 class Unavailable(Refusal):

@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 import uvloop
 from arq.connections import ArqRedis
+from pydantic import SecretStr
 
 from errand.doctor import examine as doctor
 from errand.doctor.examine import Installation
@@ -56,7 +57,11 @@ async def serve(settings: Settings, catalog: Catalog, *, redis_url: str) -> None
     known = Installation(
         job_types=list(catalog), queues=list(shares), replicas=settings.replicas, lease_s=settings.lease_s
     )
-    async with aclosing(redis), opened(catalog.values(), settings) as resources, doctor.looking(redis, known):
+    async with (
+        aclosing(redis),
+        opened(catalog.values(), settings, redis_url=redis_url) as resources,
+        doctor.looking(redis, known),
+    ):
         suspects = Suspects()
         workers = [
             worker_of(queue, concurrency, settings, catalog, resources, redis_url=redis_url, suspects=suspects)
@@ -153,9 +158,14 @@ class Stop:
 
 @asynccontextmanager
 async def opened(
-    job_types: Iterable[JobType[Any, Any]], settings: Settings
+    job_types: Iterable[JobType[Any, Any]], settings: Settings, *, redis_url: str | None = None
 ) -> AsyncIterator[Mapping[Opener[Any], Any]]:
-    """The resources that the job types use, each opened once; closed in reverse order."""
+    """The resources that the job types use, each opened once; closed in reverse order.
+
+    They find the Redis of this worker in the settings, the embedded one too.
+    """
+    if redis_url is not None:
+        settings = settings.model_copy(update={"redis_url": SecretStr(redis_url)})
     openers = dict.fromkeys(opener for job_type in job_types for opener in job_type.uses)
     async with AsyncExitStack() as stack:
         try:

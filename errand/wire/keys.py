@@ -31,6 +31,14 @@ SCHEDULES_CHANGED = "errand:schedules:changed"
 """Channel: the ids of schedules whose next time was set by others than the workers."""
 
 
+SUPPRESSIONS = "errand:{mail}:suppressions"
+"""Hash: address → why it gets no mail, as JSON. The braces keep it in one slot with the next."""
+
+
+SUPPRESSED_AT = "errand:{mail}:suppressed-at"
+"""Sorted set: address, score = when it was suppressed, in ms."""
+
+
 def queue(name: str) -> str:
     """The sorted set of the queue called `name`; `default` is Arq's own default queue."""
     return default_queue_name if name == DEFAULT_QUEUE else f"{default_queue_name}:{name}"

@@ -10,6 +10,7 @@ import pytest
 from arq.connections import ArqRedis
 from pydantic import ValidationError
 
+from errand.mail.suppressions import Suppressions
 from errand.mail.unsure import HOLD_S
 from errand.monitor.job_snapshot import JobSnapshot, read_job
 from errand.queue.queue import Queue
@@ -232,6 +233,42 @@ async def test_greylisting_is_obeyed(redis: ArqRedis, run_worker: RunWorker, tmp
             done = await ended(redis, job_id)
     first = done.attempts[0]
     assert (first.next_attempt_at_ms or 0) - first.ended_at_ms == 301_000
+
+
+# --- suppression
+
+
+async def test_an_address_that_bounced_for_good_gets_no_further_letter(
+    redis: ArqRedis, run_worker: RunWorker, mail_server: SmtpReceiver
+) -> None:
+    mail_server.replies["RCPT"] = ["550 5.1.1 nobody"]
+    async with run_worker([welcome_email]):
+        bounced = await ended(redis, await enqueue(redis))
+        connections = mail_server.connections
+        done = await ended(redis, await enqueue(redis, "ADA@example.com"))
+    assert bounced.status == "failed"
+    assert (done.status, done.error and done.error.message) == ("cancelled", "suppressed: hard bounce")
+    assert (mail_server.connections, mail_server.letters) == (connections, [])
+    (known,) = await Suppressions(redis).find(["ada@example.com"])
+    assert (known.job_id, known.detail) == (bounced.id, "550 5.1.1 nobody")
+
+
+@pytest.mark.parametrize("reply", ["550 nobody here", "550 5.7.1 blocked", "452 4.2.2 full"])
+async def test_only_a_clear_word_on_the_address_suppresses_it(
+    redis: ArqRedis, run_worker: RunWorker, mail_server: SmtpReceiver, reply: str
+) -> None:
+    mail_server.replies["RCPT"] = [reply]
+    async with run_worker([welcome_email]):
+        await attempted(redis, await enqueue(redis))
+    assert await Suppressions(redis).page(limit=10) == []
+
+
+async def attempted(redis: ArqRedis, job_id: str) -> None:
+    async def look() -> bool:
+        snapshot = await read_job(redis, job_id, queues=[keys.queue(MAIL_QUEUE)])
+        return snapshot is not None and bool(snapshot.attempts)
+
+    await eventually(look)
 
 
 # --- the mail sink

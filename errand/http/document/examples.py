@@ -138,6 +138,15 @@ DEAD_GROUP: dict[str, Any] = {
 }
 
 
+SUPPRESSION: dict[str, Any] = {
+    "address": "ada@example.com",
+    "reason": "hard_bounce",
+    "detail": "550 5.1.1 no such user",
+    "job_id": JOB_ID,
+    "at": PUT_AT,
+}
+
+
 ANSWERS: dict[str, Any] = {
     "AcceptedJobView": {**WAITING_JOB, "durability": "fsync-always"},
     "JobView": ENDED_JOB,
@@ -192,6 +201,9 @@ ANSWERS: dict[str, Any] = {
         "links": {"enqueue": "/v1/jobs/shout"},
     },
     "Health": {"status": "ok"},
+    "PreviewView": {"subject": "Welcome, Ada!", "text": "Hello Ada,\n\nwelcome to Acme.\n", "html": "<!doctype html>…"},
+    "SuppressionView": SUPPRESSION,
+    "SuppressionPage": {"suppressions": [SUPPRESSION], "cursor": None},
 }
 """By the name of the model."""
 
@@ -223,6 +235,7 @@ OF_PATHS: dict[tuple[int, str], tuple[str, str]] = {
     (404, "/v1/schedules"): ("unknown-schedule", "There is no schedule 'nightly-report'."),
     (404, "/v1/queues"): ("unknown-queue", "There is no queue 'mail'. The queues are: default, cpu."),
     (404, "/v1/files"): ("unknown-file", f"Nothing is stored under 'resize/{JOB_ID}/1-320x213.jpeg'."),
+    (404, "/v1/suppressions"): ("not-suppressed", "'ada@example.com' is not suppressed."),
     (409, "/v1/schedules"): (
         "defined-in-code",
         "Schedule nightly-report is defined in code, to be changed there. It can be paused, resumed and triggered.",

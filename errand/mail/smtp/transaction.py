@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 from errand.mail.letter import Letter
 from errand.mail.smtp.connection import Lost, SmtpConnection
 from errand.mail.smtp.reply import SmtpReply
-from errand.mail.verdict import NotSupported, SenderRefused, Stage, Unavailable, Unsure, refusal
+from errand.mail.verdict import NotSupported, Refusal, SenderRefused, Stage, Unavailable, Unsure, refusal
 
 LINE_END = re.compile(rb"\r\n|\r|\n")
 
@@ -27,10 +28,22 @@ async def transact(
     within_s = connection.timeouts.kept_s if kept else None
     await _command(connection, Stage.MAIL, _mail_command(connection, letter), within_s=within_s)
     for recipient in letter.recipients:
-        await _command(connection, Stage.RCPT, f"RCPT TO:<{recipient}>")
+        with _about(recipient):
+            await _command(connection, Stage.RCPT, f"RCPT TO:<{recipient}>")
     await begin()
     await _command(connection, Stage.DATA, "DATA", good=(354,), within_s=connection.timeouts.data_s)
-    return await _hand_over(connection, letter.content)
+    with _about(letter.recipients[0] if len(letter.recipients) == 1 else None):
+        return await _hand_over(connection, letter.content)
+
+
+@contextmanager
+def _about(recipient: str | None) -> Iterator[None]:
+    """A refusal inside is about that recipient."""
+    try:
+        yield
+    except Refusal as error:
+        error.recipient = recipient
+        raise
 
 
 async def _hand_over(connection: SmtpConnection, content: bytes) -> SmtpReply:

@@ -1,0 +1,86 @@
+"""Addresses that get no mail: they bounced, somebody complained or unsubscribed, or an operator said so.
+
+Sending on to them costs the sender's reputation, and with it the letters of everybody else.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from redis.asyncio import Redis
+
+from errand.wire import codec, keys
+
+Reason = Literal["hard_bounce", "complaint", "unsubscribe", "manual"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suppression:
+    """One address, and why."""
+
+    address: str
+    reason: Reason
+    detail: str
+    """What the mail server or the caller said."""
+    job_id: str | None
+    """The job whose letter bounced."""
+    at_ms: int
+
+
+class Suppressions:
+    """All of them, in Redis; never expired."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def find(self, addresses: Sequence[str]) -> list[Suppression]:
+        """Those of the addresses that are suppressed."""
+        names = [normal(address) for address in addresses]
+        kept = await self._redis.hmget(keys.SUPPRESSIONS, names)  # type: ignore[misc]  # types both its clients
+        return [_read(name, body) for name, body in zip(names, kept, strict=True) if body]
+
+    async def add(self, address: str, reason: Reason, *, detail: str = "", job_id: str | None = None) -> Suppression:
+        """Suppresses it from now on; a newer reason takes the place of an older one."""
+        name, at_ms = normal(address), int(time.time() * 1000)
+        suppression = Suppression(address=name, reason=reason, detail=detail[:500], job_id=job_id, at_ms=at_ms)
+        fields = {"reason": reason, "detail": suppression.detail, "job_id": job_id, "at_ms": at_ms}
+        async with self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.hset(keys.SUPPRESSIONS, name, codec.dumps(fields))  # type: ignore[arg-type]  # bytes are fine
+            pipeline.zadd(keys.SUPPRESSED_AT, {name: at_ms})
+            await pipeline.execute()
+        return suppression
+
+    async def remove(self, address: str) -> bool:
+        """False if it was not suppressed."""
+        async with self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.hdel(keys.SUPPRESSIONS, normal(address))
+            pipeline.zrem(keys.SUPPRESSED_AT, normal(address))
+            removed, _ = await pipeline.execute()
+        return bool(removed)
+
+    async def page(self, *, limit: int, after: tuple[int, str] | None = None) -> list[Suppression]:
+        """The newest first; `after`: those behind that time and address."""
+        newest = "+inf" if after is None else str(after[0])
+        # of one millisecond there may be several: those up to the position are left out
+        names = await self._redis.zrevrangebyscore(
+            keys.SUPPRESSED_AT, newest, "-inf", start=0, num=limit + 100, withscores=True
+        )
+        rest = [name for name, at_ms in names if after is None or (int(at_ms), _text(name)) < after]
+        return await self.find([_text(name) for name in rest[:limit]]) if rest else []
+
+
+def normal(address: str) -> str:
+    """As addresses are compared: capitals may matter in a local part, and hardly ever do."""
+    return address.strip().casefold()
+
+
+def _text(name: bytes | str) -> str:
+    return name.decode() if isinstance(name, bytes) else name
+
+
+def _read(name: str, body: bytes) -> Suppression:
+    fields: dict[str, Any] = codec.loads(body)
+    return Suppression(address=name, **fields)
