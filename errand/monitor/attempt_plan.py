@@ -1,4 +1,4 @@
-"""When the attempts of a job would begin, were each to fail at once: its type's retry policy, as times."""
+"""Plans the attempts of a job: when each would begin if the one before failed at once, by its type's retry policy."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from errand.wire.limits import LATEST_MS
 
 @dataclass(frozen=True, slots=True)
 class AttemptPlan:
-    """What is still to come of a job, without jitter. Times are ms since the epoch."""
+    """The attempts that a job still has ahead, without jitter. Times are ms since the epoch."""
 
     attempts_ms: tuple[int, ...]
     """When each attempt that has not started would begin."""
     gives_up_ms: int | None
-    """When the last of them would have failed; while that one runs, when its time limit ends."""
+    """When the last of them would have failed; if that one runs, when its time limit ends."""
 
 
 @lru_cache(maxsize=1024)
 def offsets_ms(job_type: JobType[Any, Any], *, started: int, max_tries: int) -> tuple[int, ...]:
-    """Delays of the attempts that are left after `started` of them, in ms from the next one, which is included."""
+    """When each attempt after the first `started` begins, in ms after the next one, whose offset, 0, comes first."""
     waits = (int(job_type.retry.planned_s(attempt) * 1000) for attempt in range(started + 1, max_tries))
     return tuple(accumulate(waits, initial=0)) if started < max_tries else ()
 
@@ -32,7 +32,7 @@ def offsets_ms(job_type: JobType[Any, Any], *, started: int, max_tries: int) -> 
 def plan_of(job: JobSnapshot, job_type: JobType[Any, Any], *, max_tries: int) -> AttemptPlan:
     """The plan of a job that has not ended.
 
-    Of one that runs it is counted from the beginning of its attempt, so that it does not change until that has ended.
+    The plan of a running job is counted from the start of its attempt, so that it does not change until that has ended.
     """
     if job.status != "in_progress":
         return _from(job.run_at_ms, offsets_ms(job_type, started=job.tries, max_tries=max_tries))

@@ -1,4 +1,4 @@
-"""The read side: what Redis knows of jobs and workers, read in one round trip each."""
+"""Reads one job: everything that Redis keeps of it, in one round trip."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class JobSnapshot:
     attempt: int
     """How many attempts have started."""
     tries: int = 0
-    """How many of them count; one that a drain gave back does not."""
+    """How many of them count; an attempt that a drain gave back does not."""
     args: Mapping[str, Any]
     result: Any = None
     error: Error | None = None
@@ -48,19 +48,20 @@ class JobSnapshot:
     """When its latest attempt began."""
     finished_at_ms: int | None = None
     max_tries: int | None = None
-    """Asked of this job alone; None: its type's."""
+    """Asked for this job alone; None if its type's counts."""
     expires_at_ms: int | None = None
-    """Where no attempt has started by then, it fails."""
+    """If no attempt has started by then, it fails."""
     revision: str = ""
-    """Another one with each change of what Redis keeps of the job, but not with a renewed lease; where it was read."""
+    """Differs after each change of what Redis keeps of the job, except a renewed lease; empty in lists of jobs."""
 
     @property
     def ended(self) -> bool:
+        """True if nothing more happens to the job."""
         return self.status in ENDS
 
 
 async def read_job(redis: ArqRedis, job_id: str, *, queues: Sequence[str] = (DEFAULT,)) -> JobSnapshot | None:
-    """The job of that id, in one of these queues (their keys); None where it is unknown or forgotten."""
+    """The job of that id, in one of these queues (their keys); None if it is unknown or forgotten."""
     job, _ = await _read_job(redis, job_id, queues=queues, histories=())
     return job
 
@@ -68,18 +69,19 @@ async def read_job(redis: ArqRedis, job_id: str, *, queues: Sequence[str] = (DEF
 async def read_job_in_history(
     redis: ArqRedis, job_id: str, *, queues: Sequence[str]
 ) -> tuple[JobSnapshot | None, dict[str, bytes]]:
-    """The job, and by their names the queues' positions in their histories at the same moment.
+    """The job, and for each queue, by its name, the position of the last entry of its history at the same moment.
 
-    What the history has after them has not happened yet in what was read. Only queues that are watched have a history.
+    Changes after these positions are not in the job that was read. A queue has no history if nobody watches it.
     """
-    job, places = await _read_job(redis, job_id, queues=queues, histories=queues)
-    last = zip(queues, places, strict=True)
+    job, histories = await _read_job(redis, job_id, queues=queues, histories=queues)
+    last = zip(queues, histories, strict=True)
     return job, {keys.queue_name(queue): entries[0][0] for queue, entries in last if entries}
 
 
 async def _read_job(
     redis: ArqRedis, job_id: str, *, queues: Sequence[str], histories: Sequence[str]
 ) -> tuple[JobSnapshot | None, list[Any]]:
+    """The job, and the last entry of each of these histories (their queues' keys)."""
     async with redis.pipeline(transaction=True) as transaction:
         transaction.mget(
             keys.body(job_id), keys.result(job_id), keys.lease(job_id), keys.progress(job_id), keys.tries(job_id)
@@ -91,15 +93,15 @@ async def _read_job(
             transaction.hget(keys.running(queue), job_id)
         for queue in histories:
             transaction.xrevrange(keys.history(queue), count=1)
-        (body, result, lease, progress, tries), ended, (seconds, micros), *rest = await transaction.execute()
-    last = [rest.pop() for _ in histories][::-1]
+        (body, result, lease, progress, tries), attempts, (seconds, micros), *rest = await transaction.execute()
+    in_queues, last = rest[: 2 * len(queues)], rest[2 * len(queues) :]
     if result is not None:
         revision = hashlib.sha1(result, usedforsecurity=False).hexdigest()
         return replace(_ended_or_unreadable(job_id, result, queue=queues[0]), revision=revision), last
     if body is None:
         return None, last
     queue, score, running = next(
-        ((queue, *row) for queue, row in zip(queues, rows_of(rest, 2), strict=True) if row[0] is not None),
+        ((queue, *row) for queue, row in zip(queues, rows_of(in_queues, 2), strict=True) if row[0] is not None),
         (queues[0], None, None),
     )
     job, record = codec.job_in(body)
@@ -108,14 +110,14 @@ async def _read_job(
         job,
         limits=KeptLimits.of(record),
         queue=queue,
-        attempts=tuple(map(_attempt_from, codec.readable(ended))),
+        attempts=tuple(map(_attempt_from, codec.readable(attempts))),
         due_at_ms=None if score is None else shown_ms(score),
         running=running_attempt(running) if running and lease else None,
         in_progress=lease is not None,
         tries=int(tries or 0),
         progress=Progress(**codec.loads(progress)) if progress else None,
         now_ms=seconds * 1000 + micros // 1000,
-        revision=revision_of(running if lease else None, score, tries, len(ended), progress),
+        revision=revision_of(running if lease else None, score, tries, len(attempts), progress),
     )
     return live, last
 
@@ -123,9 +125,9 @@ async def _read_job(
 def revision_of(
     started: bytes | None, score: float | None, tries: bytes | None, attempts: int, progress: bytes | None
 ) -> str:
-    """Of a job that has not ended; must be made as `queue/parts/revision.lua` makes it."""
-    place = started or f"{score or 0:.0f}".encode()
-    parts = (place, tries or b"", b"%d" % attempts, progress or b"")
+    """The revision of a job that has not ended; must be the one that `queue/parts/revision.lua` makes."""
+    state = started or f"{score or 0:.0f}".encode()
+    parts = (state, tries or b"", b"%d" % attempts, progress or b"")
     return hashlib.sha1(b"\n".join(parts), usedforsecurity=False).hexdigest()
 
 
@@ -144,7 +146,7 @@ def running_attempt(running: bytes) -> RunningAttempt:
 
 
 def _ended_or_unreadable(job_id: str, record: bytes, *, queue: str) -> JobSnapshot:
-    """Somebody else's may be pickled, or have fields of other kinds: that job has ended, and can be forgotten."""
+    """The job of a result that another program may have pickled, or written in other fields: at least it has ended."""
     try:
         return ended_job(job_id, record)
     except (DeserializationError, ValueError, TypeError, KeyError):
@@ -163,8 +165,9 @@ def _ended_or_unreadable(job_id: str, record: bytes, *, queue: str) -> JobSnapsh
 
 
 def ended_job(job_id: str, record: bytes) -> JobSnapshot:
-    """From Arq's result; what a stock worker wrote has no attempts in it. Raises what `codec.loads` and `arq` do for
-    one that cannot be read.
+    """The job of an Arq result; a stock worker's has no attempts in it.
+
+    Raises DeserializationError, ValueError, TypeError or KeyError for one that cannot be read.
     """
     fields = codec.loads(record)
     result = deserialize_result(record, deserializer=codec.loads)
@@ -224,7 +227,7 @@ def live_job(
         attempts=attempts,
         progress=progress,
         enqueued_at_ms=to_unix_ms(job.enqueue_time),
-        # of a running job the queue holds the end of the lease, not when it was due
+        # the queue holds the end of a running job's lease, not when it was due
         run_at_ms=running.due_at_ms if running else due_at_ms,
         started_at_ms=last.started_at_ms if last else None,
         max_tries=limits.max_tries,

@@ -1,12 +1,12 @@
--- Takes entries without their results out of an index of ended jobs, as they were read: a later end stays listed.
+-- Removes entries whose results are gone from an index of ended jobs. An entry of a later end stays listed.
 -- KEYS  1 index
 -- ARGV  of each entry: id, when it ended in ms
--- returns how many were taken out
-local index, taken = KEYS[1], 0
+-- returns how many were removed
+local index, removed = KEYS[1], 0
 for at = 1, #ARGV, 2 do
   local id, ended_ms = ARGV[at], tonumber(ARGV[at + 1])
   if tonumber(redis.call('ZSCORE', index, id) or -1) == ended_ms then
-    taken = taken + redis.call('ZREM', index, id)
+    removed = removed + redis.call('ZREM', index, id)
   end
 end
-return taken
+return removed

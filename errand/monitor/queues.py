@@ -1,9 +1,13 @@
-"""How queues and workers stand: depths, ages, who runs what. Reads of a bounded size, none of them per job waiting."""
+"""Reads the state of queues and workers: how many jobs wait, since when, which worker runs which.
+
+The cost does not grow with the jobs that wait.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from arq.connections import ArqRedis
 from arq.constants import default_queue_name as DEFAULT  # noqa: N812
@@ -20,24 +24,24 @@ class QueueState:
     name: str
     paused: bool
     due: int
-    """Jobs that could run now: what to scale workers by."""
+    """Jobs that could run now. Scale workers by this number."""
     deferred: int
-    """Due later: by request, or waiting for their next attempt."""
+    """Jobs due later: as was asked, or since they wait for their next attempt."""
     in_progress: int
     dead: int
-    """Entries of dead jobs; of those that have expired some may still be among them."""
+    """Entries of dead jobs; some may be of jobs that have expired."""
     oldest_due_ms: int | None
-    """How long the first of the due jobs has been waiting, ms."""
+    """For how long the first of the due jobs has been waiting."""
     workers: int
-    """Live ones that serve it."""
+    """How many live workers serve it."""
     slots: int
-    """How many jobs those run at once."""
+    """How many jobs these run at once."""
     loop_lag_ms: float | None
-    """How late the event loop of one of them was at most, of what their last heartbeats say; None if none says."""
+    """How late the event loop of one of them was at most, as their last heartbeats report; None if none reports it."""
     counters: Mapping[str, int]
     """Since the queue exists: `attempts:<outcome>`, `wait_ms:<bound>`, `run_ms:<bound>`, `stale`; see counters.py."""
     last_minutes: Mapping[int, Mapping[str, int]]
-    """When a minute began (ms since the epoch) → how many attempts ended in it, by outcome; the latest first."""
+    """When a minute began, in ms since the epoch → how many attempts ended in it, by outcome; the latest first."""
 
 
 @dataclass(slots=True)
@@ -56,11 +60,26 @@ class WorkerState:
     draining: bool = False
 
     def add(self, report: WorkerReport) -> None:
-        """What one of its workers says; it has one for each queue, all on one event loop."""
+        """Adds the report of one of its workers, of which it has one for each queue, all on one event loop."""
         self.version = report.version or self.version
         self.slots += report.slots
         self.loop_lag_ms = _worst([self.loop_lag_ms, report.loop_lag_ms])
         self.draining = self.draining or report.draining
+
+
+class _QueueAnswers(NamedTuple):
+    """Redis' answers for one queue, in the order of the calls in `read_queues`."""
+
+    paused: int
+    due: int
+    all: int
+    running: int
+    first: Sequence[tuple[bytes, float]]
+    heartbeats: Sequence[tuple[bytes, float]]
+    reports: Mapping[bytes, bytes]
+    counters: Mapping[bytes, bytes]
+    dead: int
+    minutes: Mapping[bytes, bytes]
 
 
 async def read_queues(redis: ArqRedis, names: Sequence[str], *, silent_s: float) -> list[QueueState]:
@@ -80,11 +99,12 @@ async def read_queues(redis: ArqRedis, names: Sequence[str], *, silent_s: float)
             pipeline.zcard(keys.dead(queue))
             pipeline.hgetall(keys.minutes(queue))
         answers = await pipeline.execute()
-    return [_queue_state(name, now_ms, *row) for name, row in zip(names, rows_of(answers, 10), strict=True)]
+    rows = zip(names, rows_of(answers, len(_QueueAnswers._fields)), strict=True)
+    return [_queue_state(name, _QueueAnswers(*row), now_ms=now_ms) for name, row in rows]
 
 
 async def read_workers(redis: ArqRedis, names: Sequence[str], *, silent_s: float) -> list[WorkerState]:
-    """The live workers of those queues, and what they run."""
+    """The live worker processes of those queues, and the jobs that they run."""
     since_ms = await _now_ms(redis) - int(silent_s * 1000)
     async with redis.pipeline(transaction=False) as pipeline:
         for queue in map(keys.queue, names):
@@ -111,36 +131,23 @@ async def _now_ms(redis: ArqRedis) -> int:
     return int(seconds) * 1000 + int(micros) // 1000
 
 
-def _queue_state(
-    name: str,
-    now_ms: int,
-    paused: int,
-    due: int,
-    waiting: int,
-    running: int,
-    first: Sequence[tuple[bytes, float]],
-    heartbeats: Sequence[tuple[bytes, float]],
-    reports: Mapping[bytes, bytes],
-    counters: Mapping[bytes, bytes],
-    dead: int,
-    minutes: Mapping[bytes, bytes],
-) -> QueueState:
-    live = [WorkerReport.read(reports.get(worker)) for worker, _ in heartbeats]
-    due_since_ms = [int(score) for _, score in first if score <= now_ms]
+def _queue_state(name: str, answers: _QueueAnswers, *, now_ms: int) -> QueueState:
+    live = [WorkerReport.read(answers.reports.get(worker)) for worker, _ in answers.heartbeats]
+    due_since_ms = [int(score) for _, score in answers.first if score <= now_ms]
     return QueueState(
         name=name,
-        paused=bool(paused),
-        due=due,
+        paused=bool(answers.paused),
+        due=answers.due,
         # a running job is in the queue as well, at the end of its lease
-        deferred=max(waiting - due - running, 0),
-        in_progress=running,
-        dead=dead,
+        deferred=max(answers.all - answers.due - answers.running, 0),
+        in_progress=answers.running,
+        dead=answers.dead,
         oldest_due_ms=now_ms - due_since_ms[0] if due_since_ms else None,
         workers=len(live),
         slots=sum(report.slots for report in live),
         loop_lag_ms=_worst([report.loop_lag_ms for report in live]),
-        counters={counter.decode(): int(value) for counter, value in counters.items()},
-        last_minutes=_last_minutes(minutes),
+        counters={counter.decode(): int(value) for counter, value in answers.counters.items()},
+        last_minutes=_last_minutes(answers.minutes),
     )
 
 
@@ -157,16 +164,15 @@ def _worst(lags_ms: Iterable[float | None]) -> float | None:
 
 
 def _process_of(processes: dict[str, WorkerState], worker: str) -> WorkerState:
-    """A process has a worker for each queue, named `host:pid:random`."""
+    """The process of a worker, which is named `host:pid:random`; a process has a worker for each queue."""
     process = worker.rsplit(":", 1)[0]
     host, _, pid = process.rpartition(":")
     return processes.setdefault(process, WorkerState(host, int(pid) if pid.isdigit() else 0, 0))
 
 
 async def live_workers(redis: ArqRedis, *, queues: Sequence[str] = (DEFAULT,), silent_s: float) -> list[int]:
-    """For each queue how many workers have sent a heartbeat in the last `silent_s` seconds, by the server's clock."""
-    seconds, micros = await redis.time()
-    since_ms = seconds * 1000 + micros // 1000 - int(silent_s * 1000)
+    """How many workers of each queue have sent a heartbeat in the last `silent_s` seconds, by the server's clock."""
+    since_ms = await _now_ms(redis) - int(silent_s * 1000)
     async with redis.pipeline(transaction=False) as pipeline:
         for queue in queues:
             pipeline.zcount(keys.workers(queue), since_ms, "+inf")

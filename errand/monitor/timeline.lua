@@ -1,42 +1,43 @@
--- Which jobs of a queue stand below a position of its timeline, the newest first. Reads; the number of jobs is nothing to it.
+-- Lists the jobs of a queue below a position on its timeline, newest first. Reads only; its cost does not grow with the jobs.
 -- KEYS  1 queue  2 running  3 names of the indexes of ended jobs
--- ARGV  1 the position: ms, or +inf  2 the job id there, or ''  3 how many at most of each kind of place
---       4 in ms, or +inf: what ended from then on is left out  5 type, '' for all
---       6 '' or `queued`, `deferred`, `both`: which of those that wait  7 1 if running ones are included, else 0
---       8… the ends that are included
--- returns {now in ms and µs behind the point, running (id, attempt started, …), waiting (id, due, …), of each index {its name, id, end, …}}
+-- ARGV  1 options  2 the job id of the position, or ''
+--       options, as JSON: below_ms (the position: ms, or +inf), most (how many jobs at most that wait, and of each index),
+--       ended_before_ms (ms, or +inf: jobs that ended from then on are left out), type ('' for all),
+--       waiting ('', `queued`, `deferred` or `both`), with_running (true or false), ends (those that are included)
+-- returns {now, running, waiting, ended}: now in ms with µs behind the point, running as {id, attempt started, …},
+--         waiting as {id, due, …}, ended as a list of {name of an index, id, end, …}
 --- @include "monitor/parts/rank"
 local queue, running_jobs, names = KEYS[1], KEYS[2], KEYS[3]
-local at_ms, at_id, most, before_ms, type, waiting, with_running = unpack(ARGV, 1, 7)
-most = tonumber(most)
+local options, below_id = cjson.decode(ARGV[1]), ARGV[2]
+local below_ms, most = options.below_ms, options.most
 
 --- @include "redis/parts/now"
 
--- the position itself, or the one below all that is not before that moment
+-- the lower one of two positions: the page's, and the one right below that moment
 local function before(ms)
-  if tonumber(at_ms) >= tonumber(ms) then
+  if tonumber(below_ms) >= tonumber(ms) then
     return ms, ''
   end
-  return at_ms, at_id
+  return below_ms, below_id
 end
 
 local running = redis.call('HGETALL', running_jobs)
 
--- of a running job the queue holds the end of the lease, which is no place on the timeline
+-- the queue holds the end of a running job's lease, which is no position on the timeline
 local function waiting_jobs()
   local runs, found = {}, {}
   for at = 1, #running, 2 do
     runs[running[at]] = true
   end
-  local ms, id = at_ms, at_id
-  if waiting == 'queued' then
+  local ms, id = below_ms, below_id
+  if options.waiting == 'queued' then
     ms, id = before(string.format('%.0f', now_ms + 1))
   end
   local rank = above(queue, ms, id)
   while #found < most * 2 do
     local part = redis.call('ZREVRANGE', queue, rank, rank + most - 1, 'WITHSCORES')
     for at = 1, #part, 2 do
-      if waiting == 'deferred' and tonumber(part[at + 1]) <= now_ms then
+      if options.waiting == 'deferred' and tonumber(part[at + 1]) <= now_ms then
         return found
       elseif not runs[part[at]] then
         found[#found + 1], found[#found + 2] = part[at], part[at + 1]
@@ -51,23 +52,23 @@ local function waiting_jobs()
 end
 
 local function ended_jobs(name)
-  local index, ms, id = names .. ':' .. name, at_ms, at_id
-  if before_ms ~= '+inf' then
-    ms, id = before(before_ms)
+  local index, ms, id = names .. ':' .. name, below_ms, below_id
+  if options.ended_before_ms ~= '+inf' then
+    ms, id = before(options.ended_before_ms)
   end
   local rank = above(index, ms, id)
   return {name, unpack(redis.call('ZREVRANGE', index, rank, rank + most - 1, 'WITHSCORES'))}
 end
 
-local answer = {string.format('%d.%03d', now_ms, time[2] % 1000), with_running == '1' and running or {}, waiting ~= '' and waiting_jobs() or {}}
-local included = {}
-for at = 8, #ARGV do
-  included[ARGV[at]] = true
+local included, ended = {}, {}
+for _, its_end in ipairs(options.ends) do
+  included[its_end] = true
 end
-for _, name in ipairs(#ARGV >= 8 and redis.call('SMEMBERS', names) or {}) do
+for _, name in ipairs(#options.ends > 0 and redis.call('SMEMBERS', names) or {}) do
   local its_end, its_type = string.match(name, '^(%a+):(.*)$')
-  if included[its_end] and (type == '' or its_type == type or its_type == '*') then
-    answer[#answer + 1] = ended_jobs(name)
+  if included[its_end] and (options.type == '' or its_type == options.type or its_type == '*') then
+    ended[#ended + 1] = ended_jobs(name)
   end
 end
-return answer
+local now = string.format('%d.%03d', now_ms, time[2] % 1000)
+return {now, options.with_running and running or {}, options.waiting ~= '' and waiting_jobs() or {}, ended}

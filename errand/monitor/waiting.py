@@ -1,7 +1,7 @@
-"""Why is it waiting? What keeps a job that is neither running nor ended, in a word for programs and a sentence.
+"""Says why a job waits, in a word for programs and in a sentence.
 
-Decided from what is there anyway: the job, its queue's pause, the heartbeats of its workers. Of a job that is due later
-nothing more is asked; of one that is due one round trip more. Stock workers send no heartbeats and are not seen here.
+The reason is found in what Redis keeps anyway: the job, its queue's pause, the reports of its workers. A job that is
+due later costs no further call, one that is due one round trip. Stock workers send no reports and are not seen here.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Code = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Why a job waits, and, where that is known, until when: ms since the epoch."""
+    """Why a job waits, and until when, in ms since the epoch, if that is known."""
 
     code: Code
     detail: str
@@ -42,7 +42,7 @@ class Waiting:
 
 
 async def why_waiting(redis: ArqRedis, job: JobSnapshot, *, silent_s: float) -> Waiting | None:
-    """None where the job runs or has ended; a worker silent for `silent_s` seconds does not count."""
+    """None if the job runs or has ended; a worker that was silent for `silent_s` seconds does not count."""
     if job.status == "deferred" and job.run_at_ms is not None:
         return _for_its_time(job, job.run_at_ms)
     if job.status not in ("queued", "deferred"):
@@ -83,7 +83,7 @@ def _for_its_time(job: JobSnapshot, until_ms: int) -> Waiting:
 
 
 def _for_a_worker(job: JobSnapshot, live: Collection[WorkerReport], running: int) -> Waiting:
-    """Of a job that is due. `live` are the workers of its queue, which run so many jobs."""
+    """Why a job that is due waits. `live` are the workers of its queue, in which `running` jobs run."""
     taking = [report for report in live if not report.draining]
     if not taking:
         what = f"All live workers of the queue '{job.queue}' are draining" if live else _nobody(job.queue)

@@ -85,12 +85,12 @@ class Ticker:
 
     async def register(self) -> None:
         """Makes the schedules kept those that the code defines, as far as this process knows their types."""
-        which = {
+        in_code = {
             str(schedule.id): (name, schedule)
             for name, job_type in self._job_types.items()
             for schedule in job_type.schedules
         }
-        for schedule_id, (type_name, schedule) in which.items():
+        for schedule_id, (type_name, schedule) in in_code.items():
             answer = await self._schedules.put(schedule_id, type_name, schedule, source="code")
             if answer in ("other source", "full"):
                 reason = "its id is taken by one made over HTTP" if answer == "other source" else "there are too many"
@@ -98,7 +98,7 @@ class Ticker:
             elif answer != "unchanged":
                 log.info("schedule of the code kept", schedule=schedule_id, type=type_name, change=answer)
         for kept in await self._schedules.all():
-            if kept.source == "code" and kept.type in self._job_types and kept.id not in which:
+            if kept.source == "code" and kept.type in self._job_types and kept.id not in in_code:
                 log.info("schedule removed: the code has it no more", schedule=kept.id, type=kept.type)
                 await self._schedules.remove(kept)
 

@@ -32,7 +32,7 @@ def test_a_new_job_has_all_of_its_tries_before_it(max_tries: int, offsets: tuple
     assert planned(max_tries) == AttemptPlan(offsets, offsets[-1])
 
 
-def test_a_job_that_has_failed_has_those_left_that_remain() -> None:
+def test_a_job_that_has_failed_has_the_rest_of_its_tries_before_it() -> None:
     assert planned(job=replace(JOB, status="deferred", tries=2, attempt=2)) == AttemptPlan((0, 100_000), 100_000)
 
 
@@ -40,7 +40,7 @@ def test_an_attempt_that_was_given_back_is_still_to_come() -> None:
     assert planned(2, job=replace(JOB, tries=0, attempt=1)) == AttemptPlan((0, 1_000), 1_000)
 
 
-def test_of_a_job_that_runs_the_plan_is_that_of_its_failing_as_it_began() -> None:
+def test_the_plan_of_a_running_job_is_counted_from_the_start_of_its_attempt() -> None:
     running = replace(JOB, status="in_progress", tries=2, attempt=2, started_at_ms=DUE_MS + 7)
     assert planned(job=running) == AttemptPlan((10_007, 110_007), 110_007)
 
@@ -50,6 +50,6 @@ def test_the_last_attempt_ends_with_its_time_limit() -> None:
     assert planned(job=running) == AttemptPlan((), 30_000)
 
 
-def test_a_plan_does_not_leave_the_years_that_can_be_shown() -> None:
+def test_a_plan_has_no_times_past_the_years_that_can_be_shown() -> None:
     late = plan_of(replace(JOB, run_at_ms=253_402_300_798_000), TYPE, max_tries=9)
     assert late.gives_up_ms == 253_402_300_799_000

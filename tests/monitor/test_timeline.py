@@ -1,4 +1,4 @@
-"""All jobs on one timeline: what is on a page, in which order, and that a page costs the same at any number of jobs."""
+"""All jobs on one timeline: what a page holds, in which order, and that its cost does not grow with the jobs."""
 
 from __future__ import annotations
 
@@ -89,19 +89,19 @@ class House:
         seconds, micros = await self.redis.time()
         return int(seconds * 1000 + micros // 1000)
 
-    async def pages(self, wanted: JobFilter = EVERY, *, limit: int = 10, start: PageStart | None = None) -> list[Page]:
+    async def pages(self, filter: JobFilter = EVERY, *, limit: int = 10, start: PageStart | None = None) -> list[Page]:
         """From that one to the last."""
         found: list[Page] = []
         while not found or start:
-            found.append(await self.timeline.page(wanted, limit=limit, start=start))
+            found.append(await self.timeline.page(filter, limit=limit, start=start))
             start = found[-1].next
         return found
 
-    async def jobs(self, wanted: JobFilter = EVERY, *, limit: int = 10) -> list[JobSnapshot]:
-        return [job for page in await self.pages(wanted, limit=limit) for job in page.jobs]
+    async def jobs(self, filter: JobFilter = EVERY, *, limit: int = 10) -> list[JobSnapshot]:
+        return [job for page in await self.pages(filter, limit=limit) for job in page.jobs]
 
-    async def ids(self, wanted: JobFilter = EVERY, *, limit: int = 10) -> list[str]:
-        return [job.id for job in await self.jobs(wanted, limit=limit)]
+    async def ids(self, filter: JobFilter = EVERY, *, limit: int = 10) -> list[str]:
+        return [job.id for job in await self.jobs(filter, limit=limit)]
 
     async def indexes(self, queue: str = QUEUE) -> dict[str, list[str]]:
         """Name of an index → the ids in it, the oldest first."""
@@ -146,7 +146,7 @@ def house(redis: ArqRedis) -> House:
     return House(redis)
 
 
-async def test_the_timeline_goes_from_what_is_planned_over_what_is_due_to_what_has_ended(house: House) -> None:
+async def test_the_timeline_has_planned_jobs_then_due_ones_then_ended_ones(house: House) -> None:
     first = await house.ended(end="failed")
     second = await house.ended()
     running = await house.put()
@@ -167,7 +167,7 @@ async def test_the_timeline_goes_from_what_is_planned_over_what_is_due_to_what_h
         assert await house.ids(limit=limit) == [job.id for job in jobs]
 
 
-async def test_a_listed_job_is_what_reading_it_shows_less_what_may_be_large(
+async def test_a_listed_job_is_as_it_is_read_alone_without_its_large_fields(
     redis: ArqRedis, house: House, run_worker: RunWorker
 ) -> None:
     (died,) = await die(redis, run_worker, [{"number": 4}])
@@ -200,10 +200,10 @@ FILTERS: list[tuple[JobFilter, list[int]]] = [
 ]
 
 
-@pytest.mark.parametrize(("wanted", "numbers"), FILTERS)
+@pytest.mark.parametrize(("filter", "numbers"), FILTERS)
 @pytest.mark.parametrize("limit", [1, 3, 100])
 async def test_filters_hold_exactly_what_they_name(
-    house: House, wanted: JobFilter, numbers: list[int], limit: int
+    house: House, filter: JobFilter, numbers: list[int], limit: int
 ) -> None:
     ids = [await house.ended("a"), await house.ended("b", "failed"), await house.ended("b")]
     ids.append(await house.put("b"))
@@ -212,7 +212,7 @@ async def test_filters_hold_exactly_what_they_name(
     await house.claim()
     await house.pass_a_moment()
     ids += [await house.put("a"), await house.put("a", delay_ms=HOUR_MS)]
-    assert await house.ids(wanted, limit=limit) == [ids[number] for number in numbers]
+    assert await house.ids(filter, limit=limit) == [ids[number] for number in numbers]
 
 
 async def test_since_and_until_go_by_the_moment_on_the_timeline(house: House) -> None:
@@ -231,7 +231,7 @@ async def test_since_and_until_go_by_the_moment_on_the_timeline(house: House) ->
 
 
 @pytest.mark.parametrize("limit", [1, 7, 100])
-async def test_jobs_of_one_moment_come_once_each_whatever_the_page(house: House, limit: int) -> None:
+async def test_jobs_of_one_moment_come_once_each_on_pages_of_any_size(house: House, limit: int) -> None:
     put = await house.queue.enqueue_many("any", [{}] * 120)
     await house.end(await house.claim(120))
     at_ms = await house.now_ms() + HOUR_MS
@@ -271,7 +271,7 @@ async def test_a_job_whose_result_is_not_kept_is_not_listed(house: House) -> Non
     assert await house.indexes() == {"succeeded:any": [kept]} and await house.ids() == [kept]
 
 
-async def test_what_is_kept_for_ever_is_listed_for_ever(house: House) -> None:
+async def test_a_job_that_is_kept_for_ever_is_listed_for_ever(house: House) -> None:
     first = await house.ended(keep_ms=1_000)
     for_ever = await house.ended(keep_ms=FOR_EVER_MS)
     last = await house.ended(keep_ms=1_000)
@@ -298,7 +298,7 @@ async def test_more_jobs_than_one_command_takes_end_in_one_call(house: House) ->
     assert await house.redis.zcard(keys.ended_index(QUEUE, "succeeded:any")) == 5_000
 
 
-async def test_each_end_takes_some_that_have_expired_along(house: House) -> None:
+async def test_each_end_removes_some_entries_that_have_expired(house: House) -> None:
     index = keys.ended_index(QUEUE, "succeeded:any")
     await house.ended()
     await house.redis.zadd(index, {f"old {number}": number for number in range(10)})
@@ -306,7 +306,7 @@ async def test_each_end_takes_some_that_have_expired_along(house: House) -> None
     assert await house.redis.zcard(index) == 1 + 3 + 4, "two for each"
 
 
-async def test_an_expired_job_is_left_out_and_taken_out_of_its_index(house: House) -> None:
+async def test_an_expired_job_is_left_out_and_removed_from_its_index(house: House) -> None:
     ids = [await house.ended() for _ in range(9)][::-1]
     await house.redis.delete(*(keys.result(job_id) for job_id in ids[:4]))
     page = await house.timeline.page(EVERY, limit=3)
@@ -314,20 +314,20 @@ async def test_an_expired_job_is_left_out_and_taken_out_of_its_index(house: Hous
     assert await house.indexes() == {"succeeded:any": ids[4:][::-1]}
 
 
-async def test_an_entry_that_was_written_anew_is_not_taken_for_the_outdated_one(house: House) -> None:
+async def test_an_entry_that_was_written_anew_is_not_removed_as_outdated(house: House) -> None:
     job_id = await house.ended()
-    (place,) = (await house.timeline._places(EVERY, PageStart(timeline.TOP), most=5))[0]
+    (entry,) = (await house.timeline._entries(EVERY, PageStart(timeline.TOP), most=5))[0]
     assert await house.queue.forget(job_id)
     await house.put(job_id=job_id)
     await house.end(await house.claim())
     result = await house.redis.getdel(keys.result(job_id))
-    assert await house.timeline._read([place], EVERY) == [None]
+    assert await house.timeline._jobs_of([entry], EVERY) == [None]
     assert await house.indexes() == {"succeeded:any": [job_id]}
     await house.redis.set(keys.result(job_id), result)
     assert await house.ids() == [job_id]
 
 
-async def test_a_forgotten_a_replayed_and_a_cancelled_job_stand_where_they_belong(house: House) -> None:
+async def test_forgotten_replayed_and_cancelled_jobs_are_listed_as_they_are_now(house: House) -> None:
     forgotten = await house.ended()
     died = await house.ended(end="failed")
     cancelled = await house.put(delay_ms=HOUR_MS)
@@ -354,7 +354,7 @@ async def test_a_retry_made_due_at_once_moves_to_the_moment_it_is_due(house: Hou
     assert await house.ids(JobFilter(statuses=frozenset({"queued"}))) == [job_id]
 
 
-async def test_a_later_life_under_the_same_id_is_listed_once(house: House) -> None:
+async def test_a_job_that_was_put_again_under_its_id_is_listed_once(house: House) -> None:
     job_id = await house.put()
     await house.end(await house.claim())
     await house.redis.delete(keys.result(job_id))
@@ -365,7 +365,7 @@ async def test_a_later_life_under_the_same_id_is_listed_once(house: House) -> No
     assert await house.indexes() == {"failed:any": [job_id]}
 
 
-async def test_what_cannot_be_read_hides_nothing(house: House, redis: ArqRedis) -> None:
+async def test_a_job_that_cannot_be_read_hides_no_other(house: House, redis: ArqRedis) -> None:
     good, bad, strange = await house.ended(), await house.ended(), await house.put()
     await redis.set(keys.result(bad), b"\x80pickle")
     await redis.set(keys.body(strange), b"\x80pickle")
@@ -413,8 +413,8 @@ async def test_a_job_whose_worker_has_died_is_queued(house: House, redis: ArqRed
     job_id = await house.put()
     await house.claim()
     await lapse(redis, [job_id])
-    for wanted in (EVERY, JobFilter(statuses=frozenset({"queued"}))):
-        assert [(job.id, job.status) for job in await house.jobs(wanted)] == [(job_id, "queued")]
+    for filter in (EVERY, JobFilter(statuses=frozenset({"queued"}))):
+        assert [(job.id, job.status) for job in await house.jobs(filter)] == [(job_id, "queued")]
     assert await house.ids(JobFilter(statuses=frozenset({"in_progress"}))) == []
 
 
@@ -496,7 +496,7 @@ async def test_an_aborted_plain_function_is_listed_as_cancelled(house: House, re
 # --- bounds
 
 
-async def test_past_so_many_types_further_ones_share_an_index_and_are_found_all_the_same(house: House) -> None:
+async def test_types_past_a_number_share_an_index_and_are_found_all_the_same(house: House) -> None:
     many = [f"type{number}" for number in range(258)]
     await house.redis.sadd(keys.ended(QUEUE), *(f"succeeded:{name}" for name in many[:256]))  # type: ignore[misc]  # types both its clients
     for name in many[:256]:
@@ -527,29 +527,29 @@ async def test_a_page_of_a_rare_type_looks_at_a_bounded_number_of_jobs_and_leads
 
 
 @pytest.mark.parametrize(
-    "wanted",
+    "filter",
     [EVERY, JobFilter(type="any", statuses=ENDS), JobFilter(statuses=frozenset({"queued"}))],
     ids=["every job", "the ended jobs of a type", "queued jobs"],
 )
-async def test_a_page_costs_the_same_at_any_number_of_jobs(house: House, wanted: JobFilter) -> None:
-    shallow, deep = [await costs(house, wanted, number) for number in (1_000, 100_000)]
+async def test_a_page_costs_the_same_however_many_jobs_there_are(house: House, filter: JobFilter) -> None:
+    shallow, deep = [await costs(house, filter, number) for number in (1_000, 100_000)]
     assert [commands for commands, _ in shallow] == [commands for commands, _ in deep]
     for (commands, few_bytes), (_, many_bytes) in zip(shallow, deep, strict=True):
         assert sum(commands.values()) < 25
         assert 0.9 < many_bytes / few_bytes < 1.1
 
 
-async def costs(house: House, wanted: JobFilter, number: int) -> list[tuple[Counter[str], int]]:
+async def costs(house: House, filter: JobFilter, number: int) -> list[tuple[Counter[str], int]]:
     """What the first page of that many jobs costs, one in the midst, and the last: commands, and bytes of answers."""
     await house.redis.flushall()
     started_ms = await fill(house, number)
-    await house.timeline.page(wanted, limit=20)  # the script is known from here on
+    await house.timeline.page(filter, limit=20)  # the script is known from here on
     found = []
     middle = PageStart(Position(started_ms - number // 2, f"x{number // 2:06d}".encode()), started_ms)
     last = PageStart(Position(started_ms - number + 20, f"x{number - 20:06d}".encode()), started_ms)
     for start in (None, middle, last):
         before = await spent(house.redis)
-        page = await house.timeline.page(wanted, limit=20, start=start)
+        page = await house.timeline.page(filter, limit=20, start=start)
         after = await spent(house.redis)
         found.append((after[0] - before[0], after[1] - before[1]))
         assert len(page.jobs) == 20 or page.next is None
@@ -564,9 +564,9 @@ async def fill(house: House, number: int) -> int:
     result = codec.dumps({**record, "attempts": []})
     index = keys.ended_index(QUEUE, "succeeded:any")
     for start in range(0, number, 10_000):
-        places = {f"x{at:06d}": now_ms - at for at in range(start, min(start + 10_000, number))}
+        times = {f"x{at:06d}": now_ms - at for at in range(start, min(start + 10_000, number))}
         for name, key, kept in ((QUEUE, keys.body, body), (index, keys.result, result)):
-            of_kind = {job_id: at_ms for job_id, at_ms in places.items() if (now_ms - at_ms + (name == index)) % 2}
+            of_kind = {job_id: at_ms for job_id, at_ms in times.items() if (now_ms - at_ms + (name == index)) % 2}
             await redis.zadd(name, of_kind)
             await redis.mset({key(job_id): kept for job_id in of_kind})
     await redis.sadd(keys.ended(QUEUE), "succeeded:any")  # type: ignore[misc]  # types both its clients
@@ -584,12 +584,12 @@ async def spent(redis: ArqRedis) -> tuple[Counter[str], int]:
 
 
 @pytest.mark.parametrize("seed", range(12))
-async def test_whatever_has_happened_each_job_is_listed_once_and_in_its_place(house: House, seed: int) -> None:
+async def test_each_job_is_listed_once_and_in_order_after_any_changes(house: House, seed: int) -> None:
     chance = random.Random(seed)
     known = await live(house, chance, steps=60)
     state = {job_id: job for job_id in known if (job := await read_job(house.redis, job_id, queues=[QUEUE, CPU]))}
     for _ in range(8):
-        wanted = JobFilter(
+        filter = JobFilter(
             type=chance.choice([None, None, "a", "b"]),
             statuses=frozenset(chance.sample(STATUSES, chance.choice([0, 0, 1, 2, 4]))),
             queue=chance.choice([None, None, "default", "cpu"]),
@@ -597,11 +597,11 @@ async def test_whatever_has_happened_each_job_is_listed_once_and_in_its_place(ho
         expected = {
             job_id
             for job_id, job in state.items()
-            if wanted.includes(job.status) and wanted.type in (None, job.type) and wanted.queue in (None, job.queue)
+            if filter.includes(job.status) and filter.type in (None, job.type) and filter.queue in (None, job.queue)
         }
-        jobs = await house.jobs(wanted, limit=chance.choice([1, 2, 5, 50]))
+        jobs = await house.jobs(filter, limit=chance.choice([1, 2, 5, 50]))
         listed = [job.id for job in jobs]
-        assert len(listed) == len(set(listed)) and set(listed) == expected, wanted
+        assert len(listed) == len(set(listed)) and set(listed) == expected, filter
         assert all(job.status == state[job.id].status for job in jobs)
         due = [job.run_at_ms or 0 for job in jobs if not job.ended]
         assert due == sorted(due, reverse=True)

@@ -60,7 +60,7 @@ async def test_a_job_of_a_schedule_names_it(client: httpx.AsyncClient, queue: Qu
 
 
 @pytest.mark.parametrize(("after_s", "code"), [(None, "retrying"), (600.0, "asked_to_wait")])
-async def test_a_job_that_failed_names_its_error_and_who_chose_the_wait(
+async def test_a_job_that_failed_names_its_error_and_whether_it_asked_for_the_wait(
     client: httpx.AsyncClient, queue: Queue, run_worker: RunWorker, after_s: float | None, code: str
 ) -> None:
     @job(retry=Delays([300]))
@@ -79,7 +79,9 @@ async def test_a_paused_queue_is_the_reason_of_its_due_jobs(client: httpx.AsyncC
     assert "'default' is paused" in (await reason(client, put.job_id, "queue_paused"))["detail"]
 
 
-async def test_without_a_live_worker_that_is_said(client: httpx.AsyncClient, queue: Queue, redis: ArqRedis) -> None:
+async def test_a_queue_without_a_live_worker_is_the_reason(
+    client: httpx.AsyncClient, queue: Queue, redis: ArqRedis
+) -> None:
     put = await queue.enqueue("any", {})
     seconds, _ = await redis.time()
     await redis.zadd(keys.workers(QUEUE), {"killed-last-minute": (int(seconds) - 60) * 1000})
@@ -105,7 +107,7 @@ async def test_a_type_that_no_live_worker_knows_is_named(
 
 
 @pytest.mark.parametrize("report", [b"", b"{", b'{"slots": "many"}', b'{"from": "the future"}'])
-async def test_a_worker_that_tells_nothing_of_itself_is_taken_to_know_the_type(
+async def test_a_worker_that_reports_no_types_is_taken_to_know_them_all(
     client: httpx.AsyncClient, queue: Queue, redis: ArqRedis, report: bytes
 ) -> None:
     put = await queue.enqueue("any", {})
@@ -113,7 +115,7 @@ async def test_a_worker_that_tells_nothing_of_itself_is_taken_to_know_the_type(
     assert (await reason(client, put.job_id, "due"))["until"] is None
 
 
-async def test_where_every_slot_is_taken_it_is_said_how_many(
+async def test_workers_whose_slots_are_all_taken_are_the_reason(
     client: httpx.AsyncClient, queue: Queue, run_worker: RunWorker
 ) -> None:
     held = Held()

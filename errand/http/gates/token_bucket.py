@@ -111,8 +111,8 @@ class RateLimit:
         finally:
             known.asking = None
 
-    async def _taken(self, client: str, which: int) -> list[int]:
-        most = max(which, self._held_at_most)
+    async def _taken(self, client: str, requests: int) -> list[int]:
+        most = max(requests, self._held_at_most)
         answer: list[int] = await self._take(keys=[keys.rate_limit(client)], args=[self._interval_us, self.quota, most])
         return answer
 

@@ -82,21 +82,21 @@ class UniqueQuery(BaseModel):
         return Uniqueness(unique, self.on_conflict or "return")
 
 
-async def answer(to: Shared, conflict: NotUnique, which: Uniqueness) -> Response:
+async def answer(to: Shared, conflict: NotUnique, asked: Uniqueness) -> Response:
     """200 with the job that holds the key, if `on_conflict` says so. Raises Problem 409."""
-    if which.on_conflict != "return":
-        raise _not_unique(conflict, which)
+    if asked.on_conflict != "return":
+        raise _not_unique(conflict, asked)
     job = await in_time(read_job(to.redis, conflict.job_id, queues=to.queue_keys))
     if job is None:  # deleted at this very moment
-        raise _not_unique(conflict, which)
+        raise _not_unique(conflict, asked)
     headers = {"Location": path_of(job.id, to.root_path), **EXISTING}
     return json_response(view_of(to, job, await waiting_of(to, job)), headers=headers)
 
 
-def _not_unique(conflict: NotUnique, which: Uniqueness) -> Problem:
+def _not_unique(conflict: NotUnique, asked: Uniqueness) -> Problem:
     states = {"waiting": "waits", "running": "runs", "ended": "has ended, but holds it for a while"}
-    detail = f"Job {conflict.job_id} holds the unique key '{which.unique.key}' and {states[conflict.state]}."
-    if which.on_conflict == "replace":
+    detail = f"Job {conflict.job_id} holds the unique key '{asked.unique.key}' and {states[conflict.state]}."
+    if asked.on_conflict == "replace":
         detail += " Only a job that waits can be replaced."
     errors = [FaultyField(field="query.unique_key", message=f"is held by job {conflict.job_id}")]
     return Problem(409, "not-unique", detail, errors=errors)

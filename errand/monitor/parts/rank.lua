@@ -1,6 +1,6 @@
--- How far down an index a position stands: a part of timeline.lua.
+-- Finds the rank of a position in a queue or index: a part of timeline.lua.
 
--- by bytes, as Redis orders members: Lua's own order is that of the server's locale
+-- compares bytes, as Redis does to order members: Lua compares by the server's locale
 local function is_below(id, other)
   for at = 1, math.min(#id, #other) do
     local mine, its = string.byte(id, at), string.byte(other, at)
@@ -11,7 +11,7 @@ local function is_below(id, other)
   return #id < #other
 end
 
--- how many stand at or above a position: a thousand jobs of one moment are not walked through
+-- how many members are at or above a position, found without a walk through the members of one moment
 local function above(index, ms, id)
   local from = redis.call('ZCOUNT', index, '(' .. ms, '+inf')
   local to = from + redis.call('ZCOUNT', index, ms, ms)
