@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from errand.job.context import Context
-from errand.job.control import Cancel, Fail, Retry
+from errand.job.control import Cancel, Fail, Retry, Snooze
 from errand.job.job_type import JobType, job
 from errand.job.retry_policy import Delays, Exponential
 from errand.job.schedule import Schedule
@@ -50,6 +50,7 @@ __all__ = [
     "Retry",
     "Schedule",
     "Settings",
+    "Snooze",
     "StoredFile",
     "__version__",
     "create_api",

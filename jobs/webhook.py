@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from errand import Context, Delays, job
 from errand.resources.address_guard import CallerUrl
+from errand.settings import WEBHOOK_QUEUE
 from errand.webhooks import DEADLINE_S, RETRY_AFTER_CAP_S, SCHEDULE_S, Delivery, EventName, deliverer, safe_id
 
 
@@ -20,6 +21,7 @@ class Webhook(BaseModel):
 
 
 @job(
+    queue=WEBHOOK_QUEUE,
     max_tries=len(SCHEDULE_S) + 1,
     timeout_s=DEADLINE_S + 10,
     retry=Delays(SCHEDULE_S, cap_s=RETRY_AFTER_CAP_S),

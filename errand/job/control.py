@@ -32,6 +32,21 @@ class Retry(Exception):
         return max(planned_s if self.after_s is None else self.after_s, self.at_least_s)
 
 
+class Snooze(Exception):
+    """Put this job back and start it anew after `after_s` seconds: it waits for its turn at something, and nothing of
+    it has happened. It uses no try, leaves no attempt behind, and holds no slot while it waits.
+
+    `code` is what its `waiting` shows to programs, `reason` what it shows to people.
+    """
+
+    def __init__(self, reason: str, *, after_s: float, code: str = "put_back") -> None:
+        if not 0 <= after_s <= MAX_WAIT_S:
+            raise ValueError(f"after_s must be between 0 and {MAX_WAIT_S} s")
+        super().__init__(reason)
+        self.after_s = after_s
+        self.code = code
+
+
 class Crash(Exception):
     """This attempt ended the process that it ran in: out of memory, a fault in native code.
 

@@ -109,6 +109,8 @@ class Finish:
     """From now, by the server's clock."""
     attempt: bytes | None = None
     """The record of the attempt, if another follows it; that of the last attempt is in `result`."""
+    put_back: bytes = b""
+    """Why it is put back as if it had not been started; such a job has no `attempt`."""
     keep_lease_ms: int = 0
     """How long the lease stays after the end, so that nobody runs the job again meanwhile."""
     give_try_back: bool = False
@@ -274,7 +276,7 @@ def _as_arguments(outcome: Finish, *, listed: bool) -> tuple[str | bytes | int, 
         outcome.result or "",
         "" if outcome.keep_result_ms == FOR_EVER_MS else outcome.keep_result_ms,
         "" if outcome.due_in_ms is None else outcome.due_in_ms,
-        outcome.attempt or outcome.dead,
+        b"put back " + outcome.put_back if outcome.put_back else outcome.attempt or outcome.dead,
         outcome.keep_lease_ms,
         int(outcome.give_try_back),
     )

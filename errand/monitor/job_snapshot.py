@@ -16,7 +16,7 @@ from errand.redis.rows import rows_of
 from errand.wire import codec, keys
 from errand.wire.indexes import end_of
 from errand.wire.limits import KeptLimits, shown_ms
-from errand.wire.records import Attempt, Error, JobCancelled, JobFailed, Progress, RunningAttempt
+from errand.wire.records import Attempt, Error, JobCancelled, JobFailed, Progress, PutBack, RunningAttempt
 
 Status = Literal["deferred", "queued", "in_progress", "succeeded", "failed", "cancelled"]
 
@@ -41,6 +41,8 @@ class JobSnapshot:
     error: Error | None = None
     attempts: tuple[Attempt, ...] = ()
     progress: Progress | None = None
+    put_back: PutBack | None = None
+    """Why it was put back without an attempt, since its last one."""
     enqueued_at_ms: int
     run_at_ms: int | None
     """When it is, or was last, due."""
@@ -84,7 +86,7 @@ async def _read_job(
     """The job, and the last entry of each of these histories (their queues' keys)."""
     async with redis.pipeline(transaction=True) as transaction:
         transaction.mget(
-            keys.body(job_id), keys.result(job_id), keys.lease(job_id), keys.progress(job_id), keys.tries(job_id)
+            *(name(job_id) for name in (keys.body, keys.result, keys.lease, keys.progress, keys.tries, keys.put_back))
         )
         transaction.lrange(keys.attempts(job_id), 0, -1)
         transaction.time()
@@ -93,7 +95,8 @@ async def _read_job(
             transaction.hget(keys.running(queue), job_id)
         for queue in histories:
             transaction.xrevrange(keys.history(queue), count=1)
-        (body, result, lease, progress, tries), attempts, (seconds, micros), *rest = await transaction.execute()
+        row, attempts, (seconds, micros), *rest = await transaction.execute()
+    body, result, lease, progress, tries, put_back = row
     in_queues, last = rest[: 2 * len(queues)], rest[2 * len(queues) :]
     if result is not None:
         revision = hashlib.sha1(result, usedforsecurity=False).hexdigest()
@@ -116,6 +119,7 @@ async def _read_job(
         in_progress=lease is not None,
         tries=int(tries or 0),
         progress=Progress(**codec.loads(progress)) if progress else None,
+        put_back=PutBack(**codec.loads(put_back)) if put_back else None,
         now_ms=seconds * 1000 + micros // 1000,
         revision=revision_of(running if lease else None, score, tries, len(attempts), progress),
     )
@@ -210,6 +214,7 @@ def live_job(
     in_progress: bool,
     tries: int,
     progress: Progress | None = None,
+    put_back: PutBack | None = None,
     now_ms: int,
     revision: str = "",
 ) -> JobSnapshot:
@@ -226,6 +231,7 @@ def live_job(
         args=job.kwargs,
         attempts=attempts,
         progress=progress,
+        put_back=put_back,
         enqueued_at_ms=to_unix_ms(job.enqueue_time),
         # the queue holds the end of a running job's lease, not when it was due
         run_at_ms=running.due_at_ms if running else due_at_ms,

@@ -6,6 +6,7 @@ due later costs no further call, one that is due one round trip. Stock workers s
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +24,10 @@ Code = Literal[
     "scheduled",
     "retrying",
     "asked_to_wait",
+    "put_back",
+    "endpoint_busy",
+    "endpoint_throttled",
+    "endpoint_failing",
     "queue_paused",
     "no_worker",
     "type_unknown",
@@ -30,6 +35,9 @@ Code = Literal[
     "expired",
     "due",
 ]
+
+
+CODES = frozenset(typing.get_args(Code))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +77,9 @@ async def why_waiting(redis: ArqRedis, job: JobSnapshot, *, silent_s: float) -> 
 
 def _for_its_time(job: JobSnapshot, until_ms: int) -> Waiting:
     at = _shown(until_ms)
+    if job.put_back is not None:
+        code = typing.cast(Code, job.put_back.code if job.put_back.code in CODES else "put_back")
+        return Waiting(code, f"Waits for its turn: {job.put_back.reason}. It is looked at again at {at}.", until_ms)
     if job.attempts:
         last = job.attempts[-1]
         because = f" after {last.error.type}: {last.error.message}" if last.error else ""

@@ -37,7 +37,7 @@ end
 
 -- a stock claim under way WATCHes the lease: touching it makes that claim give up
 redis.call('SET', lease, 'cancelled')
-redis.call('DEL', lease, body, tries, attempts, progress, once)
+redis.call('DEL', lease, body, tries, attempts, progress, once, 'errand:put-back:' .. id)
 redis.call('ZREM', queue, id)
 redis.call('HDEL', running, id)
 redis.call('HDEL', cancels, id)

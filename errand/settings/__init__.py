@@ -10,13 +10,14 @@ from errand.settings.api_keys import ALL_SCOPES, HASHED_KEY, ApiKey, Scope, dige
 from errand.settings.http import RequestRate
 from errand.settings.loopback import is_loopback
 from errand.settings.settings import Settings
-from errand.settings.worker import MAIL_QUEUE, SHIPPED_JOBS, QueueShare
+from errand.settings.worker import MAIL_QUEUE, SHIPPED_JOBS, WEBHOOK_QUEUE, QueueShare
 
 __all__ = [
     "ALL_SCOPES",
     "HASHED_KEY",
     "MAIL_QUEUE",
     "SHIPPED_JOBS",
+    "WEBHOOK_QUEUE",
     "ApiKey",
     "QueueShare",
     "RequestRate",

@@ -18,6 +18,7 @@ class WebhookSettings(BaseModel):
 
     webhook_secret: SecretStr | None = None
     webhook_allow_networks: Annotated[tuple[IpNetwork, ...], NoDecode, comma_separated()] = ()
+    webhook_host_concurrency: int = Field(100, ge=1, le=10_000)
     webhook_sink_port: int = Field(8010, ge=0, le=65_535)
 
     @field_validator("webhook_secret")

@@ -14,6 +14,7 @@ from errand.settings.units import DAY_S, MAX_TTL_S, MIB
 
 CPU_QUEUE = "cpu"
 MAIL_QUEUE = "mail"
+WEBHOOK_QUEUE = "webhooks"
 SHIPPED_JOBS = "errand.jobs"
 """In the wheel: the files of `jobs/`."""
 
@@ -46,6 +47,7 @@ class WorkerSettings(BaseModel):
     cpu_processes: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256)
     cpu_memory_limit_bytes: int = Field(1024 * MIB, ge=128 * MIB)
     mail_connections: int = Field(8, ge=1, le=1000)
+    webhook_concurrency: int = Field(500, ge=1, le=10_000)
     lease_s: float = Field(10, ge=1, le=3600)
     drain_s: float = Field(25, ge=0, le=3600)
     max_crashes: int = Field(3, ge=1, le=100)
@@ -57,10 +59,14 @@ class WorkerSettings(BaseModel):
         """How many jobs of each queue a worker runs at once; of the `known` queues if `WORKER_QUEUES` names none.
 
         I/O jobs mostly wait, and many fit into one process; of CPU jobs as many run as there are processes for them, of
-        letters as many as there are connections.
+        letters as many as there are connections. Webhooks wait for servers of others, of which there are many.
         """
         shares = self.worker_queues or [QueueShare(name=name) for name in known]
-        usual = {CPU_QUEUE: self.cpu_processes, MAIL_QUEUE: self.mail_connections}
+        usual = {
+            CPU_QUEUE: self.cpu_processes,
+            MAIL_QUEUE: self.mail_connections,
+            WEBHOOK_QUEUE: self.webhook_concurrency,
+        }
         return {share.name: share.concurrency or usual.get(share.name, self.worker_concurrency) for share in shares}
 
     @property

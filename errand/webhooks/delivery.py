@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,13 +9,15 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 from pydantic_core import to_json
 
 from errand.extras import needs
 from errand.job.control import Fail, Retry
-from errand.settings import Settings
+from errand.settings import WEBHOOK_QUEUE, Settings
+from errand.webhooks.receivers import Receivers
 from errand.webhooks.secret import installation_secret, secret_of_url
 from errand.webhooks.signing import Signer
 
@@ -44,23 +45,32 @@ class Deliverer:
     poster: Poster
     secret: str
     """The installation's own."""
+    receivers: Receivers
+    host_limit: int
+    """How many deliveries one host may have at once."""
 
     async def deliver(self, url: str, event: Mapping[str, Any], *, webhook_id: str) -> Delivery:
         """Posts `event` as JSON, signed.
 
         Raises Fail if the receiver answers 410 (no more events) or its address is refused; Retry for any other answer
-        but a 2xx, whose wait is no shorter than what the receiver asks for.
+        but a 2xx, whose wait is no shorter than what the receiver asks for; Snooze if its host is busy.
         """
         from errand.webhooks.post import PostFault
 
-        body, started_s = to_json(event), time.monotonic()
+        body = to_json(event)
         headers = url_signer(self.secret, url).headers(webhook_id, body, now=datetime.now(UTC))
         try:
-            answer = await self.poster.post(url, body=body, headers=headers, deadline_s=DEADLINE_S)
+            async with self.receivers.turn(host_of(url), limit=self.host_limit):
+                answer = await self.poster.post(url, body=body, headers=headers, deadline_s=DEADLINE_S)
         except PostFault as fault:
             raise (Fail if fault.kind == "blocked" else Retry)(f"{fault.kind}: {fault}") from None
         _check_taken(answer)
-        return Delivery(status=answer.status, duration_s=round(time.monotonic() - started_s, 3))
+        return Delivery(status=answer.status, duration_s=round(sum(answer.timings_ms.values()) / 1000, 3))
+
+
+def host_of(url: str) -> str:
+    """Host and port, as one receiver has them."""
+    return urlsplit(url).netloc.rpartition("@")[2].lower()
 
 
 @lru_cache(maxsize=4096)
@@ -82,7 +92,8 @@ async def deliverer(settings: Settings) -> AsyncIterator[Deliverer]:
     async with opened_sink(settings) as endpoints:
         guard = AddressGuard(settings.webhook_allow_networks, allow_endpoints=endpoints)
         async with Poster.open(guard) as poster:
-            yield Deliverer(poster, secret)
+            slots = settings.queue_shares([WEBHOOK_QUEUE]).get(WEBHOOK_QUEUE, settings.webhook_concurrency)
+            yield Deliverer(poster, secret, Receivers(slots=slots), settings.webhook_host_concurrency)
 
 
 def _check_taken(answer: HttpAnswer) -> None:

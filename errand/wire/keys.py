@@ -81,6 +81,11 @@ def progress(job_id: str) -> str:
     return f"errand:progress:{job_id}"
 
 
+def put_back(job_id: str) -> str:
+    """JSON: why a job was last put back without an attempt, until it has another or ends."""
+    return f"errand:put-back:{job_id}"
+
+
 def once(job_id: str) -> str:
     """Hash: name of an effect → how far it has come, as JSON; kept with a job until it has succeeded."""
     return f"errand:once:{job_id}"

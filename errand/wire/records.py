@@ -116,6 +116,15 @@ class Progress:
     at_ms: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PutBack:
+    """Why a job was put back without an attempt: a word for programs, a sentence, and when, in ms since the epoch."""
+
+    code: str
+    reason: str
+    at_ms: int
+
+
 class JobFailed(RuntimeError):
     """What `arq.jobs.Job.result()` raises for a job that failed; `error` says why.
 

@@ -104,4 +104,4 @@ def test_what_several_machines_must_share_is_noted_if_redis_is_elsewhere(
 def test_queues_that_only_a_worker_names_are_looked_at_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORKER_QUEUES", "default,reports")
     queues = examine.installation_of(Settings.read(), discover(["jobs"])).queues
-    assert queues == ["default", "cpu", "mail", "reports"]
+    assert queues == ["default", "cpu", "mail", "webhooks", "reports"]

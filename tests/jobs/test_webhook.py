@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,15 @@ from arq.connections import ArqRedis
 from pydantic import ValidationError
 
 from errand.monitor.job_snapshot import JobSnapshot, read_job
+from errand.monitor.waiting import why_waiting
 from errand.process.worker import opened
 from errand.queue.queue import Queue
+from errand.settings import WEBHOOK_QUEUE
 from errand.webhooks.secret import secret_of_url
+from errand.wire import keys
 from errand.wire.records import Error
 from jobs.webhook import Webhook, webhook
+from jobs.welcome_email import welcome_email
 from settings import Settings
 from tests.conftest import RunWorker, make_settings
 from tests.peers import HttpReceiver, Received
@@ -37,16 +42,20 @@ def settings(tmp_path: Path) -> Settings:
     return make_settings(tmp_path, webhook_secret=SECRET)
 
 
+QUEUES = [keys.queue(WEBHOOK_QUEUE)]
+LETTER = {"to": "ada@example.com", "name": "Ada"}
+
+
 async def enqueue(redis: ArqRedis, url: str) -> str:
     args = {"url": url, "event": "user.created", "data": {"id": 7, "name": "Žofie"}}
-    return (await Queue(redis, ended_ttl_s=60).enqueue("webhook", args)).job_id
+    return (await Queue(redis, name=WEBHOOK_QUEUE, ended_ttl_s=60).enqueue("webhook", args)).job_id
 
 
 async def attempted(redis: ArqRedis, job_id: str) -> JobSnapshot:
     """The job once its first attempt has ended."""
 
     async def look() -> JobSnapshot | None:
-        snapshot = await read_job(redis, job_id)
+        snapshot = await read_job(redis, job_id, queues=QUEUES)
         return snapshot if snapshot is not None and snapshot.attempts else None
 
     return await eventually(look)
@@ -98,7 +107,7 @@ async def test_a_receiver_that_is_down_twice_gets_the_same_event_signed_anew(
         for sent in (1, 2):
             await receiver.wait_for(sent)
             await next_second()
-            await due_now(redis, job_id)
+            await due_now(redis, job_id, queue=WEBHOOK_QUEUE)
         done = await ended(redis, job_id)
     assert [attempt.outcome for attempt in done.attempts] == ["retry", "retry", "succeeded"]
     assert 4_500 <= wait_ms(done, 1) <= 5_500 and 270_000 <= wait_ms(done, 2) <= 330_000
@@ -116,7 +125,7 @@ async def test_a_job_id_with_a_dot_is_signed_under_another_and_large_integers_ar
 ) -> None:
     args = {"url": receiver.url, "event": "invoice.payment-failed", "data": [2**53 + 1, -(2**64), 10**40]}
     async with run_worker([webhook]):
-        await Queue(redis, ended_ttl_s=60).enqueue("webhook", args, job_id="order.7")
+        await Queue(redis, name=WEBHOOK_QUEUE, ended_ttl_s=60).enqueue("webhook", args, job_id="order.7")
         (request,) = await receiver.wait_for(1)
     assert "." not in request.headers["webhook-id"]
     assert verified(request)["type"] == "invoice.payment-failed"
@@ -202,6 +211,35 @@ async def test_the_start_of_a_long_complaint_is_kept(
         job = await attempted(redis, await enqueue(redis, receiver.url))
     assert job.attempts[0].error is not None
     assert job.attempts[0].error.message == f"the receiver answered 500: \N{REPLACEMENT CHARACTER}{'x' * 199}"
+
+
+async def test_a_receiver_that_hangs_holds_up_no_other_and_no_other_job(
+    redis: ArqRedis, run_worker: RunWorker, receiver: HttpReceiver, tmp_path: Path
+) -> None:
+    """All deliveries to it are due before the others."""
+    settings = make_settings(tmp_path, webhook_concurrency=20, webhook_host_concurrency=100)
+    async with receiving("hang") as hanging:
+        for _ in range(100):
+            await enqueue(redis, hanging.url)
+        others = [await enqueue(redis, receiver.url) for _ in range(5)]
+        letter = await Queue(redis, name="mail", ended_ttl_s=60).enqueue("welcome_email", LETTER)
+        async with run_worker([webhook, welcome_email], settings, max_jobs=20):
+            for job_id in (*others, letter.job_id):
+                assert (await ended(redis, job_id)).status == "succeeded"
+            waiting = await eventually(partial(put_back, redis))
+        assert hanging.requests <= 10, "half of the slots"
+    assert waiting.attempts == () and waiting.tries == 0
+    why = await why_waiting(redis, waiting, silent_s=10)
+    assert why is not None and why.code == "endpoint_busy" and "is busy" in why.detail
+
+
+async def put_back(redis: ArqRedis) -> JobSnapshot | None:
+    """A delivery that waits for its turn."""
+    for job_id in await redis.zrange(QUEUES[0], 0, -1):
+        job = await read_job(redis, job_id.decode(), queues=QUEUES)
+        if job is not None and job.put_back is not None and job.status == "deferred":
+            return job
+    return None
 
 
 # --- Retry-After

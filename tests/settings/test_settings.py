@@ -105,6 +105,8 @@ BAD = {
     "TEMPLATE_DIR": ["/nowhere", "/dev/null"],
     "MAIL_EHLO_NAME": ["localhost", "a b.example", "mail_.example", "-a.example", "x\r\nRSET.example", "[x]"],
     "MAIL_CONNECTIONS": ["0", "1001", "many"],
+    "WEBHOOK_CONCURRENCY": ["0", "10001", "many"],
+    "WEBHOOK_HOST_CONCURRENCY": ["0", "10001", "many"],
     "LOG_LEVEL": ["loud"],
     "LOG_FORMAT": ["xml"],
 }

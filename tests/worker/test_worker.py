@@ -12,12 +12,13 @@ from arq.jobs import Job, JobStatus
 from pydantic import BaseModel
 
 from errand.job.context import Context
-from errand.job.control import Cancel, Fail, Retry
+from errand.job.control import Cancel, Fail, Retry, Snooze
 from errand.job.job_type import job
 from errand.job.retry_policy import Delays
 from errand.leases.leases import Renewed
 from errand.monitor.job_snapshot import JobSnapshot, read_job
 from errand.monitor.queues import live_workers
+from errand.monitor.waiting import why_waiting
 from errand.queue.new_job import JobExists
 from errand.queue.queue import Queue
 from errand.wire import keys
@@ -179,6 +180,40 @@ async def test_a_retry_that_asks_for_a_least_wait_never_shortens_the_policys(
         (first,) = (await eventually(tried)).attempts
     assert (first.next_attempt_at_ms or 0) - first.ended_at_ms == wait_ms
     assert first.wait_asked == (wait_ms > 5_000_000)
+
+
+async def test_a_job_that_is_put_back_uses_no_try_leaves_no_attempt_and_says_why_it_waits(
+    redis: ArqRedis, queue: Queue, run_worker: RunWorker
+) -> None:
+    started = 0
+
+    @job(max_tries=1)
+    async def patient(ctx: Context, args: Note) -> None:
+        nonlocal started
+        started += 1
+        assert ctx.attempt == 1
+        if started <= 2:
+            raise Snooze("the other side is busy", after_s=3600, code="endpoint_busy")
+
+    async def put_back() -> JobSnapshot | None:
+        job = await read_job(redis, put.job_id)
+        return job if job is not None and job.put_back is not None and job.status == "deferred" else None
+
+    async def twice_put_back() -> bool:
+        return started == 2
+
+    put = await queue.enqueue("patient", {})
+    async with run_worker([patient]):
+        await due_now(redis, put.job_id)
+        await eventually(twice_put_back)
+        waiting = await eventually(put_back)
+        why = await why_waiting(redis, waiting, silent_s=10)
+        await due_now(redis, put.job_id)
+        done = await ended(redis, put.job_id)
+    assert waiting.attempts == () and waiting.tries == 0
+    assert why is not None and why.code == "endpoint_busy" and "the other side is busy" in why.detail
+    assert (done.status, len(done.attempts), started) == ("succeeded", 1, 3)
+    assert await redis.keys(f"*{put.job_id}") == [f"arq:result:{put.job_id}".encode()]
 
 
 async def test_args_that_do_not_fit_fail_at_once_without_showing_them(

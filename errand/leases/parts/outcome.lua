@@ -7,7 +7,10 @@ local function ended(queue, id, status, result, keep_ms)
   elseif result ~= '' and keep_ms ~= '0' then
     redis.call('SET', 'arq:result:' .. id, result, 'PX', keep_ms)
   end
-  redis.call('DEL', 'arq:job:' .. id, 'arq:retry:' .. id, 'errand:attempts:' .. id, 'errand:progress:' .. id)
+  redis.call(
+    'DEL', 'arq:job:' .. id, 'arq:retry:' .. id, 'errand:attempts:' .. id, 'errand:progress:' .. id,
+    'errand:put-back:' .. id
+  )
   redis.call('ZREM', queue, id)
   -- a dead job may be replayed: the markers of its effects are kept as long as the job is
   if status ~= 'failed' or result == '' or keep_ms == '0' then
@@ -21,8 +24,12 @@ local function due_again(queue, id, due_ms, attempt, give_back)
   redis.call('ZADD', queue, 'XX', string.format('%.0f', due_ms), id)
   -- arq lets the counter expire after a day, and a retry may be due later than that
   redis.call('PERSIST', 'arq:retry:' .. id)
-  if attempt ~= '' then
+  local put_back = attempt:match('^put back (.*)$')
+  if put_back then
+    redis.call('SET', 'errand:put-back:' .. id, put_back)
+  elseif attempt ~= '' then
     redis.call('RPUSH', 'errand:attempts:' .. id, attempt)
+    redis.call('DEL', 'errand:put-back:' .. id)
   end
   if give_back == '1' then
     redis.call('DECR', 'arq:retry:' .. id)

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from errand.job.context import Context
-from errand.job.control import Cancel, Crash, Crashed, Fail, Retry
+from errand.job.control import Cancel, Crash, Crashed, Fail, Retry, Snooze
 from errand.job.job_type import JobType
 from errand.secrets import redaction
 from errand.secrets.redaction import Hide
@@ -31,6 +31,8 @@ class Outcome:
     retry_after_s: float = 0.0
     wait_asked: bool = False
     """The job function itself said how long to wait."""
+    snoozed: Snooze | None = None
+    """The job is put back as if it had not been started: the attempt does not count, and is not recorded."""
 
     def end_of(self, started: RunningAttempt, *, ended_at_ms: int) -> Attempt:
         """The record of the started attempt, now that it has ended like this."""
@@ -72,6 +74,8 @@ async def run(
         return Outcome("failed", error=Error.of(error, with_traceback=False, hide=hide))
     except Cancel as error:
         return Outcome("cancelled", error=Error.of(error, with_traceback=False, hide=hide))
+    except Snooze as error:
+        return Outcome("handed_back", snoozed=error)
     except TimeoutError as error:
         return _retry_or_fail(job_type, ctx, _overtime(error, job_type) if deadline.expired() else error, hide)
     except asyncio.CancelledError as error:

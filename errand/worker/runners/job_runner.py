@@ -71,6 +71,8 @@ class JobRunner:
         )
         reported: list[Progress] = []
         outcome = await self._attempt(job, reported)
+        if outcome.snoozed is not None:
+            return self.transitions.put_back(job, outcome.snoozed, at_ms=timestamp_ms())
         ended = outcome.end_of(started, ended_at_ms=timestamp_ms())
         ended, record = self.records.settle(job, ended, outcome.result, reported[0] if reported else None)
         self._note(job, ended)

@@ -6,11 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from errand.job.control import Snooze
 from errand.leases.leases import Finish
-from errand.wire import codec
+from errand.wire import codec, records
 from errand.wire.indexes import DeadEntry, type_word
-from errand.wire.records import Attempt, AttemptOutcome, Error
+from errand.wire.records import Attempt, AttemptOutcome, Error, PutBack
 from errand.worker.runners.claimed_job import ClaimedJob
+
+REASON_LIMIT_CHARS = 200
+
 
 State = Literal["queued", "deferred", "succeeded", "failed", "cancelled"]
 
@@ -56,6 +60,18 @@ class Transitions:
             attempt=codec.dumps(ended),
             # an attempt that a drain ended does not count as a try
             give_try_back=ended.outcome == "handed_back",
+        )
+
+    def put_back(self, job: ClaimedJob, snoozed: Snooze, *, at_ms: int) -> Finish:
+        """The job waits for its turn at something, as if it had not been started."""
+        note = PutBack(code=snoozed.code, reason=records.clean(str(snoozed)[:REASON_LIMIT_CHARS]), at_ms=at_ms)
+        return Finish(
+            job_id=job.claim.job_id,
+            token=job.claim.token,
+            status="deferred",
+            due_in_ms=max(int(snoozed.after_s * 1000), 1),
+            put_back=codec.dumps(note),
+            give_try_back=True,
         )
 
     def end(self, job: ClaimedJob, state: State, record: bytes, *, error: Error | None, at_ms: int) -> Finish:

@@ -103,7 +103,7 @@ def test_the_queues_and_types_that_there_are_stand_in_the_document(document: Doc
         for parameter in operations_of(document)["list_dead_jobs"]["parameters"]
         if parameter["name"] == "queue"
     )
-    assert queue["enum"] == ["default", "cpu", "mail"]
+    assert queue["enum"] == ["default", "cpu", "mail", "webhooks"]
 
 
 @pytest.mark.parametrize(("api_keys", "secured"), [("", [{"HTTPBearer": []}, {}]), (KEY, [{"HTTPBearer": []}])])

@@ -30,7 +30,7 @@ def under(key: str) -> dict[str, str]:
 
 
 async def jobs_put(redis: ArqRedis) -> int:
-    return sum([await redis.zcard(keys.queue(name)) for name in ("default", "cpu", "mail")])
+    return sum([await redis.zcard(keys.queue(name)) for name in ("default", "cpu", "mail", "webhooks")])
 
 
 def is_the_same(again: httpx.Response, first: httpx.Response) -> bool:

@@ -34,7 +34,7 @@ async def test_a_job_is_accepted_with_its_place_and_its_first_state(client: http
     assert answer.headers["location"] == job["links"]["self"] == f"/v1/jobs/{job['id']}"
     assert {key: job[key] for key in ("type", "queue", "status", "attempt", "max_tries", "args", "attempts")} == {
         "type": "webhook",
-        "queue": "default",
+        "queue": "webhooks",
         "status": "queued",
         "attempt": 0,
         "max_tries": webhook.max_tries,

@@ -215,7 +215,7 @@ async def test_a_cursor_from_which_changes_are_missing_is_answered_with_missed(s
 
 async def test_a_cursor_that_names_some_queues_or_unknown_ones_becomes_one_of_all(service: Service) -> None:
     job_id = await put(service)
-    queues = set(positions_in(service.shared.feed.cursor) or {}) | {"default", "cpu", "mail"}
+    queues = set(positions_in(service.shared.feed.cursor) or {}) | {"default", "cpu", "mail", "webhooks"}
     for path in ("/v1/events", f"/v1/jobs/{job_id}/events"):
         async with service.watching(path, after="5-0@elsewhere") as stream:
             assert set(positions_in(stream.opening.id) or {}) == queues

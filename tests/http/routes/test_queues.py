@@ -49,7 +49,7 @@ def queue(redis: ArqRedis) -> Queue:
 
 async def of_default(client: httpx.AsyncClient) -> dict[str, object]:
     shown = (await client.get("/v1/queues")).json()
-    assert [view["name"] for view in shown] == ["default", "cpu", "mail"]
+    assert [view["name"] for view in shown] == ["default", "cpu", "mail", "webhooks"]
     view: dict[str, object] = shown[0]
     return view
 
