@@ -1,9 +1,9 @@
--- Claims due jobs for a worker: takes their leases, counts the try, fetches the bodies.
+-- Claims due jobs for a worker: takes their leases, counts the tries, fetches the bodies.
 -- KEYS  1 queue  2 running  3 wake  4 paused  5 cancels
 -- ARGV  1 token of this claim  2 lease in ms  3 how many jobs at most  4 channel of events
 --       5 the worker if the claim was sent ahead, behind a wait: it does not take its own jobs then; else ''
 -- returns {in how many ms the next job is due or -1, jobs, now in ms}; each job is
---       {id, due, try, body, attempts, 1 if the attempt before was lost, 1 if somebody has asked to cancel it}
+--       {id, due, tries, body, attempts, 1 if the attempt before was lost, 1 if somebody has asked to cancel it}
 --- @include "leases/parts/reset_if_wrong_type"
 --- @include "leases/parts/lost_attempt"
 --- @include "redis/parts/wake_one"
@@ -19,20 +19,21 @@ local now, lease_end = string.format('%.0f', now_ms), string.format('%.0f', now_
 local any_cancels = redis.call('EXISTS', cancels) == 1
 
 local function claimed(id, due)
-  local try = call_or_reset('arq:retry:' .. id, 'INCR')
+  local tries = call_or_reset('arq:retry:' .. id, 'INCR')
   -- out of the way of the next claim, and due again by itself if the lease is not renewed
   redis.call('ZADD', queue, lease_end, id)
-  local started = try > 1 and redis.call('HGET', running, id)
+  local started = tries > 1 and redis.call('HGET', running, id)
   local lost = started and record_lost(id, started, now_ms)
   local cancel = any_cancels and is_to_cancel(cancels, id, started) and 1
   if cancel then
     -- kept: this worker may end before it has cancelled the job
     redis.call('HSET', cancels, id, token)
   end
-  redis.call('HSET', running, id, try .. ' ' .. due .. ' ' .. now .. ' ' .. token)
+  redis.call('HSET', running, id, tries .. ' ' .. due .. ' ' .. now .. ' ' .. token)
   local attempts = call_or_reset('errand:attempts:' .. id, 'LRANGE', 0, -1)
   -- the body of a stock producer may expire before the job is started; once started, a lost lease must not lose the job
-  return {id, due, try, redis.call('GETEX', 'arq:job:' .. id, 'PERSIST'), attempts, lost, cancel}
+  local body = redis.call('GETEX', 'arq:job:' .. id, 'PERSIST')
+  return {id, due, tries, body, attempts, lost, cancel}
 end
 
 local jobs, changes, skipped = {}, {}, 0

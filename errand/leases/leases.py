@@ -16,6 +16,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
+from errand.leases.rows import ClaimedRow, FinishRow
 from errand.redis import script
 from errand.wire import codec, keys
 
@@ -177,22 +178,23 @@ class Leases:
 
     def _claimed(self, answer: list[Any], *, token: str, asked_s: float) -> Claimed:
         due_in_ms, jobs, now = answer
+        rows: list[ClaimedRow] = jobs
         now_ms = int(now)
         claims = [
             Claim(
-                job_id=job_id.decode(),
+                job_id=id.decode(),
                 due_at_ms=int(max(float(due), 0)),
-                job_try=job_try,
+                job_try=tries,
                 body=body,
                 attempts=attempts,
                 lost=bool(lost),
                 token=token,
                 crashes=crashes_of(attempts),
-                cancelled=bool(cancelled),
+                cancelled=bool(cancel),
                 claimed_at_ms=now_ms,
             )
-            for job_id, due, job_try, body, attempts, lost, cancelled in jobs
-            if _is_text(job_id)
+            for id, due, tries, body, attempts, lost, cancel in rows
+            if _is_text(id)
         ]
         return Claimed(claims, None if due_in_ms < 0 else due_in_ms, asked_s)
 
@@ -234,7 +236,7 @@ class Leases:
         """Writes outcomes in one call; False for each that was dropped because its lease is lost."""
         arguments: list[str | bytes | int] = [keys.events(self._queue)]
         for outcome in outcomes:
-            arguments += _as_arguments(outcome, listed=self._visible)
+            arguments += _row_of(outcome, listed=self._visible)
         queue = self._queue
         written = await self._finish(
             keys=[
@@ -268,17 +270,20 @@ def _is_text(job_id: bytes) -> bool:
     return True
 
 
-def _as_arguments(outcome: Finish, *, listed: bool) -> tuple[str | bytes | int, ...]:
-    return (
-        outcome.job_id,
-        outcome.token,
-        f"{outcome.status}:{outcome.type}" if outcome.type and listed else outcome.status,
-        outcome.result or "",
-        "" if outcome.keep_result_ms == FOR_EVER_MS else outcome.keep_result_ms,
-        "" if outcome.due_in_ms is None else outcome.due_in_ms,
-        b"put back " + outcome.put_back if outcome.put_back else outcome.attempt or outcome.dead,
-        outcome.keep_lease_ms,
-        int(outcome.give_try_back),
+def _row_of(outcome: Finish, *, listed: bool) -> FinishRow:
+    # by position: names would take longer than all the rest of this function
+    return FinishRow._make(
+        (
+            outcome.job_id,
+            outcome.token,
+            f"{outcome.status}:{outcome.type}" if outcome.type and listed else outcome.status,
+            outcome.result or "",
+            "" if outcome.keep_result_ms == FOR_EVER_MS else outcome.keep_result_ms,
+            "" if outcome.due_in_ms is None else outcome.due_in_ms,
+            b"put back " + outcome.put_back if outcome.put_back else outcome.attempt or outcome.dead,
+            outcome.keep_lease_ms,
+            int(outcome.give_try_back),
+        )
     )
 
 

@@ -1,0 +1,44 @@
+"""The rows that the scripts of this room take and answer, by name; a test holds the scripts to these names.
+
+A call moves hundreds of jobs, so that names inside each row would be paid for by every job: a header that names the
+slots made finishing 7 to 14 % slower, JSON for each job 13 to 37 %. Names in the code alone cost nothing
+(0.97 of the CPU time of claiming and finishing without them, where the same code measured 1.01 against itself).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class ClaimedRow(NamedTuple):
+    """What `claim.lua` answers of one job."""
+
+    id: bytes
+    due: bytes
+    """Its score in the queue."""
+    tries: int
+    body: bytes | None
+    attempts: list[bytes]
+    lost: int | None
+    """1 if the attempt before this one was started and never ended."""
+    cancel: int | None
+    """1 if somebody asked to cancel the job."""
+
+
+class FinishRow(NamedTuple):
+    """What `finish.lua` takes of one job."""
+
+    id: str
+    token: str
+    name: str
+    """Its status; `<status>:<type>` if it ends and is to be listed."""
+    result: bytes | str
+    keep_ms: int | str
+    """How long the result is kept: '' for ever, 0 not at all."""
+    due_in_ms: int | str
+    """When it is due again, from now; '' if it ends."""
+    record: bytes | str
+    """The attempt; `put back WHY` if it did not start; if the job ends dead, its entry among the dead jobs."""
+    keep_lease_ms: int
+    give_back: int
+    """1 if the attempt does not count as a try."""
