@@ -39,6 +39,7 @@ class ArqRunner:
         return refusal_by_arq(self._worker, job)
 
     def unstarted(self, job: ClaimedJob, error: BaseException) -> Finish:
+        job.started_at_ms = timestamp_ms()
         return self._end(job, success=False, result=error)
 
     async def run(self, job: ClaimedJob) -> Finish:

@@ -29,7 +29,8 @@ class ClaimedJob:
     job_try: int = 0
     """The number of the attempt, as Arq counts: a producer may ask for a later one than the first."""
     enqueued_at_ms: int = 0
-    started_at_ms: int = field(default_factory=timestamp_ms)
+    started_at_ms: int = 0
+    """When its function was started, or refused; only `ArqRunner` sets it."""
     limits: KeptLimits = NO_LIMITS
     unreadable: Exception | None = None
     """Why the body cannot be read; such a job ends unstarted."""
@@ -63,7 +64,7 @@ def read(claim: Claim, deserializer: Deserializer | None) -> ClaimedJob:
         logger.exception("deserializing job %s failed", claim.job_id)
         job.unreadable = error
         return job
-    if not _makes_sense(job, asked_try):
+    if not _makes_sense(job.function, job.kwargs, asked_try, job.enqueued_at_ms):
         logger.warning("job %s has fields of wrong types", claim.job_id)
         wrong = SerializationError("fields of wrong types")
         return ClaimedJob(claim, job_try=claim.job_try, unreadable=wrong)
@@ -82,12 +83,12 @@ def _noting_limits(job: ClaimedJob, deserializer: Deserializer) -> Deserializer:
     return deserialize
 
 
-def _makes_sense(job: ClaimedJob, asked_try: object) -> bool:
+def _makes_sense(function: object, kwargs: object, asked_try: object, enqueued_at_ms: object) -> bool:
     """True if the fields have the types that Arq gives them: anybody may have written the body."""
-    kinds: list[tuple[object, type]] = [
-        (job.function, str),
-        (job.kwargs, dict),
-        (job.enqueued_at_ms, int),
-        (asked_try or 0, int),
-    ]
-    return all(isinstance(value, kind) for value, kind in kinds) and 0 <= job.enqueued_at_ms <= LATEST_MS
+    return (
+        isinstance(function, str)
+        and isinstance(kwargs, dict)
+        and isinstance(asked_try or 0, int)
+        and isinstance(enqueued_at_ms, int)
+        and 0 <= enqueued_at_ms <= LATEST_MS
+    )
