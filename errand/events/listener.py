@@ -1,4 +1,4 @@
-"""One subscription for everybody in a process: for those who wait for a job's end, and for the feed of all changes.
+"""One subscription for a whole process: for callers that wait for the end of a job, and for the feed of all changes.
 
 A message is a hint: a stock Arq worker publishes none, and a connection may be cut. A client that waits reads the job
 again from time to time.

@@ -134,7 +134,7 @@ def opening(cursor: str) -> bytes:
 
 
 def heartbeat(cursor: str) -> bytes:
-    """A comment while nothing happens that the client watches; the cursor says up to where that is known."""
+    """A comment while nothing happens that the client watches; the cursor says how far that is known."""
     return format_sse_event(comment="still here", id=cursor)
 
 

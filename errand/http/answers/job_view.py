@@ -33,7 +33,7 @@ class ErrorView(BaseModel):
     message: str
     traceback: str | None = None
     fingerprint: str = Field(
-        description="its class and innermost own frame: the same for the same fault",
+        description="its class and the innermost frame of own code: the same for the same fault",
         examples=["KeyError@errand.webhooks.delivery:_check_taken"],
     )
 
@@ -64,7 +64,7 @@ class WaitingView(BaseModel):
 
     code: Code
     detail: str = Field(examples=["Is due at 2030-01-01T09:00:00Z, as was asked."])
-    until: datetime | None = Field(description="null where nobody knows when it will be over")
+    until: datetime | None = Field(description="when the wait will be over; null if that is not known")
 
 
 class JobHead(BaseModel):
@@ -75,7 +75,7 @@ class JobHead(BaseModel):
     queue: str
     status: Status
     attempt: int = Field(description="how many attempts have started")
-    max_tries: int | None = Field(description="null where this service does not know the type")
+    max_tries: int | None = Field(description="null if this service does not know the type")
 
 
 class JobFields(JobHead):
@@ -91,10 +91,12 @@ class JobFields(JobHead):
     started_at: datetime | None = Field(description="when its latest attempt began")
     finished_at: datetime | None
     links: dict[str, str]
-    expires_at: datetime | None = Field(description="where no attempt has started by then it fails; null: never")
+    expires_at: datetime | None = Field(
+        description="if no attempt has started by then, it fails; null if it never expires"
+    )
     planned_attempts: list[datetime] | None = Field(
         description="when each attempt that has not started would start if each failed at once, by the type's retry "
-        "policy without its jitter; null of a job that has ended, and where this service does not know the type"
+        "policy without its jitter; null if the job has ended, or if this service does not know the type"
     )
     gives_up_at: datetime | None = Field(
         description="when, by that plan, the last attempt would have failed; while it runs, when its time limit ends"
@@ -104,7 +106,7 @@ class JobFields(JobHead):
 class JobView(JobFields):
     """One job. Times are UTC."""
 
-    waiting: WaitingView | None = Field(description="why it waits; null where it runs or has ended")
+    waiting: WaitingView | None = Field(description="why it waits; null if it runs or has ended")
 
 
 DURABILITY = Field(

@@ -45,7 +45,9 @@ OUTAGE_OVER_S = 60.0
 class FaultyField(BaseModel):
     """One fault of a request."""
 
-    field: str = Field(description="where: `body.to`, `query.delay`", examples=["body.to"])
+    field: str = Field(
+        description="which part of the request has the fault: `body.to`, `query.delay`", examples=["body.to"]
+    )
     message: str
 
 
@@ -80,7 +82,7 @@ class Problem(Exception):
 
 
 class BodyTooLarge(HTTPException):
-    """413. An HTTPException because FastAPI lets only those out of its reading of a body."""
+    """413. It is an HTTPException, because FastAPI turns any other error while it reads a body into a 400."""
 
     def __init__(self, limit_bytes: int) -> None:
         detail = f"The body is larger than {limit_bytes} bytes. Send less, or raise the limit."
@@ -89,7 +91,7 @@ class BodyTooLarge(HTTPException):
 
 
 def response(problem: Problem) -> JSONResponse:
-    """The answer that a problem is."""
+    """The answer to a request that ends with this problem."""
     details = ProblemDetails(
         type=f"/problems/{problem.kind}",
         title=problem.kind.replace("-", " ").capitalize(),
@@ -213,7 +215,7 @@ def _of_http_exception(request: Request, error: HTTPException) -> Problem:
     if error.status_code == 404:
         return _nothing_there(request)
     if error.status_code == 400 and isinstance(error.__cause__, UnicodeDecodeError):
-        # what FastAPI says of it is neither a sentence nor about the text
+        # FastAPI's own message is no sentence and says nothing about the text
         fault = FaultyField(field="body", message="is not valid JSON: it must be text in UTF-8")
         return Problem(422, "invalid-request", f"The request does not fit: body: {fault.message}", errors=[fault])
     if error.status_code == 405:
@@ -254,7 +256,7 @@ def _faulty_field(fault: Mapping[str, Any]) -> FaultyField:
     if fault["type"] == "url_parsing":
         message = "must be a whole URL, such as https://receiver.example/hook"
     if fault["loc"] == ("body",) and fault["type"] in ("missing", "model_type", "model_attributes_type"):
-        # also where it is JSON, but sent as curl's default, a web form
+        # it may be JSON, but sent as a web form, as curl does by default
         message = "must be a JSON object, sent with 'Content-Type: application/json'"
     return FaultyField(field=".".join(map(str, fault["loc"])), message=message)
 

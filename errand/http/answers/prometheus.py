@@ -16,10 +16,10 @@ GAUGES = {
     "errand_jobs_deferred": "Jobs due later, or waiting for their next attempt.",
     "errand_jobs_in_progress": "Jobs that run.",
     "errand_jobs_dead": "Jobs that have failed for good and are kept.",
-    "errand_oldest_due_seconds": "How long the first of the due jobs has been waiting.",
+    "errand_oldest_due_seconds": "For how long the first of the due jobs has been waiting.",
     "errand_workers": "Live workers of the queue.",
-    "errand_worker_slots": "How many jobs those run at once.",
-    "errand_event_loop_lag_seconds": "How late one of their event loops was at most, by their last heartbeats.",
+    "errand_worker_slots": "How many jobs these workers run at once.",
+    "errand_event_loop_lag_seconds": "How late the event loop of one worker was at most, by their last heartbeats.",
     "errand_queue_paused": "1 while nothing is claimed from the queue.",
 }
 
@@ -73,7 +73,7 @@ def _attempts(queues: Iterable[QueueState]) -> Iterator[str]:
 
 
 def _histogram(kind: str, queues: Iterable[QueueState]) -> Iterator[str]:
-    """Only counts are kept, no sums: buckets are enough for quantiles."""
+    """A histogram without `_sum`: only counts are kept, which are enough for quantiles."""
     name, help_ = HISTOGRAMS[kind]
     yield from _head(name, help_, "histogram")
     for queue in queues:

@@ -1,4 +1,4 @@
-"""Shapes the answers that show schedules."""
+"""Shapes the answers that show schedules: models for the OpenAPI document, and what fills them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from errand.schedules.store import KeptSchedule, Source
 
 
 class TimeView(BaseModel):
-    """One moment, in UTC and as the clocks of the schedule's zone show it."""
+    """One moment, in UTC and in the schedule's time zone."""
 
     utc: datetime
     local: datetime
@@ -31,11 +31,11 @@ class FireView(BaseModel):
 
 
 class ScheduleView(BaseModel):
-    """One schedule. Times are UTC where nothing else is said."""
+    """One schedule. Times are UTC, but for `local`."""
 
     id: str
     type: str
-    queue: str | None = Field(description="null: the job type's")
+    queue: str | None = Field(description="null if it is the job type's")
     args: Mapping[str, Any]
     cron: str
     timezone: str
@@ -46,10 +46,10 @@ class ScheduleView(BaseModel):
     source: Source = Field(description="`code`: defined by `@job(schedule=…)`, and changed there")
     next_fires: list[TimeView] = Field(description="the next five; none while it is paused")
     last_fire: FireView | None
-    last_missed_at: datetime | None = Field(description="the last time that no worker was there for")
-    problem: str | None = Field(description="why its last time became no job")
+    last_missed_at: datetime | None = Field(description="the last time at which no worker was there to make the job")
+    problem: str | None = Field(description="why no job was made at its last time")
     created_at: datetime
-    updated_at: datetime = Field(description="when it was last defined anew")
+    updated_at: datetime = Field(description="when its definition last changed")
     links: dict[str, str]
 
 
@@ -57,7 +57,7 @@ class SchedulePage(BaseModel):
     """Some of the schedules, in the order of their ids."""
 
     schedules: list[ScheduleView]
-    next: str | None = Field(description="where the next page is; null where this is the last")
+    next: str | None = Field(description="the next page; null if this is the last")
 
 
 def schedule_view(kept: KeptSchedule, catalog: Catalog, *, root_path: str) -> ScheduleView:

@@ -64,12 +64,14 @@ class JobEvent(BaseModel):
     """The `data` of an event. Its `event` is the status, or `progress`."""
 
     id: str
-    type: str | None = Field(description="null where it is not known")
+    type: str | None = Field(description="null if it is not known")
     queue: str
     status: Status
     attempt: int = Field(description="how many attempts have started")
-    at: datetime = Field(description="when, by the clock of Redis; of a job's first event: since when it is so, about")
-    progress: ProgressView | None = Field(None, description="only of `progress`")
+    at: datetime = Field(
+        description="when, by the clock of Redis; in the first event of a job's stream, about since when it is so"
+    )
+    progress: ProgressView | None = Field(None, description="only in `progress`")
     job: JobView | None = Field(None, description="the whole job: in the first and the last event of a job's stream")
 
 
@@ -77,14 +79,14 @@ EVENT_SCHEMA = {
     "type": "object",
     "properties": {name: {"type": "string"} for name in ("event", "data", "id")} | {"retry": {"type": "integer"}},
 }
-"""One event; `itemSchema` is of OpenAPI 3.2, which is the first to know streams."""
+"""One event. OpenAPI describes the items of a stream since 3.2, by `itemSchema`."""
 
 
 STREAM: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "events until the client hangs up, the data of each a `JobEvent`; a comment after 15 s without "
-        "one. `missed` says that some changes since `Last-Event-ID` are not known any more. A stream that the service "
-        "ends says why in a comment; come back with `Last-Event-ID`",
+        "description": "events until the client hangs up, each with a `JobEvent` as its data; a comment after 15 s "
+        "without one. `missed` says that some changes since `Last-Event-ID` are not known any more. If the service "
+        "ends a stream, a comment says why; come back with `Last-Event-ID`",
         "content": {"text/event-stream": {"itemSchema": EVENT_SCHEMA, "example": EXAMPLE}},
     },
     **{status: ERRORS[status] for status in (401, 403, 422, 429)},
@@ -94,7 +96,7 @@ STREAM: dict[int | str, dict[str, Any]] = {
 
 NO_MORE: dict[int | str, dict[str, Any]] = {
     204: {
-        "description": "the job's end was before `Last-Event-ID`: nothing more will come, and no client need come back"
+        "description": "the job had ended by `Last-Event-ID`: nothing more will come, and a client need not come back"
     }
 }
 
@@ -104,7 +106,7 @@ LastEventId = Annotated[
     Header(
         alias="Last-Event-ID",
         max_length=MAX_CURSOR_CHARS,
-        description="the `id` of the last event that was seen: the stream goes on behind it, on any API process",
+        description="the `id` of the last event that was received: the stream goes on after it, on any API process",
         examples=["1795237200123-0@default"],
     ),
 ]

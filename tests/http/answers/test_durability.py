@@ -45,9 +45,7 @@ async def test_with_replicas_asked_a_202_says_whether_they_have_it(open_client: 
             assert await receipts_of(client) == {"fsync-everysec"}, "accepted all the same, with the weaker truth"
 
 
-async def test_a_server_told_to_refuse_without_replicas_answers_503(
-    open_client: OpenClient, settings: Settings
-) -> None:
+async def test_a_server_set_to_refuse_without_replicas_answers_503(open_client: OpenClient, settings: Settings) -> None:
     """`min-replicas-to-write` is the strict form: nothing is accepted that might be lost."""
     options = ("--min-replicas-to-write", "1")
     async with (

@@ -1,4 +1,4 @@
-"""Whatever goes wrong is problem details: an unknown place, a fault of the service, a Redis that is away."""
+"""Whatever goes wrong is problem details: an unknown path, a fault of the service, a Redis that is away."""
 
 from __future__ import annotations
 
@@ -65,20 +65,20 @@ async def silent(path: Path) -> AsyncIterator[None]:
 
 
 @pytest.mark.parametrize("redis_like", [absent, silent])
-async def test_without_redis_every_route_that_needs_it_says_so(
+async def test_every_route_that_needs_redis_answers_503_without_it(
     open_client: OpenClient, settings: Settings, tmp_path: Path, redis_like: Any
 ) -> None:
     path = tmp_path / "redis.sock"
 
-    async def ask(method: str, place: str, content: dict[str, Any]) -> None:
-        answer = await client.request(method, place, **content)
+    async def ask(method: str, path: str, content: dict[str, Any]) -> None:
+        answer = await client.request(method, path, **content)
         problem_of(answer, 503, "redis-unavailable")
         assert int(answer.headers["retry-after"]) > 0
 
     async with redis_like(path), open_client(redis_url=f"unix://{path}") as client:
         await asyncio.gather(*(ask(*request) for request in NEED_REDIS))
-        for place in ("/healthz", "/v1/job-types", "/openapi.json"):
-            assert (await client.get(place)).status_code == 200
+        for url in ("/healthz", "/v1/job-types", "/openapi.json"):
+            assert (await client.get(url)).status_code == 200
     assert stored_files(settings.data_dir) == []
 
 
@@ -92,7 +92,7 @@ async def test_the_service_goes_on_when_redis_is_back(
         assert (await client.post("/v1/jobs/welcome_email", json=LETTER)).status_code == 202
 
 
-async def test_an_outage_is_said_once_however_many_requests_are_refused(
+async def test_an_outage_is_logged_once_however_many_requests_are_refused(
     open_client: OpenClient, tmp_path: Path
 ) -> None:
     with capture_logs() as lines:
@@ -119,13 +119,13 @@ async def test_a_redis_that_refuses_for_now_is_away_too(
 ) -> None:
     with RedisServer(tmp_path / "server", options=options).running() as server:
         async with open_client(redis_url=server.url) as client:
-            for place in ("/v1/jobs/welcome_email", "/v1/jobs/welcome_email/batch"):
-                body = [LETTER] if place.endswith("batch") else LETTER
-                answer = await client.post(place, json=body)
+            for path in ("/v1/jobs/welcome_email", "/v1/jobs/welcome_email/batch"):
+                body = [LETTER] if path.endswith("batch") else LETTER
+                answer = await client.post(path, json=body)
                 assert detail in problem_of(answer, 503, "redis-unavailable")["detail"]
                 assert int(answer.headers["retry-after"]) > 0
-            for place in ("/v1/jobs/x", "/v1/jobs/x?wait=1", "/readyz"):
-                assert (await client.get(place)).status_code in (404, 503)
+            for path in ("/v1/jobs/x", "/v1/jobs/x?wait=1", "/readyz"):
+                assert (await client.get(path)).status_code in (404, 503)
 
 
 async def test_a_fault_of_the_service_shows_nothing_of_its_inside(
@@ -149,7 +149,7 @@ async def test_a_fault_of_the_service_shows_nothing_of_its_inside(
         ("POST", "/healthz", 405, "method-not-allowed"),
     ],
 )
-async def test_an_unknown_place_or_method_is_a_problem_that_points_to_the_documentation(
+async def test_an_unknown_path_or_method_is_a_problem_that_points_to_the_documentation(
     client: httpx.AsyncClient, method: str, path: str, status: int, kind: str
 ) -> None:
     answer = await client.request(method, path)

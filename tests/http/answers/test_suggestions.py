@@ -1,4 +1,4 @@
-"""Who asks for what is not there is told what is."""
+"""A request for what does not exist is answered with what does."""
 
 from __future__ import annotations
 
@@ -39,17 +39,15 @@ async def test_a_method_that_is_not_possible_is_answered_with_all_that_are(
         ("/v1/jobs/welcome_email/", "POST /v1/jobs/welcome_email"),
     ],
 )
-async def test_a_place_that_is_not_there_is_answered_with_one_that_is(
-    client: httpx.AsyncClient, path: str, meant: str
-) -> None:
+async def test_an_unknown_path_is_answered_with_known_ones(client: httpx.AsyncClient, path: str, meant: str) -> None:
     assert meant in problem_of(await client.post(path, json=LETTER), 404, "not-found")["detail"]
 
 
-async def test_a_slash_too_many_is_no_redirect_without_a_word(client: httpx.AsyncClient) -> None:
+async def test_a_slash_too_many_is_answered_with_the_path_without_it(client: httpx.AsyncClient) -> None:
     for path in ("/v1/job-types/", "/v1/schedules/", "/v1/dead-jobs/"):
         assert "There is GET" in problem_of(await client.get(path), 404, "not-found")["detail"]
 
 
-async def test_a_job_type_taken_for_a_jobs_id_is_said_to_be_one(client: httpx.AsyncClient) -> None:
+async def test_a_job_type_in_place_of_a_jobs_id_is_pointed_out(client: httpx.AsyncClient) -> None:
     detail = problem_of(await client.get("/v1/jobs/webhook"), 404, "unknown-job")["detail"]
     assert "POST its args to /v1/jobs/webhook" in detail

@@ -24,8 +24,8 @@ GROUPS = f"{DEAD}/groups"
 REPLAY = f"{DEAD}/replay"
 
 
-async def get(client: httpx.AsyncClient, place: str = DEAD, **query: Any) -> dict[str, Any]:
-    answer = await client.get(place, params=query)
+async def get(client: httpx.AsyncClient, path: str = DEAD, **query: Any) -> dict[str, Any]:
+    answer = await client.get(path, params=query)
     assert answer.status_code == 200, answer.text
     found: dict[str, Any] = answer.json()
     return found
@@ -109,7 +109,7 @@ async def test_a_query_that_makes_no_sense_is_refused_by_its_field(
     assert faulty_fields(await client.get(DEAD, params=query)) == [field]
 
 
-async def test_groups_count_what_died_of_the_same(
+async def test_groups_count_jobs_that_died_of_the_same_error(
     client: httpx.AsyncClient, redis: ArqRedis, run_worker: RunWorker
 ) -> None:
     await die(redis, run_worker, [{"number": number} for number in range(3)])
@@ -140,7 +140,7 @@ async def test_a_group_leads_to_its_jobs_and_to_their_replay(
     assert await ids(client) == []
 
 
-async def test_a_dry_run_tells_what_a_replay_does_and_does_nothing(
+async def test_a_dry_run_says_what_a_replay_does_and_does_nothing(
     client: httpx.AsyncClient, redis: ArqRedis, run_worker: RunWorker
 ) -> None:
     died = [(await die(redis, run_worker, [{"number": number}]))[0] for number in range(12)]
@@ -203,7 +203,7 @@ async def test_to_replay_in_bulk_is_an_administrators_right(open_client: OpenCli
         assert "'admin'" in details["detail"]
 
 
-async def test_too_wide_a_wish_says_how_to_narrow_it(
+async def test_a_filter_that_matches_too_much_is_refused_with_what_to_do(
     client: httpx.AsyncClient, redis: ArqRedis, run_worker: RunWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await die(redis, run_worker, [{"how": "drop"}, {"how": "miss"}])
@@ -228,15 +228,15 @@ async def test_a_replayed_webhook_is_delivered_under_its_id(
 ) -> None:
     receiver.answers = [410]
     args = {"url": receiver.url, "event": "user.created", "data": {"id": 7}}
-    place = (await client.post("/v1/jobs/webhook", json=args)).headers["location"]
+    path = (await client.post("/v1/jobs/webhook", json=args)).headers["location"]
     async with run_worker([webhook]):
-        dead = (await client.get(place, params={"wait": 10})).json()
+        dead = (await client.get(path, params={"wait": 10})).json()
         assert (dead["status"], dead["error"]["fingerprint"]) == (
             "failed",
             "Fail@errand.webhooks.delivery:_check_taken",
         )
         await client.post(REPLAY, json={"type": "webhook"})
-        again = (await client.get(place, params={"wait": 10})).json()
+        again = (await client.get(path, params={"wait": 10})).json()
     assert (again["status"], again["attempt"], again["args"]) == ("succeeded", 1, dead["args"])
     assert {request.headers["webhook-id"] for request in receiver.requests} == {dead["id"]}
     assert len(receiver.requests) == 2

@@ -16,23 +16,23 @@ from tests.dying import die, fragile
 from tests.http.answers_seen import LETTER, faulty_fields, problem_of
 from tests.peers import HttpReceiver
 
-PLACE = "/v1/jobs"
+PATH = "/v1/jobs"
 
 
 async def put_letter(client: httpx.AsyncClient, **when: str) -> str:
     """The id of a job that no worker of these tests runs."""
-    return str((await client.post(f"{PLACE}/welcome_email", params=when, json=LETTER)).json()["id"])
+    return str((await client.post(f"{PATH}/welcome_email", params=when, json=LETTER)).json()["id"])
 
 
-async def get(client: httpx.AsyncClient, place: str = PLACE, **query: Any) -> dict[str, Any]:
-    answer = await client.get(place, params=query or None)
+async def get(client: httpx.AsyncClient, path: str = PATH, **query: Any) -> dict[str, Any]:
+    answer = await client.get(path, params=query or None)
     assert answer.status_code == 200, answer.text
     page: dict[str, Any] = answer.json()
     return page
 
 
 async def ids(client: httpx.AsyncClient, **query: Any) -> list[str]:
-    """Of all pages, by way of `next`."""
+    """The ids on all pages, each found by the `next` of the one before."""
     page = await get(client, **query)
     found = [job["id"] for job in page["jobs"]]
     while page["next"] is not None:
@@ -45,18 +45,18 @@ async def some_jobs(client: httpx.AsyncClient, redis: ArqRedis, run_worker: RunW
     """A failed one, a cancelled one, a queued one, two deferred ones; as they stand on the timeline, newest first."""
     found = await die(redis, run_worker, [{}])
     cancelled = await put_letter(client, delay="1h")
-    assert (await client.post(f"{PLACE}/{cancelled}/cancel")).status_code == 200
+    assert (await client.post(f"{PATH}/{cancelled}/cancel")).status_code == 200
     found += [cancelled, await put_letter(client)]
     found += [await put_letter(client, delay="2h"), await put_letter(client, run_at="2130-01-01T00:00:00Z")]
     return found[::-1]
 
 
-async def test_a_list_shows_of_each_job_what_the_job_itself_shows_less_what_may_be_large(
+async def test_a_listed_job_is_shown_as_it_is_alone_without_its_large_fields(
     client: httpx.AsyncClient, redis: ArqRedis, run_worker: RunWorker, receiver: HttpReceiver
 ) -> None:
-    sent = (await client.post(f"{PLACE}/webhook", json={"url": receiver.url, "event": "e", "data": 1})).json()["id"]
+    sent = (await client.post(f"{PATH}/webhook", json={"url": receiver.url, "event": "e", "data": 1})).json()["id"]
     async with run_worker([webhook]):
-        await client.get(f"{PLACE}/{sent}", params={"wait": 10})
+        await client.get(f"{PATH}/{sent}", params={"wait": 10})
     known = [*await some_jobs(client, redis, run_worker), sent]
     page = await get(client)
     assert [job["id"] for job in page["jobs"]] == known and page["next"] is None and page["cursor"] is None
@@ -108,7 +108,7 @@ async def test_the_next_page_is_named_in_the_body_and_in_a_link_header(client: h
         "since": "2000-01-01T00:00:00Z",
         "limit": 2,
     }
-    answer = await client.get(PLACE, params=query)
+    answer = await client.get(PATH, params=query)
     page = answer.json()
     assert [job["id"] for job in page["jobs"]] == known[:2]
     assert answer.headers["link"] == f'<{page["next"]}>; rel="next"'
@@ -124,7 +124,7 @@ async def test_a_cursor_is_refused_with_other_filters_than_its_own(client: httpx
     page = await get(client, status=["queued", "deferred"], limit=1)
     assert len((await get(client, status=["deferred", "queued"], cursor=page["cursor"]))["jobs"]) == 1
     for other in ({}, {"status": "deferred"}, {"status": ["queued", "deferred"], "type": "webhook"}):
-        answer = await client.get(PLACE, params={**other, "cursor": page["cursor"]})
+        answer = await client.get(PATH, params={**other, "cursor": page["cursor"]})
         assert faulty_fields(answer) == ["query.cursor"] and "other filters" in answer.json()["detail"]
 
 
@@ -141,17 +141,15 @@ def coded(text: bytes) -> str:
         "A" * 2_001,
     ],
 )
-async def test_rubbish_for_a_cursor_is_refused(client: httpx.AsyncClient, cursor: str) -> None:
-    answer = await client.get(PLACE, params={"cursor": cursor})
+async def test_a_text_that_is_no_cursor_is_refused(client: httpx.AsyncClient, cursor: str) -> None:
+    answer = await client.get(PATH, params={"cursor": cursor})
     assert faulty_fields(answer) == ["query.cursor"]
 
 
 @pytest.mark.parametrize(
     "position", [b"1 1 x", b"-1 -1 ", b"inf inf \xff\xfe", b"-inf -inf x", b"1e308 1e308 x", b"0 5e-324 " + b"x" * 999]
 )
-async def test_a_cursor_that_somebody_has_made_leads_to_jobs_or_to_none(
-    client: httpx.AsyncClient, position: bytes
-) -> None:
+async def test_a_cursor_that_was_made_up_leads_to_jobs_or_to_none(client: httpx.AsyncClient, position: bytes) -> None:
     known = await put_letter(client)
     cursor = coded(b"1 e3b0c44298fc " + position)
     assert [job["id"] for job in (await get(client, cursor=cursor))["jobs"]] in ([], [known])
@@ -174,22 +172,24 @@ async def test_a_cursor_that_somebody_has_made_leads_to_jobs_or_to_none(
 async def test_a_query_that_makes_no_sense_is_refused_by_its_field(
     client: httpx.AsyncClient, query: dict[str, Any], field: str
 ) -> None:
-    assert faulty_fields(await client.get(PLACE, params=query)) == [field]
+    assert faulty_fields(await client.get(PATH, params=query)) == [field]
 
 
-async def test_an_id_of_any_length_and_bytes_leads_on(client: httpx.AsyncClient, redis: ArqRedis) -> None:
+async def test_a_page_that_ends_with_an_id_of_any_length_and_bytes_has_a_next_one(
+    client: httpx.AsyncClient, redis: ArqRedis
+) -> None:
     for number in range(3):
         await redis.enqueue_job("stock", _job_id=f"ü {number} " + "x" * 3_000)
     listed = await ids(client, limit=1)
     assert sorted(listed) == [f"ü {number} " + "x" * 3_000 for number in range(3)]
 
 
-async def test_stock_jobs_and_those_of_types_unknown_here_are_listed_and_say_nothing_of_their_args(
+async def test_jobs_of_stock_producers_and_of_unknown_types_are_listed_without_their_args(
     client: httpx.AsyncClient, redis: ArqRedis
 ) -> None:
     job = await redis.enqueue_job("stock", "secret word")
     assert job is not None
-    answer = await client.get(PLACE, params={"type": "stock"})
+    answer = await client.get(PATH, params={"type": "stock"})
     (listed,) = answer.json()["jobs"]
     assert (listed["id"], listed["type"], listed["status"], listed["max_tries"]) == (
         job.job_id,
@@ -200,13 +200,13 @@ async def test_stock_jobs_and_those_of_types_unknown_here_are_listed_and_say_not
     assert "secret word" not in answer.text
 
 
-async def test_a_job_is_where_its_state_is_after_retry_and_forget(
+async def test_a_job_is_listed_by_its_new_state_after_retry_and_forget(
     client: httpx.AsyncClient, redis: ArqRedis, run_worker: RunWorker
 ) -> None:
     first, second = await die(redis, run_worker, [{}, {}], fragile)
     assert set(await ids(client, status="failed")) == {first, second}
-    assert (await client.post(f"{PLACE}/{first}/retry")).status_code == 202
-    assert (await client.delete(f"{PLACE}/{second}")).status_code == 204
+    assert (await client.post(f"{PATH}/{first}/retry")).status_code == 202
+    assert (await client.delete(f"{PATH}/{second}")).status_code == 204
     assert await ids(client, status="failed") == [] and await ids(client) == [first]
     assert await ids(client, status="queued") == [first]
 
@@ -214,11 +214,11 @@ async def test_a_job_is_where_its_state_is_after_retry_and_forget(
 async def test_a_list_needs_the_scope_to_read(open_client: OpenClient, tmp_path: Any) -> None:
     keys_ = "reading-key-reading-key:read,writing-key-writing:write"
     async with open_client(make_settings(tmp_path, api_keys=keys_)) as client:
-        problem_of(await client.get(PLACE), 401, "unauthorized")
+        problem_of(await client.get(PATH), 401, "unauthorized")
         key = {"Authorization": "Bearer writing-key-writing"}
-        assert (await client.get(PLACE, headers=key)).status_code == 403
+        assert (await client.get(PATH, headers=key)).status_code == 403
         key = {"Authorization": "Bearer reading-key-reading-key"}
-        assert (await client.get(PLACE, headers=key)).json() == {"jobs": [], "next": None, "cursor": None}
+        assert (await client.get(PATH, headers=key)).json() == {"jobs": [], "next": None, "cursor": None}
 
 
 async def test_an_empty_list_and_one_that_ends_with_a_page_say_that_nothing_follows(client: httpx.AsyncClient) -> None:

@@ -28,13 +28,13 @@ from tests.waiting import NEVER_S, eventually
 
 
 async def put_webhook(client: httpx.AsyncClient, receiver: HttpReceiver) -> str:
-    """The place of a job that posts to the receiver."""
+    """The path of a job that posts to the receiver."""
     args = {"url": receiver.url, "event": "user.created", "data": 1}
     return str((await client.post("/v1/jobs/webhook", json=args)).headers["location"])
 
 
 async def put_letter(client: httpx.AsyncClient, **when: str) -> str:
-    """The place of a job that no worker of these tests runs."""
+    """The path of a job that no worker of these tests runs."""
     return str((await client.post("/v1/jobs/welcome_email", params=when, json=LETTER)).headers["location"])
 
 
@@ -42,17 +42,17 @@ async def test_an_ended_job_shows_its_result_and_every_attempt(
     client: httpx.AsyncClient, run_worker: RunWorker, receiver: HttpReceiver, redis: ArqRedis
 ) -> None:
     receiver.answers = [503]
-    place = await put_webhook(client, receiver)
-    job_id = place.rpartition("/")[2]
+    path = await put_webhook(client, receiver)
+    job_id = path.rpartition("/")[2]
 
     async def failed_once() -> dict[str, Any] | None:
-        job: dict[str, Any] = (await client.get(place)).json()
+        job: dict[str, Any] = (await client.get(path)).json()
         return job if job["status"] == "deferred" else None
 
     async with run_worker([webhook]) as worker:
         waiting = await eventually(failed_once)
         await redis.zadd(default_queue_name, {job_id: 1}, xx=True)
-        done = (await client.get(place, params={"wait": 10})).json()
+        done = (await client.get(path, params={"wait": 10})).json()
     (first,) = waiting["attempts"]
     assert (first["number"], first["outcome"], first["worker"]) == (1, "retry", worker.name)
     assert first["error"]["type"] == "Retry" and "503" in first["error"]["message"]
@@ -69,7 +69,7 @@ async def test_an_ended_job_shows_its_result_and_every_attempt(
     assert done["result"]["status"] == 204
     assert [attempt["outcome"] for attempt in done["attempts"]] == ["retry", "succeeded"]
     assert done["started_at"] <= done["finished_at"]
-    assert done["links"] == {"self": place}
+    assert done["links"] == {"self": path}
 
 
 async def test_a_job_shows_when_it_would_be_tried_and_given_up_until_it_has_ended(client: httpx.AsyncClient) -> None:
@@ -93,7 +93,7 @@ async def test_a_job_of_a_type_that_only_others_know_is_shown_as_well(
 
 
 @pytest.mark.parametrize("wait", [0, 30])
-async def test_an_unknown_job_is_said_to_be_so_at_once(client: httpx.AsyncClient, wait: int) -> None:
+async def test_an_unknown_job_is_a_problem_at_once(client: httpx.AsyncClient, wait: int) -> None:
     details = problem_of(await client.get("/v1/jobs/nope", params={"wait": wait}), 404, "unknown-job")
     assert "nope" in details["detail"]
 
@@ -101,8 +101,8 @@ async def test_an_unknown_job_is_said_to_be_so_at_once(client: httpx.AsyncClient
 async def test_a_wait_returns_as_soon_as_the_job_ends(
     client: httpx.AsyncClient, run_worker: RunWorker, receiver: HttpReceiver
 ) -> None:
-    place = await put_webhook(client, receiver)
-    waiting = asyncio.create_task(client.get(place, params={"wait": 60}))
+    path = await put_webhook(client, receiver)
+    waiting = asyncio.create_task(client.get(path, params={"wait": 60}))
     async with run_worker([webhook]):
         ended, _ = await asyncio.wait({waiting}, timeout=NEVER_S / 2)
     assert ended and waiting.result().json()["status"] == "succeeded"
@@ -110,9 +110,9 @@ async def test_a_wait_returns_as_soon_as_the_job_ends(
 
 @pytest.mark.parametrize(("wait_s", "at_least_s"), [("0", 0), ("0.3", 0.3)])
 async def test_a_wait_ends_when_its_time_is_over(client: httpx.AsyncClient, wait_s: str, at_least_s: float) -> None:
-    place = await put_letter(client)
+    path = await put_letter(client)
     started_s = time.monotonic()
-    job = (await client.get(place, params={"wait": wait_s})).json()
+    job = (await client.get(path, params={"wait": wait_s})).json()
     assert job["status"] == "queued"
     assert time.monotonic() - started_s >= at_least_s
 
@@ -126,12 +126,12 @@ async def test_a_wait_is_a_number_of_seconds_up_to_a_minute(client: httpx.AsyncC
 async def test_a_job_that_has_not_started_can_be_cancelled_once(
     client: httpx.AsyncClient, when: dict[str, str]
 ) -> None:
-    place = await put_letter(client, **when)
-    cancelled = await client.post(f"{place}/cancel")
+    path = await put_letter(client, **when)
+    cancelled = await client.post(f"{path}/cancel")
     assert (cancelled.status_code, cancelled.json()["status"]) == (200, "cancelled")
     assert cancelled.json()["finished_at"] is not None
-    assert (await client.get(place)).json() == cancelled.json()
-    again = problem_of(await client.post(f"{place}/cancel"), 409, "wrong-state")
+    assert (await client.get(path)).json() == cancelled.json()
+    again = problem_of(await client.post(f"{path}/cancel"), 409, "wrong-state")
     assert "cancelled" in again["detail"]
 
 
@@ -139,22 +139,22 @@ async def test_a_job_that_runs_is_cancelled_by_its_worker(
     client: httpx.AsyncClient, run_worker: RunWorker, receiver: HttpReceiver
 ) -> None:
     receiver.delay_s = 30
-    place = await put_webhook(client, receiver)
+    path = await put_webhook(client, receiver)
     async with run_worker([webhook]):
         await receiver.wait_for(1)
-        told = await client.post(f"{place}/cancel")
-        assert (told.status_code, told.json()["status"]) in [(202, "in_progress"), (200, "cancelled")]
-        ended = (await client.get(place, params={"wait": 10})).json()
+        answer = await client.post(f"{path}/cancel")
+        assert (answer.status_code, answer.json()["status"]) in [(202, "in_progress"), (200, "cancelled")]
+        ended = (await client.get(path, params={"wait": 10})).json()
     assert (ended["status"], ended["attempts"][0]["outcome"]) == ("cancelled", "cancelled")
 
 
 async def test_a_job_that_has_ended_cannot_be_cancelled(
     client: httpx.AsyncClient, run_worker: RunWorker, receiver: HttpReceiver
 ) -> None:
-    place = await put_webhook(client, receiver)
+    path = await put_webhook(client, receiver)
     async with run_worker([webhook]):
-        await client.get(place, params={"wait": 10})
-    ended = problem_of(await client.post(f"{place}/cancel"), 409, "wrong-state")
+        await client.get(path, params={"wait": 10})
+    ended = problem_of(await client.post(f"{path}/cancel"), 409, "wrong-state")
     assert "succeeded" in ended["detail"]
 
 
@@ -168,21 +168,23 @@ async def test_a_failed_or_cancelled_job_is_put_again_once(
 ) -> None:
     if how == "failed":
         (job_id,) = await die(redis, run_worker, [{"number": 5}])
-        place = f"/v1/jobs/{job_id}"
+        path = f"/v1/jobs/{job_id}"
     else:
-        place = await put_letter(client)
-        await client.post(f"{place}/cancel")
-    over = (await client.get(place)).json()
-    assert (over["status"], over["links"]["retry"]) == (how, f"{place}/retry")
-    again = await client.post(f"{place}/retry")
+        path = await put_letter(client)
+        await client.post(f"{path}/cancel")
+    over = (await client.get(path)).json()
+    assert (over["status"], over["links"]["retry"]) == (how, f"{path}/retry")
+    again = await client.post(f"{path}/retry")
     assert (again.status_code, again.json()["status"], again.json()["attempt"]) == (202, "queued", 0)
     for field in ("id", "type", "args", "enqueued_at"):
         assert again.json()[field] == over[field]
-    assert (await client.get(place)).json() == again.json()
-    assert "queued" in problem_of(await client.post(f"{place}/retry"), 409, "wrong-state")["detail"]
+    assert (await client.get(path)).json() == again.json()
+    assert "queued" in problem_of(await client.post(f"{path}/retry"), 409, "wrong-state")["detail"]
 
 
-async def test_of_retries_that_race_one_wins(client: httpx.AsyncClient, redis: ArqRedis, run_worker: RunWorker) -> None:
+async def test_one_of_several_retries_that_race_wins(
+    client: httpx.AsyncClient, redis: ArqRedis, run_worker: RunWorker
+) -> None:
     (job_id,) = await die(redis, run_worker, [{}])
     answers = await asyncio.gather(*(client.post(f"/v1/jobs/{job_id}/retry") for _ in range(10)))
     assert sorted(answer.status_code for answer in answers) == [202] + [409] * 9
@@ -192,16 +194,16 @@ async def test_a_job_that_waits_for_its_next_try_is_made_due_now(
     client: httpx.AsyncClient, run_worker: RunWorker, receiver: HttpReceiver
 ) -> None:
     receiver.answers = [503]
-    place = await put_webhook(client, receiver)
+    path = await put_webhook(client, receiver)
 
     async def failed_once() -> dict[str, Any] | None:
-        job: dict[str, Any] = (await client.get(place)).json()
+        job: dict[str, Any] = (await client.get(path)).json()
         return job if job["status"] == "deferred" else None
 
     async with run_worker([webhook]):
         waiting = await eventually(failed_once)
         assert (await client.post(waiting["links"]["retry"])).status_code == 202
-        done = (await client.get(place, params={"wait": 60})).json()
+        done = (await client.get(path, params={"wait": 60})).json()
     assert (done["status"], done["attempt"]) == ("succeeded", 2)
     assert done["attempts"][1]["started_at"] < done["attempts"][0]["next_attempt_at"]
 
@@ -210,34 +212,34 @@ async def test_a_job_that_waits_for_its_next_try_is_made_due_now(
 async def test_a_job_that_waits_for_its_first_try_is_not_retried(
     client: httpx.AsyncClient, when: dict[str, str], words: str
 ) -> None:
-    place = await put_letter(client, **when)
-    before = (await client.get(place)).json()
-    assert words in problem_of(await client.post(f"{place}/retry"), 409, "wrong-state")["detail"]
-    assert (await client.get(place)).json() == before and "retry" not in before["links"]
+    path = await put_letter(client, **when)
+    before = (await client.get(path)).json()
+    assert words in problem_of(await client.post(f"{path}/retry"), 409, "wrong-state")["detail"]
+    assert (await client.get(path)).json() == before and "retry" not in before["links"]
 
 
 async def test_a_job_that_runs_or_has_succeeded_is_not_retried(
     client: httpx.AsyncClient, run_worker: RunWorker, receiver: HttpReceiver
 ) -> None:
     receiver.delay_s = 1.5
-    place = await put_webhook(client, receiver)
+    path = await put_webhook(client, receiver)
     async with run_worker([webhook]):
         await receiver.wait_for(1)
-        assert "in_progress" in problem_of(await client.post(f"{place}/retry"), 409, "wrong-state")["detail"]
-        await client.get(place, params={"wait": 10})
-    assert "succeeded" in problem_of(await client.post(f"{place}/retry"), 409, "wrong-state")["detail"]
+        assert "in_progress" in problem_of(await client.post(f"{path}/retry"), 409, "wrong-state")["detail"]
+        await client.get(path, params={"wait": 10})
+    assert "succeeded" in problem_of(await client.post(f"{path}/retry"), 409, "wrong-state")["detail"]
     assert len(receiver.requests) == 1
 
 
-async def test_a_job_of_which_nothing_is_left_to_run_says_so(
+async def test_a_job_whose_args_are_lost_is_not_retried(
     client: httpx.AsyncClient, redis: ArqRedis, run_worker: RunWorker
 ) -> None:
-    place = await put_letter(client)
-    await redis.delete(keys.body(place.rpartition("/")[2]))
+    path = await put_letter(client)
+    await redis.delete(keys.body(path.rpartition("/")[2]))
     async with run_worker([replace(fragile, queue="mail")]):
-        await eventually(lambda: redis.exists(keys.result(place.rpartition("/")[2])))
-    problem_of(await client.post(f"{place}/retry"), 409, "nothing-to-retry")
-    assert (await client.get(place)).json()["status"] == "failed"
+        await eventually(lambda: redis.exists(keys.result(path.rpartition("/")[2])))
+    problem_of(await client.post(f"{path}/retry"), 409, "nothing-to-retry")
+    assert (await client.get(path)).json()["status"] == "failed"
 
 
 @pytest.mark.parametrize("first", [{}, {"delay": "2h"}])
@@ -253,24 +255,24 @@ async def test_a_job_that_waits_is_given_another_time(client: httpx.AsyncClient,
 @pytest.mark.parametrize(
     "when", [{}, {"delay": "soon"}, {"run_at": "tomorrow"}, {"delay": "5", "run_at": "2030-01-01T00:00:00Z"}]
 )
-async def test_another_time_is_one_that_can_be_meant(client: httpx.AsyncClient, when: dict[str, str]) -> None:
-    place = await put_letter(client)
-    before = (await client.get(place)).json()
-    assert faulty_fields(await client.post(f"{place}/reschedule", params=when))[0] in ("query.delay", "query.run_at")
-    assert (await client.get(place)).json() == before
+async def test_another_time_must_be_a_time_that_exists(client: httpx.AsyncClient, when: dict[str, str]) -> None:
+    path = await put_letter(client)
+    before = (await client.get(path)).json()
+    assert faulty_fields(await client.post(f"{path}/reschedule", params=when))[0] in ("query.delay", "query.run_at")
+    assert (await client.get(path)).json() == before
 
 
 async def test_a_job_that_runs_or_has_ended_keeps_its_time(
     client: httpx.AsyncClient, run_worker: RunWorker, receiver: HttpReceiver
 ) -> None:
     receiver.delay_s = 0.3
-    place = await put_webhook(client, receiver)
+    path = await put_webhook(client, receiver)
     async with run_worker([webhook]):
         await receiver.wait_for(1)
-        refused = await client.post(f"{place}/reschedule", params={"delay": "1h"})
+        refused = await client.post(f"{path}/reschedule", params={"delay": "1h"})
         assert "in_progress" in problem_of(refused, 409, "wrong-state")["detail"]
-        assert "reschedule" not in (await client.get(place, params={"wait": 10})).json()["links"]
-    refused = await client.post(f"{place}/reschedule", params={"delay": "1h"})
+        assert "reschedule" not in (await client.get(path, params={"wait": 10})).json()["links"]
+    refused = await client.post(f"{path}/reschedule", params={"delay": "1h"})
     assert "succeeded" in problem_of(refused, 409, "wrong-state")["detail"]
     problem_of(await client.post("/v1/jobs/nope/reschedule", params={"delay": "1h"}), 404, "unknown-job")
 
@@ -280,28 +282,28 @@ async def test_an_ended_job_can_be_forgotten(
     client: httpx.AsyncClient, redis: ArqRedis, run_worker: RunWorker, receiver: HttpReceiver, how: str
 ) -> None:
     if how == "failed":
-        place = f"/v1/jobs/{(await die(redis, run_worker, [{}]))[0]}"
+        path = f"/v1/jobs/{(await die(redis, run_worker, [{}]))[0]}"
     elif how == "cancelled":
-        place = await put_letter(client)
-        await client.post(f"{place}/cancel")
+        path = await put_letter(client)
+        await client.post(f"{path}/cancel")
     else:
-        place = await put_webhook(client, receiver)
+        path = await put_webhook(client, receiver)
         async with run_worker([webhook]):
-            await client.get(place, params={"wait": 10})
-    assert (await client.get(place)).json()["status"] == how
-    gone = await client.delete(place)
+            await client.get(path, params={"wait": 10})
+    assert (await client.get(path)).json()["status"] == how
+    gone = await client.delete(path)
     assert (gone.status_code, gone.content) == (204, b"")
-    problem_of(await client.get(place), 404, "unknown-job")
-    problem_of(await client.delete(place), 404, "unknown-job")
+    problem_of(await client.get(path), 404, "unknown-job")
+    problem_of(await client.delete(path), 404, "unknown-job")
     assert (await client.get("/v1/dead-jobs/groups")).json()["groups"] == []
-    assert await redis.keys(f"*{place.rpartition('/')[2]}*") == []
+    assert await redis.keys(f"*{path.rpartition('/')[2]}*") == []
     assert await redis.exists(keys.dead(QUEUE), keys.dead_by_group(QUEUE)) == 0
 
 
 async def test_a_job_that_has_not_ended_cannot_be_forgotten(client: httpx.AsyncClient) -> None:
-    place = await put_letter(client)
-    assert "queued" in problem_of(await client.delete(place), 409, "wrong-state")["detail"]
-    assert (await client.get(place)).json()["status"] == "queued"
+    path = await put_letter(client)
+    assert "queued" in problem_of(await client.delete(path), 409, "wrong-state")["detail"]
+    assert (await client.get(path)).json()["status"] == "queued"
 
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "/retry"), ("DELETE", "")])
@@ -332,7 +334,7 @@ async def test_an_unknown_job_can_be_neither_retried_nor_forgotten(
         ("DELETE", "/v1/jobs/{}"),
     ],
 )
-async def test_what_is_too_long_for_an_id_is_refused(client: httpx.AsyncClient, method: str, path: str) -> None:
+async def test_a_text_that_is_too_long_for_an_id_is_refused(client: httpx.AsyncClient, method: str, path: str) -> None:
     assert faulty_fields(await client.request(method, path.format("x" * 129))) == ["path.id"]
 
 
@@ -340,7 +342,7 @@ STOCK_JOB: dict[str, Any] = {"t": None, "f": "any", "a": [], "k": {}, "et": 1}
 
 
 @pytest.mark.parametrize("due", [math.inf, -math.inf, 1e300, -1e17])
-async def test_a_stock_producers_job_of_no_calendars_time_can_be_looked_at_moved_and_cancelled(
+async def test_a_stock_job_that_is_due_past_the_calendar_can_be_read_rescheduled_and_cancelled(
     client: httpx.AsyncClient, redis: ArqRedis, due: float
 ) -> None:
     await redis.set(keys.body("endless"), codec.dumps(STOCK_JOB))
@@ -354,7 +356,7 @@ async def test_a_stock_producers_job_of_no_calendars_time_can_be_looked_at_moved
 
 
 @pytest.mark.parametrize("fields", [{"f": None}, {"k": [1]}])
-async def test_a_job_whose_body_has_other_kinds_of_fields_can_be_looked_at_and_cancelled(
+async def test_a_job_whose_body_has_fields_of_other_types_can_be_read_and_cancelled(
     client: httpx.AsyncClient, redis: ArqRedis, fields: dict[str, Any]
 ) -> None:
     await redis.set(keys.body("odd"), codec.dumps(STOCK_JOB | fields))
@@ -373,7 +375,7 @@ async def test_a_job_whose_body_has_other_kinds_of_fields_can_be_looked_at_and_c
         ),
     ],
 )
-async def test_a_result_that_cannot_be_read_is_that_of_an_ended_job_which_can_be_forgotten(
+async def test_a_job_whose_result_cannot_be_read_has_ended_and_can_be_forgotten(
     client: httpx.AsyncClient, redis: ArqRedis, result: bytes
 ) -> None:
     await redis.set(keys.result("odd"), result)
@@ -384,12 +386,10 @@ async def test_a_result_that_cannot_be_read_is_that_of_an_ended_job_which_can_be
     assert (await client.get("/v1/jobs/odd")).status_code == 404
 
 
-async def test_an_id_that_is_no_part_of_a_url_is_escaped_where_it_becomes_one(
-    client: httpx.AsyncClient, redis: ArqRedis
-) -> None:
+async def test_an_id_is_escaped_in_links(client: httpx.AsyncClient, redis: ArqRedis) -> None:
     await redis.set(keys.body("a b\r\nc?ä"), codec.dumps(STOCK_JOB))
     await redis.zadd(QUEUE, {"a b\r\nc?ä": 9e12})
-    place = "/v1/jobs/a%20b%0D%0Ac%3F%C3%A4"
-    assert (await client.get(place)).json()["links"]["self"] == place
-    cancelled = await client.post(f"{place}/cancel")
-    assert (cancelled.status_code, cancelled.headers["content-location"]) == (200, place)
+    path = "/v1/jobs/a%20b%0D%0Ac%3F%C3%A4"
+    assert (await client.get(path)).json()["links"]["self"] == path
+    cancelled = await client.post(f"{path}/cancel")
+    assert (cancelled.status_code, cancelled.headers["content-location"]) == (200, path)

@@ -1,4 +1,4 @@
-"""Queues, workers and numbers: what there is to do, and who does it."""
+"""Queues, workers and metrics: how much work there is, and which workers do it."""
 
 from __future__ import annotations
 
@@ -104,19 +104,19 @@ async def test_a_queue_shows_what_ended_in_each_of_the_last_minutes(
         await queue.enqueue_many("fine", [{}] * 20)
         await queue.enqueue("failing", {})
 
-        async def told() -> list[dict[str, Any]] | None:
+        async def reported() -> list[dict[str, Any]] | None:
             shown: list[dict[str, Any]] = (await of_default(client))["last_minutes"]  # type: ignore[assignment]
             counted = [minute["attempts"] for minute in shown[:2] if "failed" in minute["attempts"]]
             return shown if counted else None
 
-        shown = await eventually(told)
+        shown = await eventually(reported)
     by_age = {
         this_minute - int(datetime.fromisoformat(minute["at"]).timestamp()) // 60: minute["attempts"]
         for minute in shown
     }
     assert list(by_age) == sorted(by_age) and max(by_age) < 15
     assert [by_age[age] for age in range(5, 14)] == [{"succeeded": age} for age in range(5, 14)]
-    # of this minute, or of the next where it has started meanwhile
+    # of this minute, or of the next if it has started meanwhile
     now = [attempts for age, attempts in by_age.items() if age <= 0]
     assert [sum(attempts.get(outcome, 0) for attempts in now) for outcome in ("succeeded", "failed")] == [20, 1]
     assert 0 < await redis.ttl(minutes) <= 15 * 60
