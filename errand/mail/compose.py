@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from errand.mail import headers
 from errand.mail.address import ascii_domain
+from errand.mail.dkim import DkimKey
 from errand.mail.header_text import check_header_text
 from errand.mail.headers import HeaderRefused
 from errand.mail.letter import Letter
@@ -22,8 +23,16 @@ SEVEN_BIT = policy.SMTP.clone(cte_type="7bit")
 """For any server: bodies are encoded, because not every server takes 8 bits (RFC 6152)."""
 
 
-def compose(message: Message, templates: Templates, *, sender: str, job_id: str, date: datetime) -> Letter:
-    """The letter of that job, dated by the job, so that every attempt sends the same bytes.
+def compose(
+    message: Message,
+    templates: Templates,
+    *,
+    sender: str,
+    job_id: str,
+    date: datetime,
+    dkim: DkimKey | None = None,
+) -> Letter:
+    """The letter of that job, dated by the job and signed by `dkim`, so that every attempt sends the same bytes.
 
     Raises HeaderRefused if a value cannot stand in its header, TemplateFault if the template cannot be rendered.
     """
@@ -45,12 +54,12 @@ def compose(message: Message, templates: Templates, *, sender: str, job_id: str,
         headers.token_header("Auto-Submitted", "auto-generated"),  # RFC 3834: no out-of-office answers, please
         *_further_headers(message),
     ]
-    body = _body(rendered, message.attachments, seed=job_id)
+    content = "\r\n".join([*lines, ""]).encode() + _body(rendered, message.attachments, seed=job_id)
     return Letter(
         sender=sender_address,
         recipients=(to, *cc),
         message_id=message_id,
-        content="\r\n".join([*lines, ""]).encode() + body,
+        content=dkim.sign(content, at_s=int(date.timestamp())) if dkim else content,
         needs_smtputf8=not all(address.isascii() for address in (sender_address, to, *cc)),
     )
 

@@ -16,6 +16,8 @@ from errand.extras import needs
 from errand.job.control import Cancel, Fail, Retry
 from errand.job.job_type import job
 from errand.job.retry_policy import Delays
+from errand.mail.address import ascii_domain
+from errand.mail.dkim import DkimKey
 from errand.mail.message import Message
 from errand.mail.suppressions import Suppressions
 from errand.mail.unsure import decide, decide_again
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from errand.job.context import Context
     from errand.job.once import Once
     from errand.mail.letter import Letter
-    from errand.mail.smtp import SmtpPool
+    from errand.mail.relays import Transport
     from errand.mail.templates import Templates
     from errand.mail.verdict import Refusal
 
@@ -62,11 +64,12 @@ class EmailReceipt(BaseModel):
 class Mailer:
     """Opened once in a worker; `ctx.use(mailer)` in a job."""
 
-    smtp: SmtpPool
+    transport: Transport
     suppressions: Suppressions | None
     """None outside a worker, as in a test of a job's function."""
     templates: Templates
     sender: str
+    dkim: DkimKey | None
     when_unsure: WhenUnsure
 
     async def send(self, ctx: Context, message: Message, *, when_unsure: WhenUnsure | None = None) -> EmailReceipt:
@@ -97,14 +100,22 @@ class Mailer:
             raise Cancel(f"suppressed: {found[0].reason.replace('_', ' ')}")
 
     async def _compose(self, ctx: Context, message: Message) -> Letter:
-        """Off the loop if something is enclosed: megabytes are encoded then."""
+        """Off the loop if something is enclosed or signed: megabytes are encoded then, and RSA takes its time."""
         from errand.mail.compose import compose
         from errand.mail.headers import HeaderRefused
         from errand.mail.templates import TemplateFault
 
-        make = partial(compose, message, self.templates, sender=self.sender, job_id=ctx.job_id, date=ctx.enqueued_at)
+        make = partial(
+            compose,
+            message,
+            self.templates,
+            sender=self.sender,
+            job_id=ctx.job_id,
+            date=ctx.enqueued_at,
+            dkim=self.dkim,
+        )
         try:
-            return await asyncio.to_thread(make) if message.attachments else make()
+            return await asyncio.to_thread(make) if message.attachments or self.dkim else make()
         except (HeaderRefused, TemplateFault) as error:
             raise Fail(str(error)) from None
 
@@ -113,7 +124,7 @@ class Mailer:
         from errand.mail.verdict import Refusal, Unsure
 
         try:
-            return await self.smtp.send(letter, begin=sending.start, clock=ctx.clock)
+            return await self.transport.send(letter, begin=sending.start, clock=ctx.clock)
         except Unsure as error:
             await decide(ctx, policy, why=str(error))
             raise AssertionError("unsure, and undecided") from None
@@ -147,24 +158,27 @@ async def mailer(settings: Settings) -> AsyncIterator[Mailer]:
     Raises ValueError for a URL that cannot be read, and for a template with an error in it.
     """
     with needs("mail"):
+        from errand.mail.relays import opened_relays
         from errand.mail.sink import opened_sink
-        from errand.mail.smtp import PoolLimits, SmtpPool
+        from errand.mail.smtp import PoolLimits
         from errand.mail.templates import Templates
 
     templates = Templates(settings.template_dir)
     await asyncio.to_thread(templates.check)
+    dkim = None
+    if settings.dkim_key_file is not None and settings.dkim_selector is not None:
+        domain = ascii_domain(f"x@{settings.mail_domain}").removeprefix("x@")
+        dkim = DkimKey.load(settings.dkim_key_file, domain=domain, selector=settings.dkim_selector)
     async with AsyncExitStack() as stack:
         suppressions = None
         if settings.redis_url is not None:
             redis = connect(settings.redis_url.get_secret_value(), reply_timeout_s=REPLY_TIMEOUT_S)
             suppressions = Suppressions(await stack.enter_async_context(aclosing(redis)))
-        if settings.smtp_url is not None:
-            url = settings.smtp_url.get_secret_value()
-        else:
-            url = await stack.enter_async_context(opened_sink(settings.data_dir / "mail"))
+        urls = settings.smtp_urls or [await stack.enter_async_context(opened_sink(settings.data_dir / "mail"))]
         limits = PoolLimits(connections=settings.mail_connections)
-        smtp = await stack.enter_async_context(SmtpPool.open(url, limits=limits, name=settings.mail_ehlo_name))
-        yield Mailer(smtp, suppressions, templates, settings.mail_from, settings.mail_when_unsure)
+        relays = opened_relays(urls, limits=limits, name=settings.mail_ehlo_name)
+        transport = await stack.enter_async_context(relays)
+        yield Mailer(transport, suppressions, templates, settings.mail_from, dkim, settings.mail_when_unsure)
 
 
 mail_job = partial(job, queue=MAIL_QUEUE, max_tries=MAX_TRIES, timeout_s=TIMEOUT_S, retry=RETRY, uses=(mailer,))

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from email.errors import HeaderParseError
 from email.headerregistry import Address
 from email.utils import getaddresses
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, DirectoryPath, Field, SecretStr, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    DirectoryPath,
+    Field,
+    FilePath,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 
-from errand.settings.urls import url_with_scheme
+from errand.settings.urls import check_url
 
 WhenUnsure = Literal["resend", "fail", "hold"]
 """What becomes of a letter if nobody knows whether the server took it."""
@@ -21,14 +31,42 @@ EHLO_NAME = (
 """A full domain name, or an address in brackets (RFC 5321 §4.1.1.1)."""
 
 
+NEXT_URL = re.compile(r"\s*,\s*(?=smtps?://)")
+"""Between two relays: a comma in a password is none."""
+
+
+def _check_relays(urls: SecretStr) -> SecretStr:
+    for url in NEXT_URL.split(urls.get_secret_value()):
+        check_url(url, "smtp", "smtps")
+    return urls
+
+
 class MailSettings(BaseModel):
     """A part of `Settings`."""
 
-    smtp_url: Annotated[SecretStr, url_with_scheme("smtp", "smtps")] | None = None
+    smtp_url: Annotated[SecretStr, AfterValidator(_check_relays)] | None = None
     mail_from: str = "Errand <errand@localhost>"
     mail_when_unsure: WhenUnsure = "resend"
     template_dir: DirectoryPath | None = None
+    dkim_key_file: FilePath | None = None
+    dkim_selector: str | None = Field(None, pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$", max_length=63)
     mail_ehlo_name: str | None = Field(None, pattern=EHLO_NAME, max_length=253)
+
+    @model_validator(mode="after")
+    def _check_dkim(self) -> Self:
+        if (self.dkim_key_file is None) != (self.dkim_selector is None):
+            raise ValueError("DKIM_SELECTOR: DKIM_KEY_FILE and DKIM_SELECTOR are needed together")
+        return self
+
+    @property
+    def mail_domain(self) -> str:
+        """The sender's domain."""
+        return getaddresses([self.mail_from])[0][1].rpartition("@")[2]
+
+    @property
+    def smtp_urls(self) -> list[str]:
+        """The relays, in the order in which they are preferred."""
+        return NEXT_URL.split(self.smtp_url.get_secret_value()) if self.smtp_url else []
 
     @field_validator("mail_from")
     @classmethod

@@ -50,7 +50,7 @@ class Settings(
         given: list[str] = []
         if self.redis_url:
             given += RedisUrl.parse(self.redis_url.get_secret_value()).passwords
-        for url in (self.smtp_url.get_secret_value() if self.smtp_url else "", self.storage_url or ""):
+        for url in (*self.smtp_urls, self.storage_url or ""):
             given += passwords_in(url)
         own = [self.webhook_secret.get_secret_value()] if self.webhook_secret else []
         return [*given, *map(unquote, given), *own]

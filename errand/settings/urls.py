@@ -15,13 +15,17 @@ def url_with_scheme(*schemes: str) -> AfterValidator:
     """For a field of `Settings`: a URL of one of these schemes that names a host, a bucket or an absolute path."""
 
     def check(url: SecretStr | str) -> SecretStr | str:
-        text = url.get_secret_value() if isinstance(url, SecretStr) else url
-        if not text.startswith(tuple(f"{scheme}://" for scheme in schemes)):
-            raise ValueError(f"must begin with {' or '.join(scheme + '://' for scheme in schemes)}")
-        _check_address(text)
+        check_url(url.get_secret_value() if isinstance(url, SecretStr) else url, *schemes)
         return url
 
     return AfterValidator(check)
+
+
+def check_url(url: str, *schemes: str) -> None:
+    """Raises ValueError if it is no URL of one of these schemes, with an address."""
+    if not url.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+        raise ValueError(f"must begin with {' or '.join(scheme + '://' for scheme in schemes)}")
+    _check_address(url)
 
 
 def _check_address(url: str) -> None:

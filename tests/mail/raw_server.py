@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -32,6 +32,10 @@ class RawServer:
     commands: list[bytes] = field(default_factory=list)
     connections: list[asyncio.StreamWriter] = field(default_factory=list)
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
+    said: list[bytes] = field(default_factory=list)
+    """To which commands it has replied, or was about to when it fell silent."""
+    before_dot: Callable[[], Awaitable[object]] | None = None
+    """Done when a message has come, before the reply to it."""
     _talks: set[asyncio.Task[None]] = field(default_factory=set)
 
     @classmethod
@@ -83,6 +87,10 @@ class RawServer:
                 if not await self._answer(b"DOT", writer):
                     return
 
+    async def has_come_to(self, point: str, times: int) -> bool:
+        """So many conversations are at that command, or (`250`) have got the reply to their message."""
+        return self.said.count(point.encode()) >= times
+
     def _next(self, command: bytes, default: bytes) -> bytes:
         waiting = self.replies.get(command)
         self._last = waiting.pop(0) if waiting else self.always.get(command, default)
@@ -90,7 +98,10 @@ class RawServer:
 
     async def _answer(self, command: bytes, writer: asyncio.StreamWriter) -> bool:
         """Says it; False if the connection is to end."""
+        if command == b"DOT" and self.before_dot is not None:
+            await self.before_dot()
         reply = self._next(command, DEFAULTS.get(command, b"250 OK"))
+        self.said.append(b"250" if command == b"DOT" and reply != MUTE else command)
         if reply == HANGS_UP:
             return False
         if reply == MUTE:

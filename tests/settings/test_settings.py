@@ -102,6 +102,8 @@ BAD = {
     "MAX_CRASHES": ["0", "three"],
     "IDEMPOTENCY_TTL_S": ["0", "inf"],
     "MAIL_WHEN_UNSURE": ["maybe"],
+    "DKIM_KEY_FILE": ["/nowhere"],
+    "DKIM_SELECTOR": ["a b", "s1"],
     "TEMPLATE_DIR": ["/nowhere", "/dev/null"],
     "MAIL_EHLO_NAME": ["localhost", "a b.example", "mail_.example", "-a.example", "x\r\nRSET.example", "[x]"],
     "MAIL_CONNECTIONS": ["0", "1001", "many"],

@@ -1,0 +1,101 @@
+"""Several mail servers in the order in which they are preferred: if one is away, the next carries the letters."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from errand.job.clock import Clock
+from errand.mail.letter import Letter
+from errand.mail.smtp import PoolLimits, SmtpPool
+from errand.mail.verdict import Refusal, Stage, Unavailable
+
+log = structlog.get_logger("errand.mail")
+
+
+DOWN_S = (5.0, 15.0, 60.0, 300.0)
+"""How long a relay is passed over after the first failure, the second in a row, and so on."""
+
+
+class Transport(Protocol):
+    """Hands letters over: a pool of SMTP connections, several of them, or a provider's API."""
+
+    async def send(
+        self, letter: Letter, *, begin: Callable[[], Awaitable[None]] | None = None, clock: Clock | None = None
+    ) -> str:
+        """The reply by which the letter was taken over. Raises Refusal; see `SmtpPool.send`."""
+
+
+@dataclass(slots=True)
+class _Relay:
+    transport: Transport
+    number: int
+    failures: int = 0
+    down_until_s: float = 0.0
+
+    def failed(self, error: Refusal) -> None:
+        self.down_until_s = time.monotonic() + DOWN_S[min(self.failures, len(DOWN_S) - 1)]
+        self.failures += 1
+        log.warning("mail server passed over", relay=self.number, failures=self.failures, error=str(error))
+
+    def worked(self) -> None:
+        if self.failures:
+            log.info("mail server carries letters again", relay=self.number)
+        self.failures, self.down_until_s = 0, 0.0
+
+
+class Relays:
+    """Sends over the first that is up. A letter goes to another only while nothing of it was sent."""
+
+    def __init__(self, transports: Sequence[Transport]) -> None:
+        self._relays = [_Relay(transport, number) for number, transport in enumerate(transports, 1)]
+
+    async def send(
+        self, letter: Letter, *, begin: Callable[[], Awaitable[None]] | None = None, clock: Clock | None = None
+    ) -> str:
+        """The reply of the relay that took the letter over. Raises what the last one tried has raised."""
+        *others, last = self._in_order()
+        for relay in others:
+            try:
+                return await self._send(relay, letter, begin, clock)
+            except Refusal as error:
+                if not _is_about_the_relay(error):
+                    raise
+        return await self._send(last, letter, begin, clock)
+
+    def _in_order(self) -> list[_Relay]:
+        """Those that are up, as preferred; then the others, those first that have been down for longest."""
+        now_s = time.monotonic()
+        return sorted(self._relays, key=lambda relay: (max(relay.down_until_s - now_s, 0), relay.number))
+
+    async def _send(
+        self, relay: _Relay, letter: Letter, begin: Callable[[], Awaitable[None]] | None, clock: Clock | None
+    ) -> str:
+        try:
+            reply = await relay.transport.send(letter, begin=begin, clock=clock)
+        except Refusal as error:
+            if _is_about_the_relay(error):
+                relay.failed(error)
+            raise
+        relay.worked()
+        return reply
+
+
+def _is_about_the_relay(error: Refusal) -> bool:
+    """Before RCPT a refusal cannot be the recipient's; there, a lost connection is not either."""
+    return isinstance(error, Unavailable) and (
+        error.stage < Stage.RCPT or (error.stage is Stage.RCPT and not error.reply)
+    )
+
+
+@asynccontextmanager
+async def opened_relays(urls: Sequence[str], *, limits: PoolLimits, name: str | None) -> AsyncIterator[Transport]:
+    """One transport for these URLs. Raises ValueError for one that cannot be read."""
+    async with AsyncExitStack() as stack:
+        pools = [await stack.enter_async_context(SmtpPool.open(url, limits=limits, name=name)) for url in urls]
+        yield pools[0] if len(pools) == 1 else Relays(pools)

@@ -1,0 +1,92 @@
+"""A worker killed at each point of a conversation: how many letters arrive, and how the job ends, under each policy."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from arq.connections import ArqRedis
+
+from errand.monitor.job_snapshot import read_job
+from errand.queue.queue import Queue
+from errand.settings import MAIL_QUEUE
+from errand.wire import keys
+from tests.conftest import RunWorker, make_settings
+from tests.mail.crash_jobs import JOB_TYPES
+from tests.mail.raw_server import MUTE, RawServer
+from tests.waiting import eventually
+
+POLICIES = [job_type.name for job_type in JOB_TYPES]
+QUEUE = keys.queue(MAIL_QUEUE)
+
+SENT = {"resent_letter": (1, "succeeded"), "failed_letter": (1, "succeeded"), "held_letter": (1, "succeeded")}
+NOT_SENT = {"resent_letter": (1, "succeeded"), "failed_letter": (0, "failed"), "held_letter": (0, "deferred")}
+PERHAPS_SENT = {"resent_letter": (2, "succeeded"), "failed_letter": (1, "failed"), "held_letter": (1, "deferred")}
+
+
+@asynccontextmanager
+async def doomed_worker(folder: Path, redis_url: str, smtp_url: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A worker process with a short lease; killed at the end, if it still lives."""
+    environment = {
+        **os.environ,
+        "DATA_DIR": str(folder),
+        "REDIS_URL": redis_url,
+        "SMTP_URL": smtp_url,
+        "JOB_PACKAGES": "tests.mail.crash_jobs",
+        "WORKER_QUEUES": MAIL_QUEUE,
+        "LEASE_S": "1",
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "jobs", env=environment, stdout=asyncio.subprocess.DEVNULL
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGKILL)
+        await process.wait()
+
+
+@pytest.mark.parametrize(
+    ("point", "expected"),
+    [
+        ("RCPT", SENT),
+        ("DATA", NOT_SENT),  # the marker is set, and the server has nothing: it cannot be known from here
+        ("DOT", PERHAPS_SENT),
+        ("250", PERHAPS_SENT),  # the server has said yes, and the marker does not know it yet
+    ],
+)
+async def test_a_worker_killed_in_the_middle_of_a_letter(
+    redis: ArqRedis,
+    redis_url: str,
+    run_worker: RunWorker,
+    tmp_path: Path,
+    point: str,
+    expected: dict[str, tuple[int, str]],
+) -> None:
+    queue = Queue(redis, name=MAIL_QUEUE, ended_ttl_s=600)
+    async with RawServer.serving({point.encode(): MUTE} if point != "250" else {}) as raw:
+        if point == "250":
+            raw.before_dot = lambda: redis.client_pause(60_000, all=False)
+        ids = {name: (await queue.enqueue(name, {"to": f"{name}@example.com"})).job_id for name in POLICIES}
+        async with doomed_worker(tmp_path, redis_url, f"smtp://{raw.url}"):
+            await eventually(lambda: raw.has_come_to(point, len(ids)), timeout_s=30)
+        await redis.client_unpause()
+        raw.always, raw.before_dot = {}, None
+        async with run_worker(JOB_TYPES, make_settings(tmp_path, smtp_url=f"smtp://{raw.url}"), lease_s=1):
+            for name, (_, status) in expected.items():
+
+                async def settled(job_id: str = ids[name], status: str = status) -> bool:
+                    job = await read_job(redis, job_id, queues=[QUEUE])
+                    return job is not None and job.status == status and len(job.attempts) >= 2
+
+                await eventually(settled, timeout_s=20)
+    arrived = Counter(name for name in POLICIES for letter in raw.letters if f"{name}@".encode() in letter)
+    assert {name: arrived[name] for name in POLICIES} == {name: count for name, (count, _) in expected.items()}

@@ -1,0 +1,60 @@
+"""Several mail servers: the next carries the letters of one that is away, and none is sent by both."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+
+from errand.mail import relays
+from errand.mail.relays import Transport, opened_relays
+from errand.mail.smtp import PoolLimits
+from errand.mail.verdict import Refusal
+from tests.mail.letters import letter
+from tests.mail.raw_server import HANGS_UP, RawServer
+
+
+@asynccontextmanager
+async def two(script: dict[str, list[bytes]]) -> AsyncIterator[tuple[RawServer, RawServer, Transport]]:
+    async with AsyncExitStack() as stack:
+        first = await stack.enter_async_context(RawServer.serving(script=script))
+        second = await stack.enter_async_context(RawServer.serving())
+        urls = [f"smtp://{raw.url}" for raw in (first, second)]
+        yield first, second, await stack.enter_async_context(opened_relays(urls, limits=PoolLimits(), name=None))
+
+
+@pytest.mark.parametrize(
+    "script",
+    [{"CONNECT": [HANGS_UP]}, {"CONNECT": [b"554 no"]}, {"MAIL": [b"451 later"]}, {"RCPT": [HANGS_UP]}],
+)
+async def test_a_letter_goes_on_to_the_next_server_while_nothing_was_sent(script: dict[str, list[bytes]]) -> None:
+    async with two(script) as (first, second, transport):
+        await transport.send(letter())
+        await transport.send(letter(job_id="job-2"))
+        assert (len(first.letters), len(second.letters)) == (0, 2), "the first is passed over for a while"
+
+
+async def test_a_server_that_is_back_is_preferred_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relays, "DOWN_S", (0.0,))
+    async with two({"CONNECT": [HANGS_UP]}) as (first, second, transport):
+        await transport.send(letter())
+        await transport.send(letter(job_id="job-2"))
+        assert (len(first.letters), len(second.letters)) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "script", [{"RCPT": [b"550 5.1.1 nobody"]}, {"DOT": [HANGS_UP]}, {"DOT": [b"554 no"]}, {"DATA": [b"451 later"]}]
+)
+async def test_what_is_said_of_the_letter_or_unsure_goes_to_no_other(script: dict[str, list[bytes]]) -> None:
+    async with two(script) as (_, second, transport):
+        with pytest.raises(Refusal):
+            await transport.send(letter())
+        assert second.commands == []
+
+
+async def test_if_all_are_away_the_last_word_is_that_of_one_of_them() -> None:
+    async with opened_relays(["smtp://127.0.0.1:1", "smtp://127.0.0.1:2"], limits=PoolLimits(), name=None) as transport:
+        for _ in range(2):
+            with pytest.raises(Refusal, match="no connection"):
+                await transport.send(letter())
