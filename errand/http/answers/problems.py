@@ -121,7 +121,7 @@ def documented(descriptions: Mapping[int, str]) -> dict[int | str, dict[str, Any
 
 
 def install(app: FastAPI) -> None:
-    """Has the app answer with problem details whatever goes wrong in a request."""
+    """Has the app answer with problem details to everything that goes wrong in a request."""
     refusals = Refusals()
 
     @app.exception_handler(Problem)

@@ -33,7 +33,7 @@ HINTS = (
     ),
     (re.compile(rb"\[?\s*\{\s*[A-Za-z_]"), "Names and texts stand in double quotes; has the shell taken them away?"),
     (re.compile(rb"[\w.%-]+="), 'It looks like a form: send JSON, such as {"name": "Ada"}'),
-    (re.compile(rb"@"), "curl reads a file for -d @FILE only where nothing stands before the @"),
+    (re.compile(rb"@"), "curl reads a file for -d @FILE only if nothing stands before the @"),
 )
 """How a body begins that is no JSON, and what to do about it."""
 
@@ -119,7 +119,7 @@ async def read(request: Request) -> Any:
 
 
 def check_media_type(request: Request) -> None:
-    """Raises Problem 422 where the body is not said to be JSON."""
+    """Raises Problem 422 if the body is not said to be JSON."""
     media_type = header(request.scope, b"content-type").partition(";")[0].strip().lower()
     if media_type != "application/json" and not (
         media_type.startswith("application/") and media_type.endswith("+json")
@@ -136,7 +136,7 @@ def value_in(body: bytes, *, field: str) -> Any:
 
 
 def _hint(body: bytes) -> str:
-    """What was probably done, where the reader's words would leave somebody new to JSON, or to curl, alone."""
+    """The probable mistake, if the reader's words would not help somebody who is new to JSON or curl."""
     text = body.strip()
     for looks_so, hint in HINTS:
         if looks_so.match(text):
@@ -144,12 +144,12 @@ def _hint(body: bytes) -> str:
     return ""
 
 
-def faults_of(error: ValidationError, *place: str | int, hide: Hide = redaction.hide) -> list[dict[str, Any]]:
-    """What is wrong, each with where it is in the request; `hide` takes secrets out of the words."""
+def faults_of(error: ValidationError, *path: str | int, hide: Hide = redaction.hide) -> list[dict[str, Any]]:
+    """What is wrong, each with its path in the request; `hide` takes secrets out of the words."""
     if error.error_count() > MAX_FAULTS:
         return [{"type": "many", "loc": ("body", *place), "msg": f"does not fit in more than {MAX_FAULTS} places"}]
     faults = error.errors(include_url=False, include_input=False, include_context=False)
-    return [{**fault, "loc": ("body", *place, *fault["loc"]), "msg": hide(fault["msg"])} for fault in faults]
+    return [{**fault, "loc": ("body", *path, *fault["loc"]), "msg": hide(fault["msg"])} for fault in faults]
 
 
 def invalid(field: str, message: str) -> Problem:
