@@ -147,7 +147,7 @@ def _hint(body: bytes) -> str:
 def faults_of(error: ValidationError, *path: str | int, hide: Hide = redaction.hide) -> list[dict[str, Any]]:
     """What is wrong, each with its path in the request; `hide` takes secrets out of the words."""
     if error.error_count() > MAX_FAULTS:
-        return [{"type": "many", "loc": ("body", *place), "msg": f"does not fit in more than {MAX_FAULTS} places"}]
+        return [{"type": "many", "loc": ("body", *path), "msg": f"does not fit in more than {MAX_FAULTS} places"}]
     faults = error.errors(include_url=False, include_input=False, include_context=False)
     return [{**fault, "loc": ("body", *path, *fault["loc"]), "msg": hide(fault["msg"])} for fault in faults]
 
