@@ -10,9 +10,9 @@ from tests.processes.conftest import ROOT
 
 SECONDS = 25
 SEED = 4
-LIMIT_S = 100
-LEEWAY = 10
-"""The bars on time are for a machine with nothing else to do; those on loss stay as they are."""
+LIMIT_S = 240
+LEEWAY = 1000
+"""The bars on time are for a machine with nothing else to do, and for `make chaos`; those on loss stay as they are."""
 
 
 def test_whatever_dies_every_accepted_job_is_accounted_for() -> None:
