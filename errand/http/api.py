@@ -150,10 +150,10 @@ def _routers(catalog: Catalog, dependencies: Sequence[params.Depends]) -> tuple[
 def _mail_routers() -> tuple[APIRouter, ...]:
     """None in an installation without `errand[mail]`."""
     try:
-        from errand.http.routes import email
+        from errand.http.routes import dev_mail, email
     except ExtraMissing:
         return ()
-    return (email.router,)
+    return (email.router, dev_mail.router)
 
 
 @asynccontextmanager

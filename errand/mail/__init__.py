@@ -9,10 +9,10 @@ from errand.extras import require
 # `EmailStr` in args needs it; checked here, because pydantic's own message would not name the extra
 require("mail", "email_validator")
 
-from errand.mail.address import MailAddress  # noqa: E402
-from errand.mail.header_text import HeaderText, PersonName  # noqa: E402
-from errand.mail.message import Attachment, Locale, Message, TemplateName  # noqa: E402
 from errand.mail.sending import EmailReceipt, Mailer, mail_job, mailer  # noqa: E402
+from errand.mail.writing.address import MailAddress  # noqa: E402
+from errand.mail.writing.header_text import HeaderText, PersonName  # noqa: E402
+from errand.mail.writing.message import Attachment, Locale, Message, TemplateName  # noqa: E402
 
 __all__ = [
     "Attachment",

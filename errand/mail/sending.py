@@ -16,11 +16,11 @@ from errand.extras import needs
 from errand.job.control import Cancel, Fail, Retry
 from errand.job.job_type import job
 from errand.job.retry_policy import Delays
-from errand.mail.address import ascii_domain
-from errand.mail.dkim import DkimKey
-from errand.mail.message import Message
 from errand.mail.suppressions import Suppressions
 from errand.mail.unsure import decide, decide_again
+from errand.mail.writing.address import ascii_domain
+from errand.mail.writing.dkim import DkimKey
+from errand.mail.writing.message import Message
 from errand.redis.connection import connect
 from errand.redis.outage import REPLY_TIMEOUT_S, Outage, missed
 from errand.settings import MAIL_QUEUE, Settings
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from errand.job.once import Once
     from errand.mail.letter import Letter
     from errand.mail.relays import Transport
-    from errand.mail.templates import Templates
     from errand.mail.verdict import Refusal
+    from errand.mail.writing.templates import Templates
 
 log = structlog.get_logger("errand.mail")
 
@@ -101,9 +101,9 @@ class Mailer:
 
     async def _compose(self, ctx: Context, message: Message) -> Letter:
         """Off the loop if something is enclosed or signed: megabytes are encoded then, and RSA takes its time."""
-        from errand.mail.compose import compose
-        from errand.mail.headers import HeaderRefused
-        from errand.mail.templates import TemplateFault
+        from errand.mail.writing.compose import compose
+        from errand.mail.writing.headers import HeaderRefused
+        from errand.mail.writing.templates import TemplateFault
 
         make = partial(
             compose,
@@ -161,7 +161,7 @@ async def mailer(settings: Settings) -> AsyncIterator[Mailer]:
         from errand.mail.relays import opened_relays
         from errand.mail.sink import opened_sink
         from errand.mail.smtp import PoolLimits
-        from errand.mail.templates import Templates
+        from errand.mail.writing.templates import Templates
 
     templates = Templates(settings.template_dir)
     await asyncio.to_thread(templates.check)
@@ -174,7 +174,9 @@ async def mailer(settings: Settings) -> AsyncIterator[Mailer]:
         if settings.redis_url is not None:
             redis = connect(settings.redis_url.get_secret_value(), reply_timeout_s=REPLY_TIMEOUT_S)
             suppressions = Suppressions(await stack.enter_async_context(aclosing(redis)))
-        urls = settings.smtp_urls or [await stack.enter_async_context(opened_sink(settings.data_dir / "mail"))]
+        urls = settings.smtp_urls or [
+            await stack.enter_async_context(opened_sink(settings.data_dir / "mail", faults=settings.sink_faults))
+        ]
         limits = PoolLimits(connections=settings.mail_connections)
         relays = opened_relays(urls, limits=limits, name=settings.mail_ehlo_name)
         transport = await stack.enter_async_context(relays)

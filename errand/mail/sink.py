@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from email import policy
 from email.parser import BytesHeaderParser
@@ -15,6 +16,7 @@ import structlog
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from errand import private_folder
+from errand.settings.mail import SinkFault
 
 log = structlog.get_logger("errand.mail_sink")
 
@@ -28,11 +30,16 @@ SIZE_LIMIT_BYTES = 32 * 1024 * 1024
 class MailFolder:
     """Keeps each message as `<time>-<message-id>.eml`; a message that is sent twice has two files."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, faults: Sequence[SinkFault] = ()) -> None:
         self._folder = folder
+        self._faults = faults
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802  # aiosmtpd's name
         """Answers 250 once the message is on the disk, as a mail server must (RFC 5321 §6.1)."""
+        if (fault := self._chosen_fault()) is not None:
+            if fault.code is None and isinstance(server.transport, asyncio.Transport):
+                server.transport.abort()
+            return f"{fault.code or 421} asked for by SINK_FAULTS"
         content: bytes = envelope.original_content or b""
         try:
             await asyncio.to_thread(self._keep, content)
@@ -40,6 +47,15 @@ class MailFolder:
             log.error("message not kept", error=str(error))
             return "452 4.3.1 could not be kept"
         return "250 2.0.0 kept"
+
+    def _chosen_fault(self) -> SinkFault | None:
+        """One of them, as often as its rate says; their rates add up."""
+        drawn = random.random()  # noqa: S311  # to watch retries by
+        for fault in self._faults:
+            if drawn < fault.rate:
+                return fault
+            drawn -= fault.rate
+        return None
 
     def _keep(self, content: bytes) -> None:
         headers = BytesHeaderParser(policy=policy.default).parsebytes(content)
@@ -55,10 +71,10 @@ class MailFolder:
 
 
 @asynccontextmanager
-async def opened_sink(folder: Path) -> AsyncIterator[str]:
+async def opened_sink(folder: Path, *, faults: Sequence[SinkFault] = ()) -> AsyncIterator[str]:
     """Serves on a free loopback port for as long as the block lasts; yields its `smtp://` URL."""
     loop = asyncio.get_running_loop()
-    keeper = MailFolder(folder)
+    keeper = MailFolder(folder, faults=faults)
     server = await loop.create_server(
         lambda: SMTP(
             keeper, data_size_limit=SIZE_LIMIT_BYTES, enable_SMTPUTF8=True, ident="Errand mail sink", loop=loop

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import (
     AfterValidator,
     BaseModel,
+    ConfigDict,
     DirectoryPath,
     Field,
     FilePath,
@@ -18,7 +19,9 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_settings import NoDecode
 
+from errand.settings.comma_separated import comma_separated
 from errand.settings.urls import check_url
 
 WhenUnsure = Literal["resend", "fail", "hold"]
@@ -29,6 +32,24 @@ EHLO_NAME = (
     r"^([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)+|\[[0-9A-Fa-f.:IPv]+\])$"
 )
 """A full domain name, or an address in brackets (RFC 5321 §4.1.1.1)."""
+
+
+class SinkFault(BaseModel):
+    """What the mail sink answers instead of taking a letter, and to which part of the letters."""
+
+    model_config = ConfigDict(frozen=True)
+
+    code: int | None
+    """A reply code; None: it hangs up."""
+    rate: float
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """`451:0.3` or `drop:0.1`. Raises ValueError."""
+        found = re.fullmatch(r"([45]\d\d|drop):(0(?:\.\d+)?|1(?:\.0+)?)", text)
+        if not found:
+            raise ValueError("must be CODE:RATE or drop:RATE, comma separated, such as 451:0.3,550:0.05,drop:0.1")
+        return cls(code=None if found[1] == "drop" else int(found[1]), rate=float(found[2]))
 
 
 NEXT_URL = re.compile(r"\s*,\s*(?=smtps?://)")
@@ -50,6 +71,7 @@ class MailSettings(BaseModel):
     template_dir: DirectoryPath | None = None
     dkim_key_file: FilePath | None = None
     dkim_selector: str | None = Field(None, pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$", max_length=63)
+    sink_faults: Annotated[tuple[SinkFault, ...], NoDecode, comma_separated(SinkFault.parse)] = ()
     mail_ehlo_name: str | None = Field(None, pattern=EHLO_NAME, max_length=253)
 
     @model_validator(mode="after")

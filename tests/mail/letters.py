@@ -11,10 +11,10 @@ from email.utils import getaddresses
 from itertools import product
 from typing import Any
 
-from errand.mail.compose import compose
 from errand.mail.letter import Letter
-from errand.mail.message import Message
-from errand.mail.templates import Templates
+from errand.mail.writing.compose import compose
+from errand.mail.writing.message import Message
+from errand.mail.writing.templates import Templates
 
 SENDER = "Acme <hello@acme.example>"
 TEMPLATES = Templates()

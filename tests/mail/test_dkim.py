@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from errand.mail.compose import compose
-from errand.mail.dkim import DkimKey
-from errand.mail.message import Attachment, Message
+from errand.mail.writing.compose import compose
+from errand.mail.writing.dkim import DkimKey
+from errand.mail.writing.message import Attachment, Message
 from tests.mail.letters import DATE, SENDER, TEMPLATES
 
 KEYS: dict[str, rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey] = {

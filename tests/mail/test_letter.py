@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from errand.mail.address import MailAddress
-from errand.mail.header_text import HeaderText, PersonName
-from errand.mail.headers import HeaderRefused
-from errand.mail.message import Attachment
+from errand.mail.writing.address import MailAddress
+from errand.mail.writing.header_text import HeaderText, PersonName
+from errand.mail.writing.headers import HeaderRefused
+from errand.mail.writing.message import Attachment
 from tests.mail.letters import ADDRESSES, DATE, INJECTIONS, NAMES, NOT_NAMES, SENDER, letter, mailbox, part, read
 
 BODY_HEADERS = ["MIME-Version", "Content-Type"]

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from errand.mail.plain_text import plain_text
-from errand.mail.templates import RenderedMail, TemplateFault, Templates
+from errand.mail.writing.plain_text import plain_text
+from errand.mail.writing.templates import RenderedMail, TemplateFault, Templates
 
 KNOWN = {"name": "Ada <b>", "to": "ada@example.com", "sender_name": "Acme", "locale": "en", "data": {"total": "12 €"}}
 

@@ -104,6 +104,7 @@ BAD = {
     "MAIL_WHEN_UNSURE": ["maybe"],
     "DKIM_KEY_FILE": ["/nowhere"],
     "DKIM_SELECTOR": ["a b", "s1"],
+    "SINK_FAULTS": ["451", "250:0.1", "451:2", "451:-1", "drop", "x:0.1"],
     "TEMPLATE_DIR": ["/nowhere", "/dev/null"],
     "MAIL_EHLO_NAME": ["localhost", "a b.example", "mail_.example", "-a.example", "x\r\nRSET.example", "[x]"],
     "MAIL_CONNECTIONS": ["0", "1001", "many"],

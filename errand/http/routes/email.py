@@ -146,8 +146,8 @@ async def remove_suppression(
 def _rendered(message: Message, sender: str, folder: object) -> PreviewView:
     """Off the loop: templates may come from a disk."""
     with needs("mail"):
-        from errand.mail.compose import render
-        from errand.mail.templates import TemplateFault, Templates
+        from errand.mail.writing.compose import render
+        from errand.mail.writing.templates import TemplateFault, Templates
     try:
         seen = render(message, Templates(folder), sender=sender)  # type: ignore[arg-type]  # a path or None
     except TemplateFault as fault:

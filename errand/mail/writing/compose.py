@@ -10,14 +10,14 @@ from email.message import EmailMessage
 from email.utils import parseaddr
 from urllib.parse import quote
 
-from errand.mail import headers
-from errand.mail.address import ascii_domain
-from errand.mail.dkim import DkimKey
-from errand.mail.header_text import check_header_text
-from errand.mail.headers import HeaderRefused
 from errand.mail.letter import Letter
-from errand.mail.message import OWN_HEADERS, Attachment, Message
-from errand.mail.templates import RenderedMail, Templates
+from errand.mail.writing import headers
+from errand.mail.writing.address import ascii_domain
+from errand.mail.writing.dkim import DkimKey
+from errand.mail.writing.header_text import check_header_text
+from errand.mail.writing.headers import HeaderRefused
+from errand.mail.writing.message import OWN_HEADERS, Attachment, Message
+from errand.mail.writing.templates import RenderedMail, Templates
 
 SEVEN_BIT = policy.SMTP.clone(cte_type="7bit")
 """For any server: bodies are encoded, because not every server takes 8 bits (RFC 6152)."""

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from email.utils import format_datetime
 
-from errand.mail.header_text import BREAKS_LINES
+from errand.mail.writing.header_text import BREAKS_LINES
 
 LINE_CHARACTERS = 76
 """RFC 2047 §2: no more on a line with an encoded word."""

@@ -15,8 +15,8 @@ from typing import Any
 
 import jinja2
 
-from errand.mail.message import TEMPLATE_NAME
-from errand.mail.plain_text import plain_text
+from errand.mail.writing.message import TEMPLATE_NAME
+from errand.mail.writing.plain_text import plain_text
 
 FILE = re.compile(r"(?P<name>[a-z0-9][a-z0-9_-]*)(\.(?P<locale>[A-Za-z0-9-]+))?\.(?P<form>html|txt)\.j2")
 
