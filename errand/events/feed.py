@@ -1,9 +1,9 @@
 """Lets any number of clients watch the changes of jobs; each receives all that its filter has, without a gap.
 
 While somebody watches, Redis keeps the latest changes of each queue (`history`). This process receives them once, keeps
-them in a `ring`, in which one `follower` for each queue closes every gap, and hands them to the watchers (`fan_out`).
-A watcher that comes back with a cursor first receives what it missed from the ring; what is older is read into the ring
-once for all. A watcher that does not keep up is ended; nobody waits for it.
+them in a `ring`, in which one follower for each queue closes every gap (`followers`), and hands them to the watchers
+(`fan_out`). A watcher that comes back with a cursor first receives what it missed from the ring; what is older is read
+into the ring once for all. A watcher that does not keep up is ended; nobody waits for it.
 
 Where it is naive: a queue is watched as a whole, so each of its changes is kept for a while, watched or not.
 """
@@ -11,28 +11,20 @@ Where it is naive: a queue is watched as a whole, so each of its changes is kept
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 
-import structlog
 from redis.asyncio import Redis
 
 from errand.events.change import Change
 from errand.events.cursor import Position, cursor_of
 from errand.events.fan_out import FanOut
 from errand.events.follower import Follower
+from errand.events.followers import Followers
 from errand.events.history import History
 from errand.events.listener import JobEvents
 from errand.events.ring import Ring
 from errand.events.watcher import Ended, EventFilter, Watcher
-
-log = structlog.get_logger("errand.http")
-
-
-RENEW_EVERY_S = 30.0
-
 
 HEARTBEAT_S = 15.0
 """A watcher that receives nothing for so long is sent a sign of life: proxies end a stream that is silent for 60 s."""
@@ -50,20 +42,18 @@ class JobFeed:
     """The changes of some queues (their keys) for at most `max_watchers`; it costs nothing while nobody watches."""
 
     def __init__(self, redis: Redis, events: JobEvents, *, queues: Sequence[str], max_watchers: int) -> None:
-        self._events = events
         self._max_watchers = max_watchers
         self._watchers: set[Watcher] = set()
         self._fan_out = FanOut()
         histories = [History(redis, queue) for queue in queues]
         self._ring = Ring(history.queue for history in histories)
-        self._followers = {
-            history.queue: Follower(history, self._ring, publish=self._fan_out.publish, note_gap=self._end_for_gap)
+        followers = [
+            Follower(history, self._ring, publish=self._fan_out.publish, note_gap=self._end_for_gap)
             for history in histories
-        }
+        ]
+        self._followers = Followers(followers, events, note_gap=self._end_for_gap)
         self._opening = asyncio.Lock()
-        self._is_open = False
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._renew_now = asyncio.Event()
+        self._heartbeats: asyncio.Task[None] | None = None
         self._turn_of_one = asyncio.Lock()
 
     @property
@@ -95,7 +85,7 @@ class JobFeed:
         self._watchers.add(watcher)
         try:
             async with self._opening:
-                if not self._is_open:
+                if not self._followers.is_open:
                     await self._open()
         except BaseException:
             await self.dismiss(watcher)
@@ -108,16 +98,12 @@ class JobFeed:
         self._watchers.discard(watcher)
         self._fan_out.remove(watcher)
         async with self._opening:
-            if self._is_open and not self._watchers:
+            if self._followers.is_open and not self._watchers:
                 await self._close()
 
     async def covers(self, positions: Mapping[str, Position]) -> bool:
         """True if every change after these positions is in the ring by now; False if some are gone."""
-        for queue, follower in self._followers.items():
-            # a position is missing for a queue that is new
-            if (position := positions.get(queue)) is not None and not await follower.covers(position):
-                return False
-        return True
+        return await self._followers.cover(positions)
 
     def after(self, positions: Mapping[str, Position]) -> list[Change]:
         """The changes after these positions, which must be covered."""
@@ -142,27 +128,6 @@ class JobFeed:
         for watcher in list(self._watchers):
             watcher.end(reason)
 
-    # what JobEvents calls
-
-    def on_changes(self, changes: Iterable[Change]) -> None:
-        """The changes in a message of a watched queue. Those of 10,000 jobs take about 50 ms."""
-        for change in changes:
-            if (follower := self._followers.get(change.queue)) is not None:
-                follower.receive(change)
-
-    def on_unmarked(self) -> None:
-        """A queue does not know that it is watched, or did not when it published."""
-        self._renew_now.set()
-
-    def on_subscribed(self) -> None:
-        """The subscription has started, or started anew: what was missed is in the history."""
-        if self._is_open:
-            for follower in self._followers.values():
-                follower.interrupt()
-                self._start(self._or_end_all(follower.recover))
-
-    # how a watcher catches up
-
     async def _missed_by(self, watcher: Watcher, seen: dict[str, Position]) -> AsyncIterator[list[tuple[Change, str]]]:
         number = self._ring.first_number - 1
         while watcher.ended is None:
@@ -183,44 +148,16 @@ class JobFeed:
         async with self._turn_of_one:
             await asyncio.sleep(0)
 
-    # how the feed opens and closes
-
     async def _open(self) -> None:
-        for follower in self._followers.values():
-            await follower.restart()
-        self._is_open = True
-        try:
-            await self._events.subscribe(self)
-            for follower in self._followers.values():
-                await follower.catch_up()
-        except BaseException:
-            await self._close()
-            raise
-        self._start(self._keep_watched())
-        self._start(self._send_heartbeats())
+        await self._followers.open()
+        self._heartbeats = asyncio.create_task(self._send_heartbeats())
 
     async def _close(self) -> None:
-        self._is_open = False
-        for task in list(self._tasks):
-            task.cancel()
+        if self._heartbeats is not None:
+            self._heartbeats.cancel()
         self._fan_out.stop()
         self._ring.clear()
-        await self._events.unsubscribe()
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _keep_watched(self) -> None:
-        while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._renew_now.wait(), RENEW_EVERY_S)
-            self._renew_now.clear()
-            for follower in self._followers.values():
-                await self._or_end_all(follower.renew)
-            # a queue whose workers are older than this feature never knows that it is watched
-            await asyncio.sleep(1)
+        await self._followers.close()
 
     async def _send_heartbeats(self) -> None:
         while True:
@@ -229,14 +166,6 @@ class JobFeed:
             for watcher in self._watchers:
                 if now_s - watcher.last_sign_s >= HEARTBEAT_S:
                     watcher.wake()
-
-    async def _or_end_all(self, read: Callable[[], Awaitable[None]]) -> None:
-        """Ends all watchers if the history cannot be read: they must not wait for what never comes."""
-        try:
-            await read()
-        except Exception as error:  # noqa: BLE001  # whatever it is
-            log.warning("changes of jobs cannot be read: all watchers are ended", error=str(error))
-            self.end_all("missed")
 
     def _end_for_gap(self) -> None:
         self._fan_out.stop()

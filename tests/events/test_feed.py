@@ -198,7 +198,7 @@ async def test_a_change_that_was_read_already_is_not_handed_out_again_when_its_m
 
         message = await eventually(published)
     assert await taken(watcher, 1) == [first.job_id]
-    feed.on_changes(list(changes_in(message)))
+    feed._followers.on_changes(list(changes_in(message)))
     second = await queue.enqueue("fax", {})
     assert await taken(watcher, 1) == [second.job_id]
 
