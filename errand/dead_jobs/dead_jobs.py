@@ -19,6 +19,7 @@ from errand.redis import script
 from errand.redis.rows import rows_of
 from errand.wire import fingerprint, keys
 from errand.wire.indexes import TIME_DIGITS, DeadEntry, type_word
+from errand.wire.limits import shown_ms
 
 log = structlog.get_logger("errand.dead_jobs")
 
@@ -198,7 +199,7 @@ class DeadJobs:
                 pipeline.zrangebyscore(index, same_ms, same_ms, withscores=True)
             answers = await pipeline.execute()
         listed = [
-            _Listed(DeadPosition(int(at_ms), entry.decode()), queue)
+            _Listed(DeadPosition(shown_ms(at_ms), entry.decode(errors="replace")), queue)
             for queue, (earlier, at_once) in zip(queues, rows_of(answers, 2), strict=True)
             for entry, at_ms in (*earlier, *at_once)
         ]
@@ -234,9 +235,17 @@ class DeadJobs:
         return jobs
 
     async def _read_results(self, listed: Sequence[_Listed]) -> list[JobSnapshot | None]:
-        entries = [DeadEntry.parse(one.position.entry) for one in listed]
+        entries = [_entry_in(one.position.entry) for one in listed]
         results = await self._redis.mget([keys.result(entry.job_id) for entry in entries])
         return [_dead_job(entry, result) for entry, result in zip(entries, results, strict=True)]
+
+
+def _entry_in(text: str) -> DeadEntry:
+    """One that another program has written is of a job that does not exist."""
+    try:
+        return DeadEntry.parse(text)
+    except ValueError:
+        return DeadEntry("", "", 0, text)
 
 
 def _latest(group: str, before: DeadPosition | None) -> str:

@@ -21,14 +21,19 @@ for _ = 1, most do
     return {0, groups}
   end
   local name, its_fingerprint = string.match(entry, '^([^ ]+ ([^ ]+)) ')
-  -- entries of jobs that have expired may still be there
-  local first, past = '[' .. name .. ' ' .. kept_since, name .. '!'
-  local count = redis.call('ZLEXCOUNT', index, first, '(' .. past)
-  if count > 0 and (fingerprint == '' or fingerprint == its_fingerprint) then
-    local oldest = redis.call('ZRANGE', index, first, '(' .. past, 'BYLEX', 'LIMIT', 0, 1)[1]
-    local newest = redis.call('ZRANGE', index, '(' .. past, first, 'BYLEX', 'REV', 'LIMIT', 0, 1)[1]
-    groups[#groups + 1] = {count, oldest, newest}
+  if name then
+    -- entries of jobs that have expired may still be there
+    local first, past = '[' .. name .. ' ' .. kept_since, name .. '!'
+    local count = redis.call('ZLEXCOUNT', index, first, '(' .. past)
+    if count > 0 and (fingerprint == '' or fingerprint == its_fingerprint) then
+      local oldest = redis.call('ZRANGE', index, first, '(' .. past, 'BYLEX', 'LIMIT', 0, 1)[1]
+      local newest = redis.call('ZRANGE', index, '(' .. past, first, 'BYLEX', 'REV', 'LIMIT', 0, 1)[1]
+      groups[#groups + 1] = {count, oldest, newest}
+    end
+    from = '[' .. past
+  else
+    -- another program's
+    redis.call('ZREM', index, entry)
   end
-  from = '[' .. past
 end
 return {1, groups}

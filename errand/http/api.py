@@ -21,6 +21,7 @@ from errand.http.document import openapi
 from errand.http.document import pages as docs_pages
 from errand.http.gates import known_query
 from errand.http.gates.answer_headers import AnswerHeaders
+from errand.http.gates.bad_keys import BadKeys
 from errand.http.gates.body_limit import MULTIPART_OVERHEAD_BYTES, BodyLimit
 from errand.http.gates.head_requests import HeadRequests
 from errand.http.gates.token_bucket import RateLimit
@@ -119,6 +120,7 @@ def create_api(settings: Settings, *, redis_url: str | None = None, dependencies
     app.state.own_auth = bool(dependencies)
     app.state.shared = None
     app.state.known_query = {}
+    app.add_middleware(BadKeys, redis_and_queues=lambda: (app.state.shared.redis, app.state.shared.queue_keys))
     app.add_middleware(BodyLimit, limit_of=_limit_of(settings, catalog))
     problems.install(app)
     docs_pages.install(app)

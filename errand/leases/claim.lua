@@ -4,7 +4,7 @@
 --       5 the worker if the claim was sent ahead, behind a wait: it does not take its own jobs then; else ''
 -- returns {in how many ms the next job is due or -1, jobs, now in ms}; each job is
 --       {id, due, tries, body, attempts, 1 if the attempt before was lost, 1 if somebody has asked to cancel it}
---- @include "leases/parts/reset_if_wrong_type"
+--- @include "redis/parts/call_or_reset"
 --- @include "leases/parts/lost_attempt"
 --- @include "redis/parts/wake_one"
 --- @include "redis/parts/publish_changes"
@@ -32,7 +32,7 @@ local function claimed(id, due)
   redis.call('HSET', running, id, tries .. ' ' .. due .. ' ' .. now .. ' ' .. token)
   local attempts = call_or_reset('errand:attempts:' .. id, 'LRANGE', 0, -1)
   -- the body of a stock producer may expire before the job is started; once started, a lost lease must not lose the job
-  local body = redis.call('GETEX', 'arq:job:' .. id, 'PERSIST')
+  local body = call_or_reset('arq:job:' .. id, 'GETEX', 'PERSIST')
   return {id, due, tries, body, attempts, lost, cancel}
 end
 
@@ -49,7 +49,7 @@ while #jobs < most do
     elseif redis.call('SET', lease, token, 'NX', 'PX', lease_ms) then
       jobs[#jobs + 1] = claimed(id, due[index + 1])
       changes[#changes + 1] = 'in_progress ' .. id
-    elseif redis.call('GET', lease) == '1' then
+    elseif call_or_reset(lease, 'GET') == '1' then
       -- a stock worker's: it adds the wait for a retry to the score that it has read, so the score stays
       skipped = skipped + 1
     else

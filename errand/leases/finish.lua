@@ -5,6 +5,7 @@
 --       the attempt, `put back <why>` or, where it ends dead, its entry among the dead, keep the lease (ms or 0), give the try back (0 or 1)
 -- returns of each job 1 where it was written, 0 where the lease was not the caller's
 --- @include "redis/parts/now"
+--- @include "redis/parts/call_or_reset"
 --- @include "redis/parts/still_owned"
 --- @include "leases/parts/outcome"
 --- @include "redis/parts/dead_index"
@@ -20,7 +21,7 @@ local answers, changes, handed_back = {}, {}, false
 for at = 2, #ARGV, 9 do
   local id, token, name, result, keep_ms, due_in_ms, record, keep_lease_ms, give_back = unpack(ARGV, at, at + 8)
   local lease = 'arq:in-progress:' .. id
-  local holder = redis.call('GET', lease)
+  local holder = call_or_reset(lease, 'GET')
   local owned = holder == token or (not holder and still_owned(running, id, token, 'arq:retry:' .. id))
   answers[#answers + 1] = owned and 1 or 0
   if owned then

@@ -9,15 +9,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import Any
 
 import structlog
 from redis.asyncio import Redis
+from redis.commands.core import AsyncScript
 from redis.exceptions import NoScriptError
 
 from errand.leases.rows import ClaimedRow, FinishRow
 from errand.redis import script
+from errand.redis.repair import repairing
 from errand.wire import codec, keys
 
 log = structlog.get_logger("errand.worker")
@@ -144,8 +147,11 @@ class Leases:
         """Leases up to `most` jobs that are due by the server's clock, and counts a try for each."""
         names, arguments = self._call_of_claim(most, ahead_for="")
         asked_s = time.monotonic()
-        answer = await self._claim(keys=names, args=arguments)
+        answer = await self._called(self._claim, names, arguments)
         return self._claimed(answer, token=str(arguments[0]), asked_s=asked_s)
+
+    async def _called(self, called: AsyncScript, names: Sequence[str], arguments: Sequence[Any]) -> Any:
+        return await repairing(self._redis, self._queue, partial(called, keys=names, args=arguments))
 
     async def claim_when_woken(self, patient: Redis, own_wakeup: str, most: int, *, timeout_s: float) -> Woken:
         """Waits for a wake-up, or for an entry in the list `own_wakeup`, then claims up to `most` jobs.
@@ -201,8 +207,9 @@ class Leases:
     async def renew(self, held: Mapping[str, str], counters: Mapping[str, int], *, report: bytes = b"") -> Renewed:
         """Sends one heartbeat: renews the leases `held` (job id → token), adds to counters, stores the report."""
         queue = self._queue
-        lost, to_cancel = await self._renew(
-            keys=[
+        lost, to_cancel = await self._called(
+            self._renew,
+            [
                 queue,
                 keys.workers(queue),
                 keys.counters(queue),
@@ -212,7 +219,7 @@ class Leases:
                 keys.minutes(queue),
                 *(name(job_id) for job_id in held for name in (keys.lease, keys.tries)),
             ],
-            args=[
+            [
                 self._worker if self._visible else "",
                 self._lease_ms,
                 FORGET_WORKER_S * 1000,
@@ -238,8 +245,9 @@ class Leases:
         for outcome in outcomes:
             arguments += _row_of(outcome, listed=self._visible)
         queue = self._queue
-        written = await self._finish(
-            keys=[
+        written = await self._called(
+            self._finish,
+            [
                 queue,
                 keys.running(queue),
                 keys.wake(queue),
@@ -248,7 +256,7 @@ class Leases:
                 keys.dead_by_group(queue),
                 keys.ended(queue),
             ],
-            args=arguments,
+            arguments,
         )
         return [bool(answer) for answer in written]
 

@@ -5,6 +5,7 @@
 --       5 the worker's report, or ''  6… of each job: id, token; then of each counter: name, increment
 -- returns {ids of jobs whose lease was lost, ids of those that somebody has asked to cancel}
 --- @include "redis/parts/now"
+--- @include "redis/parts/call_or_reset"
 --- @include "redis/parts/still_owned"
 local MINUTES_KEPT = 15
 local queue, workers, counters, running, cancels, reports, minutes = unpack(KEYS, 1, 7)
@@ -29,7 +30,7 @@ local lease_end = string.format('%.0f', now_ms + lease_ms)
 for number = 1, jobs do
   local lease, tries = KEYS[number * 2 + 6], KEYS[number * 2 + 7]
   local id, token = ARGV[number * 2 + 4], ARGV[number * 2 + 5]
-  local holder = redis.call('GET', lease)
+  local holder = call_or_reset(lease, 'GET')
   if holder == token or (not holder and still_owned(running, id, token, tries)) then
     redis.call('SET', lease, token, 'PX', lease_ms)
     redis.call('ZADD', queue, 'XX', lease_end, id)

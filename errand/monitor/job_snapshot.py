@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
+import structlog
 from arq.connections import ArqRedis
 from arq.constants import default_queue_name as DEFAULT  # noqa: N812
 from arq.jobs import DeserializationError, JobDef, deserialize_result
 from arq.utils import to_unix_ms
+from pydantic import TypeAdapter, ValidationError
 
 from errand.redis.rows import rows_of
 from errand.wire import codec, keys
@@ -18,7 +20,16 @@ from errand.wire.indexes import end_of
 from errand.wire.limits import KeptLimits, shown_ms
 from errand.wire.records import Attempt, Error, JobCancelled, JobFailed, Progress, PutBack, RunningAttempt
 
+log = structlog.get_logger("errand.monitor")
+
+
 Status = Literal["deferred", "queued", "in_progress", "succeeded", "failed", "cancelled"]
+
+
+_PROGRESS, _PUT_BACK = TypeAdapter(Progress), TypeAdapter(PutBack)
+
+
+T = TypeVar("T")
 
 
 ENDS: frozenset[Status] = frozenset({"succeeded", "failed", "cancelled"})
@@ -113,13 +124,13 @@ async def _read_job(
         job,
         limits=KeptLimits.of(record),
         queue=queue,
-        attempts=tuple(map(_attempt_from, codec.readable(attempts))),
+        attempts=_attempts_in(attempts),
         due_at_ms=None if score is None else shown_ms(score),
         running=running_attempt(running) if running and lease else None,
         in_progress=lease is not None,
-        tries=int(tries or 0),
-        progress=Progress(**codec.loads(progress)) if progress else None,
-        put_back=PutBack(**codec.loads(put_back)) if put_back else None,
+        tries=number_in(tries),
+        progress=_value_in(_PROGRESS, progress),
+        put_back=_value_in(_PUT_BACK, put_back),
         now_ms=seconds * 1000 + micros // 1000,
         revision=revision_of(running if lease else None, score, tries, len(attempts), progress),
     )
@@ -135,18 +146,55 @@ def revision_of(
     return hashlib.sha1(b"\n".join(parts), usedforsecurity=False).hexdigest()
 
 
+def _attempts_in(records: Sequence[bytes]) -> tuple[Attempt, ...]:
+    """The attempts among those records; what another program has written is left out."""
+    attempts = []
+    for fields in codec.readable(records):
+        try:
+            attempts.append(_attempt_from(fields))
+        except (TypeError, KeyError, ValueError):
+            log.warning("an attempt cannot be read and is left out", fields=sorted(fields))
+    return tuple(attempts)
+
+
 def _attempt_from(fields: dict[str, Any]) -> Attempt:
     error = fields.pop("error", None)
     return Attempt(**fields, error=Error.read(error) if error else None)
 
 
-def running_attempt(running: bytes) -> RunningAttempt:
-    """From the queue's hash of running jobs: `number due_ms started_ms token`, the token being `worker#number`."""
-    number, due_ms, started_ms, token = running.decode().split(" ", 3)
-    worker = token.rsplit("#", 1)[0]
-    return RunningAttempt(
-        number=int(number), due_at_ms=shown_ms(float(due_ms)), started_at_ms=int(started_ms), worker=worker
-    )
+def running_attempt(running: bytes) -> RunningAttempt | None:
+    """From the queue's hash of running jobs: `number due_ms started_ms token`, the token being `worker#number`.
+
+    None, said so in the log, if another program has written it.
+    """
+    try:
+        number, due_ms, started_ms, token = running.decode().split(" ", 3)
+        return RunningAttempt(
+            number=int(number),
+            due_at_ms=shown_ms(float(due_ms)),
+            started_at_ms=shown_ms(int(started_ms)),
+            worker=token.rsplit("#", 1)[0],
+        )
+    except ValueError:
+        log.warning("an entry of a running job cannot be read and is left out", entry=repr(running[:200]))
+        return None
+
+
+def number_in(text: bytes | None) -> int:
+    """A counter; 0 if there is none, or another program has written it."""
+    return int(text) if text is not None and text.isdigit() else 0
+
+
+def _value_in(kind: TypeAdapter[T], record: bytes | None) -> T | None:
+    """The value in a record; None if there is none, or another program has written it."""
+    return _value_of(kind, codec.readable_or_empty(record)) if record else None
+
+
+def _value_of(kind: TypeAdapter[T], fields: object) -> T | None:
+    try:
+        return kind.validate_python(fields) if fields else None
+    except ValidationError:
+        return None
 
 
 def _ended_or_unreadable(job_id: str, record: bytes, *, queue: str) -> JobSnapshot:
@@ -192,7 +240,7 @@ def ended_job(job_id: str, record: bytes) -> JobSnapshot:
         result=result.result if result.success else None,
         error=failure.error if isinstance(failure, JobFailed | JobCancelled) else None,
         attempts=attempts,
-        progress=Progress(**fields["progress"]) if fields.get("progress") else None,
+        progress=_value_of(_PROGRESS, fields.get("progress")),
         enqueued_at_ms=to_unix_ms(result.enqueue_time),
         run_at_ms=last.due_at_ms if last else None,
         started_at_ms=last.started_at_ms if last else None,

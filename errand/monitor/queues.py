@@ -12,8 +12,10 @@ from typing import NamedTuple
 from arq.connections import ArqRedis
 from arq.constants import default_queue_name as DEFAULT  # noqa: N812
 
+from errand.monitor.job_snapshot import number_in, running_attempt
 from errand.redis.rows import rows_of
 from errand.wire import keys
+from errand.wire.limits import shown_ms
 from errand.wire.worker_report import WorkerReport
 
 
@@ -115,14 +117,14 @@ async def read_workers(redis: ArqRedis, names: Sequence[str], *, silent_s: float
     processes: dict[str, WorkerState] = {}
     for name, (heartbeats, reports, running) in zip(names, rows_of(answers, 3), strict=True):
         for worker, at_ms in heartbeats:
-            state = _process_of(processes, worker.decode())
+            state = _process_of(processes, worker.decode(errors="replace"))
             state.queues.append(name)
             state.add(WorkerReport.read(reports.get(worker)))
-            state.last_heartbeat_ms = max(state.last_heartbeat_ms, int(at_ms))
+            state.last_heartbeat_ms = max(state.last_heartbeat_ms, shown_ms(at_ms))
         for job_id, started in running.items():
-            _, _, started_ms, token = started.decode().split(" ", 3)
-            if (state_of := processes.get(token.rsplit(":", 1)[0])) is not None:
-                state_of.running[job_id.decode(errors="replace")] = int(started_ms)
+            attempt = running_attempt(started)
+            if attempt and (state_of := processes.get(attempt.worker.rsplit(":", 1)[0])) is not None:
+                state_of.running[job_id.decode(errors="replace")] = attempt.started_at_ms
     return sorted(processes.values(), key=lambda state: (state.host, state.pid))
 
 
@@ -133,7 +135,7 @@ async def _now_ms(redis: ArqRedis) -> int:
 
 def _queue_state(name: str, answers: _QueueAnswers, *, now_ms: int) -> QueueState:
     live = [WorkerReport.read(answers.reports.get(worker)) for worker, _ in answers.heartbeats]
-    due_since_ms = [int(score) for _, score in answers.first if score <= now_ms]
+    due_since_ms = [shown_ms(score) for _, score in answers.first if score <= now_ms]
     return QueueState(
         name=name,
         paused=bool(answers.paused),
@@ -146,7 +148,7 @@ def _queue_state(name: str, answers: _QueueAnswers, *, now_ms: int) -> QueueStat
         workers=len(live),
         slots=sum(report.slots for report in live),
         loop_lag_ms=_worst([report.loop_lag_ms for report in live]),
-        counters={counter.decode(): int(value) for counter, value in answers.counters.items()},
+        counters={name.decode(errors="replace"): number_in(value) for name, value in answers.counters.items()},
         last_minutes=_last_minutes(answers.minutes),
     )
 
@@ -154,8 +156,10 @@ def _queue_state(name: str, answers: _QueueAnswers, *, now_ms: int) -> QueueStat
 def _last_minutes(counted: Mapping[bytes, bytes]) -> dict[int, dict[str, int]]:
     minutes: dict[int, dict[str, int]] = {}
     for field_name, number in sorted(counted.items(), reverse=True):
-        minute, _, outcome = field_name.decode().partition(" ")
-        minutes.setdefault(int(minute) * 60_000, {})[outcome] = int(number)
+        minute, _, outcome = field_name.partition(b" ")
+        if minute.isdigit() and outcome:
+            of_minute = minutes.setdefault(shown_ms(int(minute) * 60_000), {})
+            of_minute[outcome.decode(errors="replace")] = number_in(number)
     return minutes
 
 

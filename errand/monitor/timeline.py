@@ -19,7 +19,7 @@ from arq.connections import ArqRedis
 from arq.jobs import DeserializationError
 from pydantic_core import to_json
 
-from errand.monitor.job_snapshot import ENDS, JobSnapshot, Status, ended_job, live_job, running_attempt
+from errand.monitor.job_snapshot import ENDS, JobSnapshot, Status, ended_job, live_job, number_in, running_attempt
 from errand.redis import script
 from errand.wire import codec, keys
 from errand.wire.indexes import SHARED, EndedName, type_word
@@ -222,7 +222,8 @@ def _entries_in(
     """The entries in the script's answer for one queue."""
     now_ms = int(float(now))
     for job_id, started in _pairs(running):
-        attempt = running_attempt(started)
+        if (attempt := running_attempt(started)) is None:
+            continue
         yield _Entry(position=Position(attempt.due_at_ms, job_id), queue=queue, now_ms=now_ms, running=attempt)
     for job_id, due in _pairs(waiting):
         yield _Entry(position=Position(float(due), job_id), queue=queue, now_ms=now_ms)
@@ -265,7 +266,7 @@ def _job_of(entry: _Entry, values: Sequence[bytes | None]) -> JobSnapshot | None
         due_at_ms=shown_ms(entry.position.at_ms),
         running=entry.running,
         in_progress=lease is not None,
-        tries=int(tries or 0),
+        tries=number_in(tries),
         now_ms=entry.now_ms,
     )
 

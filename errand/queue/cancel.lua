@@ -6,6 +6,7 @@
 -- returns 'cancelled', 'cancelling' (it runs), 'stock' (a stock worker runs it), 'running' (left alone), 'changed'
 --       (it has another revision), 'ended' or 'unknown'
 --- @include "redis/parts/ended_index"
+--- @include "redis/parts/call_or_reset"
 --- @include "redis/parts/publish_changes"
 local queue, running, body, result, lease = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local tries, attempts, progress, once = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
@@ -17,7 +18,7 @@ local id, outcome, keep_ms, channel = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 if redis.call('EXISTS', result) == 1 then
   return 'ended'
 end
-local holder = redis.call('GET', lease)
+local holder = call_or_reset(lease, 'GET')
 if holder and ARGV[6] == '1' then
   return 'running'
 elseif not as_seen(ARGV[8], id, {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from arq.connections import ArqRedis
@@ -12,6 +13,7 @@ from errand.queue.new_job import Answer, Entry
 from errand.redis import script
 from errand.redis.durability import Durability, Grade
 from errand.redis.outage import is_outage, within
+from errand.redis.repair import repairing
 from errand.wire import codec, keys
 
 T = TypeVar("T")
@@ -40,7 +42,9 @@ class EnqueueScript:
 
     async def put(self, entries: Sequence[Entry], *, together: bool = False) -> list[Answer]:
         """One call for all entries; `together`: all are put, or none if they do not all fit the queue's limit."""
-        return await self.in_time(self._put(entries, together=together))
+        return await self.in_time(
+            repairing(self.redis, self._queue_key, partial(self._put, entries, together=together))
+        )
 
     async def in_time(self, call: Coroutine[Any, Any, T]) -> T:
         """The result of a call that may put jobs. Raises redis' TimeoutError when the deadline has passed."""

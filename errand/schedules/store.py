@@ -110,7 +110,7 @@ class Schedules:
 
     async def page(self, *, after: str = "", most: int) -> tuple[list[KeptSchedule], str | None]:
         """Up to so many in the order of their ids, those behind the id `after`; and that id for the next page."""
-        ids = sorted(name.decode() for name in await self._redis.zrange(keys.SCHEDULES, 0, -1))
+        ids = sorted(name.decode(errors="replace") for name in await self._redis.zrange(keys.SCHEDULES, 0, -1))
         behind = [schedule_id for schedule_id in ids if schedule_id > after]
         here = behind[:most]
         return await self._read_each(here), here[-1] if len(behind) > most else None
@@ -167,13 +167,17 @@ def _score(next_ms: int | None) -> int | str:
 
 
 def _kept(schedule_id: str, raw: Mapping[bytes, bytes], score: float | None) -> KeptSchedule | None:
-    """From its hash and its place in the index; None, said so in the log, where this version cannot read it."""
-    fields = {name.decode(): value for name, value in raw.items()}
+    """From its hash and its score in the index; None, said so in the log, if it cannot be read."""
+    fields = {name.decode(errors="replace"): value for name, value in raw.items()}
     try:
-        type_name, schedule = Schedule.from_definition(fields["definition"])
-    except ValueError as error:
-        log.warning("a schedule cannot be read and is left out", schedule=schedule_id, error=str(error))
+        return _schedule_from(schedule_id, fields, score)
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
+        log.warning("a schedule cannot be read and is left out", schedule=schedule_id, error=repr(error))
         return None
+
+
+def _schedule_from(schedule_id: str, fields: Mapping[str, bytes], score: float | None) -> KeptSchedule:
+    type_name, schedule = Schedule.from_definition(fields["definition"])
     return KeptSchedule(
         id=schedule_id,
         type=type_name,

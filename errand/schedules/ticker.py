@@ -16,11 +16,13 @@ from typing import Any
 import structlog
 from pydantic import ValidationError
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from errand.job.job_type import JobType
 from errand.job.schedule import Schedule, Turn, job_id_of
 from errand.redis import script
 from errand.redis.outage import Outage, is_outage
+from errand.redis.repair import repair
 from errand.schedules.store import NEVER, Schedules
 from errand.wire import codec, keys
 
@@ -145,6 +147,8 @@ class Ticker:
                         await self._outage.wait_out(error)
                     else:
                         log.exception("a tick failed")
+                        with contextlib.suppress(RedisError):
+                            await repair(self._redis, keys.queue(keys.DEFAULT_QUEUE))
                         await asyncio.sleep(self._poll_s)
 
     async def look(self, *, pass_over: int = 0, now_ms: int | None = None) -> Look:

@@ -7,6 +7,8 @@ node. The scripts build a job's keys from its id with the same prefixes.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from arq.constants import (
     abort_jobs_ss,
     default_queue_name,
@@ -205,3 +207,37 @@ def schedule(schedule_id: str) -> str:
 def rate_limit(client: str) -> str:
     """When the client's bucket of requests will be full again, in us; a client is a key's hash or an address."""
     return f"errand:rate:{client}"
+
+
+def types(queue: str, job_ids: Iterable[str] = ()) -> dict[str, str]:
+    """The type that Redis has of each key of that queue, of the schedules, and of these jobs; `repair.lua` knows six
+    of them by their order.
+    """
+    own = {
+        queue: "zset",
+        running(queue): "hash",
+        ended(queue): "set",
+        counters(queue): "hash",
+        minutes(queue): "hash",
+        SCHEDULES: "zset",
+        workers(queue): "zset",
+        reports(queue): "hash",
+        wake(queue): "list",
+        paused(queue): "string",
+        cancels(queue): "hash",
+        dead(queue): "zset",
+        dead_by_group(queue): "zset",
+        watched(queue): "string",
+        history(queue): "stream",
+        ABORT: "zset",
+    }
+    of_jobs = {
+        name(job_id): kind
+        for job_id in job_ids
+        for name, kind in {
+            **dict.fromkeys((body, lease, tries, result, progress, put_back), "string"),
+            attempts: "list",
+            once: "hash",
+        }.items()
+    }
+    return own | of_jobs

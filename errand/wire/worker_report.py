@@ -48,7 +48,7 @@ def live_reports(
 ) -> dict[str, WorkerReport]:
     """Of each worker heard of since then (ms of the server's clock) what it said last, by its name."""
     return {
-        worker.decode(): WorkerReport.read(reports.get(worker))
+        worker.decode(errors="replace"): WorkerReport.read(reports.get(worker))
         for worker, at_ms in heartbeats
-        if int(at_ms) >= since_ms
+        if at_ms >= since_ms
     }

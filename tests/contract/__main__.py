@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from tests.contract.run import KEY, run
 from tests.ports import free_port
 from tests.processes.conftest import House
+from tests.waiting import eventually_sync
 
 
 def main() -> int:
@@ -38,7 +40,10 @@ def _attack(key: str | None, *, seconds: int, seed: int | None) -> bool:
             for module in ("service", "jobs"):
                 _show_faults(house.log(module))
         finally:
-            house.close()
+            for process in house.processes:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+            eventually_sync(house.redis_is_stopped)
     return found.passed
 
 

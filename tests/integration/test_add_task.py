@@ -17,6 +17,7 @@ from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Query, Upl
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field, HttpUrl
 from pydantic_core import PydanticSerializationError
+from redis.exceptions import ResponseError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from errand.images.size import Size
@@ -26,6 +27,7 @@ from errand.job.catalog import discover
 from errand.job.context import Context
 from errand.job.job_type import job
 from errand.monitor.job_snapshot import read_job
+from errand.queue.enqueue_script import EnqueueScript
 from errand.queue.sender import MAX_BATCH
 from errand.wire import keys
 from jobs.resize import resize
@@ -217,14 +219,19 @@ async def test_without_redis_no_success_leaves_but_a_503_and_what_came_before_is
     assert (done, stored_files(tmp_path)) == (["rolled back"], [])
 
 
-async def test_what_redis_refuses_for_another_reason_is_a_fault(redis: ArqRedis, own: Settings) -> None:
+async def test_what_redis_refuses_for_another_reason_is_a_fault(
+    redis: ArqRedis, own: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object, **__: object) -> None:
+        raise ResponseError("on purpose")
+
+    monkeypatch.setattr(EnqueueScript, "_put", refuse)
     app = FastAPI(lifespan=jobs_lifespan(own))
 
     @app.post("/")
     async def route(jobs: Jobs) -> None:
         jobs.add_task(shout, text="hello")
 
-    await redis.set(QUEUES[0], "no sorted set")
     async with calling(app) as client:
         assert (await client.post("/")).status_code == 500
 

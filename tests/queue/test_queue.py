@@ -56,10 +56,10 @@ async def test_a_caller_that_gives_up_harms_no_other(redis: ArqRedis, queue: Que
 
 
 async def test_an_error_reaches_every_caller_and_the_queue_goes_on(redis: ArqRedis, queue: Queue) -> None:
-    await redis.set(queue.key, "no sorted set")
+    await redis.config_set("maxmemory", 1)
     answers = await asyncio.gather(*(queue.enqueue("any", {}) for _ in range(5)), return_exceptions=True)
-    assert all(isinstance(answer, Exception) for answer in answers)
-    await redis.delete(queue.key)
+    await redis.config_set("maxmemory", 0)
+    assert all(isinstance(answer, OutOfMemoryError) for answer in answers)
     await queue.enqueue("any", {})
 
 

@@ -25,7 +25,7 @@ MEDIA_TYPES.add_type("image/avif", ".avif")
 
 
 SHOWN = frozenset(f"image/{kind}" for kind in ("jpeg", "png", "webp", "avif", "gif", "tiff"))
-"""What a browser may show in a page: pictures without scripts. SVG is none, PDF is none; they are saved."""
+"""What a browser may show in place: pictures without scripts. SVG is none, PDF is none; they are saved."""
 
 
 router = APIRouter(prefix="/v1/files", tags=["files"])
@@ -72,7 +72,7 @@ async def get_file(key: Key, request: Request, to: SharedDep) -> Response:
         "Cache-Control": "private, max-age=3600",
         # never a page: stored bytes are data, and what runs no script is all that a browser shows of them
         "Content-Security-Policy": "default-src 'none'; sandbox; frame-ancestors 'none'",
-        # without keys this machine is served, also if a page from elsewhere shows a picture of ours
+        # without keys this machine is served, also where a page from elsewhere shows a picture of ours
         "Cross-Origin-Resource-Policy": "same-site",
         "Content-Disposition": f'{"inline" if media_type in SHOWN else "attachment"}; filename="{name}"',
     }

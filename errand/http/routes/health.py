@@ -27,7 +27,7 @@ async def healthz() -> Health:
 @router.get(
     "/readyz",
     operation_id="readyz",
-    responses=documented({503: "Redis is away, or no worker has reported lately"}),
+    responses=documented({503: "Redis is away, or no worker has been heard of lately"}),
 )
 async def readyz(to: SharedDep) -> Health:
     """Redis answers and at least one worker lives: what is accepted now is run now."""
@@ -36,7 +36,7 @@ async def readyz(to: SharedDep) -> Health:
         raise Problem(
             503,
             "no-worker",
-            "No worker has reported lately: jobs are accepted and wait. Start one with 'make run-worker'.",
+            "No worker has been heard of lately: jobs are accepted and wait. Start one with 'make run-worker'.",
             headers={"Retry-After": "2"},
         )
     return Health()

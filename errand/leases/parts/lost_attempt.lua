@@ -1,6 +1,6 @@
 -- What an earlier attempt of a job has left behind: a part of claim.lua.
 -- `started`: the job's entry among the running jobs, `number due_ms started_ms token`, or nothing
---- @include "leases/parts/reset_if_wrong_type"
+--- @include "redis/parts/call_or_reset"
 
 -- true if the worker itself started the job: its loop may have been blocked for longer than the lease, which it will
 -- then renew

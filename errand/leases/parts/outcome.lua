@@ -1,4 +1,5 @@
 -- What becomes of a claimed job: it ends, or is due again. A part of finish.lua.
+--- @include "redis/parts/call_or_reset"
 
 -- `keep_ms`: how long the result is kept, '' for ever, '0' not at all
 local function ended(queue, id, status, result, keep_ms)
@@ -28,10 +29,10 @@ local function due_again(queue, id, due_ms, attempt, give_back)
   if put_back then
     redis.call('SET', 'errand:put-back:' .. id, put_back)
   elseif attempt ~= '' then
-    redis.call('RPUSH', 'errand:attempts:' .. id, attempt)
+    call_or_reset('errand:attempts:' .. id, 'RPUSH', attempt)
     redis.call('DEL', 'errand:put-back:' .. id)
   end
   if give_back == '1' then
-    redis.call('DECR', 'arq:retry:' .. id)
+    call_or_reset('arq:retry:' .. id, 'DECR')
   end
 end

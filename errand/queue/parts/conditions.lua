@@ -1,6 +1,7 @@
 -- The conditions on which a job is put: a part of enqueue.lua. An idempotency key's mark keeps the first answer under
 -- it; a unique key's marker says whose it is, `end ID` until that job ends or `for ID` for a time.
 --- @include "redis/parts/now"
+--- @include "redis/parts/call_or_reset"
 
 -- `json`: a list of conditions, or ''; returns them by their job's number
 local function conditions_of(json)
@@ -14,7 +15,7 @@ local function conditions_of(json)
 end
 
 local function first_answer(mark)
-  local kept = redis.call('GET', KEYS[mark.at])
+  local kept = call_or_reset(KEYS[mark.at], 'GET')
   if kept then
     -- a write, so that a WAIT behind this call speaks for the first one's jobs as well
     redis.call('SET', KEYS[mark.at], kept, 'KEEPTTL')
@@ -24,7 +25,7 @@ end
 
 -- a marker counts as long as its job has not ended, or, if it is for a time, as long as its job is known
 local function holder(unique)
-  local kind, id = string.match(redis.call('GET', KEYS[unique.at]) or '', '^(%a+) (.+)$')
+  local kind, id = string.match(call_or_reset(KEYS[unique.at], 'GET') or '', '^(%a+) (.+)$')
   if id and redis.call('EXISTS', 'arq:job:' .. id) == 1 then
     if kind == 'end' and unique.limit_ms then
       redis.call('PEXPIRE', KEYS[unique.at], unique.limit_ms, 'GT')

@@ -1,8 +1,9 @@
 -- Whether a job whose lease has gone is its owner's all the same: a part of scripts that act for the owner of a lease.
 -- A lease that lapsed while Redis was away is its owner's until another attempt is started, a stock worker's included.
 -- running, tries: the keys  id: the job's  token: the owner's
+--- @include "redis/parts/call_or_reset"
 local function still_owned(running, id, token, tries)
   local started = redis.call('HGET', running, id)
   return started and string.sub(started, -#token - 1) == ' ' .. token
-    and string.match(started, '^%d+') == redis.call('GET', tries)
+    and string.match(started, '^%d+') == call_or_reset(tries, 'GET')
 end

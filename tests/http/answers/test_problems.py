@@ -13,7 +13,7 @@ import pytest
 from arq.connections import ArqRedis
 from structlog.testing import capture_logs
 
-from errand.wire import keys
+from errand.queue.enqueue_script import EnqueueScript
 from settings import Settings
 from tests.conftest import OpenClient
 from tests.http.answers_seen import LETTER, problem_of, stored_files
@@ -129,12 +129,15 @@ async def test_a_redis_that_refuses_for_now_is_away_too(
 
 
 async def test_a_fault_of_the_service_shows_nothing_of_its_inside(
-    client: httpx.AsyncClient, redis: ArqRedis, settings: Settings
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
-    await redis.set(keys.queue("cpu"), "no sorted set")
+    async def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("its inside")
+
+    monkeypatch.setattr(EnqueueScript, "_put", fail)
     answer = await client.post("/v1/jobs/resize", content=UPLOAD, headers=forms.HEADERS)
     problem_of(answer, 500, "internal-error")
-    assert "WRONGTYPE" not in answer.text
+    assert "its inside" not in answer.text
     assert stored_files(settings.data_dir) == []
 
 

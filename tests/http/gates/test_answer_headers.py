@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import httpx
 import pytest
-from arq.connections import ArqRedis
 
-from errand.wire import keys
+from errand.queue.enqueue_script import EnqueueScript
 from settings import Settings
 from tests.conftest import OpenClient
 from tests.http.answers_seen import LETTER
@@ -45,9 +44,12 @@ async def test_so_is_every_other_answer(client: httpx.AsyncClient, method: str, 
 
 
 async def test_a_body_too_large_and_a_fault_of_the_service_are_no_exceptions(
-    open_client: OpenClient, settings: Settings, redis: ArqRedis
+    open_client: OpenClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await redis.set(keys.queue("mail"), "no sorted set")
+    async def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("on purpose")
+
+    monkeypatch.setattr(EnqueueScript, "_put", fail)
     async with open_client(settings.model_copy(update={"body_limit_bytes": 100})) as client:
         large = await client.post("/v1/jobs/welcome_email", content=b" " * 101)
         fault = await client.post("/v1/jobs/welcome_email", json=LETTER)
