@@ -9,7 +9,17 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from errand import Context, Exponential, StoredFile, job
-from errand.images import Output, Size, Strictness, fetch_source, image_options, render_sizes, store_outputs
+from errand.images import (
+    Animation,
+    Output,
+    Size,
+    SourceInfo,
+    Strictness,
+    fetch_source,
+    image_options,
+    render_sizes,
+    store_outputs,
+)
 from errand.images.options import ImageOptions
 from errand.images.request import check_cost, check_file
 from errand.job.args_context import ArgsContext
@@ -32,6 +42,11 @@ class Resize(BaseModel):
         default="normal",
         description="normal: refuse an image that lacks anything that can be seen; strict: refuse any fault of the "
         "file, a missing end marker too; lenient: take what can be decoded of it, as a browser does",
+    )
+
+    animation: Animation = Field(
+        default="first",
+        description="of a GIF or WebP with several frames: first, or keep them all in outputs that are gif or webp",
     )
 
     @model_validator(mode="after")
@@ -58,6 +73,7 @@ class Resized(BaseModel):
     """What came out, in the order of the sizes asked for."""
 
     outputs: list[Output]
+    source: SourceInfo
 
 
 @job(
@@ -68,19 +84,23 @@ class Resized(BaseModel):
     uses=[outbound, process_pool, storage, image_options],
     examples=[
         {"sizes": [{"width": 320}, {"width": 64, "height": 64, "fit": "cover", "format": "webp"}]},
+        {"sizes": [{"preset": "avatar"}, {"width": 800, "format": ["avif", "webp", "jpeg"]}]},
         {"source_url": "https://images.example/cat.jpg", "sizes": [{"width": 800, "format": "avif"}]},
     ],
 )
 async def resize(ctx: Context, args: Resize) -> Resized:
     """Makes smaller (or larger) copies of an image and stores them.
 
-    Orientation is applied, metadata removed, colours converted to sRGB; of an animation the first frame is taken.
+    Orientation is applied, and unless a size says otherwise metadata is removed and colours are converted to sRGB.
     What is no image, is cut short, or costs more than the settings allow fails at once.
     """
     with tempfile.TemporaryDirectory(prefix="errand-resize-") as folder:
         source = Path(folder, "source")
         await fetch_source(ctx, source, upload=args.file, url=args.source_url)
         await ctx.progress(0.2, "source fetched")
-        images = await render_sizes(ctx, source, Path(folder), args.sizes, strictness=args.strictness)
+        made = await render_sizes(
+            ctx, source, Path(folder), args.sizes, strictness=args.strictness, animation=args.animation
+        )
         await ctx.progress(0.8, "images made")
-        return Resized(outputs=await store_outputs(ctx, images))
+        outputs = await store_outputs(ctx, made.outputs)
+        return Resized(outputs=outputs, source=SourceInfo.model_validate(made.source))

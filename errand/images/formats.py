@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
-
-from pydantic import BeforeValidator
+from typing import Literal
 
 Format = Literal["jpeg", "png", "webp", "avif", "gif", "tiff"]
 
 
 ALSO_CALLED = {"jpg": "jpeg", "tif": "tiff"}
-
-
-def _own_name(value: Any) -> Any:
-    return ALSO_CALLED.get(value, value) if isinstance(value, str) else value
-
-
-FormatName = Annotated[Format, BeforeValidator(_own_name)]
-"""A format as callers may write it: `jpg` and `tif` too."""
+"""What callers write as well."""
 
 
 READABLE = "JPEG, PNG, WebP, AVIF, GIF, TIFF"

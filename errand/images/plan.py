@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from errand.images.edits import SHARES
+from errand.images.refusal import ImageRefused
 
 if TYPE_CHECKING:
     from errand.images.size import Size
@@ -22,7 +25,7 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Cut the region out, scale it to `width` x `height`, then pad it to the canvas, centred. Pixels.
+    """Cut the region out, scale it to `width` x `height`, then pad it to the canvas. Pixels.
 
     The cut comes first: of a long strip that covers a square, what is left over would be huge.
     """
@@ -32,6 +35,9 @@ class Plan:
     height: int
     canvas_width: int
     canvas_height: int
+    left: int = 0
+    top: int = 0
+    """Where it lies on the canvas."""
 
     @property
     def scale(self) -> float:
@@ -44,24 +50,46 @@ class Plan:
         return self.canvas_width * self.canvas_height
 
 
-def plan(size: Size, *, width: int, height: int) -> Plan:
-    """How an image of `width` x `height` (orientation applied) becomes that size."""
-    whole = Region(0, 0, width, height)
+def turned(size: Size, width: int, height: int) -> tuple[int, int]:
+    """Width and height after the size's own rotation."""
+    return (height, width) if size.rotate in (90, 270) else (width, height)
+
+
+def plan(
+    size: Size, *, width: int, height: int, kept: Region | None = None, focus: tuple[float, float] | None = None
+) -> Plan:
+    """How an image of `width` x `height` (orientation applied) becomes that size.
+
+    `kept` is the part that is left after a trim, and `focus` where the interest lies, as shares of what is kept; both
+    are found in the pixels. Raises ImageRefused if the crop is outside of the image.
+    """
+    region = _cropped(size, *turned(size, width, height), kept)
+    if size.width is None and size.height is None:
+        return Plan(region, *(2 * (_side(region.width, 1), _side(region.height, 1))))
     if size.width is None or size.height is None:
         # with one side given the other follows from the shape, for every fit
-        return _shaped(size, whole, min)
+        return _shaped(size, region, min)
     match size.fit:
         case "inside":
-            return _shaped(size, whole, min)
+            return _shaped(size, region, min)
         case "outside":
-            return _shaped(size, whole, max)
+            return _shaped(size, region, max)
         case "contain":
-            inside = _shaped(size, whole, min)
-            return Plan(whole, inside.width, inside.height, size.width, size.height)
+            return _padded(size, _shaped(size, region, min))
         case "fill":
-            return _filled(size, whole)
+            return _filled(size, region)
         case "cover":
-            return _covering(size, whole)
+            return _covering(size, region, focus)
+
+
+def _cropped(size: Size, width: int, height: int, kept: Region | None) -> Region:
+    if size.crop is None:
+        return kept or Region(0, 0, width, height)
+    crop = size.crop
+    right, bottom = min(crop.left + crop.width, width), min(crop.top + crop.height, height)
+    if right <= crop.left or bottom <= crop.top:
+        raise ImageRefused(f"the crop begins at {crop.left}, {crop.top}, outside of the image of {width} x {height}")
+    return Region(crop.left, crop.top, right - crop.left, bottom - crop.top)
 
 
 def _shaped(size: Size, region: Region, choose: Callable[[float, float], float]) -> Plan:
@@ -74,27 +102,41 @@ def _shaped(size: Size, region: Region, choose: Callable[[float, float], float])
     return Plan(region, width, height, width, height)
 
 
+def _padded(size: Size, inside: Plan) -> Plan:
+    width, height = size.width or 1, size.height or 1
+    across, down = SHARES.get(size.gravity, (0.5, 0.5))
+    left, top = round((width - inside.width) * across), round((height - inside.height) * down)
+    return replace(inside, canvas_width=width, canvas_height=height, left=left, top=top)
+
+
 def _filled(size: Size, region: Region) -> Plan:
     width, height = size.width or 1, size.height or 1
     if not size.enlarges:
-        width, height = min(width, int(region.width)), min(height, int(region.height))
+        width, height = min(width, _side(region.width, 1)), min(height, _side(region.height, 1))
     return Plan(region, width, height, width, height)
 
 
-def _covering(size: Size, region: Region) -> Plan:
+def _covering(size: Size, region: Region, focus: tuple[float, float] | None) -> Plan:
     width, height = size.width or 1, size.height or 1
     scale = max(width / region.width, height / region.height)
-    cut = _cut(region, width / scale, height / scale)
+    if size.focus is not None:
+        focus = (size.focus.x, size.focus.y)
+    cut = _cut(region, width / scale, height / scale, SHARES.get(size.gravity, (0.5, 0.5)), focus)
     if not size.enlarges and scale > 1:
         width, height = _side(width, 1 / scale), _side(height, 1 / scale)
     return Plan(cut, width, height, width, height)
 
 
-def _cut(region: Region, width: float, height: float) -> Region:
-    """The middle of the region, that large."""
-    left = region.left + (region.width - width) / 2
-    top = region.top + (region.height - height) / 2
-    return Region(left, top, width, height)
+def _cut(
+    region: Region, width: float, height: float, shares: tuple[float, float], focus: tuple[float, float] | None
+) -> Region:
+    """A part of the region, that large: by the shares of what is left over, or around a point as far as it goes."""
+    room_x, room_y = region.width - width, region.height - height
+    left, top = room_x * shares[0], room_y * shares[1]
+    if focus is not None:
+        left = min(max(focus[0] * region.width - width / 2, 0), room_x)
+        top = min(max(focus[1] * region.height - height / 2, 0), room_y)
+    return Region(region.left + left, region.top + top, width, height)
 
 
 def _side(length: float, scale: float) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel, Field
 
 
@@ -12,3 +14,4 @@ class ImageSettings(BaseModel):
     image_output_megapixels: float = Field(200, gt=0, le=100_000)
     image_cpu_s: float = Field(10, gt=0, le=240)
     avif_effort: int = Field(1, ge=0, le=9)
+    image_presets: dict[str, dict[str, Any]] = {}

@@ -36,7 +36,8 @@ def sides(of: Plan) -> tuple[tuple[int, int], tuple[int, int]]:
 def test_each_fit_scales_and_may_pad(
     fit: Fit, source: tuple[int, int], scaled: tuple[int, int], canvas: tuple[int, int]
 ) -> None:
-    assert planned(source, width=300, height=300, fit=fit) == Plan(Region(0, 0, *source), *scaled, *canvas)
+    found = planned(source, width=300, height=300, fit=fit)
+    assert (found.region, *sides(found)) == (Region(0, 0, *source), scaled, canvas)
 
 
 @pytest.mark.parametrize(("source", "region"), [(LANDSCAPE, (100, 0, 400, 400)), (PORTRAIT, (0, 100, 400, 400))])
@@ -105,4 +106,4 @@ def test_rounding_never_changes_the_side_that_was_asked_for() -> None:
 
 
 def test_a_size_may_leave_all_but_one_side_open() -> None:
-    assert Size(height=10).model_dump(exclude_none=True) == {"height": 10, "fit": "inside"}
+    assert Size(height=10).width is None and Size(format="webp").height is None

@@ -95,6 +95,7 @@ BAD = {
     "IMAGE_OUTPUT_MEGAPIXELS": ["0", "inf", "nan"],
     "IMAGE_CPU_S": ["0", "241", "10s"],
     "AVIF_EFFORT": ["-1", "10", "fast"],
+    "IMAGE_PRESETS": ["avatar", "[]", '{"avatar": 1}'],
     "LEASE_S": ["0", "nan", "inf", "10s"],
     "DRAIN_S": ["-1"],
     "RESULT_TTL_S": ["0", "nan", "inf"],

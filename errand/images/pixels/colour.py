@@ -39,3 +39,13 @@ def in_srgb(image: pyvips.Image) -> pyvips.Image:
     if image.bands > RGBA_BANDS:
         image = image.extract_band(0, n=RGBA_BANDS)  # a TIFF may have more bands, which are not colours
     return image
+
+
+def to_srgb(image: pyvips.Image) -> pyvips.Image:
+    """Converts an RGB image that still has the colours of its own profile; any other is returned as it is."""
+    profile = image.get("icc-profile-data") if image.get_typeof("icc-profile-data") else b""
+    if profile[16:20] != b"RGB " or is_srgb(profile):
+        return image
+    alpha = image.extract_band(3) if image.hasalpha() else None
+    colours = image.extract_band(0, n=3).icc_transform("srgb", embedded=True)
+    return colours if alpha is None else colours.bandjoin(alpha).copy(interpretation="srgb")

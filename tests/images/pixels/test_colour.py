@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import pyvips
 
-from errand.images.colour import is_srgb
+from errand.images.pixels.colour import is_srgb
 from tests.pictures import image
 
 

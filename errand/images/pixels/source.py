@@ -24,6 +24,10 @@ FORMAT_OF_LOADER: dict[str, Format] = {
 }
 
 
+ANIMATED: tuple[Format, ...] = ("gif", "webp")
+"""What can be read and written as an animation."""
+
+
 ORIENTATIONS_ON_THEIR_SIDE = range(5, 9)
 """EXIF orientation values that swap width and height."""
 
@@ -43,6 +47,14 @@ class Source:
     interlaced: bool
     profile: bytes | None
     """The ICC profile that is embedded."""
+    frames: int = 1
+    palette: bool = False
+    """True if it has at most 256 colours, in a table."""
+
+    @property
+    def has_rgb_profile(self) -> bool:
+        """True if an output can keep it: one of CMYK colours means nothing to a PNG."""
+        return self.profile is not None and self.profile[16:20] == b"RGB "
 
 
 def read_source(path: Path, strictness: Strictness) -> Source:
@@ -77,6 +89,8 @@ def _described(path: Path, header: pyvips.Image, form: Format) -> Source:
         bytes_per_pixel=header.bands * BYTES_OF[header.format],
         interlaced=bool(header.get_typeof("interlaced")),
         profile=header.get("icc-profile-data") if header.get_typeof("icc-profile-data") else None,
+        frames=header.get("n-pages") if form in ANIMATED and header.get_typeof("n-pages") else 1,
+        palette=form == "gif" or bool(header.get_typeof("palette")),
     )
 
 

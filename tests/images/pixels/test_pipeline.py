@@ -11,10 +11,10 @@ from typing import Any, cast, get_args
 import pytest
 import pyvips
 
-from errand.images.encode import Rendered
 from errand.images.formats import Format
 from errand.images.options import ImageOptions
-from errand.images.pipeline import render
+from errand.images.pixels.encode import Rendered
+from errand.images.pixels.pipeline import Request, render
 from errand.images.refusal import ImageRefused
 from errand.images.size import Size
 from tests.pictures import format_of, image, size_of
@@ -39,7 +39,8 @@ def resized(tmp_path: Path) -> Resizing:
 
     def resize(source: bytes, *sizes: dict[str, Any]) -> list[Rendered]:
         (tmp_path / "source").write_bytes(source)
-        return render(tmp_path / "source", tmp_path, [Size(**size) for size in sizes], ImageOptions())
+        request = Request(sizes=[Size(**size) for size in sizes])
+        return render(tmp_path / "source", tmp_path, request, ImageOptions()).outputs
 
     return resize
 
@@ -328,7 +329,7 @@ def test_outputs_that_cost_too_much_together_are_refused(
 
 def test_the_effort_for_avif_is_a_part_of_its_cost(tmp_path: Path) -> None:
     (tmp_path / "source").write_bytes(image(2_000, 2_000))
-    sizes = [Size(width=2_000, format="avif")]
+    sizes = Request(sizes=[Size(width=2_000, format="avif")])
     with pytest.raises(ImageRefused, match="cost as much as 240 megapixels"):
         render(tmp_path / "source", tmp_path, sizes, ImageOptions(avif_effort=5, output_megapixels=100, memory_bytes=0))
     with pytest.raises(ImageRefused, match="more memory"):

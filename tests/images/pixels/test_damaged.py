@@ -10,7 +10,7 @@ import pytest
 import pyvips
 
 from errand.images.options import ImageOptions
-from errand.images.pipeline import render
+from errand.images.pixels.pipeline import Request, render
 from errand.images.refusal import ImageRefused
 from errand.images.size import Size, Strictness
 from tests.pictures import image
@@ -19,7 +19,8 @@ from tests.pictures import image
 def rendered(folder: Path, content: bytes, strictness: Strictness = "normal") -> pyvips.Image:
     """The first output of a resize to 100 pixels, decoded."""
     (folder / "source").write_bytes(content)
-    (output,) = render(folder / "source", folder, [Size(width=100, format="png")], ImageOptions(), strictness)
+    request = Request(sizes=[Size(width=100, format="png")], strictness=strictness)
+    (output,) = render(folder / "source", folder, request, ImageOptions()).outputs
     return pyvips.Image.new_from_file(str(output.path))
 
 

@@ -1,0 +1,4 @@
+"""Everything that touches pixels, with libvips: a source is read, decoded once, shaped and written as each output.
+
+It runs in a process of the pool alone, and nothing here is imported by the API: pyvips is an extra.
+"""

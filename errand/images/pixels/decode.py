@@ -1,0 +1,75 @@
+"""Decodes a source once, no larger than its outputs need it; or all frames of an animation, as they are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pyvips
+
+from errand.images.options import ImageOptions
+from errand.images.pixels.colour import in_srgb, is_srgb
+from errand.images.pixels.libvips import clear_errors, faults_noted, is_out_of_memory, reason_of
+from errand.images.pixels.source import Source, damage, memory_bytes
+from errand.images.refusal import ImageRefused
+from errand.images.size import Strictness
+
+FAIL_ON: dict[Strictness, str] = {"strict": "warning", "normal": "error", "lenient": "none"}
+"""libvips' own levels. What it notes and goes on after is looked at behind it, unless all is forgiven."""
+
+
+BASE_BANDS = 4
+
+
+def decode(
+    source: Source, scale: float, strictness: Strictness, options: ImageOptions, *, keep_profile: bool = False
+) -> pyvips.Image:
+    """The image upright, in memory, scaled but never enlarged; in sRGB unless its own colours are to be kept.
+
+    Raises ImageRefused if it is damaged, or needs more memory than there may be.
+    """
+    width, height = math.ceil(source.width * min(scale, 1)), math.ceil(source.height * min(scale, 1))
+    _check_memory(memory_bytes(source) + width * height * BASE_BANDS, options)
+    converts = not keep_profile and source.profile is not None and not is_srgb(source.profile)
+    # in an option string after the path `fail_on` would be ignored (libvips 8.18), so all are arguments
+    asked: dict[str, Any] = {"size": "force", "fail_on": FAIL_ON[strictness]}
+    with _damage_raised(source, strictness, options):
+        image = pyvips.Image.thumbnail(
+            str(source.path), width, height=height, **asked, **({"output_profile": "srgb"} if converts else {})
+        )
+        return in_srgb(image).copy_memory()
+
+
+def decode_frames(source: Source, strictness: Strictness, options: ImageOptions) -> Sequence[pyvips.Image]:
+    """All frames of an animation, each as it is to be seen. Raises ImageRefused."""
+    _check_memory(source.width * source.height * source.frames * BASE_BANDS * 2, options)
+    with _damage_raised(source, strictness, options):
+        joined = pyvips.Image.new_from_file(str(source.path), n=-1, fail_on=FAIL_ON[strictness])
+        whole = in_srgb(joined).copy_memory()
+    height = source.height
+    return [whole.crop(0, number * height, whole.width, height) for number in range(whole.height // height)]
+
+
+@contextmanager
+def _damage_raised(source: Source, strictness: Strictness, options: ImageOptions) -> Iterator[None]:
+    """Raises ImageRefused for libvips' errors, and for what it has noted only."""
+    clear_errors()
+    try:
+        yield
+    except pyvips.Error as error:
+        if is_out_of_memory(error):
+            raise _too_much_memory(options) from None
+        raise damage(source, reason_of(error)) from None
+    if strictness != "lenient" and (fault := faults_noted()):
+        raise damage(source, fault)
+
+
+def _check_memory(needed_bytes: int, options: ImageOptions) -> None:
+    if needed_bytes > options.memory_bytes:
+        raise _too_much_memory(options)
+
+
+def _too_much_memory(options: ImageOptions) -> ImageRefused:
+    return ImageRefused(f"the image needs more memory than the {options.memory_bytes // 1024**2} MiB there may be")
