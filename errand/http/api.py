@@ -143,6 +143,7 @@ def _routers(catalog: Catalog, dependencies: Sequence[params.Depends]) -> tuple[
         schedules.defining(catalog),
         job_types.router,
         files.router,
+        files.signing,
         queues.router,
         health.router,
         *_mail_routers(),

@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -34,10 +35,11 @@ PART_BYTES = 5 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class FileInfo:
-    """A stored file: its size in bytes and the entity tag that names this content."""
+    """A stored file: its size in bytes and the entity tag that names this content, when it was written."""
 
     size_bytes: int
     etag: str
+    modified_at: datetime
 
 
 class FileMissing(LookupError):
@@ -88,14 +90,24 @@ class Storage:
         """Raises FileMissing."""
         with _file_missing_raised(key):
             meta = await obstore.head_async(self._store, _checked(key))
-        return FileInfo(size_bytes=meta["size"], etag=meta["e_tag"] or "")
+        return FileInfo(size_bytes=meta["size"], etag=meta["e_tag"] or "", modified_at=meta["last_modified"])
 
-    async def read(self, key: str) -> AsyncIterator[bytes]:
-        """The stored bytes in chunks. Raises FileMissing at the first."""
+    async def read(self, key: str, part: tuple[int, int] | None = None) -> AsyncIterator[bytes]:
+        """The stored bytes in chunks, or those from the first to before the second. Raises FileMissing at the first."""
+        if part is not None:
+            async for chunk in self._read_part(key, *part):
+                yield chunk
+            return
         with _file_missing_raised(key):
             found = await obstore.get_async(self._store, _checked(key))
         async for chunk in found.stream(min_chunk_size=CHUNK_BYTES):
             yield bytes(chunk)
+
+    async def _read_part(self, key: str, start: int, end: int) -> AsyncIterator[bytes]:
+        for at in range(start, end, PART_BYTES):
+            with _file_missing_raised(key):
+                stop = min(at + PART_BYTES, end)
+                yield bytes(await obstore.get_range_async(self._store, _checked(key), start=at, end=stop))
 
     async def fetch(self, key: str, target: Path) -> int:
         """Writes a stored file to a local path; returns its size in bytes. Raises FileMissing."""

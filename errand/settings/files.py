@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field, SecretStr, field_validator
+from pydantic_settings import NoDecode
 
 from errand import private_folder
+from errand.settings.comma_separated import comma_separated
 from errand.settings.units import MIB
 from errand.settings.urls import url_with_scheme
 
@@ -20,7 +22,16 @@ class FileSettings(BaseModel):
 
     data_dir: Path = Path("var")
     storage_url: Annotated[str, url_with_scheme("file", "s3", "gs", "az")] | None = None
+    file_url_keys: Annotated[tuple[SecretStr, ...], NoDecode, comma_separated()] = ()
     upload_limit_bytes: int = Field(64 * MIB, ge=1)
+
+    @field_validator("file_url_keys")
+    @classmethod
+    def _check_keys(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        """As long as what HMAC-SHA256 makes of them: a shorter one could be guessed."""
+        if any(len(key.get_secret_value()) < 32 for key in keys):
+            raise ValueError("each key needs at least 32 characters")
+        return keys
 
     @field_validator("data_dir")
     @classmethod

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
+from pydantic_settings import NoDecode
+
+
+def _json(value: object) -> object:
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        raise ValueError('must be JSON: {"card": {"width": 400, "height": 300}}') from None
 
 
 class ImageSettings(BaseModel):
@@ -14,4 +23,4 @@ class ImageSettings(BaseModel):
     image_output_megapixels: float = Field(200, gt=0, le=100_000)
     image_cpu_s: float = Field(10, gt=0, le=240)
     avif_effort: int = Field(1, ge=0, le=9)
-    image_presets: dict[str, dict[str, Any]] = {}
+    image_presets: Annotated[dict[str, dict[str, Any]], NoDecode, BeforeValidator(_json)] = {}

@@ -46,13 +46,14 @@ class Settings(
 
     @property
     def secrets(self) -> list[str]:
-        """What no log may show: passwords in URLs, as they stand there and as they are sent, and the webhook secret."""
+        """What no log may show: passwords in URLs, as they stand there and as they are sent, and signing secrets."""
         given: list[str] = []
         if self.redis_url:
             given += RedisUrl.parse(self.redis_url.get_secret_value()).passwords
         for url in (*self.smtp_urls, self.storage_url or ""):
             given += passwords_in(url)
         own = [self.webhook_secret.get_secret_value()] if self.webhook_secret else []
+        own += [key.get_secret_value() for key in self.file_url_keys]
         return [*given, *map(unquote, given), *own]
 
     @property

@@ -80,6 +80,7 @@ BAD = {
     "SMTP_URL": ["smtp.example.com", "smtp://", "http://h", "smtp://h:port"],
     "MAIL_FROM": ["Ada", "Ada <ada>", "<>", "a@b.c\nBcc: d@e.f", "=?utf-8?q?x?= <a@b.c>", "a@b.c, d@e.f"],
     "STORAGE_URL": ["ftp://h", "/srv/files", "file://", "file://relative/files", "s3://"],
+    "FILE_URL_KEYS": ["short", f"{'k' * 32},short"],
     "BODY_TIMEOUT_S": ["0", "nan", "30s"],
     "BODY_LIMIT_BYTES": ["0", "1 MB"],
     "UPLOAD_LIMIT_BYTES": ["-1"],

@@ -148,6 +148,10 @@ SUPPRESSION: dict[str, Any] = {
 
 
 ANSWERS: dict[str, Any] = {
+    "SignedUrl": {
+        "url": f"/v1/files/resize/{JOB_ID}/1-320x213.jpeg?expires=1795478400&signature=HrK4zZ0",
+        "expires_at": "2026-11-24T00:00:00Z",
+    },
     "AcceptedJobView": {**WAITING_JOB, "durability": "fsync-always"},
     "JobView": ENDED_JOB,
     "Batch": {"count": 2, "ids": [JOB_ID, OTHER_ID], "durability": "fsync-always"},
@@ -235,6 +239,9 @@ OF_PATHS: dict[tuple[int, str], tuple[str, str]] = {
     (404, "/v1/schedules"): ("unknown-schedule", "There is no schedule 'nightly-report'."),
     (404, "/v1/queues"): ("unknown-queue", "There is no queue 'mail'. The queues are: default, cpu."),
     (404, "/v1/files"): ("unknown-file", f"Nothing is stored under 'resize/{JOB_ID}/1-320x213.jpeg'."),
+    (404, "/v1/file-urls"): ("unknown-file", "Nothing is stored under 'uploads/1'."),
+    (409, "/v1/file-urls"): ("no-signing-keys", "Set FILE_URL_KEYS: one or more keys of at least 32 characters."),
+    (416, "/v1/files"): ("range-not-satisfiable", "The file has 1024 bytes, and none of them is in that range."),
     (404, "/v1/suppressions"): ("not-suppressed", "'ada@example.com' is not suppressed."),
     (409, "/v1/schedules"): (
         "defined-in-code",

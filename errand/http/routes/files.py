@@ -1,18 +1,27 @@
-"""`GET /v1/files/{key}`: what jobs have stored."""
+"""`GET /v1/files/{key}`: what jobs have stored; and signed URLs of it, for those who have no key."""
 
 from __future__ import annotations
 
 import mimetypes
+import time
+from datetime import UTC, datetime
+from email.utils import format_datetime, parsedate_to_datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
+from fastapi.security import HTTPAuthorizationCredentials
+from pydantic import BaseModel, ConfigDict, Field
 
 from errand.http.answers.problems import ERRORS, Problem, documented
 from errand.http.gates import auth, head_requests
 from errand.http.requests import etags
 from errand.http.shared import SharedDep
-from errand.resources.storage import FileMissing
+from errand.job.stored_file import path_of_file
+from errand.job.when import DurationS
+from errand.resources.byte_range import BehindTheEnd, part_of
+from errand.resources.signed_urls import is_signed, signature_of
+from errand.resources.storage import KEY, FileInfo, FileMissing
 
 MEDIA_TYPES = mimetypes.MimeTypes()
 """Python's own table, not the machine's, which may know more or less; with what Python 3.11 does not know."""
@@ -35,13 +44,56 @@ UPLOADS = "uploads/"
 """What clients sent is for jobs alone: shown under our name, a page among it could act as ours."""
 
 
+OUTPUTS = "resize/"
+
+
+HOUR_S = 3600
+
+
+YEAR_S = 365 * 86_400
+
+
+EXAMPLE_KEY = "resize/01a1fb3e-ca8c-7394-a804-a09bf4f589ca/1-320x213.jpeg"
+
+
+EXAMPLE_REQUEST = {"key": EXAMPLE_KEY, "expires_in": "1h"}
+
+
 Key = Annotated[
     str,
     Path(
         description="as an output's `url` ends; it may have slashes",
-        examples=["resize/01a1fb3e-ca8c-7394-a804-a09bf4f589ca/1-320x213.jpeg"],
+        examples=[EXAMPLE_KEY],
     ),
 ]
+
+
+Expires = Annotated[
+    int | None,
+    Query(ge=0, le=2**53, description="of a signed URL: until when, in seconds since 1970", examples=[1795478400]),
+]
+
+
+Signature = Annotated[
+    str | None, Query(max_length=100, description="of a signed URL: it needs no key", examples=["HrK4zZ0"])
+]
+
+
+async def may_read(
+    request: Request,
+    key: Key,
+    _: Annotated[HTTPAuthorizationCredentials | None, Depends(auth.bearer)],
+    expires: Expires = None,
+    signature: Signature = None,
+) -> None:
+    """Admits a request by its signature; one without by its key. Raises Problem 401, 403 or 429."""
+    if signature is None or expires is None:
+        return await auth.admit(request, "read")
+    secrets = request.app.state.settings.file_url_keys
+    if not is_signed(key, expires, signature, secrets):
+        raise Problem(403, "forbidden", "The signature is not one of this service for this file and this moment.")
+    if expires < time.time():
+        raise Problem(403, "forbidden", "The signed URL has expired: ask for another one.")
 
 
 @router.get(
@@ -49,36 +101,129 @@ Key = Annotated[
     response_class=StreamingResponse,
     responses={
         200: {"content": {"application/octet-stream": {}}, "description": "the file"},
+        206: {"content": {"application/octet-stream": {}}, "description": "the part that `Range` asks for"},
         304: {"description": "the client's copy is still right"},
-        **documented({404: "nothing is stored there"}),
+        **documented({404: "nothing is stored there", 416: "the file has no such part"}),
         **{status: ERRORS[status] for status in (401, 403, 422, 429)},
     },
-    dependencies=[Depends(auth.require("read"))],
+    dependencies=[Depends(may_read)],
     operation_id="get_file",
 )
-async def get_file(key: Key, request: Request, to: SharedDep) -> Response:
-    """A stored output, streamed."""
+async def get_file(
+    key: Key, request: Request, to: SharedDep, expires: Expires = None, signature: Signature = None
+) -> Response:
+    """A stored output, streamed; or a part of it."""
     try:
         if key.lower().startswith(UPLOADS):  # a folder may not know small letters from capitals
             raise FileMissing(key)
         info = await to.storage.info(key)
     except FileMissing:
         raise Problem(404, "unknown-file", f"Nothing is stored under '{key}'.") from None
+    headers = _headers(key, info, expires if signature else None)
+    media_type = MEDIA_TYPES.guess_type(key)[0] or "application/octet-stream"
+    if _is_known(request, headers["ETag"], info):
+        return Response(status_code=304, headers=headers)
+    part = _asked_part(request, info.size_bytes, headers["ETag"])
+    start, end = part or (0, info.size_bytes)
+    headers["Content-Length"] = str(end - start)
+    if part:
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{info.size_bytes}"
+    status = 206 if part else 200
+    if head_requests.ASKED in request.scope:
+        return Response(status_code=status, headers=headers, media_type=media_type)
+    content = to.storage.read(key, part)
+    return StreamingResponse(content, status_code=status, headers=headers, media_type=media_type)
+
+
+def _asked_part(request: Request, size_bytes: int, etag: str) -> tuple[int, int] | None:
+    """None if the whole file is to be sent: also if the part was asked for of another content. Raises Problem 416."""
+    if request.headers.get("if-range", etag) != etag:
+        return None
+    try:
+        return part_of(request.headers.get("range", ""), size_bytes)
+    except BehindTheEnd:
+        detail = f"The file has {size_bytes} bytes, and none of them is in that range."
+        raise Problem(
+            416, "range-not-satisfiable", detail, headers={"Content-Range": f"bytes */{size_bytes}"}
+        ) from None
+
+
+def _headers(key: str, info: FileInfo, expires: int | None) -> dict[str, str]:
     name = key.rpartition("/")[2]
-    media_type = MEDIA_TYPES.guess_type(name)[0] or "application/octet-stream"
-    etag = info.etag if info.etag.startswith('"') else f'"{info.etag}"'
-    headers = {
-        "ETag": etag,
-        "Cache-Control": "private, max-age=3600",
+    shown = MEDIA_TYPES.guess_type(name)[0] in SHOWN
+    return {
+        "ETag": info.etag if info.etag.startswith('"') else f'"{info.etag}"',
+        "Last-Modified": format_datetime(info.modified_at, usegmt=True),
+        "Accept-Ranges": "bytes",
+        "Cache-Control": _cache_control(key, expires),
         # never a page: stored bytes are data, and what runs no script is all that a browser shows of them
         "Content-Security-Policy": "default-src 'none'; sandbox; frame-ancestors 'none'",
-        # without keys this machine is served, also where a page from elsewhere shows a picture of ours
-        "Cross-Origin-Resource-Policy": "same-site",
-        "Content-Disposition": f'{"inline" if media_type in SHOWN else "attachment"}; filename="{name}"',
+        # without keys this machine is served, also if a page from elsewhere shows a picture of ours
+        "Cross-Origin-Resource-Policy": "same-site" if expires is None else "cross-origin",
+        "Content-Disposition": f'{"inline" if shown else "attachment"}; filename="{name}"',
     }
-    if etags.is_known(request, etag):
-        return Response(status_code=304, headers=headers)
-    headers["Content-Length"] = str(info.size_bytes)
-    if head_requests.ASKED in request.scope:
-        return Response(headers=headers, media_type=media_type)
-    return StreamingResponse(to.storage.read(key), headers=headers, media_type=media_type)
+
+
+def _cache_control(key: str, expires: int | None) -> str:
+    """What a job stores under its id stays as it is. A signed URL is for all who have it, as long as it is valid."""
+    lasting = ", immutable" if key.startswith(OUTPUTS) else ""
+    if expires is not None:
+        return f"public, max-age={max(0, min(YEAR_S, int(expires - time.time())))}{lasting}"
+    return f"private, max-age={YEAR_S if lasting else HOUR_S}{lasting}"
+
+
+def _is_known(request: Request, etag: str, info: FileInfo) -> bool:
+    """RFC 9110, section 13.2.2: the date counts only where no tag is given."""
+    if "if-none-match" in request.headers:
+        return etags.is_known(request, etag)
+    try:
+        since = parsedate_to_datetime(request.headers.get("if-modified-since", ""))
+        return info.modified_at.replace(microsecond=0) <= since
+    except (ValueError, TypeError):
+        return False
+
+
+class SignedUrlRequest(BaseModel):
+    """Which file, and for how long."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"key": EXAMPLE_KEY, "expires_in": "1h"}]}
+    )
+
+    key: str = Field(max_length=256, description="as an output's `url` ends")
+    expires_in: DurationS = Field(default=HOUR_S, gt=0, le=YEAR_S, description="seconds, or `10m`-like")
+
+
+class SignedUrl(BaseModel):
+    """An address that needs no key."""
+
+    url: str
+    expires_at: datetime
+
+
+signing = APIRouter(prefix="/v1/file-urls", tags=["files"])
+
+
+@signing.post(
+    "",
+    status_code=201,
+    responses={
+        **documented({409: "the service has no keys to sign with", 404: "nothing is stored there"}),
+        **{status: ERRORS[status] for status in (401, 403, 422, 429)},
+    },
+    dependencies=[Depends(auth.require("read"))],
+    operation_id="sign_file_url",
+)
+async def sign_file_url(
+    body: Annotated[SignedUrlRequest, Body(openapi_examples={"an hour": {"value": EXAMPLE_REQUEST}})], to: SharedDep
+) -> SignedUrl:
+    """A URL of a stored output for an `<img>`, which cannot send a key."""
+    secrets = to.settings.file_url_keys
+    if not secrets:
+        raise Problem(409, "no-signing-keys", "Set FILE_URL_KEYS: one or more keys of at least 32 characters.")
+    if body.key.lower().startswith(UPLOADS) or not KEY.fullmatch(body.key):
+        raise Problem(404, "unknown-file", f"Nothing is stored under '{body.key}'.")
+    expires_s = int(time.time() + body.expires_in)
+    query = f"expires={expires_s}&signature={signature_of(body.key, expires_s, secrets[0])}"
+    url = f"{to.root_path}{path_of_file(body.key)}?{query}"
+    return SignedUrl(url=url, expires_at=datetime.fromtimestamp(expires_s, tz=UTC))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
+from errand.resources.signed_urls import signature_of
 from errand.resources.storage import Storage
 from settings import Settings
+from tests.conftest import OpenClient, make_settings
 from tests.http.answers_seen import problem_of
 
 
@@ -62,7 +66,7 @@ async def test_a_browser_is_told_to_take_it_for_data(
     assert answer.headers.get_list("content-security-policy") == ["default-src 'none'; sandbox; frame-ancestors 'none'"]
     assert answer.headers["cross-origin-resource-policy"] == "same-site"
     assert answer.headers["content-disposition"] == f'{disposition}; filename="{name}"'
-    assert answer.headers.get_list("cache-control") == ["private, max-age=3600"]
+    assert answer.headers.get_list("cache-control") == ["private, max-age=31536000, immutable"]
 
 
 async def test_to_ask_for_the_head_of_a_file_reads_none_of_it(client: httpx.AsyncClient, storage: Storage) -> None:
@@ -116,3 +120,86 @@ async def test_uploads_are_never_served(client: httpx.AsyncClient, storage: Stor
         "%75ploads/00000000-0000-0000-0000-000000000000",
     ):
         problem_of(await client.get(f"/v1/files/{key}"), 404, "unknown-file")
+
+
+@pytest.mark.parametrize(
+    ("asked", "part"),
+    [
+        *(("bytes=0-3", "0123"), ("bytes=4-", "456789"), ("bytes=-2", "89"), ("bytes=8-99", "89"), ("bytes=-99", None)),
+        *(("bytes=0-1,3-4", None), ("bytes=3-1", None), ("lines=0-1", None), ("bytes=-", None), ("bytes=x", None)),
+    ],
+)
+async def test_a_part_of_a_file_is_sent_if_it_is_asked_for(
+    client: httpx.AsyncClient, storage: Storage, asked: str, part: str | None
+) -> None:
+    await store(storage, "resize/1/a.png", b"0123456789")
+    answer = await client.get("/v1/files/resize/1/a.png", headers={"Range": asked})
+    if part is None or len(part) == 10:
+        assert (answer.text, answer.status_code in (200, 206)) == ("0123456789", True)
+        return
+    start = "0123456789".index(part)
+    assert (answer.status_code, answer.text, answer.headers["content-length"]) == (206, part, str(len(part)))
+    assert answer.headers["content-range"] == f"bytes {start}-{start + len(part) - 1}/10"
+    unchanged = {"Range": asked, "If-Range": answer.headers["etag"]}
+    assert (await client.get("/v1/files/resize/1/a.png", headers=unchanged)).status_code == 206
+    changed = {"Range": asked, "If-Range": '"another"'}
+    assert (await client.get("/v1/files/resize/1/a.png", headers=changed)).status_code == 200
+
+
+@pytest.mark.parametrize("asked", ["bytes=10-", "bytes=-0"])
+async def test_a_part_behind_the_end_is_a_416(client: httpx.AsyncClient, storage: Storage, asked: str) -> None:
+    await store(storage, "resize/1/a.png", b"0123456789")
+    answer = await client.get("/v1/files/resize/1/a.png", headers={"Range": asked})
+    problem_of(answer, 416, "range-not-satisfiable")
+    assert answer.headers["content-range"] == "bytes */10"
+
+
+async def test_the_date_of_a_file_is_a_validator_too(client: httpx.AsyncClient, storage: Storage) -> None:
+    await store(storage, "resize/1/a.png")
+    date = (await client.get("/v1/files/resize/1/a.png")).headers["last-modified"]
+    for given, status in ((date, 304), ("Thu, 01 Jan 1970 00:00:00 GMT", 200), ("yesterday", 200)):
+        again = await client.get("/v1/files/resize/1/a.png", headers={"If-Modified-Since": given})
+        assert again.status_code == status
+    other_tag = {"If-Modified-Since": date, "If-None-Match": '"another"'}
+    assert (await client.get("/v1/files/resize/1/a.png", headers=other_tag)).status_code == 200
+
+
+KEY = "an-api-key-of-the-service"
+OLD, NEW = "o" * 32, "n" * 32
+BEARER = {"Authorization": f"Bearer {KEY}"}
+
+
+async def test_a_signed_url_shows_a_file_without_a_key_until_it_expires(
+    open_client: OpenClient, settings: Settings, storage: Storage, redis_url: str
+) -> None:
+    await store(storage, "resize/1/a.png", b"pixels")
+    await store(storage, "resize/1/b.png", b"others")
+    guarded = make_settings(settings.data_dir, redis_url=redis_url, api_keys=KEY, file_url_keys=OLD)
+    async with open_client(guarded) as client:
+        asked = {"key": "resize/1/a.png", "expires_in": "1h"}
+        assert (await client.post("/v1/file-urls", json=asked)).status_code == 401
+        url = (await client.post("/v1/file-urls", json=asked, headers=BEARER)).json()["url"]
+        problem_of(await client.get("/v1/files/resize/1/a.png"), 401, "unauthorized")
+        shown = await client.get(url)
+        assert (shown.status_code, shown.content) == (200, b"pixels")
+        assert shown.headers["cache-control"].startswith("public, max-age=3")
+        for other in (url.replace("a.png", "b.png"), url.replace("expires=", "expires=1"), url[:-3] + "AAA", f"{url}é"):
+            problem_of(await client.get(other), 403, "forbidden")
+        past = int(time.time()) - 1
+        late = (
+            f"/v1/files/resize/1/a.png?expires={past}&signature={signature_of('resize/1/a.png', past, SecretStr(OLD))}"
+        )
+        assert "expired" in problem_of(await client.get(late), 403, "forbidden")["detail"]
+    changed = make_settings(settings.data_dir, redis_url=redis_url, api_keys=KEY, file_url_keys=f"{NEW},{OLD}")
+    async with open_client(changed) as client:
+        assert (await client.get(url)).content == b"pixels"
+        newer = (await client.post("/v1/file-urls", json=asked, headers=BEARER)).json()["url"]
+    gone = make_settings(settings.data_dir, redis_url=redis_url, api_keys=KEY, file_url_keys=NEW)
+    async with open_client(gone) as client:
+        assert [(await client.get(each)).status_code for each in (url, newer)] == [403, 200]
+
+
+async def test_nothing_is_signed_without_a_key_to_sign_with(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/v1/file-urls", json={"key": "resize/1/a.png"})
+    assert "FILE_URL_KEYS" in problem_of(answer, 409, "no-signing-keys")["detail"]
+    problem_of(await client.get("/v1/files/resize/1/a.png?expires=9999999999&signature=x"), 403, "forbidden")
