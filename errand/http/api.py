@@ -153,10 +153,10 @@ def _routers(catalog: Catalog, dependencies: Sequence[params.Depends]) -> tuple[
 def _mail_routers() -> tuple[APIRouter, ...]:
     """None in an installation without `errand[mail]`."""
     try:
-        from errand.http.routes import dev_mail, email
+        from errand.http.routes import dev_mail, email, email_events
     except ExtraMissing:
         return ()
-    return (email.router, dev_mail.router)
+    return (email.router, email_events.router, dev_mail.router)
 
 
 @asynccontextmanager

@@ -16,6 +16,7 @@ from errand.extras import needs
 from errand.job.control import Cancel, Fail, Retry
 from errand.job.job_type import job
 from errand.job.retry_policy import Delays
+from errand.mail.deliveries import Deliveries
 from errand.mail.suppressions import Suppressions
 from errand.mail.unsure import decide, decide_again
 from errand.mail.writing.address import ascii_domain
@@ -67,9 +68,11 @@ class Mailer:
     transport: Transport
     suppressions: Suppressions | None
     """None outside a worker, as in a test of a job's function."""
+    deliveries: Deliveries | None
     templates: Templates
     sender: str
     dkim: DkimKey | None
+    return_path: str | None
     when_unsure: WhenUnsure
 
     async def send(self, ctx: Context, message: Message, *, when_unsure: WhenUnsure | None = None) -> EmailReceipt:
@@ -89,6 +92,9 @@ class Mailer:
         response = await self._send(ctx, letter, sending, policy)
         receipt = EmailReceipt(message_id=letter.message_id, response=response)
         await sending.finish(receipt.model_dump())
+        if self.deliveries is not None:
+            with missed():
+                await self.deliveries.note(ctx.job_id, message.to, "accepted", detail=response)
         return receipt
 
     async def _check_suppressed(self, addresses: Sequence[str]) -> None:
@@ -113,6 +119,7 @@ class Mailer:
             job_id=ctx.job_id,
             date=ctx.enqueued_at,
             dkim=self.dkim,
+            return_path=self.return_path,
         )
         try:
             return await asyncio.to_thread(make) if message.attachments or self.dkim else make()
@@ -170,17 +177,27 @@ async def mailer(settings: Settings) -> AsyncIterator[Mailer]:
         domain = ascii_domain(f"x@{settings.mail_domain}").removeprefix("x@")
         dkim = DkimKey.load(settings.dkim_key_file, domain=domain, selector=settings.dkim_selector)
     async with AsyncExitStack() as stack:
-        suppressions = None
+        suppressions = deliveries = None
         if settings.redis_url is not None:
             redis = connect(settings.redis_url.get_secret_value(), reply_timeout_s=REPLY_TIMEOUT_S)
-            suppressions = Suppressions(await stack.enter_async_context(aclosing(redis)))
+            await stack.enter_async_context(aclosing(redis))
+            suppressions, deliveries = Suppressions(redis), Deliveries(redis, ttl_s=settings.result_ttl_s)
         urls = settings.smtp_urls or [
             await stack.enter_async_context(opened_sink(settings.data_dir / "mail", faults=settings.sink_faults))
         ]
         limits = PoolLimits(connections=settings.mail_connections)
         relays = opened_relays(urls, limits=limits, name=settings.mail_ehlo_name)
         transport = await stack.enter_async_context(relays)
-        yield Mailer(transport, suppressions, templates, settings.mail_from, dkim, settings.mail_when_unsure)
+        yield Mailer(
+            transport,
+            suppressions,
+            deliveries,
+            templates,
+            settings.mail_from,
+            dkim,
+            settings.mail_return_path,
+            settings.mail_when_unsure,
+        )
 
 
 mail_job = partial(job, queue=MAIL_QUEUE, max_tries=MAX_TRIES, timeout_s=TIMEOUT_S, retry=RETRY, uses=(mailer,))

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from enum import IntEnum, StrEnum
+from typing import TYPE_CHECKING
 
-from errand.mail.smtp.reply import SmtpReply
+if TYPE_CHECKING:
+    from errand.mail.smtp.reply import SmtpReply
 
 
 class Stage(IntEnum):

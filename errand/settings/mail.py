@@ -34,6 +34,10 @@ EHLO_NAME = (
 """A full domain name, or an address in brackets (RFC 5321 §4.1.1.1)."""
 
 
+RETURN_PATH = r"^[A-Za-z0-9._-]{1,20}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$"
+"""Short in front of the @, because the job's id is put there too."""
+
+
 class SinkFault(BaseModel):
     """What the mail sink answers instead of taking a letter, and to which part of the letters."""
 
@@ -71,6 +75,9 @@ class MailSettings(BaseModel):
     template_dir: DirectoryPath | None = None
     dkim_key_file: FilePath | None = None
     dkim_selector: str | None = Field(None, pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$", max_length=63)
+    mail_return_path: str | None = Field(None, pattern=RETURN_PATH, max_length=254)
+    mailgun_signing_key: Annotated[SecretStr, Field(min_length=8)] | None = None
+    postmark_webhook_password: Annotated[SecretStr, Field(min_length=8)] | None = None
     sink_faults: Annotated[tuple[SinkFault, ...], NoDecode, comma_separated(SinkFault.parse)] = ()
     mail_ehlo_name: str | None = Field(None, pattern=EHLO_NAME, max_length=253)
 

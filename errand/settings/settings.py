@@ -52,8 +52,8 @@ class Settings(
             given += RedisUrl.parse(self.redis_url.get_secret_value()).passwords
         for url in (*self.smtp_urls, self.storage_url or ""):
             given += passwords_in(url)
-        own = [self.webhook_secret.get_secret_value()] if self.webhook_secret else []
-        own += [key.get_secret_value() for key in self.file_url_keys]
+        secrets = (self.webhook_secret, self.mailgun_signing_key, self.postmark_webhook_password, *self.file_url_keys)
+        own = [secret.get_secret_value() for secret in secrets if secret]
         return [*given, *map(unquote, given), *own]
 
     @property

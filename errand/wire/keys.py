@@ -41,6 +41,11 @@ SUPPRESSED_AT = "errand:{mail}:suppressed-at"
 """Sorted set: address, score = when it was suppressed, in ms."""
 
 
+def delivery(job_id: str) -> str:
+    """JSON: how far the letter of that job has come."""
+    return f"errand:delivery:{job_id}"
+
+
 def queue(name: str) -> str:
     """The sorted set of the queue called `name`; `default` is Arq's own default queue."""
     return default_queue_name if name == DEFAULT_QUEUE else f"{default_queue_name}:{name}"

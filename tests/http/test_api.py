@@ -60,7 +60,14 @@ async def test_every_operation_has_a_stable_name_and_says_what_it_does(document:
         *("list_queues", "pause_queue", "resume_queue", "list_workers", "get_stats", "get_metrics"),
         *(f"{verb}_schedule" for verb in ("create", "get", "put", "delete", "pause", "resume", "trigger")),
         *("list_schedules", "watch_jobs", "watch_job"),
-        *("preview_email", "list_suppressions", "add_suppression", "remove_suppression"),
+        *(
+            "take_email_events",
+            "get_email",
+            "preview_email",
+            "list_suppressions",
+            "add_suppression",
+            "remove_suppression",
+        ),
     }
     assert all(operation["summary"] for operation in operations.values())
 

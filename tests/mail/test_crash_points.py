@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,12 @@ async def doomed_worker(folder: Path, redis_url: str, smtp_url: str) -> AsyncIte
         await process.wait()
 
 
+async def stop_writes(redis: ArqRedis, all_have_come: asyncio.Barrier) -> None:
+    """Once all the messages have come, so that each has had its marker set."""
+    await all_have_come.wait()
+    await redis.client_pause(60_000, all=False)
+
+
 @pytest.mark.parametrize(
     ("point", "expected"),
     [
@@ -74,7 +81,7 @@ async def test_a_worker_killed_in_the_middle_of_a_letter(
     queue = Queue(redis, name=MAIL_QUEUE, ended_ttl_s=600)
     async with RawServer.serving({point.encode(): MUTE} if point != "250" else {}) as raw:
         if point == "250":
-            raw.before_dot = lambda: redis.client_pause(60_000, all=False)
+            raw.before_dot = partial(stop_writes, redis, asyncio.Barrier(len(POLICIES)))
         ids = {name: (await queue.enqueue(name, {"to": f"{name}@example.com"})).job_id for name in POLICIES}
         async with doomed_worker(tmp_path, redis_url, f"smtp://{raw.url}"):
             await eventually(lambda: raw.has_come_to(point, len(ids)), timeout_s=30)

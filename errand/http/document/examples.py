@@ -207,6 +207,14 @@ ANSWERS: dict[str, Any] = {
     "Health": {"status": "ok"},
     "PreviewView": {"subject": "Welcome, Ada!", "text": "Hello Ada,\n\nwelcome to Acme.\n", "html": "<!doctype html>…"},
     "SuppressionView": SUPPRESSION,
+    "TakenView": {"taken": 1},
+    "EmailView": {
+        "job_id": JOB_ID,
+        "address": "ada@example.com",
+        "state": "delivered",
+        "detail": "250 2.0.0 OK",
+        "at": PUT_AT,
+    },
     "SuppressionPage": {"suppressions": [SUPPRESSION], "cursor": None},
 }
 """By the name of the model."""
@@ -242,6 +250,7 @@ OF_PATHS: dict[tuple[int, str], tuple[str, str]] = {
     (404, "/v1/file-urls"): ("unknown-file", "Nothing is stored under 'uploads/1'."),
     (409, "/v1/file-urls"): ("no-signing-keys", "Set FILE_URL_KEYS: one or more keys of at least 32 characters."),
     (416, "/v1/files"): ("range-not-satisfiable", "The file has 1024 bytes, and none of them is in that range."),
+    (404, "/v1/emails"): ("no-letter", f"Job {JOB_ID} has sent no letter, or it was too long ago."),
     (404, "/v1/suppressions"): ("not-suppressed", "'ada@example.com' is not suppressed."),
     (409, "/v1/schedules"): (
         "defined-in-code",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from email import policy
@@ -31,8 +32,11 @@ def compose(
     job_id: str,
     date: datetime,
     dkim: DkimKey | None = None,
+    return_path: str | None = None,
 ) -> Letter:
     """The letter of that job, dated by the job and signed by `dkim`, so that every attempt sends the same bytes.
+
+    Bounces go to `return_path`, with the job's id in it, else to the sender.
 
     Raises HeaderRefused if a value cannot stand in its header, TemplateFault if the template cannot be rendered.
     """
@@ -56,7 +60,7 @@ def compose(
     ]
     content = "\r\n".join([*lines, ""]).encode() + _body(rendered, message.attachments, seed=job_id)
     return Letter(
-        sender=sender_address,
+        sender=_bounces_to(return_path, job_id) if return_path else sender_address,
         recipients=(to, *cc),
         message_id=message_id,
         content=dkim.sign(content, at_s=int(date.timestamp())) if dkim else content,
@@ -75,6 +79,12 @@ def render(message: Message, templates: Templates, *, sender: str) -> RenderedMa
         "data": message.data,
     }
     return templates.render(message.template, message.locale, known)
+
+
+def _bounces_to(return_path: str, job_id: str) -> str:
+    """`bounces+<job id>@…` (VERP), by which a bounce names its letter whatever else it says; plain for odd ids."""
+    local, _, domain = return_path.partition("@")
+    return f"{local}+{job_id}@{domain}" if re.fullmatch(r"[A-Za-z0-9_-]{1,43}", job_id) else return_path
 
 
 def _address(address: str) -> str:

@@ -1,0 +1,67 @@
+"""How far each letter has come: accepted by the mail server, then delivered, bounced, complained of."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from redis.asyncio import Redis
+
+from errand.mail.email_event import EmailEvent
+from errand.mail.suppressions import Reason, Suppressions
+from errand.wire import codec, keys
+
+State = Literal["accepted", "deferred", "delivered", "bounced", "complained", "unsubscribed"]
+
+
+RANK = {"accepted": 0, "deferred": 1, "delivered": 2, "bounced": 3, "unsubscribed": 4, "complained": 5}
+"""Events come in any order, and more than once: a state gives way to those of a higher rank alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryState:
+    """Of the letter of one job."""
+
+    job_id: str
+    address: str
+    state: State
+    detail: str
+    at_ms: int
+
+
+class Deliveries:
+    """The states, in Redis, each kept as long as the outcome of a job."""
+
+    def __init__(self, redis: Redis, *, ttl_s: float) -> None:
+        self._redis = redis
+        self._ttl_ms = int(ttl_s * 1000)
+
+    async def find(self, job_id: str) -> DeliveryState | None:
+        """None if that job has sent no letter, or it is too long ago."""
+        kept = await self._redis.get(keys.delivery(job_id))
+        return DeliveryState(**codec.loads(kept)) if kept else None
+
+    async def note(self, job_id: str, address: str, state: State, *, detail: str = "") -> None:
+        """Keeps the state, unless a later one is known."""
+        known = await self.find(job_id)
+        if known is not None and RANK[known.state] >= RANK[state]:
+            return
+        at_ms = int(time.time() * 1000)
+        new = DeliveryState(job_id=job_id, address=address, state=state, detail=detail[:500], at_ms=at_ms)
+        await self._redis.set(keys.delivery(job_id), codec.dumps(asdict(new)), px=self._ttl_ms)
+
+    async def take(self, event: EmailEvent) -> None:
+        """Notes an event, and suppresses an address that takes, or wants, no more mail. A repeat changes nothing."""
+        reason = _reason_to_suppress(event)
+        if reason is not None:
+            await Suppressions(self._redis).add(event.address, reason, detail=event.detail, job_id=event.job)
+        if event.job is not None:
+            await self.note(event.job, event.address, event.event, detail=event.detail)
+
+
+def _reason_to_suppress(event: EmailEvent) -> Reason | None:
+    if event.event == "bounced":
+        return "hard_bounce" if event.permanent else None
+    reasons: dict[str, Reason] = {"complained": "complaint", "unsubscribed": "unsubscribe"}
+    return reasons.get(event.event)

@@ -1,0 +1,186 @@
+"""`/v1/email-events`: bounces and complaints in each shape, who may report them, and what they change."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from arq.connections import ArqRedis
+
+from errand.mail.deliveries import Deliveries
+from errand.mail.suppressions import Suppressions
+from errand.queue.queue import Queue
+from errand.settings import MAIL_QUEUE
+from jobs.welcome_email import welcome_email
+from settings import Settings
+from tests.conftest import OpenClient, RunWorker, make_settings
+from tests.http.answers_seen import faulty_fields, problem_of
+from tests.peers import SmtpReceiver
+from tests.worker.test_worker import ended
+
+BOUNCE = {"event": "bounced", "address": "ada@example.com", "permanent": True, "job_id": "1", "detail": "550 5.1.1 no"}
+
+DSN = b"""From: MAILER-DAEMON@mx.example\r
+To: bounces+1@acme.example\r
+Subject: Undelivered\r
+MIME-Version: 1.0\r
+Content-Type: multipart/report; report-type=delivery-status; boundary="x"\r
+\r
+--x\r
+\r
+I am sorry.\r
+--x\r
+Content-Type: message/delivery-status\r
+\r
+Reporting-MTA: dns; mx.example\r
+\r
+Final-Recipient: rfc822; ada@example.com\r
+Action: failed\r
+Status: %b\r
+Diagnostic-Code: smtp; 550 %b no such user\r
+\r
+Final-Recipient: rfc822; bo@example.com\r
+Action: delivered\r
+Status: 2.0.0\r
+\r
+--x\r
+Content-Type: text/rfc822-headers\r
+\r
+From: hello@acme.example\r
+Message-ID: <1@acme.example>\r
+\r
+--x--\r
+"""
+
+
+async def suppressed(redis: ArqRedis) -> dict[str, str]:
+    return {each.address: each.reason for each in await Suppressions(redis).page(limit=10)}
+
+
+async def state(redis: ArqRedis, job_id: str = "1") -> str | None:
+    found = await Deliveries(redis, ttl_s=60).find(job_id)
+    return found.state if found else None
+
+
+@pytest.mark.parametrize(
+    ("event", "reason"),
+    [
+        ({"event": "bounced", "permanent": True}, "hard_bounce"),
+        ({"event": "bounced"}, None),
+        ({"event": "complained"}, "complaint"),
+        ({"event": "unsubscribed"}, "unsubscribe"),
+        ({"event": "delivered"}, None),
+        ({"event": "deferred"}, None),
+    ],
+)
+async def test_an_event_suppresses_or_not(
+    client: httpx.AsyncClient, redis: ArqRedis, event: dict[str, Any], reason: str | None
+) -> None:
+    events = {"events": [{"address": "Ada@example.com", "message_id": "<1@acme.example>", **event}]}
+    for _ in range(2):
+        assert (await client.post("/v1/email-events", json=events)).json() == {"taken": 1}
+    assert await suppressed(redis) == ({"ada@example.com": reason} if reason else {})
+    assert (await client.get("/v1/emails/1")).json()["state"] == event["event"]
+
+
+async def test_events_in_any_order_end_in_the_same_state(client: httpx.AsyncClient, redis: ArqRedis) -> None:
+    for what in ("bounced", "deferred", "delivered"):
+        await client.post("/v1/email-events", json={"events": [{**BOUNCE, "event": what, "permanent": False}]})
+    assert await state(redis) == "bounced"
+
+
+@pytest.mark.parametrize(("status", "is_suppressed"), [(b"5.1.1", True), (b"5.7.1", False), (b"5.2.2", False)])
+async def test_a_bounce_is_read_as_mail_servers_send_it(
+    client: httpx.AsyncClient, redis: ArqRedis, status: bytes, is_suppressed: bool
+) -> None:
+    answer = await client.post("/v1/email-events/dsn", content=DSN % (status, status))
+    assert answer.json() == {"taken": 2}
+    assert await suppressed(redis) == ({"ada@example.com": "hard_bounce"} if is_suppressed else {})
+    assert await state(redis) == "bounced"
+
+
+@pytest.mark.parametrize("body", [b"", b"hello", b"Content-Type: message/delivery-status\r\n\r\n", b"\xff\0" * 100])
+async def test_what_is_no_bounce_is_refused_or_changes_nothing(client: httpx.AsyncClient, body: bytes) -> None:
+    answer = await client.post("/v1/email-events/dsn", content=body)
+    assert answer.status_code == 422 or answer.json() == {"taken": 0}
+
+
+def mailgun(event: dict[str, Any], key: str = "key-0123456789") -> dict[str, Any]:
+    signature = hmac.new(key.encode(), b"1795222555tok", hashlib.sha256).hexdigest()
+    signed = {"timestamp": "1795222555", "token": "tok", "signature": signature}
+    message = {"headers": {"message-id": "1@acme.example"}}
+    return {"signature": signed, "event-data": {"recipient": "ada@example.com", "message": message, **event}}
+
+
+@pytest.fixture
+def with_providers(settings: Settings, tmp_path: Path) -> Settings:
+    return make_settings(tmp_path, mailgun_signing_key="key-0123456789", postmark_webhook_password="pass-01234")
+
+
+async def test_mailguns_events_are_admitted_by_their_signature(
+    open_client: OpenClient, with_providers: Settings, redis: ArqRedis
+) -> None:
+    failed = {"event": "failed", "severity": "permanent", "delivery-status": {"message": "no such user"}}
+    async with open_client(with_providers) as client:
+        forged = await client.post("/v1/email-events/mailgun", json=mailgun(failed, key="another-key"))
+        problem_of(forged, 401, "unauthorized")
+        for body in ({}, {"signature": 1}, {"event-data": failed}):
+            assert (await client.post("/v1/email-events/mailgun", json=body)).status_code == 401
+        assert await suppressed(redis) == {}
+        assert (await client.post("/v1/email-events/mailgun", json=mailgun(failed))).json() == {"taken": 1}
+        problem_of(
+            await client.post("/v1/email-events/mailgun", json=mailgun({"event": "opened"})), 422, "invalid-request"
+        )
+    assert (await suppressed(redis), await state(redis)) == ({"ada@example.com": "hard_bounce"}, "bounced")
+
+
+async def test_postmarks_events_are_admitted_by_their_password(
+    open_client: OpenClient, with_providers: Settings, redis: ArqRedis
+) -> None:
+    bounce = {"RecordType": "Bounce", "Type": "HardBounce", "Email": "ada@example.com", "Metadata": {"job-id": "1"}}
+    async with open_client(with_providers) as client:
+        for name, value in (("x", "y"), ("authorization", "Basic eDp3cm9uZw=="), ("authorization", "Basic !")):
+            headers = {name: value}
+            refused = await client.post("/v1/email-events/postmark", json=bounce, headers=headers)
+            problem_of(refused, 401, "unauthorized")
+        taken = await client.post("/v1/email-events/postmark", json=bounce, auth=("x", "pass-01234"))
+        assert taken.json() == {"taken": 1}
+        odd = {**bounce, "Email": "no address"}
+        assert (await client.post("/v1/email-events/postmark", json=odd, auth=("x", "pass-01234"))).status_code == 422
+    assert (await suppressed(redis), await state(redis)) == ({"ada@example.com": "hard_bounce"}, "bounced")
+
+
+@pytest.mark.parametrize("provider", ["mailgun", "postmark"])
+async def test_a_provider_without_a_secret_is_not_heard(client: httpx.AsyncClient, provider: str) -> None:
+    problem_of(await client.post(f"/v1/email-events/{provider}", json={}), 404, "not-found")
+
+
+@pytest.mark.parametrize("wrong", [{"event": "opened"}, {"address": "x"}, {"more": 1}])
+async def test_what_is_no_event_is_named(client: httpx.AsyncClient, wrong: dict[str, Any]) -> None:
+    answer = await client.post("/v1/email-events", json={"events": [{**BOUNCE, **wrong}]})
+    assert faulty_fields(answer) == [f"body.events.0.{next(iter(wrong))}"]
+
+
+async def test_a_letter_is_accepted_then_delivered_and_bounces_name_its_job(
+    client: httpx.AsyncClient, redis: ArqRedis, run_worker: RunWorker, mail_server: SmtpReceiver, tmp_path: Path
+) -> None:
+    queue = Queue(redis, name=MAIL_QUEUE, ended_ttl_s=60)
+    settings = make_settings(tmp_path, smtp_url=mail_server.url, mail_return_path="bounces@acme.example")
+    async with run_worker([welcome_email], settings):
+        job_id = (await queue.enqueue("welcome_email", {"to": "ada@example.com", "name": "Ada"})).job_id
+        await ended(redis, job_id)
+    accepted = (await client.get(f"/v1/emails/{job_id}")).json()
+    assert (accepted["state"], accepted["detail"]) == ("accepted", "250 OK")
+    assert mail_server.envelopes[0][0] == f"bounces+{job_id}@acme.example"
+    delivered = {
+        "event": "delivered",
+        "address": "ada@example.com",
+        "message_id": mail_server.messages[0]["Message-ID"],
+    }
+    await client.post("/v1/email-events", json={"events": [delivered]})
+    assert (await client.get(f"/v1/emails/{job_id}")).json()["state"] == "delivered"
+    problem_of(await client.get("/v1/emails/nope"), 404, "no-letter")
