@@ -37,6 +37,7 @@ from errand.redis.connection import connect
 from errand.redis.durability import Durability
 from errand.redis.outage import REDIS_DEADLINE_S, REPLY_TIMEOUT_S
 from errand.resources.storage import Storage
+from errand.resources.storage_check import StorageCheck
 from errand.schedules.store import Schedules
 from errand.settings import Settings
 from errand.version import VERSION
@@ -180,6 +181,7 @@ async def opened(settings: Settings, catalog: Catalog, *, redis_url: str) -> Asy
         queue_keys = [queue.key for queue in queues.values()]
         dead = DeadJobs(redis, queues=queue_keys, ttl_s=settings.dead_ttl_s)
         job_events = JobEvents(subscriber, queues=queue_keys)
+        storage = Storage.at(settings.files_url)
         feed = JobFeed(redis, job_events, queues=queue_keys, max_watchers=settings.watcher_limit)
         async with (
             job_events.listening(),
@@ -197,12 +199,20 @@ async def opened(settings: Settings, catalog: Catalog, *, redis_url: str) -> Asy
                 timeline=Timeline(redis, queues=queue_keys),
                 events=job_events,
                 feed=feed,
-                storage=Storage.at(settings.files_url),
+                storage=storage,
+                storage_check=_storage_check(storage, settings, catalog),
                 rate_limit=_rate_limit(settings, redis),
             )
     finally:
         await subscriber.aclose()
         await redis.aclose()
+
+
+def _storage_check(storage: Storage, settings: Settings, catalog: Catalog) -> StorageCheck | None:
+    """None if no job type takes a file."""
+    if not any(job_type.file_field for job_type in catalog.values()):
+        return None
+    return StorageCheck(storage, settings.files_url, needs_bytes=settings.upload_limit_bytes)
 
 
 def _rate_limit(settings: Settings, redis: ArqRedis) -> RateLimit | None:

@@ -25,6 +25,7 @@ from errand.monitor.waiting import Waiting, why_waiting
 from errand.queue.queue import Queue
 from errand.redis.outage import REDIS_DEADLINE_S, within
 from errand.resources.storage import Storage
+from errand.resources.storage_check import StorageCheck
 from errand.schedules.store import Schedules
 from errand.settings import Settings
 
@@ -47,6 +48,8 @@ class Shared:
     events: JobEvents
     feed: JobFeed
     storage: Storage
+    storage_check: StorageCheck | None = None
+    """None if no job type takes a file."""
     rate_limit: RateLimit | None = None
     root_path: str = ""
     """The path under which the request found the API: every link in the answer begins with it."""

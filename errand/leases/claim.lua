@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Claims due jobs for a worker: takes their leases, counts the tries, fetches the bodies.
 -- KEYS  1 queue  2 running  3 wake  4 paused  5 cancels
 -- ARGV  1 token of this claim  2 lease in ms  3 how many jobs at most  4 channel of events

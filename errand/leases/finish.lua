@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Writes what became of claimed jobs. Only the owner of a lease has a say: the outcome of any other is dropped.
 -- KEYS  1 queue  2 running  3 wake  4 cancels  5 dead  6 dead, by group  7 names of the indexes of ended jobs
 -- ARGV  1 channel of events  2… of each job: id, token, what it is now (`<status>`, or `<status>:<type>` where it ends and

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Shows how far a running job is. Only the owner of its lease may: nobody would delete the key that another one leaves.
 -- KEYS  1 lease  2 progress
 -- ARGV  1 token of the lease  2 the progress  3 how long to keep it, in ms  4 channel of events  5 job id

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- One heartbeat of a worker: notes that it lives, stores its report, renews its leases, adds to the counters.
 -- KEYS  1 queue  2 workers  3 counters  4 running  5 cancels  6 reports  7 the last minutes  8… of each job: lease, try
 --       counter

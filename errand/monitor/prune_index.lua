@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Removes entries whose results are gone from an index of ended jobs. An entry of a later end stays listed.
 -- KEYS  1 index
 -- ARGV  of each entry: id, when it ended in ms

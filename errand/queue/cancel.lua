@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Ends a job that has not started as cancelled; of one that runs, notifies its owner.
 -- KEYS  1 queue  2 running  3 body  4 result  5 lease  6 try counter  7 attempts  8 progress  9 once  10 cancels
 --       11 names of the indexes of ended jobs

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Forgets an ended job.
 -- KEYS  1 dead  2 dead, by group  3 result  4 what `ctx.once` has marked
 --       5 names of the indexes of ended jobs

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Makes a job that waits, for its first attempt or for another, due at another time.
 -- KEYS  1 queue  2 wake  3 body  4 result  5 lease  6 try counter  7 running  8 attempts  9 progress
 --       10 the marker of its unique key, where it has one

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Removes what another program has written over keys of a queue, and what would make calls fail that use them.
 -- KEYS  1 queue  2 running  3 names of the indexes of ended jobs  4 counters  5 the last minutes  6 schedules  7… others
 -- ARGV  1 how many of the jobs that are due first to look at  2… the types of KEYS, in their order

@@ -27,10 +27,10 @@ async def healthz() -> Health:
 @router.get(
     "/readyz",
     operation_id="readyz",
-    responses=documented({503: "Redis is away, or no worker has been heard of lately"}),
+    responses=documented({503: "Redis is away, no worker has been heard of lately, or uploads cannot be stored"}),
 )
 async def readyz(to: SharedDep) -> Health:
-    """Redis answers and at least one worker lives: what is accepted now is run now."""
+    """Redis answers, a worker lives, uploads can be stored: what is sent now is accepted, and run now."""
     live = await in_time(live_workers(to.redis, queues=to.queue_keys, silent_s=to.settings.lease_s))
     if not any(live):
         raise Problem(
@@ -39,4 +39,7 @@ async def readyz(to: SharedDep) -> Health:
             "No worker has been heard of lately: jobs are accepted and wait. Start one with 'make run-worker'.",
             headers={"Retry-After": "2"},
         )
+    if to.storage_check is not None and await to.storage_check.fault() is not None:
+        detail = "Uploads cannot be stored: the storage is full, read-only or away. Other jobs are accepted and run."
+        raise Problem(503, "storage-unavailable", detail, headers={"Retry-After": "10"})
     return Health()

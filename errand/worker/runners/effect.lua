@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Reads or writes how far one effect of a job has come. Only the owner of the job's lease may write.
 -- KEYS  1 running  2 lease  3 try counter  4 effects
 -- ARGV  1 job id  2 token of the lease  3 name of the effect  4 its new state: '' to read, 'forget', or the state to keep
