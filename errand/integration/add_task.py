@@ -11,17 +11,17 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from functools import cache
 from typing import Annotated, Any, ParamSpec, Protocol, TypeVar, overload
 
 import structlog
 from arq.utils import to_unix_ms
 from fastapi import Depends, FastAPI, HTTPException, UploadFile
 from fastapi.requests import HTTPConnection
-from pydantic import AliasChoices, AliasPath, BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from errand.integration.lifespan import QueueConnection, connection_of
+from errand.job.args_names import unknown_in
 from errand.job.job_type import JobType
 from errand.job.stored_file import StoredFile
 from errand.job.when import AT_ONCE, DurationS, Moment, When
@@ -307,30 +307,13 @@ def _checked(job_type: JobType[Any, Any], ready: tuple[Any, ...], args: dict[str
         if len(ready) == 1 and not args and isinstance(ready[0], model):
             return ready[0]
         raise TypeError(f"{job_type.name} takes its args by name, or one instance of {model.__name__}")
-    if (names := _names(model)) is not None and (unknown := args.keys() - names):
-        raise TypeError(f"{job_type.name} knows no arg {', '.join(sorted(unknown))}; it takes {', '.join(names)}")
+    if unknown := unknown_in(model, args):
+        raise TypeError(f"{job_type.name}: " + "; ".join(f"{name} {message}" for name, message in unknown.items()))
     try:
         return model.model_validate(args, by_alias=True, by_name=True)
     except ValidationError as error:
         # not from it: it shows the values, and one of them may be a secret
         raise InvalidArgs(job_type, args, error) from None
-
-
-@cache
-def _names(model: type[BaseModel]) -> tuple[str, ...] | None:
-    """The names that its args may have; None if the model itself says what happens to unknown names.
-
-    By default Pydantic ignores unknown names, and a misspelt optional arg would be lost without an error.
-    """
-    if model.model_config.get("extra", "ignore") != "ignore":
-        return None
-    names: list[str | AliasPath | None] = []
-    for name, info in model.model_fields.items():
-        alias = info.validation_alias
-        names += [name, *(alias.choices if isinstance(alias, AliasChoices) else [alias])]
-    if any(isinstance(name, AliasPath) for name in names):
-        return None
-    return tuple(dict.fromkeys(name for name in names if isinstance(name, str)))
 
 
 def _as_kept(args: BaseModel) -> Any:

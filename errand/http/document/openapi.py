@@ -23,6 +23,7 @@ from errand.http.gates import auth
 from errand.http.requests.schedule_body import ScheduleBody
 from errand.http.routes.events import JobEvent
 from errand.http.scope import root_path
+from errand.job.args_names import names_of
 from errand.job.catalog import Catalog
 from errand.settings import Settings
 
@@ -110,6 +111,7 @@ def _document_of(app: FastAPI, catalog: Catalog) -> Callable[[], Document]:
             document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
             _add_unseen_models(document, catalog)
             _name_the_known(document, catalog)
+            _close_args(document, catalog)
             _complete_operations(document, app.state.settings, own_auth=auth.is_off(app))
             if auth.is_off(app):
                 _remove_keys(document)
@@ -141,6 +143,16 @@ def _name_the_known(document: Document, catalog: Catalog) -> None:
         for parameter in operation.get("parameters", ()):
             if (parameter["in"], parameter["name"]) == ("query", "queue"):
                 parameter["schema"] = {"type": "string", "enum": queues}
+
+
+def _close_args(document: Document, catalog: Catalog) -> None:
+    """Args with names that their model does not have are refused, which Pydantic's schema does not say."""
+    for name, job_type in catalog.items():
+        body = document["paths"][f"/v1/jobs/{name}"]["post"]["requestBody"]["content"]["application/json"]
+        args_model: type[BaseModel] = job_type.args_model
+        if names_of(args_model) is not None:
+            model = body["schema"]["$ref"].removeprefix(SCHEMAS)
+            document["components"]["schemas"][model]["additionalProperties"] = False
 
 
 def _complete_operations(document: Document, settings: Settings, *, own_auth: bool) -> None:

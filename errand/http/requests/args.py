@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from errand.http.requests import json_body
 from errand.http.requests.idempotency import KeyedRequest
 from errand.job.args_context import ArgsContext
+from errand.job.args_names import unknown_in
 from errand.job.job_type import JobType
 from errand.secrets import secret_args
 from errand.secrets.redaction import STARS
@@ -39,10 +40,16 @@ def checked(job_type: JobType[Any, Any], raw: Any, *path: str | int, context: Ar
     client that sends back what it was shown has not meant them.
     """
     model: type[BaseModel] = job_type.args_model
+    faults = [
+        {"type": "unknown_arg", "loc": ("body", *path, name), "msg": message}
+        for name, message in unknown_in(model, raw).items()
+    ]
     try:
         args = model.model_validate(raw, context=context)
     except ValidationError as error:
-        raise RequestValidationError(json_body.faults_of(error, *path, hide=job_type.hider(raw))) from None
+        faults = [*json_body.faults_of(error, *path, hide=job_type.hider(raw)), *faults]
+    if faults:
+        raise RequestValidationError(faults)
     if secret_args.has_stars(model, raw):
         message = f"has '{STARS}' instead of a secret: views show that instead of it, send the secret itself"
         raise RequestValidationError([{"type": "masked", "loc": ("body", *path), "msg": message}])

@@ -48,7 +48,7 @@ def _view(job_type: JobType[Any, Any], root_path: str) -> JobTypeView:
         summary=job_type.summary,
         queue=job_type.queue,
         takes_file=job_type.file_field is not None,
-        args_schema=job_type.args_model.model_json_schema(),
+        args_schema=job_type.args_schema,
         result_schema=job_type.result_schema,
         max_tries=job_type.max_tries,
         timeout_s=job_type.timeout_s,
