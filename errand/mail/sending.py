@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,17 +14,17 @@ import structlog
 from pydantic import BaseModel
 
 from errand.extras import needs
-from errand.job.control import Cancel, Fail, Retry
+from errand.job.control import Fail, Retry
 from errand.job.job_type import job
 from errand.job.retry_policy import Delays
-from errand.mail.deliveries import Deliveries
-from errand.mail.suppressions import Suppressions
+from errand.mail.mail_records import MailRecords
+from errand.mail.suppressions import normal
 from errand.mail.unsure import decide, decide_again
 from errand.mail.writing.address import ascii_domain
 from errand.mail.writing.dkim import DkimKey
 from errand.mail.writing.message import Message
 from errand.redis.connection import connect
-from errand.redis.outage import REPLY_TIMEOUT_S, Outage, missed
+from errand.redis.outage import REPLY_TIMEOUT_S
 from errand.settings import MAIL_QUEUE, Settings
 from errand.settings.mail import WhenUnsure
 
@@ -61,49 +62,40 @@ class EmailReceipt(BaseModel):
     response: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Mailer:
     """Opened once in a worker; `ctx.use(mailer)` in a job."""
 
     transport: Transport
-    suppressions: Suppressions | None
-    """None outside a worker, as in a test of a job's function."""
-    deliveries: Deliveries | None
     templates: Templates
     sender: str
-    dkim: DkimKey | None
-    return_path: str | None
     when_unsure: WhenUnsure
+    records: MailRecords | None = None
+    """None outside a worker, as in a test of a job's function."""
+    dkim: DkimKey | None = None
+    return_path: str | None = None
 
     async def send(self, ctx: Context, message: Message, *, when_unsure: WhenUnsure | None = None) -> EmailReceipt:
         """Sends the message as a letter, unless an attempt of this job is known to have sent it.
 
         `when_unsure` stands in for the setting. Raises Cancel if an address is suppressed, Fail if the letter cannot
-        be sent, now or ever; Retry if the mail server is away or says so.
+        be sent, now or ever; Retry if the mail server is away or says so; Snooze while the recipient's domain asks for
+        less mail.
         """
-        policy = when_unsure or self.when_unsure
+        policy, domain = when_unsure or self.when_unsure, normal(message.to).rpartition("@")[2]
         sending = await ctx.once("sending")
         if sending.done:
             return EmailReceipt.model_validate(sending.value)
-        await self._check_suppressed([message.to, *message.cc])
+        was_slow = self.records is not None and await self.records.admit([message.to, *message.cc], domain=domain)
         if sending.started:
             await decide_again(ctx, policy)
         letter = await self._compose(ctx, message)
-        response = await self._send(ctx, letter, sending, policy)
+        response = await self._send(ctx, letter, sending, policy, domain)
         receipt = EmailReceipt(message_id=letter.message_id, response=response)
         await sending.finish(receipt.model_dump())
-        if self.deliveries is not None:
-            with missed():
-                await self.deliveries.note(ctx.job_id, message.to, "accepted", detail=response)
+        if self.records is not None:
+            await self.records.accepted(ctx, message.to, detail=response, was_slow=was_slow, domain=domain)
         return receipt
-
-    async def _check_suppressed(self, addresses: Sequence[str]) -> None:
-        """Raises Cancel: no SMTP is spoken for an address that is known to take no mail, or to want none."""
-        if self.suppressions is None:
-            return
-        found = await Outage().outlast(partial(self.suppressions.find, addresses))
-        if found:
-            raise Cancel(f"suppressed: {found[0].reason.replace('_', ' ')}")
 
     async def _compose(self, ctx: Context, message: Message) -> Letter:
         """Off the loop if something is enclosed or signed: megabytes are encoded then, and RSA takes its time."""
@@ -126,9 +118,9 @@ class Mailer:
         except (HeaderRefused, TemplateFault) as error:
             raise Fail(str(error)) from None
 
-    async def _send(self, ctx: Context, letter: Letter, sending: Once, policy: WhenUnsure) -> str:
+    async def _send(self, ctx: Context, letter: Letter, sending: Once, policy: WhenUnsure, domain: str) -> str:
         """The server's reply to the letter. What it says without doubt is no longer uncertain."""
-        from errand.mail.verdict import Refusal, Unsure
+        from errand.mail.verdict import Refusal, Unsure, asked_wait_s
 
         try:
             return await self.transport.send(letter, begin=sending.start, clock=ctx.clock)
@@ -137,25 +129,29 @@ class Mailer:
             raise AssertionError("unsure, and undecided") from None
         except Refusal as error:
             await sending.forget()
-            await self._suppress(error, ctx.job_id)
-            raise _verdict_on(error, ctx.job_id) from None
+            wait_s = asked_wait_s(error.reply) or 0.0
+            snooze = None
+            if self.records is not None:
+                snooze = await self.records.refused(error, job_id=ctx.job_id, domain=domain, at_least_s=wait_s)
+            if snooze is not None and _is_young(ctx):
+                raise snooze from None
+            raise _verdict_on(error, ctx.job_id, at_least_s=wait_s) from None
 
-    async def _suppress(self, error: Refusal, job_id: str) -> None:
-        """Remembers an address that takes no mail; missed while Redis is away: the next letter to it bounces too."""
-        if self.suppressions is not None and (address := error.suppresses) is not None:
-            with missed():
-                await self.suppressions.add(address, "hard_bounce", detail=str(error.reply), job_id=job_id)
+
+def _is_young(ctx: Context) -> bool:
+    """What uses no try would never end: a letter older than its tries would last is a failure like others."""
+    return (datetime.now(UTC) - ctx.enqueued_at).total_seconds() < sum(RETRY.delays_s)
 
 
-def _verdict_on(error: Refusal, job_id: str) -> Exception:
+def _verdict_on(error: Refusal, job_id: str, *, at_least_s: float) -> Exception:
     """What the job says of a clear no."""
-    from errand.mail.verdict import Rejected, SenderRefused, asked_wait_s
+    from errand.mail.verdict import Rejected, SenderRefused
 
     if isinstance(error, Rejected):
         return Fail(str(error))
     if isinstance(error, SenderRefused):
         log.error("the sender's own setup is refused: see to it, letters wait", job_id=job_id, error=str(error))
-    return Retry(str(error), after_s=asked_wait_s(error.reply))
+    return Retry(str(error), at_least_s=at_least_s)
 
 
 @asynccontextmanager
@@ -177,11 +173,11 @@ async def mailer(settings: Settings) -> AsyncIterator[Mailer]:
         domain = ascii_domain(f"x@{settings.mail_domain}").removeprefix("x@")
         dkim = DkimKey.load(settings.dkim_key_file, domain=domain, selector=settings.dkim_selector)
     async with AsyncExitStack() as stack:
-        suppressions = deliveries = None
+        records = None
         if settings.redis_url is not None:
             redis = connect(settings.redis_url.get_secret_value(), reply_timeout_s=REPLY_TIMEOUT_S)
             await stack.enter_async_context(aclosing(redis))
-            suppressions, deliveries = Suppressions(redis), Deliveries(redis, ttl_s=settings.result_ttl_s)
+            records = MailRecords.of(redis, ttl_s=settings.result_ttl_s)
         urls = settings.smtp_urls or [
             await stack.enter_async_context(opened_sink(settings.data_dir / "mail", faults=settings.sink_faults))
         ]
@@ -189,14 +185,13 @@ async def mailer(settings: Settings) -> AsyncIterator[Mailer]:
         relays = opened_relays(urls, limits=limits, name=settings.mail_ehlo_name)
         transport = await stack.enter_async_context(relays)
         yield Mailer(
-            transport,
-            suppressions,
-            deliveries,
-            templates,
-            settings.mail_from,
-            dkim,
-            settings.mail_return_path,
-            settings.mail_when_unsure,
+            transport=transport,
+            templates=templates,
+            sender=settings.mail_from,
+            when_unsure=settings.mail_when_unsure,
+            records=records,
+            dkim=dkim,
+            return_path=settings.mail_return_path,
         )
 
 

@@ -41,6 +41,11 @@ SUPPRESSED_AT = "errand:{mail}:suppressed-at"
 """Sorted set: address, score = when it was suppressed, in ms."""
 
 
+def slow_domain(domain: str) -> str:
+    """JSON: until when letters to that domain wait, and the how manyth pause it is."""
+    return f"errand:slow-domain:{domain}"
+
+
 def delivery(job_id: str) -> str:
     """JSON: how far the letter of that job has come."""
     return f"errand:delivery:{job_id}"

@@ -10,8 +10,11 @@ import pytest
 from arq.connections import ArqRedis
 from pydantic import ValidationError
 
+from errand.mail.slow_domains import SlowDomains, asks_for_less
+from errand.mail.smtp.reply import SmtpReply
 from errand.mail.suppressions import Suppressions
 from errand.mail.unsure import HOLD_S
+from errand.mail.verdict import Stage, Unavailable
 from errand.monitor.job_snapshot import JobSnapshot, read_job
 from errand.queue.queue import Queue
 from errand.settings import MAIL_QUEUE
@@ -261,6 +264,46 @@ async def test_only_a_clear_word_on_the_address_suppresses_it(
     async with run_worker([welcome_email]):
         await attempted(redis, await enqueue(redis))
     assert await Suppressions(redis).page(limit=10) == []
+
+
+async def test_a_domain_that_asks_for_less_mail_slows_its_own_letters_alone_and_uses_no_tries(
+    redis: ArqRedis, run_worker: RunWorker, tmp_path: Path
+) -> None:
+    script = {"RCPT": [b"421 4.7.28 too many messages from your address"]}
+    async with RawServer.serving(script=script) as raw:
+        async with run_worker([welcome_email], make_settings(tmp_path, smtp_url=f"smtp://{raw.url}")):
+            slowed = await enqueue(redis)
+            waiting = await deferred(redis, slowed)
+            commands = len(raw.commands)
+            second = await deferred(redis, await enqueue(redis, "bo@example.com"))
+            assert len(raw.commands) == commands, "no SMTP is spoken for that domain now"
+            other = await ended(redis, await enqueue(redis, "cy@example.org"))
+            assert (other.status, len(raw.letters)) == ("succeeded", 1)
+            await redis.set(keys.slow_domain("example.com"), '{"until_s": 1, "number": 1}')
+            await due_now(redis, slowed, queue=MAIL_QUEUE)
+            done = await ended(redis, slowed)
+    assert (waiting.attempt, waiting.attempts, second.attempts) == (0, (), ())
+    assert (done.status, done.attempt, await redis.exists(keys.slow_domain("example.com"))) == ("succeeded", 1, 0)
+
+
+async def test_pauses_grow_and_a_greylisted_letter_slows_no_other(redis: ArqRedis) -> None:
+    slow = SlowDomains(redis)
+    first = await slow.slow_down("example.com")
+    assert await slow.slow_down("example.com") == first, "many letters make one pause"
+    await redis.set(keys.slow_domain("example.com"), '{"until_s": 1, "number": 3}')
+    assert (await slow.slow_down("example.com")).number == 4
+    for text, asks in (("4.7.1 slow down", True), ("4.7.1 Greylisted", False), ("4.2.2 full", False), ("busy", False)):
+        reply = SmtpReply(451, text)
+        assert asks_for_less(Unavailable("", stage=Stage.RCPT, reply=reply)) is asks
+        assert not asks_for_less(Unavailable("", stage=Stage.CONNECT, reply=reply)), "the relay's own limit"
+
+
+async def deferred(redis: ArqRedis, job_id: str) -> JobSnapshot:
+    async def look() -> JobSnapshot | None:
+        snapshot = await read_job(redis, job_id, queues=[keys.queue(MAIL_QUEUE)])
+        return snapshot if snapshot is not None and snapshot.status == "deferred" else None
+
+    return await eventually(look)
 
 
 async def attempted(redis: ArqRedis, job_id: str) -> None:
