@@ -1,8 +1,11 @@
-"""Delivers an event to a URL, signed as Standard Webhooks 1.0 says."""
+"""Delivers an event to a URL or an endpoint, signed as Standard Webhooks 1.0 says."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from datetime import datetime
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from errand import Context, Delays, job
 from errand.resources.address_guard import CallerUrl
@@ -11,13 +14,26 @@ from errand.webhooks import DEADLINE_S, RETRY_AFTER_CAP_S, SCHEDULE_S, Delivery,
 
 
 class Webhook(BaseModel):
-    """An event, and the URL that receives it."""
+    """An event, and who receives it: the URL, or the endpoint of that id."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    url: CallerUrl
+    url: CallerUrl | None = None
+    endpoint_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
     event: EventName
     data: JsonValue = Field(description="the payload, any JSON")
+    message_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")] | None = Field(
+        default=None, description="the `webhook-id`; without it the job's id"
+    )
+    occurred_at: datetime | None = Field(
+        default=None, description="the event's `timestamp`; without it the time of the enqueue"
+    )
+
+    @model_validator(mode="after")
+    def _has_one_receiver(self) -> Self:
+        if (self.url is None) == (self.endpoint_id is None):
+            raise ValueError("give either a url or an endpoint_id")
+        return self
 
 
 @job(
@@ -26,7 +42,10 @@ class Webhook(BaseModel):
     timeout_s=DEADLINE_S + 10,
     retry=Delays(SCHEDULE_S, cap_s=RETRY_AFTER_CAP_S),
     uses=[deliverer],
-    examples=[{"url": "https://receiver.example/hooks", "event": "user.created", "data": {"id": 7, "name": "Ada"}}],
+    examples=[
+        {"url": "https://receiver.example/hooks", "event": "user.created", "data": {"id": 7, "name": "Ada"}},
+        {"endpoint_id": "acme-billing", "event": "invoice.paid", "data": {"id": 7}},
+    ],
 )
 async def webhook(ctx: Context, args: Webhook) -> Delivery:
     """Posts an event to a receiver and retries for three days until it answers 2xx.
@@ -35,6 +54,8 @@ async def webhook(ctx: Context, args: Webhook) -> Delivery:
     A delivery known to be taken is not repeated; one whose reply was lost is, with the same `webhook-id`.
     """
     # no ctx.once: the delivery is the last step, so the outcome is written as soon as a marker could be
+    delivering = ctx.use(deliverer)
+    target = await delivering.to_endpoint(args.endpoint_id) if args.endpoint_id else delivering.to_url(str(args.url))
     # the timestamp is the event's, not the attempt's: the same bytes on every attempt
-    event = {"type": args.event, "timestamp": ctx.enqueued_at, "data": args.data}
-    return await ctx.use(deliverer).deliver(str(args.url), event, webhook_id=safe_id(ctx.job_id))
+    event = {"type": args.event, "timestamp": args.occurred_at or ctx.enqueued_at, "data": args.data}
+    return await delivering.deliver(ctx, target, event, webhook_id=args.message_id or safe_id(ctx.job_id))

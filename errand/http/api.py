@@ -25,7 +25,19 @@ from errand.http.gates.bad_keys import BadKeys
 from errand.http.gates.body_limit import MULTIPART_OVERHEAD_BYTES, BodyLimit
 from errand.http.gates.head_requests import HeadRequests
 from errand.http.gates.token_bucket import RateLimit
-from errand.http.routes import batches, dead_jobs, events, files, health, job_types, jobs, queues, schedules
+from errand.http.routes import (
+    batches,
+    dead_jobs,
+    events,
+    files,
+    health,
+    job_types,
+    jobs,
+    queues,
+    schedules,
+    webhook_endpoints,
+    webhook_events,
+)
 from errand.http.routes import enqueue as enqueueing
 from errand.http.routes import job_list as job_lists
 from errand.http.shared import Shared
@@ -41,6 +53,7 @@ from errand.resources.storage_check import StorageCheck
 from errand.schedules.store import Schedules
 from errand.settings import Settings
 from errand.version import VERSION
+from errand.webhooks.endpoints import Endpoints
 
 DESCRIPTION = """FastAPI's `BackgroundTasks` made durable: a request puts a job into Redis, a worker runs it.
 
@@ -142,6 +155,7 @@ def _routers(catalog: Catalog, dependencies: Sequence[params.Depends]) -> tuple[
         dead_jobs.router,
         schedules.router,
         schedules.defining(catalog),
+        *([webhook_endpoints.router, webhook_events.router] if webhook_events.JOB_TYPE in catalog else []),
         job_types.router,
         files.router,
         files.signing,
@@ -196,6 +210,7 @@ async def opened(settings: Settings, catalog: Catalog, *, redis_url: str) -> Asy
                 dead=dead,
                 replays=Replays(redis, dead, deadline_s=REDIS_DEADLINE_S),
                 schedules=Schedules(redis),
+                webhook_endpoints=Endpoints(redis),
                 timeline=Timeline(redis, queues=queue_keys),
                 events=job_events,
                 feed=feed,

@@ -28,6 +28,7 @@ from errand.resources.storage import Storage
 from errand.resources.storage_check import StorageCheck
 from errand.schedules.store import Schedules
 from errand.settings import Settings
+from errand.webhooks.endpoints import Endpoints
 
 T = TypeVar("T")
 
@@ -44,6 +45,7 @@ class Shared:
     dead: DeadJobs
     replays: Replays
     schedules: Schedules
+    webhook_endpoints: Endpoints
     timeline: Timeline
     events: JobEvents
     feed: JobFeed

@@ -4,8 +4,9 @@ A job type takes `deliverer` in its `uses` and delivers by `ctx.use(deliverer)`.
 (`errand[webhooks]`) is loaded when a worker opens `deliverer`.
 """
 
-from errand.webhooks.delivery import DEADLINE_S, RETRY_AFTER_CAP_S, SCHEDULE_S, Deliverer, Delivery, deliverer
+from errand.webhooks.delivery import Deliverer, Delivery, deliverer
 from errand.webhooks.event_name import EventName
+from errand.webhooks.schedule import DEADLINE_S, RETRY_AFTER_CAP_S, SCHEDULE_S
 from errand.webhooks.signing import safe_id
 
 __all__ = [

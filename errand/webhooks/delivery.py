@@ -1,34 +1,31 @@
-"""Delivers one event to one URL: signs it, posts it behind the address guard, and decides by the answer."""
+"""Delivers one event to one receiver: signs it, posts it when its turn has come, and decides by the answer."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 from pydantic_core import to_json
 
 from errand.extras import needs
-from errand.job.control import Fail, Retry
+from errand.job.context import Context
+from errand.job.control import Cancel, Fail, Retry
+from errand.job.retry_policy import Delays
 from errand.settings import WEBHOOK_QUEUE, Settings
 from errand.webhooks.receivers import Receivers
-from errand.webhooks.secret import installation_secret, secret_of_url
+from errand.webhooks.retry_after import retry_after_s
+from errand.webhooks.schedule import RETRY_AFTER_CAP_S, SCHEDULE_S
+from errand.webhooks.secret import installation_secret
 from errand.webhooks.signing import Signer
+from errand.webhooks.target import Target, target_of_url
 
 if TYPE_CHECKING:
+    from errand.webhooks.endpoints import Endpoint, Endpoints
     from errand.webhooks.post import HttpAnswer, Poster
-
-DEADLINE_S = 20
-MINUTE_S, HOUR_S = 60, 3600
-SCHEDULE_S = (5, 5 * MINUTE_S, 30 * MINUTE_S, *(hours * HOUR_S for hours in (2, 5, 10, 14, 20, 24)))
-"""Waits after each failed attempt: the schedule that Standard Webhooks 1.0 recommends."""
-RETRY_AFTER_CAP_S = 24 * HOUR_S
 
 
 class Delivery(BaseModel):
@@ -38,7 +35,7 @@ class Delivery(BaseModel):
     duration_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Deliverer:
     """Opened once in a worker; `ctx.use(deliverer)` in a job."""
 
@@ -48,55 +45,54 @@ class Deliverer:
     receivers: Receivers
     host_limit: int
     """How many deliveries one host may have at once."""
+    endpoints: Endpoints | None = None
 
-    async def deliver(self, url: str, event: Mapping[str, Any], *, webhook_id: str) -> Delivery:
+    def to_url(self, url: str) -> Target:
+        """A receiver that the job names itself."""
+        return target_of_url(url, secret=self.secret)
+
+    async def to_endpoint(self, endpoint_id: str) -> Target:
+        """An endpoint as it is now, whatever it was when the event was put. Raises Cancel if it receives nothing."""
+        assert self.endpoints is not None, "a worker knows its Redis"
+        endpoint = await self.endpoints.get(endpoint_id)
+        if endpoint is None:
+            raise Cancel(f"there is no endpoint {endpoint_id} any more")
+        if not endpoint.enabled:
+            raise Cancel(f"the endpoint {endpoint_id} is disabled: {endpoint.disabled_reason or 'by its owner'}")
+        return _target_of_endpoint(endpoint)
+
+    async def deliver(self, ctx: Context, target: Target, event: Mapping[str, Any], *, webhook_id: str) -> Delivery:
         """Posts `event` as JSON, signed.
 
-        Raises Fail if the receiver answers 410 (no more events) or its address is refused; Retry for any other answer
-        but a 2xx, whose wait is no shorter than what the receiver asks for; Snooze if its host is busy.
+        Raises Fail if the receiver answers 410 (no more events), if its address is refused, or if its schedule has
+        ended; Retry for any other answer but a 2xx, whose wait is no shorter than what the receiver asks for; Snooze
+        if it is busy.
         """
         from errand.webhooks.post import PostFault
 
         body = to_json(event)
-        headers = url_signer(self.secret, url).headers(webhook_id, body, now=datetime.now(UTC))
         try:
-            async with self.receivers.turn(host_of(url), limit=self.host_limit):
-                answer = await self.poster.post(url, body=body, headers=headers, deadline_s=DEADLINE_S)
+            async with self._turn(target):
+                headers = {**target.signer.headers(webhook_id, body, now=datetime.now(UTC)), **target.headers}
+                answer = await self.poster.post(target.url, body=body, headers=headers, deadline_s=target.timeout_s)
         except PostFault as fault:
-            raise (Fail if fault.kind == "blocked" else Retry)(f"{fault.kind}: {fault}") from None
-        _check_taken(answer)
+            reason = f"{fault.kind}: {fault}"
+            raise Fail(reason) if fault.kind == "blocked" else _again(ctx, target, reason) from None
+        _check_taken(ctx, target, answer)
         return Delivery(status=answer.status, duration_s=round(sum(answer.timings_ms.values()) / 1000, 3))
 
-
-def host_of(url: str) -> str:
-    """Host and port, as one receiver has them."""
-    return urlsplit(url).netloc.rpartition("@")[2].lower()
-
-
-@lru_cache(maxsize=4096)
-def url_signer(secret: str, url: str) -> Signer:
-    """Signs with the receiver's own secret, and with the installation's, which receivers of old verify with."""
-    return Signer(secret_of_url(secret, url), secret)
-
-
-@asynccontextmanager
-async def deliverer(settings: Settings) -> AsyncIterator[Deliverer]:
-    """The signing secret and a guarded client. On a developer's machine also the webhook sink, the one address
-    of that machine that the guard lets through."""
-    with needs("webhooks"):
-        from errand.resources.address_guard import AddressGuard
-        from errand.webhooks.post import Poster
-        from errand.webhooks.sink import opened_sink
-
-    secret = installation_secret(settings)
-    async with opened_sink(settings) as endpoints:
-        guard = AddressGuard(settings.webhook_allow_networks, allow_endpoints=endpoints)
-        async with Poster.open(guard) as poster:
-            slots = settings.queue_shares([WEBHOOK_QUEUE]).get(WEBHOOK_QUEUE, settings.webhook_concurrency)
-            yield Deliverer(poster, secret, Receivers(slots=slots), settings.webhook_host_concurrency)
+    @asynccontextmanager
+    async def _turn(self, target: Target) -> AsyncIterator[None]:
+        """The turn of its endpoint, and that of its host."""
+        async with AsyncExitStack() as stack:
+            if target.endpoint_id is not None and target.concurrency is not None:
+                name = f"the endpoint {target.endpoint_id}"
+                await stack.enter_async_context(self.receivers.turn(name, limit=target.concurrency))
+            await stack.enter_async_context(self.receivers.turn(target.host, limit=self.host_limit))
+            yield
 
 
-def _check_taken(answer: HttpAnswer) -> None:
+def _check_taken(ctx: Context, target: Target, answer: HttpAnswer) -> None:
     """Standard Webhooks 1.0: 2xx is success, 410 says stop, anything else is tried again."""
     if 200 <= answer.status < 300:
         return
@@ -104,22 +100,68 @@ def _check_taken(answer: HttpAnswer) -> None:
     reason = f"the receiver answered {answer.status}" + (f": {said}" if said else "")
     if answer.status == 410:
         raise Fail(reason)
-    raise Retry(reason, at_least_s=retry_after_s(answer.header("retry-after"), now=datetime.now(UTC)))
+    asked_s = retry_after_s(answer.header("retry-after"), now=datetime.now(UTC))
+    raise _again(ctx, target, reason, at_least_s=asked_s)
 
 
-def retry_after_s(value: str, *, now: datetime) -> float:
-    """The wait that `Retry-After` asks for (RFC 9110 §10.2.3: seconds or a date), a day at most; 0 if it asks for none.
+def _again(ctx: Context, target: Target, reason: str, *, at_least_s: float = 0.0) -> Exception:
+    """The wait of the receiver's own schedule, or the end of it."""
+    if ctx.attempt > len(target.retry_s):
+        return Fail(reason)
+    if target.retry_s is SCHEDULE_S:
+        return Retry(reason, at_least_s=at_least_s)
+    own_s = Delays(target.retry_s, cap_s=max(target.retry_s)).delay_s(ctx.attempt)
+    return Retry(reason, after_s=own_s, at_least_s=min(at_least_s, RETRY_AFTER_CAP_S))
 
-    It may only lengthen the schedule's wait: a receiver that answers `Retry-After: 1` for a minute would else have used
-    up the tries of three days.
-    """
-    value = value.strip()
-    if value.isascii() and value.isdigit():
-        asked_s = float(value[:12])
-    else:
-        try:
-            at = parsedate_to_datetime(value)
-        except (ValueError, OverflowError):
-            return 0.0
-        asked_s = (at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds()
-    return min(max(asked_s, 0.0), RETRY_AFTER_CAP_S)
+
+def _target_of_endpoint(endpoint: Endpoint) -> Target:
+    definition, now_ms = endpoint.definition, int(datetime.now(UTC).timestamp() * 1000)
+    retry_s = SCHEDULE_S if definition.retry_s == list(SCHEDULE_S) else tuple(definition.retry_s)
+    return Target(
+        url=str(definition.url),
+        signer=Signer(*endpoint.secrets(now_ms=now_ms)),
+        headers=endpoint.headers(),
+        endpoint_id=endpoint.id,
+        concurrency=definition.concurrency,
+        timeout_s=definition.timeout_s,
+        retry_s=retry_s,
+    )
+
+
+@asynccontextmanager
+async def deliverer(settings: Settings) -> AsyncIterator[Deliverer]:
+    """The signing secret, the endpoints and a guarded client. On a developer's machine also the webhook sink, the one
+    address of that machine that the guard lets through."""
+    with needs("webhooks"):
+        from errand.resources.address_guard import AddressGuard
+        from errand.webhooks.post import Poster
+        from errand.webhooks.sink import opened_sink
+
+    slots = settings.queue_shares([WEBHOOK_QUEUE]).get(WEBHOOK_QUEUE, settings.webhook_concurrency)
+    async with AsyncExitStack() as stack:
+        allowed = await stack.enter_async_context(opened_sink(settings))
+        guard = AddressGuard(settings.webhook_allow_networks, allow_endpoints=allowed)
+        yield Deliverer(
+            poster=await stack.enter_async_context(Poster.open(guard)),
+            secret=installation_secret(settings),
+            receivers=Receivers(slots=slots),
+            host_limit=settings.webhook_host_concurrency,
+            endpoints=await stack.enter_async_context(_opened_endpoints(settings)),
+        )
+
+
+@asynccontextmanager
+async def _opened_endpoints(settings: Settings) -> AsyncIterator[Endpoints | None]:
+    """None if the settings name no Redis, as in a test of a job function."""
+    from errand.redis.connection import connect
+    from errand.redis.outage import REPLY_TIMEOUT_S
+    from errand.webhooks.endpoints import Endpoints
+
+    if settings.redis_url is None:
+        yield None
+        return
+    redis = connect(settings.redis_url.get_secret_value(), reply_timeout_s=REPLY_TIMEOUT_S)
+    try:
+        yield Endpoints(redis)
+    finally:
+        await redis.aclose()

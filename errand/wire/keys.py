@@ -29,6 +29,14 @@ SCHEDULES = "errand:schedules"
 """Sorted set: schedule id, score = its next time in ms, infinite while it is paused."""
 
 
+WEBHOOK_ENDPOINTS = "errand:webhooks:endpoints"
+"""Sorted set: the ids of all webhook endpoints, in their order."""
+
+
+WEBHOOK_ENDPOINTS_REVISION = "errand:webhooks:endpoints:revision"
+"""Counts the changes of webhook endpoints."""
+
+
 SCHEDULES_CHANGED = "errand:schedules:changed"
 """Channel: the ids of schedules whose next time was set by others than the workers."""
 
@@ -212,6 +220,11 @@ def history(queue: str) -> str:
 def schedule(schedule_id: str) -> str:
     """Hash: a schedule's definition, and what became of its times."""
     return f"errand:schedule:{schedule_id}"
+
+
+def webhook_endpoint(endpoint_id: str) -> str:
+    """Hash: an endpoint as JSON, secrets included, and its revision."""
+    return f"errand:webhooks:endpoint:{endpoint_id}"
 
 
 def rate_limit(client: str) -> str:

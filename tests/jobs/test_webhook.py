@@ -193,7 +193,7 @@ async def test_a_receiver_that_is_gone_receives_no_more(
 async def test_a_receiver_that_does_not_answer_in_time_is_tried_again(
     redis: ArqRedis, run_worker: RunWorker, receiver: HttpReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("errand.webhooks.delivery.DEADLINE_S", 0.2)
+    monkeypatch.setattr("errand.webhooks.target.DEADLINE_S", 0.2)
     receiver.delay_s = 60
     async with run_worker([webhook]):
         job = await attempted(redis, await enqueue(redis, receiver.url))

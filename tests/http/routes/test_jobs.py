@@ -16,7 +16,7 @@ from arq.connections import ArqRedis
 from arq.constants import default_queue_name
 
 from errand.queue.queue import Queue
-from errand.webhooks.delivery import SCHEDULE_S
+from errand.webhooks import SCHEDULE_S
 from errand.wire import codec, keys
 from jobs.webhook import webhook
 from tests.conftest import RunWorker

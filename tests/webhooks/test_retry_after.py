@@ -7,7 +7,8 @@ from email.utils import format_datetime
 
 import pytest
 
-from errand.webhooks.delivery import RETRY_AFTER_CAP_S, retry_after_s
+from errand.webhooks.retry_after import retry_after_s
+from errand.webhooks.schedule import RETRY_AFTER_CAP_S
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 

@@ -1,0 +1,66 @@
+"""Shapes the answers that show webhook endpoints and events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from errand.http.answers.job_view import utc, utc_or_none
+from errand.secrets import secret_args
+from errand.webhooks.endpoints import Endpoint, EndpointDefinition
+
+
+class EndpointView(EndpointDefinition):
+    """An endpoint. Its secrets are not shown, but right after they were made."""
+
+    id: str
+    state: Literal["enabled", "disabled"]
+    disabled_reason: str | None = Field(description="why it was disabled, if its owner did not do it")
+    secret: str | None = Field(description="what the receiver verifies with; shown once, when it was made")
+    previous_secret_until: datetime | None = Field(description="until then deliveries are signed with the old one too")
+    created_at: datetime
+    updated_at: datetime
+    links: dict[str, str]
+
+
+class EndpointPage(BaseModel):
+    """Some of the endpoints, in the order of their ids."""
+
+    endpoints: list[EndpointView]
+    next: str | None = Field(description="where the next page is; null where this is the last")
+
+
+class DeliveryView(BaseModel):
+    """One delivery of an event: a job."""
+
+    endpoint_id: str
+    job_id: str
+
+
+class WebhookEventView(BaseModel):
+    """An event that was put for every endpoint that receives it."""
+
+    id: str = Field(description="the `webhook-id` of all its deliveries")
+    count: int = Field(description="how many endpoints receive it")
+    deliveries: list[DeliveryView] = Field(description="none if the event was put before, under the same key")
+
+
+def endpoint_view(endpoint: Endpoint, *, root_path: str, secret: str | None = None) -> Mapping[str, Any]:
+    """The endpoint as the API shows it, with stars in the place of passwords and tokens."""
+    own = f"{root_path}/v1/webhook-endpoints/{endpoint.id}"
+    shown = endpoint.definition.model_dump(mode="json")
+    until_ms = endpoint.previous_until_ms if len(endpoint.secrets(now_ms=endpoint.updated_ms)) > 1 else None
+    return {
+        **secret_args.shown(EndpointDefinition, shown),
+        "id": endpoint.id,
+        "state": "enabled" if endpoint.enabled else "disabled",
+        "disabled_reason": endpoint.disabled_reason,
+        "secret": secret,
+        "previous_secret_until": utc_or_none(until_ms),
+        "created_at": utc(endpoint.created_ms),
+        "updated_at": utc(endpoint.updated_ms),
+        "links": {"self": own, "rotate": f"{own}/rotate"},
+    }

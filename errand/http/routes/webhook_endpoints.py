@@ -1,0 +1,200 @@
+"""`/v1/webhook-endpoints`: who receives which events."""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from binascii import Error as Base64Error
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Query, Response
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+
+from errand.http.answers.problems import ERRORS, Problem, documented
+from errand.http.answers.webhook_view import EndpointPage, EndpointView, endpoint_view
+from errand.http.gates import auth
+from errand.http.shared import Shared, SharedDep, in_time
+from errand.webhooks.endpoints import Endpoint, EndpointDefinition
+from errand.webhooks.endpoints.store import MOST
+from errand.wire import codec
+from errand.wire.job_id import new_job_id
+
+MAX_ON_A_PAGE = 100
+
+
+READS, ADMINS = [Depends(auth.require("read"))], [Depends(auth.require("admin"))]
+"""Who may change an endpoint decides where data goes."""
+
+
+router = APIRouter(prefix="/v1/webhook-endpoints", tags=["webhooks"])
+
+
+UNKNOWN = documented({404: "no such endpoint"})
+
+
+FULL = documented({409: f"there are {MOST} endpoints already"})
+
+
+def _check_secret(secret: SecretStr) -> SecretStr:
+    """Standard Webhooks 1.0: `whsec_` and the base64 of 24 to 64 bytes."""
+    prefix, _, encoded = secret.get_secret_value().partition("_")
+    try:
+        size = len(b64decode(encoded, validate=True))
+    except Base64Error:
+        size = 0
+    if prefix != "whsec" or not 24 <= size <= 64:
+        raise ValueError("must be whsec_ followed by the base64 of 24 to 64 bytes")
+    return secret
+
+
+OwnSecret = Annotated[SecretStr, AfterValidator(_check_secret)]
+
+
+class NewEndpoint(EndpointDefinition):
+    """A definition, and the secret if the receiver has one already."""
+
+    secret: OwnSecret | None = Field(None, description="without it one is made")
+
+    def definition(self) -> EndpointDefinition:
+        """Without the secret."""
+        return EndpointDefinition.model_construct(
+            **{name: getattr(self, name) for name in EndpointDefinition.model_fields}
+        )
+
+
+class Rotation(BaseModel):
+    """The next secret."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    secret: OwnSecret | None = Field(None, description="without it one is made")
+
+
+EndpointId = Annotated[
+    str, Path(description="the endpoint's id", pattern=r"^[A-Za-z0-9_-]{1,64}$", examples=["acme-billing"])
+]
+
+
+@router.get(
+    "", response_model=EndpointPage, responses=ERRORS, dependencies=READS, operation_id="list_webhook_endpoints"
+)
+async def list_webhook_endpoints(
+    to: SharedDep,
+    limit: Annotated[int, Query(ge=1, le=MAX_ON_A_PAGE, description="how many at most")] = MAX_ON_A_PAGE,
+    cursor: Annotated[str, Query(max_length=64, description="from `next` of the page before")] = "",
+) -> Response:
+    """All endpoints, in the order of their ids, a page at a time."""
+    endpoints, after = await in_time(to.webhook_endpoints.page(after=cursor, most=limit))
+    following = None if after is None else f"{to.root_path}/v1/webhook-endpoints?limit={limit}&cursor={after}"
+    views = [endpoint_view(endpoint, root_path=to.root_path) for endpoint in endpoints]
+    return _json({"endpoints": views, "next": following})
+
+
+@router.post(
+    "",
+    response_model=EndpointView,
+    status_code=201,
+    responses={**ERRORS, **FULL},
+    dependencies=ADMINS,
+    operation_id="create_webhook_endpoint",
+)
+async def create_webhook_endpoint(body: NewEndpoint, to: SharedDep) -> Response:
+    """Makes an endpoint with an id and a secret of its own; the secret is shown here and never again."""
+    return await _create(to, new_job_id(), body)
+
+
+@router.get(
+    "/{id}",
+    response_model=EndpointView,
+    responses={**ERRORS, **UNKNOWN},
+    dependencies=READS,
+    operation_id="get_webhook_endpoint",
+)
+async def get_webhook_endpoint(id: EndpointId, to: SharedDep) -> Response:
+    """One endpoint, without its secret."""
+    return _shown(to, await in_time(to.webhook_endpoints.read(id)), id)
+
+
+@router.put(
+    "/{id}",
+    response_model=EndpointView,
+    responses={**ERRORS, **FULL, 201: {"model": EndpointView, "description": "it is new"}},
+    dependencies=ADMINS,
+    operation_id="put_webhook_endpoint",
+)
+async def put_webhook_endpoint(id: EndpointId, body: NewEndpoint, to: SharedDep) -> Response:
+    """Makes the endpoint of that id, or gives it another definition, which holds for what is queued already.
+
+    The secret of an endpoint stays as it is: `rotate` changes it. One that was disabled is enabled again.
+    """
+    now_ms = await in_time(to.webhook_endpoints.now_ms())
+    changed = await in_time(
+        to.webhook_endpoints.change(id, lambda endpoint: endpoint.defined(body.definition(), now_ms=now_ms))
+    )
+    if changed is None:
+        return await _create(to, id, body)
+    return _shown(to, changed, id)
+
+
+@router.delete(
+    "/{id}",
+    status_code=204,
+    response_class=Response,
+    responses={**ERRORS, **UNKNOWN},
+    dependencies=ADMINS,
+    operation_id="delete_webhook_endpoint",
+)
+async def delete_webhook_endpoint(id: EndpointId, to: SharedDep) -> Response:
+    """Removes an endpoint. What is queued for it ends as cancelled when its turn comes."""
+    if not await in_time(to.webhook_endpoints.remove(id)):
+        raise _unknown(id)
+    return Response(status_code=204)
+
+
+@router.post(
+    "/{id}/rotate",
+    response_model=EndpointView,
+    responses={**ERRORS, **UNKNOWN},
+    dependencies=ADMINS,
+    operation_id="rotate_webhook_secret",
+)
+async def rotate_webhook_secret(id: EndpointId, to: SharedDep, body: Rotation | None = None) -> Response:
+    """Gives the endpoint another secret, shown here and never again.
+
+    For 24 hours deliveries are signed with both: the receiver changes its own in that time.
+    """
+    given = body.secret.get_secret_value() if body and body.secret else None
+    now_ms = await in_time(to.webhook_endpoints.now_ms())
+    changed = await in_time(
+        to.webhook_endpoints.change(id, lambda endpoint: endpoint.rotated(secret=given, now_ms=now_ms))
+    )
+    return _shown(to, changed, id, secret=changed.secret if changed else None)
+
+
+async def _create(to: Shared, endpoint_id: str, body: NewEndpoint) -> Response:
+    given = body.secret.get_secret_value() if body.secret else None
+    now_ms = await in_time(to.webhook_endpoints.now_ms())
+    endpoint = Endpoint.new(endpoint_id, body.definition(), secret=given, now_ms=now_ms)
+    answer = await in_time(to.webhook_endpoints.put(endpoint))
+    if answer == "full":
+        detail = f"There are {MOST} endpoints, which is the most there may be. Delete one that is not needed."
+        raise Problem(409, "too-many-endpoints", detail)
+    if answer == "changed":
+        raise Problem(409, "endpoint-changed", f"The endpoint {endpoint_id} was made meanwhile. Send this again.")
+    view = endpoint_view(endpoint, root_path=to.root_path, secret=endpoint.secret)
+    return _json(view, status=201, headers={"Location": view["links"]["self"]})
+
+
+def _shown(to: Shared, endpoint: Endpoint | None, endpoint_id: str, *, secret: str | None = None) -> Response:
+    if endpoint is None:
+        raise _unknown(endpoint_id)
+    return _json(endpoint_view(endpoint, root_path=to.root_path, secret=secret))
+
+
+def _unknown(endpoint_id: str) -> Problem:
+    return Problem(404, "unknown-endpoint", f"There is no endpoint '{endpoint_id}'.")
+
+
+def _json(shown: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """Never cached: it may hold a secret."""
+    headers = {"Cache-Control": "no-store", **(headers or {})}
+    return Response(codec.dumps(shown), status_code=status, media_type="application/json", headers=headers)

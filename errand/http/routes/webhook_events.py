@@ -1,0 +1,83 @@
+"""`POST /v1/webhook-events`: one event for every endpoint that receives it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from errand.http.answers.job_view import json_response
+from errand.http.answers.problems import ERRORS, KEY_ERRORS, Problem, documented
+from errand.http.answers.webhook_view import DeliveryView, WebhookEventView
+from errand.http.gates import auth
+from errand.http.requests import idempotency, json_body
+from errand.http.requests.idempotency import KeyHeader
+from errand.http.shared import SharedDep, in_time
+from errand.queue.idempotency import KeyReused
+from errand.webhooks.event_name import EventName
+from errand.wire.job_id import new_job_id
+
+JOB_TYPE = "webhook"
+FAN_OUT_LIMIT_BYTES = 64 * 1024 * 1024
+"""Of one event, its data once for each endpoint: one script call writes them, and Redis does nothing else meanwhile."""
+
+
+router = APIRouter(prefix="/v1/webhook-events", tags=["webhooks"])
+
+
+class WebhookEvent(BaseModel):
+    """An event."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    event: EventName
+    data: JsonValue = Field(description="the payload, any JSON", examples=[{"id": 7}])
+    tenant: str | None = Field(None, max_length=128, description="it goes to this tenant's endpoints alone")
+    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")] | None = Field(
+        None, description="the `webhook-id` of all its deliveries; without it one is made"
+    )
+
+
+@router.post(
+    "",
+    response_model=WebhookEventView,
+    status_code=202,
+    responses={**ERRORS, 400: KEY_ERRORS[400], **documented({413: "its data, once for each endpoint, is too much"})},
+    dependencies=[Depends(auth.require("write"))],
+    operation_id="send_webhook_event",
+)
+async def send_webhook_event(body: WebhookEvent, request: Request, to: SharedDep, key: KeyHeader = None) -> Response:
+    """Puts one delivery for every enabled endpoint whose filters take the event: all of them, or none.
+
+    Each is a job of the type `webhook`, tried by its endpoint's own schedule.
+    """
+    raw, keyed = await request.body(), idempotency.read(request)
+    endpoints = await in_time(to.webhook_endpoints.receiving(body.event, tenant=body.tenant))
+    if len(raw) * len(endpoints) > FAN_OUT_LIMIT_BYTES:
+        detail = f"{len(endpoints)} endpoints receive it: with its data that is over {FAN_OUT_LIMIT_BYTES} bytes."
+        raise Problem(413, "content-too-large", detail)
+    message_id = body.id or f"msg_{new_job_id()}"
+    if not endpoints:
+        return json_response(WebhookEventView(id=message_id, count=0, deliveries=[]), status=202)
+    # as the request had it: numbers that a float cannot hold keep their digits
+    data = json_body.value_in(raw, field="body")["data"]
+    common = {"event": body.event, "data": data, "message_id": message_id, "occurred_at": datetime.now(UTC)}
+    if keyed is not None:
+        keyed.take("body", raw)
+    try:
+        put = await to.queue_of(to.catalog[JOB_TYPE]).enqueue_many(
+            JOB_TYPE,
+            [{"endpoint_id": endpoint.id, **common} for endpoint in endpoints],
+            idempotency=None if keyed is None else keyed.idempotency(memo=message_id),
+        )
+    except KeyReused:
+        raise idempotency.reused() from None
+    if put[0].replayed:
+        again = WebhookEventView(id=put[0].memo or message_id, count=len(put), deliveries=[])
+        return json_response(again, status=202, headers=idempotency.REPLAYED)
+    deliveries = [
+        DeliveryView(endpoint_id=endpoint.id, job_id=job.job_id) for endpoint, job in zip(endpoints, put, strict=True)
+    ]
+    return json_response(WebhookEventView(id=message_id, count=len(put), deliveries=deliveries), status=202)

@@ -1,0 +1,10 @@
+"""Endpoints: who receives which events, with which secret; kept in Redis, read by the API and by every worker.
+
+It knows no HTTP route and no job type: it says who an event goes to, and what a delivery needs.
+"""
+
+from errand.webhooks.endpoints.definition import EndpointDefinition
+from errand.webhooks.endpoints.endpoint import Endpoint
+from errand.webhooks.endpoints.store import Endpoints
+
+__all__ = ["Endpoint", "EndpointDefinition", "Endpoints"]

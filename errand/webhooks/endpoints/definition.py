@@ -1,0 +1,113 @@
+"""What the owner of an endpoint decides about it."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+
+from errand.resources.address_guard import CallerUrl
+from errand.webhooks.schedule import DEADLINE_S, SCHEDULE_S
+
+FILTER = re.compile(r"[A-Za-z0-9_:/*-]+(\.[A-Za-z0-9_:/*-]+)*")
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
+HEADER_VALUE = re.compile(r"[\x20-\x7e]{0,1024}")
+
+
+OURS = frozenset(
+    {
+        *(
+            "host",
+            "content-length",
+            "content-type",
+            "content-encoding",
+            "transfer-encoding",
+            "connection",
+            "keep-alive",
+        ),
+        *("te", "trailer", "upgrade", "expect", "accept-encoding", "authorization", "cookie", "user-agent"),
+    }
+)
+"""Headers that a delivery or the connection sets itself; `authorization` comes from `auth`."""
+OUR_PREFIXES = ("webhook-", "proxy-")
+
+
+def _check_filter(text: str) -> str:
+    if not FILTER.fullmatch(text):
+        raise ValueError("must be the name of an event, in which '*' stands for any characters: 'invoice.*'")
+    return text
+
+
+def _check_header(name: str) -> str:
+    if not HEADER_NAME.fullmatch(name):
+        raise ValueError("is not the name of a header")
+    if name.lower() in OURS or name.lower().startswith(OUR_PREFIXES):
+        raise ValueError(f"the header {name} is set by the delivery itself")
+    return name
+
+
+def _check_header_value(value: str) -> str:
+    if not HEADER_VALUE.fullmatch(value):
+        raise ValueError("must be up to 1024 visible ASCII characters and spaces")
+    return value
+
+
+EventFilter = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_check_filter)]
+HeaderName = Annotated[str, AfterValidator(_check_header)]
+HeaderValue = Annotated[str, AfterValidator(_check_header_value)]
+Wait = Annotated[float, Field(ge=1, le=7 * 86_400)]
+
+
+class BasicAuth(BaseModel):
+    """`Authorization: Basic`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["basic"]
+    user: Annotated[str, Field(max_length=256, pattern=r"^[^:\x00-\x1f\x7f]*$")]
+    password: SecretStr = Field(max_length=256)
+
+
+class BearerAuth(BaseModel):
+    """`Authorization: Bearer`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["bearer"]
+    token: SecretStr = Field(max_length=4096)
+
+
+class EndpointDefinition(BaseModel):
+    """Who receives which events, and how."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: CallerUrl = Field(examples=["https://receiver.example/hooks"])
+    description: str = Field("", max_length=500)
+    events: list[EventFilter] = Field(
+        default=["*"], min_length=1, max_length=100, description="which events; `*` stands for any characters"
+    )
+    tenant: str | None = Field(None, max_length=128, description="receives only the events of this tenant")
+    headers: dict[HeaderName, HeaderValue] = Field(default={}, max_length=20, description="sent with every delivery")
+    auth: BasicAuth | BearerAuth | None = Field(None, discriminator="kind")
+    timeout_s: float = Field(DEADLINE_S, ge=1, le=DEADLINE_S, description="for a status line, the connection included")
+    retry_s: list[Wait] = Field(
+        default=list(SCHEDULE_S),
+        max_length=len(SCHEDULE_S),
+        description="the waits after each failed attempt, in seconds; after the last one the delivery has failed",
+    )
+    concurrency: int = Field(100, ge=1, le=1000, description="deliveries at once, of each worker")
+    enabled: bool = True
+    metadata: dict[str, Annotated[str, Field(max_length=500)]] = Field(default={}, max_length=20)
+
+    def receives(self, event: str, tenant: str | None) -> bool:
+        """True if an event of that name goes there; one with a tenant goes to that tenant's endpoints alone."""
+        return self.enabled and self.tenant == tenant and _filter(tuple(self.events)).fullmatch(event) is not None
+
+
+@lru_cache(maxsize=4096)
+def _filter(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    """One pattern for all of them. `*` may cross dots: `invoice.*` takes `invoice.line.added` too."""
+    return re.compile("|".join(re.escape(pattern).replace(r"\*", "[^\n]*") for pattern in patterns))

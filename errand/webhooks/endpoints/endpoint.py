@@ -1,0 +1,91 @@
+"""An endpoint as Redis keeps it: its definition, its secrets, and whether it is sent anything."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from errand.secrets import secret_args
+from errand.webhooks.endpoints.definition import BasicAuth, EndpointDefinition
+from errand.webhooks.secret import new_secret
+
+OVERLAP_S = 24 * 3600
+"""How long deliveries are signed with the old secret too when it was rotated."""
+
+
+class Endpoint(BaseModel):
+    """One endpoint. Times are ms since the epoch."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    definition: EndpointDefinition
+    secret: str
+    """`whsec_` and base64."""
+    previous_secret: str | None = None
+    previous_until_ms: int = 0
+    disabled_reason: str | None = None
+    """Why it was disabled, if that was not its owner's wish."""
+    created_ms: int
+    updated_ms: int
+    revision: str = ""
+
+    @classmethod
+    def new(cls, endpoint_id: str, definition: EndpointDefinition, *, secret: str | None, now_ms: int) -> Endpoint:
+        """With that secret, or one of its own."""
+        return cls(
+            id=endpoint_id,
+            definition=definition,
+            secret=secret or new_secret(),
+            created_ms=now_ms,
+            updated_ms=now_ms,
+        )
+
+    @property
+    def enabled(self) -> bool:
+        """It is sent events."""
+        return self.definition.enabled and self.disabled_reason is None
+
+    def defined(self, definition: EndpointDefinition, *, now_ms: int) -> Endpoint:
+        """With another definition. One that is enabled again is what it was before it was disabled."""
+        return self._changed(now_ms, definition=definition, disabled_reason=None)
+
+    def disabled(self, reason: str, *, now_ms: int) -> Endpoint:
+        """Sent nothing from now on."""
+        return self._changed(now_ms, disabled_reason=reason)
+
+    def rotated(self, *, secret: str | None, now_ms: int) -> Endpoint:
+        """With another secret; the present one signs beside it for a day."""
+        return self._changed(
+            now_ms,
+            secret=secret or new_secret(),
+            previous_secret=self.secret,
+            previous_until_ms=now_ms + OVERLAP_S * 1000,
+        )
+
+    def secrets(self, *, now_ms: int) -> tuple[str, ...]:
+        """What deliveries are signed with, the current secret first."""
+        if self.previous_secret is not None and now_ms < self.previous_until_ms:
+            return self.secret, self.previous_secret
+        return (self.secret,)
+
+    def headers(self) -> dict[str, str]:
+        """What is sent with every delivery beside the signature."""
+        auth = self.definition.auth
+        if auth is None:
+            return dict(self.definition.headers)
+        if isinstance(auth, BasicAuth):
+            pair = f"{auth.user}:{auth.password.get_secret_value()}"
+            value = f"Basic {base64.b64encode(pair.encode()).decode()}"
+        else:
+            value = f"Bearer {auth.token.get_secret_value()}"
+        return {**self.definition.headers, "Authorization": value}
+
+    def record(self) -> dict[str, Any]:
+        """As Redis keeps it, secrets included; `model_validate` reads it again."""
+        return {**self.model_dump(mode="json"), "definition": secret_args.kept(self.definition)}
+
+    def _changed(self, now_ms: int, **fields: Any) -> Endpoint:
+        return self.model_copy(update={**fields, "updated_ms": max(now_ms, self.updated_ms)})

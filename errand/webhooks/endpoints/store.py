@@ -1,0 +1,133 @@
+"""The endpoints that Redis keeps. A reader has them in memory and asks once a second whether any has changed."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import structlog
+from pydantic import ValidationError
+from pydantic_core import from_json, to_json
+from redis.asyncio import Redis
+
+from errand.redis import script
+from errand.webhooks.endpoints.endpoint import Endpoint
+from errand.wire import keys
+
+log = structlog.get_logger("errand.webhooks")
+
+
+MOST = 10_000
+"""They are all in the memory of each process, and each event is matched with each of them."""
+FRESH_S = 1.0
+"""A change holds everywhere after this long."""
+READ_AT_ONCE = 500
+
+
+PutAnswer = Literal["done", "changed", "full"]
+
+
+class Endpoints:
+    """All endpoints of one Redis."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._put = script.load(redis, "webhooks/endpoints/put")
+        self._kept: dict[str, Endpoint] = {}
+        self._revision: bytes | None = b""
+        self._looked_s = -math.inf
+        """When the last look began that has ended."""
+        self._reading: asyncio.Task[None] | None = None
+
+    async def put(self, endpoint: Endpoint, *, seen: str = "") -> PutAnswer:
+        """Keeps it in the place of the one with the revision `seen`; as a new one without."""
+        return await self._write(endpoint.id, to_json(endpoint.record()), seen)
+
+    async def change(self, endpoint_id: str, change: Callable[[Endpoint], Endpoint]) -> Endpoint | None:
+        """The endpoint with that change, made to its latest state; None if there is none."""
+        while (endpoint := await self.read(endpoint_id)) is not None:
+            changed = change(endpoint)
+            if await self.put(changed, seen=endpoint.revision) == "done":
+                return changed
+        return None
+
+    async def remove(self, endpoint_id: str) -> bool:
+        """False if there is none of that id."""
+        while (endpoint := await self.read(endpoint_id)) is not None:
+            if await self._write(endpoint_id, b"", endpoint.revision) == "done":
+                return True
+        return False
+
+    async def read(self, endpoint_id: str) -> Endpoint | None:
+        """The endpoint as it is at this moment."""
+        found = await self._read_each([endpoint_id])
+        return found[0] if found else None
+
+    async def page(self, *, after: str = "", most: int) -> tuple[list[Endpoint], str | None]:
+        """Up to so many in the order of their ids, behind the id `after`; and that id for the next page."""
+        low = f"({after}" if after else "-"
+        ids = [name.decode() for name in await self._redis.zrangebylex(keys.WEBHOOK_ENDPOINTS, low, "+", 0, most + 1)]
+        return await self._read_each(ids[:most]), ids[most - 1] if len(ids) > most else None
+
+    async def get(self, endpoint_id: str) -> Endpoint | None:
+        """The endpoint as it was a second ago at most."""
+        await self._look_since(time.monotonic() - FRESH_S)
+        return self._kept.get(endpoint_id)
+
+    async def receiving(self, event: str, *, tenant: str | None) -> list[Endpoint]:
+        """The enabled endpoints that an event goes to, as they are at this moment."""
+        await self._look_since(time.monotonic())
+        return [kept for kept in self._kept.values() if kept.enabled and kept.definition.receives(event, tenant)]
+
+    async def now_ms(self) -> int:
+        """The server's clock."""
+        seconds, micros = await self._redis.time()
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    async def _write(self, endpoint_id: str, record: bytes, seen: str) -> PutAnswer:
+        answer: bytes = await self._put(
+            keys=[keys.webhook_endpoint(endpoint_id), keys.WEBHOOK_ENDPOINTS, keys.WEBHOOK_ENDPOINTS_REVISION],
+            args=[endpoint_id, record, secrets.token_hex(8), seen, MOST],
+        )
+        return answer.decode()  # type: ignore[return-value]  # the script's three answers
+
+    async def _look_since(self, since_s: float) -> None:
+        """Returns when a look has ended that began after that time. Callers share looks."""
+        while self._looked_s < since_s:
+            if self._reading is None or self._reading.done():
+                self._reading = asyncio.create_task(self._read_all_if_changed())
+            await asyncio.shield(self._reading)
+
+    async def _read_all_if_changed(self) -> None:
+        looked_s = time.monotonic()
+        revision = await self._redis.get(keys.WEBHOOK_ENDPOINTS_REVISION)
+        if revision != self._revision:
+            ids = [name.decode() for name in await self._redis.zrange(keys.WEBHOOK_ENDPOINTS, 0, -1)]
+            kept: dict[str, Endpoint] = {}
+            for start in range(0, len(ids), READ_AT_ONCE):
+                found = await self._read_each(ids[start : start + READ_AT_ONCE])
+                kept.update((endpoint.id, endpoint) for endpoint in found)
+            # what changed while it was read has raised the revision: the next look reads again
+            self._kept, self._revision = kept, revision
+        self._looked_s = looked_s
+
+    async def _read_each(self, ids: Sequence[str]) -> list[Endpoint]:
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for endpoint_id in ids:
+                pipeline.hmget(keys.webhook_endpoint(endpoint_id), ["record", "revision"])
+            rows = await pipeline.execute()
+        endpoints = (_endpoint(record, revision) for record, revision in rows if record is not None)
+        return [endpoint for endpoint in endpoints if endpoint is not None]
+
+
+def _endpoint(record: bytes, revision: bytes) -> Endpoint | None:
+    """None, said so in the log, if this version cannot read it."""
+    try:
+        return Endpoint.model_validate({**from_json(record), "revision": revision.decode()})
+    except ValidationError as error:
+        log.warning("an endpoint cannot be read and is left out", faults=error.error_count())
+        return None

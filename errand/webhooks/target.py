@@ -1,0 +1,38 @@
+"""Where a delivery goes, and how: a URL of the job's own, or an endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from urllib.parse import urlsplit
+
+from errand.webhooks.schedule import DEADLINE_S, SCHEDULE_S
+from errand.webhooks.secret import secret_of_url
+from errand.webhooks.signing import Signer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One receiver of deliveries."""
+
+    url: str
+    signer: Signer
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Beside those of the signature."""
+    endpoint_id: str | None = None
+    concurrency: int | None = None
+    """How many deliveries it may have at once, beside the limit of its host."""
+    timeout_s: float = DEADLINE_S
+    retry_s: Sequence[float] = SCHEDULE_S
+
+    @property
+    def host(self) -> str:
+        """Host and port, in lower case."""
+        return urlsplit(self.url).netloc.lower()
+
+
+@lru_cache(maxsize=4096)
+def target_of_url(url: str, *, secret: str) -> Target:
+    """Signed with the receiver's own secret, and with the installation's, which receivers of old verify with."""
+    return Target(url=url, signer=Signer(secret_of_url(secret, url), secret), timeout_s=DEADLINE_S)
