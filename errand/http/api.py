@@ -35,8 +35,7 @@ from errand.http.routes import (
     jobs,
     queues,
     schedules,
-    webhook_endpoints,
-    webhook_events,
+    webhooks,
 )
 from errand.http.routes import enqueue as enqueueing
 from errand.http.routes import job_list as job_lists
@@ -155,7 +154,7 @@ def _routers(catalog: Catalog, dependencies: Sequence[params.Depends]) -> tuple[
         dead_jobs.router,
         schedules.router,
         schedules.defining(catalog),
-        *([webhook_endpoints.router, webhook_events.router] if webhook_events.JOB_TYPE in catalog else []),
+        *webhooks.routers(catalog),
         job_types.router,
         files.router,
         files.signing,

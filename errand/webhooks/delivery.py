@@ -16,6 +16,7 @@ from errand.job.context import Context
 from errand.job.control import Cancel, Fail, Retry
 from errand.job.retry_policy import Delays
 from errand.settings import WEBHOOK_QUEUE, Settings
+from errand.webhooks.breaker import Breakers, WatchedAttempt
 from errand.webhooks.receivers import Receivers
 from errand.webhooks.retry_after import retry_after_s
 from errand.webhooks.schedule import RETRY_AFTER_CAP_S, SCHEDULE_S
@@ -24,8 +25,12 @@ from errand.webhooks.signing import Signer
 from errand.webhooks.target import Target, target_of_url
 
 if TYPE_CHECKING:
-    from errand.webhooks.endpoints import Endpoint, Endpoints
+    from errand.webhooks.endpoints import Endpoint, EndpointHealth, Endpoints
     from errand.webhooks.post import HttpAnswer, Poster
+
+
+TEXT_LIMIT_CHARS = 1024
+"""Of the body of an answer that is kept with a delivery that succeeded."""
 
 
 class Delivery(BaseModel):
@@ -33,6 +38,23 @@ class Delivery(BaseModel):
 
     status: int
     duration_s: float
+    remote: str = ""
+    """Address and port of the receiver."""
+    timings_ms: dict[str, float] = {}
+    """The phases: dns, connect (TLS included), wait (until the status line), read."""
+    body: str = ""
+    """The start of the answer's body."""
+
+    @classmethod
+    def of(cls, answer: HttpAnswer) -> Delivery:
+        """From a receiver's answer."""
+        return cls(
+            status=answer.status,
+            duration_s=round(sum(answer.timings_ms.values()) / 1000, 3),
+            remote=answer.remote,
+            timings_ms=answer.timings_ms,
+            body=answer.body[:TEXT_LIMIT_CHARS].decode(errors="replace"),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +67,10 @@ class Deliverer:
     receivers: Receivers
     host_limit: int
     """How many deliveries one host may have at once."""
+    breakers: Breakers
     endpoints: Endpoints | None = None
+    health: EndpointHealth | None = None
+    """None, as the endpoints, if the settings name no Redis."""
 
     def to_url(self, url: str) -> Target:
         """A receiver that the job names itself."""
@@ -70,26 +95,52 @@ class Deliverer:
         """
         from errand.webhooks.post import PostFault
 
-        body = to_json(event)
         try:
-            async with self._turn(target):
-                headers = {**target.signer.headers(webhook_id, body, now=datetime.now(UTC)), **target.headers}
-                answer = await self.poster.post(target.url, body=body, headers=headers, deadline_s=target.timeout_s)
+            answer = await self._post(target, to_json(event), webhook_id)
         except PostFault as fault:
+            await self._note(target, status=0)
             reason = f"{fault.kind}: {fault}"
             raise Fail(reason) if fault.kind == "blocked" else _again(ctx, target, reason) from None
+        await self._note(target, status=answer.status)
         _check_taken(ctx, target, answer)
-        return Delivery(status=answer.status, duration_s=round(sum(answer.timings_ms.values()) / 1000, 3))
+        return Delivery.of(answer)
+
+    async def _post(self, target: Target, body: bytes, webhook_id: str) -> HttpAnswer:
+        """One attempt, when its turn has come. Raises PostFault, Snooze."""
+        from errand.webhooks.post import PostFault
+
+        async with self._turn(target) as attempt:
+            headers = {**target.signer.headers(webhook_id, body, now=datetime.now(UTC)), **target.headers}
+            try:
+                answer = await self.poster.post(target.url, body=body, headers=headers, deadline_s=target.timeout_s)
+            except PostFault:
+                attempt.ok = False
+                raise
+            attempt.ok = answer.status < 500 and answer.status != 429
+            return answer
+
+    async def _note(self, target: Target, *, status: int) -> None:
+        """What an attempt says of the health of its endpoint; no status is 0."""
+        if self.health is None or target.endpoint_id is None:
+            return
+        if status == 410:
+            await self.health.gone(target.endpoint_id)
+        else:
+            await self.health.note(target.endpoint_id, ok=200 <= status < 300)
 
     @asynccontextmanager
-    async def _turn(self, target: Target) -> AsyncIterator[None]:
+    async def _turn(self, target: Target) -> AsyncIterator[WatchedAttempt]:
         """The turn of its endpoint, and that of its host."""
+        name = f"the endpoint {target.endpoint_id}"
         async with AsyncExitStack() as stack:
-            if target.endpoint_id is not None and target.concurrency is not None:
-                name = f"the endpoint {target.endpoint_id}"
+            if target.concurrency is not None:
                 await stack.enter_async_context(self.receivers.turn(name, limit=target.concurrency))
             await stack.enter_async_context(self.receivers.turn(target.host, limit=self.host_limit))
-            yield
+            attempt = WatchedAttempt(probe=False)
+            if target.endpoint_id is not None:
+                # last: much may have failed while this one waited for its turn
+                attempt = stack.enter_context(self.breakers.of(target.endpoint_id).attempt(name))
+            yield attempt
 
 
 def _check_taken(ctx: Context, target: Target, answer: HttpAnswer) -> None:
@@ -141,27 +192,31 @@ async def deliverer(settings: Settings) -> AsyncIterator[Deliverer]:
     async with AsyncExitStack() as stack:
         allowed = await stack.enter_async_context(opened_sink(settings))
         guard = AddressGuard(settings.webhook_allow_networks, allow_endpoints=allowed)
+        endpoints, health = await stack.enter_async_context(_opened_endpoints(settings))
         yield Deliverer(
             poster=await stack.enter_async_context(Poster.open(guard)),
             secret=installation_secret(settings),
             receivers=Receivers(slots=slots),
             host_limit=settings.webhook_host_concurrency,
-            endpoints=await stack.enter_async_context(_opened_endpoints(settings)),
+            breakers=Breakers(),
+            endpoints=endpoints,
+            health=health,
         )
 
 
 @asynccontextmanager
-async def _opened_endpoints(settings: Settings) -> AsyncIterator[Endpoints | None]:
-    """None if the settings name no Redis, as in a test of a job function."""
+async def _opened_endpoints(settings: Settings) -> AsyncIterator[tuple[Endpoints | None, EndpointHealth | None]]:
+    """None and None if the settings name no Redis, as in a test of a job function."""
     from errand.redis.connection import connect
     from errand.redis.outage import REPLY_TIMEOUT_S
-    from errand.webhooks.endpoints import Endpoints
+    from errand.webhooks.endpoints import EndpointHealth, Endpoints
 
     if settings.redis_url is None:
-        yield None
+        yield None, None
         return
     redis = connect(settings.redis_url.get_secret_value(), reply_timeout_s=REPLY_TIMEOUT_S)
     try:
-        yield Endpoints(redis)
+        endpoints = Endpoints(redis)
+        yield endpoints, EndpointHealth(redis, endpoints)
     finally:
         await redis.aclose()

@@ -37,6 +37,10 @@ WEBHOOK_ENDPOINTS_REVISION = "errand:webhooks:endpoints:revision"
 """Counts the changes of webhook endpoints."""
 
 
+WEBHOOK_FAILING = "errand:webhooks:failing"
+"""Hash: endpoint id → since when every delivery to it fails, in ms of the server's clock."""
+
+
 SCHEDULES_CHANGED = "errand:schedules:changed"
 """Channel: the ids of schedules whose next time was set by others than the workers."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -381,7 +382,7 @@ async def test_a_receiver_knows_a_replayed_webhook_by_its_id(
 ) -> None:
     receiver.answers = [410]
     put = await queue.enqueue("webhook", {"url": receiver.url, "event": "user.created", "data": 1})
-    async with run_worker([webhook]):
+    async with run_worker([replace(webhook, queue="default")]):
         assert (await ended(redis, put.job_id)).status == "failed"
         (entry,) = await entries_of(redis)
         assert entry.fingerprint == "Fail@errand.webhooks.delivery:_check_taken"

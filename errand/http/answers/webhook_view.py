@@ -48,6 +48,14 @@ class WebhookEventView(BaseModel):
     deliveries: list[DeliveryView] = Field(description="none if the event was put before, under the same key")
 
 
+class RecoveredView(BaseModel):
+    """What a recovery has put again."""
+
+    count: int
+    ids: list[str] = Field(description="of the first ten jobs")
+    complete: bool = Field(description="false if it stopped at its limit: send it again for the rest")
+
+
 def endpoint_view(endpoint: Endpoint, *, root_path: str, secret: str | None = None) -> Mapping[str, Any]:
     """The endpoint as the API shows it, with stars in the place of passwords and tokens."""
     own = f"{root_path}/v1/webhook-endpoints/{endpoint.id}"
@@ -62,5 +70,5 @@ def endpoint_view(endpoint: Endpoint, *, root_path: str, secret: str | None = No
         "previous_secret_until": utc_or_none(until_ms),
         "created_at": utc(endpoint.created_ms),
         "updated_at": utc(endpoint.updated_ms),
-        "links": {"self": own, "rotate": f"{own}/rotate"},
+        "links": {"self": own, **{name: f"{own}/{name}" for name in ("rotate", "test", "resend", "recover")}},
     }

@@ -147,6 +147,35 @@ SUPPRESSION: dict[str, Any] = {
 }
 
 
+ENDPOINT: dict[str, Any] = {
+    "id": "acme-billing",
+    "url": "https://acme.example/hooks",
+    "description": "",
+    "events": ["invoice.*"],
+    "tenant": None,
+    "headers": {},
+    "auth": None,
+    "timeout_s": 20.0,
+    "retry_s": [5, 300, 1800],
+    "concurrency": 100,
+    "enabled": True,
+    "metadata": {},
+    "state": "enabled",
+    "disabled_reason": None,
+    "secret": None,
+    "previous_secret_until": None,
+    "created_at": PUT_AT,
+    "updated_at": PUT_AT,
+    "links": {
+        "self": "/v1/webhook-endpoints/acme-billing",
+        "rotate": "/v1/webhook-endpoints/acme-billing/rotate",
+        "test": "/v1/webhook-endpoints/acme-billing/test",
+        "resend": "/v1/webhook-endpoints/acme-billing/resend",
+        "recover": "/v1/webhook-endpoints/acme-billing/recover",
+    },
+}
+
+
 ANSWERS: dict[str, Any] = {
     "SignedUrl": {
         "url": f"/v1/files/resize/{JOB_ID}/1-320x213.jpeg?expires=1795478400&signature=HrK4zZ0",
@@ -215,6 +244,14 @@ ANSWERS: dict[str, Any] = {
         "detail": "250 2.0.0 OK",
         "at": PUT_AT,
     },
+    "EndpointView": ENDPOINT,
+    "RecoveredView": {"count": 1, "ids": [JOB_ID], "complete": True},
+    "EndpointPage": {"endpoints": [ENDPOINT], "next": None},
+    "WebhookEventView": {
+        "id": f"msg_{JOB_ID}",
+        "count": 1,
+        "deliveries": [{"endpoint_id": "acme-billing", "job_id": JOB_ID}],
+    },
     "SuppressionPage": {"suppressions": [SUPPRESSION], "cursor": None},
 }
 """By the name of the model."""
@@ -251,6 +288,11 @@ OF_PATHS: dict[tuple[int, str], tuple[str, str]] = {
     (409, "/v1/file-urls"): ("no-signing-keys", "Set FILE_URL_KEYS: one or more keys of at least 32 characters."),
     (416, "/v1/files"): ("range-not-satisfiable", "The file has 1024 bytes, and none of them is in that range."),
     (404, "/v1/emails"): ("no-letter", f"Job {JOB_ID} has sent no letter, or it was too long ago."),
+    (404, "/v1/webhook-endpoints"): ("unknown-endpoint", "There is no endpoint 'acme-billing'."),
+    (409, "/v1/webhook-endpoints"): (
+        "endpoint-changed",
+        "The endpoint acme-billing was made meanwhile. Send this again.",
+    ),
     (404, "/v1/suppressions"): ("not-suppressed", "'ada@example.com' is not suppressed."),
     (409, "/v1/schedules"): (
         "defined-in-code",

@@ -5,6 +5,7 @@ It knows no HTTP route and no job type: it says who an event goes to, and what a
 
 from errand.webhooks.endpoints.definition import EndpointDefinition
 from errand.webhooks.endpoints.endpoint import Endpoint
+from errand.webhooks.endpoints.health import EndpointHealth
 from errand.webhooks.endpoints.store import Endpoints
 
-__all__ = ["Endpoint", "EndpointDefinition", "Endpoints"]
+__all__ = ["Endpoint", "EndpointDefinition", "EndpointHealth", "Endpoints"]

@@ -56,11 +56,11 @@ class Endpoint(BaseModel):
         """Sent nothing from now on."""
         return self._changed(now_ms, disabled_reason=reason)
 
-    def rotated(self, *, secret: str | None, now_ms: int) -> Endpoint:
+    def rotated(self, *, now_ms: int) -> Endpoint:
         """With another secret; the present one signs beside it for a day."""
         return self._changed(
             now_ms,
-            secret=secret or new_secret(),
+            secret=new_secret(),
             previous_secret=self.secret,
             previous_until_ms=now_ms + OVERLAP_S * 1000,
         )

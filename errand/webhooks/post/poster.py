@@ -24,7 +24,7 @@ FIELD_VALUE = re.compile(r"[\x20-\x7e\t]*")
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class ParsedUrl:
     """A URL, taken apart."""
 
     tls: bool
@@ -67,7 +67,7 @@ class Poster:
         `tls`: the trust and the certificate for this URL, in place of the usual. Raises PostFault; ValueError for a
         header that is none.
         """
-        target = target_of(url)
+        target = parsed_url(url)
         origin = Origin(target.host, target.port, (tls or self._trust) if target.tls else None)
         request = _request(target, headers, body)
         until_s = asyncio.get_running_loop().time() + deadline_s
@@ -113,7 +113,7 @@ def trusted() -> ssl.SSLContext:
 
 
 @lru_cache(maxsize=4096)
-def target_of(url: str) -> Target:
+def parsed_url(url: str) -> ParsedUrl:
     """Raises PostFault if it is no http or https URL of visible ASCII characters, or holds credentials."""
     try:
         parts = urlsplit(url)
@@ -124,10 +124,10 @@ def target_of(url: str) -> Target:
         raise PostFault("blocked", f"not a URL to post to: {url[:200]!r}")
     tls = parts.scheme == "https"
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return Target(tls, host, port or (443 if tls else 80), f"POST {path} HTTP/1.1\r\nHost: {parts.netloc}\r\n")
+    return ParsedUrl(tls, host, port or (443 if tls else 80), f"POST {path} HTTP/1.1\r\nHost: {parts.netloc}\r\n")
 
 
-def _request(target: Target, headers: Mapping[str, str], body: bytes) -> bytes:
+def _request(target: ParsedUrl, headers: Mapping[str, str], body: bytes) -> bytes:
     fields = [f"{name}: {value}\r\n" for name, value in headers.items() if _is_field(name, value)]
     head = (
         f"{target.head}User-Agent: Errand/{VERSION}\r\nAccept: */*\r\nAccept-Encoding: identity\r\n"

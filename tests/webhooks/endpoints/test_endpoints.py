@@ -206,3 +206,131 @@ async def test_an_endpoints_own_schedule_ends_its_deliveries(
 def test_in_a_filter_a_star_stands_for_any_characters(patterns: list[str], event: str, taken: bool) -> None:
     definition = EndpointDefinition.model_validate({"url": "https://a.example/", "events": patterns})
     assert definition.receives(event, None) is taken
+
+
+# --- health
+
+
+async def test_a_410_disables_the_endpoint_until_its_owner_enables_it(
+    redis: ArqRedis, client: httpx.AsyncClient, run_worker: RunWorker, receiver: HttpReceiver
+) -> None:
+    receiver.answers = [410]
+    await make(client, "one", receiver.url)
+    sent = await send(client)
+    async with run_worker([webhook]):
+        assert (await ended(redis, sent["deliveries"][0]["job_id"])).status == "failed"
+    view = (await client.get(f"{PATH}/one")).json()
+    assert (view["state"], view["disabled_reason"]) == ("disabled", "the receiver answered 410")
+    assert (await send(client))["count"] == 0
+    again = (await client.put(f"{PATH}/one", json={"url": receiver.url})).json()
+    assert (again["state"], (await send(client))["count"]) == ("enabled", 1)
+
+
+@pytest.mark.parametrize(("failing_s", "state"), [(5 * 86_400, "disabled"), (5 * 86_400 - 60, "enabled")])
+async def test_five_days_of_nothing_but_failures_disable_an_endpoint(
+    redis: ArqRedis,
+    client: httpx.AsyncClient,
+    run_worker: RunWorker,
+    receiver: HttpReceiver,
+    failing_s: int,
+    state: str,
+) -> None:
+    seconds, _ = await redis.time()
+    await redis.hset(keys.WEBHOOK_FAILING, "one", str((int(seconds) - failing_s) * 1000))  # type: ignore[misc]
+    receiver.answers = [500]
+    await make(client, "one", receiver.url, retry_s=[])
+    sent = await send(client)
+    async with run_worker([webhook]):
+        await ended(redis, sent["deliveries"][0]["job_id"])
+    assert (await client.get(f"{PATH}/one")).json()["state"] == state
+
+
+async def test_a_success_ends_the_count_of_days(
+    redis: ArqRedis, client: httpx.AsyncClient, run_worker: RunWorker, receiver: HttpReceiver
+) -> None:
+    await redis.hset(keys.WEBHOOK_FAILING, "one", "1")  # type: ignore[misc]
+    await make(client, "one", receiver.url)
+    sent = await send(client)
+    async with run_worker([webhook]):
+        await ended(redis, sent["deliveries"][0]["job_id"])
+
+        async def forgotten() -> bool:
+            return not await redis.hexists(keys.WEBHOOK_FAILING, "one")  # type: ignore[misc]
+
+        await eventually(forgotten)
+
+
+async def test_while_an_endpoint_fails_its_deliveries_wait_without_using_tries(
+    redis: ArqRedis, client: httpx.AsyncClient, run_worker: RunWorker, receiver: HttpReceiver
+) -> None:
+    receiver.answers = [503] * 10
+    await make(client, "one", receiver.url, concurrency=1)
+    jobs = [(await send(client))["deliveries"][0]["job_id"] for _ in range(12)]
+
+    async def look() -> list[JobSnapshot] | None:
+        found = [await read_job(redis, job_id, queues=[keys.queue(WEBHOOK_QUEUE)]) for job_id in jobs]
+        put_back = [job for job in found if job and job.put_back and job.put_back.code == "endpoint_failing"]
+        return put_back if len(put_back) >= 2 else None
+
+    async with run_worker([webhook]):
+        waiting = await eventually(look, timeout_s=20)
+    assert len(receiver.requests) == 10
+    assert all(job.tries == 0 and job.attempts == () for job in waiting)
+
+
+# --- sent again
+
+
+async def test_an_event_is_resent_to_any_endpoint_as_it_was(
+    redis: ArqRedis, client: httpx.AsyncClient, run_worker: RunWorker, receiver: HttpReceiver
+) -> None:
+    await make(client, "old", f"{receiver.url}/old")
+    sent = await send(client)
+    await make(client, "new", f"{receiver.url}/new", events=["nothing.else"])
+    async with run_worker([webhook]):
+        await ended(redis, sent["deliveries"][0]["job_id"])
+        for name in ("old", "new"):
+            answer = await client.post(f"{PATH}/{name}/resend", json={"job_id": sent["deliveries"][0]["job_id"]})
+            assert (answer.status_code, answer.json()["id"]) == (202, sent["id"])
+        first, *again = await receiver.wait_for(3)
+    assert sorted(request.path for request in again) == ["/new", "/old"]
+    assert {request.body for request in again} == {first.body}
+    assert {request.headers["webhook-id"] for request in again} == {sent["id"]}
+
+
+async def test_what_failed_is_recovered_with_the_same_id(
+    redis: ArqRedis, client: httpx.AsyncClient, run_worker: RunWorker, receiver: HttpReceiver
+) -> None:
+    receiver.answers = [500, 500]
+    await make(client, "one", f"{receiver.url}/one", retry_s=[])
+    await make(client, "two", f"{receiver.url}/two", retry_s=[])
+    sent = await send(client)
+    async with run_worker([webhook]):
+        for each in sent["deliveries"]:
+            assert (await ended(redis, each["job_id"])).status == "failed"
+        none = await client.post(f"{PATH}/one/recover", json={"since": "2999-01-01T00:00:00Z"})
+        assert none.json() == {"count": 0, "ids": [], "complete": True}
+        done = await client.post(f"{PATH}/one/recover", json={"since": "2020-01-01T00:00:00Z"})
+        assert done.json() == {"count": 1, "ids": [sent["deliveries"][0]["job_id"]], "complete": True}
+        await receiver.wait_for(3)
+    assert receiver.requests[2].path == "/one"
+    assert {request.headers["webhook-id"] for request in receiver.requests} == {sent["id"]}
+
+
+async def test_a_test_event_reaches_an_endpoint_whatever_it_takes(
+    client: httpx.AsyncClient, run_worker: RunWorker, receiver: HttpReceiver
+) -> None:
+    made = await make(client, "one", receiver.url, events=["nothing.else"])
+    async with run_worker([webhook]):
+        assert (await client.post(f"{PATH}/one/test")).status_code == 202
+        (request,) = await receiver.wait_for(1)
+    assert verified(request, made["secret"])["type"] == "endpoint.test"
+
+
+async def test_what_is_not_there_is_not_sent_again(client: httpx.AsyncClient) -> None:
+    await make(client, "one", "https://a.example/")
+    assert (
+        (await client.post(f"{PATH}/one/resend", json={"job_id": "none"})).json()["type"].endswith("unknown-delivery")
+    )
+    assert (await client.post(f"{PATH}/none/test")).status_code == 404
+    assert (await client.post(f"{PATH}/none/recover", json={"since": "2020-01-01T00:00:00Z"})).status_code == 404

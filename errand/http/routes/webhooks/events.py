@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Body, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from errand.http.answers.job_view import json_response
@@ -40,6 +40,10 @@ class WebhookEvent(BaseModel):
     )
 
 
+EXAMPLES = {"example": {"value": {"event": "invoice.paid", "data": {"id": 7}}}}
+EventBody = Annotated[WebhookEvent, Body(openapi_examples=EXAMPLES)]
+
+
 @router.post(
     "",
     response_model=WebhookEventView,
@@ -48,7 +52,7 @@ class WebhookEvent(BaseModel):
     dependencies=[Depends(auth.require("write"))],
     operation_id="send_webhook_event",
 )
-async def send_webhook_event(body: WebhookEvent, request: Request, to: SharedDep, key: KeyHeader = None) -> Response:
+async def send_webhook_event(body: EventBody, request: Request, to: SharedDep, key: KeyHeader = None) -> Response:
     """Puts one delivery for every enabled endpoint whose filters take the event: all of them, or none.
 
     Each is a job of the type `webhook`, tried by its endpoint's own schedule.

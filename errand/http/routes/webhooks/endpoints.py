@@ -6,8 +6,8 @@ from base64 import b64decode
 from binascii import Error as Base64Error
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Response
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from fastapi import APIRouter, Body, Depends, Path, Query, Response
+from pydantic import AfterValidator, Field, SecretStr
 
 from errand.http.answers.problems import ERRORS, Problem, documented
 from errand.http.answers.webhook_view import EndpointPage, EndpointView, endpoint_view
@@ -25,7 +25,10 @@ READS, ADMINS = [Depends(auth.require("read"))], [Depends(auth.require("admin"))
 """Who may change an endpoint decides where data goes."""
 
 
-router = APIRouter(prefix="/v1/webhook-endpoints", tags=["webhooks"])
+PREFIX = "/v1/webhook-endpoints"
+
+
+router = APIRouter(prefix=PREFIX, tags=["webhooks"])
 
 
 UNKNOWN = documented({404: "no such endpoint"})
@@ -61,14 +64,8 @@ class NewEndpoint(EndpointDefinition):
         )
 
 
-class Rotation(BaseModel):
-    """The next secret."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    secret: OwnSecret | None = Field(None, description="without it one is made")
-
-
+EXAMPLES = {"example": {"value": {"url": "https://acme.example/hooks", "events": ["invoice.*"]}}}
+EndpointBody = Annotated[NewEndpoint, Body(openapi_examples=EXAMPLES)]
 EndpointId = Annotated[
     str, Path(description="the endpoint's id", pattern=r"^[A-Za-z0-9_-]{1,64}$", examples=["acme-billing"])
 ]
@@ -79,14 +76,18 @@ EndpointId = Annotated[
 )
 async def list_webhook_endpoints(
     to: SharedDep,
-    limit: Annotated[int, Query(ge=1, le=MAX_ON_A_PAGE, description="how many at most")] = MAX_ON_A_PAGE,
-    cursor: Annotated[str, Query(max_length=64, description="from `next` of the page before")] = "",
+    limit: Annotated[
+        int, Query(ge=1, le=MAX_ON_A_PAGE, description="how many at most", examples=[MAX_ON_A_PAGE])
+    ] = MAX_ON_A_PAGE,
+    cursor: Annotated[
+        str, Query(max_length=64, description="from `next` of the page before", examples=["acme-billing"])
+    ] = "",
 ) -> Response:
     """All endpoints, in the order of their ids, a page at a time."""
     endpoints, after = await in_time(to.webhook_endpoints.page(after=cursor, most=limit))
     following = None if after is None else f"{to.root_path}/v1/webhook-endpoints?limit={limit}&cursor={after}"
     views = [endpoint_view(endpoint, root_path=to.root_path) for endpoint in endpoints]
-    return _json({"endpoints": views, "next": following})
+    return as_json({"endpoints": views, "next": following})
 
 
 @router.post(
@@ -97,7 +98,7 @@ async def list_webhook_endpoints(
     dependencies=ADMINS,
     operation_id="create_webhook_endpoint",
 )
-async def create_webhook_endpoint(body: NewEndpoint, to: SharedDep) -> Response:
+async def create_webhook_endpoint(body: EndpointBody, to: SharedDep) -> Response:
     """Makes an endpoint with an id and a secret of its own; the secret is shown here and never again."""
     return await _create(to, new_job_id(), body)
 
@@ -121,7 +122,7 @@ async def get_webhook_endpoint(id: EndpointId, to: SharedDep) -> Response:
     dependencies=ADMINS,
     operation_id="put_webhook_endpoint",
 )
-async def put_webhook_endpoint(id: EndpointId, body: NewEndpoint, to: SharedDep) -> Response:
+async def put_webhook_endpoint(id: EndpointId, body: EndpointBody, to: SharedDep) -> Response:
     """Makes the endpoint of that id, or gives it another definition, which holds for what is queued already.
 
     The secret of an endpoint stays as it is: `rotate` changes it. One that was disabled is enabled again.
@@ -146,7 +147,7 @@ async def put_webhook_endpoint(id: EndpointId, body: NewEndpoint, to: SharedDep)
 async def delete_webhook_endpoint(id: EndpointId, to: SharedDep) -> Response:
     """Removes an endpoint. What is queued for it ends as cancelled when its turn comes."""
     if not await in_time(to.webhook_endpoints.remove(id)):
-        raise _unknown(id)
+        raise unknown(id)
     return Response(status_code=204)
 
 
@@ -157,16 +158,13 @@ async def delete_webhook_endpoint(id: EndpointId, to: SharedDep) -> Response:
     dependencies=ADMINS,
     operation_id="rotate_webhook_secret",
 )
-async def rotate_webhook_secret(id: EndpointId, to: SharedDep, body: Rotation | None = None) -> Response:
+async def rotate_webhook_secret(id: EndpointId, to: SharedDep) -> Response:
     """Gives the endpoint another secret, shown here and never again.
 
     For 24 hours deliveries are signed with both: the receiver changes its own in that time.
     """
-    given = body.secret.get_secret_value() if body and body.secret else None
     now_ms = await in_time(to.webhook_endpoints.now_ms())
-    changed = await in_time(
-        to.webhook_endpoints.change(id, lambda endpoint: endpoint.rotated(secret=given, now_ms=now_ms))
-    )
+    changed = await in_time(to.webhook_endpoints.change(id, lambda endpoint: endpoint.rotated(now_ms=now_ms)))
     return _shown(to, changed, id, secret=changed.secret if changed else None)
 
 
@@ -181,20 +179,21 @@ async def _create(to: Shared, endpoint_id: str, body: NewEndpoint) -> Response:
     if answer == "changed":
         raise Problem(409, "endpoint-changed", f"The endpoint {endpoint_id} was made meanwhile. Send this again.")
     view = endpoint_view(endpoint, root_path=to.root_path, secret=endpoint.secret)
-    return _json(view, status=201, headers={"Location": view["links"]["self"]})
+    return as_json(view, status=201, headers={"Location": view["links"]["self"]})
 
 
 def _shown(to: Shared, endpoint: Endpoint | None, endpoint_id: str, *, secret: str | None = None) -> Response:
     if endpoint is None:
-        raise _unknown(endpoint_id)
-    return _json(endpoint_view(endpoint, root_path=to.root_path, secret=secret))
+        raise unknown(endpoint_id)
+    return as_json(endpoint_view(endpoint, root_path=to.root_path, secret=secret))
 
 
-def _unknown(endpoint_id: str) -> Problem:
+def unknown(endpoint_id: str) -> Problem:
+    """404."""
     return Problem(404, "unknown-endpoint", f"There is no endpoint '{endpoint_id}'.")
 
 
-def _json(shown: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+def as_json(shown: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """Never cached: it may hold a secret."""
     headers = {"Cache-Control": "no-store", **(headers or {})}
     return Response(codec.dumps(shown), status_code=status, media_type="application/json", headers=headers)

@@ -1,0 +1,150 @@
+"""`POST /v1/webhook-endpoints/{id}/test`, `/resend` and `/recover`: events sent again, or for a trial."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Body, Depends, Response
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from errand.http.answers.job_view import utc
+from errand.http.answers.problems import ERRORS, Problem, documented
+from errand.http.answers.webhook_view import RecoveredView, WebhookEventView
+from errand.http.gates import auth
+from errand.http.requests.job_path import JOB_ID
+from errand.http.routes.webhooks.endpoints import PREFIX, UNKNOWN, EndpointId, as_json, unknown
+from errand.http.shared import Shared, SharedDep, in_time
+from errand.monitor.job_snapshot import JobSnapshot, read_job
+from errand.monitor.timeline import JobFilter
+from errand.webhooks import safe_id
+from errand.wire import codec, keys
+from errand.wire.job_id import new_job_id
+
+IDS_SHOWN = 10
+READ_AT_ONCE = 50
+"""A result holds the event's data and may be large: no more of them are in memory at a time."""
+RECOVERY_LIMIT_S = 20.0
+"""How long one recovery may take; another goes on with the rest."""
+WEBHOOK = "webhook"
+"""The job type that delivers."""
+
+
+WRITES = [Depends(auth.require("write"))]
+
+
+router = APIRouter(prefix=PREFIX, tags=["webhooks"])
+
+
+class Resend(BaseModel):
+    """Which delivery to make again."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    job_id: str = Field(max_length=256, examples=[JOB_ID], description="a delivery of the event, to any endpoint")
+
+
+class Recovery(BaseModel):
+    """Which deliveries to put again."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    since: AwareDatetime = Field(description="those that ended from then on", examples=["2026-11-20T00:00:00Z"])
+    until: AwareDatetime | None = Field(None, description="and before then", examples=["2026-11-21T00:00:00Z"])
+    status: list[Literal["failed", "cancelled"]] = Field(default=["failed", "cancelled"], min_length=1)
+
+
+RESEND = {"example": {"value": {"job_id": JOB_ID}}}
+RECOVERY = {"example": {"value": {"since": "2026-11-20T00:00:00Z"}}}
+
+
+@router.post(
+    "/{id}/test",
+    response_model=WebhookEventView,
+    status_code=202,
+    responses={**ERRORS, **UNKNOWN},
+    dependencies=WRITES,
+    operation_id="test_webhook_endpoint",
+)
+async def test_webhook_endpoint(id: EndpointId, to: SharedDep) -> Response:
+    """Sends the endpoint an event `endpoint.test`, signed as any other, whatever its filters take."""
+    data = {"message": "This is a test.", "endpoint_id": id}
+    args = {"event": "endpoint.test", "data": data, "message_id": f"msg_{new_job_id()}"}
+    return await _deliver(to, id, args)
+
+
+@router.post(
+    "/{id}/resend",
+    response_model=WebhookEventView,
+    status_code=202,
+    responses={**ERRORS, **documented({404: "no such endpoint, or no such delivery"})},
+    dependencies=WRITES,
+    operation_id="resend_webhook_event",
+)
+async def resend_webhook_event(
+    id: EndpointId, body: Annotated[Resend, Body(openapi_examples=RESEND)], to: SharedDep
+) -> Response:
+    """Sends the endpoint the event of a delivery once more, delivered or not: the same bytes, the same `webhook-id`."""
+    job = await in_time(read_job(to.redis, body.job_id, queues=to.queue_keys))
+    if job is None or job.type != WEBHOOK or "event" not in job.args:
+        raise Problem(404, "unknown-delivery", f"There is no delivery '{body.job_id}'.")
+    args = {
+        "event": job.args["event"],
+        "data": job.args.get("data"),
+        "message_id": job.args.get("message_id") or safe_id(job.id),
+        "occurred_at": job.args.get("occurred_at") or utc(job.enqueued_at_ms),
+    }
+    return await _deliver(to, id, args)
+
+
+@router.post(
+    "/{id}/recover",
+    response_model=RecoveredView,
+    responses={**ERRORS, **UNKNOWN},
+    dependencies=WRITES,
+    operation_id="recover_webhook_events",
+)
+async def recover_webhook_events(
+    id: EndpointId, body: Annotated[Recovery, Body(openapi_examples=RECOVERY)], to: SharedDep
+) -> Response:
+    """Puts what failed or was cancelled in that time again, with the same `webhook-id` and with all tries."""
+    if await in_time(to.webhook_endpoints.read(id)) is None:
+        raise unknown(id)
+    filter = JobFilter(
+        type=WEBHOOK,
+        statuses=frozenset(body.status),
+        since_ms=int(body.since.timestamp() * 1000),
+        until_ms=None if body.until is None else int(body.until.timestamp() * 1000),
+    )
+    ids, start, until_s = [], None, time.monotonic() + RECOVERY_LIMIT_S
+    while time.monotonic() < until_s:
+        page = await in_time(to.timeline.page(filter, limit=READ_AT_ONCE, start=start))
+        for job in await _of_endpoint(to, page.jobs, id):
+            answer = await in_time(to.replays.one(job.id, queue=keys.queue(job.queue)))
+            ids += [job.id] if answer == "replayed" else []
+        if (start := page.next) is None:
+            break
+    return as_json({"count": len(ids), "ids": ids[:IDS_SHOWN], "complete": start is None})
+
+
+async def _of_endpoint(to: Shared, jobs: Sequence[JobSnapshot], endpoint_id: str) -> list[JobSnapshot]:
+    """Those of the ended jobs that are deliveries to the endpoint: a list of jobs leaves their args out."""
+    if not jobs:
+        return []
+    records = [codec.readable_or_empty(result or b"") for result in await in_time(_results(to, jobs))]
+    targets = [record.get("k", {}).get("endpoint_id") for record in records]
+    return [job for job, target in zip(jobs, targets, strict=True) if target == endpoint_id]
+
+
+async def _results(to: Shared, jobs: Sequence[JobSnapshot]) -> list[bytes | None]:
+    found: list[bytes | None] = await to.redis.mget([keys.result(job.id) for job in jobs])
+    return found
+
+
+async def _deliver(to: Shared, endpoint_id: str, args: dict[str, Any]) -> Response:
+    if await in_time(to.webhook_endpoints.read(endpoint_id)) is None:
+        raise unknown(endpoint_id)
+    put = await to.queue_of(to.catalog[WEBHOOK]).enqueue(WEBHOOK, {"endpoint_id": endpoint_id, **args})
+    deliveries = [{"endpoint_id": endpoint_id, "job_id": put.job_id}]
+    return as_json({"id": args["message_id"], "count": 1, "deliveries": deliveries}, status=202)

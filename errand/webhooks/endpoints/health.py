@@ -1,0 +1,70 @@
+"""Disables endpoints that will not take events any more: a 410, or nothing but failures for five days."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+
+import structlog
+from redis.asyncio import Redis
+
+from errand.redis.outage import missed
+from errand.webhooks.endpoints.endpoint import Endpoint
+from errand.webhooks.endpoints.store import Endpoints
+from errand.wire import keys
+
+log = structlog.get_logger("errand.webhooks")
+
+
+FAILING_LIMIT_S = 5 * 86_400
+"""As long as other services wait, and longer than the schedule of one delivery."""
+LOOK_EVERY_S = 60.0
+"""How often an endpoint's long failing, or its recovery, is written down by one worker."""
+
+
+class EndpointHealth:
+    """What one worker process has seen of endpoints; since when each fails stands in Redis."""
+
+    def __init__(self, redis: Redis, endpoints: Endpoints) -> None:
+        self._redis = redis
+        self._endpoints = endpoints
+        self._noted_s: dict[tuple[str, bool], float] = {}
+
+    async def note(self, endpoint_id: str, *, ok: bool) -> None:
+        """An attempt has succeeded or failed. Does nothing while Redis is away."""
+        now_s = time.monotonic()
+        if now_s < self._noted_s.get((endpoint_id, ok), -LOOK_EVERY_S) + LOOK_EVERY_S:
+            return
+        self._noted_s[endpoint_id, ok] = now_s
+        self._noted_s.pop((endpoint_id, not ok), None)
+        with missed():
+            await (self._recovered(endpoint_id) if ok else self._failed(endpoint_id))
+
+    async def gone(self, endpoint_id: str) -> None:
+        """The receiver has answered 410: Standard Webhooks 1.0 says to send no more."""
+        with missed():
+            await self._disable(endpoint_id, "the receiver answered 410")
+
+    async def _recovered(self, endpoint_id: str) -> None:
+        if await self._redis.hdel(keys.WEBHOOK_FAILING, endpoint_id):  # type: ignore[misc]  # redis-py types both its clients
+            log.info("a webhook endpoint has recovered", endpoint=endpoint_id)
+
+    async def _failed(self, endpoint_id: str) -> None:
+        now_ms = await self._endpoints.now_ms()
+        if await self._redis.hsetnx(keys.WEBHOOK_FAILING, endpoint_id, str(now_ms)):  # type: ignore[misc]
+            return
+        since = await self._redis.hget(keys.WEBHOOK_FAILING, endpoint_id)  # type: ignore[misc]
+        since_ms = int(since or now_ms)
+        if now_ms - since_ms >= FAILING_LIMIT_S * 1000:
+            await self._disable(endpoint_id, "every delivery failed for five days")
+
+    async def _disable(self, endpoint_id: str, reason: str) -> None:
+        now_ms = await self._endpoints.now_ms()
+        disabled = partial(_disabled, reason=reason, now_ms=now_ms)
+        if await self._endpoints.change(endpoint_id, disabled) is not None:
+            await self._redis.hdel(keys.WEBHOOK_FAILING, endpoint_id)  # type: ignore[misc]
+            log.warning("a webhook endpoint is disabled", endpoint=endpoint_id, reason=reason)
+
+
+def _disabled(endpoint: Endpoint, *, reason: str, now_ms: int) -> Endpoint:
+    return endpoint.disabled(reason, now_ms=now_ms)

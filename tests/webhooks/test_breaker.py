@@ -1,0 +1,83 @@
+"""An endpoint that fails is asked now and then."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+
+from errand.job.control import Snooze
+from errand.webhooks import breaker as module
+from errand.webhooks.breaker import LAST_WAIT_S, LEAST, Breaker
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    clock = FakeClock()
+    monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+def attempt(breaker: Breaker, *, ok: bool | None) -> None:
+    with breaker.attempt("it") as made:
+        made.ok = ok
+
+
+def wait_s(breaker: Breaker) -> float:
+    with pytest.raises(Snooze) as put_back, breaker.attempt("it"):
+        pass
+    assert put_back.value.code == "endpoint_failing"
+    return put_back.value.after_s
+
+
+def opened() -> Breaker:
+    breaker = Breaker()
+    for _ in range(LEAST):
+        attempt(breaker, ok=False)
+    return breaker
+
+
+def test_it_opens_when_half_of_the_latest_attempts_failed(clock: FakeClock) -> None:
+    breaker = Breaker()
+    for number in range(LEAST - 1):
+        attempt(breaker, ok=number % 2 == 1)
+    attempt(breaker, ok=True)
+    assert 30 <= wait_s(breaker) <= 60
+
+
+def test_few_failures_among_many_successes_change_nothing(clock: FakeClock) -> None:
+    breaker = Breaker()
+    for number in range(200):
+        attempt(breaker, ok=number % 3 != 0)
+
+
+def test_one_probe_closes_it_or_opens_it_for_longer(clock: FakeClock) -> None:
+    breaker = opened()
+    for longer_s in (60, 120, 240, 480, LAST_WAIT_S, LAST_WAIT_S):
+        clock.now_s += LAST_WAIT_S
+        with breaker.attempt("it") as probe:
+            assert wait_s(breaker) > 0, "one probe at a time"
+            probe.ok = False
+        assert longer_s <= wait_s(breaker) <= 2 * longer_s
+    clock.now_s += LAST_WAIT_S
+    attempt(breaker, ok=True)
+    for _ in range(LEAST - 1):
+        attempt(breaker, ok=False)
+
+
+def test_a_probe_that_learns_nothing_is_followed_by_another(clock: FakeClock) -> None:
+    breaker = opened()
+    clock.now_s += 30
+    for _ in range(2):
+        with suppress(RuntimeError), breaker.attempt("it"):
+            raise RuntimeError("the worker stops")
+    attempt(breaker, ok=True)
+    attempt(breaker, ok=None)
