@@ -1,7 +1,8 @@
 """A process of the pool, from its first step on: what it is free of, what it may use, how it ends.
 
 It runs native code on bytes that strangers have sent. The settings of the worker that it was started from are none of
-its business: what looks like a secret in its environment is wiped before the first computation.
+its business: what looks like a secret in its environment is wiped before the first computation. On Linux it can open no
+socket and start no program from then on.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from collections.abc import Callable
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, TypeVar
+
+from errand.resources import no_network
 
 T = TypeVar("T")
 
@@ -37,6 +40,7 @@ def start(memory_limit_bytes: int | None) -> None:
     # Ctrl-C in a terminal reaches every process of the group: only the worker acts on it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     wipe_secrets()
+    no_network.forbid()
     threading.Thread(target=_end_with_worker, daemon=True).start()
 
 

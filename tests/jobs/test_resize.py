@@ -232,7 +232,7 @@ async def test_an_image_that_takes_too_long_or_whose_process_dies_is_tried_again
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path = await upload(client, image(700, 500), {"width": 700, "format": "avif"})
-    thorough = make_settings(settings.data_dir, redis_url=redis_url, avif_effort=7)
+    thorough = make_settings(settings.data_dir, redis_url=redis_url, avif_effort=4)
 
     async def died() -> Job | None:
         for process in multiprocessing.active_children():

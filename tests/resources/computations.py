@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import NoReturn
@@ -60,3 +63,13 @@ def sleep_with_cpu_limit(cpu_limit_s: float) -> str:
 def len_of_bytes(size: int) -> int:
     """Needs that much memory, and returns none of it."""
     return len(bytes(size))
+
+
+def open_socket() -> None:
+    """Tries to reach the network."""
+    socket.create_connection(("127.0.0.1", 9)).close()
+
+
+def start_program() -> None:
+    """Tries to start another program."""
+    subprocess.run([sys.executable, "-c", ""], check=True)

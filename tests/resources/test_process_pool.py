@@ -29,8 +29,10 @@ from tests.resources.computations import (
     environment_seen,
     len_of_bytes,
     note_and_hang,
+    open_socket,
     refuse,
     sleep_with_cpu_limit,
+    start_program,
 )
 from tests.waiting import eventually
 
@@ -119,6 +121,15 @@ async def test_a_process_gets_no_more_memory_than_it_may_have() -> None:
         with pytest.raises(MemoryError):
             await small.run(60, len_of_bytes, 300 * 1024**2)
         assert await small.run(10, divmod, 7, 2) == (3, 1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has seccomp")
+async def test_a_process_opens_no_socket_and_starts_no_program(pool: ProcessPool) -> None:
+    with pytest.raises(PermissionError):
+        await pool.run(10, open_socket)
+    with pytest.raises(PermissionError):
+        await pool.run(10, start_program)
+    assert await pool.run(10, divmod, 7, 2) == (3, 1)
 
 
 async def test_the_wait_for_a_free_process_does_not_count(pool: ProcessPool) -> None:
