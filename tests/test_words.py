@@ -38,6 +38,11 @@ RETIRED = {
     "bell": "wake-up",
     "courier": "Deliverer",
     "wanted": "filter",
+    "terms": "options, conditions",
+    "sound": "valid; of a script's call: call_or_reset",
+    "chores": "tasks",
+    "lend": "give, open",
+    "rung": "woken, interrupted",
 }
 """Retired word → what to write instead."""
 

@@ -90,12 +90,12 @@ def view_of(to: Shared, job: JobSnapshot, waiting: Waiting | None = None) -> Job
 
 
 async def waiting_of(to: Shared, job: JobSnapshot) -> Waiting | None:
-    """Why that job waits; None where it runs or has ended."""
+    """Why that job waits; None if it runs or has ended."""
     return await in_time(why_waiting(to.redis, job, silent_s=to.settings.lease_s))
 
 
 async def in_time(call: Coroutine[Any, Any, T]) -> T:
-    """The answer of a call to Redis; its TimeoutError where that takes longer than a request may spend on it in all.
+    """The answer of a call to Redis; its TimeoutError if that takes longer than a request may spend on it in all.
 
     The client's own time limits are for one reply, and its connections are made one after the other: behind a silent
     server the tenth request would wait for the time-outs of nine others.

@@ -9,8 +9,8 @@ from errand.settings import Settings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArgsContext:
-    """Given where args come with a request; a worker, which checks them again, gives None."""
+    """Given if the args come with a request; a worker checks them again without one."""
 
     settings: Settings
     file_start: bytes | None = None
-    """The first 64 KiB of the upload, where the request has one."""
+    """The first 64 KiB of the upload; None if the request has none."""

@@ -17,7 +17,7 @@ from itertools import islice
 from cronsim import CronSim, CronSimError
 
 MAX_CHARS = 200
-"""The longest expression that is taken."""
+"""The longest expression, and the longest name of a time zone, that is looked at."""
 
 
 SHAPE = (
@@ -51,6 +51,8 @@ def check_expression(expression: str) -> str:
 
 def check_timezone(name: str) -> str:
     """The name, unchanged. Raises ValueError, which guesses what was meant, if it is no IANA time zone."""
+    if len(name) > MAX_CHARS:
+        raise ValueError(f"is longer than {MAX_CHARS} characters")
     if name in _timezones():
         return name
     meant = difflib.get_close_matches(name, _timezones(), n=1)

@@ -22,6 +22,10 @@ PATTERN = r"^([0-9]+(\.[0-9]+)?|([0-9]+(\.[0-9]+)?(ms|[smhdw]))+)$"
 """The pattern of a length of time in the OpenAPI document."""
 
 
+MAX_CHARS = 64
+"""Of a length of time as a text."""
+
+
 MAX_S = 366 * 86_400
 """A year: a longer delay is more often a mistake than meant."""
 
@@ -31,9 +35,9 @@ def parse_s(text: object) -> object:
     if not isinstance(text, str):
         return text
     text = text.strip()
-    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
+    if len(text) <= MAX_CHARS and re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
         return float(text)
-    if not WHOLE.fullmatch(text):
+    if len(text) > MAX_CHARS or not WHOLE.fullmatch(text):
         raise ValueError("must be seconds, or a length of time such as 90s, 10m or 2h30m")
     return sum(float(number) * UNIT_S[unit] for number, unit in TERM.findall(text))
 
@@ -42,7 +46,7 @@ DurationS = Annotated[
     float,
     BeforeValidator(parse_s),
     Field(ge=0, le=MAX_S),
-    WithJsonSchema({"type": "string", "examples": ["90", "10m", "2h30m"], "pattern": PATTERN}),
+    WithJsonSchema({"type": "string", "examples": ["90", "10m", "2h30m"], "pattern": PATTERN, "maxLength": MAX_CHARS}),
 ]
 """A query parameter that is a length of time; read, it is a number of seconds."""
 

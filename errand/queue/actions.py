@@ -38,10 +38,10 @@ class QueueActions:
         self._forget = script.load(redis, "queue/forget")
 
     async def cancel(self, job_id: str, *, seen: str = "") -> CancelAnswer:
-        """Ends a job as `cancelled`: at once where it has not started or waits for its next try.
+        """Ends a job as `cancelled`: at once if it has not started or waits for its next try.
 
-        `cancelling` where it runs: its worker is notified and ends it. A stock worker must have `allow_abort_jobs`.
-        `changed` where `seen` is given and is not the job's revision (`snapshot.JobSnapshot`) any more: nothing is done
+        `cancelling` if it runs: its worker is notified and ends it. A stock worker must have `allow_abort_jobs`.
+        `changed` if `seen` is given and is not the job's revision (`snapshot.JobSnapshot`) any more: nothing is done
         then, and so it is with the calls below.
         """
         names, arguments = await self._cancel_call(job_id, spare_running=False, seen=seen)
@@ -70,12 +70,10 @@ class QueueActions:
         if body is not None and (unique := codec.unique_of(body)):
             names.append(keys.unique(self.key, *unique))
         run_at = "" if run_at_ms is None else run_at_ms
-        answer: int | bytes = await self._reschedule(
+        answer: bytes = await self._reschedule(
             keys=names, args=[job_id, keys.events(self.key), delay_ms, run_at, UNTIL_END_LIMIT_MS, seen]
         )
-        if isinstance(answer, int):
-            return "rescheduled"
-        return answer.decode()  # type: ignore[return-value]  # the script's other words
+        return answer.decode()  # type: ignore[return-value]  # the script's five words
 
     def _names_of(self, job_id: str) -> list[str]:
         """What the scripts look at that move a job which waits."""
@@ -92,8 +90,8 @@ class QueueActions:
         ]
 
     async def forget(self, job_id: str, *, seen: str = "") -> bool:
-        """Forgets an ended job and what is remembered of its effects; False where no job of that id has ended, or
-        where it is another than was `seen`.
+        """Forgets an ended job and what is remembered of its effects; False if no job of that id has ended, or
+        if it is another than was `seen`.
         """
         result = await self._redis.get(keys.result(job_id))
         if result is None:

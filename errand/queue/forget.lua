@@ -3,7 +3,7 @@
 -- KEYS  1 dead  2 dead, by group  3 result  4 what `ctx.once` has marked
 --       5 names of the indexes of ended jobs
 -- ARGV  1 its entry among the dead, or ''  2 the name of its index  3 job id  4 the SHA-1 that its result must have, or ''
--- returns 1 where it was forgotten, 0 where there is no ended job of that id, or another
+-- returns 1 if it was forgotten, 0 if there is no ended job of that id, or another
 --- @include "redis/parts/dead_index"
 --- @include "redis/parts/ended_index"
 local dead, dead_by_group, result, once, entry = KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[1]

@@ -1,11 +1,11 @@
 #!lua flags=allow-oom
 -- Makes a job that waits, for its first attempt or for another, due at another time.
 -- KEYS  1 queue  2 wake  3 body  4 result  5 lease  6 try counter  7 running  8 attempts  9 progress
---       10 the marker of its unique key, where it has one
+--       10 the marker of its unique key, if it has one
 -- ARGV  1 job id  2 channel of events  3 delay in ms  4 run-at in ms since the epoch or ''
 --       5 how long the marker is kept after the job is due, in ms  6 the revision that it must have, or ''
--- returns when it is due in ms, negative where that is later; or what it is instead: 'in_progress', 'ended', 'unknown',
---         'changed' (it has another revision)
+-- returns 'rescheduled', or what the job is instead: 'in_progress', 'ended', 'unknown', 'changed' (it has another
+--         revision)
 --- @include "redis/parts/wake_one"
 --- @include "redis/parts/publish_changes"
 local queue, wake, body, result, lease, marker = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[10]
@@ -49,4 +49,4 @@ if not later or due_ms < tonumber(head[2]) then
   wake_one(wake)
 end
 publish_changes(channel, {(later and 'deferred ' or 'queued ') .. id})
-return later and -due_ms or due_ms
+return 'rescheduled'

@@ -29,12 +29,12 @@ _IN_PASSING = re.compile(r"(\.<locals>\.<(?:listcomp|setcomp|dictcomp|genexpr)>)
 
 
 def of(error: BaseException) -> str:
-    """The class of `error` and its innermost own frame; the class alone where no frame is ours.
+    """The class of `error` and its innermost own frame; the class alone if no frame is ours.
 
-    Own is what was not installed, and the package of the job function itself where that was.
+    Own is what was not installed, and the package of the job function itself if that was.
     """
-    name, place = type(error).__name__, _own_place(error)
-    return token(name if place is None else f"{name}@{place}")
+    name, origin = type(error).__name__, _own_origin(error)
+    return token(name if origin is None else f"{name}@{origin}")
 
 
 def token(text: str, *, limit_chars: int = LIMIT_CHARS) -> str:
@@ -46,8 +46,8 @@ def token(text: str, *, limit_chars: int = LIMIT_CHARS) -> str:
     return "".join(char if char.isprintable() and char != " " else "_" for char in cut)
 
 
-def _own_place(error: BaseException) -> str | None:
-    home, place = None, None
+def _own_origin(error: BaseException) -> str | None:
+    home, origin = None, None
     for frame, _ in traceback.walk_tb(error.__traceback__):
         module, file = str(frame.f_globals.get("__name__")), frame.f_code.co_filename
         if _runs_every_job(module) or _is_standard(file):
@@ -55,8 +55,8 @@ def _own_place(error: BaseException) -> str | None:
         package = module.partition(".")[0]
         home = home or package
         if package == home or not _INSTALLED.search(file):
-            place = f"{module}:{_function(frame.f_code)}"
-    return place
+            origin = f"{module}:{_function(frame.f_code)}"
+    return origin
 
 
 def _runs_every_job(module: str) -> bool:

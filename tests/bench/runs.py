@@ -153,7 +153,12 @@ def waited(*, waits: int) -> Figures:
 def _wait_for(address: str) -> None:
     deadline_s = time.monotonic() + 20
     while time.monotonic() < deadline_s:
-        with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(address, timeout=1):
+        try:
+            with urllib.request.urlopen(address, timeout=1):
+                return
+        except urllib.error.HTTPError:  # an answer as well: the document may need a key
             return
+        except OSError:
+            pass
         time.sleep(0.05)
     raise TimeoutError(f"nothing answers at {address}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -11,7 +10,6 @@ from pathlib import Path
 from tests.contract.run import KEY, run
 from tests.ports import free_port
 from tests.processes.conftest import House
-from tests.waiting import eventually_sync
 
 
 def main() -> int:
@@ -40,10 +38,7 @@ def _attack(key: str | None, *, seconds: int, seed: int | None) -> bool:
             for module in ("service", "jobs"):
                 _show_faults(house.log(module))
         finally:
-            for process in house.processes:
-                process.send_signal(signal.SIGKILL)
-                process.wait()
-            eventually_sync(house.redis_is_stopped)
+            house.close()
     return found.passed
 
 

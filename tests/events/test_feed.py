@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from arq.connections import ArqRedis
 
+from errand.events import feed as feed_module
 from errand.events import ring
 from errand.events.change import Change, changes_in
 from errand.events.cursor import positions_in
@@ -199,3 +201,28 @@ async def test_a_change_that_was_read_already_is_not_handed_out_again_when_its_m
     feed._followers.on_changes(list(changes_in(message)))
     second = await queue.enqueue("fax", {})
     assert await taken(watcher, 1) == [second.job_id]
+
+
+async def test_watchers_that_come_back_at_once_take_turns(
+    feed: JobFeed, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed_module, "SLICE", 10)
+    keeper = await live(feed)
+    cursor = positions_in(feed.cursor)
+    ids = [one.job_id for one in await queue.enqueue_many("fax", [{}] * 50)]
+    await taken(keeper, 50)
+    turn, slices = 0, Counter[int]()
+
+    async def catch_up(watcher: Watcher) -> list[str]:
+        missed: list[str] = []
+        async for changes in feed.follow(watcher, cursor):
+            slices[turn] += 1
+            missed += [change.job_id for change, _ in changes]
+        return missed
+
+    back = asyncio.gather(*[catch_up(await feed.admit(EventFilter())) for _ in range(2)])
+    while not back.done():
+        await asyncio.sleep(0)
+        turn += 1
+    assert await back == [ids, ids]
+    assert (sum(slices.values()), max(slices.values())) == (10, 1)

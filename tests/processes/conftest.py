@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import pytest
 
 from errand.redis import guardian as redis_guardian
 from tests.ports import free_port
-from tests.waiting import eventually_sync
+from tests.waiting import NEVER_S, eventually_sync
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -32,6 +32,8 @@ class House:
     environment: dict[str, str] = field(default_factory=dict)
     root: Path = ROOT
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
+    http: httpx.Client = field(default_factory=lambda: new_client())
+    """For requests to any of them; each has a connection of its own, as what answers may be killed in between."""
 
     @property
     def url(self) -> str:
@@ -65,38 +67,46 @@ class House:
     def api(self, **environment: str) -> subprocess.Popen[str]:
         """Starts the API; returns when it answers."""
         process = self.start("service", **environment)
-        eventually_sync(lambda: self.answers("/healthz"), timeout_s=20)
+        eventually_sync(lambda: self.answers("/healthz"))
         return process
 
     def worker(self, **environment: str) -> subprocess.Popen[str]:
         """Starts a worker; returns when the API knows of it."""
         process = self.start("jobs", **environment)
-        eventually_sync(lambda: self.answers("/readyz"), timeout_s=20)
+        eventually_sync(lambda: self.answers("/readyz"))
         return process
 
     def answers(self, path: str) -> bool:
         try:
-            return httpx.get(self.url + path, timeout=2).status_code == 200
+            return self.http.get(self.url + path).status_code == 200
         except httpx.HTTPError:
             return False
 
     def post(self, path: str, expect: int = 202, **request: Any) -> dict[str, Any]:
-        answer = httpx.post(self.url + path, timeout=30, **request)
+        answer = self.http.post(self.url + path, **request)
         assert answer.status_code == expect, answer.text
         job: dict[str, Any] = answer.json()
         return job
 
     def get(self, job_id: str, *, wait_s: float = 0) -> dict[str, Any]:
-        answer = httpx.get(f"{self.url}/v1/jobs/{job_id}", params={"wait": wait_s}, timeout=wait_s + 10)
+        answer = self.http.get(f"{self.url}/v1/jobs/{job_id}", params={"wait": wait_s})
         assert answer.status_code == 200, answer.text
         job: dict[str, Any] = answer.json()
         return job
 
-    def ended(self, job: dict[str, Any], *, within_s: float = 20) -> dict[str, Any]:
+    def ended(self, job: dict[str, Any]) -> dict[str, Any]:
         """The job at its end."""
-        done = self.get(job["id"], wait_s=within_s)
+        done = self.get(job["id"], wait_s=NEVER_S)
         assert done["status"] in ("succeeded", "failed", "cancelled"), json.dumps(done, indent=2)
         return done
+
+    def close(self) -> None:
+        """Kills what of it still runs; returns when its Redis has stopped too."""
+        for process in self.processes:
+            process.kill()
+            process.wait()
+        eventually_sync(self.redis_is_stopped)
+        self.http.close()
 
     def redis_is_stopped(self) -> bool:
         folder = self.data_dir / "redis"
@@ -115,12 +125,24 @@ def new_house(tmp_path: Path) -> Iterator[Callable[..., House]]:
 
     yield make
     for house in houses:
-        for process in house.processes:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-        eventually_sync(house.redis_is_stopped)
+        house.close()
+
+
+@contextmanager
+def a_house(folder: Path, **values: Any) -> Iterator[House]:
+    """For several tests that leave no trace in it."""
+    house = House(folder, port=free_port(), sink_port=free_port(), **values)
+    try:
+        yield house
+    finally:
+        house.close()
 
 
 @pytest.fixture
 def house(new_house: Callable[..., House]) -> House:
     return new_house()
+
+
+def new_client() -> httpx.Client:
+    """One that keeps no connection, and that loads no authorities: nothing here is asked by https."""
+    return httpx.Client(verify=False, timeout=2 * NEVER_S, limits=httpx.Limits(max_keepalive_connections=0))

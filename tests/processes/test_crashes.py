@@ -6,15 +6,14 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 import redis as sync_redis
 
 from errand.redis.embedded import socket_path
-from tests.pictures import image
 from tests.processes.conftest import ROOT, House
 from tests.waiting import eventually_sync
 
@@ -50,87 +49,88 @@ def test_api_and_worker_outlive_a_killed_redis(house: House) -> None:
     house.api()
     worker = house.worker()
     os.kill(_redis_pid(house), signal.SIGKILL)
-    job = eventually_sync(lambda: _accepted(house), timeout_s=20)
+    job = eventually_sync(lambda: _accepted(house))
     assert house.ended(job)["status"] == "succeeded"
     assert worker.poll() is None
 
 
-def test_a_worker_killed_in_the_middle_of_a_job_is_followed_by_another(house: House) -> None:
-    house.api()
-    worker = house.worker(LEASE_S="2")
-    files = {"file": ("big.jpg", image(6000, 5000))}
-    job = house.post("/v1/jobs/resize", files=files, data={"args": '{"sizes": [{"width": 3000, "format": "avif"}]}'})
-    eventually_sync(lambda: house.get(job["id"])["status"] == "in_progress")
-    worker.kill()
-    worker.wait()
-    house.worker(LEASE_S="2")
-    done = house.ended(job, within_s=40)
-    assert done["status"] == "succeeded"
-    assert [attempt["outcome"] for attempt in done["attempts"]] == ["lost", "succeeded"]
-
-
-ONLY_ONCE_SLOW = """
+JOBS = """
 import asyncio
+import os
+import time
+from pathlib import Path
 from pydantic import BaseModel
 from errand import Context, job
+from errand.resources.openers import process_pool
 
 class Nothing(BaseModel): ...
 
 @job()
 async def slow_at_first(ctx: Context, args: Nothing) -> int:
     if ctx.attempt == 1:
-        await asyncio.sleep(60)
+        await asyncio.Event().wait()
+    return ctx.attempt
+
+def computed():
+    while not Path(os.environ["GO_ON"]).exists():
+        time.sleep(0.01)
+
+@job(queue="cpu", uses=[process_pool])
+async def computing(ctx: Context, args: Nothing) -> int:
+    await ctx.use(process_pool).run(3600, computed)
     return ctx.attempt
 """
-LEASE_S = 2
 
 
-def test_a_killed_workers_jobs_run_elsewhere_within_a_lease_and_a_second(
-    new_house: Callable[..., House], tmp_path: Path
-) -> None:
-    (tmp_path / "slow_jobs.py").write_text(ONLY_ONCE_SLOW)
-    environment = {"JOB_PACKAGES": "slow_jobs", "PYTHONPATH": f"{ROOT}:{tmp_path}", "LEASE_S": str(LEASE_S)}
-    house = new_house(environment=environment)
+@pytest.fixture
+def go_on(tmp_path: Path) -> Path:
+    """The file that the jobs called `computing` wait for."""
+    return tmp_path / "go-on"
+
+
+@pytest.fixture
+def house_of_jobs(new_house: Callable[..., House], tmp_path: Path, go_on: Path) -> House:
+    """An installation with the two job types above."""
+    (tmp_path / "crash_jobs.py").write_text(JOBS)
+    path = f"{ROOT}:{tmp_path}"
+    environment = {"JOB_PACKAGES": "crash_jobs", "PYTHONPATH": path, "LEASE_S": "2", "GO_ON": str(go_on)}
+    return new_house(environment=environment)
+
+
+def test_a_killed_workers_jobs_run_elsewhere_and_its_processes_end(house_of_jobs: House, go_on: Path) -> None:
+    house = house_of_jobs
     house.api()
     victim = house.worker()
     jobs = [house.post("/v1/jobs/slow_at_first", json={}) for _ in range(20)]
-    eventually_sync(lambda: all(house.get(job["id"])["status"] == "in_progress" for job in jobs))
+    jobs.append(house.post("/v1/jobs/computing", json={}))
+    eventually_sync(lambda: all(_runs_now(house, job) for job in jobs))
+    children = eventually_sync(lambda: _children_of(victim.pid))
     rescuer = house.worker()
-    killed_at = datetime.now(UTC)
     victim.kill()
+    victim.wait()
+    eventually_sync(lambda: not [pid for pid in children if _runs(pid)])
+    go_on.touch()
     ends = [house.ended(job) for job in jobs]
     assert [[attempt["outcome"] for attempt in job["attempts"]] for job in ends] == [["lost", "succeeded"]] * len(jobs)
-    recovered_s = [(_started(job["attempts"][1]) - killed_at).total_seconds() for job in ends]
-    assert max(recovered_s) <= LEASE_S + 1
     assert rescuer.poll() is None
 
 
-def _started(attempt: dict[str, str]) -> datetime:
-    return datetime.fromisoformat(attempt["started_at"])
-
-
-def test_a_killed_worker_leaves_no_process_behind(house: House) -> None:
+def test_a_worker_that_a_signal_stops_ends_its_jobs_first(house_of_jobs: House, go_on: Path) -> None:
+    house = house_of_jobs
     house.api()
     worker = house.worker()
-    files = {"file": ("big.jpg", image(6000, 5000))}
-    job = house.post("/v1/jobs/resize", files=files, data={"args": '{"sizes": [{"width": 3000, "format": "avif"}]}'})
-    eventually_sync(lambda: house.get(job["id"])["status"] == "in_progress")
-    children = eventually_sync(lambda: _children_of(worker.pid))
-    worker.kill()
-    worker.wait()
-    eventually_sync(lambda: not [pid for pid in children if _runs(pid)])
-
-
-def test_a_worker_that_a_signal_stops_ends_its_jobs_first(house: House) -> None:
-    house.api()
-    worker = house.worker()
-    files = {"file": ("big.jpg", image(4000, 3000))}
-    job = house.post("/v1/jobs/resize", files=files, data={"args": '{"sizes": [{"width": 2000, "format": "avif"}]}'})
-    eventually_sync(lambda: house.get(job["id"])["status"] == "in_progress")
+    job = house.post("/v1/jobs/computing", json={})
+    eventually_sync(lambda: _runs_now(house, job))
     worker.terminate()
-    assert worker.wait(30) == 0
+    eventually_sync(lambda: "draining" in house.log("jobs").read_text())
+    go_on.touch()
+    assert worker.wait(60) == 0
     done = house.get(job["id"])
     assert (done["status"], len(done["attempts"])) == ("succeeded", 1)
+
+
+def _runs_now(house: House, job: dict[str, Any]) -> bool:
+    return bool(house.get(job["id"])["status"] == "in_progress")
 
 
 def test_two_houses_on_one_machine_do_not_meet(new_house: Callable[..., House]) -> None:
@@ -143,7 +143,7 @@ def test_two_houses_on_one_machine_do_not_meet(new_house: Callable[..., House]) 
 
 
 def _accepted(house: House) -> dict[str, str] | None:
-    answer = httpx.post(f"{house.url}/v1/jobs/welcome_email", json=LETTER, timeout=5)
+    answer = house.http.post(f"{house.url}/v1/jobs/welcome_email", json=LETTER)
     assert answer.status_code in (202, 503), answer.text
     return answer.json() if answer.status_code == 202 else None
 
@@ -171,7 +171,7 @@ def _runs(pid: int) -> bool:
 async def test_requests_that_a_killed_api_left_unanswered_can_be_sent_again(house: House) -> None:
     """Some had their job put and lost the answer, some had nothing put: with a key each ends as one job."""
     api = house.api()
-    number = 400
+    number = 120
     answered = 0
 
     async def send(client: httpx.AsyncClient, index: int) -> dict[str, Any] | None:
@@ -189,12 +189,12 @@ async def test_requests_that_a_killed_api_left_unanswered_can_be_sent_again(hous
         job: dict[str, Any] = answer.json()
         return job
 
-    async with httpx.AsyncClient(base_url=house.url, timeout=30) as client:
+    async with httpx.AsyncClient(base_url=house.url, timeout=60, verify=False) as client:
         first = await asyncio.gather(*(send(client, index) for index in range(number)))
     assert first.count(None) > 0, "the kill left requests without an answer"
     api.wait()
     house.api()
-    async with httpx.AsyncClient(base_url=house.url, timeout=30) as client:
+    async with httpx.AsyncClient(base_url=house.url, timeout=60, verify=False) as client:
         again = await asyncio.gather(*(send(client, index) for index in range(number)))
     assert [one for one, other in zip(first, again, strict=True) if one is not None and one != other] == []
     assert [job and job["args"]["name"] for job in again] == [str(index) for index in range(number)]

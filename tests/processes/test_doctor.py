@@ -9,7 +9,7 @@ from tests.waiting import eventually, eventually_sync
 
 def examined(house: House, **environment: str) -> tuple[int, str]:
     """The doctor's exit code and its words."""
-    code = house.start("errand", "doctor", "--packages", "jobs", **environment).wait(30)
+    code = house.start("errand", "doctor", "--packages", "jobs", **environment).wait(60)
     return code, house.log("errand").read_text()
 
 

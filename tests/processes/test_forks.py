@@ -80,7 +80,7 @@ def test_a_job_that_ends_its_own_children_does_not_stop_the_worker(house: House)
     worker = house.worker()
     for type_name, ways in (("starting", WAYS), ("starting_in_thread", FORKING)):
         for start in ways:
-            done = house.ended(house.post(f"/v1/jobs/{type_name}", json={"start": start}), within_s=40)
+            done = house.ended(house.post(f"/v1/jobs/{type_name}", json={"start": start}))
             assert done["result"] == (14 if "pool" in start else -15), (type_name, start)
             assert worker.poll() is None, f"{start} in {type_name} has ended the worker"
     assert "draining" not in house.log("jobs").read_text()

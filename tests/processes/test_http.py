@@ -27,5 +27,5 @@ def test_two_api_processes_count_a_clients_requests_together(new_house: Callable
     other = replace(house, port=free_port())
     other.api()
     urls = [f"{one.url}/v1/job-types" for one in (house, other)]
-    statuses = [httpx.get(urls[number % 2]).status_code for number in range(30)]
+    statuses = [house.http.get(urls[number % 2]).status_code for number in range(30)]
     assert statuses == [200] * 20 + [429] * 10

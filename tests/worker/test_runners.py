@@ -45,6 +45,21 @@ async def test_a_plain_function_beside_job_types_ends_as_arq_ends_it_even_if_it_
     assert ran == []
 
 
+async def test_a_plain_job_whose_hook_keeps_raising_ends_with_its_error_when_its_tries_are_used_up(
+    redis: ArqRedis, redis_url: str
+) -> None:
+    async def on_job_start(ctx: dict[str, Any]) -> None:
+        raise ValueError("a hook's fault")
+
+    await redis.enqueue_job("plain", _job_id="run")
+    async with running_worker(
+        redis_url, functions=[func(plain, name="plain")], on_job_start=on_job_start, max_tries=1
+    ) as worker:
+        done = await ended(redis, "run")
+        assert (worker.jobs_failed, worker.jobs_retried) == (1, 0)
+    assert done.error is not None and "a hook's fault" in done.error.message
+
+
 async def test_a_last_hook_that_raises_leaves_the_outcome_as_it_was_written(redis: ArqRedis, redis_url: str) -> None:
     raised = asyncio.Event()
 

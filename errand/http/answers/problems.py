@@ -38,6 +38,10 @@ TOO_LARGE = "content-too-large"
 FULL_RETRY_S = 5
 
 
+MAX_NAME_CHARS = 200
+"""Of a name in a request, as it is shown in an answer."""
+
+
 OUTAGE_OVER_S = 60.0
 """If no request was refused for so long, the next refused one belongs to another outage."""
 
@@ -117,7 +121,7 @@ def documented(descriptions: Mapping[int, str]) -> dict[int | str, dict[str, Any
 
 
 def install(app: FastAPI) -> None:
-    """Has the app answer with problem details whatever goes wrong in a request."""
+    """Has the app answer with problem details to everything that goes wrong in a request."""
     refusals = Refusals()
 
     @app.exception_handler(Problem)
@@ -258,7 +262,9 @@ def _faulty_field(fault: Mapping[str, Any]) -> FaultyField:
     if fault["loc"] == ("body",) and fault["type"] in ("missing", "model_type", "model_attributes_type"):
         # it may be JSON, but sent as a web form, as curl does by default
         message = "must be a JSON object, sent with 'Content-Type: application/json'"
-    return FaultyField(field=".".join(map(str, fault["loc"])), message=message)
+    # a part of it may be a name that the client has made up
+    field = ".".join(str(part)[:MAX_NAME_CHARS] for part in fault["loc"])
+    return FaultyField(field=field, message=message)
 
 
 ERRORS = documented(

@@ -9,7 +9,7 @@ from errand.http.requests.job_path import JOB_ID
 OTHER_ID = "01a1fb3e-ca26-7a4b-a22c-73c5f6b6e8ac"
 
 
-PLACE = f"/v1/jobs/{JOB_ID}"
+JOB_PATH = f"/v1/jobs/{JOB_ID}"
 
 
 STARTED, ENDED = "2026-11-20T23:15:58.536000Z", "2026-11-20T23:15:58.548000Z"
@@ -46,10 +46,10 @@ WAITING_JOB: dict[str, Any] = {
     "planned_attempts": [PUT_AT, "2026-11-20T23:16:08.518000Z"],
     "gives_up_at": "2026-11-20T23:16:08.518000Z",
     "links": {
-        "self": PLACE,
-        "wait": f"{PLACE}?wait=30",
-        "cancel": f"{PLACE}/cancel",
-        "reschedule": f"{PLACE}/reschedule",
+        "self": JOB_PATH,
+        "wait": f"{JOB_PATH}?wait=30",
+        "cancel": f"{JOB_PATH}/cancel",
+        "reschedule": f"{JOB_PATH}/reschedule",
     },
 }
 
@@ -76,7 +76,7 @@ ENDED_JOB: dict[str, Any] = {
     "finished_at": ENDED,
     "planned_attempts": None,
     "gives_up_at": None,
-    "links": {"self": PLACE},
+    "links": {"self": JOB_PATH},
 }
 
 
@@ -300,7 +300,7 @@ OF_PATHS: dict[tuple[int, str], tuple[str, str]] = {
     ),
     (503, "/readyz"): (
         "no-worker",
-        "No worker has been heard of lately: jobs are accepted and wait. Start one with 'make run-worker'.",
+        "No worker has reported lately: jobs are accepted and wait. Start one with 'make run-worker'.",
     ),
 }
 """Where a status means something else under a path."""
@@ -309,7 +309,11 @@ OF_PATHS: dict[tuple[int, str], tuple[str, str]] = {
 def problem_example(status: int, path: str, operation: dict[str, Any]) -> dict[str, Any]:
     """A problem that the operation at that path may answer with that status."""
     kind, detail = next(
-        (example for (of_status, place), example in OF_PATHS.items() if of_status == status and path.startswith(place)),
+        (
+            example
+            for (of_status, prefix), example in OF_PATHS.items()
+            if of_status == status and path.startswith(prefix)
+        ),
         PROBLEMS.get(status, ("other", str(operation["responses"][str(status)]["description"]))),
     )
     if status == 400 and operation["operationId"].startswith("enqueue_"):

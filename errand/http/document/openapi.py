@@ -52,7 +52,7 @@ HEADERS: Document = {
         "schema": {"type": "string", "const": "true"},
     },
     "Existing-Job": {
-        "description": "`true`: this job was there, and none was put; absent where its end was waited for",
+        "description": "`true`: this job was there, and none was put; absent if the answer waited for its end",
         "schema": {"type": "string", "const": "true"},
     },
     "Preference-Applied": {
@@ -60,11 +60,11 @@ HEADERS: Document = {
         "schema": {"type": "string", "pattern": "^wait=[0-9]+$"},
     },
     "RateLimit": {
-        "description": 'where `RATE_LIMIT` is set: `"default";r=42;t=7`, requests that are left, for how many seconds',
+        "description": 'if `RATE_LIMIT` is set: `"default";r=42;t=7`, requests that are left, for how many seconds',
         "schema": {"type": "string"},
     },
     "RateLimit-Policy": {
-        "description": 'where `RATE_LIMIT` is set: `"default";q=100;w=1`, how many requests in how many seconds',
+        "description": 'if `RATE_LIMIT` is set: `"default";q=100;w=1`, how many requests in how many seconds',
         "schema": {"type": "string"},
     },
 }
@@ -79,7 +79,7 @@ ANYWHERE = {
 """Errors that a request may meet before its route is known."""
 
 
-PLACES = {
+LEADS_TO = {
     "JobView": ("/v1/jobs/{id}", "/id"),
     "AcceptedJobView": ("/v1/jobs/{id}", "/id"),
     "Batch": ("/v1/jobs/{id}", "/ids/0"),
@@ -207,16 +207,16 @@ def _add_headers(operation: Operation, status: str, answer: Document) -> None:
 
 
 def _add_links(document: Document, answer: Document) -> None:
-    if (model := _model_of(answer)) in PLACES:
-        place, pointer = PLACES[model]
-        name = place[place.index("{") + 1 : -1]
+    if (model := _model_of(answer)) in LEADS_TO:
+        target, pointer = LEADS_TO[model]
+        name = target[target.index("{") + 1 : -1]
         answer["links"] = {
             operation["operationId"]: {
                 "operationId": operation["operationId"],
                 "parameters": {name: f"$response.body#{pointer}"},
             }
             for path, operation in _operations_of(document)
-            if path == place or path.startswith(f"{place}/")
+            if path == target or path.startswith(f"{target}/")
         }
 
 

@@ -1,17 +1,17 @@
 -- Takes requests out of a client's allowance: a bucket that refills steadily (GCRA).
--- KEYS  1 the client's bucket: when it will be full again, in us since the epoch; absent where it is full
+-- KEYS  1 the client's bucket: when it will be full again, in us since the epoch; absent if it is full
 -- ARGV  1 how many us one request takes to refill  2 how many requests the bucket holds  3 how many to take at most
 -- returns {taken, left, in how many ms one more can be taken}
 --- @include "redis/parts/call_or_reset"
 local bucket = KEYS[1]
 local interval_us, quota, most = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 
--- the server's clock decides, so that all who ask share one
+-- the server's clock decides, so that all callers share one
 local time = redis.call('TIME')
 local now_us = time[1] * 1000000 + time[2]
 local span_us = interval_us * quota
 
--- no further ahead than an empty bucket, whatever a clock set back or another limit has left there
+-- no further ahead than an empty bucket, even if a clock that was set back, or another limit, has left more there
 local full_us = tonumber(call_or_reset(bucket, 'GET')) or now_us
 full_us = math.min(math.max(full_us, now_us), now_us + span_us)
 

@@ -1,6 +1,6 @@
 """Lets each client make so many requests in a time, counted in Redis for all API processes together.
 
-A bucket holds the quota and refills steadily. A process takes what its waiting requests need in one call, and where
+A bucket holds the quota and refills steadily. A process takes what its waiting requests need in one call, and if
 the limit is high, a tenth of a second's worth at once, which it then gives out without asking. In all never more is
 given than the quota and what has refilled since. What a process holds may be used up to a second later than it was
 taken: by so much, a tenth of a second's worth for each process, the count of a window may be off. Below twenty
@@ -74,7 +74,7 @@ class RateLimit:
     async def take(self, client: str) -> Allowance:
         """Counts a request of that client and returns what is left.
 
-        Raises OverLimit where nothing was, and redis' errors where Redis is away.
+        Raises OverLimit if nothing was, and redis' errors if Redis is away.
         """
         known = self._clients.get(client)
         if known is None:
@@ -120,7 +120,7 @@ class RateLimit:
         self, known: _Client, asking: list[asyncio.Future[Allowance]], *, taken: int, left: int, wait_s: float
     ) -> None:
         """To each request in its order what was taken for it; the rest is held."""
-        # who has gone needs none
+        # a client that has gone needs none
         here = [answer for answer in asking if not answer.done()]
         now_s = time.monotonic()
         known.held, known.left, known.held_until_s = max(taken - len(here), 0), left, now_s + MAX_HELD_S

@@ -59,7 +59,7 @@ def etag_of(job: JobSnapshot, content: bytes) -> str:
 
 
 def is_known(request: Request, etag: str) -> bool:
-    """The client has it already: by `If-None-Match`, which compares weakly, and counts for nothing where malformed."""
+    """True if `If-None-Match`, which compares weakly, says that the client has it; a malformed one says nothing."""
     given = _given(request, "if-none-match") or ""
     if given == ANY:
         return True
@@ -79,7 +79,7 @@ class Seen:
         self._states = {tag.rpartition(".")[0] for weak, tag in re.findall(TAG, given or "") if not weak}
 
     def revision(self, job: JobSnapshot) -> str:
-        """What the script that acts must find; '' for whatever there is.
+        """What the script that acts must find; '' for any.
 
         Where the job as it was just read is none that the client has seen, the script finds something else, and says
         so, unless the job's state forbids the act anyway: that is said first (RFC 9110 §13.2.1).
@@ -95,7 +95,7 @@ async def _seen(
         str | None,
         Header(
             alias="If-Match",
-            description="the `ETag` that GET gave of the job, or several: done only where it is still in that state, "
+            description="the `ETag` that GET gave of the job, or several: done only if it is still in that state, "
             "else 412; `*` for any state",
         ),
         WithJsonSchema({"type": "string", "pattern": SHOWN_TAGS, "examples": [ETAG_EXAMPLE]}),
@@ -118,6 +118,6 @@ def _state(job: JobSnapshot) -> str:
 
 
 def _given(request: Request, name: str) -> str | None:
-    """All headers of that name as one list; None where there is none."""
+    """All headers of that name as one list; None if there is none."""
     given = request.headers.getlist(name)
     return ", ".join(given).strip() if given else None

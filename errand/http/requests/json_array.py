@@ -38,7 +38,7 @@ NEXT_ITEM = re.compile(rb"[ \t\r\n]*,[ \t\r\n]*(%b)" % _nested(3), re.DOTALL)
 
 
 class NotItems(ValueError):
-    """This is no JSON array of objects; `index` says at which item it stops being one, where that is known."""
+    """This is no JSON array of objects; `index` says at which item it stops being one, if that is known."""
 
     def __init__(self, message: str, *, index: int | None = None) -> None:
         super().__init__(message)
@@ -65,14 +65,14 @@ class JsonItems:
         """What comes next outside of items."""
 
     def feed(self, piece: bytes) -> Iterator[bytes | None]:
-        """The items that this piece ends, and None where others should have a turn. Raises NotItems."""
+        """The items that this piece ends, and None if others should have a turn. Raises NotItems."""
         self._pieces.append(piece)
         self._size_bytes += len(piece)
         if self._size_bytes >= self._enough_bytes:
             yield from self._look()
 
     def end(self) -> Iterator[bytes | None]:
-        """The last items, and None as `feed` has it. Raises NotItems where the array has no end."""
+        """The last items, and None as `feed` has it. Raises NotItems if the array has no end."""
         yield from self._look()
         if self._awaits != "nothing":
             raise NotItems(
@@ -110,7 +110,7 @@ class JsonItems:
             raise NotItems(f"is longer than the {self._item_limit_bytes} bytes of one job", index=self._number)
 
     def _go_on_inside(self, text: bytes) -> bool:
-        """Up to the next bracket of an item; False where the text ends before that."""
+        """Up to the next bracket of an item; False if the text ends before that."""
         found = INSIDE.match(text, self._seen)
         assert found is not None  # all of it is optional
         if found.end() == self._seen:
@@ -121,22 +121,22 @@ class JsonItems:
         return True
 
     def _go_on_between(self, text: bytes) -> int:
-        """Past the next sign that belongs to no item; returns where an item would begin."""
+        """Past the next character that belongs to no item; returns the index at which an item would begin."""
         at = SPACES.match(text, self._seen).end()  # type: ignore[union-attr]  # all of it is optional
-        sign, self._seen = text[at : at + 1], min(at + 1, len(text))
-        if sign in (b"{", b"[") and self._awaits in ("array", "first item", "item"):
-            self._open(sign)
+        character, self._seen = text[at : at + 1], min(at + 1, len(text))
+        if character in (b"{", b"[") and self._awaits in ("array", "first item", "item"):
+            self._open(character)
             return at if self._depth > 1 else self._seen
-        if sign == b"]" and self._awaits in ("first item", "comma"):
+        if character == b"]" and self._awaits in ("first item", "comma"):
             self._depth, self._awaits = 0, "nothing"
-        elif sign == b"," and self._awaits == "comma":
+        elif character == b"," and self._awaits == "comma":
             self._awaits = "item"
-        elif sign:
+        elif character:
             raise self._misplaced()
         return self._seen
 
-    def _open(self, sign: bytes) -> None:
-        if self._awaits == "array" and sign != b"[":
+    def _open(self, character: bytes) -> None:
+        if self._awaits == "array" and character != b"[":
             raise self._misplaced()
         self._awaits = "first item" if self._awaits == "array" else "comma"
         self._depth += 1

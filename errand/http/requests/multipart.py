@@ -108,7 +108,7 @@ class _Reader:
             )
 
     async def next_part(self) -> Part | None:
-        """The next part, past whatever is left of this one; None after the last."""
+        """The next part, past the rest of this one; None after the last."""
         while (event := await self._next()) is not None or not self._complete or self._events:
             if isinstance(event, Part):
                 return event

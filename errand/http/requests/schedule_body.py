@@ -34,6 +34,10 @@ Expression = Annotated[str, AfterValidator(cron.check_expression)]
 Timezone = Annotated[str, AfterValidator(cron.check_timezone)]
 
 
+MAX_NAME_CHARS = 128
+"""Longer than the name of any job type or queue: a longer one is not shown back in the answer."""
+
+
 LateS = Annotated[
     float,
     BeforeValidator(durations.parse_s),
@@ -42,7 +46,7 @@ LateS = Annotated[
         {
             "anyOf": [
                 {"type": "number", "minimum": 0, "maximum": MAX_S},
-                {"type": "string", "pattern": durations.PATTERN},
+                {"type": "string", "pattern": durations.PATTERN, "maxLength": durations.MAX_CHARS},
             ]
         }
     ),
@@ -55,7 +59,7 @@ class ScheduleBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    type: str = Field(description="the name of a job type", examples=["welcome_email"])
+    type: str = Field(max_length=MAX_NAME_CHARS, description="the name of a job type", examples=["welcome_email"])
     args: dict[str, Any] = Field({}, description="the args of each of its jobs; they must fit the type")
     cron: Expression = Field(
         description="five fields: minute, hour, day of month, month, day of week; or six, with seconds in front",
@@ -67,7 +71,7 @@ class ScheduleBody(BaseModel):
     )
     grace_s: LateS = Field(GRACE_S, description="a time counts as missed once it is that late")
     jitter_s: LateS = Field(0, description="each job is due up to this much later than its time")
-    queue: str | None = Field(None, description="null: the job type's")
+    queue: str | None = Field(None, max_length=MAX_NAME_CHARS, description="null: the job type's")
 
     @field_validator("type")
     @classmethod

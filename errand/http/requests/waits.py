@@ -47,7 +47,7 @@ PreferHeader = Annotated[
 
 
 def preferred_s(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
-    """How long the client would wait, 60 s at most; None where it does not say.
+    """How long the client would wait, 60 s at most; None if it does not say.
 
     What makes no sense is ignored, as RFC 7240 asks; of several the first counts.
     """
@@ -66,7 +66,7 @@ def applied(wait_s: int) -> dict[str, str]:
 
 
 async def instead_of(accepted: Response, request: Request, to: Shared) -> Response:
-    """The answer to a request that has put a job; 200 with the job where its end was to be waited for, and came."""
+    """The answer to a request that has put a job; 200 with the job if the client would wait for its end, which came."""
     wait_s = preferred_s(request.scope["headers"])
     if wait_s is None:
         return accepted
@@ -78,7 +78,7 @@ async def instead_of(accepted: Response, request: Request, to: Shared) -> Respon
     except (Problem, RedisError) as error:
         if isinstance(error, RedisError) and not is_outage(error):
             raise
-        # the job was accepted, whatever became of the wait
+        # the job was accepted, also if the wait failed
         return accepted
     if job is None:
         return accepted
@@ -110,7 +110,7 @@ class StopNotice:
 
 @contextlib.contextmanager
 def stop_notifying(request: Request) -> Iterator[StopNotice]:
-    """A stop of the process while this request is answered: who waits on past it is cut off without an answer."""
+    """A stop of the process while this request is answered: an answer that waits on past it is cut off."""
     stop = StopNotice()
     connection: Connection | None = request.scope.get(CONNECTION)
     if connection is not None:
@@ -130,23 +130,23 @@ async def ended_or_after(request: Request, to: Shared, job_id: str, *, wait_s: f
     if job.ended:
         return job
     with stop_notifying(request) as stop:
-        async with to.events.end_of(job_id) as heard:
-            stop.wakes = heard
-            return await _ended_or_until(until_s, to, job_id, heard, stop)
+        async with to.events.end_of(job_id) as ended:
+            stop.wakes = ended
+            return await _ended_or_until(until_s, to, job_id, ended, stop)
 
 
 async def _ended_or_until(
-    until_s: float, to: Shared, job_id: str, heard: asyncio.Event, stop: StopNotice
+    until_s: float, to: Shared, job_id: str, ended: asyncio.Event, stop: StopNotice
 ) -> JobSnapshot:
     look_s = FIRST_LOOK_S
     while True:
-        # before the look: what is heard while it lasts must not be forgotten
-        heard.clear()
+        # before the look: an end that is published while it lasts must not be forgotten
+        ended.clear()
         job = await found(to, job_id)
         left_s = until_s - time.monotonic()
         if job.ended or left_s <= 0 or stop.started:
             return job
         try:
-            await asyncio.wait_for(heard.wait(), min(left_s, look_s))
+            await asyncio.wait_for(ended.wait(), min(left_s, look_s))
         except TimeoutError:
             look_s = min(look_s * 2, LAST_LOOK_S)

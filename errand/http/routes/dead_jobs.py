@@ -18,6 +18,7 @@ from errand.http.answers.problems import ERRORS, Problem
 from errand.http.gates import auth
 from errand.http.requests import json_body
 from errand.http.requests.filters import QueueName, TypeName, check_queue
+from errand.http.requests.json_body import JsonRoute
 from errand.http.shared import Shared, SharedDep, in_time
 from errand.monitor.job_snapshot import JobSnapshot
 from errand.queue.sender import MAX_BATCH
@@ -34,7 +35,7 @@ DEFAULT_PAGE = 50
 DEFAULT_REPLAY = 1_000
 
 
-router = APIRouter(prefix="/v1/dead-jobs", tags=["dead jobs"])
+router = APIRouter(prefix="/v1/dead-jobs", tags=["dead jobs"], route_class=JsonRoute)
 
 
 Fingerprint = Annotated[

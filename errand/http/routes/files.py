@@ -34,7 +34,7 @@ MEDIA_TYPES.add_type("image/avif", ".avif")
 
 
 SHOWN = frozenset(f"image/{kind}" for kind in ("jpeg", "png", "webp", "avif", "gif", "tiff"))
-"""What a browser may show in place: pictures without scripts. SVG is none, PDF is none; they are saved."""
+"""What a browser may show in a page: pictures without scripts. SVG is none, PDF is none; they are saved."""
 
 
 router = APIRouter(prefix="/v1/files", tags=["files"])

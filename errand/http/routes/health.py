@@ -27,7 +27,7 @@ async def healthz() -> Health:
 @router.get(
     "/readyz",
     operation_id="readyz",
-    responses=documented({503: "Redis is away, no worker has been heard of lately, or uploads cannot be stored"}),
+    responses=documented({503: "Redis is away, no worker has reported lately, or uploads cannot be stored"}),
 )
 async def readyz(to: SharedDep) -> Health:
     """Redis answers, a worker lives, uploads can be stored: what is sent now is accepted, and run now."""
@@ -36,7 +36,7 @@ async def readyz(to: SharedDep) -> Health:
         raise Problem(
             503,
             "no-worker",
-            "No worker has been heard of lately: jobs are accepted and wait. Start one with 'make run-worker'.",
+            "No worker has reported lately: jobs are accepted and wait. Start one with 'make run-worker'.",
             headers={"Retry-After": "2"},
         )
     if to.storage_check is not None and await to.storage_check.fault() is not None:

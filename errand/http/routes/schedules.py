@@ -109,7 +109,7 @@ async def delete_schedule(id: ScheduleId, to: SharedDep) -> Response:
         kept = await _found(to, id)
         if kept.source == "code" and kept.type in to.catalog:
             raise _codes_own(id, "removed")
-        # not where it was given another definition since: that may be the code's
+        # not if it was given another definition since: that may be the code's
         gone = await in_time(to.schedules.remove(kept))
     return Response(status_code=204)
 
@@ -201,7 +201,7 @@ async def _put(to: Shared, schedule_id: str, raw: Any) -> Response:
 
 
 def _known(catalog: Catalog, kept: KeptSchedule) -> tuple[JobType[Any, Any], BaseModel]:
-    """The job type and the args that its jobs have now. Raises Problem 409 where the code has changed too much."""
+    """The job type and the args that its jobs have now. Raises Problem 409 if the code has changed too much."""
     job_type = catalog.get(kept.type)
     if job_type is None:
         raise Problem(409, "unfit-schedule", f"This service knows no job type '{kept.type}' any more.")

@@ -133,8 +133,8 @@ class AnswerReader:
         if not self.status:
             self._pass_interim()
             return True
-        self.headers, sound = _fields(head)
-        self.reusable = self.reusable and sound
+        self.headers, well_formed = _fields(head)
+        self.reusable = self.reusable and well_formed
         self._frame()
         return True
 
@@ -268,12 +268,12 @@ def _end_of_fields(buffer: bytearray) -> int:
 def _fields(head: bytes) -> tuple[list[tuple[str, str]], bool]:
     """The fields of a head, and whether all of them are as RFC 9112 has them."""
     fields: list[tuple[str, str]] = []
-    sound = True
+    well_formed = True
     for line in head.decode("latin-1").split("\n"):
         text = line.removesuffix("\r")
         if not text:
             continue
         name, colon, value = text.partition(":")
-        sound = sound and bool(colon) and TOKEN.fullmatch(name) is not None
+        well_formed = well_formed and bool(colon) and TOKEN.fullmatch(name) is not None
         fields.append((name.strip(), value.strip()))
-    return fields, sound
+    return fields, well_formed

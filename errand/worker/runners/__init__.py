@@ -1,5 +1,5 @@
 """Runs one claimed job: reads its body, chooses its runner, makes an attempt, decides what becomes of the job.
 
-There are two runners: `JobRunner` for job types, `ArqRunner` for plain Arq functions. They decide and return; claiming,
-leases and the loop are no matter of theirs.
+`Runner` is the protocol of the two that there are: `JobRunner` for job types, `ArqRunner` for plain Arq functions. They
+know nothing of claims, slots and the loop: `Executor` in `errand.worker` calls them for each job.
 """

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from starlette.types import Message
 
 from errand.events.watcher import ChangeBatch, EventFilter, Watcher
 from errand.http.answers.event_stream import PIECE_BYTES, EventStream
@@ -66,3 +69,31 @@ def test_what_is_larger_than_a_piece_takes_the_long_way(connection: Any) -> None
 def test_a_client_that_takes_no_chunks_has_no_shortcut(connection: Any) -> None:
     connection.cycle.chunked_encoding = False
     assert stream([])._shortcut_to(connection) is None
+
+
+async def test_others_have_the_loop_between_the_pieces_of_a_chunk() -> None:
+    """The client reads as fast as is sent, so that `send` never waits."""
+    turn, pieces = 0, Counter[int]()
+
+    async def chunks() -> AsyncGenerator[bytes, None]:
+        yield b"x" * PIECE_BYTES * 20
+
+    async def send(message: Message) -> None:
+        pieces[turn] += bool(message.get("body"))
+
+    async def receive() -> Message:
+        forever: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        return await forever
+
+    feed = SimpleNamespace(dismiss=dismiss)
+    answering = asyncio.create_task(
+        EventStream(chunks(), watcher=Watcher(EventFilter()), feed=feed)({"type": "http"}, receive, send)  # type: ignore[arg-type]  # dismisses alone
+    )
+    while not answering.done():
+        await asyncio.sleep(0)
+        turn += 1
+    assert (sum(pieces.values()), max(pieces.values())) == (20, 1)
+
+
+async def dismiss(watcher: Watcher) -> None:
+    pass

@@ -1,0 +1,104 @@
+"""No request holds up the others for long, whatever it holds: all that clients can make large, at its largest."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator, Mapping
+
+import httpx
+import pytest
+
+MIB = 1024 * 1024
+ROOM_BYTES = MIB - 300
+"""What is left of a body beside the one part of it that is large."""
+STALL_S = 0.1
+HOOK = b'{"url":"https://x.example/","event":"a","data":%b}'
+SCHEDULE = {"type": "webhook", "cron": "* * * * *", "timezone": "UTC", "args": {}}
+LETTER = {"to": "ada@example.com", "name": "Ada"}
+
+
+def array_of(unit: bytes, size_bytes: int = ROOM_BYTES) -> bytes:
+    return b"[%b]" % b",".join([unit] * ((size_bytes - 2) // (len(unit) + 1)))
+
+
+def text_of(unit: bytes) -> bytes:
+    return b'"%b"' % (unit * (ROOM_BYTES // len(unit)))
+
+
+def with_field(known: Mapping[str, object], field: str, value: bytes) -> bytes:
+    rest = json.dumps({name: part for name, part in known.items() if name != field}).encode()
+    return b'%b,"%b":%b}' % (rest[:-1], field.encode(), value)
+
+
+def hostile() -> Iterator[tuple[str, str, bytes]]:
+    """A name, a path, a body."""
+    names = b"{%b}" % b",".join(b'"%d":0' % number for number in range(90_000))
+    arrays = {str(unit): array_of(unit) for unit in (b"[]", b"{}", b"0", b'""', b"1e9", b"[[[[[[]]]]]]", b"9" * 4_000)}
+    for name, large in {**arrays, "names": names, "digits": b"9" * ROOM_BYTES, "depth": b"[" * ROOM_BYTES}.items():
+        yield f"{name} alone", "/v1/jobs/webhook", large
+        yield f"{name} in data", "/v1/jobs/webhook", HOOK % large
+        yield f"{name} in a field", "/v1/jobs/welcome_email", with_field(LETTER, "name", large)
+        yield f"{name} as sizes", "/v1/jobs/resize", b'{"source_url":"https://x.example/","sizes":%b}' % large
+        yield f"{name} in a schedule", "/v1/schedules", with_field(SCHEDULE, "args", HOOK % large)
+        yield f"{name} in a replay", "/v1/dead-jobs/replay", b'{"type":"webhook","ids":%b}' % large
+        yield f"{name} in a batch", "/v1/jobs/webhook/batch", b"[%b]" % (HOOK % large)
+    for unit in (b"a", b"9", b"a/", b"* ", b"1,", b"5h", b"\\u0000", b"\xc3\xa4", b"@", b"a@", b"a."):
+        for field in ("type", "cron", "timezone", "misfire", "grace_s", "queue"):
+            yield f"{unit!r} as {field}", "/v1/schedules", with_field(SCHEDULE, field, text_of(unit))
+        for field in ("to", "name"):
+            yield f"{unit!r} as {field}", "/v1/jobs/welcome_email", with_field(LETTER, field, text_of(unit))
+        yield f"{unit!r} as a name", "/v1/jobs/welcome_email", b'{"to":"a@b.example","name":"x",%b:1}' % text_of(unit)
+        url = {"event": "a", "data": 1}
+        yield f"{unit!r} as a URL", "/v1/jobs/webhook", with_field(url, "url", b'"https://x' + text_of(unit)[1:])
+    for unit in (b"{}", b"[]", b"0"):
+        yield f"{unit!r} as a batch", "/v1/jobs/welcome_email/batch", array_of(unit, 16 * MIB)
+
+
+class Probe:
+    """How long the loop was busy at most without a pause, in seconds of this thread's own processor time.
+
+    Not by the clock on the wall: other programs take their share of that.
+    """
+
+    async def __aenter__(self) -> Probe:
+        self.longest_s = 0.0
+        self._looking = asyncio.create_task(self._look())
+        await asyncio.sleep(0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.sleep(0)
+        self._looking.cancel()
+
+    async def _look(self) -> None:
+        while True:
+            before_s = time.thread_time()
+            await asyncio.sleep(0)
+            self.longest_s = max(self.longest_s, time.thread_time() - before_s)
+
+
+async def stall_s(client: httpx.AsyncClient, path: str, body: bytes) -> float:
+    async with Probe() as probe:
+        answer = await client.post(path, content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code in (202, 413, 422) and len(answer.content) < len(body) + 100_000, path
+    return probe.longest_s
+
+
+async def test_no_request_holds_up_the_others(client: httpx.AsyncClient) -> None:
+    slow = {}
+    for name, path, body in hostile():
+        stalls_s = [await stall_s(client, path, body)]
+        # another program that shares the caches can double a measurement
+        while min(stalls_s) > STALL_S and len(stalls_s) < 3:
+            stalls_s.append(await stall_s(client, path, body))
+        if min(stalls_s) > STALL_S:
+            slow[name] = min(stalls_s)
+    assert slow == {}
+
+
+@pytest.mark.parametrize("commas", ["a,b;[{" * 60_000])
+async def test_what_stands_in_a_text_is_no_part_of_the_structure(client: httpx.AsyncClient, commas: str) -> None:
+    args = {"url": "https://x.example/", "event": "a", "data": f'{commas}"\\'}
+    assert (await client.post("/v1/jobs/webhook", json=args)).status_code == 202
