@@ -16,7 +16,8 @@ from tests.bench.errand_side import opened
 from tests.bench.http_side import KEY, content_length, request_of
 
 HEAD = f"Host: 127.0.0.1\r\nAuthorization: Bearer {KEY}\r\n"
-CHANGE = re.compile(rb"}\nid: (\d+)-\d+@default")
+CHANGE = re.compile(rb"}\nid: ([^\n]+)")
+POSITION = re.compile(rb"(\d+)-\d+@")
 CLIENTS = 20
 LIMIT_S = 60
 SAMPLED = 20
@@ -41,8 +42,13 @@ class Watching(asyncio.Protocol):
             self._rest += data
             end = self._rest.rfind(b"\n\n")
             if end >= 0:
-                self._late_s += [now_s - int(ms) / 1000 for ms in CHANGE.findall(self._rest, 0, end)]
+                self._late_s += [now_s - changed_s(cursor) for cursor in CHANGE.findall(self._rest, 0, end)]
                 self._rest = self._rest[end:]
+
+
+def changed_s(cursor: bytes) -> float:
+    """When a change happened, in s since the epoch: the latest of the positions that its cursor has for each queue."""
+    return max(int(ms) for ms in POSITION.findall(cursor)) / 1000
 
 
 async def watch(url: str, port: float, number: float, changes: float) -> dict[str, Any]:
