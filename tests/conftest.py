@@ -7,7 +7,7 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,19 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     if len(chosen) == 1 and ".py" in chosen[0]:
         return 0
     return min(2 * (os.cpu_count() or 1), MAX_PROCESSES)
+
+
+SHOWN_LINES = 60
+"""Of a failed test's output: thousands of jobs log as many lines each."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """The end of what a failed test printed, and nothing of one that passed: it would only be kept in memory."""
+    report = yield
+    shown = [] if report.passed else report.sections
+    report.sections = [(name, "\n".join(text.splitlines()[-SHOWN_LINES:])) for name, text in shown]
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -34,6 +34,8 @@ class HttpReceiver:
     url: str = ""
     answers: list[web.StreamResponse | int] = field(default_factory=list)
     delay_s: float = 0.0
+    may_answer: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set until a test clears it."""
     requests: list[Received] = field(default_factory=list)
     _news: asyncio.Condition = field(default_factory=asyncio.Condition)
 
@@ -42,6 +44,7 @@ class HttpReceiver:
     async def serving(cls) -> AsyncIterator[HttpReceiver]:
         """On a free loopback port for as long as the block lasts."""
         receiver = cls()
+        receiver.may_answer.set()
         app = web.Application(client_max_size=64 * 1024 * 1024)
         app.router.add_route("*", "/{path:.*}", receiver._answer)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
@@ -66,6 +69,7 @@ class HttpReceiver:
         async with self._news:
             self.requests.append(received)
             self._news.notify_all()
+        await self.may_answer.wait()
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
         answer = self.answers.pop(0) if self.answers else 204

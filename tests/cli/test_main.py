@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
+import runpy
 import subprocess
 import sys
+import warnings
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -37,6 +41,22 @@ def run(program: str, *arguments: str, folder: Path = ROOT, **environment: str) 
     )
 
 
+def run_here(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The same in this process, for what ends at its command line: most of a start is imports."""
+    module, *command = program.split()
+    printed, said = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patched, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the module may be imported already
+        patched.setattr(sys, "argv", ["", *command, *arguments])
+        patched.setattr(sys, "path", list(sys.path))
+        with redirect_stdout(printed), redirect_stderr(said), pytest.raises(SystemExit) as ended:
+            runpy.run_module(module, run_name="__main__")
+    code = ended.value.code
+    return subprocess.CompletedProcess(
+        program, code if isinstance(code, int) else 0, printed.getvalue(), said.getvalue()
+    )
+
+
 def the_line(ended: subprocess.CompletedProcess[str], code: int) -> str:
     """The one line on standard error of a program that has ended with that exit code."""
     assert (ended.returncode, ended.stdout) == (code, ""), ended
@@ -46,22 +66,22 @@ def the_line(ended: subprocess.CompletedProcess[str], code: int) -> str:
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_each_program_says_what_it_does_and_refuses_what_it_does_not_know(program: str) -> None:
-    shown = run(program, "--help")
+    shown = run_here(program, "--help")
     assert (shown.returncode, shown.stderr) == (0, "")
     assert shown.stdout.startswith(f"Usage: python -m {program} ") and "--end-with-stdin" not in shown.stdout
-    line = the_line(run(program, "--unknown"), 2)
+    line = the_line(run_here(program, "--unknown"), 2)
     assert line.startswith(f"python -m {program}: ") and "--unknown" in line and "--help" in line
 
 
 @pytest.mark.parametrize("program", ["errand run", "errand api", "errand version", "service", "service.run", "jobs"])
 def test_an_argument_that_nothing_reads_is_refused(program: str) -> None:
-    assert "extra" in the_line(run(program, "extra"), 2)
+    assert "extra" in the_line(run_here(program, "extra"), 2)
 
 
 def test_without_a_command_the_help_is_shown_and_an_unknown_command_is_refused() -> None:
-    shown = run("errand")
+    shown = run_here("errand")
     assert shown.returncode == 0 and all(f"\n  {command} " in shown.stdout for command in COMMANDS)
-    assert "'docter'" in the_line(run("errand", "docter"), 2)
+    assert "'docter'" in the_line(run_here("errand", "docter"), 2)
 
 
 def test_it_says_its_version() -> None:
@@ -71,7 +91,7 @@ def test_it_says_its_version() -> None:
 @pytest.mark.parametrize("command", ["run", "api", "worker", "doctor"])
 def test_the_packages_must_be_named_and_be_there(command: str) -> None:
     program = f"errand {command}"
-    assert "must name a package" in the_line(run(program, "--packages", " , "), 2)
+    assert "must name a package" in the_line(run_here(program, "--packages", " , "), 2)
     assert the_line(run(program, "--packages", "not_there.jobs"), 1) == "job types: No module named 'not_there'"
 
 
