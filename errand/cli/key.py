@@ -7,7 +7,7 @@ import secrets
 from errand.settings import HASHED_KEY, ApiKey, digest_of
 
 PREFIX = "errand_"
-"""Marks a key as one, so that it is recognised where it does not belong: in a log, a ticket, a repository."""
+"""Marks a key as one, so that it is recognised if it leaks: in a log, a ticket, a repository."""
 
 KEY_BYTES = 32
 

@@ -30,7 +30,7 @@ Packages = Annotated[
         "--packages",
         metavar="PACKAGE",
         help="A package or module with your job types, such as myapp.jobs. Give it several times, or separate several"
-        " with commas. Takes the place of JOB_PACKAGES. If neither is given: the job types that Errand ships.",
+        " with commas. Replaces JOB_PACKAGES. If neither is given: the job types that Errand ships.",
     ),
 ]
 
@@ -65,7 +65,7 @@ def run(packages: Packages = None) -> None:
 def api(packages: Packages = None, end_with_stdin: EndWithStdin = False) -> None:
     """Serve the HTTP API, until Ctrl-C or SIGTERM.
 
-    HOST and PORT say where; the default is 127.0.0.1:8000.
+    HOST and PORT name the address; the default is 127.0.0.1:8000.
     """
     from errand.server import process
 
@@ -141,7 +141,7 @@ def version() -> None:
 
 
 def _settings(packages: list[str] | None) -> Settings:
-    """The settings of this process, with `--packages` in place of `JOB_PACKAGES`."""
+    """The settings of this process, with `--packages` instead of `JOB_PACKAGES`."""
     settings = Settings.read()
     if packages is None:
         return settings

@@ -1,4 +1,5 @@
-"""Says what may cost jobs: the server, its settings, queues without workers, storage and mail.
+"""Finds what may cost jobs: in the Redis server and its settings, in the queues, in storage and mail.
 
-Nothing here changes anything.
+A check reads and returns a `Finding`; it changes nothing but for a few bytes that it writes to the storage and deletes.
+Public: `examine`, `examine_server` and `looking` (`examine.py`), the checks of `outside_redis.py`.
 """

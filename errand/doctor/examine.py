@@ -1,4 +1,4 @@
-"""Looks a Redis over for what may cost jobs: the same checks for `make doctor` and for the start of every process.
+"""Examines a Redis for what may cost jobs: the same checks for `errand doctor` and for the start of every process.
 
 They change nothing in Redis, and look at a bounded number of jobs in a bounded time.
 """
@@ -65,7 +65,7 @@ class Installation:
 
 
 async def examine(redis: ArqRedis, installation: Installation) -> list[Finding]:
-    """Every check; one finding alone where Redis cannot be asked."""
+    """Every check; one finding alone if Redis cannot be asked."""
     findings = await examine_server(redis, replicas=installation.replicas)
     useless = any(finding.check in ("connection", "rights") and finding.level == "warning" for finding in findings)
     return findings if useless else findings + await examine_queues(redis, installation)
@@ -87,7 +87,7 @@ async def examine_server(redis: ArqRedis, *, replicas: int, clock: Callable[[], 
 
 
 async def examine_queues(redis: ArqRedis, installation: Installation) -> list[Finding]:
-    """The queues: jobs that nobody knows how to run, and jobs that nobody runs."""
+    """The queues: jobs of types that this installation lacks, and jobs that no worker runs."""
 
     async def look() -> list[Finding]:
         return [await _check_job_types(redis, installation), *await _check_workers(redis, installation)]
@@ -174,7 +174,7 @@ async def _check_job_types(redis: ArqRedis, installation: Installation) -> Findi
         found=f"{found.total()} jobs looked at: {unknown.total()} of types unknown here: {names}",
         risk="a worker that does not know a job's type ends it as failed",
         fix="name the package of these types in JOB_PACKAGES and start the workers again; what is unreadable was put "
-        "by a producer without Errand's serialisers (jobs.engine.records)",
+        "by a producer without Errand's serialisers (errand.wire.codec)",
     )
 
 
@@ -240,7 +240,7 @@ def _workers_finding(live: dict[str, int], unserved: Sequence[str]) -> Finding:
 
 
 def installation_of(settings: Settings, catalog: Catalog) -> Installation:
-    """What these settings make of the house, as the engine's checks need to know it."""
+    """The installation that these settings describe, as the checks need to know it."""
     named = [share.name for share in settings.worker_queues]
     return Installation(
         job_types=list(catalog),

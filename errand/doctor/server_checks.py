@@ -14,7 +14,7 @@ OLDEST_VERSION = (7, 0)
 
 
 ROUND_TRIP_LIMIT_MS = 10.0
-"""In one place a round trip takes well under a millisecond, between the zones of a region one or two."""
+"""Within one data centre a round trip takes well under a millisecond, between the zones of a region one or two."""
 
 
 SKEW_LIMIT_S = 1.0
@@ -37,7 +37,7 @@ class Finding:
     risk: str = ""
     """What could be lost or go wrong."""
     fix: str = ""
-    """The setting or the deed that fixes it."""
+    """The setting or the action that fixes it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +137,7 @@ def check_persistence(server: ServerState) -> Finding:
             check="persistence",
             level="note",
             found="append-only file; how often it reaches the disk is unknown (CONFIG is forbidden)",
-            risk="in a power cut the last second, where appendfsync is Redis' default, everysec",
+            risk="in a power cut the last second, if appendfsync is Redis' default, everysec",
         )
     costs = {
         "everysec": "a power cut may lose the last second",
@@ -155,7 +155,7 @@ def _without_aof(server: ServerState) -> Finding:
             check="persistence",
             level="warning",
             found="the server does not say whether it writes anything to disk (INFO and CONFIG are forbidden)",
-            risk="every job that has not ended, at its next restart, where it does not",
+            risk="every job that has not ended, at its next restart, if it does not",
             fix=TURN_ON_AOF,
         )
     if "save" not in server.config:
@@ -171,7 +171,7 @@ def _without_aof(server: ServerState) -> Finding:
         level="warning",
         found=found,
         risk=f"everything accepted, also what waits or has ended, {risk}"
-        + ("; its replicas empty themselves after it where it restarts before a failover" if server.replicas else ""),
+        + ("; its replicas empty themselves after it if it restarts before a failover" if server.replicas else ""),
         fix=TURN_ON_AOF,
     )
 
@@ -260,7 +260,7 @@ def check_replicas(server: ServerState, *, asked: int) -> list[Finding]:
             Finding(
                 check="replicas",
                 level="warning",
-                found=f"REPLICAS asks for {asked}, and {live} are in step (heard of in {SILENT_REPLICA_S} s){lagging}",
+                found=f"REPLICAS asks for {asked}, and {live} are in step (within {SILENT_REPLICA_S} s){lagging}",
                 risk="jobs are accepted all the same, and their `durability` says the less that is true; what no "
                 "replica has is lost with the primary",
                 fix="connect the replicas again (redis.conf of each: `replicaof`), or lower REPLICAS; "

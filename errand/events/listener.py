@@ -53,7 +53,7 @@ class JobEvents:
     def __init__(self, redis: Redis, *, queues: Sequence[str], ping_every_s: float = PING_EVERY_S) -> None:
         self._channels = [keys.events(queue) for queue in queues]
         self._subscription = Subscription(
-            redis, outage=Outage(), hear=self._on_message, ping_every_s=ping_every_s, started=self._on_subscribed
+            redis, outage=Outage(), on_message=self._on_message, ping_every_s=ping_every_s, started=self._on_subscribed
         )
         self._waiters: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._listener: Listener | None = None
@@ -102,7 +102,7 @@ class JobEvents:
         if self._users == 1:
             self._subscribed.clear()
             await self._subscription.add(*self._channels)
-        if not self._subscription.hears_all:
+        if not self._subscription.is_confirmed:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._subscribed.wait(), SUBSCRIBED_WITHIN_S)
 
@@ -134,7 +134,7 @@ class JobEvents:
 
     def _on_changes(self, changes: Sequence[Change]) -> None:
         # before `on_subscribed` there may be a gap before these, which the listener would not notice
-        if self._listener is not None and self._subscription.hears_all:
+        if self._listener is not None and self._subscription.is_confirmed:
             self._listener.on_changes(changes)
         for change in changes:
             self._notify_waiters(change.kind, change.job_id)

@@ -1,10 +1,10 @@
-"""What stands behind a job that was accepted: where Redis keeps it, and how many replicas have it.
+"""How safe a job is that was accepted: whether Redis has it on disk, and how many replicas have it.
 
-Where replicas are asked for, an enqueue is followed by WAIT in the same write on the same connection. WAITAOF, which
+If replicas are asked for, an enqueue is followed by WAIT in the same write on the same connection. WAITAOF, which
 would say more, is not used. It makes a replica's answer wait for its next heartbeat, up to a second. And of the
 server's own disk it says what is not so: under `appendfsync everysec` Redis 7.4 and Valkey 9.1 answer before they have
-called fsync (redis/redis#13793; seen here: 29 such answers in 3 s, and 4 calls). Who needs each job on the disk sets
-`appendfsync always`.
+called fsync (redis/redis#13793; seen here: 29 such answers in 3 s, and 4 calls). If each job must be on
+the disk, set `appendfsync always`.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ AWAY_PAUSE_S = 0.5
 def grade_of(server: ServerState) -> Grade:
     """What the server's own disk stands for.
 
-    `memory` also where it makes snapshots alone, leaves fsync to the kernel, or says nothing. Where CONFIG is
-    forbidden an append-only file counts as `fsync-everysec`: Redis' default, and the least that services offer.
+    `memory` also if it makes snapshots alone, leaves fsync to the kernel, or says nothing. If CONFIG is forbidden, an
+    append-only file counts as `fsync-everysec`: Redis' default, and the least that services offer.
     """
     if not server.aof or server.fsync == "no":
         return "memory"
@@ -65,12 +65,12 @@ class Durability:
 
     @property
     def grade(self) -> Grade:
-        """What the server itself stands for, as far as is known; the weakest where nothing is."""
+        """The grade of the server itself, as far as it is known; the weakest if nothing is."""
         return self._grade
 
     @property
     def wait(self) -> tuple[str, int, int] | None:
-        """The command to send behind an enqueue; None where replicas are not asked, or known to be too few."""
+        """The command to send behind an enqueue; None if no replicas are asked for, or if too few are known to live."""
         if not self._asked or self._live_replicas < self._asked:
             return None
         return ("WAIT", self._asked, self._timeout_ms)
@@ -78,7 +78,7 @@ class Durability:
     def grade_with(self, answer: Any) -> Grade:
         """The grade of an enqueue whose WAIT was answered so: a number of replicas, or an error.
 
-        Raises that error where it means that the server may have lost the job: it is no primary any more.
+        Raises that error if it means that the server may have lost the job: it is no primary any more.
         """
         if isinstance(answer, Exception) and is_outage(answer) and not lacks_right(answer):
             raise answer
@@ -110,7 +110,7 @@ class Durability:
                 await asyncio.wait_for(self._doubted.wait(), READ_EVERY_S)
             try:
                 await self._read()
-            except Exception as error:  # noqa: BLE001  # whatever it answers, it is asked again
+            except Exception as error:  # noqa: BLE001  # after any answer it is asked again
                 log.debug("how the server keeps its data cannot be read", error=str(error))
                 self._grade = "memory"
                 await asyncio.sleep(AWAY_PAUSE_S)

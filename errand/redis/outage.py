@@ -22,7 +22,7 @@ from redis.exceptions import (
 )
 
 REDIS_DEADLINE_S = 1.7
-"""A client is promised an answer within 2 s where Redis is away."""
+"""A client is promised an answer within 2 s if Redis is away."""
 
 
 REPLY_TIMEOUT_S = 1.5
@@ -76,7 +76,7 @@ def missed() -> Iterator[None]:
 
 
 async def within(deadline_s: float | None, call: Coroutine[Any, Any, T]) -> T:
-    """The answer of a call; redis' TimeoutError after `deadline_s` seconds, whatever the call is doing then.
+    """The answer of a call; redis' TimeoutError after `deadline_s` seconds, even if the call goes on.
 
     It is left behind, not waited for: in Python 3.11 `asyncio.wait_for` inside redis-py can swallow a cancellation and
     go on to its next time limit.
@@ -108,7 +108,7 @@ class Outage:
     )
 
     def __init__(self, *, quiet: bool = False) -> None:
-        """`quiet` where another connection of the process says it."""
+        """`quiet`: another connection of this process logs it."""
         self._since_s: float | None = None
         self._level = logging.DEBUG if quiet else logging.WARNING
 
@@ -129,7 +129,7 @@ class Outage:
                 return answer
 
     async def wait_out(self, error: Exception) -> None:
-        """A wait that grows with the outage, with jitter; raises `error` where it is no outage."""
+        """A wait that grows with the outage, with jitter; raises `error` if it is no outage."""
         if not is_outage(error):
             raise error
         if self._since_s is None:

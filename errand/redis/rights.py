@@ -40,7 +40,7 @@ async def missing_rights(redis: Redis) -> list[str]:
     """
     first = await _answers(redis, [("MULTI",), ("EXEC",), ("MULTI",), ("DISCARD",), ("DEL", _matching(CHANNELS))])
     missing = _missing_in(first)
-    # without these the calls would be done; a replica refuses them whatever its user may do, and is given up
+    # without these the calls would be done; a replica refuses them even if its user has the rights, and is given up
     if missing or isinstance(first[-1][1], ReadOnlyError):
         return missing
     return _missing_in(await _answers(redis, [("MULTI",), *_calls(), ("DISCARD",)]))

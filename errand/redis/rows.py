@@ -1,4 +1,4 @@
-"""The answers of a pipeline that asks the same of several: a row for each, so that nobody counts positions."""
+"""The answers of a pipeline that asks the same of several: a row for each, so that positions need not be counted."""
 
 from __future__ import annotations
 

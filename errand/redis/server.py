@@ -25,7 +25,7 @@ class ServerState:
 
     @property
     def product(self) -> str:
-        """Who made the server: `Redis`, `Valkey`, or its own name for itself."""
+        """The product: `Redis`, `Valkey`, or the server's own name for itself."""
         if "valkey_version" in self.info:
             return "Valkey"
         others = [name for name in ("dragonfly_version", "keydb_version", "kvrocks_version") if name in self.info]
@@ -51,12 +51,12 @@ class ServerState:
 
     @property
     def fsync(self) -> Fsync | None:
-        """When it has the kernel write the append-only file to the disk; None where CONFIG is forbidden."""
+        """When it has the kernel write the append-only file to the disk; None if CONFIG is forbidden."""
         return self.config.get("appendfsync")  # type: ignore[return-value]  # the directive's three words
 
     @property
     def live_replicas(self) -> int:
-        """The replicas that are in step and have been heard of lately."""
+        """How many replicas are in step and have acknowledged lately."""
         return sum(
             replica["state"] == "online" and replica.get("lag", 0) <= SILENT_REPLICA_S for replica in self.replicas
         )
@@ -70,7 +70,7 @@ class ServerState:
 
 
 async def read_server(redis: Redis) -> ServerState:
-    """What the server says now. Raises redis' errors where it is away."""
+    """What the server says now. Raises redis' errors if it is away."""
     async with redis.pipeline(transaction=False) as pipeline:
         pipeline.info()
         # one directive a call: a server before 7.0 takes no more

@@ -27,24 +27,24 @@ REFUSED_PAUSE_S = 10.0
 
 
 class Subscription:
-    """Some channels, heard in the background: `hear` is called with each message."""
+    """Listens to some channels in the background, and calls `on_message` with each message."""
 
     def __init__(
         self,
         redis: Redis,
         *,
         outage: Outage,
-        hear: Callable[[str], None],
+        on_message: Callable[[str], None],
         ping_every_s: float = PING_EVERY_S,
         started: Callable[[], None] = lambda: None,
     ) -> None:
-        """`outage` is this connection's own: it ends whenever something is heard.
+        """`outage` is this connection's own: it ends whenever something arrives.
 
-        `started` is called whenever all channels are heard from now on: what was published before may have been missed.
+        `started` is called each time Redis has confirmed all channels: what was published before may have been missed.
         """
         self._redis = redis
         self._outage = outage
-        self._hear = hear
+        self._on_message = on_message
         self._started = started
         self._ping_every_s = ping_every_s
         self._channels: set[str] = set()
@@ -52,14 +52,14 @@ class Subscription:
         self._live: PubSub | None = None
 
     async def add(self, *channels: str) -> None:
-        """Hears these too, from now on or as soon as Redis is back."""
+        """Listens to these channels too, from now on or as soon as Redis is back."""
         self._channels.update(channels)
         if self._live is not None:
             with missed():
                 await self._live.subscribe(*channels)
 
     async def remove(self, *channels: str) -> None:
-        """Hears these no more."""
+        """Stops listening to these channels."""
         self._channels.difference_update(channels)
         self._confirmed.difference_update(channels)
         if self._live is not None:
@@ -67,12 +67,12 @@ class Subscription:
                 await self._live.unsubscribe(*channels)
 
     @property
-    def hears_all(self) -> bool:
+    def is_confirmed(self) -> bool:
         """Redis has confirmed every channel."""
         return self._channels <= self._confirmed
 
     async def listen(self) -> None:
-        """Until it is cancelled; there must be a channel by then. Whatever Redis answers, it is tried again."""
+        """Listens until it is cancelled, and subscribes again after any error. There must be a channel by then."""
         while True:
             try:
                 async with self._redis.pubsub() as live:
@@ -81,7 +81,7 @@ class Subscription:
                 if is_outage(error) and not lacks_right(error):
                     await self._outage.wait_out(error)
                 else:
-                    log.warning("a subscription is refused: changes are looked for instead", error=str(error))
+                    log.warning("Redis refuses a subscription: its changes are polled for instead", error=str(error))
                     await asyncio.sleep(REFUSED_PAUSE_S)
 
     async def _listen_to(self, live: PubSub) -> None:
@@ -91,44 +91,44 @@ class Subscription:
         try:
             if meanwhile := self._channels - asked:
                 await live.subscribe(*meanwhile)
-            async for heard in replies(live, ping_every_s=self._ping_every_s):
+            async for reply in replies(live, ping_every_s=self._ping_every_s):
                 self._outage.note_end()
-                self._take(heard)
+                self._take(reply)
         finally:
             self._live = None
             self._confirmed.clear()
 
-    def _take(self, heard: dict[str, Any]) -> None:
-        if (message := text_of(heard)) is not None:
-            self._hear(message)
-        elif heard["type"] == "subscribe" and (channel := heard["channel"].decode()) in self._channels:
+    def _take(self, reply: dict[str, Any]) -> None:
+        if (message := text_of(reply)) is not None:
+            self._on_message(message)
+        elif reply["type"] == "subscribe" and (channel := reply["channel"].decode()) in self._channels:
             self._confirmed.add(channel)
-            if self.hears_all:
+            if self.is_confirmed:
                 self._started()
-        elif heard["type"] == "unsubscribe":
-            self._confirmed.discard(heard["channel"].decode())
+        elif reply["type"] == "unsubscribe":
+            self._confirmed.discard(reply["channel"].decode())
 
 
 async def messages(live: PubSub, *, ping_every_s: float = PING_EVERY_S) -> AsyncGenerator[str | None, None]:
-    """Each message as it comes, and None for each other sign of life; redis' TimeoutError where there is none."""
-    async for heard in replies(live, ping_every_s=ping_every_s):
-        yield text_of(heard)
+    """Each message as it comes, None for any other reply. Raises redis' TimeoutError if a ping has no reply."""
+    async for reply in replies(live, ping_every_s=ping_every_s):
+        yield text_of(reply)
 
 
-def text_of(heard: Mapping[str, Any]) -> str | None:
-    """The message; None where it is something else that was heard."""
-    # an id that is no text is nobody's whom we know, and no reason to be deaf to the others
-    return heard["data"].decode(errors="replace") if heard["type"] == "message" else None
+def text_of(reply: Mapping[str, Any]) -> str | None:
+    """The message; None if the reply is none."""
+    # an id that is no text is another program's, and no reason to miss the others
+    return reply["data"].decode(errors="replace") if reply["type"] == "message" else None
 
 
 async def replies(live: PubSub, *, ping_every_s: float) -> AsyncGenerator[dict[str, Any], None]:
-    """All that Redis says on a subscription, as redis-py returns it; its TimeoutError where nothing comes any more."""
+    """Every reply on a subscription, as redis-py returns it. Raises its TimeoutError if no reply comes to a ping."""
     pinged = False
     while True:
-        heard = await live.get_message(timeout=ping_every_s)
-        if heard is not None:
+        reply = await live.get_message(timeout=ping_every_s)
+        if reply is not None:
             pinged = False
-            yield heard
+            yield reply
         elif pinged:
             raise TimeoutError("no answer to a ping")
         else:

@@ -2,7 +2,7 @@
 -- KEYS  1 index  2 schedule
 -- ARGV  1 id  2 revision  3 'pause', 'resume' or 'remove'  4 its next time in ms, or +inf; for a resume
 --       5 channel of changes
--- returns 1 where that is done, or was already; 0 where it has been changed or removed since
+-- returns 1 if that is done, or was already; 0 if it has been changed or removed since
 local index, schedule = KEYS[1], KEYS[2]
 local id, revision, change, next_ms, channel = unpack(ARGV)
 

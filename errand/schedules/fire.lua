@@ -1,9 +1,9 @@
 -- A schedule's time has come: puts its job, or none, and sets its next time. Once, however many workers ask.
 -- KEYS  1 index  2 schedule  3 queue  4 wake  5 body  6 result
 -- ARGV  1 id  2 its time in ms  3 revision  4 its next time in ms, or +inf  5 now in ms, as the look at the times said
---       6 1 where the time was missed, else 0  7 why it becomes no job although it should, '' nothing
+--       6 1 if the time was missed, else 0  7 why it becomes no job although it should, '' nothing
 --       8 job id, '' for no job  9 serialised job  10 when the job is due, in ms  11 channel of events
--- returns 1 where this call did it; 0 where another had, or the schedule has been changed or paused
+-- returns 1 if this call did it; 0 if another had, or the schedule has been changed or paused
 --- @include "redis/parts/wake_one"
 --- @include "redis/parts/publish_changes"
 local index, schedule, queue, wake, body, result = unpack(KEYS)
@@ -15,7 +15,7 @@ if not is_its_time or redis.call('HGET', schedule, 'revision') ~= revision then
   return 0
 end
 
--- as enqueue.lua puts one; before anything is written of the schedule: where this fails, its time is still to come
+-- as enqueue.lua puts one; before anything is written of the schedule: if this fails, its time is still to come
 if job_id ~= '' and redis.call('EXISTS', body, result) == 0 then
   local at_ms = math.max(tonumber(now_ms), tonumber(due_ms))
   local later = at_ms > tonumber(now_ms)

@@ -21,6 +21,6 @@ redis.call('HSETNX', schedule, 'created_ms', now)
 redis.call('HSET', schedule, 'definition', definition, 'source', source, 'revision', revision, 'updated_ms', now)
 redis.call('HDEL', schedule, 'problem')
 redis.call('ZADD', index, paused and '+inf' or next_ms, id)
--- who sleeps until the next time it knew may have to get up earlier
+-- a ticker that sleeps until the next time it knew of may have to wake up earlier
 redis.call('PUBLISH', channel, id)
 return kept and 'replaced' or 'created'

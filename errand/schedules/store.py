@@ -56,7 +56,7 @@ class KeptSchedule:
     """Another one with each definition."""
     paused: bool
     next_ms: int | None
-    """None while it is paused, and where its expression names no time any more."""
+    """None while it is paused, or if its expression names no time any more."""
     last_fire: Fire | None
     last_missed_ms: int | None
     """The last time that was passed over, or made up for, because no worker was there."""
@@ -74,7 +74,7 @@ class KeptSchedule:
 
 
 class Schedules:
-    """All schedules of one Redis, whichever queues their jobs go to."""
+    """All schedules of one Redis, for the jobs of all queues."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -82,9 +82,9 @@ class Schedules:
         self._change = script.load(redis, "schedules/change")
 
     async def put(self, schedule_id: str, type_name: str, schedule: Schedule, *, source: Source) -> PutAnswer:
-        """Keeps it under that id, in the place of another from the same source. Its first time is counted from now.
+        """Keeps it under that id, and replaces another from the same source. Its first time is counted from now.
 
-        Raises ValueError where its args are too large.
+        Raises ValueError if its args are too large.
         """
         definition = schedule.definition(type_name)
         if len(definition) > DEFINITION_LIMIT_BYTES:
@@ -104,7 +104,7 @@ class Schedules:
         return answer.decode()  # type: ignore[return-value]  # the script's five answers
 
     async def read(self, schedule_id: str) -> KeptSchedule | None:
-        """The schedule of that id; None where there is none."""
+        """The schedule of that id; None if there is none."""
         found = await self._read_each([schedule_id])
         return found[0] if found else None
 
@@ -121,7 +121,7 @@ class Schedules:
         return kept
 
     async def pause(self, schedule_id: str) -> KeptSchedule | None:
-        """Its times pass without a job until it is resumed. Returns it as it is then; None where there is none."""
+        """Its times pass without a job until it is resumed. Returns it as it is then; None if there is none."""
         return await self._changed(schedule_id, "pause")
 
     async def resume(self, schedule_id: str) -> KeptSchedule | None:
@@ -129,7 +129,7 @@ class Schedules:
         return await self._changed(schedule_id, "resume")
 
     async def remove(self, kept: KeptSchedule) -> bool:
-        """False where it has been changed or removed since it was read. Jobs that it put stay."""
+        """False if it has been changed or removed since it was read. Jobs that it put stay."""
         return await self._change_once(kept, "remove", NEVER)
 
     async def now_ms(self) -> int:

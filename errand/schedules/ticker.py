@@ -55,12 +55,12 @@ class Look:
 
     now_ms: int
     next_ms: int | None
-    """When the first comes of those that are not due yet; None where none does."""
+    """When the first comes of those that are not due yet; None if there is none."""
     due: Sequence[Due]
 
 
 class Ticker:
-    """The schedules of the job types that this process knows; others are left to processes that know those."""
+    """Fires the schedules of the job types that this process knows, and leaves others to processes that know those."""
 
     def __init__(self, redis: Redis, job_types: Mapping[str, JobType[Any, Any]], *, poll_s: float = POLL_S) -> None:
         self._redis = redis
@@ -80,7 +80,7 @@ class Ticker:
         try:
             yield
         finally:
-            # again where it had no effect: asyncio.wait_for in Python 3.11, inside redis-py, can swallow a cancellation
+            # again if it had no effect: asyncio.wait_for in Python 3.11, inside redis-py, can swallow a cancellation
             while not ticking.done():
                 ticking.cancel()
                 await asyncio.wait({ticking}, timeout=STOP_AGAIN_S)
@@ -105,7 +105,7 @@ class Ticker:
                 await self._schedules.remove(kept)
 
     async def tick(self, *, now_ms: int | None = None) -> int | None:
-        """Takes the turns of all schedules that are due; returns the ms until the next is, None where none will be.
+        """Takes the turns of all schedules that are due; returns the ms until the next is due, None if none will be.
 
         The server's clock decides; `now_ms` (ms since the epoch) stands in for it.
         """
@@ -113,12 +113,12 @@ class Ticker:
         while True:
             look = await self.look(pass_over=left, now_ms=now_ms)
             for due in look.due:
-                left += not await self._survive(due, now_ms=look.now_ms)
+                left += not await self._take_turn_safely(due, now_ms=look.now_ms)
             if not look.due:
                 return None if look.next_ms is None else look.next_ms - look.now_ms
 
-    async def _survive(self, due: Due, *, now_ms: int) -> bool:
-        """`take_turn`, where one schedule's fault must not hold up the others; it is tried again with the next poll."""
+    async def _take_turn_safely(self, due: Due, *, now_ms: int) -> bool:
+        """`take_turn`, but one schedule's fault does not hold up the others; it is tried again with the next poll."""
         try:
             return await self.take_turn(due, now_ms=now_ms)
         except Exception as error:
@@ -136,7 +136,7 @@ class Ticker:
                         await self.register()
                         registered = True
                     if not changes.subscribed:
-                        # before the tick: what changes after it is heard of
+                        # before the tick: a change after it will be noticed
                         await changes.subscribe(keys.SCHEDULES_CHANGED)
                     due_in_ms = await self.tick()
                     self._outage.note_end()
@@ -166,7 +166,7 @@ class Ticker:
         )
 
     async def take_turn(self, due: Due, *, now_ms: int) -> bool:
-        """Decides on the time that has come and writes it; False where that is left to another process."""
+        """Decides on the time that has come and writes it; False if that is left to another process."""
         try:
             type_name, schedule = Schedule.from_definition(due.definition)
             job_type = self._job_types[type_name]
@@ -202,7 +202,7 @@ class Ticker:
         job_due_ms: int,
         queue: str,
     ) -> bool:
-        """What becomes of the time, with no job where the id is empty; False where another worker had written it."""
+        """Writes what becomes of the time, with no job if the id is empty; False if another worker had written it."""
         written: int = await self._turn(
             keys=[
                 keys.SCHEDULES,
@@ -236,7 +236,7 @@ class Ticker:
 
 
 def _problem_of(job_type: JobType[Any, Any], schedule: Schedule) -> str:
-    """Why no job can be made of it: the type has changed since; empty where one can."""
+    """Why no job can be made of it: the type has changed since. Empty if one can."""
     try:
         job_type.read_args(schedule.args)
     except ValidationError as error:

@@ -1,4 +1,4 @@
 """Keeps secrets out of logs, errors and views: redaction of texts, and args that a model marks as secret.
 
-Imports no other room.
+Public: `redaction.hide` and `redaction.configure`, `secret_args.shown`, `kept` and `hider`. Imports no other room.
 """

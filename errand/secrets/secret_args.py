@@ -1,6 +1,6 @@
-"""Args that are secret: kept in the queue as they are, since the job needs them, and shown to nobody.
+"""Args that are secret: kept in the queue as they are, since the job needs them, and never shown.
 
-Which they are the args model says: fields of type `SecretStr`, `SecretBytes` or `Secret[…]`, at any depth, and whatever
+The args model says which they are: fields of type `SecretStr`, `SecretBytes` or `Secret[…]`, at any depth, and what
 its JSON Schema marks as `writeOnly`.
 """
 
@@ -35,12 +35,12 @@ def kept(args: BaseModel) -> dict[str, Any]:
     Raises ValueError for secret bytes that are no text.
     """
     shown = args.model_dump(mode="json", exclude_defaults=True)
-    return revealed(shown, args) if places_in(type(args)) else shown
+    return revealed(shown, args) if secret_fields_of(type(args)) else shown
 
 
 def revealed(shown: dict[str, Any], args: BaseModel) -> dict[str, Any]:
-    """A JSON dump of those args without defaults, with the secrets in the place of their stars."""
-    if not places_in(type(args)):
+    """A JSON dump of those args without defaults, with the secrets instead of their stars."""
+    if not secret_fields_of(type(args)):
         return shown
     try:
         known: dict[str, Any] = _revealed(shown, args.model_dump(exclude_defaults=True))
@@ -51,36 +51,36 @@ def revealed(shown: dict[str, Any], args: BaseModel) -> dict[str, Any]:
 
 
 def shown(model: type[BaseModel], args: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Kept args as views show them: stars in the place of secrets."""
-    places = places_in(model)
-    return places.mapped(args, lambda _: STARS) if places else args
+    """Kept args as views show them: stars instead of secrets."""
+    fields = secret_fields_of(model)
+    return fields.mapped(args, lambda _: STARS) if fields else args
 
 
 def hider(model: type[BaseModel], args: Any) -> Hide:
     """What hides the secrets of these args, and those of this process, in a text; the args need not fit the model."""
-    places = places_in(model)
-    if not places:
+    fields = secret_fields_of(model)
+    if not fields:
         return redaction.hide
     found: list[str] = []
-    places.mapped(args, lambda secret: found.extend(_texts_in(secret)))
+    fields.mapped(args, lambda secret: found.extend(_texts_in(secret)))
     return redaction.hiding(found)
 
 
 def has_stars(model: type[BaseModel], args: Any) -> bool:
-    """True where args came back from a view."""
-    places = places_in(model)
-    if not places:
+    """True if the args came back from a view."""
+    fields = secret_fields_of(model)
+    if not fields:
         return False
     found: list[str] = []
-    places.mapped(args, lambda secret: found.extend(_texts_in(secret)))
+    fields.mapped(args, lambda secret: found.extend(_texts_in(secret)))
     return STARS in found
 
 
-class Places:
-    """Where in args of a model secrets are; false where nowhere."""
+class SecretFields:
+    """The fields of an args model that are secret; false if there are none."""
 
     def __init__(self, model: type[BaseModel]) -> None:
-        # others than we put args under the aliases of fields
+        # other producers put args under the aliases of fields
         self._schemas = [
             model.model_json_schema(by_alias=by_alias, schema_generator=_Marking) for by_alias in (False, True)
         ]
@@ -112,9 +112,9 @@ class Places:
 
 
 @cache
-def places_in(model: type[BaseModel]) -> Places:
-    """Where args of that model are secret."""
-    return Places(model)
+def secret_fields_of(model: type[BaseModel]) -> SecretFields:
+    """The secret fields of that model."""
+    return SecretFields(model)
 
 
 class _Marking(GenerateJsonSchema):
@@ -133,7 +133,7 @@ class _Marking(GenerateJsonSchema):
 
 
 def _revealed(shown: Any, known: Any) -> Any:
-    """`shown` is the JSON of `known`, which holds the secrets as objects; where they differ in shape `shown` stays."""
+    """`shown` is the JSON of `known`, which holds the secrets as objects; if they differ in shape, `shown` stays."""
     if isinstance(known, SECRET):
         return to_jsonable_python(known.get_secret_value())
     if isinstance(known, dict) and isinstance(shown, dict) and len(known) == len(shown):

@@ -1,4 +1,4 @@
-"""The settings of the HTTP API: where it listens, who may use it, and how much of what it takes."""
+"""The settings of the HTTP API: its address, its keys, and how much it accepts."""
 
 from __future__ import annotations
 

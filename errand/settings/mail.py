@@ -1,4 +1,4 @@
-"""The settings of e-mail: its server, its sender, and what to do if nobody knows whether a letter was taken."""
+"""The settings of e-mail: its server, its sender, and what to do if it is unknown whether a letter was taken."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from errand.settings.comma_separated import comma_separated
 from errand.settings.urls import check_url
 
 WhenUnsure = Literal["resend", "fail", "hold"]
-"""What becomes of a letter if nobody knows whether the server took it."""
+"""What becomes of a letter if it is unknown whether the server took it."""
 
 
 EHLO_NAME = (

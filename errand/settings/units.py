@@ -6,7 +6,7 @@ DAY_S = 86_400
 
 
 MAX_TTL_S = 36_500 * DAY_S
-"""Redis' own arithmetic ends beyond it; nobody keeps an outcome for a century."""
+"""Redis' own arithmetic ends beyond it; an outcome is not kept for a century."""
 
 
 MIB = 1024 * 1024

@@ -40,7 +40,7 @@ class WorkerSettings(BaseModel):
     """A part of `Settings`."""
 
     own_job_packages: ClassVar[tuple[str, ...]] = ()
-    """Job types that an installation always has, whatever `JOB_PACKAGES` says; for a subclass to set."""
+    """Job types that an installation always has, beside those of `JOB_PACKAGES`; for a subclass to set."""
 
     worker_queues: Annotated[tuple[QueueShare, ...], NoDecode, comma_separated(QueueShare.parse)] = ()
     worker_concurrency: int = Field(100, ge=1, le=10_000)

@@ -1,4 +1,4 @@
-"""The JSON of what stands in Redis: Arq's serialisers, and reading what other programs may have left there."""
+"""The JSON of what Redis keeps: Arq's serialisers, and reading what other programs may have left there."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def loads(data: bytes) -> dict[str, Any]:
 
 
 def readable_or_empty(data: bytes) -> dict[str, Any]:
-    """The record in `data`; an empty one where that is somebody else's, who writes otherwise."""
+    """The record in `data`; an empty one if another program has written something else."""
     try:
         return loads(data)
     except (ValueError, TypeError, KeyError):
@@ -73,7 +73,7 @@ def job_in(body: bytes) -> tuple[JobDef, Mapping[str, Any]]:
 
 
 def unique_of(body: bytes) -> tuple[str, str] | None:
-    """The type and the unique key of the job in Arq's body; None where it has no key, or cannot be read."""
+    """The type and the unique key of the job in Arq's body; None if it has no key, or cannot be read."""
     try:
         record = loads(body)
     except ValueError:

@@ -1,6 +1,6 @@
 """How a dead job is entered in the indexes: everything that it is looked for by, in one line of text.
 
-The line can be made again from the job's result. So who holds an outdated result cannot touch the entry of a later
+The line can be made again from the job's result. So a caller with an outdated result cannot touch the entry of a later
 death, and an entry whose job has been forgotten, or has lived on, is known by that.
 """
 
@@ -51,7 +51,7 @@ class DeadEntry:
 
     @classmethod
     def in_result(cls, job_id: str, record: Mapping[str, Any]) -> Self | None:
-        """The entry that a job with that result has; None where it did not fail as a dead job does."""
+        """The entry that a job with that result has; None if it did not fail as a dead job does."""
         failure = record.get("r")
         if not isinstance(failure, JobFailed) or failure.cancelled:
             return None
@@ -68,7 +68,7 @@ End = Literal["succeeded", "failed", "cancelled"]
 
 
 SHARED = "*"
-"""The type in the names of the indexes that the jobs of all further types share where there are too many types."""
+"""The type in the names of the indexes that the jobs of all further types share if there are too many types."""
 
 
 @dataclass(frozen=True, slots=True)

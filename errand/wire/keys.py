@@ -1,4 +1,4 @@
-"""The names of all keys in Redis, in one place: Arq's own, and ours beside them.
+"""The names of all keys in Redis: Arq's own, and ours beside them.
 
 Arq's names and meanings are those of Arq 0.28 (`arq.constants`). Ours say which queue they belong to; a job's keys end
 in its id. With a hash tag in the queue's name and in its job ids, all that one script touches lies on one Cluster
@@ -42,7 +42,7 @@ WEBHOOK_FAILING = "errand:webhooks:failing"
 
 
 SCHEDULES_CHANGED = "errand:schedules:changed"
-"""Channel: the ids of schedules whose next time was set by others than the workers."""
+"""Channel: the ids of schedules whose next time was set by another program than a worker."""
 
 
 SUPPRESSIONS = "errand:{mail}:suppressions"
@@ -164,7 +164,7 @@ def in_flight(queue: str, key: str) -> str:
 
 
 def unique(queue: str, type_name: str, key: str) -> str:
-    """Who holds a unique key: `end ID` until that job ends, `for ID` until the marker expires."""
+    """The job that holds a unique key: `end ID` until that job ends, `for ID` until the marker expires."""
     return f"errand:{queue}:unique:{type_name}:{key}"
 
 
@@ -206,7 +206,7 @@ def minutes(queue: str) -> str:
 def events(queue: str) -> str:
     """Channel: each message holds changes of state, a line `status id` each.
 
-    Where the queue is watched: a line `@channel`, then of each change a line `position JSON`, as in the history.
+    If the queue is watched: a line `@channel`, then of each change a line `position JSON`, as in the history.
     """
     return f"errand:{queue}:events"
 

@@ -63,7 +63,7 @@ NO_LIMITS = KeptLimits()
 
 
 def may_have_limits(body: bytes) -> bool:
-    """False where the body surely has none: a look at its bytes, which costs a job without them next to nothing."""
+    """False if the body surely has none: a look at its bytes, which costs a job without them next to nothing."""
     return b'"max_tries":' in body or b'"expires_at":' in body
 
 

@@ -32,7 +32,7 @@ class Error:
     message: str
     traceback: str | None = None
     fingerprint: str = ""
-    """Its class and where our side of it was; the class alone where that is all that is known."""
+    """Its class and the place in the job's code; the class alone if no more is known."""
 
     def __post_init__(self) -> None:
         if not self.fingerprint:

@@ -12,7 +12,7 @@ from pydantic_core import to_json
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerReport:
-    """One worker of one queue. Each field has a default: a worker may be older or younger than who reads it."""
+    """One worker of one queue. Each field has a default: a worker may be of another version than the reader."""
 
     version: str | None = None
     slots: int = 0
@@ -46,7 +46,7 @@ _REPORT = TypeAdapter(WorkerReport)
 def live_reports(
     heartbeats: Sequence[tuple[bytes, float]], reports: Mapping[bytes, bytes], *, since_ms: int
 ) -> dict[str, WorkerReport]:
-    """Of each worker heard of since then (ms of the server's clock) what it said last, by its name."""
+    """The last report of each worker that has sent a heartbeat since then (ms of the server's clock), by its name."""
     return {
         worker.decode(errors="replace"): WorkerReport.read(reports.get(worker))
         for worker, at_ms in heartbeats

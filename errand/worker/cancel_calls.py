@@ -23,7 +23,7 @@ class CancelCalls:
         self._channel = keys.cancel_calls(queue)
         # the worker itself logs that Redis is away
         self._subscription = Subscription(
-            redis, outage=Outage(quiet=True), hear=lambda job_id: cancel([job_id]), ping_every_s=PING_EVERY_S
+            redis, outage=Outage(quiet=True), on_message=lambda job_id: cancel([job_id]), ping_every_s=PING_EVERY_S
         )
         self._listener: asyncio.Task[None] | None = None
 

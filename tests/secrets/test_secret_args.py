@@ -90,7 +90,7 @@ def test_args_that_do_not_fit_are_shown_without_a_fault(odd: dict[str, Any]) -> 
 def test_a_model_without_secrets_costs_nothing() -> None:
     kept = {"kind": "a", "data": "b"}
     assert secret_args.shown(Other, kept) is kept
-    assert not secret_args.places_in(Other)
+    assert not secret_args.secret_fields_of(Other)
 
 
 def test_bytes_that_are_no_text_are_refused_without_being_told() -> None:

@@ -1,4 +1,4 @@
--- Where dead jobs are listed: a part of the scripts that end jobs as dead, replay or forget them.
+-- The indexes of dead jobs: a part of the scripts that end jobs as dead, replay or forget them.
 -- `dead` has their entries (`dead_entry`) by when they died, `dead_by_group` the same ones by their bytes.
 
 -- an index keeps an entry for as long as the result is kept; each that comes takes two of the oldest along
@@ -17,7 +17,7 @@ local function add_dead(dead, dead_by_group, entry, now_ms, keep_ms)
   end
 end
 
--- `entry`: '' where the job had not died
+-- `entry`: '' if the job had not died
 local function remove_dead(dead, dead_by_group, entry)
   if entry ~= '' then
     redis.call('ZREM', dead, entry)

@@ -1,4 +1,4 @@
--- Where ended jobs are listed: a part of the scripts that end jobs or take ends back.
+-- The indexes of ended jobs: a part of the scripts that end jobs or take ends back.
 -- A queue has a sorted set for each end and type: job ids by when they ended, in ms of the server's clock with the µs
 -- behind the point. Their names, `<end>:<type>`, are in the set `names`, whose own name begins those of the indexes.
 local MOST_INDEXES = 256

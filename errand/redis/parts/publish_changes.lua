@@ -1,5 +1,5 @@
 -- Publishes changes of jobs; a part of each script that makes some. If somebody watches the queue, they are kept as
--- well, each as {status, id, type, attempt, more}, for who comes back and asks what he has missed.
+-- well, each as {status, id, type, attempt, more}, for clients that come back and ask what they have missed.
 -- channel: the queue's channel of events, by whose name its other keys are known  changes: a list of `status id`
 -- more: what a change of `progress` says, as JSON
 local function publish_changes(channel, changes, more)
