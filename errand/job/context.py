@@ -34,9 +34,9 @@ class Context:
     enqueued_at: datetime
     """When the job was accepted, UTC; the same on every attempt."""
     crashes: int = 0
-    """How many earlier attempts ended with their process."""
+    """How many earlier attempts ended their process, as far as that is proved."""
     max_crashes: int = MAX_CRASHES
-    """How many attempts may end with their process before the job is given up."""
+    """How many attempts may end their process before the job is given up."""
     resources: Mapping[Opener[Any], Any] = field(default_factory=dict)
     clock: Clock = field(default_factory=Clock)
     """The attempt's time limit; `with ctx.clock.stopped():` while it waits for its turn at something shared."""

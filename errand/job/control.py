@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 MAX_CRASHES = 3
-"""How many attempts of one job may end their process; Sidekiq's super_fetch allows as many."""
+"""How many attempts of one job may be proved to have ended their process; Sidekiq's super_fetch allows as many."""
 
 
 MAX_WAIT_S = 10 * 365 * 86_400
@@ -45,6 +48,10 @@ class Snooze(Exception):
         super().__init__(reason)
         self.after_s = after_s
         self.code = code
+
+    def __reduce__(self) -> tuple[Callable[..., Snooze], tuple[str]]:
+        """It comes out of the process that an isolated job ran in."""
+        return partial(Snooze, after_s=self.after_s, code=self.code), (str(self),)
 
 
 class Crash(Exception):

@@ -8,6 +8,7 @@
 --- @include "redis/parts/now"
 --- @include "redis/parts/call_or_reset"
 --- @include "redis/parts/still_owned"
+--- @include "leases/parts/lived_on"
 --- @include "leases/parts/outcome"
 --- @include "redis/parts/dead_index"
 --- @include "redis/parts/ended_index"
@@ -56,6 +57,8 @@ for at = 2, #ARGV, 9 do
     end
     redis.call('HDEL', running, id)
     changes[#changes + 1] = kind.status .. ' ' .. id
+  else
+    note_lived_on(id, token)
   end
 end
 list_gathered(names, now_ms)

@@ -30,6 +30,11 @@ FORGET_WORKER_S = 3600
 """A worker that was silent for so long is no longer listed."""
 
 
+SHARED_LOSSES = 2
+"""A job may be lost so often with a worker that ran others as well; that proves nothing. Then it runs isolated: with
+`MAX_CRASHES` of 3 a job that ends its process has five attempts in all, two of which took others along."""
+
+
 FOR_EVER_MS = -1
 """As `Finish.keep_result_ms`: the result does not expire."""
 
@@ -49,12 +54,19 @@ class Claim:
     lost: bool
     """The attempt before this one was started and never ended; the last of `attempts` is its record."""
     token: str
+    losses: int = 0
+    """How many of the earlier attempts were lost with their worker, which has not been heard of since."""
     crashes: int = 0
-    """How many of the earlier attempts ended with their process."""
+    """How many of the earlier attempts ended their process, as far as that is proved."""
     cancelled: bool = False
     """Somebody asked to cancel the job while an earlier attempt ran."""
     claimed_at_ms: int = 0
     """By the server's clock."""
+
+    @property
+    def suspect(self) -> bool:
+        """True if the job may have ended the workers that it ran in: it is to run isolated from other jobs."""
+        return self.losses >= SHARED_LOSSES
 
     @property
     def first(self) -> bool:
@@ -186,22 +198,7 @@ class Leases:
         due_in_ms, jobs, now = answer
         rows: list[ClaimedRow] = jobs
         now_ms = int(now)
-        claims = [
-            Claim(
-                job_id=id.decode(),
-                due_at_ms=int(max(float(due), 0)),
-                job_try=tries,
-                body=body,
-                attempts=attempts,
-                lost=bool(lost),
-                token=token,
-                crashes=crashes_of(attempts),
-                cancelled=bool(cancel),
-                claimed_at_ms=now_ms,
-            )
-            for id, due, tries, body, attempts, lost, cancel in rows
-            if _is_text(id)
-        ]
+        claims = [_claim_of(row, token=token, now_ms=now_ms) for row in rows if _is_text(row[0])]
         return Claimed(claims, None if due_in_ms < 0 else due_in_ms, asked_s)
 
     async def renew(self, held: Mapping[str, str], counters: Mapping[str, int], *, report: bytes = b"") -> Renewed:
@@ -268,6 +265,24 @@ class Leases:
             await transaction.execute()
 
 
+def _claim_of(row: ClaimedRow, *, token: str, now_ms: int) -> Claim:
+    id, due, tries, body, attempts, lost, cancel = row
+    losses, crashes = deaths_of(attempts) if attempts else (0, 0)
+    return Claim(
+        job_id=id.decode(),
+        due_at_ms=int(max(float(due), 0)),
+        job_try=tries,
+        body=body,
+        attempts=attempts,
+        lost=bool(lost),
+        token=token,
+        losses=losses,
+        crashes=crashes,
+        cancelled=bool(cancel),
+        claimed_at_ms=now_ms,
+    )
+
+
 def _is_text(job_id: bytes) -> bool:
     """True if the id is UTF-8, as every client writes it. Another one must not keep the jobs behind it from running."""
     try:
@@ -295,10 +310,14 @@ def _row_of(outcome: Finish, *, listed: bool) -> FinishRow:
     )
 
 
-DIED = frozenset({"lost", "crashed"})
-"""The outcomes of attempts that ended with their process."""
+def deaths_of(attempts: Sequence[bytes]) -> tuple[int, int]:
+    """In how many of these records the worker was lost, and how many prove that the job ended its process.
 
-
-def crashes_of(attempts: Sequence[bytes]) -> int:
-    """How many of the attempts in these records ended with their process."""
-    return sum(attempt.get("outcome") in DIED for attempt in codec.readable(attempts)) if attempts else 0
+    A worker that lived on was no loss. What was lost after `SHARED_LOSSES` others ran isolated, so it is a crash too.
+    """
+    losses = crashed = 0
+    for attempt in codec.readable(attempts):
+        outcome, error = attempt.get("outcome"), attempt.get("error")
+        crashed += outcome == "crashed"
+        losses += outcome == "lost" and not (isinstance(error, dict) and error.get("type") == "LeaseLost")
+    return losses, crashed + max(losses - SHARED_LOSSES, 0)

@@ -8,6 +8,7 @@
 --- @include "redis/parts/now"
 --- @include "redis/parts/call_or_reset"
 --- @include "redis/parts/still_owned"
+--- @include "leases/parts/lived_on"
 local MINUTES_KEPT = 15
 local queue, workers, counters, running, cancels, reports, minutes = unpack(KEYS, 1, 7)
 local worker, lease_ms, forget_ms, jobs = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -40,6 +41,7 @@ for number = 1, jobs do
     end
   else
     lost[#lost + 1] = id
+    note_lived_on(id, token)
   end
 end
 local minute, ended_some = math.floor(now_ms / 60000), false

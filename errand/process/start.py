@@ -18,8 +18,13 @@ def prepare(settings: Settings) -> None:
 
     Files are made for this user alone, forks without the signal handlers of this process.
     """
-    os.umask(0o077)
     lifeline.hold()
+    prepare_child(settings)
+
+
+def prepare_child(settings: Settings) -> None:
+    """The same for a process that a prepared one has started, which ends it by other means."""
+    os.umask(0o077)
     forks.isolate_children()
     logs.configure(level=settings.log_level, form=settings.log_format)
     redaction.configure(settings.secrets)

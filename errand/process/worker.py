@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import signal
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from functools import partial
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import structlog
@@ -18,13 +22,14 @@ from errand.doctor.examine import Installation
 from errand.job.catalog import Catalog, discover
 from errand.job.context import Opener
 from errand.job.job_type import JobType
-from errand.process import start
+from errand.process import isolated, start
 from errand.redis.connection import Refused, check_welcome, connect
 from errand.redis.outage import Outage
 from errand.schedules.ticker import Ticker
 from errand.settings import Settings
 from errand.wire import keys
 from errand.worker.crashes import Suspects
+from errand.worker.isolation import Isolation
 from errand.worker.runners.attempt_log import AttemptLog
 from errand.worker.worker import Worker
 
@@ -61,8 +66,9 @@ async def serve(settings: Settings, catalog: Catalog, *, redis_url: str) -> None
         aclosing(redis),
         opened(catalog.values(), settings, redis_url=redis_url) as resources,
         doctor.looking(redis, known),
+        isolation(settings, redis_url) as alone,
     ):
-        suspects = Suspects()
+        suspects = Suspects(alone)
         workers = [
             worker_of(queue, concurrency, settings, catalog, resources, redis_url=redis_url, suspects=suspects)
             for queue, concurrency in shares.items()
@@ -72,6 +78,42 @@ async def serve(settings: Settings, catalog: Catalog, *, redis_url: str) -> None
         log.info("worker ready", types=sorted(catalog), queues=shares)
         async with Ticker(redis, catalog).running():
             await run_until_signal(workers)
+
+
+@asynccontextmanager
+async def isolation(settings: Settings, redis_url: str) -> AsyncIterator[Isolation]:
+    """What runs suspects of this process in another one, which is started when there is one."""
+    alone = Isolation(partial(_isolated_process, settings, redis_url))
+    try:
+        yield alone
+    finally:
+        await alone.close()
+
+
+def _isolated_process(settings: Settings, redis_url: str, connection: Connection) -> BaseProcess:
+    # spawn: a fork would copy the loop's threads and sockets
+    spawn = multiprocessing.get_context("spawn")
+    return spawn.Process(target=run_isolated, args=(settings, redis_url, connection), name="isolated")
+
+
+def run_isolated(settings: Settings, redis_url: str, connection: Connection) -> None:
+    """Makes the attempts that a worker process asks for over the connection, until that process ends."""
+    start.prepare_child(settings)
+    isolated.ignore_signals()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve_isolated(settings, redis_url, connection))
+
+
+async def serve_isolated(settings: Settings, redis_url: str, connection: Connection) -> None:
+    """Opens what jobs need, and makes attempts."""
+    catalog = discover(settings.packages)
+    async with opened(catalog.values(), settings, redis_url=redis_url) as resources:
+
+        def worker_at(key: str) -> Worker:
+            queue = keys.queue_name(key)
+            return worker_of(queue, 1, settings, catalog, resources, redis_url=redis_url, suspects=Suspects())
+
+        await isolated.Attempts(connection, worker_at).run()
 
 
 async def wait_for(redis: ArqRedis) -> None:

@@ -21,11 +21,10 @@ arq_log = logging.getLogger("arq.worker")
 class Admission:
     """Decides for one worker which of its claimed jobs are started."""
 
-    def __init__(self, worker: Worker, *, aborts: Aborts, suspects: Suspects, max_crashes: int) -> None:
+    def __init__(self, worker: Worker, *, aborts: Aborts, suspects: Suspects) -> None:
         self._worker = worker
         self._aborts = aborts
         self._suspects = suspects
-        self._max_crashes = max_crashes
 
     async def refusal(self, job: ClaimedJob, runner: Runner) -> BaseException | None:
         """Why the job must end without being started; None if it may be started. A CancelledError cancels it."""
@@ -40,9 +39,8 @@ class Admission:
         return _expired(job) or runner.refusal(job)
 
     def must_wait(self, claim: Claim) -> bool:
-        """True if the job is on its last chance and another such job runs in this process. Else `leave` must follow."""
-        on_last_chance = claim.crashes > 0 and claim.crashes == self._max_crashes - 1
-        return on_last_chance and not self._suspects.admit(claim.job_id)
+        """True if the job is a suspect and another one runs for this process. Else `leave` must follow."""
+        return claim.suspect and not self._suspects.admit(claim.job_id)
 
     def leave(self, job_id: str) -> None:
         """The job runs no longer, or was not started."""

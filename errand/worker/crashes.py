@@ -1,20 +1,28 @@
-"""Keeps apart the jobs that may have ended their process, so that the one that does it can be found and given up.
+"""Keeps apart the jobs that may have ended their worker, so that the one that does it can be found and given up.
 
-A crash does not say which job caused it: it counts against all jobs that ran in the process. After the first they start
-again at once. On their last chance they run one after the other, so that a crash counts against its cause alone.
+The loss of a worker does not say which of its jobs caused it, and most workers that are lost were killed, or were only
+paused. So the first losses count against nobody, and their jobs start again at once. A job that was lost with two
+workers is a suspect: it runs isolated, one of them at a time, and only what ends its process there counts.
 """
 
 from __future__ import annotations
 
+from errand.worker.isolation import Isolation
+
 
 class Suspects:
-    """Jobs on their last chance: one of them at a time runs in a process."""
+    """The suspects of one worker process: one of them at a time runs.
 
-    def __init__(self) -> None:
+    They run in the process that `isolation` has for them. Without one they run in the worker's own, beside jobs that
+    are no suspects.
+    """
+
+    def __init__(self, isolation: Isolation | None = None) -> None:
+        self.isolation = isolation
         self._running: str | None = None
 
     def admit(self, job_id: str) -> bool:
-        """True if the job may run; False while another such job runs."""
+        """True if the job may run; False while another suspect runs."""
         if self._running is not None:
             return False
         self._running = job_id

@@ -23,7 +23,7 @@ log = structlog.get_logger("errand.worker")
 
 
 ANOTHER_SUSPECT_MS = (200, 600)
-"""How long a job on its last chance waits if another such job runs."""
+"""How long a suspect waits if another one runs; it costs no try."""
 
 
 class Executor:

@@ -30,7 +30,7 @@ from errand.job.job_type import JobType
 from errand.leases.claiming import Claiming
 from errand.leases.finisher import Finisher
 from errand.leases.heartbeat import Heartbeat
-from errand.leases.leases import Claimed, Finish, Leases
+from errand.leases.leases import Claim, Claimed, Finish, Leases
 from errand.leases.wakeups import Wakeups
 from errand.redis.outage import Outage, is_outage, missed, within
 from errand.version import VERSION
@@ -43,7 +43,9 @@ from errand.worker.cancel_calls import CancelCalls
 from errand.worker.crashes import Suspects
 from errand.worker.executor import Executor
 from errand.worker.intake import Intake
+from errand.worker.isolation import Attempted
 from errand.worker.loop_lag import LoopLag
+from errand.worker.runners import claimed_job
 from errand.worker.runners.arq_runner import ArqRunner
 from errand.worker.runners.attempt_log import AttemptLog
 from errand.worker.runners.effects import Effects
@@ -75,8 +77,9 @@ class Worker(arq.Worker):
 
     Beyond Arq's parameters it takes: `job_types` to run and the `resources` that they use; `lease_s` (how long a job
     stays claimed without a heartbeat); `result_ttl_s` and `dead_ttl_s` (how long ended jobs of those types are kept,
-    the latter if they failed); `max_crashes` (how many attempts of one job may end their process); `suspects` (shared
-    by the workers of a process); `attempt_log` (the form of the line that each attempt leaves in the log).
+    the latter if they failed); `max_crashes` (how many attempts of one job may be proved to have ended their process);
+    `suspects` (shared by the workers of a process); `attempt_log` (the form of the line that each attempt leaves in
+    the log).
 
     >>> worker = Worker(job_types=[send_invoice], redis_pool=pool)
     >>> await worker.async_run()
@@ -135,15 +138,16 @@ class Worker(arq.Worker):
             stop=self._stop,
             cancel=self._cancel,
         )
+        self._job_runner = self._new_job_runner()
         aborts = Aborts()
         self._executor = Executor(
             self,
             heartbeat=self._heartbeat,
-            admission=Admission(self, aborts=aborts, suspects=self._suspects, max_crashes=self._max_crashes),
+            admission=Admission(self, aborts=aborts, suspects=self._suspects),
             runners=Runners(
                 self,
                 job_types=self._job_types,
-                job_runner=self._job_runner(),
+                job_runner=self._job_runner,
                 arq_runner=ArqRunner(self, self._finisher),
             ),
             finisher=self._finisher,
@@ -159,7 +163,7 @@ class Worker(arq.Worker):
             counters=self._counters,
         )
 
-    def _job_runner(self) -> JobRunner:
+    def _new_job_runner(self) -> JobRunner:
         return JobRunner(
             worker=self,
             worker_name=self.name,
@@ -173,7 +177,12 @@ class Worker(arq.Worker):
             attempt_log=self._attempt_log,
             counters=self._counters,
             max_crashes=self._max_crashes,
+            isolation=self._suspects.isolation,
         )
+
+    async def attempt(self, claim: Claim) -> Attempted:
+        """One attempt at a job that another process has claimed, which writes what becomes of it."""
+        return await self._job_runner.attempt(claimed_job.read(claim, self.job_deserializer))
 
     # --- the life of the process
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -42,11 +43,17 @@ async def journal(settings: Settings) -> AsyncIterator[Journal]:
     """This process's journal, under `DATA_DIR`."""
     folder = settings.data_dir / FOLDER
     folder.mkdir(exist_ok=True)
-    descriptor = os.open(folder / str(os.getpid()), os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    descriptor = os.open(folder / str(worker_pid()), os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     try:
         yield Journal(descriptor)
     finally:
         os.close(descriptor)
+
+
+def worker_pid() -> int:
+    """Of the worker that this process makes attempts for, if it runs isolated jobs; else its own."""
+    parent = multiprocessing.parent_process()
+    return os.getpid() if parent is None or parent.pid is None else parent.pid
 
 
 def read(data_dir: Path) -> Iterator[Entry]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,7 +10,7 @@ from errand.job.context import Context
 from errand.job.control import Fail, Retry
 from errand.job.job_type import job
 from errand.job.retry_policy import Delays
-from tests.chaos.journal import journal
+from tests.chaos.journal import journal, worker_pid
 
 
 class Noop(BaseModel):
@@ -45,4 +44,4 @@ async def noop(ctx: Context, args: Noop) -> Done:
     if ctx.attempt <= args.fail_first:
         raise Retry("asked to fail at first")
     notes.note("did", ctx.job_id, ctx.attempt)
-    return Done(attempt=ctx.attempt, pid=os.getpid())
+    return Done(attempt=ctx.attempt, pid=worker_pid())

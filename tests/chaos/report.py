@@ -147,7 +147,7 @@ def _account_lines(run: Run) -> Iterator[Line]:
     differing = [job_id for job_id, same in run.asked_again.items() if not same]
     yield _none(section, f"of {len(run.asked_again)} asked for by GET, answered otherwise", differing)
     given_up, others = accounts.not_as_wished()
-    yield Line(section, "given up after crashes", f"{given_up}")
+    yield Line(section, "given up after crashes", f"{given_up}", Bar.at_most(0, given_up))
     yield Line(
         section, "ended otherwise than asked", f"{others.total()}", Bar.at_most(0, others.total()), _counted(others)
     )

@@ -51,26 +51,26 @@ def counting(seen: list[tuple[str, int]]) -> JobType[Any, Any]:
     return counted
 
 
-async def test_a_job_that_three_workers_died_under_is_dead_with_that_reason(
+async def test_a_job_that_three_workers_died_under_while_it_ran_isolated_is_dead_with_that_reason(
     redis: ArqRedis, queue: Queue, run_worker: RunWorker
 ) -> None:
     seen: list[tuple[str, int]] = []
     put = await queue.enqueue("counted", {})
-    await lost(redis, jobs=1, times=3)
+    await lost(redis, jobs=1, times=5)
     async with run_worker([counting(seen)]):
         done = await ended(redis, put.job_id)
     assert (done.status, seen) == ("failed", [])
     assert done.error is not None and done.error.type == "Crashed"
     assert "3 of its attempts ended with the process they ran in" in done.error.message
-    assert [attempt.outcome for attempt in done.attempts] == ["lost"] * 3
+    assert [attempt.outcome for attempt in done.attempts] == ["lost"] * 5
 
 
-async def test_a_job_that_two_workers_died_under_has_another_chance(
+async def test_a_job_that_two_workers_died_under_isolated_has_another_chance(
     redis: ArqRedis, queue: Queue, run_worker: RunWorker
 ) -> None:
     seen: list[tuple[str, int]] = []
     put = await queue.enqueue("counted", {})
-    await lost(redis, jobs=1, times=2)
+    await lost(redis, jobs=1, times=4)
     async with run_worker([counting(seen)]):
         done = await ended(redis, put.job_id)
     assert (done.status, seen) == ("succeeded", [(put.job_id, 2)])
@@ -78,13 +78,13 @@ async def test_a_job_that_two_workers_died_under_has_another_chance(
 
 async def test_how_many_crashes_are_allowed_can_be_set(redis: ArqRedis, queue: Queue, run_worker: RunWorker) -> None:
     put = await queue.enqueue("counted", {})
-    await lost(redis, jobs=1, times=1)
+    await lost(redis, jobs=1, times=3)
     async with run_worker([counting([])], max_crashes=1):
         done = await ended(redis, put.job_id)
     assert done.error is not None and done.error.type == "Crashed"
 
 
-async def test_jobs_on_their_last_chance_run_one_after_the_other_and_others_beside_them(
+async def test_suspects_run_one_after_the_other_and_others_beside_them(
     redis: ArqRedis, queue: Queue, run_worker: RunWorker
 ) -> None:
     running: set[str] = set()
@@ -92,7 +92,7 @@ async def test_jobs_on_their_last_chance_run_one_after_the_other_and_others_besi
 
     @job(max_tries=10)
     async def slow(ctx: Context, args: Nothing) -> int:
-        if ctx.crashes < 2:
+        if ctx.attempt < 3:
             await eventually(_true_when(lambda: bool(running)))
             return 0
         running.add(ctx.job_id)
@@ -116,6 +116,27 @@ def _true_when(condition: Any) -> Any:
         return bool(condition())
 
     return look
+
+
+async def test_a_worker_that_lives_on_was_no_crash(redis: ArqRedis, queue: Queue, run_worker: RunWorker) -> None:
+    """It was paused, or cut off, past its lease: its next heartbeat, or its outcome, says so."""
+    seen: list[tuple[str, int]] = []
+    put = await queue.enqueue("counted", {})
+    for number in range(6):
+        paused = Leases(redis, queue=QUEUE, worker=f"paused-{number}", lease_s=10)
+        (claim,) = (await paused.claim(1)).claims
+        assert claim.losses <= 1, "the last one has not been heard of yet"
+        await lapse(redis, [put.job_id])
+        (other,) = (await Leases(redis, queue=QUEUE, worker="other", lease_s=10).claim(1)).claims
+        if number % 2:
+            assert (await paused.renew({claim.job_id: claim.token}, {})).lost == [put.job_id]
+        else:
+            assert await paused.finish([claim.handed_back()]) == [False]
+        await Leases(redis, queue=QUEUE, worker="other", lease_s=10).finish([other.handed_back()])
+    async with run_worker([counting(seen)]):
+        done = await ended(redis, put.job_id)
+    assert (done.status, seen) == ("succeeded", [(put.job_id, 0)])
+    assert {attempt.error.type for attempt in done.attempts if attempt.error} == {"LeaseLost"}
 
 
 async def test_after_a_first_crash_no_job_waits_for_another(

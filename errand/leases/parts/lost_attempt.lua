@@ -15,7 +15,7 @@ local function is_to_cancel(cancels, id, started)
   return asked == '*' or (asked and started and string.sub(started, -#asked - 1) == ' ' .. asked)
 end
 
--- records an attempt that was started and never ended because its worker died
+-- records an attempt that was started and never ended: its worker died, unless it is heard of again (`lived_on.lua`)
 -- returns 1 if there was one, else false
 local function record_lost(id, started, now_ms)
   local number, due, started, worker = string.match(started, '^(%d+) (%d+)%S* (%d+) (.*)#%d+$')

@@ -66,7 +66,7 @@ async def run(
         # final only if the args do not fit the model: the job function may raise one for an answer that it has read
         if error.title == job_type.args_model.__name__:
             return Outcome("failed", error=Error(type="InvalidArgs", message=hide(_describe(error))))
-        return _retry_or_fail(job_type, ctx, error, hide)
+        return after_error(job_type, ctx, error, hide)
     except PydanticSerializationError as error:
         message = f"the result has no JSON form: {error}"
         return Outcome("failed", error=Error(type="InvalidResult", message=hide(message)))
@@ -77,17 +77,19 @@ async def run(
     except Snooze as error:
         return Outcome("handed_back", snoozed=error)
     except TimeoutError as error:
-        return _retry_or_fail(job_type, ctx, _overtime(error, job_type) if deadline.expired() else error, hide)
+        return after_error(job_type, ctx, _overtime(error, job_type) if deadline.expired() else error, hide)
     except asyncio.CancelledError as error:
         # a drain, an abort or a lost lease cancels this task; any other comes from something that the job awaited
         if (task := asyncio.current_task()) is not None and task.cancelling():
             raise
-        return _retry_or_fail(job_type, ctx, error, hide)
+        return after_error(job_type, ctx, error, hide)
     except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001  # an outcome, never the worker's end
-        return _retry_or_fail(job_type, ctx, error, hide)
+        return after_error(job_type, ctx, error, hide)
 
 
-def _retry_or_fail(job_type: JobType[Any, Any], ctx: Context, error: BaseException, hide: Hide) -> Outcome:
+def after_error(
+    job_type: JobType[Any, Any], ctx: Context, error: BaseException, hide: Hide = redaction.hide
+) -> Outcome:
     """Another try after the wait that the policy or the job function says; the end if the tries are used up."""
     recorded = Error.of(error, with_traceback=not isinstance(error, Retry | TimeoutError), hide=hide)
     crashed = isinstance(error, Crash)

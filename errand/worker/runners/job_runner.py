@@ -13,7 +13,7 @@ from arq.utils import timestamp_ms
 from arq.worker import Function, Worker, func
 
 from errand.job.context import Context, Opener
-from errand.job.control import Crashed
+from errand.job.control import Crashed, Snooze
 from errand.job.job_type import JobType
 from errand.leases.finisher import Finisher
 from errand.leases.leases import Claim, Finish, Leases
@@ -22,6 +22,7 @@ from errand.secrets.redaction import Hide
 from errand.wire import codec, records
 from errand.wire.counters import Counters
 from errand.wire.records import Attempt, Error, JobFailed, Progress, RunningAttempt
+from errand.worker.isolation import Attempted, IsolatedDied, Isolation
 from errand.worker.runners import attempt
 from errand.worker.runners.attempt import Outcome
 from errand.worker.runners.attempt_log import AttemptLog
@@ -51,6 +52,8 @@ class JobRunner:
     attempt_log: AttemptLog
     counters: Counters
     max_crashes: int
+    isolation: Isolation | None
+    """If there is none, suspects run in this process."""
 
     def refusal(self, job: ClaimedJob) -> BaseException | None:
         if job.function in self.job_types and job.claim.crashes >= self.max_crashes:
@@ -69,12 +72,11 @@ class JobRunner:
         started = RunningAttempt(
             number=job.job_try, due_at_ms=job.claim.due_at_ms, started_at_ms=timestamp_ms(), worker=self.worker_name
         )
-        reported: list[Progress] = []
-        outcome = await self._attempt(job, reported)
+        outcome, progress = await self.attempt(job)
         if outcome.snoozed is not None:
             return self.transitions.put_back(job, outcome.snoozed, at_ms=timestamp_ms())
         ended = outcome.end_of(started, ended_at_ms=timestamp_ms())
-        ended, record = self.records.settle(job, ended, outcome.result, reported[0] if reported else None)
+        ended, record = self.records.settle(job, ended, outcome.result, progress)
         self._note(job, ended)
         return self.transitions.after(job, ended, record)
 
@@ -82,19 +84,37 @@ class JobRunner:
         """Returns at once: the slot is free for the next job while outcomes are written together."""
         self.finisher.put(outcome)
 
-    async def _attempt(self, job: ClaimedJob, reported: list[Progress]) -> Outcome:
-        """How the attempt ended; `reported` has its last report of progress from then on."""
+    async def attempt(self, job: ClaimedJob) -> Attempted:
+        """How an attempt ended, and its last report of progress."""
         job_type = self.job_types[job.function]
         kwargs = _keywords(job.args, job.kwargs)
+        reported: list[Progress] = []
         hide = job_type.hider(kwargs)
         ctx = self._context(job_type, job, reported, hide)
         try:
-            return await attempt.run(job_type, ctx, kwargs, hide=hide)
+            if self.isolation is not None and job.claim.suspect:
+                return await self._isolated(self.isolation, job_type, ctx, job.claim)
+            outcome = await attempt.run(job_type, ctx, kwargs, hide=hide)
         except asyncio.CancelledError:
-            if job.claim.job_id not in self.worker.aborting_tasks:
-                return Outcome("handed_back")
-            self.worker.aborting_tasks.discard(job.claim.job_id)
-            return Outcome("cancelled", error=Error("Cancel", "aborted while it ran"))
+            outcome = self._interrupted(job.claim.job_id)
+        return outcome, reported[0] if reported else None
+
+    async def _isolated(
+        self, isolation: Isolation, job_type: JobType[Any, Any], ctx: Context, claim: Claim
+    ) -> Attempted:
+        """The attempt, made in a process of its own; if the job ends that one, this is proof and takes none along."""
+        try:
+            return await isolation.attempt(self.worker.queue_name, claim)
+        except IsolatedDied as error:
+            return attempt.after_error(job_type, ctx, error), None
+        except Snooze as error:
+            return Outcome("handed_back", snoozed=error), None
+
+    def _interrupted(self, job_id: str) -> Outcome:
+        if job_id not in self.worker.aborting_tasks:
+            return Outcome("handed_back")
+        self.worker.aborting_tasks.discard(job_id)
+        return Outcome("cancelled", error=Error("Cancel", "aborted while it ran"))
 
     def _context(self, job_type: JobType[Any, Any], job: ClaimedJob, reported: list[Progress], hide: Hide) -> Context:
         return Context(

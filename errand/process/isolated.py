@@ -1,0 +1,71 @@
+"""The process in which a worker runs jobs that may end it; `errand.worker.isolation` asks it for attempts."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from errand.leases.leases import Claim
+from errand.worker.isolation import CANCEL, READY
+from errand.worker.worker import Worker
+
+WorkerOf = Callable[[str], Worker]
+"""Makes the worker of the queue with that key."""
+
+
+def ignore_signals() -> None:
+    """What is sent to the whole process group or service makes the worker drain, and the job here is one of its own."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # a handler, not SIG_IGN: that would be inherited by the programs that jobs start
+        signal.signal(number, lambda *_: None)
+
+
+class Attempts:
+    """The attempts that the worker asks for over a connection; the end of each is answered."""
+
+    def __init__(self, connection: Connection, worker_of: WorkerOf) -> None:
+        self._connection = connection
+        self._worker_of = worker_of
+        self._workers: dict[str, Worker] = {}
+        self._asked: asyncio.Queue[tuple[str, Claim]] = asyncio.Queue()
+        self._under_way: asyncio.Task[Any] | None = None
+
+    async def run(self) -> None:
+        """Makes one attempt after the other."""
+        loop = asyncio.get_running_loop()
+        threading.Thread(target=self._listen, args=[loop], daemon=True).start()
+        self._connection.send(READY)
+        while True:
+            queue, claim = await self._asked.get()
+            self._under_way = asyncio.create_task(self._worker(queue).attempt(claim))
+            self._connection.send(await self._under_way)
+            self._under_way = None
+
+    def _worker(self, queue: str) -> Worker:
+        if queue not in self._workers:
+            self._workers[queue] = self._worker_of(queue)
+        return self._workers[queue]
+
+    def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
+        """In a thread of its own, so that the process ends with its worker even if the job blocks the loop."""
+        parent = multiprocessing.parent_process()
+        assert parent is not None
+        while self._connection in wait([self._connection, parent.sentinel]):
+            try:
+                message = self._connection.recv()
+            except (EOFError, OSError):
+                break
+            loop.call_soon_threadsafe(self._take, message)
+        os._exit(1)
+
+    def _take(self, message: Any) -> None:
+        if message != CANCEL:
+            self._asked.put_nowait(message)
+        elif self._under_way is not None:
+            self._under_way.cancel()

@@ -1,0 +1,150 @@
+"""Runs suspects in a process of their own, so that one that ends its process takes no other job along and is proved.
+
+The worker keeps the job's lease and writes what becomes of it; the process makes the attempt, nothing else. It is
+started for the first suspect and ends when there has been none for a while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import structlog
+
+from errand.job.control import Crash, Snooze
+from errand.leases.leases import Claim
+from errand.wire.records import Progress
+from errand.worker.runners.attempt import Outcome
+
+log = structlog.get_logger("errand.worker")
+
+
+Attempted = tuple[Outcome, Progress | None]
+"""How an attempt ended, and its last report of progress."""
+
+
+READY = "ready"
+"""What the process sends when it has opened what jobs need."""
+
+
+CANCEL = "cancel"
+"""What the process is sent to end the attempt under way."""
+
+
+IDLE_S = 30.0
+"""Without a suspect for so long the process ends: it takes as much memory as a worker."""
+
+
+NOT_STARTED_S = 5.0
+"""How long a suspect waits if the process did not start, which is not the job's fault: for want of memory, say."""
+
+
+CANCEL_LIMIT_S = 5.0
+"""An attempt that is cancelled and does not end within it is killed."""
+
+
+class IsolatedDied(Crash):
+    """The process of an isolated job ended under it."""
+
+
+class Isolation:
+    """The process for the suspects of one worker process; they run there one at a time."""
+
+    def __init__(self, new_process: Callable[[Connection], BaseProcess]) -> None:
+        """`new_process` makes the process, not started, that makes attempts for the other end of that connection."""
+        self._new_process = new_process
+        self._process: BaseProcess | None = None
+        self._connection: Connection | None = None
+        self._thread = ThreadPoolExecutor(1, "isolation")
+        self._sent = False
+        """The process was sent the claim; it can be sent a cancel from then on."""
+        self._idle: asyncio.TimerHandle | None = None
+
+    async def attempt(self, queue: str, claim: Claim) -> Attempted:
+        """One attempt at the job, made there. Raises IsolatedDied if the process ends under it, Snooze if none starts.
+
+        If the caller is cancelled, the attempt is: what it still came to is returned, else CancelledError is raised.
+        """
+        if self._idle is not None:
+            self._idle.cancel()
+        loop = asyncio.get_running_loop()
+        answer = loop.run_in_executor(self._thread, self._exchange, queue, claim)
+        try:
+            return await asyncio.shield(answer)
+        except asyncio.CancelledError:
+            if (ended := await self._cancel(answer)) is None:
+                raise
+            return ended
+        finally:
+            self._idle = loop.call_later(IDLE_S, self._end)
+
+    async def close(self) -> None:
+        """Ends the process, and an attempt in it."""
+        if self._idle is not None:
+            self._idle.cancel()
+        self._end()
+        await asyncio.to_thread(self._thread.shutdown)
+
+    def _exchange(self, queue: str, claim: Claim) -> Attempted:
+        """In the thread: the attempt is asked for, and its end awaited."""
+        process, connection = self._running()
+        try:
+            connection.send((queue, claim))
+            self._sent = True
+            answer: Attempted = _received(connection, process)
+        except (EOFError, OSError):
+            process.join()
+            raise IsolatedDied(f"alone in a process, it ended that with exit code {process.exitcode}") from None
+        finally:
+            self._sent = False
+        return answer
+
+    def _running(self) -> tuple[BaseProcess, Connection]:
+        if self._process is not None and self._connection is not None and self._process.is_alive():
+            return self._process, self._connection
+        connection, theirs = Pipe()
+        process = self._new_process(theirs)
+        process.start()
+        theirs.close()
+        self._process, self._connection = process, connection
+        try:
+            _received(connection, process)
+        except (EOFError, OSError):
+            raise Snooze("the process for isolated jobs did not start", after_s=NOT_STARTED_S) from None
+        log.info("isolated jobs run in a process of their own", pid=process.pid)
+        return process, connection
+
+    async def _cancel(self, answer: asyncio.Future[Attempted]) -> Attempted | None:
+        """What the attempt has come to all the same; None if it was interrupted."""
+        if self._sent and self._connection is not None:
+            try:
+                self._connection.send(CANCEL)
+            except OSError:
+                log.debug("an isolated job ended its process while it was cancelled")
+            await asyncio.wait([answer], timeout=CANCEL_LIMIT_S)
+        if not answer.done():
+            self._end()
+            await asyncio.wait([answer])
+        if answer.exception() is not None or answer.result()[0].status == "handed_back":
+            return None
+        return answer.result()
+
+    def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.join()
+
+
+def _received(connection: Connection, process: BaseProcess) -> Any:
+    """What the process sends next. Raises EOFError or OSError if it ends before."""
+    # not by the end of the connection alone: what the worker has forked may hold it open
+    wait([connection, process.sentinel])
+    if not connection.poll():
+        raise EOFError
+    return connection.recv()
