@@ -29,7 +29,6 @@ from errand.http.routes import (
     batches,
     dead_jobs,
     events,
-    files,
     health,
     job_types,
     jobs,
@@ -39,6 +38,7 @@ from errand.http.routes import (
 )
 from errand.http.routes import enqueue as enqueueing
 from errand.http.routes import job_list as job_lists
+from errand.http.routes.stored import files, images
 from errand.http.shared import Shared
 from errand.integration.lifespan import redis_of
 from errand.job.catalog import Catalog, discover
@@ -158,6 +158,7 @@ def _routers(catalog: Catalog, dependencies: Sequence[params.Depends]) -> tuple[
         job_types.router,
         files.router,
         files.signing,
+        images.router,
         queues.router,
         health.router,
         *_mail_routers(),

@@ -15,6 +15,7 @@ import resource
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +23,9 @@ from typing import Any, TypeVar
 from errand.resources import no_network
 
 T = TypeVar("T")
+
+M_ARENA_MAX = -8
+"""glibc's name for it (malloc.h)."""
 
 NICE = 10
 """Computations yield the processor to the event loops of API and worker, which need it only for moments."""
@@ -35,6 +39,7 @@ SECRET_VALUE = re.compile(r"://[^/@]*:[^/@]*@|-----BEGIN|whsec_")
 def start(memory_limit_bytes: int | None) -> None:
     """The first call in each process; it may have so much memory beside what it starts with."""
     os.nice(NICE)
+    _use_one_arena()
     if memory_limit_bytes is not None:
         _limit_memory(memory_limit_bytes)
     # Ctrl-C in a terminal reaches every process of the group: only the worker acts on it
@@ -42,6 +47,12 @@ def start(memory_limit_bytes: int | None) -> None:
     wipe_secrets()
     no_network.forbid()
     threading.Thread(target=_end_with_worker, daemon=True).start()
+
+
+def _use_one_arena() -> None:
+    """Has glibc keep one heap for all threads: with one for each, libvips' threads took 111 MB for a photo, not 87."""
+    with suppress(AttributeError, OSError):  # another C library
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
 
 
 def compute(function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:

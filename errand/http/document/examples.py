@@ -177,6 +177,7 @@ ENDPOINT: dict[str, Any] = {
 
 
 ANSWERS: dict[str, Any] = {
+    "ImageUrl": {"url": "/v1/images/HrK4zZ0/avatar/aHR0cHM6Ly9pbWFnZXMuZXhhbXBsZS9jYXQuanBn"},
     "SignedUrl": {
         "url": f"/v1/files/resize/{JOB_ID}/1-320x213.jpeg?expires=1795478400&signature=HrK4zZ0",
         "expires_at": "2026-11-24T00:00:00Z",
@@ -284,6 +285,14 @@ OF_PATHS: dict[tuple[int, str], tuple[str, str]] = {
     (404, "/v1/schedules"): ("unknown-schedule", "There is no schedule 'nightly-report'."),
     (404, "/v1/queues"): ("unknown-queue", "There is no queue 'mail'. The queues are: default, cpu."),
     (404, "/v1/files"): ("unknown-file", f"Nothing is stored under 'resize/{JOB_ID}/1-320x213.jpeg'."),
+    (404, "/v1/images"): (
+        "unknown-file",
+        "There is no such image: its address is neither an upload's nor a URL.",
+    ),
+    (403, "/v1/images"): ("forbidden", "The signature is not one of this service for this preset and this image."),
+    (416, "/v1/images"): ("range-not-satisfiable", "The file has 1024 bytes, and none of them is in that range."),
+    (503, "/v1/images"): ("image-not-ready", "The image is not made yet. Try again in 5 seconds."),
+    (409, "/v1/image-urls"): ("no-signing-keys", "Set FILE_URL_KEYS: one or more keys of at least 32 characters."),
     (404, "/v1/file-urls"): ("unknown-file", "Nothing is stored under 'uploads/1'."),
     (409, "/v1/file-urls"): ("no-signing-keys", "Set FILE_URL_KEYS: one or more keys of at least 32 characters."),
     (416, "/v1/files"): ("range-not-satisfiable", "The file has 1024 bytes, and none of them is in that range."),

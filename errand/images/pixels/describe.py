@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ import pyvips
 from errand.images.formats import Format
 from errand.images.pixels.source import Source
 
-VIEW_PIXELS = 32
-"""Both sides of what is looked at: BlurHash has no detail that this lacks."""
+VIEW_PIXELS = 16
+"""Both sides of what is looked at: BlurHash has four waves across, no detail that this lacks."""
 
 
 COMPONENTS = (4, 3)
@@ -25,6 +26,14 @@ DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz#$%*+,-.
 
 
 Rgb = tuple[float, float, float]
+
+
+def _linear(value: int) -> float:
+    share = value / 255
+    return share / 12.92 if share <= 0.04045 else float(((share + 0.055) / 1.055) ** 2.4)
+
+
+LINEAR = tuple(_linear(value) for value in range(256))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,10 +90,7 @@ def dominant_colour(pixels: list[tuple[int, int, int]]) -> str:
 
 def blurhash(pixels: list[tuple[int, int, int]], width: int, height: int) -> str:
     """As https://blurha.sh describes it: a few cosines of the image, in about thirty characters."""
-    linear = [tuple(_linear(value) for value in pixel) for pixel in pixels]
-    factors = [
-        _factor(linear, width, height, across, down) for down in range(COMPONENTS[1]) for across in range(COMPONENTS[0])
-    ]
+    factors = _factors([tuple(LINEAR[value] for value in pixel) for pixel in pixels], width, height)
     first, rest = factors[0], factors[1:]
     largest = max(abs(value) for factor in rest for value in factor)
     scale = max(0, min(82, math.floor(largest * 166 - 0.5)))
@@ -96,18 +102,27 @@ def blurhash(pixels: list[tuple[int, int, int]], width: int, height: int) -> str
     )
 
 
-def _factor(linear: list[Any], width: int, height: int, across: int, down: int) -> Rgb:
-    """How much of this cosine is in each band."""
-    sums = [0.0, 0.0, 0.0]
-    columns = [math.cos(math.pi * across * x / width) for x in range(width)]
-    for y in range(height):
-        row = math.cos(math.pi * down * y / height)
-        for x in range(width):
-            weight = columns[x] * row
-            pixel = linear[y * width + x]
-            sums = [total + weight * value for total, value in zip(sums, pixel, strict=True)]
-    norm = (1 if across == down == 0 else 2) / (width * height)
-    return sums[0] * norm, sums[1] * norm, sums[2] * norm
+def _factors(linear: list[Any], width: int, height: int) -> list[Rgb]:
+    """How much of each cosine is in each band: first along the rows, then down what that has left of them."""
+    rows = [
+        [_sum(linear[y * width : (y + 1) * width], _wave(across, width)) for across in range(COMPONENTS[0])]
+        for y in range(height)
+    ]
+    return [
+        _sum([row[across] for row in rows], _wave(down, height), (2 if across or down else 1) / (width * height))
+        for down in range(COMPONENTS[1])
+        for across in range(COMPONENTS[0])
+    ]
+
+
+def _wave(number: int, length: int) -> list[float]:
+    return [math.cos(math.pi * number * at / length) for at in range(length)]
+
+
+def _sum(values: Sequence[Any], weights: Sequence[float], scale: float = 1) -> Rgb:
+    bands = zip(*values, strict=True)
+    red, green, blue = (sum(value * by for value, by in zip(band, weights, strict=True)) for band in bands)
+    return red * scale, green * scale, blue * scale
 
 
 def _packed(factor: Rgb, largest: float) -> int:
@@ -115,11 +130,6 @@ def _packed(factor: Rgb, largest: float) -> int:
         max(0, min(18, math.floor(math.copysign(abs(value / largest) ** 0.5, value) * 9 + 9.5))) for value in factor
     ]
     return (levels[0] * 19 + levels[1]) * 19 + levels[2]
-
-
-def _linear(value: int) -> float:
-    share = value / 255
-    return share / 12.92 if share <= 0.04045 else float(((share + 0.055) / 1.055) ** 2.4)
 
 
 def _byte(value: float) -> int:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from errand.http.answers.problems import ERRORS, Problem, documented
 from errand.http.gates import auth, head_requests
 from errand.http.requests import etags
-from errand.http.shared import SharedDep
+from errand.http.shared import Shared, SharedDep
 from errand.job.stored_file import path_of_file
 from errand.job.when import DurationS
 from errand.resources.byte_range import BehindTheEnd, part_of
@@ -113,13 +113,21 @@ async def get_file(
     key: Key, request: Request, to: SharedDep, expires: Expires = None, signature: Signature = None
 ) -> Response:
     """A stored output, streamed; or a part of it."""
+    return await file_answer(key, request, to, until_s=expires if signature else None)
+
+
+async def file_answer(key: str, request: Request, to: Shared, *, until_s: float | None) -> Response:
+    """The file, a part of it, or a 304; for all who have its URL `until_s`, for this client alone if that is None.
+
+    Raises Problem 404 and 416.
+    """
     try:
         if key.lower().startswith(UPLOADS):  # a folder may not know small letters from capitals
             raise FileMissing(key)
         info = await to.storage.info(key)
     except FileMissing:
         raise Problem(404, "unknown-file", f"Nothing is stored under '{key}'.") from None
-    headers = _headers(key, info, expires if signature else None)
+    headers = _headers(key, info, until_s)
     media_type = MEDIA_TYPES.guess_type(key)[0] or "application/octet-stream"
     if _is_known(request, headers["ETag"], info):
         return Response(status_code=304, headers=headers)
@@ -148,7 +156,7 @@ def _asked_part(request: Request, size_bytes: int, etag: str) -> tuple[int, int]
         ) from None
 
 
-def _headers(key: str, info: FileInfo, expires: int | None) -> dict[str, str]:
+def _headers(key: str, info: FileInfo, expires: float | None) -> dict[str, str]:
     name = key.rpartition("/")[2]
     shown = MEDIA_TYPES.guess_type(name)[0] in SHOWN
     return {
@@ -164,7 +172,7 @@ def _headers(key: str, info: FileInfo, expires: int | None) -> dict[str, str]:
     }
 
 
-def _cache_control(key: str, expires: int | None) -> str:
+def _cache_control(key: str, expires: float | None) -> str:
     """What a job stores under its id stays as it is. A signed URL is for all who have it, as long as it is valid."""
     lasting = ", immutable" if key.startswith(OUTPUTS) else ""
     if expires is not None:

@@ -1,0 +1,88 @@
+"""Images that are made when they are first asked for: by one job, however many ask."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from aiohttp import web
+from arq.connections import ArqRedis
+
+from errand.http.routes.stored import images
+from jobs.resize import resize
+from settings import Settings
+from tests.conftest import OpenClient, RunWorker, make_settings
+from tests.http.answers_seen import problem_of
+from tests.peers import HttpReceiver
+from tests.pictures import format_of, image, size_of
+
+
+@pytest.fixture
+async def signing(open_client: OpenClient, settings: Settings, redis_url: str) -> AsyncIterator[httpx.AsyncClient]:
+    """A service that has a key to sign with."""
+    keyed = make_settings(settings.data_dir, redis_url=redis_url, file_url_keys="k" * 32)
+    async with open_client(keyed) as client:
+        yield client
+
+
+async def url_of(client: httpx.AsyncClient, source_url: str, preset: str = "avatar") -> str:
+    answer = await client.post("/v1/image-urls", json={"preset": preset, "source_url": source_url})
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["url"])
+
+
+async def test_an_image_is_made_once_for_all_who_ask(
+    signing: httpx.AsyncClient, run_worker: RunWorker, receiver: HttpReceiver
+) -> None:
+    receiver.answers = [web.Response(body=image(600, 400))]
+    url = await url_of(signing, f"{receiver.url}/cat.jpg")
+    async with run_worker([resize]):
+        answers = await asyncio.gather(*(signing.get(url) for _ in range(5)))
+    assert {(answer.status_code, answer.headers["content-type"]) for answer in answers} == {(200, "image/webp")}
+    assert (size_of(answers[0].content), format_of(answers[0].content)) == ((256, 256), "webpload_buffer")
+    assert [request.path for request in receiver.requests] == ["/cat.jpg"]
+    again = await signing.get(url, headers={"If-None-Match": answers[0].headers["etag"]})
+    assert again.status_code == 304 and again.headers["cache-control"].startswith("public, max-age=3153")
+
+
+async def test_another_preset_or_source_than_the_signed_one_is_refused(signing: httpx.AsyncClient) -> None:
+    url = await url_of(signing, "https://images.example/cat.jpg")
+    for other in (url.replace("avatar", "thumbnail"), f"{url}AA", url.replace("/v1/images/", "/v1/images/A")):
+        problem_of(await signing.get(other), 403, "forbidden")
+
+
+async def test_what_cannot_be_made_says_why(
+    signing: httpx.AsyncClient, run_worker: RunWorker, receiver: HttpReceiver
+) -> None:
+    receiver.answers = [web.Response(text="<html>a page</html>")]
+    url = await url_of(signing, receiver.url)
+    async with run_worker([resize]):
+        refused = problem_of(await signing.get(url), 422, "image-refused")
+        problem_of(await signing.get(url), 422, "image-refused")
+    assert "not an image that can be read" in refused["detail"] and len(receiver.requests) == 1
+    unknown = await signing.get(await url_of(signing, receiver.url, preset="poster"))
+    assert unknown.status_code == 422 and "there is no preset" in unknown.text
+
+
+async def test_what_is_not_made_in_time_is_a_503_and_not_a_second_job(
+    signing: httpx.AsyncClient, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "WAIT_S", 0.01)
+    url = await url_of(signing, "https://images.example/cat.jpg")
+    for _ in range(2):
+        answer = await signing.get(url)
+        problem_of(answer, 503, "image-not-ready")
+        assert answer.headers["retry-after"] == "5"
+    assert len(await redis.keys("arq:job:*")) == 1
+    monkeypatch.setattr(images, "MAX_WAITING", 0)
+    other = await url_of(signing, "https://images.example/dog.jpg")
+    problem_of(await signing.get(other), 503, "image-not-ready")
+    assert len(await redis.keys("arq:job:*")) == 1
+
+
+async def test_nothing_is_made_without_a_key_to_sign_with(client: httpx.AsyncClient) -> None:
+    body = {"preset": "avatar", "source_url": "https://images.example/cat.jpg"}
+    problem_of(await client.post("/v1/image-urls", json=body), 409, "no-signing-keys")
+    problem_of(await client.get("/v1/images/x/avatar/x"), 403, "forbidden")
