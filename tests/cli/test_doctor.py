@@ -33,7 +33,7 @@ def examined(capsys: pytest.CaptureFixture[str]) -> Answer:
     return {finding["check"]: finding for finding in map(json.loads, capsys.readouterr().out.splitlines())}
 
 
-def test_warnings_make_the_exit_code_and_are_said_with_what_mends_them(
+def test_warnings_make_the_exit_code_and_are_printed_with_what_fixes_them(
     capsys: pytest.CaptureFixture[str], redis_url: str
 ) -> None:
     assert doctor.report(Settings.read(), as_json=False) == 1, "the server of these tests writes nothing to disk"

@@ -177,7 +177,7 @@ async def test_clocks_that_disagree_are_found(redis: ArqRedis, off_s: float, sai
     assert said is None or (said in finding.found and "webhook" in finding.risk)
 
 
-async def test_a_replica_in_the_primarys_place_is_found(make: str, server: Server) -> None:
+async def test_a_replica_instead_of_the_primary_is_found(make: str, server: Server) -> None:
     async with replica_of(server, make) as replica, client_of(replica) as client:
         finding = (await findings_of(client))["role"]
     assert finding.level == "warning" and f"replica of 127.0.0.1:{server.port}" in finding.found

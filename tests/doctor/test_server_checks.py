@@ -37,7 +37,7 @@ def server(**info: Any) -> ServerState:
         ({}, "note", "does not say"),
     ],
 )
-def test_versions_are_read_whatever_their_form(info: dict[str, Any], level: str, found: str) -> None:
+def test_versions_of_any_form_are_read(info: dict[str, Any], level: str, found: str) -> None:
     finding = check_version(server(**info))
     assert finding.level == level and found in finding.found
 

@@ -388,7 +388,7 @@ async def test_a_mounted_app_shares_the_connection_of_the_one_it_is_mounted_in(r
     assert await queued(redis) == ["shout"]
 
 
-async def test_an_app_without_the_lifespan_is_told_the_line_it_lacks(tmp_path: Path) -> None:
+async def test_an_app_without_the_lifespan_gets_an_error_with_the_line_that_it_lacks(tmp_path: Path) -> None:
     app = FastAPI()
 
     @app.get("/")

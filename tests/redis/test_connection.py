@@ -36,7 +36,7 @@ class Proxy:
     def __init__(self, upstream: RedisServer) -> None:
         self.upstream = upstream
         self.swallows = False
-        """What is said on any connection reaches nobody, and nobody is told."""
+        """Bytes on any connection are dropped, and neither side notices."""
         self.url = ""
         self._open: list[asyncio.StreamWriter] = []
         self._lost: set[asyncio.StreamWriter] = set()
@@ -218,7 +218,7 @@ async def test_idle_connections_are_dropped_with_a_silent_one(tmp_path: Path) ->
 # --- copies
 
 
-async def test_a_copy_leads_to_the_same_place_with_another_limit(redis: ArqRedis, redis_url: str) -> None:
+async def test_a_copy_connects_to_the_same_server_with_another_limit(redis: ArqRedis, redis_url: str) -> None:
     stock = ConnectionPool.from_url(redis_url)
     for pool in (redis.connection_pool, stock):
         copy = Redis(connection_pool=copy_of(pool, reply_timeout_s=0.2))

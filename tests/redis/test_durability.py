@@ -265,7 +265,7 @@ async def test_a_primary_that_is_deposed_in_the_middle_claims_nothing(
         assert is_outage(raised.value), "503, and the client asks again"
 
 
-async def test_a_user_who_may_not_wait_is_told_and_accepts_jobs(make: str) -> None:
+async def test_a_user_without_the_right_to_wait_is_named_in_the_log_and_jobs_are_accepted(make: str) -> None:
     async with serving(make, *all_but("wait")) as server, client_of(server) as client:
         with capture_logs() as lines:
             put = [await queue_of(client, replicas=1).enqueue("any", {}) for _ in range(2)]
@@ -273,7 +273,7 @@ async def test_a_user_who_may_not_wait_is_told_and_accepts_jobs(make: str) -> No
         assert "wait" in lines[0]["error"]
 
 
-async def test_a_server_that_forgot_the_script_is_told_it_again(primary: Server, make: str, redis: ArqRedis) -> None:
+async def test_a_server_that_forgot_the_script_is_sent_it_again(primary: Server, make: str, redis: ArqRedis) -> None:
     async with replica_of(primary, make):
         queue = queue_of(redis, replicas=1)
         await redis.script_flush()

@@ -28,7 +28,7 @@ from tests.worker.test_worker_engine import Nothing, holds
 
 PASSWORD = "s3cret/+%"
 FAILOVER_S = 20.0
-"""It takes two seconds; where the sentinels' votes are split, or the machine is busy, longer."""
+"""It takes two seconds, longer if the sentinels' votes are split or the machine is busy."""
 
 MOVED_S = 4.0
 
@@ -63,7 +63,7 @@ def counting(ran: list[str]) -> JobType[Any, Any]:
 
 @asynccontextmanager
 async def peer(answer: bytes | None) -> AsyncIterator[str]:
-    """Something that takes connections where a sentinel should be, and says the same to every command, or nothing."""
+    """A server in the role of a sentinel that gives the same answer to every command, or none."""
     taken: list[asyncio.StreamWriter] = []
 
     async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -96,7 +96,7 @@ def said_of_master(port: int) -> bytes:
 # --- finding it
 
 
-async def test_the_master_is_found_also_where_sentinels_are_dead(house: SentinelHouse) -> None:
+async def test_the_master_is_found_even_if_sentinels_are_dead(house: SentinelHouse) -> None:
     async with client_of(house.url) as client:
         assert await port_of_master(client) == house.master.port
     for dead in house.sentinels[:2]:

@@ -1,4 +1,4 @@
-"""Times of schedules become jobs, each once: whatever was missed, changed meanwhile, or does not fit any more."""
+"""Times of schedules become jobs, each once, even if they were missed, changed meanwhile, or do not fit any more."""
 
 from __future__ import annotations
 
@@ -91,9 +91,7 @@ async def test_a_time_that_has_come_is_a_job_and_the_schedule_says_so(
     assert await redis.lrange(keys.wake(QUEUE), 0, -1) == [b"1"]  # type: ignore[misc]  # both clients, one type
 
 
-async def test_the_servers_clock_decides_where_no_other_is_given(
-    redis: ArqRedis, kept: Schedules, ticker: Ticker
-) -> None:
+async def test_the_servers_clock_decides_if_no_other_is_given(redis: ArqRedis, kept: Schedules, ticker: Ticker) -> None:
     await kept.put("a", "report", Schedule("0 * * * *"), source="http")
     due_in_ms = await ticker.tick()
     coming_ms = (await read(kept)).next_ms or 0
@@ -255,7 +253,7 @@ async def test_one_schedules_fault_holds_up_no_others_and_loses_no_time(
     assert await redis.zscore(keys.SCHEDULES, "nothing left of it") is None
 
 
-async def test_code_defined_schedules_are_kept_updated_and_removed_by_who_knows_the_type(
+async def test_schedules_in_code_are_kept_updated_and_removed_by_processes_that_know_the_type(
     redis: ArqRedis, kept: Schedules
 ) -> None:
     def code(*schedules: Schedule, name: str = "report") -> Ticker:
@@ -293,7 +291,7 @@ async def test_code_does_not_take_the_id_of_a_schedule_made_over_http(redis: Arq
     ]
 
 
-async def test_a_sleeping_ticker_hears_of_a_new_schedule(redis: ArqRedis, kept: Schedules, redis_url: str) -> None:
+async def test_a_sleeping_ticker_is_woken_by_a_new_schedule(redis: ArqRedis, kept: Schedules, redis_url: str) -> None:
     async with aclosing(connect(redis_url, reply_timeout_s=5)) as client:
         async with Ticker(client, KNOWN, poll_s=60).running():
 

@@ -41,7 +41,7 @@ def test_what_is_too_short_to_tell_from_words_is_left() -> None:
 
 
 @pytest.mark.usefixtures("_in_this_process")
-def test_the_errors_of_jobs_show_no_secret_of_their_process_also_where_they_are_cut() -> None:
+def test_the_errors_of_jobs_show_no_secret_of_their_process_even_if_they_are_cut() -> None:
     for spare in range(len(SECRET) + 2):
         try:
             raise ValueError("x" * (MESSAGE_LIMIT_CHARS - spare) + SECRET + "y" * (TRACEBACK_LIMIT_CHARS - spare))

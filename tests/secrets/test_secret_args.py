@@ -62,7 +62,7 @@ def test_what_is_kept_is_what_was_given_also_after_a_way_through_redis() -> None
     assert kept["raw"] == "secret-2 ü" and kept["number"] == 424_242 and kept["several"][1] == {"key": "secret-5"}
 
 
-def test_what_is_shown_has_stars_in_the_place_of_every_secret_and_nothing_else() -> None:
+def test_shown_args_have_stars_instead_of_every_secret_and_are_else_the_same() -> None:
     shown = secret_args.shown(Everything, secret_args.kept(Everything.model_validate(WHOLE)))
     assert "secret-" not in repr(shown) and "424242" not in repr(shown)
     assert shown == {
@@ -93,13 +93,13 @@ def test_a_model_without_secrets_costs_nothing() -> None:
     assert not secret_args.secret_fields_of(Other)
 
 
-def test_bytes_that_are_no_text_are_refused_without_being_told() -> None:
+def test_bytes_that_are_no_text_are_refused_and_not_quoted() -> None:
     with pytest.raises(ValueError, match="UTF-8") as refused:
         secret_args.kept(Everything(text=SecretStr("a"), raw=SecretBytes(b"\xff\xfehidden"), **{"pass": SecretStr("")}))
     assert "hidden" not in str(refused.value)
 
 
-def test_what_is_told_of_args_has_no_secret_in_it_whether_they_fit_or_not() -> None:
+def test_a_text_about_args_shows_no_secret_whether_they_fit_or_not() -> None:
     hide = secret_args.hider(Everything, {"text": "secret-1", "number": 424_242, "nested": {"key": ["secret-2"]}})
     assert hide("secret-1 and 424242 and secret-2, plain") == f"{STARS} and {STARS} and {STARS}, plain"
     assert secret_args.hider(Everything, "no object")("text") == "text"

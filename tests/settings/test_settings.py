@@ -213,7 +213,7 @@ def test_a_bad_value_in_the_env_file_is_named(here: Path) -> None:
     assert complaint().startswith("PORT: ")
 
 
-def test_the_environment_goes_before_the_env_file(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_overrides_the_env_file(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (here / ".env").write_text("PORT=9000\nDRAIN_S=3\n")
     monkeypatch.setenv("PORT", "9001")
     settings = Settings.read()
@@ -254,7 +254,7 @@ def test_loopback_needs_no_keys(monkeypatch: pytest.MonkeyPatch, host: str) -> N
     assert Settings.read().host == host
 
 
-def test_other_addresses_are_served_where_keys_guard_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_addresses_are_served_if_keys_guard_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOST", "0.0.0.0")
     assert "API_KEYS" in complaint()
     monkeypatch.setenv("API_KEYS", KEY)
@@ -352,7 +352,7 @@ def test_settings_cannot_be_changed() -> None:
         ("0", False),
     ],
 )
-def test_loopback_is_told_by_the_address(host: str, expected: bool) -> None:
+def test_loopback_is_recognised_by_the_address(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected
 
 

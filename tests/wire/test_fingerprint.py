@@ -100,7 +100,7 @@ def test_an_installed_package_of_job_types_is_its_jobs_own(installed: ModuleType
 
 
 @pytest.mark.parametrize("name", ["My Error", "Tab\tError", "Line\nError", "Bell\x07Error", "No\u00a0Break"])
-def test_it_is_one_word_whatever_the_class_is_called(name: str) -> None:
+def test_it_is_one_word_for_a_class_of_any_name(name: str) -> None:
     error = type(name, (Exception,), {})("x")
     assert " " not in fingerprint.of(error) and fingerprint.of(error).isprintable()
 
