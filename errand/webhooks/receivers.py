@@ -39,6 +39,8 @@ class Receiver:
         self._given = 0
         """Turns that have come and not started: a newcomer must not take their room."""
         self._mean_s = 0.1
+        self._stalled = 0
+        """How many deliveries were put back since an exchange ended."""
         self._line_s = 0.0
         """When the turn of the last delivery that was put back comes, as far as can be known."""
 
@@ -69,6 +71,7 @@ class Receiver:
         finally:
             del self._started_s[number]
             self._mean_s += WEIGHT * (time.monotonic() - started_s - self._mean_s)
+            self._stalled = 0
             self._give_turn()
 
     async def turn(self) -> bool:
@@ -104,9 +107,14 @@ class Receiver:
         return False
 
     def wait_s(self) -> float:
-        """How long a delivery that is put back waits: until those that were put back before it have had their turns."""
-        now_s = time.monotonic()
-        self._line_s = max(self._line_s, now_s + len(self.turns) * self.pace_s) + self.pace_s
+        """How long a delivery that is put back waits: until those that were put back before it have had their turns.
+
+        The longer nothing ends, the further apart they come: the backlog of a receiver that has just started to hang
+        would else come again within seconds, and all other deliveries would wait behind it.
+        """
+        now_s, pace_s = time.monotonic(), self.pace_s * (1 + self._stalled / self.limit)
+        self._stalled += 1
+        self._line_s = max(self._line_s, now_s + len(self.turns) * self.pace_s) + pace_s
         if self._line_s - now_s > LATEST_S:
             self._line_s = now_s + LATEST_S
             return random.uniform(LATEST_S / 2, LATEST_S)  # noqa: S311  # spread
