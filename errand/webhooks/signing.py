@@ -1,4 +1,4 @@
-"""Signs deliveries as Standard Webhooks 1.0 says: the symmetric scheme `v1`."""
+"""Signs deliveries as Standard Webhooks 1.0 says: `v1` (HMAC-SHA256) and `v1a` (ed25519)."""
 
 from __future__ import annotations
 
@@ -6,10 +6,18 @@ import base64
 import hashlib
 import hmac
 import re
-from collections.abc import Sequence
+import secrets
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-HMAC_PREFIX = "whsec_"
+from errand.extras import needs
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+HMAC_PREFIX, SIGNING_PREFIX, PUBLIC_PREFIX = "whsec_", "whsk_", "whpk_"
+ED25519_SEED_BYTES = 32
 
 
 PLAIN_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
@@ -17,10 +25,14 @@ PLAIN_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 class Signer:
-    """Signs with each of the secrets it has, the receiver's current one first; each is `whsec_` and base64."""
+    """Signs with each of the secrets it has, the receiver's current one first.
 
-    def __init__(self, *secrets: str) -> None:
-        self._keys: Sequence[bytes] = [base64.b64decode(secret.removeprefix(HMAC_PREFIX)) for secret in secrets]
+    Each is `whsec_` and base64, for `v1`, or `whsk_` and the base64 of a seed of 32 bytes (or of seed and public key,
+    64), for `v1a`.
+    """
+
+    def __init__(self, *keys: str) -> None:
+        self._signs: Sequence[Callable[[bytes], str]] = [_signing_with(key) for key in keys]
 
     def headers(self, webhook_id: str, body: bytes, *, now: datetime) -> dict[str, str]:
         """The headers of one attempt, sent at `now`. Raises ValueError for an id that `safe_id` would change."""
@@ -35,9 +47,9 @@ class Signer:
         }
 
     def sign(self, webhook_id: str, timestamp: str, body: bytes) -> str:
-        """For each secret `v1,` and the base64 HMAC-SHA256 of `id.timestamp.body`, separated by spaces."""
+        """For each secret its version and the base64 signature of `id.timestamp.body`, separated by spaces."""
         signed = b".".join((webhook_id.encode(), timestamp.encode(), body))
-        return " ".join(f"v1,{_base64(hmac.digest(key, signed, hashlib.sha256))}" for key in self._keys)
+        return " ".join(sign(signed) for sign in self._signs)
 
 
 def safe_id(job_id: str) -> str:
@@ -49,6 +61,32 @@ def safe_id(job_id: str) -> str:
     if PLAIN_ID.fullmatch(job_id):
         return job_id
     return f"id_{hashlib.sha256(job_id.encode(errors='replace')).hexdigest()}"
+
+
+def public_key(signing_key: str) -> str:
+    """`whpk_` and the base64 of the public key that belongs to a `whsk_`."""
+    return PUBLIC_PREFIX + _base64(_ed25519(signing_key).public_key().public_bytes_raw())
+
+
+def new_signing_key() -> str:
+    """`whsk_` and the base64 of 32 random bytes."""
+    return SIGNING_PREFIX + _base64(secrets.token_bytes(ED25519_SEED_BYTES))
+
+
+def _signing_with(secret: str) -> Callable[[bytes], str]:
+    if secret.startswith(SIGNING_PREFIX):
+        private = _ed25519(secret)
+        return lambda signed: f"v1a,{_base64(private.sign(signed))}"
+    key = base64.b64decode(secret.removeprefix(HMAC_PREFIX))
+    return lambda signed: f"v1,{_base64(hmac.digest(key, signed, hashlib.sha256))}"
+
+
+def _ed25519(signing_key: str) -> Ed25519PrivateKey:
+    with needs("webhooks"):
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    seed = base64.b64decode(signing_key.removeprefix(SIGNING_PREFIX))[:ED25519_SEED_BYTES]
+    return Ed25519PrivateKey.from_private_bytes(seed)
 
 
 def _base64(data: bytes) -> str:

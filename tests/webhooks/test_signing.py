@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import stat
 import threading
+from base64 import b64decode, b64encode
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import standardwebhooks
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from errand.webhooks.secret import kept_secret, new_secret, secret_of_url
-from errand.webhooks.signing import Signer, safe_id
+from errand.webhooks.signing import Signer, _signing_with, new_signing_key, public_key, safe_id
 from tests.conftest import make_settings
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -21,6 +23,41 @@ SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 def test_signatures_are_those_of_the_specification() -> None:
     signature = Signer(SECRET).sign("msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", b'{"test": 2432232314}')
     assert signature == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+@pytest.mark.parametrize(
+    ("seed", "public", "message", "signature"),
+    [  # RFC 8032 §7.1, tests 1 and 2
+        (
+            "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60",
+            "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
+            "",
+            "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24655141438e7a100b",
+        ),
+        (
+            "4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb",
+            "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c",
+            "72",
+            "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00",
+        ),
+    ],
+)
+def test_ed25519_is_that_of_the_rfc(seed: str, public: str, message: str, signature: str) -> None:
+    key = f"whsk_{b64encode(bytes.fromhex(seed)).decode()}"
+    assert public_key(key) == f"whpk_{b64encode(bytes.fromhex(public)).decode()}"
+    assert _signing_with(key)(bytes.fromhex(message)) == f"v1a,{b64encode(bytes.fromhex(signature)).decode()}"
+    both_halves = f"whsk_{b64encode(bytes.fromhex(seed + public)).decode()}"
+    assert public_key(both_halves) == public_key(key)
+
+
+def test_a_v1a_signature_verifies_with_the_public_key_alone() -> None:
+    secret, key, body = new_secret(), new_signing_key(), b'{"n": 1}'
+    headers = Signer(secret, key).headers("msg_1", body, now=datetime.now(UTC))
+    symmetric, asymmetric = headers["webhook-signature"].split(" ")
+    verifier = Ed25519PublicKey.from_public_bytes(b64decode(public_key(key).removeprefix("whpk_")))
+    signed = b".".join((b"msg_1", headers["webhook-timestamp"].encode(), body))
+    verifier.verify(b64decode(asymmetric.removeprefix("v1a,")), signed)
+    assert symmetric.startswith("v1,") and standardwebhooks.Webhook(secret).verify(body, headers) == {"n": 1}
 
 
 def test_a_message_is_signed_with_every_secret_and_verifies_with_each() -> None:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from errand.http.answers.job_view import utc, utc_or_none
 from errand.secrets import secret_args
 from errand.webhooks.endpoints import Endpoint, EndpointDefinition
+from errand.webhooks.signing import public_key
 
 
 class EndpointView(EndpointDefinition):
@@ -20,6 +21,7 @@ class EndpointView(EndpointDefinition):
     state: Literal["enabled", "disabled"]
     disabled_reason: str | None = Field(description="why it was disabled, if its owner did not do it")
     secret: str | None = Field(description="what the receiver verifies with; shown once, when it was made")
+    public_key: str | None = Field(description="what `v1a` signatures verify with, if it is `asymmetric`")
     previous_secret_until: datetime | None = Field(description="until then deliveries are signed with the old one too")
     created_at: datetime
     updated_at: datetime
@@ -60,13 +62,14 @@ def endpoint_view(endpoint: Endpoint, *, root_path: str, secret: str | None = No
     """The endpoint as the API shows it, with stars in the place of passwords and tokens."""
     own = f"{root_path}/v1/webhook-endpoints/{endpoint.id}"
     shown = endpoint.definition.model_dump(mode="json")
-    until_ms = endpoint.previous_until_ms if len(endpoint.secrets(now_ms=endpoint.updated_ms)) > 1 else None
+    until_ms = endpoint.previous_until_ms if endpoint.previous_secret is not None else None
     return {
         **secret_args.shown(EndpointDefinition, shown),
         "id": endpoint.id,
         "state": "enabled" if endpoint.enabled else "disabled",
         "disabled_reason": endpoint.disabled_reason,
         "secret": secret,
+        "public_key": public_key(endpoint.signing_key) if endpoint.signing_key else None,
         "previous_secret_until": utc_or_none(until_ms),
         "created_at": utc(endpoint.created_ms),
         "updated_at": utc(endpoint.updated_ms),

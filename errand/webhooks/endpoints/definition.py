@@ -98,6 +98,9 @@ class EndpointDefinition(BaseModel):
         max_length=len(SCHEDULE_S),
         description="the waits after each failed attempt, in seconds; after the last one the delivery has failed",
     )
+    asymmetric: bool = Field(
+        False, description="sign with ed25519 (`v1a`) too: the receiver needs no secret, only the `public_key` shown"
+    )
     concurrency: int = Field(100, ge=1, le=1000, description="deliveries at once, of each worker")
     enabled: bool = True
     metadata: dict[str, Annotated[str, Field(max_length=500)]] = Field(default={}, max_length=20)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from errand.secrets import secret_args
 from errand.webhooks.endpoints.definition import BasicAuth, EndpointDefinition
 from errand.webhooks.secret import new_secret
+from errand.webhooks.signing import new_signing_key
 
 OVERLAP_S = 24 * 3600
 """How long deliveries are signed with the old secret too when it was rotated."""
@@ -24,6 +25,8 @@ class Endpoint(BaseModel):
     definition: EndpointDefinition
     secret: str
     """`whsec_` and base64."""
+    signing_key: str | None = None
+    """`whsk_` and base64; its deliveries are signed with ed25519 too."""
     previous_secret: str | None = None
     previous_until_ms: int = 0
     disabled_reason: str | None = None
@@ -39,6 +42,7 @@ class Endpoint(BaseModel):
             id=endpoint_id,
             definition=definition,
             secret=secret or new_secret(),
+            signing_key=new_signing_key() if definition.asymmetric else None,
             created_ms=now_ms,
             updated_ms=now_ms,
         )
@@ -50,7 +54,8 @@ class Endpoint(BaseModel):
 
     def defined(self, definition: EndpointDefinition, *, now_ms: int) -> Endpoint:
         """With another definition. One that is enabled again is what it was before it was disabled."""
-        return self._changed(now_ms, definition=definition, disabled_reason=None)
+        signing_key = (self.signing_key or new_signing_key()) if definition.asymmetric else None
+        return self._changed(now_ms, definition=definition, disabled_reason=None, signing_key=signing_key)
 
     def disabled(self, reason: str, *, now_ms: int) -> Endpoint:
         """Sent nothing from now on."""
@@ -67,9 +72,10 @@ class Endpoint(BaseModel):
 
     def secrets(self, *, now_ms: int) -> tuple[str, ...]:
         """What deliveries are signed with, the current secret first."""
+        known = [self.secret]
         if self.previous_secret is not None and now_ms < self.previous_until_ms:
-            return self.secret, self.previous_secret
-        return (self.secret,)
+            known.append(self.previous_secret)
+        return (*known, self.signing_key) if self.signing_key else tuple(known)
 
     def headers(self) -> dict[str, str]:
         """What is sent with every delivery beside the signature."""

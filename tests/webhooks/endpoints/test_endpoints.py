@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from typing import Any
 
 import httpx
 import pytest
 import standardwebhooks
 from arq.connections import ArqRedis
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from errand.monitor.job_snapshot import JobSnapshot, read_job
 from errand.settings import WEBHOOK_QUEUE
@@ -121,6 +123,23 @@ async def test_secrets_are_shown_once_and_passwords_never(client: httpx.AsyncCli
     for answer in (await client.get(f"{PATH}/one"), await client.get(PATH)):
         assert made["secret"] not in answer.text and "t0ken" not in answer.text
     assert (await client.get(f"{PATH}/one")).json()["auth"] == {"kind": "bearer", "token": "**********"}
+
+
+async def test_an_asymmetric_endpoint_verifies_with_a_public_key_that_is_always_shown(
+    redis: ArqRedis, client: httpx.AsyncClient, run_worker: RunWorker, receiver: HttpReceiver
+) -> None:
+    made = await make(client, "one", receiver.url, asymmetric=True)
+    shown = (await client.get(f"{PATH}/one")).json()
+    assert shown["public_key"] == made["public_key"] and shown["public_key"].startswith("whpk_")
+    sent = await send(client)
+    async with run_worker([webhook]):
+        await ended(redis, sent["deliveries"][0]["job_id"])
+    (request,) = receiver.requests
+    verified(request, made["secret"])
+    _, asymmetric = request.headers["webhook-signature"].split(" ")
+    signed = b".".join((sent["id"].encode(), request.headers["webhook-timestamp"].encode(), request.body))
+    verifier = Ed25519PublicKey.from_public_bytes(b64decode(shown["public_key"].removeprefix("whpk_")))
+    verifier.verify(b64decode(asymmetric.removeprefix("v1a,")), signed)
 
 
 async def test_endpoints_are_listed_a_page_at_a_time(client: httpx.AsyncClient) -> None:
