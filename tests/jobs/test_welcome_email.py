@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from arq.connections import ArqRedis
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
+from errand import Context, job
 from errand.mail.slow_domains import SlowDomains, asks_for_less
 from errand.mail.smtp.reply import SmtpReply
 from errand.mail.suppressions import Suppressions
@@ -24,7 +25,7 @@ from jobs.welcome_email import WelcomeEmail, welcome_email
 from settings import Settings
 from tests.conftest import RunWorker, make_settings
 from tests.mail.letters import DATE, SENDER, part, read
-from tests.mail.raw_server import HANGS_UP, WAITS, RawServer
+from tests.mail.raw_server import HANGS_UP, MUTE, WAITS, RawServer
 from tests.peers import SmtpReceiver
 from tests.waiting import eventually
 from tests.worker.test_worker import due_now, ended
@@ -105,6 +106,29 @@ async def test_a_server_that_is_away_is_tried_again(redis: ArqRedis, run_worker:
         job_id = await enqueue(redis)
         await due_now(redis, job_id, queue=MAIL_QUEUE)
         await due_now(redis, job_id, queue=MAIL_QUEUE)
+
+
+class Nothing(BaseModel):
+    pass
+
+
+@job()
+async def other_work(ctx: Context, args: Nothing) -> str:
+    return "done"
+
+
+async def test_a_mail_server_that_hangs_holds_up_nothing_but_mail(
+    redis: ArqRedis, run_worker: RunWorker, tmp_path: Path
+) -> None:
+    async with RawServer.serving({b"EHLO": MUTE}) as raw:
+        settings = make_settings(tmp_path, smtp_url=f"smtp://{raw.url}", mail_connections=2)
+        async with run_worker([welcome_email, other_work], settings, max_jobs=4):
+            for _ in range(8):
+                await enqueue(redis)
+            await eventually(lambda: raw.has_come_to("EHLO", 2))
+            put = await Queue(redis, ended_ttl_s=60).enqueue("other_work", {})
+            assert (await ended(redis, put.job_id)).result == "done"
+            assert len(raw.connections) == 2
 
 
 async def mark(redis: ArqRedis, job_id: str, **state: Any) -> None:
@@ -323,8 +347,8 @@ async def test_without_a_mail_server_the_sink_keeps_the_message(
     async with run_worker([welcome_email], make_settings(tmp_path)):
         plain = await ended(redis, await enqueue(redis))
         beyond_ascii = await ended(redis, await enqueue(redis, "jörg@example.com"))
-    for job, to in [(plain, "ada@example.com"), (beyond_ascii, "jörg@example.com")]:
-        message = read(kept_of(tmp_path / "mail", job))
+    for done, to in [(plain, "ada@example.com"), (beyond_ascii, "jörg@example.com")]:
+        message = read(kept_of(tmp_path / "mail", done))
         assert message["To"] == f"Ada <{to}>"
         assert "Hello Ada," in part(message, "plain") and "Hello Ada,</h1>" in part(message, "html")
 

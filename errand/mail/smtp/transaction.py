@@ -48,10 +48,8 @@ def _about(recipient: str | None) -> Iterator[None]:
 
 async def _hand_over(connection: SmtpConnection, content: bytes) -> SmtpReply:
     """The message. Until the dot is on its way the server must not deliver it; from then on only its reply says."""
-    # any other line end than CRLF could end the message early at one server and not at the next ("SMTP smuggling")
-    body = LEADING_DOT.sub(b"..", LINE_END.sub(b"\r\n", content)).removesuffix(b"\r\n")
     try:
-        await connection.write(body)
+        await connection.write(_as_sent(content).removesuffix(b"\r\n"))
     except Lost as error:
         raise Unavailable(f"in the middle of the message: {error}", stage=Stage.DATA) from None
     try:
@@ -62,6 +60,18 @@ async def _hand_over(connection: SmtpConnection, content: bytes) -> SmtpReply:
     if 200 <= reply.code <= 299:
         return reply
     raise refusal(reply, Stage.CONTENT)
+
+
+def _as_sent(content: bytes) -> bytes:
+    """With dots doubled, and CRLF for every line end.
+
+    At any other line end one server ends a message early and the next does not ("SMTP smuggling"). Letters have no
+    others, and counting them is cheap.
+    """
+    line_ends = content.count(b"\r\n")
+    if not line_ends == content.count(b"\n") == content.count(b"\r"):
+        content = LINE_END.sub(b"\r\n", content)
+    return LEADING_DOT.sub(b"..", content) if b"\n." in content or content.startswith(b".") else content
 
 
 def _mail_command(connection: SmtpConnection, letter: Letter) -> str:
