@@ -49,7 +49,7 @@ chaos: $(VENV)/.dev ## faults of every kind under load, then the accounts; SECON
 soak: $(VENV)/.dev ## ten minutes of steady load: does anything grow? SECONDS= RATE= WORKERS=
 	@$(BIN)/python -m tests.chaos.soak $(call given,SECONDS RATE WORKERS) $(ARGS)
 
-fuzz: $(VENV)/.dev ## schemathesis against the live API, without API keys and with one; SECONDS=300 SEED=
+fuzz: $(VENV)/.dev ## schemathesis and raw sockets against the live API, without API keys and with one; SECONDS=300 SEED=
 	@$(BIN)/python -m tests.contract $(call given,SECONDS SEED) $(ARGS)
 
 format: $(VENV)/.dev ## fix what lint can fix, then format the code

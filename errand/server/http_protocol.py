@@ -8,7 +8,13 @@ whose body is there: a timer looks at each connection from time to time.
 |--------|-----------------------|-------------------------------------------|--------------------------|
 | `none` | a request, our answer | its last bytes, if uvicorn's timer is off | the connection is closed |
 | `head` | the rest of a head    | the first byte of the head                | 408, then closed         |
-| `body` | the rest of a body    | its last bytes                            | 408, then closed         |
+| `body` | the rest of a body    | its last bytes, or when they were due     | 408, then closed         |
+
+Bytes of a body are due at `LEAST_BYTES_PER_S`: else a client that sends one from time to time would keep a connection,
+and a file that is being stored, for days.
+
+A message that is refused while answers to earlier ones of its connection are still due waits for its turn: the client
+has to know what became of them.
 """
 
 from __future__ import annotations
@@ -33,6 +39,9 @@ HEADERS_LIMIT = 100
 HEAD_LIMIT_BYTES = 32 * 1024
 """The limit of the URL and the headers together, as large as nginx's."""
 
+LEAST_BYTES_PER_S = 500
+"""Of a body, on average, `timeout_s` late at most. Apache's default (mod_reqtimeout); a modem of 1996 was faster."""
+
 LOOKS_IN_A_TIMEOUT = 4
 """A slow client is noticed within a quarter more of the time that it has."""
 
@@ -53,14 +62,17 @@ class HttpProtocol(Framing):
     """One connection.
 
     The head of a request must be complete within `timeout_s` seconds of its first byte. Each further part of a body
-    must come within `timeout_s` seconds of the one before.
+    must come within `timeout_s` seconds of the one before, and the body at `LEAST_BYTES_PER_S` on average.
     """
 
     timeout_s: float
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
         super().connection_made(transport)
-        self._received_s = self._head_began_s = self.loop.time()
+        self._received_s = self._head_began_s = self._body_began_s = self.loop.time()
+        self._body_bytes = 0
+        self._refused: Problem | None = None
+        """To be said when what is answered before it has its answers."""
         self._chunk_bytes = self._first_chunk_bytes = self._head_bytes = 0
         self._began_in_chunk = False
         self.at_shutdown: Callable[[], None] = lambda: None
@@ -72,6 +84,8 @@ class HttpProtocol(Framing):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
         self._received_s = self.loop.time()
         self._chunk_bytes = len(data)
         self._began_in_chunk = False
@@ -87,14 +101,32 @@ class HttpProtocol(Framing):
         super().on_message_begin()
         self.scope[CONNECTION] = self  # type: ignore[literal-required]  # servers may add keys of their own
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # at once: what arrives in one piece can hold 20,000 of them, and a client that is cut off comes again
+        if self.part == "head" and len(self.headers) >= HEADERS_LIMIT:
+            raise self.refuse(_head_too_large())
+        super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         if len(self.url) > URL_LIMIT_BYTES:
             raise self.refuse(_url_too_long())
         # few bytes hold no large head: the usual request is not measured
         at_most_bytes = self._first_chunk_bytes + self._head_bytes + self._chunk_bytes
-        if len(self.headers) > HEADERS_LIMIT or (at_most_bytes > HEAD_LIMIT_BYTES and self._head_is_too_large()):
+        if at_most_bytes > HEAD_LIMIT_BYTES and self._head_is_too_large():
             raise self.refuse(_head_too_large())
         super().on_headers_complete()
+        self._body_began_s, self._body_bytes = self._received_s, 0
+
+    def on_body(self, body: bytes) -> None:
+        self._body_bytes += len(body)
+        super().on_body(body)
+
+    def on_response_complete(self) -> None:
+        was_last = not self.pipeline
+        super().on_response_complete()
+        if self._refused and was_last and not self.transport.is_closing():
+            self.transport.write(_as_bytes(self._refused))
+            self.transport.close()
 
     def shutdown(self) -> None:
         super().shutdown()
@@ -104,9 +136,9 @@ class HttpProtocol(Framing):
         """Called by uvicorn if the parser gives up, also because a callback of this class has raised."""
         self._answer_and_close(self.refusal or Problem(400, "bad-request", "This is not a valid HTTP/1.1 request."))
 
-    def last_bytes_s(self) -> float:
-        """When the client last sent something."""
-        return self._received_s
+    def body_owed_since_s(self) -> float:
+        """When the client last sent something; earlier if by then more of the body was due."""
+        return min(self._received_s, self._body_began_s + self._body_bytes / LEAST_BYTES_PER_S)
 
     def last_bytes_if_idle_s(self) -> float | None:
         """The same if nothing is being answered and uvicorn does not watch the connection.
@@ -134,8 +166,9 @@ class HttpProtocol(Framing):
     def _look(self) -> None:
         if self.flow.read_paused:
             # the service is the slow side: the client's time begins when the service reads again
-            self._received_s = self._head_began_s = self.loop.time()
-        since_s = PHASES[self.part].waiting_since_s(self)
+            self._received_s = self._head_began_s = self._body_began_s = self.loop.time()
+            self._body_bytes = 0
+        since_s = None if self._refused else PHASES[self.part].waiting_since_s(self)
         if since_s is None or self.loop.time() - since_s <= self.timeout_s:
             self._look_later()
         elif PHASES[self.part].answers_late:
@@ -145,11 +178,25 @@ class HttpProtocol(Framing):
 
     def _answer_and_close(self, problem: Problem) -> None:
         """Writes the answer itself: no application has the request yet, or the application must not be waited for."""
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self._refused:
+            return
+        if self._is_behind_others():
+            self._wait_for_turn(problem)
             return
         if PHASES[self.part].may_answer(self):
             self.transport.write(_as_bytes(problem))
         self.transport.close()
+
+    def _is_behind_others(self) -> bool:
+        """True if an earlier request has not been answered: `cycle` is that of the last whose head is complete."""
+        return bool(self.pipeline) if self.part == "body" else not self.has_answered()
+
+    def _wait_for_turn(self, problem: Problem) -> None:
+        """Nothing more is read or parsed; the request itself, if it waits for its body among the others, is dropped."""
+        self._refused, self._unparsed, self.flow.held = problem, b"", False
+        self.flow.pause_reading()
+        if self.part == "body":
+            self.pipeline.popleft()
 
     def _head_is_too_large(self) -> bool:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > HEAD_LIMIT_BYTES
@@ -167,7 +214,7 @@ PHASES: dict[Part, Phase] = {
         answers_late=True,
     ),
     "body": Phase(
-        waiting_since_s=HttpProtocol.last_bytes_s,
+        waiting_since_s=HttpProtocol.body_owed_since_s,
         may_answer=HttpProtocol.is_answering_this_request,
         answers_late=True,
     ),

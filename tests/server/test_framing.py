@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from arq.connections import ArqRedis
 from errand.server.framing import BETWEEN_LIMIT_BYTES, MAX_PIPELINED, SLICE_BYTES, TRAILERS_LIMIT_BYTES, Framing
 from errand.settings import ApiKey
 from settings import Settings
+from tests.contract.raw.attack import fault_of
+from tests.contract.raw.endless import ENDLESS, asked_ms, hostile, resident_mib
+from tests.contract.raw.messages import conversation
 from tests.server.test_http_protocol import BODY, GET, POST, Connection, chunks_of, connected, port, refused, served
 from tests.waiting import eventually
 
@@ -234,46 +238,17 @@ async def test_what_a_client_sends_ahead_is_held_within_a_bound(port: int, monke
     assert max(unparsed) <= 2 * MAX_RECEIVED_BYTES
 
 
-def resident_mib() -> float:
-    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(fields["VmRSS"].split()[0]) / 1024
-
-
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the memory of a process as Linux shows it")
-@pytest.mark.parametrize(
-    ("first", "endless"),
-    [
-        (b"", b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n" * 400),
-        (CHUNKED + b"0\r\n", b"X-Trailer: 1\r\n" * 1_000),
-        (POST + b"Transfer-Encoding: chunked\r\n\r\n1;", b"a" * 16_384),
-        (b"", b"\r\n" * 8_192),
-    ],
-    ids=["requests", "trailers", "extensions", "line breaks"],
-)
-async def test_five_endless_clients_cost_little_memory_and_hold_up_nobody(
-    port: int, first: bytes, endless: bytes
-) -> None:
-    before_mib = resident_mib()
-
-    async def send_for_ever() -> None:
-        async with connected(port) as connection:
-            try:
-                await connection.send(first)
-                while True:
-                    await connection.send(endless)
-            finally:
-                connection._writer.transport.abort()  # else what lies in buffers is still to be answered
-
-    hostile = [asyncio.ensure_future(send_for_ever()) for _ in range(5)]
-    for _ in range(20):
-        async with connected(port) as connection:
-            await connection.send(GET + b"\r\n")
-            assert (await asyncio.wait_for(connection.answer(), 5))[0] == 200
-        await asyncio.sleep(0.02)
-    for one in hostile:
-        one.cancel()
-    await asyncio.gather(*hostile, return_exceptions=True)
-    assert resident_mib() - before_mib < 50
+@pytest.mark.parametrize("kind", ENDLESS)
+async def test_five_endless_clients_cost_little_memory_and_hold_up_nobody(port: int, kind: str) -> None:
+    """`make fuzz` measures how long the others wait."""
+    before_mib = peak_mib = resident_mib(os.getpid())
+    async with hostile(kind, port=port):
+        for _ in range(20):
+            await asked_ms(port)
+            peak_mib = max(peak_mib, resident_mib(os.getpid()))
+            await asyncio.sleep(0.02)
+    assert peak_mib - before_mib < 50
 
 
 PIECES = [
@@ -322,3 +297,18 @@ async def test_no_mixture_of_messages_breaks_the_service(
     async with connected(port) as connection:
         await connection.send(GET + b"\r\n")
         assert (await connection.answer())[0] == 200
+
+
+@pytest.mark.parametrize("seed", range(0, 200, 20))
+async def test_no_conversation_is_answered_otherwise_than_it_must_be(
+    port: int, redis: ArqRedis, seed: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`make fuzz` does the same for longer: odd requests get their answers in order, and no body is a request."""
+    faults = {}
+    for one in range(seed, seed + 20):
+        sent = conversation(random.Random(one))
+        if fault := await fault_of(port, sent):
+            faults[one] = (fault, sent.pieces)
+    assert faults == {}
+    assert not await redis.keys("*paused*")
+    assert "Traceback" not in caplog.text and "Exception" not in caplog.text

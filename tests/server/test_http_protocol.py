@@ -15,7 +15,7 @@ import uvicorn
 from arq.connections import ArqRedis
 
 from errand.server.app import create_app
-from errand.server.http_protocol import HEAD_LIMIT_BYTES, HEADERS_LIMIT, URL_LIMIT_BYTES, protocol
+from errand.server.http_protocol import HEAD_LIMIT_BYTES, HEADERS_LIMIT, LEAST_BYTES_PER_S, URL_LIMIT_BYTES, protocol
 from settings import Settings
 from tests.http.answers_seen import LETTER, stored_files
 from tests.waiting import NEVER_S, eventually
@@ -197,16 +197,45 @@ async def test_an_upload_that_stops_coming_leaves_no_file(port: int, redis: ArqR
 
 
 async def test_a_slow_body_that_goes_on_coming_is_taken(settings: Settings, redis: ArqRedis, redis_url: str) -> None:
-    """A byte comes twenty times in the time that all of it does not need to take."""
+    """A part comes twenty times in the time that all of it does not need to take, at four times the least rate."""
     timeout_s = 1.0
+    part_bytes = int(LEAST_BYTES_PER_S * 4 * timeout_s / 20)
+    body = BODY + b" " * (part_bytes * 50)
     async with served(settings, redis_url, timeout_s=timeout_s) as port, connected(port) as connection:
-        await connection.send(POST + b"Content-Length: %d\r\n\r\n" % len(BODY))
+        await connection.send(POST + b"Content-Length: %d\r\n\r\n" % len(body))
         began_s = time.monotonic()
-        for part in chunks_of(BODY, 1):
+        for part in chunks_of(body, part_bytes):
             await asyncio.sleep(timeout_s / 20)
             await connection.send(part)
         assert (await connection.answer())[0] == 202
         assert time.monotonic() - began_s > 2 * timeout_s
+
+
+async def test_a_body_that_only_trickles_is_cut_off(port: int, redis: ArqRedis) -> None:
+    async with connected(port) as connection:
+        await connection.send(POST + b"Content-Length: 100000\r\n\r\n")
+
+        async def trickle() -> None:
+            while True:
+                await connection.send(b" ")
+                await asyncio.sleep(TIMEOUT_S / 5)
+
+        trickling = asyncio.create_task(trickle())
+        await refused(connection, 408, "request-timeout")
+        trickling.cancel()
+        await asyncio.gather(trickling, return_exceptions=True)
+    assert await redis.dbsize() == 0
+
+
+@pytest.mark.parametrize(
+    "bad", [b"nonsense\r\n\r\n", POST + b"Transfer-Encoding: chunked\r\n\r\nx\r\n", GET + b"Host: b\r\n\r\n"]
+)
+async def test_what_came_before_a_bad_message_has_its_answers_and_the_message_its_own(port: int, bad: bytes) -> None:
+    put = POST + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
+    async with connected(port) as connection:
+        await connection.send(put * 3 + bad)
+        assert [(await connection.answer())[0] for _ in range(3)] == [202] * 3
+        await refused(connection, 400, "bad-request")
 
 
 async def test_a_request_that_waits_for_its_job_is_no_slow_client(port: int) -> None:
@@ -246,4 +275,5 @@ async def test_an_answer_that_is_under_way_is_not_broken_into(port: int) -> None
         # the next request starts while the answer to this one is awaited, and never ends
         path = f"{headers['location']}?wait=2".encode()
         await connection.send(GET.replace(b"/healthz", path) + b"\r\n" + GET)
-        assert await connection.is_closed()
+        assert (await connection.answer())[0] == 200
+        await refused(connection, 408, "request-timeout")
