@@ -22,6 +22,10 @@ MAX_BATCH_BYTES = 16 * 1024 * 1024
 """Of results in one call; a larger single result goes alone."""
 
 
+CANCEL_S = 1.0
+"""How long a write that is given up may take to end."""
+
+
 MAX_BATCH = 500
 """Outcomes in one call. Redis answers nobody else during a script call, and this many take a few milliseconds."""
 
@@ -60,8 +64,10 @@ class Finisher:
         """Waits at most `timeout_s` seconds until everything is written; returns how many outcomes are not."""
         if self._writer is not None:
             await asyncio.wait([self._writer], timeout=timeout_s)
-        if self._writer is not None:
-            self._writer.cancel()
+        if (writer := self._writer) is not None:
+            writer.cancel()
+            # waited for, so that the task does not outlive the worker; not for long: a cancellation may be swallowed
+            await asyncio.wait([writer], timeout=CANCEL_S)
         return len(self._waiting)
 
     async def _write(self) -> None:
