@@ -15,7 +15,7 @@ from errand.queue.queue import Queue
 from errand.wire import keys
 from errand.wire.indexes import DeadEntry
 from tests.conftest import RunWorker
-from tests.waiting import eventually
+from tests.waiting import NEVER_S, eventually
 
 QUEUE = keys.queue(keys.DEFAULT_QUEUE)
 CUPS = "ValueError@tests.dying:drop"
@@ -70,7 +70,7 @@ async def die(
         return bool(await redis.zcard(keys.dead(queue.key)) == before + len(put))
 
     async with run_worker([job_type]):
-        await eventually(all_died, timeout_s=60)
+        await eventually(all_died, timeout_s=3 * NEVER_S)  # ten thousand, of some
     return [one.job_id for one in put]
 
 

@@ -211,7 +211,6 @@ async def sentinel_house(
         for sentinel in house.sentinels:
             await eventually(
                 lambda told=sentinel: _knows_all(told, replicas, sentinels, password, certificates),  # type: ignore[misc]
-                timeout_s=20,
             )
         yield house
 

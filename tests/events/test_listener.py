@@ -120,7 +120,7 @@ async def test_a_subscription_whose_peer_vanished_is_made_anew(tmp_path: Path) -
                         await end(redis, "a")
                         return ended.is_set()
 
-                    await eventually(received, timeout_s=5)
+                    await eventually(received)
 
 
 @pytest.mark.parametrize("refusal", ["-@pubsub", "-ping -subscribe"])

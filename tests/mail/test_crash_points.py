@@ -84,7 +84,7 @@ async def test_a_worker_killed_in_the_middle_of_a_letter(
             raw.before_dot = partial(stop_writes, redis, asyncio.Barrier(len(POLICIES)))
         ids = {name: (await queue.enqueue(name, {"to": f"{name}@example.com"})).job_id for name in POLICIES}
         async with doomed_worker(tmp_path, redis_url, f"smtp://{raw.url}"):
-            await eventually(lambda: raw.has_come_to(point, len(ids)), timeout_s=30)
+            await eventually(lambda: raw.has_come_to(point, len(ids)))
         await redis.client_unpause()
         raw.always, raw.before_dot = {}, None
         async with run_worker(JOB_TYPES, make_settings(tmp_path, smtp_url=f"smtp://{raw.url}"), lease_s=1):
@@ -94,6 +94,6 @@ async def test_a_worker_killed_in_the_middle_of_a_letter(
                     job = await read_job(redis, job_id, queues=[QUEUE])
                     return job is not None and job.status == status and len(job.attempts) >= 2
 
-                await eventually(settled, timeout_s=20)
+                await eventually(settled)
     arrived = Counter(name for name in POLICIES for letter in raw.letters if f"{name}@".encode() in letter)
     assert {name: arrived[name] for name in POLICIES} == {name: count for name, (count, _) in expected.items()}

@@ -14,6 +14,7 @@ import pytest
 import redis as sync_redis
 
 from errand.redis.embedded import socket_path
+from errand.wire import keys
 from tests.processes.conftest import ROOT, House
 from tests.waiting import eventually_sync
 
@@ -199,4 +200,4 @@ async def test_requests_that_a_killed_api_left_unanswered_can_be_sent_again(hous
     assert [one for one, other in zip(first, again, strict=True) if one is not None and one != other] == []
     assert [job and job["args"]["name"] for job in again] == [str(index) for index in range(number)]
     with sync_redis.Redis(unix_socket_path=str(socket_path(house.data_dir / "redis"))) as redis:
-        assert redis.zcard("arq:queue") == number
+        assert redis.zcard(keys.queue("mail")) == number

@@ -76,7 +76,7 @@ MISTAKES: dict[str, tuple[list[str], int, str]] = {
     "a huge id": ([f"/v1/jobs/{'a' * 9000}"], 414, "longer than 8192 bytes"),
     "a wait that is no number": (["/v1/jobs/x?wait=soon"], 422, "query.wait: Input should be a valid number"),
     "a wait too long": (["/v1/jobs/x?wait=600"], 422, "less than or equal to 60"),
-    "no queue": (["-X", "POST", "/v1/queues/nope/pause"], 404, "The queues are: default, cpu, mail."),
+    "no queue": (["-X", "POST", "/v1/queues/nope/pause"], 404, "The queues are: default, cpu"),
     "no file": (["/v1/files/nope"], 404, "Nothing is stored under 'nope'."),
     "a foreign name": (["/v1/job-types", "-H", "Host: errand.example"], 403, "ask it at 127.0.0.1, or set API_KEYS"),
     # uploads

@@ -35,7 +35,7 @@ class Signup:
     def start(self) -> subprocess.Popen[str]:
         """The documented command."""
         process = self.house.start("uvicorn", "examples.signup:app", "--port", str(self._port))
-        eventually_sync(self.answers, timeout_s=30)
+        eventually_sync(self.answers)
         return process
 
     def answers(self) -> bool:

@@ -226,7 +226,7 @@ async def test_a_master_that_is_killed_under_load_takes_nothing_along_that_was_r
         running_worker(house.url, job_types=[counting(ran)], lease_s=2) as worker,
     ):
         async with load.produced_by(8):
-            await eventually(holds(lambda: len(load.replicated) > 500), timeout_s=30)
+            await eventually(holds(lambda: len(load.replicated) > 500))
             await cut_off(house.servers[1])  # what is accepted from here on is lost, and must not say otherwise
             await eventually(holds(lambda: len(load.not_replicated) > 0))
             house.master.kill()

@@ -34,7 +34,7 @@ from tests.resources.computations import (
     sleep_with_cpu_limit,
     start_program,
 )
-from tests.waiting import eventually
+from tests.waiting import NEVER_S, eventually
 
 
 class Note(BaseModel):
@@ -188,7 +188,7 @@ async def test_closing_ends_the_computations_and_their_processes(tmp_path: Path)
         pid = await process_of(tmp_path / "note")
     await gone(pid)
     with pytest.raises((ProcessDied, PoolBroken)):
-        await asyncio.wait_for(running, 5)
+        await asyncio.wait_for(running, NEVER_S)
 
 
 WORKER = """

@@ -155,7 +155,7 @@ async def test_four_workers_share_a_queue_and_run_each_job_once(redis: ArqRedis,
         async def empty() -> bool:
             return not await redis.zcard(QUEUE)
 
-        await eventually(empty, timeout_s=20)
+        await eventually(empty)
     assert Counter(ran) == Counter(job.job_id for job in put)
     assert min(worker.jobs_complete for worker in workers) > 0
 

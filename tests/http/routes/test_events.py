@@ -375,7 +375,7 @@ async def test_a_watcher_that_does_not_read_is_ended_and_holds_up_nobody(
                 await stream.events(500)
                 return feed.watchers == 1
 
-            await eventually(cut, timeout_s=40)
+            await eventually(cut)
 
 
 async def test_a_client_that_hangs_up_is_noticed_without_an_event(service: Service) -> None:

@@ -292,7 +292,7 @@ async def test_while_an_endpoint_fails_its_deliveries_wait_without_using_tries(
         return put_back if len(put_back) >= 2 else None
 
     async with run_worker([webhook]):
-        waiting = await eventually(look, timeout_s=20)
+        waiting = await eventually(look)
     assert len(receiver.requests) == 10
     assert all(job.tries == 0 and job.attempts == () for job in waiting)
 
