@@ -26,8 +26,8 @@ run-worker: $(VENV)/.run ## a worker alone; start as many as you like
 doctor: $(VENV)/.run ## what may cost jobs: Redis, its settings, queues, storage; exit code 1 with a warning
 	@$(BIN)/python -m errand doctor --packages jobs $(ARGS)
 
-key: $(VENV)/.run ## a new API key and its hash; SCOPES=read+write for fewer scopes than all
-	@$(BIN)/python -m errand key $(SCOPES)
+key: $(VENV)/.run ## a new API key and its hash; SCOPES=read+write for fewer scopes than all; NAME= EXPIRES=2027-01-31
+	@$(BIN)/python -m errand key $(SCOPES) $(call given,NAME EXPIRES)
 
 test: $(VENV)/.dev ## the tests, against real servers that they start themselves
 	@$(BIN)/python -m pytest $(ARGS)

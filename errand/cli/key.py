@@ -17,11 +17,12 @@ def new_key() -> str:
     return PREFIX + secrets.token_urlsafe(KEY_BYTES)
 
 
-def entry_of(key: str, *, scopes: str = "") -> str:
-    """The entry of a key in `API_KEYS`: `sha256:HEX`, or `sha256:HEX:read+write` if `scopes` are given.
+def entry_of(key: str, *, scopes: str = "", name: str = "", expires: str = "") -> str:
+    """The entry of a key in `API_KEYS`: `sha256:HEX`, or `NAME=sha256:HEX:read+write;expires=2027-01-31`.
 
-    Raises ValueError for an unknown scope.
+    Raises ValueError for an unknown scope, a name of other than letters, digits, '.', '_' and '-', or no time.
     """
-    entry = HASHED_KEY + digest_of(key).hex() + (f":{scopes}" if scopes else "")
+    hashed = HASHED_KEY + digest_of(key).hex() + (f":{scopes}" if scopes else "")
+    entry = (f"{name}=" if name else "") + hashed + (f";expires={expires}" if expires else "")
     ApiKey.parse(entry)
     return entry

@@ -41,6 +41,15 @@ Scopes = Annotated[
 ]
 
 
+KeyName = Annotated[
+    str, typer.Option("--name", metavar="NAME", help="Whose key it is: shown in the log, with what it changes.")
+]
+
+Expires = Annotated[
+    str, typer.Option("--expires", metavar="DATE", help="Until when it is valid, such as 2027-01-31 (UTC).")
+]
+
+
 def main(*, prog: str = "errand") -> None:
     """Runs the command that the process's arguments name; without any, shows the help."""
     execute(app, prog=prog, arguments=sys.argv[1:] or ["--help"])
@@ -99,18 +108,19 @@ def doctor(packages: Packages = None, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def key(scopes: Scopes = "") -> None:
+def key(scopes: Scopes = "", name: KeyName = "", expires: Expires = "") -> None:
     """Make an API key, and its entry for API_KEYS.
 
-    The entry holds a hash: the key itself is stored nowhere and shown once. Example: errand key read+write
+    The entry holds a hash: the key itself is stored nowhere and shown once. Two keys of one name are one client: give
+    out the new one, then remove the entry of the old. Example: errand key read+write --name ci --expires 2027-01-31
     """
     from errand.cli.key import entry_of, new_key
 
     secret = new_key()
     try:
-        entry = entry_of(secret, scopes=scopes)
-    except ValueError:
-        raise typer.BadParameter("SCOPES must be some of read, write, admin, joined by '+'") from None
+        entry = entry_of(secret, scopes=scopes, name=name, expires=expires)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
     print(f"key    {secret}")
     print("       give it to the caller of the API ('Authorization: Bearer KEY'); it is stored nowhere and shown once")
     print(f"entry  {entry}")

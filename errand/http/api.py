@@ -21,6 +21,7 @@ from errand.http.document import openapi
 from errand.http.document import pages as docs_pages
 from errand.http.gates import known_query
 from errand.http.gates.answer_headers import AnswerHeaders
+from errand.http.gates.audit import Audit, RefusedCredentials
 from errand.http.gates.bad_keys import BadKeys
 from errand.http.gates.body_limit import MULTIPART_OVERHEAD_BYTES, BodyLimit
 from errand.http.gates.head_requests import HeadRequests
@@ -88,7 +89,7 @@ class Api(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         app = super().build_middleware_stack()
-        return AnswerHeaders(app, head=HeadRequests(app))
+        return Audit(AnswerHeaders(app, head=HeadRequests(app)), refusals=self.state.refusals)
 
 
 def create_api(settings: Settings, *, redis_url: str | None = None, dependencies: Sequence[params.Depends] = ()) -> Api:
@@ -133,6 +134,7 @@ def create_api(settings: Settings, *, redis_url: str | None = None, dependencies
     app.state.own_auth = bool(dependencies)
     app.state.shared = None
     app.state.known_query = {}
+    app.state.refusals = RefusedCredentials()
     app.add_middleware(BadKeys, redis_and_queues=lambda: (app.state.shared.redis, app.state.shared.queue_keys))
     app.add_middleware(BodyLimit, limit_of=_limit_of(settings, catalog))
     problems.install(app)

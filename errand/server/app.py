@@ -16,7 +16,9 @@ class Service:
     def __init__(self, api: Api, *, limit_bytes: int) -> None:
         self.api = api
         self.state = api.state
-        self._app: ASGIApp = FastPath(api, endpoints=fast_endpoints(api), limit_bytes=limit_bytes)
+        self._app: ASGIApp = FastPath(
+            api, endpoints=fast_endpoints(api), limit_bytes=limit_bytes, refusals=api.state.refusals
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)

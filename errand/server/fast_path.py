@@ -15,6 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from errand.http.answers import problems
 from errand.http.gates.answer_headers import ALWAYS, MORE, UNLESS_SAID
+from errand.http.gates.audit import RefusedCredentials
 from errand.http.routes.enqueue_route import Endpoint
 from errand.http.scope import announced_bytes
 
@@ -28,8 +29,17 @@ class FastPath:
     to errors as well, are those that the app would give.
     """
 
-    def __init__(self, app: FastAPI, *, endpoints: Mapping[str, Endpoint], limit_bytes: int) -> None:
+    def __init__(
+        self,
+        app: FastAPI,
+        *,
+        endpoints: Mapping[str, Endpoint],
+        limit_bytes: int,
+        refusals: RefusedCredentials | None = None,
+    ) -> None:
+        """`refusals`: those that the app itself counts."""
         self._app = app
+        self._refusals = refusals or RefusedCredentials()
         self._endpoints = endpoints
         self._limit_bytes = limit_bytes
 
@@ -56,6 +66,7 @@ class FastPath:
             response = await endpoint(request)
         except Exception as error:  # noqa: BLE001  # the app has a handler for each
             response, fault = await problems.answer_to(error, request)
+            self._refusals.log_those_of(scope)
         headers = [*response.raw_headers, *GUARDS, *more]
         await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
         await send({"type": "http.response.body", "body": response.body})

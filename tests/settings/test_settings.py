@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,9 @@ BAD = {
         f"sha256:{'g' * 64}",
         f"sha256:{'0' * 64}:all",
         f"sha256:{'0' * 64}:",
+        f"ci=sha256:{'0' * 63}",
+        f"{KEY};expires=soon",
+        f"{KEY};expires=2027-02-30",
     ],
     "TRUSTED_PROXIES": ["proxy", "10.0.0.0/33", "10.0.0.1/8"],
     "RATE_LIMIT": ["100", "0/s", "-1/s", "1.5/s", "100/", "100/week", "/s", "100 / s", "1000001/s"],
@@ -413,3 +417,12 @@ def test_what_it_keeps_is_closed_to_other_users(tmp_path: Path, monkeypatch: pyt
         "mail": 0o700,
         "other": 0o755,
     }
+
+
+def test_a_key_may_have_a_name_and_an_end() -> None:
+    named = ApiKey.parse(f"ci={KEY}:read;expires=2027-01-31")
+    assert (named.name, set(named.scopes), named.digest) == ("ci", {"read"}, digest_of(KEY))
+    assert named.expires_at == datetime(2027, 1, 31, tzinfo=UTC)
+    assert ApiKey.parse(f"ci={'k' * 20}").client == named.client, "while one takes the place of the other"
+    plain = ApiKey.parse(f"{KEY}==")
+    assert (plain.name, plain.digest, plain.expires_at) == ("", digest_of(f"{KEY}=="), None)

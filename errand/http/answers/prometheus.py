@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 
 from errand.monitor.queues import QueueState
@@ -24,17 +24,25 @@ GAUGES = {
 }
 
 
+REASONS = ("missing", "wrong", "expired", "scope", "elsewhere")
+"""Why a credential is refused; `elsewhere`: none is needed on this machine, and the client is on another."""
+
+
 HISTOGRAMS = {
     "wait_ms": ("errand_wait_seconds", "From a job's due time to the beginning of an attempt."),
     "run_ms": ("errand_run_seconds", "How long attempts ran."),
 }
 
 
-def as_text(queues: Sequence[QueueState]) -> str:
-    """All metrics of those queues; durations in seconds. A counter is as fresh as the workers' last heartbeats."""
+def as_text(queues: Sequence[QueueState], *, refused: Mapping[str, int]) -> str:
+    """All metrics of those queues; durations in seconds. A counter is as fresh as the workers' last heartbeats.
+
+    `refused`: the credentials that this API process has refused, by reason.
+    """
     lines = [*_gauges(queues), *_attempts(queues)]
     for kind in HISTOGRAMS:
         lines += _histogram(kind, queues)
+    lines += _refused(refused)
     return "\n".join(lines) + "\n"
 
 
@@ -83,6 +91,12 @@ def _histogram(kind: str, queues: Iterable[QueueState]) -> Iterator[str]:
             le = "+Inf" if bound == "inf" else f"{int(bound) / 1000:g}"
             yield _line(f"{name}_bucket", {"queue": queue.name, "le": le}, count)
         yield _line(f"{name}_count", {"queue": queue.name}, count)
+
+
+def _refused(counts: Mapping[str, int]) -> Iterator[str]:
+    yield from _head("errand_refused_credentials_total", "Credentials that this API process has refused.", "counter")
+    for reason in REASONS:
+        yield _line("errand_refused_credentials_total", {"reason": reason}, counts.get(reason, 0))
 
 
 def _head(name: str, help_: str, kind: str) -> Iterator[str]:

@@ -23,6 +23,9 @@ bearer = HTTPBearer(auto_error=False, description="a key of `API_KEYS`; none is 
 ADMITTED_BY = "errand.key"
 """The key of a request's scope under which the API key that admitted it stands."""
 
+REFUSED_FOR = "errand.refused_for"
+"""The key of a request's scope under which stands a list: why its credential was refused, if it was."""
+
 FORWARDED = (b"x-forwarded-for", b"forwarded", b"x-real-ip")
 """Headers by which a proxy says that a request is another's."""
 
@@ -74,15 +77,19 @@ def _client_of(request: Request, scope: Scope, *, for_browsers: bool = False) ->
     keys: tuple[ApiKey, ...] = request.app.state.settings.api_keys
     if not keys:
         return _local_address(request)
-    key = _matching(keys, _given_key(request, with_password=for_browsers))
-    if key is None:
+    given = _given_key(request, with_password=for_browsers)
+    key = _matching(keys, given)
+    if key is None or key.has_expired():
+        _note_refusal(request, "expired" if key else "wrong" if given else "missing")
         detail = "Send 'Authorization: Bearer <key>' with one of the service's keys."
+        detail = "This key has expired. " + detail if key else detail
         asked = 'Basic realm="a key as the password", charset="UTF-8"' if for_browsers else "Bearer"
         raise Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": asked})
     request.scope[ADMITTED_BY] = key
     if scope not in key.scopes:
+        _note_refusal(request, "scope")
         raise Problem(403, "forbidden", f"This key lacks the scope '{scope}', which this request needs.")
-    return key.name
+    return key.client
 
 
 def credential(request: Request) -> str:
@@ -91,6 +98,10 @@ def credential(request: Request) -> str:
         return ""
     keys: tuple[ApiKey, ...] = request.app.state.settings.api_keys
     return header(request.scope, b"authorization").partition(" ")[2].strip() if keys else ""
+
+
+def _note_refusal(request: Request, reason: str) -> None:
+    request.scope.setdefault(REFUSED_FOR, []).append(reason)
 
 
 def _given_key(request: Request, *, with_password: bool) -> str:
@@ -130,6 +141,7 @@ def _local_address(request: Request) -> str:
     addresses = [f"//{request.headers.get('host', 'localhost')}", request.headers.get("origin", "http://localhost")]
     passed_on = any(name in FORWARDED for name, _ in request.scope["headers"])
     if passed_on or not is_loopback(peer) or not all(map(_is_on_loopback, addresses)):
+        _note_refusal(request, "elsewhere")
         detail = "Without API_KEYS this service answers its own machine only: ask it at 127.0.0.1, or set API_KEYS."
         raise Problem(403, "forbidden", detail)
     return peer

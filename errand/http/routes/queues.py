@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Response
+from fastapi import APIRouter, Depends, Path, Request, Response
 from pydantic import BaseModel, Field
 
 from errand.http.answers import prometheus as metrics
@@ -160,9 +160,11 @@ async def get_stats(to: SharedDep) -> Stats:
     dependencies=[Depends(auth.require("read"))],
     operation_id="get_metrics",
 )
-async def get_metrics(to: SharedDep) -> Response:
+async def get_metrics(request: Request, to: SharedDep) -> Response:
     """The state of all queues and the counters of attempts, in Prometheus' text format."""
-    return Response(metrics.as_text(await _read(to)), media_type=metrics.MEDIA_TYPE)
+    return Response(
+        metrics.as_text(await _read(to), refused=request.app.state.refusals.counts), media_type=metrics.MEDIA_TYPE
+    )
 
 
 async def _read(to: Shared, *names: str) -> list[QueueState]:
