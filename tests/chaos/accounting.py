@@ -20,7 +20,7 @@ from tests.chaos.load import Ledger, Request, Wish, mark_of
 from tests.waiting import eventually
 
 AT_ONCE = 500
-QUEUES = (keys.queue(keys.DEFAULT_QUEUE), keys.queue("cpu"), keys.queue("mail"))
+QUEUES = (keys.queue(keys.DEFAULT_QUEUE), keys.queue("cpu"), keys.queue("mail"), keys.queue("webhooks"))
 INTERRUPTED = frozenset({"lost", "crashed", "handed_back"})
 """Outcomes of attempts that did not come to an end of their own: their effect may have been."""
 CLOCK_MS = 5
