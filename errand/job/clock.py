@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,6 +23,13 @@ class Clock:
         self._limit_s = limit_s
         self._deadline = asyncio.timeout(limit_s)
         return self._deadline
+
+    @property
+    def overdue_s(self) -> float:
+        """For how long the attempt has been over its limit; negative before it, and while the clock stands still."""
+        ends_s = None if self._deadline is None else self._deadline.when()
+        # not the loop's time: uvloop's stands still while a job blocks the loop
+        return -math.inf if ends_s is None else time.monotonic() - ends_s
 
     @contextmanager
     def stopped(self) -> Iterator[None]:

@@ -65,6 +65,11 @@ class Heartbeat:
         if self._tokens.get(job_id) == token:
             del self._tokens[job_id]
 
+    @property
+    def held(self) -> dict[str, str]:
+        """The token of each lease held, by job id; another thread may ask."""
+        return dict(self._tokens)
+
     def holds(self, claim: Claim) -> bool:
         """True while that claim's lease is renewed."""
         return self._tokens.get(claim.job_id) == claim.token

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +19,10 @@ from errand.redis.rows import rows_of
 from errand.wire import codec, keys
 from errand.wire.indexes import end_of
 from errand.wire.limits import KeptLimits, shown_ms
-from errand.wire.records import Attempt, Error, JobCancelled, JobFailed, Progress, PutBack, RunningAttempt
+from errand.wire.records import Attempt, Block, Error, JobCancelled, JobFailed, Progress, PutBack, RunningAttempt
+
+ATTEMPT_FIELDS = frozenset(field.name for field in dataclasses.fields(Attempt))
+
 
 log = structlog.get_logger("errand.monitor")
 
@@ -158,8 +162,14 @@ def _attempts_in(records: Sequence[bytes]) -> tuple[Attempt, ...]:
 
 
 def _attempt_from(fields: dict[str, Any]) -> Attempt:
-    error = fields.pop("error", None)
-    return Attempt(**fields, error=Error.read(error) if error else None)
+    """From a record, which may be older or younger than this reader."""
+    known = {name: value for name, value in fields.items() if name in ATTEMPT_FIELDS}
+    error, blocked = known.pop("error", None), known.pop("blocked", None)
+    return Attempt(
+        **known,
+        error=Error.read(error) if error else None,
+        blocked=Block(for_ms=blocked["for_ms"], at=blocked["at"]) if blocked else None,
+    )
 
 
 def running_attempt(running: bytes) -> RunningAttempt | None:

@@ -12,7 +12,10 @@ BUCKETS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 3
 
 
 class Counters:
-    """Since the last heartbeat: `attempts:<outcome>`, `wait_ms:<bound>`, `run_ms:<bound>`, `stale`."""
+    """Since the last heartbeat: `attempts:<outcome>`, `wait_ms:<bound>`, `run_ms:<bound>`, `stale`.
+
+    While a job blocks the loop, the watchdog adds `blocked_ms:<type>` by itself.
+    """
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 import sysconfig
 import traceback
-from types import CodeType
+from collections.abc import Iterable
+from types import CodeType, FrameType
 
 LIMIT_CHARS = 200
 
@@ -47,16 +48,26 @@ def token(text: str, *, limit_chars: int = LIMIT_CHARS) -> str:
 
 
 def _own_origin(error: BaseException) -> str | None:
-    home, origin = None, None
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        module, file = str(frame.f_globals.get("__name__")), frame.f_code.co_filename
+    frame = innermost_own(frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return frame and f"{_module(frame)}:{_function(frame.f_code)}"
+
+
+def innermost_own(frames: Iterable[FrameType]) -> FrameType | None:
+    """The last of the frames, outermost first, that is a job's own code; None if there is none."""
+    home, found = None, None
+    for frame in frames:
+        module, file = _module(frame), frame.f_code.co_filename
         if _runs_every_job(module) or _is_standard(file):
             continue
         package = module.partition(".")[0]
         home = home or package
         if package == home or not _INSTALLED.search(file):
-            origin = f"{module}:{_function(frame.f_code)}"
-    return origin
+            found = frame
+    return found
+
+
+def _module(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__"))
 
 
 def _runs_every_job(module: str) -> bool:

@@ -24,6 +24,10 @@ TRACEBACK_LIMIT_CHARS = 4_000
 MESSAGE_LIMIT_CHARS = 1_000
 
 
+NAMED_OF_A_GROUP = 10
+"""How many exceptions of an ExceptionGroup its words name; the message is cut anyway."""
+
+
 @dataclass(frozen=True, slots=True)
 class Error:
     """Why an attempt or a job did not succeed."""
@@ -62,6 +66,15 @@ class Error:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """A job held up the event loop of its worker, and with it every other job there."""
+
+    for_ms: int
+    at: str
+    """The file, line and function that ran then, of the job's own code if it has some there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunningAttempt:
     """An attempt that has started. Times are ms since the epoch."""
 
@@ -81,6 +94,8 @@ class Attempt(RunningAttempt):
     next_attempt_at_ms: int | None = None
     wait_asked: bool = False
     """The attempt itself said how long to wait, or passed on what an endpoint's Retry-After says."""
+    blocked: Block | None = None
+    """The longest time that it held up the event loop."""
 
     @classmethod
     def end(
@@ -92,6 +107,7 @@ class Attempt(RunningAttempt):
         error: Error | None = None,
         next_attempt_at_ms: int | None = None,
         wait_asked: bool = False,
+        blocked: Block | None = None,
     ) -> Attempt:
         """The end of an attempt that had started."""
         return cls(
@@ -104,6 +120,7 @@ class Attempt(RunningAttempt):
             error=error,
             next_attempt_at_ms=next_attempt_at_ms,
             wait_asked=wait_asked,
+            blocked=blocked,
         )
 
 
@@ -148,9 +165,15 @@ class JobCancelled(asyncio.CancelledError):
 
 def _words(error: BaseException) -> str:
     try:
-        return str(error)
+        words = str(error)
     except Exception:  # noqa: BLE001  # a job's own exception class may raise here
-        return "(an exception without words)"
+        words = "(an exception without words)"
+    if isinstance(error, BaseExceptionGroup):
+        # by itself a group says how many there are, and nothing else
+        parts = [f"{type(part).__name__}: {_words(part)}" for part in error.exceptions[:NAMED_OF_A_GROUP]]
+        more = ["…"] if len(error.exceptions) > NAMED_OF_A_GROUP else []
+        words = f"{words}: [{'; '.join([*parts, *more])}]"
+    return words
 
 
 def clean(text: str) -> str:

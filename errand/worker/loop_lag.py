@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 EVERY_S = 0.2
 
@@ -26,6 +27,11 @@ class LoopLag:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    @property
+    def late_s(self) -> float:
+        """By how much the timer is overdue, negative while it is not: read by another thread, a block that lasts."""
+        return 0.0 if self._timer is None else time.monotonic() - self._due_s
 
     def take_ms(self) -> float:
         """The worst lateness since the last call, in ms."""

@@ -53,6 +53,7 @@ from errand.worker.runners.job_runner import JobRunner, as_arq_function
 from errand.worker.runners.result_records import ResultRecords
 from errand.worker.runners.runner import Runners
 from errand.worker.runners.transitions import OutcomeTtl, Transitions
+from errand.worker.watchdog import Watchdog
 
 log = structlog.get_logger("errand.worker")
 
@@ -139,6 +140,15 @@ class Worker(arq.Worker):
             cancel=self._cancel,
         )
         self._job_runner = self._new_job_runner()
+        self._watchdog = Watchdog(
+            self,
+            queue=queue,
+            name=self.name,
+            lease_s=self._lease_s,
+            lag=self._lag,
+            heartbeat=self._heartbeat,
+            runner=self._job_runner,
+        )
         aborts = Aborts()
         self._executor = Executor(
             self,
@@ -198,6 +208,7 @@ class Worker(arq.Worker):
         if self.on_startup:
             await self.on_startup(self.ctx)
         self._lag.start()
+        self._watchdog.start()
         self._heartbeat.start()
         await self._cancel_calls.listen()
         try:
@@ -216,6 +227,7 @@ class Worker(arq.Worker):
             await asyncio.wait({self.main_task}, timeout=_left_s(until_s))
         await self._wakeups.close()
         await self._finish_running(until_s)
+        self._watchdog.stop()
         self._lag.stop()
         await self._heartbeat.stop_beating()
         with missed():

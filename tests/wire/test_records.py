@@ -75,3 +75,13 @@ def test_job_ids_are_version_7_and_sort_by_the_time_they_were_made() -> None:
     ids = [new_job_id() for _ in range(20_000)]
     assert len(set(ids)) == len(ids) and sorted(ids) == ids
     assert {(job_id[14], job_id[19] in "89ab") for job_id in ids} == {("7", True)}
+
+
+def test_the_exceptions_of_a_group_are_named() -> None:
+    inner = ExceptionGroup("unhandled errors in a TaskGroup", [KeyError("b"), ValueError("no such customer")])
+    error = Error.of(ExceptionGroup("several", [OSError("disk full"), inner]))
+    assert error.type == "ExceptionGroup"
+    for words in ("OSError: disk full", "KeyError: 'b'", "ValueError: no such customer"):
+        assert words in error.message
+    many = Error.of(ExceptionGroup("many", [ValueError(str(number)) for number in range(1000)]))
+    assert "ValueError: 9; …]" in many.message

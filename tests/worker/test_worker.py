@@ -116,6 +116,23 @@ async def test_an_exception_retries_by_policy_until_the_tries_are_used_up(
     assert 900 < await redis.ttl(keys.result(put.job_id)) <= 1000
 
 
+async def test_an_attempt_that_blocked_the_loop_past_its_limit_has_timed_out(
+    redis: ArqRedis, queue: Queue, run_worker: RunWorker
+) -> None:
+    """Its deadline could not come while it ran."""
+
+    @job(timeout_s=0.05, max_tries=1)
+    async def blocking(ctx: Context, args: Note) -> str:
+        time.sleep(0.1)  # noqa: ASYNC251  # what such jobs do
+        return "done"
+
+    put = await queue.enqueue("blocking", {})
+    async with run_worker([blocking]):
+        dead = await ended(redis, put.job_id)
+    assert dead.status == "failed"
+    assert dead.error is not None and dead.error.message == "ran longer than 0.05 s"
+
+
 async def test_a_timeout_is_retried_and_says_so(redis: ArqRedis, queue: Queue, run_worker: RunWorker) -> None:
     @job(max_tries=2, timeout_s=0.05, retry=Delays([60]))
     async def slow(ctx: Context, args: Note) -> None:

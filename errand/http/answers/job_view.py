@@ -38,6 +38,13 @@ class ErrorView(BaseModel):
     )
 
 
+class BlockView(BaseModel):
+    """An attempt held up the event loop of its worker, and with it every other job there."""
+
+    seconds: float
+    at: str = Field(description="what ran then", examples=["/app/jobs/report.py:12 in render"])
+
+
 class AttemptView(BaseModel):
     """One ended attempt."""
 
@@ -49,6 +56,7 @@ class AttemptView(BaseModel):
     worker: str
     error: ErrorView | None
     next_attempt_at: datetime | None
+    blocked: BlockView | None = Field(None, description="for how long it held up its worker")
 
 
 class ProgressView(BaseModel):
@@ -154,6 +162,7 @@ def job_view(job: JobSnapshot, catalog: Catalog, waiting: Waiting | None = None,
                 worker=attempt.worker,
                 error=error_view(attempt.error),
                 next_attempt_at=utc_or_none(attempt.next_attempt_at_ms),
+                blocked=attempt.blocked and BlockView(seconds=attempt.blocked.for_ms / 1000, at=attempt.blocked.at),
             )
             for attempt in job.attempts
         ],

@@ -39,7 +39,7 @@ def as_text(queues: Sequence[QueueState], *, refused: Mapping[str, int]) -> str:
 
     `refused`: the credentials that this API process has refused, by reason.
     """
-    lines = [*_gauges(queues), *_attempts(queues)]
+    lines = [*_gauges(queues), *_attempts(queues), *_blocked(queues)]
     for kind in HISTOGRAMS:
         lines += _histogram(kind, queues)
     lines += _refused(refused)
@@ -80,6 +80,16 @@ def _attempts(queues: Iterable[QueueState]) -> Iterator[str]:
         yield _line("errand_stale_outcomes_total", {"queue": queue.name}, queue.counters.get("stale", 0))
 
 
+def _blocked(queues: Iterable[QueueState]) -> Iterator[str]:
+    yield from _head("errand_loop_blocked_seconds_total", "For how long jobs blocked their worker, by type.", "counter")
+    for queue in queues:
+        for counter, value in sorted(queue.counters.items()):
+            kind, _, type_name = counter.partition(":")
+            if kind == "blocked_ms":
+                labels = {"queue": queue.name, "type": type_name}
+                yield _line("errand_loop_blocked_seconds_total", labels, value / 1000)
+
+
 def _histogram(kind: str, queues: Iterable[QueueState]) -> Iterator[str]:
     """A histogram without `_sum`: only counts are kept, which are enough for quantiles."""
     name, help_ = HISTOGRAMS[kind]
@@ -105,6 +115,6 @@ def _head(name: str, help_: str, kind: str) -> Iterator[str]:
 
 
 def _line(name: str, labels: dict[str, str], value: float) -> str:
-    # names of queues and outcomes are letters, digits, '-' and '_': nothing to escape
+    # names of queues, types and outcomes are letters, digits, '-' and '_': nothing to escape
     shown = ",".join(f'{label}="{text}"' for label, text in labels.items())
     return f"{name}{{{shown}}} {value}"

@@ -70,6 +70,7 @@ ENDED_JOB: dict[str, Any] = {
             "worker": "host:13689:4f0e35",
             "error": None,
             "next_attempt_at": None,
+            "blocked": None,
         }
     ],
     "started_at": STARTED,

@@ -15,7 +15,7 @@ from errand.job.control import Cancel, Crash, Crashed, Fail, Retry, Snooze
 from errand.job.job_type import JobType
 from errand.secrets import redaction
 from errand.secrets.redaction import Hide
-from errand.wire.records import Attempt, Error, RunningAttempt
+from errand.wire.records import Attempt, Block, Error, RunningAttempt
 
 FOLLOWED_BY_ANOTHER = ("retry", "crashed", "handed_back")
 """Outcomes of an attempt that is not the last of its job."""
@@ -34,7 +34,7 @@ class Outcome:
     snoozed: Snooze | None = None
     """The job is put back as if it had not been started: the attempt does not count, and is not recorded."""
 
-    def end_of(self, started: RunningAttempt, *, ended_at_ms: int) -> Attempt:
+    def end_of(self, started: RunningAttempt, *, ended_at_ms: int, blocked: Block | None = None) -> Attempt:
         """The record of the started attempt, now that it has ended like this."""
         retry_at_ms = ended_at_ms + int(self.retry_after_s * 1000)
         return Attempt.end(
@@ -44,6 +44,7 @@ class Outcome:
             error=self.error,
             next_attempt_at_ms=retry_at_ms if self.status in FOLLOWED_BY_ANOTHER else None,
             wait_asked=self.wait_asked,
+            blocked=blocked,
         )
 
 
@@ -61,6 +62,9 @@ async def run(
         args = job_type.read_args(kwargs)
         async with deadline:
             returned = await job_type.function(ctx, args)
+        if ctx.clock.overdue_s > 0:
+            # it blocked the loop, or another job did, so that the deadline could not come
+            return after_error(job_type, ctx, overtime(job_type), hide)
         return Outcome("succeeded", result=_as_json(returned, hide))
     except ValidationError as error:
         # final only if the args do not fit the model: the job function may raise one for an answer that it has read
@@ -77,7 +81,7 @@ async def run(
     except Snooze as error:
         return Outcome("handed_back", snoozed=error)
     except TimeoutError as error:
-        return after_error(job_type, ctx, _overtime(error, job_type) if deadline.expired() else error, hide)
+        return after_error(job_type, ctx, overtime(job_type, error) if deadline.expired() else error, hide)
     except asyncio.CancelledError as error:
         # a drain, an abort or a lost lease cancels this task; any other comes from something that the job awaited
         if (task := asyncio.current_task()) is not None and task.cancelling():
@@ -104,10 +108,11 @@ def after_error(
     )
 
 
-def _overtime(error: TimeoutError, job_type: JobType[Any, Any]) -> TimeoutError:
+def overtime(job_type: JobType[Any, Any], error: TimeoutError | None = None) -> TimeoutError:
     """The error of an attempt that ran too long. Its traceback shows where the job was when the deadline came."""
-    interrupted = error.__cause__ or error
-    return TimeoutError(f"ran longer than {job_type.timeout_s:g} s").with_traceback(interrupted.__traceback__)
+    interrupted = error and (error.__cause__ or error)
+    said = TimeoutError(f"ran longer than {job_type.timeout_s:g} s")
+    return said if interrupted is None else said.with_traceback(interrupted.__traceback__)
 
 
 def _as_json(returned: Any, hide: Hide) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -21,7 +21,7 @@ from errand.redis.outage import missed
 from errand.secrets.redaction import Hide
 from errand.wire import codec, records
 from errand.wire.counters import Counters
-from errand.wire.records import Attempt, Error, JobFailed, Progress, RunningAttempt
+from errand.wire.records import Attempt, Block, Error, JobFailed, Progress, RunningAttempt
 from errand.worker.isolation import Attempted, IsolatedDied, Isolation
 from errand.worker.runners import attempt
 from errand.worker.runners.attempt import Outcome
@@ -31,6 +31,22 @@ from errand.worker.runners.effects import Effects
 from errand.worker.runners.result_records import ResultRecords
 from errand.worker.runners.runner import refusal_by_arq
 from errand.worker.runners.transitions import Transitions
+
+
+@dataclass(slots=True, eq=False)
+class UnderWay:
+    """An attempt that runs here."""
+
+    job: ClaimedJob
+    job_type: JobType[Any, Any]
+    ctx: Context
+    hide: Hide
+    started: RunningAttempt
+    reported: list[Progress]
+    blocked: Block | None = None
+    ended_early: Finish | None = None
+    """The end that it came to while it blocked the loop, past its limit."""
+
 
 NOTE_LIMIT_CHARS = 200
 """Of the note of a progress report; the rest is cut."""
@@ -54,6 +70,8 @@ class JobRunner:
     max_crashes: int
     isolation: Isolation | None
     """If there is none, suspects run in this process."""
+    under_way: dict[int, UnderWay] = field(default_factory=dict)
+    """The attempts that run, by the id of the object; the watchdog's thread reads it."""
 
     def refusal(self, job: ClaimedJob) -> BaseException | None:
         if job.function in self.job_types and job.claim.crashes >= self.max_crashes:
@@ -69,16 +87,48 @@ class JobRunner:
 
     async def run(self, job: ClaimedJob) -> Finish:
         """Makes one attempt, decides how it counts, and maps that to the job's next state."""
+        under_way = self._started(job)
+        self.under_way[id(under_way)] = under_way
+        try:
+            outcome, progress = await self._attempt(under_way)
+        finally:
+            still_open = self.under_way.pop(id(under_way), None) is not None
+        if not still_open and under_way.ended_early is not None:
+            return under_way.ended_early
+        if outcome.snoozed is not None:
+            return self.transitions.put_back(job, outcome.snoozed, at_ms=timestamp_ms())
+        return self._end(under_way, outcome, progress)
+
+    def end_overtime(self, under_way: UnderWay) -> Finish | None:
+        """The end of an attempt that blocks the loop past its limit, for the watchdog; None if it just ended."""
+        error = attempt.overtime(under_way.job_type)
+        outcome = attempt.after_error(under_way.job_type, under_way.ctx, error, under_way.hide)
+        ended, finish = self._decide(under_way, outcome, None)
+        under_way.ended_early = finish
+        # one of the two threads gets it out of the dict and has the say
+        if self.under_way.pop(id(under_way), None) is None:
+            return None
+        self._note(under_way.job, ended)
+        return finish
+
+    def _started(self, job: ClaimedJob) -> UnderWay:
+        job_type, reported = self.job_types[job.function], list[Progress]()
+        hide = job_type.hider(_keywords(job.args, job.kwargs))
         started = RunningAttempt(
             number=job.job_try, due_at_ms=job.claim.due_at_ms, started_at_ms=timestamp_ms(), worker=self.worker_name
         )
-        outcome, progress = await self.attempt(job)
-        if outcome.snoozed is not None:
-            return self.transitions.put_back(job, outcome.snoozed, at_ms=timestamp_ms())
-        ended = outcome.end_of(started, ended_at_ms=timestamp_ms())
+        return UnderWay(job, job_type, self._context(job_type, job, reported, hide), hide, started, reported)
+
+    def _end(self, under_way: UnderWay, outcome: Outcome, progress: Progress | None) -> Finish:
+        ended, finish = self._decide(under_way, outcome, progress)
+        self._note(under_way.job, ended)
+        return finish
+
+    def _decide(self, under_way: UnderWay, outcome: Outcome, progress: Progress | None) -> tuple[Attempt, Finish]:
+        job = under_way.job
+        ended = outcome.end_of(under_way.started, ended_at_ms=timestamp_ms(), blocked=under_way.blocked)
         ended, record = self.records.settle(job, ended, outcome.result, progress)
-        self._note(job, ended)
-        return self.transitions.after(job, ended, record)
+        return ended, self.transitions.after(job, ended, record)
 
     async def finish(self, job: ClaimedJob, outcome: Finish) -> None:
         """Returns at once: the slot is free for the next job while outcomes are written together."""
@@ -86,18 +136,17 @@ class JobRunner:
 
     async def attempt(self, job: ClaimedJob) -> Attempted:
         """How an attempt ended, and its last report of progress."""
-        job_type = self.job_types[job.function]
-        kwargs = _keywords(job.args, job.kwargs)
-        reported: list[Progress] = []
-        hide = job_type.hider(kwargs)
-        ctx = self._context(job_type, job, reported, hide)
+        return await self._attempt(self._started(job))
+
+    async def _attempt(self, under_way: UnderWay) -> Attempted:
+        job, job_type, ctx = under_way.job, under_way.job_type, under_way.ctx
         try:
             if self.isolation is not None and job.claim.suspect:
                 return await self._isolated(self.isolation, job_type, ctx, job.claim)
-            outcome = await attempt.run(job_type, ctx, kwargs, hide=hide)
+            outcome = await attempt.run(job_type, ctx, _keywords(job.args, job.kwargs), hide=under_way.hide)
         except asyncio.CancelledError:
             outcome = self._interrupted(job.claim.job_id)
-        return outcome, reported[0] if reported else None
+        return outcome, under_way.reported[0] if under_way.reported else None
 
     async def _isolated(
         self, isolation: Isolation, job_type: JobType[Any, Any], ctx: Context, claim: Claim

@@ -39,7 +39,9 @@ class ResultRecords:
             if len(record) <= RECORD_LIMIT_BYTES:
                 return ended, record
             reason = f"the record has {len(record)} bytes, over the limit of {RECORD_LIMIT_BYTES}"
-        failed = Attempt.end(ended, "failed", at_ms=ended.ended_at_ms, error=Error("InvalidResult", reason))
+        failed = Attempt.end(
+            ended, "failed", at_ms=ended.ended_at_ms, error=Error("InvalidResult", reason), blocked=ended.blocked
+        )
         return failed, self._of_last(job, failed, None, progress)
 
     def unstarted(self, job: ClaimedJob, failure: JobFailed, *, at_ms: int) -> bytes:
