@@ -8,7 +8,9 @@ from typing import Any
 import httpx
 import pytest
 from fastapi.openapi.models import OpenAPI
+from pydantic import SecretStr
 
+from settings import Settings
 from tests.conftest import OpenClient
 
 Document = dict[str, Any]
@@ -56,7 +58,7 @@ async def test_every_operation_has_a_stable_name_and_says_what_it_does(document:
         *("enqueue_resize", "enqueue_webhook", "enqueue_welcome_email", "list_jobs", "get_job", "cancel_job"),
         *("retry_job", "reschedule_job", "forget_job", "list_dead_jobs", "list_dead_job_groups", "replay_dead_jobs"),
         *("enqueue_resize_batch", "enqueue_webhook_batch", "enqueue_welcome_email_batch"),
-        *("list_job_types", "get_file", "sign_file_url", "healthz", "readyz"),
+        *("list_job_types", "get_file", "sign_file_url", "get_image", "sign_image_url", "healthz", "readyz"),
         *("list_queues", "pause_queue", "resume_queue", "list_workers", "get_stats", "get_metrics"),
         *(f"{verb}_schedule" for verb in ("create", "get", "put", "delete", "pause", "resume", "trigger")),
         *("list_schedules", "watch_jobs", "watch_job"),
@@ -75,18 +77,31 @@ async def test_every_operation_has_a_stable_name_and_says_what_it_does(document:
     assert all(operation["summary"] for operation in operations.values())
 
 
+OPEN = ("healthz", "readyz", "get_image")
+"""For everybody; an image's URL is signed."""
+
+
+SIGNING_KEY = "k" * 32
+
+
 async def test_every_error_is_documented_as_the_problem_that_it_is(document: Document) -> None:
     for name, operation in operations_of(document).items():
         for status, answer in operation["responses"].items():
             if int(status) >= 400:
                 assert list(answer["content"]) == ["application/problem+json"], (name, status)
         secured = "security" in operation
-        assert secured == ("401" in operation["responses"]) == (name not in ("healthz", "readyz"))
+        assert secured == ("401" in operation["responses"]) == (name not in OPEN)
 
 
 async def test_the_examples_of_every_type_are_accepted_as_they_stand(
-    client: httpx.AsyncClient, document: Document
+    open_client: OpenClient, settings: Settings, document: Document
 ) -> None:
+    signing = settings.model_copy(update={"file_url_keys": (SecretStr(SIGNING_KEY),)})
+    async with open_client(signing) as client:
+        await _post_examples(client, document)
+
+
+async def _post_examples(client: httpx.AsyncClient, document: Document) -> None:
     for path, operations in document["paths"].items():
         body = operations.get("post", {}).get("requestBody")
         if body is None or "{" in path:
@@ -105,7 +120,7 @@ async def test_a_type_that_takes_a_file_documents_both_ways_to_send_its_args(doc
     assert form["schema"]["properties"]["args"]["$ref"] == "#/components/schemas/Resize"
     assert form["schema"]["properties"]["file"] == {"type": "string", "format": "binary"}
     assert form["encoding"]["args"]["contentType"] == "application/json"
-    assert [set(example["value"]) for example in form["examples"].values()] == [{"args"}]
+    assert [set(example["value"]) for example in form["examples"].values()] == [{"args"}] * 2
 
 
 async def test_the_same_terms_can_be_given_for_every_type(document: Document) -> None:
