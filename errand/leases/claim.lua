@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Claims due jobs for a worker: takes their leases, counts the tries, fetches the bodies.
--- KEYS  1 queue  2 running  3 wake  4 paused  5 cancels
+-- KEYS  1 queue  2 running  3 wake  4 paused  5 cancels  6 isolated
 -- ARGV  1 token of this claim  2 lease in ms  3 how many jobs at most  4 channel of events
 --       5 the worker if the claim was sent ahead, behind a wait: it does not take its own jobs then; else ''
 -- returns {in how many ms the next job is due or -1, jobs, now in ms}; each job is
@@ -9,7 +9,7 @@
 --- @include "leases/parts/lost_attempt"
 --- @include "redis/parts/wake_one"
 --- @include "redis/parts/publish_changes"
-local queue, running, wake, paused, cancels = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local queue, running, wake, paused, cancels, isolated = unpack(KEYS, 1, 6)
 local token, lease_ms, most, channel, ahead = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], ARGV[5]
 
 if redis.call('EXISTS', paused) == 1 then
@@ -24,7 +24,7 @@ local function claimed(id, due)
   -- out of the way of the next claim, and due again by itself if the lease is not renewed
   redis.call('ZADD', queue, lease_end, id)
   local started = tries > 1 and redis.call('HGET', running, id)
-  local lost = started and record_lost(id, started, now_ms)
+  local lost = started and record_lost(id, started, now_ms, isolated)
   local cancel = any_cancels and is_to_cancel(cancels, id, started) and 1
   if cancel then
     -- kept: this worker may end before it has cancelled the job

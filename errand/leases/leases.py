@@ -35,6 +35,10 @@ SHARED_LOSSES = 2
 `MAX_CRASHES` of 3 a job that ends its process has five attempts in all, two of which took others along."""
 
 
+OUTLIVED, ISOLATED = "LeaseLost", "IsolatedWorkerLost"
+"""The errors of lost attempts that say more than that: the worker lived on; the job ran isolated, and had started."""
+
+
 FOR_EVER_MS = -1
 """As `Finish.keep_result_ms`: the result does not expire."""
 
@@ -192,6 +196,7 @@ class Leases:
         token = f"{self._worker}#{next(self._numbers)}"
         queue = self._queue
         names = [queue, keys.running(queue), keys.wake(queue), keys.paused(queue), keys.cancels(queue)]
+        names.append(keys.isolated(queue))
         return names, [token, self._lease_ms, most, keys.events(queue), ahead_for]
 
     def _claimed(self, answer: list[Any], *, token: str, asked_s: float) -> Claimed:
@@ -235,6 +240,14 @@ class Leases:
             args=[claim.token, progress, keep_ms, keys.events(self._queue), claim.job_id],
         )
         return bool(shown)
+
+    async def note_isolated(self, claim: Claim) -> None:
+        """The job starts to run isolated: if the worker is lost from now on, that counts. Raises redis' errors."""
+        await self._redis.hset(keys.isolated(self._queue), claim.job_id, claim.token)  # type: ignore[misc]  # redis-py: async or not
+
+    async def end_isolated(self, claim: Claim) -> None:
+        """The job does not run isolated any more. Raises redis' errors."""
+        await self._redis.hdel(keys.isolated(self._queue), claim.job_id)  # type: ignore[misc]
 
     async def finish(self, outcomes: Iterable[Finish]) -> list[bool]:
         """Writes outcomes in one call; False for each that was dropped because its lease is lost."""
@@ -313,11 +326,12 @@ def _row_of(outcome: Finish, *, listed: bool) -> FinishRow:
 def deaths_of(attempts: Sequence[bytes]) -> tuple[int, int]:
     """In how many of these records the worker was lost, and how many prove that the job ended its process.
 
-    A worker that lived on was no loss. What was lost after `SHARED_LOSSES` others ran isolated, so it is a crash too.
+    A worker that lived on was no loss.
     """
-    losses = crashed = 0
+    losses = crashes = 0
     for attempt in codec.readable(attempts):
         outcome, error = attempt.get("outcome"), attempt.get("error")
-        crashed += outcome == "crashed"
-        losses += outcome == "lost" and not (isinstance(error, dict) and error.get("type") == "LeaseLost")
-    return losses, crashed + max(losses - SHARED_LOSSES, 0)
+        kind = error.get("type") if outcome == "lost" and isinstance(error, dict) else None
+        losses += outcome == "lost" and kind != OUTLIVED
+        crashes += outcome == "crashed" or kind == ISOLATED
+    return losses, crashes

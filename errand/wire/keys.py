@@ -120,6 +120,11 @@ def running(queue: str) -> str:
     return f"errand:{queue}:running"
 
 
+def isolated(queue: str) -> str:
+    """Hash: id of a job that runs isolated → the token of its lease; set while its process has it."""
+    return f"errand:{queue}:isolated"
+
+
 def workers(queue: str) -> str:
     """Sorted set: worker name, score = its last heartbeat in ms of the server's clock."""
     return f"errand:{queue}:workers"

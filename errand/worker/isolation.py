@@ -7,7 +7,7 @@ started for the first suspect and ends when there has been none for a while.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
@@ -65,21 +65,25 @@ class Isolation:
         """The process was sent the claim; it can be sent a cancel from then on."""
         self._idle: asyncio.TimerHandle | None = None
 
-    async def attempt(self, queue: str, claim: Claim) -> Attempted:
-        """One attempt at the job, made there. Raises IsolatedDied if the process ends under it, Snooze if none starts.
+    async def attempt(self, queue: str, claim: Claim, *, starts: Callable[[], Awaitable[None]]) -> Attempted:
+        """One attempt at the job, made there; `starts` is awaited right before it.
 
-        If the caller is cancelled, the attempt is: what it still came to is returned, else CancelledError is raised.
+        Raises IsolatedDied if the process ends under it, Snooze if none starts. If the caller is cancelled, the attempt
+        is: what it still came to is returned, else CancelledError is raised.
         """
         if self._idle is not None:
             self._idle.cancel()
         loop = asyncio.get_running_loop()
-        answer = loop.run_in_executor(self._thread, self._exchange, queue, claim)
         try:
-            return await asyncio.shield(answer)
-        except asyncio.CancelledError:
-            if (ended := await self._cancel(answer)) is None:
-                raise
-            return ended
+            await loop.run_in_executor(self._thread, self._running)
+            await starts()
+            answer = loop.run_in_executor(self._thread, self._exchange, queue, claim)
+            try:
+                return await asyncio.shield(answer)
+            except asyncio.CancelledError:
+                if (ended := await self._cancel(answer)) is None:
+                    raise
+                return ended
         finally:
             self._idle = loop.call_later(IDLE_S, self._end)
 

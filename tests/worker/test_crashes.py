@@ -29,11 +29,14 @@ def queue(redis: ArqRedis) -> Queue:
     return Queue(redis, ended_ttl_s=60)
 
 
-async def lost(redis: ArqRedis, *, jobs: int, times: int) -> None:
-    """Claims that many jobs as workers do that die at once, and lets the leases lapse."""
-    for number in range(times):
-        claims = (await Leases(redis, queue=QUEUE, worker=f"dead-{number}", lease_s=10).claim(jobs)).claims
+async def lost(redis: ArqRedis, *, jobs: int, times: int, isolated: int = 0) -> None:
+    """Claims that many jobs as workers do that die at once, and lets the leases lapse; then while they run isolated."""
+    for number in range(times + isolated):
+        leases = Leases(redis, queue=QUEUE, worker=f"dead-{number}", lease_s=10)
+        claims = (await leases.claim(jobs)).claims
         assert len(claims) == jobs
+        if number >= times:
+            await asyncio.gather(*map(leases.note_isolated, claims))
         await lapse(redis, [claim.job_id for claim in claims])
 
 
@@ -56,21 +59,23 @@ async def test_a_job_that_three_workers_died_under_while_it_ran_isolated_is_dead
 ) -> None:
     seen: list[tuple[str, int]] = []
     put = await queue.enqueue("counted", {})
-    await lost(redis, jobs=1, times=5)
+    await lost(redis, jobs=1, times=2, isolated=3)
     async with run_worker([counting(seen)]):
         done = await ended(redis, put.job_id)
     assert (done.status, seen) == ("failed", [])
     assert done.error is not None and done.error.type == "Crashed"
     assert "3 of its attempts ended with the process they ran in" in done.error.message
     assert [attempt.outcome for attempt in done.attempts] == ["lost"] * 5
+    errors = [attempt.error.type for attempt in done.attempts if attempt.error]
+    assert errors == ["WorkerLost"] * 2 + ["IsolatedWorkerLost"] * 3
 
 
-async def test_a_job_that_two_workers_died_under_isolated_has_another_chance(
+async def test_only_deaths_while_it_ran_isolated_count_against_a_job(
     redis: ArqRedis, queue: Queue, run_worker: RunWorker
 ) -> None:
     seen: list[tuple[str, int]] = []
     put = await queue.enqueue("counted", {})
-    await lost(redis, jobs=1, times=4)
+    await lost(redis, jobs=1, times=7, isolated=2)
     async with run_worker([counting(seen)]):
         done = await ended(redis, put.job_id)
     assert (done.status, seen) == ("succeeded", [(put.job_id, 2)])
@@ -78,7 +83,7 @@ async def test_a_job_that_two_workers_died_under_isolated_has_another_chance(
 
 async def test_how_many_crashes_are_allowed_can_be_set(redis: ArqRedis, queue: Queue, run_worker: RunWorker) -> None:
     put = await queue.enqueue("counted", {})
-    await lost(redis, jobs=1, times=3)
+    await lost(redis, jobs=1, times=2, isolated=1)
     async with run_worker([counting([])], max_crashes=1):
         done = await ended(redis, put.job_id)
     assert done.error is not None and done.error.type == "Crashed"

@@ -17,15 +17,19 @@ end
 
 -- records an attempt that was started and never ended: its worker died, unless it is heard of again (`lived_on.lua`)
 -- returns 1 if there was one, else false
-local function record_lost(id, started, now_ms)
-  local number, due, started, worker = string.match(started, '^(%d+) (%d+)%S* (%d+) (.*)#%d+$')
+local function record_lost(id, started, now_ms, isolated)
+  local number, due, started_ms, token = string.match(started, '^(%d+) (%d+)%S* (%d+) (.*#%d+)$')
   if not number then
     return false
   end
+  local lost = {type = 'WorkerLost', message = 'the worker ended, or lost its lease, before the attempt ended'}
+  if call_or_reset(isolated, 'HGET', id) == token then
+    lost = {type = 'IsolatedWorkerLost', message = 'the worker ended before the attempt did, which ran isolated'}
+  end
+  redis.call('HDEL', isolated, id)
   call_or_reset('errand:attempts:' .. id, 'RPUSH', cjson.encode({
-    number = tonumber(number), due_at_ms = tonumber(due), started_at_ms = tonumber(started), worker = worker,
-    ended_at_ms = now_ms, outcome = 'lost',
-    error = {type = 'WorkerLost', message = 'the worker ended, or lost its lease, before the attempt ended'},
+    number = tonumber(number), due_at_ms = tonumber(due), started_at_ms = tonumber(started_ms),
+    worker = string.match(token, '^(.*)#%d+$'), ended_at_ms = now_ms, outcome = 'lost', error = lost,
   }))
   return 1
 end

@@ -152,12 +152,21 @@ class JobRunner:
         self, isolation: Isolation, job_type: JobType[Any, Any], ctx: Context, claim: Claim
     ) -> Attempted:
         """The attempt, made in a process of its own; if the job ends that one, this is proof and takes none along."""
+
+        async def note_start() -> None:
+            # missed while Redis is away: a worker lost then proves nothing
+            with missed():
+                await self.leases.note_isolated(claim)
+
         try:
-            return await isolation.attempt(self.worker.queue_name, claim)
+            return await isolation.attempt(self.worker.queue_name, claim, starts=note_start)
         except IsolatedDied as error:
             return attempt.after_error(job_type, ctx, error), None
         except Snooze as error:
             return Outcome("handed_back", snoozed=error), None
+        finally:
+            with missed():
+                await self.leases.end_isolated(claim)
 
     def _interrupted(self, job_id: str) -> Outcome:
         if job_id not in self.worker.aborting_tasks:
