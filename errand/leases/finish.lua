@@ -2,7 +2,7 @@
 -- Writes what became of claimed jobs. Only the owner of a lease has a say: the outcome of any other is dropped.
 -- KEYS  1 queue  2 running  3 wake  4 cancels  5 dead  6 dead, by group  7 names of the indexes of ended jobs
 -- ARGV  1 channel of events  2… of each job: id, token, what it is now (`<status>`, or `<status>:<type>` where it ends and
---       is to be listed), result, keep the result (ms, '' for ever, 0 not), due again (ms from now, '' not),
+--       is to be listed, or is to be parked), result, keep the result (ms, '' for ever, 0 not), due again (ms from now, '' not),
 --       the attempt, `put back <why>` or, where it ends dead, its entry among the dead, keep the lease (ms or 0), give the try back (0 or 1)
 -- returns of each job 1 where it was written, 0 where the lease was not the caller's
 --- @include "redis/parts/now"
@@ -10,6 +10,7 @@
 --- @include "redis/parts/still_owned"
 --- @include "leases/parts/lived_on"
 --- @include "leases/parts/outcome"
+--- @include "leases/parts/park"
 --- @include "redis/parts/dead_index"
 --- @include "redis/parts/ended_index"
 --- @include "leases/parts/ended_batch"
@@ -48,6 +49,9 @@ for at = 2, #ARGV, 9 do
     else
       due_again(queue, id, now_ms + due_in_ms, record, give_back)
       handed_back = handed_back or due_in_ms == '0'
+      if kind.type ~= '' and due_in_ms ~= '0' then
+        park(channel, kind.type, id, now_ms + due_in_ms, now_ms)
+      end
     end
     if keep_lease_ms == '0' then
       redis.call('DEL', lease)

@@ -131,6 +131,8 @@ class Finish:
     """The record of the attempt, if another follows it; that of the last attempt is in `result`."""
     put_back: bytes = b""
     """Why it is put back as if it had not been started; such a job has no `attempt`."""
+    parked: str = ""
+    """The job's type as keys have it, if it is put back because this worker does not know that type."""
     keep_lease_ms: int = 0
     """How long the lease stays after the end, so that nobody runs the job again meanwhile."""
     give_try_back: bool = False
@@ -307,12 +309,13 @@ def _is_text(job_id: bytes) -> bool:
 
 
 def _row_of(outcome: Finish, *, listed: bool) -> FinishRow:
+    type_name = outcome.type or outcome.parked
     # by position: names would take longer than all the rest of this function
     return FinishRow._make(
         (
             outcome.job_id,
             outcome.token,
-            f"{outcome.status}:{outcome.type}" if outcome.type and listed else outcome.status,
+            f"{outcome.status}:{type_name}" if type_name and listed else outcome.status,
             outcome.result or "",
             "" if outcome.keep_result_ms == FOR_EVER_MS else outcome.keep_result_ms,
             "" if outcome.due_in_ms is None else outcome.due_in_ms,

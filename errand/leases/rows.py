@@ -31,7 +31,7 @@ class FinishRow(NamedTuple):
     id: str
     token: str
     name: str
-    """Its status; `<status>:<type>` if it ends and is to be listed."""
+    """Its status; `<status>:<type>` if it ends and is to be listed, or is to be parked."""
     result: bytes | str
     keep_ms: int | str
     """How long the result is kept: '' for ever, 0 not at all."""

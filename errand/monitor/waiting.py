@@ -79,6 +79,8 @@ def _for_its_time(job: JobSnapshot, until_ms: int) -> Waiting:
     at = _shown(until_ms)
     if job.put_back is not None:
         code = typing.cast(Code, job.put_back.code if job.put_back.code in CODES else "put_back")
+        if code == "type_unknown":
+            return Waiting(code, _unknown(job))
         return Waiting(code, f"Waits for its turn: {job.put_back.reason}. It is looked at again at {at}.", until_ms)
     if job.attempts:
         last = job.attempts[-1]
@@ -100,9 +102,7 @@ def _for_a_worker(job: JobSnapshot, live: Collection[WorkerReport], running: int
         what = f"All live workers of the queue '{job.queue}' are draining" if live else _nobody(job.queue)
         return Waiting("no_worker", f"{what}: start one (make run-worker), with the queue in its WORKER_QUEUES.")
     if not any(report.knows(job.type) for report in taking):
-        what = f"No live worker of the queue '{job.queue}' knows the type '{job.type}'"
-        how = "one that takes the job ends it as failed. Name the type's package in the workers' JOB_PACKAGES."
-        return Waiting("type_unknown", f"{what}; {how}")
+        return Waiting("type_unknown", _unknown(job))
     slots = sum(report.slots for report in live)
     if 0 < slots <= running:
         return Waiting("workers_busy", _busy(job.queue, slots, len(taking)))
@@ -111,6 +111,12 @@ def _for_a_worker(job: JobSnapshot, live: Collection[WorkerReport], running: int
 
 def _nobody(queue: str) -> str:
     return f"No live worker serves the queue '{queue}'"
+
+
+def _unknown(job: JobSnapshot) -> str:
+    what = f"No live worker of the queue '{job.queue}' knows the type '{job.type}'"
+    how = "the job begins soon after one that does has started. Name the type's package in the workers' JOB_PACKAGES."
+    return f"{what}; {how}"
 
 
 def _busy(queue: str, slots: int, workers: int) -> str:

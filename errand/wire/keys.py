@@ -8,6 +8,7 @@ node. The scripts build a job's keys from its id with the same prefixes.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from urllib.parse import quote
 
 from arq.constants import (
     abort_jobs_ss,
@@ -113,6 +114,22 @@ def put_back(job_id: str) -> str:
 def once(job_id: str) -> str:
     """Hash: name of an effect → how far it has come, as JSON; kept with a job until it has succeeded."""
     return f"errand:once:{job_id}"
+
+
+TYPE_LIMIT_CHARS = 200
+"""Of a type's name in a key; that of a stock producer's job may be any text."""
+
+
+def type_in_key(type_name: str) -> str:
+    """A type's name as keys have it: percent-encoded, and cut if nobody would have given a type that name."""
+    return quote(type_name[:TYPE_LIMIT_CHARS], safe="", errors="replace")[:TYPE_LIMIT_CHARS]
+
+
+def parked(queue: str, type_name: str) -> str:
+    """Sorted set: ids of waiting jobs of a type that the workers which came to them do not know, score = when each is
+    due again by itself. An entry counts only while the job has that score in the queue.
+    """
+    return f"errand:{queue}:parked:{type_in_key(type_name)}"
 
 
 def running(queue: str) -> str:

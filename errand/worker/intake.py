@@ -13,6 +13,7 @@ from arq.worker import Worker
 from errand.leases.claiming import Claiming
 from errand.leases.heartbeat import Heartbeat
 from errand.leases.leases import Claimed, Finish
+from errand.leases.parked import Parked
 from errand.leases.wakeups import Wakeups
 from errand.wire.counters import Counters
 from errand.worker.executor import Executor
@@ -40,6 +41,7 @@ class Intake:
         worker: Worker,
         *,
         claiming: Claiming,
+        parked: Parked,
         wakeups: Wakeups,
         heartbeat: Heartbeat,
         executor: Executor,
@@ -47,6 +49,7 @@ class Intake:
     ) -> None:
         self._worker = worker
         self._claiming = claiming
+        self._parked = parked
         self._wakeups = wakeups
         self._heartbeat = heartbeat
         self._executor = executor
@@ -67,6 +70,8 @@ class Intake:
         worker, most = self._worker, self._claimable(self.free_slots)
         if not self._claiming.is_under_way and not (worker.allow_pick_jobs and most > 0):
             return
+        if worker.allow_pick_jobs:
+            await self._parked.release(most)
         claimed, asked = await self._claiming.answer(most)
         if not worker.allow_pick_jobs:
             self._claiming.hand_back(claimed)
@@ -127,13 +132,23 @@ class Intake:
                 until_s = time.monotonic() + poll_delay_s
             if self._claiming.more_is_due or self.free_slots <= 0 or time.monotonic() >= until_s:
                 return
+            if await self._released():
+                return
+
+    async def _released(self) -> bool:
+        """True if parked jobs have been made due; also if Redis refuses: the next claim meets the same error."""
+        try:
+            return await self._parked.release(self._claimable(self.free_slots))
+        except Exception as error:  # noqa: BLE001  # sorted where the loop makes its claims
+            log.debug("parked jobs could not be looked for", error=str(error))
+            return True
 
     def _reserve(self) -> int:
         """How many slots to keep for the claim behind a wake-up: half, so that polls find some too."""
         return self._claimable(self.free_slots // 2)
 
     def _idle_s(self) -> float:
-        limits_s = [self._worker.poll_delay_s, self._claiming.next_due_in_s]
+        limits_s = [self._worker.poll_delay_s, self._claiming.next_due_in_s, self._parked.left_due_in_s]
         if self._worker.cron_jobs:
             limits_s.append(CRON_LOOK_S)
         return max(min(limits_s), 0.0)

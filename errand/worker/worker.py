@@ -29,8 +29,10 @@ from errand.job.control import MAX_CRASHES
 from errand.job.job_type import JobType
 from errand.leases.claiming import Claiming
 from errand.leases.finisher import Finisher
+from errand.leases.fleet import Fleet
 from errand.leases.heartbeat import Heartbeat
 from errand.leases.leases import Claim, Claimed, Finish, Leases
+from errand.leases.parked import Parked
 from errand.leases.wakeups import Wakeups
 from errand.redis.outage import Outage, is_outage, missed, within
 from errand.version import VERSION
@@ -53,6 +55,7 @@ from errand.worker.runners.job_runner import JobRunner, as_arq_function
 from errand.worker.runners.result_records import ResultRecords
 from errand.worker.runners.runner import Runners
 from errand.worker.runners.transitions import OutcomeTtl, Transitions
+from errand.worker.runners.unknown_type import UnknownTypeRunner
 from errand.worker.watchdog import Watchdog
 
 log = structlog.get_logger("errand.worker")
@@ -149,17 +152,17 @@ class Worker(arq.Worker):
             heartbeat=self._heartbeat,
             runner=self._job_runner,
         )
+        # functions too: a worker that has both kinds reports both
+        self._parked = Parked(
+            redis, queue=queue, types=self.functions if self._job_types else (), look_s=self.poll_delay_s
+        )
+        self._unknown_met: set[str] = set()
         aborts = Aborts()
         self._executor = Executor(
             self,
             heartbeat=self._heartbeat,
             admission=Admission(self, aborts=aborts, suspects=self._suspects),
-            runners=Runners(
-                self,
-                job_types=self._job_types,
-                job_runner=self._job_runner,
-                arq_runner=ArqRunner(self, self._finisher),
-            ),
+            runners=self._runners(),
             finisher=self._finisher,
             wakeups=self._wakeups,
             aborts=aborts,
@@ -167,10 +170,27 @@ class Worker(arq.Worker):
         self._intake = Intake(
             self,
             claiming=self._claiming,
+            parked=self._parked,
             wakeups=self._wakeups,
             heartbeat=self._heartbeat,
             executor=self._executor,
             counters=self._counters,
+        )
+
+    def _runners(self) -> Runners:
+        unknown = UnknownTypeRunner(
+            worker=self,
+            fleet=Fleet(self.pool, queue=self.queue_name, silent_s=self._lease_s),
+            finisher=self._finisher,
+            job_runner=self._job_runner,
+            met=self._unknown_met,
+        )
+        return Runners(
+            self,
+            job_types=self._job_types,
+            job_runner=self._job_runner,
+            arq_runner=ArqRunner(self, self._finisher),
+            unknown=unknown,
         )
 
     def _new_job_runner(self) -> JobRunner:
@@ -329,12 +349,15 @@ class Worker(arq.Worker):
             self._executor.start(await self._leases.claim(most))
 
     async def _burst_is_over(self) -> bool:
-        """The queue is empty, or as many jobs have been started as the burst allows."""
+        """The queue has only jobs of types that are unknown here, or as many have been started as the burst allows."""
         if 0 <= self.max_burst_jobs <= self._jobs_started():
             await asyncio.gather(*self.tasks.values())
             await self._finisher.drain(CLOSE_LIMIT_S)
             return True
-        return not await self.pool.zcard(self.queue_name)
+        left: int = await self.pool.zcard(self.queue_name)
+        # what it has parked is for others
+        parked = await self._parked.count(self._unknown_met) if self._unknown_met else 0
+        return left <= parked
 
     # --- calls from its parts
 

@@ -104,13 +104,10 @@ async def test_jobs_that_succeed_or_are_cancelled_or_wait_for_their_next_try_are
 async def test_a_job_that_ends_unstarted_is_entered_by_the_class_of_its_error_alone(
     redis: ArqRedis, run_worker: RunWorker, queue: Queue
 ) -> None:
-    unknown = await queue.enqueue("fax machine", {})
     misfit = await queue.enqueue("fragile", {"number": "many"})
     async with run_worker([fragile]):
-        await ended(redis, unknown.job_id)
         await ended(redis, misfit.job_id)
     assert {(entry.type, entry.fingerprint, entry.job_id) for entry in await entries_of(redis)} == {
-        ("fax_machine", "JobExecutionFailed", unknown.job_id),
         ("fragile", "InvalidArgs", misfit.job_id),
     }
 

@@ -276,16 +276,17 @@ async def test_text_that_is_no_unicode_cannot_harm_the_worker(
     assert returned.error is not None and returned.error.type == "InvalidResult"
 
 
-async def test_an_unknown_type_is_kept_as_failed_with_the_reason(
+async def test_a_job_that_is_not_started_is_kept_as_failed_with_the_reason(
     redis: ArqRedis, queue: Queue, run_worker: RunWorker
 ) -> None:
     @job()
     async def known(ctx: Context, args: Note) -> None: ...
 
-    put = await queue.enqueue("unheard_of", {})
+    put = await queue.enqueue("known", {})
+    await redis.delete(keys.body(put.job_id))
     async with run_worker([known], dead_ttl_s=1000):
         done = await ended(redis, put.job_id)
-    assert done.status == "failed" and done.error is not None and "unheard_of" in done.error.message
+    assert done.status == "failed" and done.error is not None and "expired" in done.error.message
     assert 900 < await redis.ttl(keys.result(put.job_id)) <= 1000
 
 

@@ -37,16 +37,18 @@ class Runner(Protocol):
 class Runners:
     """Chooses the runner of each job of one worker."""
 
-    def __init__(self, worker: Worker, *, job_types: Collection[str], job_runner: Runner, arq_runner: Runner) -> None:
+    def __init__(
+        self, worker: Worker, *, job_types: Collection[str], job_runner: Runner, arq_runner: Runner, unknown: Runner
+    ) -> None:
         self._worker = worker
         self._job_types = job_types
         self._job_runner = job_runner
         self._arq_runner = arq_runner
-        # a worker without job types keeps to Arq's form in everything it writes
-        self._of_unknown = job_runner if job_types else arq_runner
+        # a worker without job types keeps to Arq's ways, by which a job of an unknown function fails
+        self._of_unknown = unknown if job_types else arq_runner
 
     def runner_of(self, job: ClaimedJob) -> Runner:
-        """The runner of that job; one is also needed to end a job that is unknown here, or cannot be read."""
+        """The runner of that job; one is also needed for a job that is unknown here, or cannot be read."""
         if job.function in self._job_types:
             return self._job_runner
         if job.function in self._worker.functions:

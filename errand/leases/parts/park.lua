@@ -1,0 +1,19 @@
+-- Parks a job of a type that the worker which claimed it does not know: a part of finish.lua.
+-- Each type has a sorted set of its parked jobs, id by when the job is due; an entry whose time has passed, or is not
+-- the job's in the queue any more, means nothing.
+--- @include "redis/parts/call_or_reset"
+
+-- `channel`: the queue's channel of events, by whose name its other keys are known
+local function park(channel, type, id, due_ms, now_ms)
+  local parked = string.sub(channel, 1, -#'events' - 1) .. 'parked:' .. type
+  call_or_reset(parked, 'ZADD', string.format('%.0f', due_ms), id)
+  -- each that comes takes two along whose time has passed
+  local past = redis.call('ZRANGEBYSCORE', parked, '-inf', string.format('%.0f', now_ms), 'LIMIT', 0, 2)
+  if #past > 0 then
+    redis.call('ZREM', parked, unpack(past))
+  end
+  local left_ms = math.ceil(due_ms - now_ms) + 1000
+  if redis.call('PTTL', parked) < left_ms then
+    redis.call('PEXPIRE', parked, string.format('%.0f', left_ms))
+  end
+end
