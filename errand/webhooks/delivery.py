@@ -46,14 +46,14 @@ class Delivery(BaseModel):
     """The start of the answer's body."""
 
     @classmethod
-    def of(cls, answer: HttpAnswer) -> Delivery:
-        """From a receiver's answer."""
+    def of(cls, answer: HttpAnswer, target: Target) -> Delivery:
+        """From the answer of that receiver."""
         return cls(
             status=answer.status,
             duration_s=round(sum(answer.timings_ms.values()) / 1000, 3),
             remote=answer.remote,
             timings_ms=answer.timings_ms,
-            body=answer.body[:TEXT_LIMIT_CHARS].decode(errors="replace"),
+            body=target.readable(answer.body, limit_chars=TEXT_LIMIT_CHARS),
         )
 
 
@@ -103,7 +103,7 @@ class Deliverer:
             raise Fail(reason) if fault.kind == "blocked" else _again(ctx, target, reason) from None
         await self._note(target, status=answer.status)
         _check_taken(ctx, target, answer)
-        return Delivery.of(answer)
+        return Delivery.of(answer, target)
 
     async def _post(self, target: Target, body: bytes, webhook_id: str) -> HttpAnswer:
         """One attempt, when its turn has come. Raises PostFault, Snooze."""
@@ -147,7 +147,7 @@ def _check_taken(ctx: Context, target: Target, answer: HttpAnswer) -> None:
     """Standard Webhooks 1.0: 2xx is success, 410 says stop, anything else is tried again."""
     if 200 <= answer.status < 300:
         return
-    said = answer.body[:200].decode(errors="replace").strip()
+    said = target.readable(answer.body, limit_chars=200).strip()
     reason = f"the receiver answered {answer.status}" + (f": {said}" if said else "")
     if answer.status == 410:
         raise Fail(reason)
@@ -172,6 +172,7 @@ def _target_of_endpoint(endpoint: Endpoint) -> Target:
         url=str(definition.url),
         signer=Signer(*endpoint.secrets(now_ms=now_ms)),
         headers=endpoint.headers(),
+        secrets=endpoint.sent_secrets(now_ms=now_ms),
         endpoint_id=endpoint.id,
         concurrency=definition.concurrency,
         timeout_s=definition.timeout_s,

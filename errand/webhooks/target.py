@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from urllib.parse import urlsplit
 
+from errand.secrets import redaction
 from errand.webhooks.schedule import DEADLINE_S, SCHEDULE_S
 from errand.webhooks.secret import secret_of_url
 from errand.webhooks.signing import Signer
@@ -20,11 +21,18 @@ class Target:
     signer: Signer
     headers: Mapping[str, str] = field(default_factory=dict)
     """Beside those of the signature."""
+    secrets: Sequence[str] = field(default=(), repr=False)
+    """What its answers are kept without."""
     endpoint_id: str | None = None
     concurrency: int | None = None
     """How many deliveries it may have at once, beside the limit of its host."""
     timeout_s: float = DEADLINE_S
     retry_s: Sequence[float] = SCHEDULE_S
+
+    def readable(self, body: bytes, *, limit_chars: int) -> str:
+        """The start of an answer's body, without the target's secrets: a receiver may repeat what it was sent."""
+        text = body.decode(errors="replace")
+        return redaction.hiding(self.secrets)(text)[:limit_chars] if text else ""
 
     @property
     def host(self) -> str:

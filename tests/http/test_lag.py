@@ -16,6 +16,14 @@ ROOM_BYTES = MIB - 300
 STALL_S = 0.1
 HOOK = b'{"url":"https://x.example/","event":"a","data":%b}'
 SCHEDULE = {"type": "webhook", "cron": "* * * * *", "timezone": "UTC", "args": {}}
+FURTHER = {
+    "/v1/email-previews": b'{"data":{"a":%b}}',
+    "/v1/email-events": b'{"events":%b}',
+    "/v1/webhook-events": b'{"event":"a","data":%b}',
+    "/v1/webhook-endpoints": b'{"url":"https://x.example/","metadata":%b}',
+    "/v1/file-urls": b'{"key":%b}',
+    "/v1/image-urls": b'{"preset":%b}',
+}
 LETTER = {"to": "ada@example.com", "name": "Ada"}
 
 
@@ -44,6 +52,10 @@ def hostile() -> Iterator[tuple[str, str, bytes]]:
         yield f"{name} in a schedule", "/v1/schedules", with_field(SCHEDULE, "args", HOOK % large)
         yield f"{name} in a replay", "/v1/dead-jobs/replay", b'{"type":"webhook","ids":%b}' % large
         yield f"{name} in a batch", "/v1/jobs/webhook/batch", b"[%b]" % (HOOK % large)
+    for name in ("b'[]'", "b'{}'", "b'[[[[[[]]]]]]'", "names"):
+        large = {**arrays, "names": names}[name]
+        for path, body in FURTHER.items():
+            yield f"{name} at {path}", path, body % large
     for unit in (b"a", b"9", b"a/", b"* ", b"1,", b"5h", b"\\u0000", b"\xc3\xa4", b"@", b"a@", b"a."):
         for field in ("type", "cron", "timezone", "misfire", "grace_s", "queue"):
             yield f"{unit!r} as {field}", "/v1/schedules", with_field(SCHEDULE, field, text_of(unit))

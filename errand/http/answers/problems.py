@@ -42,6 +42,10 @@ MAX_NAME_CHARS = 200
 """Of a name in a request, as it is shown in an answer."""
 
 
+MAX_FAULTS = 100
+"""So many faults are said of one value. More help nobody, and to say 100,000 unknown names takes seconds."""
+
+
 OUTAGE_OVER_S = 60.0
 """If no request was refused for so long, the next refused one belongs to another outage."""
 
@@ -246,7 +250,10 @@ def _not_possible_there(request: Request, error: HTTPException) -> Problem:
 
 
 def _of_invalid(error: RequestValidationError) -> Problem:
-    faults = [_faulty_field(fault) for fault in error.errors()]
+    errors = error.errors()
+    if len(errors) > MAX_FAULTS:
+        errors = [{"type": "many", "loc": ("body",), "msg": f"does not fit in more than {MAX_FAULTS} places"}]
+    faults = [_faulty_field(fault) for fault in errors]
     detail = "The request does not fit: " + "; ".join(f"{fault.field}: {fault.message}" for fault in faults)
     return Problem(422, "invalid-request", detail, errors=faults)
 

@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from errand.http.answers.problems import FaultyField, Problem
+from errand.http.answers.problems import MAX_FAULTS, FaultyField, Problem
 from errand.http.scope import header
 from errand.secrets import redaction
 from errand.secrets.redaction import Hide
@@ -51,10 +51,6 @@ again and again."""
 
 
 TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-
-
-MAX_FAULTS = 100
-"""So many faults are said of one value. More help nobody, and to say 100,000 unknown names takes seconds."""
 
 
 def parsed(body: bytes) -> Any:

@@ -13,11 +13,12 @@ from errand.extras import needs
 from errand.http.answers.job_view import json_response, utc
 from errand.http.answers.problems import ERRORS, FaultyField, Problem, documented
 from errand.http.gates import auth
+from errand.http.requests.json_body import JsonRoute
 from errand.http.shared import SharedDep, in_time
 from errand.mail import HeaderText, Locale, MailAddress, Message, TemplateName
 from errand.mail.suppressions import Reason, Suppression, Suppressions
 
-router = APIRouter(tags=["email"])
+router = APIRouter(tags=["email"], route_class=JsonRoute)
 
 
 MAX_PAGE = 1000

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Annotated, Any
@@ -14,6 +13,8 @@ from pydantic import BaseModel, Field, SecretStr, ValidationError
 from errand.http.answers.job_view import json_response, utc
 from errand.http.answers.problems import ERRORS, Problem, documented
 from errand.http.gates import auth
+from errand.http.requests import json_body
+from errand.http.requests.json_body import JsonRoute
 from errand.http.scope import header
 from errand.http.shared import Shared, SharedDep, in_time
 from errand.mail.deliveries import Deliveries, State
@@ -27,7 +28,7 @@ from errand.mail.email_event import (
     of_postmark,
 )
 
-router = APIRouter(tags=["email"])
+router = APIRouter(tags=["email"], route_class=JsonRoute)
 
 
 MAX_EVENTS = 1000
@@ -100,7 +101,10 @@ async def get_email(
 async def take_dsn(request: Request, to: SharedDep) -> Response:
     """A delivery status notification (RFC 3464), as a mail server sent it: the message itself is the body."""
     body = await request.body()
-    return await _taken(to, await _read(lambda: of_dsn(body)))
+    events = await _read(lambda: of_dsn(body))
+    if len(events) > MAX_EVENTS:
+        raise Problem(422, "invalid-request", f"The report names {len(events)} recipients; at most: {MAX_EVENTS}.")
+    return await _taken(to, events)
 
 
 @router.post("/v1/email-events/mailgun", include_in_schema=False)
@@ -141,8 +145,8 @@ def _secret(setting: SecretStr | None) -> str:
 
 async def _object_in(request: Request) -> Mapping[str, Any]:
     try:
-        body = json.loads(await request.body())
-    except (ValueError, RecursionError):
+        body = json_body.parsed(await request.body())
+    except ValueError:
         body = None
     if not isinstance(body, dict):
         raise Problem(422, "invalid-request", "The request does not fit: the body must be a JSON object.")
@@ -157,6 +161,8 @@ async def _read(read: Callable[[], Any]) -> Any:
         raise Problem(401, "unauthorized", f"The event is not admitted: {error}.") from None
     except NotAnEvent as error:
         raise Problem(422, "invalid-request", f"The request does not fit: {error}.") from None
+    except RecursionError:
+        raise Problem(422, "invalid-request", "The request does not fit: it is nested too deeply.") from None
     except ValidationError as error:
         fault = error.errors(include_input=False)[0]
         detail = f"The request does not fit: {'.'.join(map(str, fault['loc']))}: {fault['msg']}."

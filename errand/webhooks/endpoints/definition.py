@@ -9,10 +9,12 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from errand.resources.address_guard import CallerUrl
+from errand.secrets.redaction import STARS
 from errand.webhooks.schedule import DEADLINE_S, SCHEDULE_S
 
 FILTER = re.compile(r"[A-Za-z0-9_:/*-]+(\.[A-Za-z0-9_:/*-]+)*")
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
+TOKEN = re.compile(r"[\x21-\x7e]+")
 HEADER_VALUE = re.compile(r"[\x20-\x7e]{0,1024}")
 
 
@@ -60,6 +62,18 @@ HeaderValue = Annotated[str, AfterValidator(_check_header_value)]
 Wait = Annotated[float, Field(ge=1, le=7 * 86_400)]
 
 
+def _check_not_stars(secret: SecretStr) -> SecretStr:
+    if secret.get_secret_value() == STARS:
+        raise ValueError("stands for a secret that is not shown: send the secret itself")
+    return secret
+
+
+def _check_token(token: SecretStr) -> SecretStr:
+    if not TOKEN.fullmatch(token.get_secret_value()):
+        raise ValueError("must be visible ASCII characters: it is sent in a header")
+    return _check_not_stars(token)
+
+
 class BasicAuth(BaseModel):
     """`Authorization: Basic`."""
 
@@ -67,7 +81,7 @@ class BasicAuth(BaseModel):
 
     kind: Literal["basic"]
     user: Annotated[str, Field(max_length=256, pattern=r"^[^:\x00-\x1f\x7f]*$")]
-    password: SecretStr = Field(max_length=256)
+    password: Annotated[SecretStr, AfterValidator(_check_not_stars)] = Field(max_length=256)
 
 
 class BearerAuth(BaseModel):
@@ -76,7 +90,7 @@ class BearerAuth(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["bearer"]
-    token: SecretStr = Field(max_length=4096)
+    token: Annotated[SecretStr, AfterValidator(_check_token)] = Field(max_length=4096)
 
 
 class EndpointDefinition(BaseModel):
@@ -113,4 +127,14 @@ class EndpointDefinition(BaseModel):
 @lru_cache(maxsize=4096)
 def _filter(patterns: tuple[str, ...]) -> re.Pattern[str]:
     """One pattern for all of them. `*` may cross dots: `invoice.*` takes `invoice.line.added` too."""
-    return re.compile("|".join(re.escape(pattern).replace(r"\*", "[^\n]*") for pattern in patterns))
+    return re.compile("|".join(map(_pattern, patterns)))
+
+
+def _pattern(filter: str) -> str:
+    """Each part at the first place that it has behind the one before, and at no other: with many stars, to try all of
+    them takes longer than anybody can wait."""
+    first, *between = map(re.escape, filter.split("*"))
+    if not between:
+        return first
+    *between, last = between
+    return first + "".join(f"(?>.*?{part})" for part in between if part) + f".*{last}"

@@ -89,6 +89,15 @@ class Endpoint(BaseModel):
             value = f"Bearer {auth.token.get_secret_value()}"
         return {**self.definition.headers, "Authorization": value}
 
+    def sent_secrets(self, *, now_ms: int) -> tuple[str, ...]:
+        """What no answer of the receiver may show, should it repeat what it was sent."""
+        auth = self.definition.auth
+        if auth is None:
+            return self.secrets(now_ms=now_ms)
+        password = auth.password if isinstance(auth, BasicAuth) else auth.token
+        credentials = self.headers()["Authorization"].partition(" ")[2]
+        return (*self.secrets(now_ms=now_ms), password.get_secret_value(), credentials)
+
     def record(self) -> dict[str, Any]:
         """As Redis keeps it, secrets included; `model_validate` reads it again."""
         return {**self.model_dump(mode="json"), "definition": secret_args.kept(self.definition)}

@@ -8,6 +8,7 @@ from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -175,7 +176,9 @@ def basic(key: str) -> dict[str, str]:
 async def test_a_browser_is_asked_for_a_key_and_sends_it_as_a_password(
     guarded_client: httpx.AsyncClient, path: str
 ) -> None:
-    for wrong in ({}, basic("wrong-key-0123456"), {"Authorization": "Basic ***"}, {"Authorization": "Basic /w=="}):
+    beyond_ascii = {"Authorization": "Basic é".encode("latin-1")}
+    odd: list[Any] = [{"Authorization": "Basic ***"}, {"Authorization": "Basic /w=="}, beyond_ascii]
+    for wrong in ({}, basic("wrong-key-0123456"), *odd):
         asked = await guarded_client.get(path, headers=wrong)
         problem_of(asked, 401, "unauthorized")
         assert asked.headers["www-authenticate"].startswith("Basic ")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import time
 from pathlib import Path
 from typing import Any
 
@@ -103,15 +104,27 @@ async def test_a_bounce_is_read_as_mail_servers_send_it(
     assert await state(redis) == "bounced"
 
 
+async def test_a_report_of_too_many_recipients_is_refused(client: httpx.AsyncClient) -> None:
+    group = b"\r\n\r\nFinal-Recipient: rfc822; ada@example.com\r\nAction: failed\r\nStatus: 5.7.1"
+    report = b"Content-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mx.example" + group * 1001
+    problem_of(await client.post("/v1/email-events/dsn", content=report), 422, "invalid-request")
+
+
+async def test_a_report_that_is_nested_without_end_is_refused(client: httpx.AsyncClient) -> None:
+    nested = b"Content-Type: message/rfc822\r\n\r\n" * 10_000
+    problem_of(await client.post("/v1/email-events/dsn", content=nested), 422, "invalid-request")
+
+
 @pytest.mark.parametrize("body", [b"", b"hello", b"Content-Type: message/delivery-status\r\n\r\n", b"\xff\0" * 100])
 async def test_what_is_no_bounce_is_refused_or_changes_nothing(client: httpx.AsyncClient, body: bytes) -> None:
     answer = await client.post("/v1/email-events/dsn", content=body)
     assert answer.status_code == 422 or answer.json() == {"taken": 0}
 
 
-def mailgun(event: dict[str, Any], key: str = "key-0123456789") -> dict[str, Any]:
-    signature = hmac.new(key.encode(), b"1795222555tok", hashlib.sha256).hexdigest()
-    signed = {"timestamp": "1795222555", "token": "tok", "signature": signature}
+def mailgun(event: dict[str, Any], key: str = "key-0123456789", *, later_s: int = 0) -> dict[str, Any]:
+    timestamp = str(int(time.time() + later_s))
+    signature = hmac.new(key.encode(), f"{timestamp}tok".encode(), hashlib.sha256).hexdigest()
+    signed = {"timestamp": timestamp, "token": "tok", "signature": signature}
     message = {"headers": {"message-id": "1@acme.example"}}
     return {"signature": signed, "event-data": {"recipient": "ada@example.com", "message": message, **event}}
 
@@ -128,7 +141,9 @@ async def test_mailguns_events_are_admitted_by_their_signature(
     async with open_client(with_providers) as client:
         forged = await client.post("/v1/email-events/mailgun", json=mailgun(failed, key="another-key"))
         problem_of(forged, 401, "unauthorized")
-        for body in ({}, {"signature": 1}, {"event-data": failed}):
+        odd = {"signature": {"timestamp": "1", "token": "tok", "signature": "é"}}
+        others = [mailgun(failed, later_s=later_s) for later_s in (-25 * 3600, 25 * 3600, 10**12)]
+        for body in ({}, {"signature": 1}, {"event-data": failed}, odd, *others):
             assert (await client.post("/v1/email-events/mailgun", json=body)).status_code == 401
         assert await suppressed(redis) == {}
         assert (await client.post("/v1/email-events/mailgun", json=mailgun(failed))).json() == {"taken": 1}
@@ -143,8 +158,13 @@ async def test_postmarks_events_are_admitted_by_their_password(
 ) -> None:
     bounce = {"RecordType": "Bounce", "Type": "HardBounce", "Email": "ada@example.com", "Metadata": {"job-id": "1"}}
     async with open_client(with_providers) as client:
-        for name, value in (("x", "y"), ("authorization", "Basic eDp3cm9uZw=="), ("authorization", "Basic !")):
-            headers = {name: value}
+        for name, value in (
+            ("x", "y"),
+            ("authorization", "Basic eDp3cm9uZw=="),
+            ("authorization", "Basic !"),
+            ("authorization", "Basic é"),
+        ):
+            headers = httpx.Headers({name: value}, encoding="latin-1")
             refused = await client.post("/v1/email-events/postmark", json=bounce, headers=headers)
             problem_of(refused, 401, "unauthorized")
         taken = await client.post("/v1/email-events/postmark", json=bounce, auth=("x", "pass-01234"))

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 import standardwebhooks
+from aiohttp import web
 from arq.connections import ArqRedis
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -295,6 +296,46 @@ async def test_while_an_endpoint_fails_its_deliveries_wait_without_using_tries(
         waiting = await eventually(look)
     assert len(receiver.requests) == 10
     assert all(job.tries == 0 and job.attempts == () for job in waiting)
+
+
+@pytest.mark.parametrize("status", [200, 503])
+async def test_what_a_receiver_repeats_of_our_secrets_is_not_kept(
+    redis: ArqRedis, client: httpx.AsyncClient, run_worker: RunWorker, receiver: HttpReceiver, status: int
+) -> None:
+    auth = {"kind": "basic", "user": "ada", "password": "s3cret pass"}
+    made = await make(client, "one", receiver.url, auth=auth, retry_s=[])
+    repeated = f"{httpx.BasicAuth('ada', 's3cret pass')._auth_header} s3cret pass {made['secret']}"
+    receiver.answers = [web.Response(status=status, text=f"seen: {repeated}")]
+    sent = await send(client)
+    async with run_worker([webhook]):
+        await ended(redis, sent["deliveries"][0]["job_id"])
+    shown = (await client.get(f"/v1/jobs/{sent['deliveries'][0]['job_id']}")).text
+    assert "seen: Basic *" in shown and not any(secret in shown for secret in repeated.split()[1:])
+
+
+def test_filters_of_many_stars_are_matched_in_a_moment() -> None:
+    def receives(filter: str, event: str) -> bool:
+        return EndpointDefinition(url="https://a.example/", events=["x", filter]).receives(event, None)
+
+    assert not receives("*a" * 63 + "*b", "a" * 127 + "c")  # not in this life, if each star is tried everywhere
+    assert receives("*a" * 63 + "*", "a" * 128)
+    assert receives("a*b*b", "abb") and receives("a*b*b", "a.b.c.b") and not receives("a*b*b", "ab")
+    assert receives("***", "a.b") and receives("a.*", "a.b.c") and not receives("a.*.c", "a.c")
+
+
+@pytest.mark.parametrize(
+    "auth",
+    [
+        {"kind": "bearer", "token": "a\r\nX-Other: b"},
+        {"kind": "bearer", "token": "**********"},
+        {"kind": "basic", "user": "a", "password": "**********"},
+    ],
+)
+async def test_credentials_that_cannot_be_sent_or_are_stars_are_refused(
+    client: httpx.AsyncClient, auth: dict[str, str]
+) -> None:
+    answer = await client.put(f"{PATH}/one", json={"url": "https://a.example/", "auth": auth})
+    assert answer.status_code == 422 and list(auth)[-1] in answer.text
 
 
 # --- sent again

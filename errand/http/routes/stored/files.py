@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from errand.http.answers.problems import ERRORS, Problem, documented
 from errand.http.gates import auth, head_requests
 from errand.http.requests import etags
+from errand.http.requests.json_body import JsonRoute
 from errand.http.shared import Shared, SharedDep
 from errand.job.stored_file import path_of_file
 from errand.job.when import DurationS
@@ -209,7 +210,7 @@ class SignedUrl(BaseModel):
     expires_at: datetime
 
 
-signing = APIRouter(prefix="/v1/file-urls", tags=["files"])
+signing = APIRouter(prefix="/v1/file-urls", tags=["files"], route_class=JsonRoute)
 
 
 @signing.post(

@@ -23,6 +23,7 @@ from errand.http.answers.problems import ERRORS, Problem, documented
 from errand.http.gates import auth
 from errand.http.requests import args as job_args
 from errand.http.requests import waits
+from errand.http.requests.json_body import JsonRoute
 from errand.http.routes.stored.files import YEAR_S, file_answer
 from errand.http.shared import Shared, SharedDep, in_time
 from errand.job.args_context import ArgsContext
@@ -68,7 +69,7 @@ Source = Annotated[
 Signature = Annotated[str, Path(description="as `POST /v1/image-urls` gives it", examples=["HrK4zZ0"])]
 
 
-router = APIRouter(tags=["files"])
+router = APIRouter(tags=["files"], route_class=JsonRoute)
 
 
 class ImageUrlRequest(BaseModel):

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, SecretStr
 from errand.http.answers.problems import ERRORS, Problem, documented
 from errand.http.answers.webhook_view import EndpointPage, EndpointView, endpoint_view
 from errand.http.gates import auth
+from errand.http.requests.json_body import JsonRoute
 from errand.http.shared import Shared, SharedDep, in_time
 from errand.webhooks.endpoints import Endpoint, EndpointDefinition
 from errand.webhooks.endpoints.store import MOST
@@ -28,7 +29,7 @@ READS, ADMINS = [Depends(auth.require("read"))], [Depends(auth.require("admin"))
 PREFIX = "/v1/webhook-endpoints"
 
 
-router = APIRouter(prefix=PREFIX, tags=["webhooks"])
+router = APIRouter(prefix=PREFIX, tags=["webhooks"], route_class=JsonRoute)
 
 
 UNKNOWN = documented({404: "no such endpoint"})

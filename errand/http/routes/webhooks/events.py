@@ -14,6 +14,7 @@ from errand.http.answers.webhook_view import DeliveryView, WebhookEventView
 from errand.http.gates import auth
 from errand.http.requests import idempotency, json_body
 from errand.http.requests.idempotency import KeyHeader
+from errand.http.requests.json_body import JsonRoute
 from errand.http.shared import SharedDep, in_time
 from errand.queue.idempotency import KeyReused
 from errand.webhooks.event_name import EventName
@@ -24,7 +25,7 @@ FAN_OUT_LIMIT_BYTES = 64 * 1024 * 1024
 """Of one event, its data once for each endpoint: one script call writes them, and Redis does nothing else meanwhile."""
 
 
-router = APIRouter(prefix="/v1/webhook-events", tags=["webhooks"])
+router = APIRouter(prefix="/v1/webhook-events", tags=["webhooks"], route_class=JsonRoute)
 
 
 class WebhookEvent(BaseModel):

@@ -14,6 +14,7 @@ from errand.http.answers.problems import ERRORS, Problem, documented
 from errand.http.answers.webhook_view import RecoveredView, WebhookEventView
 from errand.http.gates import auth
 from errand.http.requests.job_path import JOB_ID
+from errand.http.requests.json_body import JsonRoute
 from errand.http.routes.webhooks.endpoints import PREFIX, UNKNOWN, EndpointId, as_json, unknown
 from errand.http.shared import Shared, SharedDep, in_time
 from errand.monitor.job_snapshot import JobSnapshot, read_job
@@ -34,7 +35,7 @@ WEBHOOK = "webhook"
 WRITES = [Depends(auth.require("write"))]
 
 
-router = APIRouter(prefix=PREFIX, tags=["webhooks"])
+router = APIRouter(prefix=PREFIX, tags=["webhooks"], route_class=JsonRoute)
 
 
 class Resend(BaseModel):
