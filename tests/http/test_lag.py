@@ -56,6 +56,8 @@ def hostile() -> Iterator[tuple[str, str, bytes]]:
         large = {**arrays, "names": names}[name]
         for path, body in FURTHER.items():
             yield f"{name} at {path}", path, body % large
+    for path in ("/v1/suppressions", "/v1/dead-jobs/replay"):
+        yield f"unknown names at {path}", path, b"{%b}" % b",".join(b'"%d":0' % number for number in range(39_000))
     for unit in (b"a", b"9", b"a/", b"* ", b"1,", b"5h", b"\\u0000", b"\xc3\xa4", b"@", b"a@", b"a."):
         for field in ("type", "cron", "timezone", "misfire", "grace_s", "queue"):
             yield f"{unit!r} as {field}", "/v1/schedules", with_field(SCHEDULE, field, text_of(unit))
