@@ -1,12 +1,15 @@
 #!lua flags=allow-oom
 -- Claims due jobs for a worker: takes their leases, counts the tries, fetches the bodies.
--- KEYS  1 queue  2 running  3 wake  4 paused  5 cancels  6 isolated
+-- KEYS  1 queue  2 running  3 wake  4 paused  5 cancels  6 isolated  7 workers
+--       8 mark of a clock that was set
 -- ARGV  1 token of this claim  2 lease in ms  3 how many jobs at most  4 channel of events
 --       5 the worker if the claim was sent ahead, behind a wait: it does not take its own jobs then; else ''
+--       6 the worker  7 its last report was so many ms ago, or ''  8 how many ms this call may have been under way
 -- returns {in how many ms the next job is due or -1, jobs, now in ms}; each job is
 --       {id, due, tries, body, attempts, 1 if the attempt before was lost, 1 if somebody has asked to cancel it}
 --- @include "redis/parts/call_or_reset"
 --- @include "leases/parts/lost_attempt"
+--- @include "leases/parts/clock_set"
 --- @include "redis/parts/wake_one"
 --- @include "redis/parts/publish_changes"
 local queue, running, wake, paused, cancels, isolated = unpack(KEYS, 1, 6)
@@ -18,6 +21,7 @@ end
 --- @include "redis/parts/now"
 local now, lease_end = string.format('%.0f', now_ms), string.format('%.0f', now_ms + lease_ms)
 local any_cancels = redis.call('EXISTS', cancels) == 1
+local unsure = clock_was_set(KEYS[8], KEYS[7], ARGV[6], ARGV[7], tonumber(ARGV[8]), now_ms, lease_ms)
 
 local function claimed(id, due)
   local tries = call_or_reset('arq:retry:' .. id, 'INCR')
@@ -47,6 +51,8 @@ while #jobs < most do
     local id, lease = due[index], 'arq:in-progress:' .. due[index]
     if may_run_still(running, id, ahead) then
       skipped = skipped + 1
+    elseif unsure and redis.call('HEXISTS', running, id) == 1 then
+      redis.call('ZADD', queue, lease_end, id)
     elseif redis.call('SET', lease, token, 'NX', 'PX', lease_ms) then
       jobs[#jobs + 1] = claimed(id, due[index + 1])
       changes[#changes + 1] = 'in_progress ' .. id

@@ -39,6 +39,10 @@ OUTLIVED, ISOLATED = "LeaseLost", "IsolatedWorkerLost"
 """The errors of lost attempts that say more than that: the worker lived on; the job ran isolated, and had started."""
 
 
+CALL_S = 1.0
+"""A call may be so long under way, and is no sign yet that the server's clock was set forward."""
+
+
 FOR_EVER_MS = -1
 """As `Finish.keep_result_ms`: the result does not expire."""
 
@@ -156,6 +160,8 @@ class Leases:
         self._visible = visible
         self._lease_ms = int(lease_s * 1000)
         self._numbers = count(1)
+        self._reported_s: float | None = None
+        """When the last heartbeat that was answered was sent, on the monotonic clock."""
         self._claim = script.load(redis, "leases/claim")
         self._renew = script.load(redis, "leases/renew")
         self._progress = script.load(redis, "leases/progress")
@@ -163,7 +169,7 @@ class Leases:
 
     async def claim(self, most: int) -> Claimed:
         """Leases up to `most` jobs that are due by the server's clock, and counts a try for each."""
-        names, arguments = self._call_of_claim(most, ahead_for="")
+        names, arguments = self._call_of_claim(most)
         asked_s = time.monotonic()
         answer = await self._called(self._claim, names, arguments)
         return self._claimed(answer, token=str(arguments[0]), asked_s=asked_s)
@@ -177,7 +183,7 @@ class Leases:
         Both commands are sent together on `patient`: Redis makes the claim as soon as the wait ends, without a round
         trip in between. After `timeout_s` seconds without a wake-up it makes the claim as well. Raises redis' errors.
         """
-        names, arguments = self._call_of_claim(most, ahead_for=self._worker)
+        names, arguments = self._call_of_claim(most, ahead_for=self._worker, waits_s=timeout_s)
         asked_s = time.monotonic()
         async with patient.pipeline(transaction=False) as both:
             both.blpop([keys.wake(self._queue), own_wakeup], timeout=timeout_s)  # type: ignore[arg-type]  # redis-py says int and takes any number
@@ -194,12 +200,23 @@ class Leases:
             refused=refused,
         )
 
-    def _call_of_claim(self, most: int, *, ahead_for: str) -> tuple[list[str], list[str | int]]:
+    def _call_of_claim(
+        self, most: int, *, ahead_for: str = "", waits_s: float = 0.0
+    ) -> tuple[list[str], list[str | int]]:
         token = f"{self._worker}#{next(self._numbers)}"
         queue = self._queue
         names = [queue, keys.running(queue), keys.wake(queue), keys.paused(queue), keys.cancels(queue)]
-        names.append(keys.isolated(queue))
-        return names, [token, self._lease_ms, most, keys.events(queue), ahead_for]
+        names += [keys.isolated(queue), keys.workers(queue), keys.clock_set(queue)]
+        evidence = self._evidence_of_time(waits_s)
+        return names, [token, self._lease_ms, most, keys.events(queue), ahead_for, self._worker, *evidence]
+
+    def _evidence_of_time(self, waits_s: float = 0.0) -> tuple[int | str, int]:
+        """How many ms ago the last report was sent, '' if never; how many ms more the server may count until the call.
+
+        By a clock that nobody sets. A call that `waits_s` seconds at the server comes so much later.
+        """
+        since_ms = "" if self._reported_s is None else int((time.monotonic() - self._reported_s) * 1000)
+        return since_ms, int((self.interval_s + CALL_S + waits_s) * 1000)
 
     def _claimed(self, answer: list[Any], *, token: str, asked_s: float) -> Claimed:
         due_in_ms, jobs, now = answer
@@ -210,7 +227,7 @@ class Leases:
 
     async def renew(self, held: Mapping[str, str], counters: Mapping[str, int], *, report: bytes = b"") -> Renewed:
         """Sends one heartbeat: renews the leases `held` (job id → token), adds to counters, stores the report."""
-        queue = self._queue
+        queue, sent_s = self._queue, time.monotonic()
         lost, to_cancel = await self._called(
             self._renew,
             [
@@ -221,6 +238,7 @@ class Leases:
                 keys.cancels(queue),
                 keys.reports(queue),
                 keys.minutes(queue),
+                keys.clock_set(queue),
                 *(name(job_id) for job_id in held for name in (keys.lease, keys.tries)),
             ],
             [
@@ -229,10 +247,12 @@ class Leases:
                 FORGET_WORKER_S * 1000,
                 len(held),
                 report,
+                *self._evidence_of_time(),
                 *(part for lease in held.items() for part in lease),
                 *(part for counter in counters.items() for part in counter),
             ],
         )
+        self._reported_s = sent_s if self._visible else None
         return Renewed([job_id.decode() for job_id in lost], [job_id.decode() for job_id in to_cancel])
 
     async def show_progress(self, claim: Claim, progress: bytes, *, keep_ms: int) -> bool:

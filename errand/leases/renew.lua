@@ -1,19 +1,22 @@
 #!lua flags=allow-oom
 -- One heartbeat of a worker: notes that it lives, stores its report, renews its leases, adds to the counters.
--- KEYS  1 queue  2 workers  3 counters  4 running  5 cancels  6 reports  7 the last minutes  8… of each job: lease, try
---       counter
+-- KEYS  1 queue  2 workers  3 counters  4 running  5 cancels  6 reports  7 the last minutes  8 mark of a clock
+--       that was set  9… of each job: lease, try counter
 -- ARGV  1 worker  2 lease in ms  3 when to forget a silent worker, in ms  4 number of jobs
---       5 the worker's report, or ''  6… of each job: id, token; then of each counter: name, increment
+--       5 the worker's report, or ''  6 its last one was so many ms ago, or ''  7 how many ms this call may have been
+--       under way  8… of each job: id, token; then of each counter: name, increment
 -- returns {ids of jobs whose lease was lost, ids of those that somebody has asked to cancel}
 --- @include "redis/parts/now"
 --- @include "redis/parts/call_or_reset"
 --- @include "redis/parts/still_owned"
 --- @include "leases/parts/lived_on"
+--- @include "leases/parts/clock_set"
 local MINUTES_KEPT = 15
 local queue, workers, counters, running, cancels, reports, minutes = unpack(KEYS, 1, 7)
 local worker, lease_ms, forget_ms, jobs = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local report = ARGV[5]
 
+clock_was_set(KEYS[8], workers, worker, ARGV[6], tonumber(ARGV[7]), now_ms, lease_ms)
 if worker ~= '' then
   redis.call('ZADD', workers, string.format('%.0f', now_ms), worker)
   if report ~= '' then
@@ -30,8 +33,8 @@ local lost, to_cancel = {}, {}
 local any_cancels = redis.call('EXISTS', cancels) == 1
 local lease_end = string.format('%.0f', now_ms + lease_ms)
 for number = 1, jobs do
-  local lease, tries = KEYS[number * 2 + 6], KEYS[number * 2 + 7]
-  local id, token = ARGV[number * 2 + 4], ARGV[number * 2 + 5]
+  local lease, tries = KEYS[number * 2 + 7], KEYS[number * 2 + 8]
+  local id, token = ARGV[number * 2 + 6], ARGV[number * 2 + 7]
   local holder = call_or_reset(lease, 'GET')
   if holder == token or (not holder and still_owned(running, id, token, tries)) then
     redis.call('SET', lease, token, 'PX', lease_ms)
@@ -45,7 +48,7 @@ for number = 1, jobs do
   end
 end
 local minute, ended_some = math.floor(now_ms / 60000), false
-for index = 6 + jobs * 2, #ARGV, 2 do
+for index = 8 + jobs * 2, #ARGV, 2 do
   redis.call('HINCRBY', counters, ARGV[index], ARGV[index + 1])
   local outcome = string.match(ARGV[index], '^attempts:(.*)$')
   if outcome then

@@ -142,6 +142,11 @@ def isolated(queue: str) -> str:
     return f"errand:{queue}:isolated"
 
 
+def clock_set(queue: str) -> str:
+    """Exists for a lease after the server's clock was seen to have been set forward: no lease is judged meanwhile."""
+    return f"errand:{queue}:clock-set"
+
+
 def workers(queue: str) -> str:
     """Sorted set: worker name, score = its last heartbeat in ms of the server's clock."""
     return f"errand:{queue}:workers"
@@ -274,6 +279,8 @@ def types(queue: str, job_ids: Iterable[str] = ()) -> dict[str, str]:
         wake(queue): "list",
         paused(queue): "string",
         cancels(queue): "hash",
+        isolated(queue): "hash",
+        clock_set(queue): "string",
         dead(queue): "zset",
         dead_by_group(queue): "zset",
         watched(queue): "string",

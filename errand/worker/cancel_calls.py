@@ -18,12 +18,21 @@ PING_EVERY_S = 60.0
 class CancelCalls:
     """One worker's subscription to the cancels of its queue."""
 
-    def __init__(self, redis: Redis, *, queue: str, cancel: Callable[[Iterable[str]], None]) -> None:
-        """`cancel` is given the ids of the jobs that somebody has asked to cancel."""
+    def __init__(
+        self, redis: Redis, *, queue: str, cancel: Callable[[Iterable[str]], None], missed: Callable[[], None]
+    ) -> None:
+        """`cancel` is given the ids of the jobs that somebody has asked to cancel.
+
+        `missed` is called if some may have been missed: before the subscription was there, or there again.
+        """
         self._channel = keys.cancel_calls(queue)
         # the worker itself logs that Redis is away
         self._subscription = Subscription(
-            redis, outage=Outage(quiet=True), on_message=lambda job_id: cancel([job_id]), ping_every_s=PING_EVERY_S
+            redis,
+            outage=Outage(quiet=True),
+            on_message=lambda job_id: cancel([job_id]),
+            ping_every_s=PING_EVERY_S,
+            started=missed,
         )
         self._listener: asyncio.Task[None] | None = None
 

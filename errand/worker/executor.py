@@ -26,6 +26,10 @@ ANOTHER_SUSPECT_MS = (200, 600)
 """How long a suspect waits if another one runs; it costs no try."""
 
 
+CANCELS_KEPT = 1_000
+"""How many ids to cancel a worker remembers that it did not run then; a claim is under way for moments."""
+
+
 class Executor:
     """Runs what one worker has claimed; its tasks are in `worker.tasks`, as Arq's are."""
 
@@ -51,15 +55,27 @@ class Executor:
         """Claimed jobs whose tasks have not had their first turn: a task cancelled now would never run a line."""
         self._enqueued_at_ms: dict[str, int] = {}
         """When the jobs that run were enqueued, by job id."""
+        self._cancels_of_others: dict[str, None] = {}
+        """The latest ids to cancel that were not here: those of other workers, or of a claim that is still coming."""
 
     def start(self, claimed: Claimed) -> None:
         """Starts the jobs in the next turn of the loop, or once their leases are proved if they may have lapsed."""
         loop, heartbeat = self._worker.loop, self._heartbeat
-        proof = loop.create_task(heartbeat.prove()) if heartbeat.may_have_lapsed(claimed) else None
+        doubtful = heartbeat.may_have_lapsed(claimed) or self._may_be_cancelled(claimed)
+        # sent after this turn, in which all of them become held
+        proof = loop.create_task(heartbeat.prove()) if doubtful else None
         for claim in claimed.claims:
             heartbeat.hold(claim)
             self._unstarted[claim.job_id] = claim
             self._worker.tasks[claim.job_id] = loop.create_task(self._run(claim, proof))
+
+    def _may_be_cancelled(self, claimed: Claimed) -> bool:
+        """True if a cancel of one of them was heard before the claim's answer; Redis knows whether it is for us."""
+        others = self._cancels_of_others
+        heard = others.keys() & {claim.job_id for claim in claimed.claims} if others else set[str]()
+        for job_id in heard:
+            del others[job_id]
+        return bool(heard)
 
     async def _run(self, claim: Claim, proof: asyncio.Task[bool] | None) -> None:
         """The whole story of one claimed job. Whatever goes wrong in it concerns this job alone.
@@ -154,6 +170,14 @@ class Executor:
                 worker.aborting_tasks.add(job_id)
                 if job_id not in self._unstarted:  # its admission will see that it is cancelled
                     (worker.job_tasks.get(job_id) or worker.tasks[job_id]).cancel()
+            elif job_id not in worker.tasks:
+                self._note_cancel_of_other(job_id)
+
+    def _note_cancel_of_other(self, job_id: str) -> None:
+        others = self._cancels_of_others
+        others[job_id] = None
+        if len(others) > CANCELS_KEPT:
+            del others[next(iter(others))]
 
     def stop(self, job_id: str) -> bool:
         """Stops the attempt of a job whose lease was lost; returns False if none runs here."""

@@ -133,7 +133,7 @@ class Worker(arq.Worker):
         self._finisher = Finisher(self._leases, self._outage, done=self._release)
         self._claiming = Claiming(self._leases, self._finisher)
         self._wakeups = Wakeups(redis, queue=queue, worker=self.name, leases=self._leases, take=self._take)
-        self._cancel_calls = CancelCalls(redis, queue=queue, cancel=self._cancel)
+        self._cancel_calls = CancelCalls(redis, queue=queue, cancel=self._cancel, missed=self._look_for_cancels)
         self._heartbeat = Heartbeat(
             self._leases,
             self._outage,
@@ -366,6 +366,10 @@ class Worker(arq.Worker):
 
     def _cancel(self, job_ids: Iterable[str]) -> None:
         self._executor.cancel(job_ids)
+
+    def _look_for_cancels(self) -> None:
+        if len(self._heartbeat):
+            self._looking = asyncio.ensure_future(self._heartbeat.prove())
 
     def _stop(self, job_id: str) -> bool:
         return self._executor.stop(job_id)

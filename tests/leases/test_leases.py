@@ -222,3 +222,45 @@ async def test_counters_add_up_with_the_heartbeats(redis: ArqRedis) -> None:
     await leases.renew({}, {"attempts:succeeded": 2})
     counted = await redis.hgetall(keys.counters(QUEUE))  # type: ignore[misc]  # redis-py types both its clients
     assert counted == {b"attempts:succeeded": b"5", b"wait_ms:1": b"3"}
+
+
+async def set_forward(redis: ArqRedis, job_id: str, *, by_ms: int = 3_600_000) -> None:
+    """Does to a queue what a step of the server's clock does: all that is kept as a time of day is that much older."""
+    async with redis.pipeline(transaction=True) as transaction:
+        transaction.delete(keys.lease(job_id))
+        transaction.zincrby(QUEUE, -by_ms, job_id)
+        for worker, _ in await redis.zrange(keys.workers(QUEUE), 0, -1, withscores=True):
+            transaction.zincrby(keys.workers(QUEUE), -by_ms, worker)
+        await transaction.execute()
+
+
+async def test_a_step_of_the_servers_clock_gives_a_job_no_second_owner(redis: ArqRedis) -> None:
+    owner, other = (Leases(redis, queue=QUEUE, worker=name, lease_s=60) for name in ("owner", "other"))
+    put = await Queue(redis, ended_ttl_s=60).enqueue("any", {})
+    (claim,) = (await owner.claim(1)).claims
+    for worker in (owner, other):
+        await worker.renew({}, {})
+    await set_forward(redis, put.job_id)
+    fresh = await Queue(redis, ended_ttl_s=60).enqueue("any", {})
+    assert [found.job_id for found in (await other.claim(10)).claims] == [fresh.job_id], "what nobody runs is claimed"
+    await other.renew({}, {})
+    await redis.zadd(QUEUE, {put.job_id: 1})
+    assert (await other.claim(10)).claims == [], "its own report hides the step no more"
+    assert (await owner.renew({put.job_id: claim.token}, {})).lost == []
+    assert await owner.finish([claim.handed_back()]) == [True]
+
+
+async def test_after_a_step_of_the_servers_clock_the_job_of_a_dead_owner_is_claimed_a_lease_later(
+    redis: ArqRedis,
+) -> None:
+    put = await Queue(redis, ended_ttl_s=60).enqueue("any", {})
+    await Leases(redis, queue=QUEUE, worker="dead", lease_s=60).claim(1)
+    other = Leases(redis, queue=QUEUE, worker="other", lease_s=60)
+    await other.renew({}, {})
+    await set_forward(redis, put.job_id)
+    assert (await other.claim(1)).claims == []
+    assert 0 < await redis.pttl(keys.clock_set(QUEUE)) <= 60_000
+    await other.renew({}, {})
+    await redis.delete(keys.clock_set(QUEUE))  # a lease later
+    await redis.zadd(QUEUE, {put.job_id: 1})
+    assert [(found.job_id, found.lost) for found in (await other.claim(1)).claims] == [(put.job_id, True)]

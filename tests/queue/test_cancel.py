@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from arq.connections import ArqRedis
@@ -12,10 +14,11 @@ from errand.job.context import Context
 from errand.job.control import Retry
 from errand.job.job_type import job
 from errand.job.retry_policy import Delays
-from errand.leases.leases import Finish, Leases
+from errand.leases.leases import Claimed, Finish, Leases, Woken
 from errand.queue.queue import Queue
 from errand.resources.openers import process_pool
 from errand.wire import keys
+from errand.worker.executor import Executor
 from tests.conftest import RunWorker
 from tests.resources.computations import note_and_hang
 from tests.resources.test_process_pool import Note, gone, process_of
@@ -58,6 +61,53 @@ async def test_a_running_job_is_cancelled_long_before_the_next_heartbeat(
             done = await ended(redis, put.job_id)
         assert (done.status, done.attempts[0].outcome) == ("cancelled", "cancelled")
     assert await redis.exists(keys.cancels(QUEUE)) == 0
+
+
+async def test_a_cancel_that_comes_before_the_answer_to_the_claim_is_found_at_once(
+    redis: ArqRedis, queue: Queue, run_worker: RunWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endless, heard = Endless(), asyncio.Event()
+    claim, claim_when_woken, cancel = Leases.claim, Leases.claim_when_woken, Executor.cancel
+
+    async def cancelled_meanwhile(claimed: Claimed | None) -> None:
+        for one in claimed.claims if claimed else ():
+            assert await queue.cancel(one.job_id) == "cancelling"
+            await heard.wait()
+
+    async def late_claim(self: Leases, most: int) -> Claimed:
+        claimed = await claim(self, most)
+        await cancelled_meanwhile(claimed)
+        return claimed
+
+    async def late_claim_when_woken(self: Leases, *arguments: Any, **options: Any) -> Woken:
+        woken = await claim_when_woken(self, *arguments, **options)
+        await cancelled_meanwhile(woken.claimed)
+        return woken
+
+    def hear(self: Executor, job_ids: Iterable[str]) -> None:
+        cancel(self, job_ids)
+        heard.set()
+
+    monkeypatch.setattr(Leases, "claim", late_claim)
+    monkeypatch.setattr(Leases, "claim_when_woken", late_claim_when_woken)
+    monkeypatch.setattr(Executor, "cancel", hear)
+    async with run_worker([endless.job_type], lease_s=3600):
+        put = await queue.enqueue("endless", {})
+        done = await ended(redis, put.job_id)
+    assert (done.status, endless.started.is_set()) == ("cancelled", False)
+
+
+async def test_a_cancel_is_found_when_the_subscription_is_back(
+    redis: ArqRedis, queue: Queue, run_worker: RunWorker
+) -> None:
+    endless = Endless()
+    async with run_worker([endless.job_type], lease_s=3600) as worker:
+        put = await queue.enqueue("endless", {})
+        await endless.started.wait()
+        await worker._cancel_calls.close()
+        assert await queue.cancel(put.job_id) == "cancelling"
+        await worker._cancel_calls.listen()
+        assert (await ended(redis, put.job_id)).status == "cancelled"
 
 
 async def test_a_worker_that_missed_the_message_hears_of_it_by_its_heartbeat(
