@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -11,9 +12,16 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from errand.leases.leases import Claim
+from redis.asyncio import Redis
+
+from errand.leases.leases import Claim, Leases
+from errand.redis.redis_py import copy_of
 from errand.worker.isolation import CANCEL, READY
 from errand.worker.worker import Worker
+
+ACQUIT_LIMIT_S = 2.0
+"""How long a process outlives its worker at most. The lease of the job lasts longer."""
+
 
 WorkerOf = Callable[[str], Worker]
 """Makes the worker of the queue with that key."""
@@ -35,6 +43,8 @@ class Attempts:
         self._workers: dict[str, Worker] = {}
         self._asked: asyncio.Queue[tuple[str, Claim]] = asyncio.Queue()
         self._under_way: asyncio.Task[Any] | None = None
+        self._job: tuple[str, Claim] | None = None
+        """What is under way: the key of its queue, and its claim."""
 
     async def run(self) -> None:
         """Makes one attempt after the other."""
@@ -42,10 +52,10 @@ class Attempts:
         threading.Thread(target=self._listen, args=[loop], daemon=True).start()
         self._connection.send(READY)
         while True:
-            queue, claim = await self._asked.get()
+            queue, claim = self._job = await self._asked.get()
             self._under_way = asyncio.create_task(self._worker(queue).attempt(claim))
             self._connection.send(await self._under_way)
-            self._under_way = None
+            self._under_way = self._job = None
 
     def _worker(self, queue: str) -> Worker:
         if queue not in self._workers:
@@ -62,7 +72,18 @@ class Attempts:
             except (EOFError, OSError):
                 break
             loop.call_soon_threadsafe(self._take, message)
+        with contextlib.suppress(Exception):  # Redis is away, say: then the loss counts
+            asyncio.run(asyncio.wait_for(self._acquit(), ACQUIT_LIMIT_S))
         os._exit(1)
+
+    async def _acquit(self) -> None:
+        """The worker is dead and this process is not: the job has not ended the worker, and its loss proves nothing."""
+        if self._job is not None:
+            queue, claim = self._job
+            # in this thread, on a connection of its own: the job may block the loop
+            pool = copy_of(self._workers[queue].pool.connection_pool, reply_timeout_s=ACQUIT_LIMIT_S)
+            async with Redis(connection_pool=pool) as redis:
+                await Leases(redis, queue=queue, worker=claim.token, lease_s=1).end_isolated(claim)
 
     def _take(self, message: Any) -> None:
         if message != CANCEL:

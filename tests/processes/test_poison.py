@@ -110,6 +110,26 @@ def test_a_job_whose_workers_are_paused_past_their_leases_is_not_given_up(house:
     assert [worker.poll() for worker in workers] == [None, None]
 
 
+def test_a_job_whose_workers_are_killed_while_it_runs_isolated_is_not_given_up(house: House, tmp_path: Path) -> None:
+    house.environment["MAX_CRASHES"] = "1"
+    house.api()
+    job = house.post("/v1/jobs/patient", json={})
+    for number in range(1, 5):
+        worker = house.start("jobs")
+        isolated = _owner_of(tmp_path, number)
+        assert (isolated == worker.pid) == (number < 3)
+        worker.kill()
+        worker.wait()
+        eventually_sync(lambda pid=isolated: not Path(f"/proc/{pid}").exists())  # type: ignore[misc]
+    house.start("jobs")
+    (tmp_path / "go-on").touch()
+    done = house.ended(job)
+    assert [(attempt["outcome"], attempt["error"]["type"]) for attempt in done["attempts"][:-1]] == [
+        ("lost", "WorkerLost")
+    ] * 4
+    assert (done["status"], done["result"]) == ("succeeded", 5)
+
+
 def _owner_of(folder: Path, attempt: int) -> int:
     """The pid of the worker that runs this attempt, once one does."""
     file = folder / f"go-on-{attempt}"
