@@ -68,6 +68,7 @@ async def test_every_operation_has_a_stable_name_and_says_what_it_does(document:
             "preview_email",
             "list_suppressions",
             "add_suppression",
+            "get_suppression",
             "remove_suppression",
         ),
         *(f"{verb}_webhook_endpoint" for verb in ("create", "get", "put", "delete")),

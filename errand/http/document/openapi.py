@@ -80,6 +80,7 @@ ANYWHERE = {
 
 
 LEADS_TO = {
+    "SuppressionView": ("/v1/suppressions/{address}", "/address"),
     "JobView": ("/v1/jobs/{id}", "/id"),
     "AcceptedJobView": ("/v1/jobs/{id}", "/id"),
     "Batch": ("/v1/jobs/{id}", "/ids/0"),

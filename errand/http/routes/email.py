@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from datetime import datetime
 from typing import Annotated
+from urllib.parse import quote
 
 from fastapi import APIRouter, Body, Depends, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from errand.extras import needs
-from errand.http.answers.job_view import json_response, utc
+from errand.http.answers.job_view import PLAIN, json_response, utc
 from errand.http.answers.problems import ERRORS, FaultyField, Problem, documented
 from errand.http.gates import auth
 from errand.http.requests.json_body import JsonRoute
@@ -22,6 +23,12 @@ router = APIRouter(tags=["email"], route_class=JsonRoute)
 
 
 MAX_PAGE = 1000
+
+
+NOT_SUPPRESSED = documented({404: "the address is not suppressed"})
+
+
+Address = Annotated[str, Path(max_length=320, description="in any spelling of capitals", examples=["ada@example.com"])]
 
 
 class EmailPreview(BaseModel):
@@ -121,26 +128,36 @@ async def add_suppression(
 ) -> Response:
     """No more mail to an address: jobs that would write to it end as cancelled."""
     added = await in_time(Suppressions(to.redis).add(new.address, new.reason, detail=new.detail))
-    return json_response(_view(added), status=201)
+    return json_response(_view(added), status=201, headers={"Location": path_of(added.address, to.root_path)})
+
+
+@router.get(
+    "/v1/suppressions/{address}",
+    response_model=SuppressionView,
+    responses={**ERRORS, **NOT_SUPPRESSED},
+    dependencies=[Depends(auth.require("read"))],
+    operation_id="get_suppression",
+)
+async def get_suppression(to: SharedDep, address: Address) -> Response:
+    """Why an address gets no mail."""
+    found = await in_time(Suppressions(to.redis).find([address]))
+    if not found:
+        raise _not_suppressed(address)
+    return json_response(_view(found[0]))
 
 
 @router.delete(
     "/v1/suppressions/{address}",
     status_code=204,
     response_class=Response,
-    responses={**ERRORS, **documented({404: "the address is not suppressed"})},
+    responses={**ERRORS, **NOT_SUPPRESSED},
     dependencies=[Depends(auth.require("write"))],
     operation_id="remove_suppression",
 )
-async def remove_suppression(
-    to: SharedDep,
-    address: Annotated[
-        str, Path(max_length=320, description="in any spelling of capitals", examples=["ada@example.com"])
-    ],
-) -> Response:
+async def remove_suppression(to: SharedDep, address: Address) -> Response:
     """Mail to an address again."""
     if not await in_time(Suppressions(to.redis).remove(address)):
-        raise Problem(404, "not-suppressed", f"'{address}' is not suppressed.")
+        raise _not_suppressed(address)
     return Response(status_code=204)
 
 
@@ -170,6 +187,15 @@ def _position(cursor: str) -> tuple[int, str]:
             errors=[field],
         )
     return int(at_ms), address
+
+
+def path_of(address: str, root_path: str) -> str:
+    """The path of a suppressed address."""
+    return f"{root_path}/v1/suppressions/{quote(address, safe=PLAIN)}"
+
+
+def _not_suppressed(address: str) -> Problem:
+    return Problem(404, "not-suppressed", f"'{address}' is not suppressed.")
 
 
 def _view(suppression: Suppression) -> SuppressionView:

@@ -44,6 +44,7 @@ async def test_what_makes_no_letter_is_named(client: httpx.AsyncClient, body: di
 async def test_an_address_is_suppressed_listed_and_set_free(client: httpx.AsyncClient) -> None:
     for name in ("Ada", "bo", "cy"):
         added = await client.post("/v1/suppressions", json={"address": f"{name}@example.com", "detail": "asked"})
+        assert (await client.get(added.headers["location"])).json() == added.json()
         assert (added.status_code, added.json()["reason"]) == (201, "manual")
     first = (await client.get("/v1/suppressions", params={"limit": 2})).json()
     rest = (await client.get("/v1/suppressions", params={"limit": 2, "cursor": first["cursor"]})).json()

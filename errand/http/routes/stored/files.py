@@ -215,7 +215,6 @@ signing = APIRouter(prefix="/v1/file-urls", tags=["files"], route_class=JsonRout
 
 @signing.post(
     "",
-    status_code=201,
     responses={
         **documented({409: "the service has no keys to sign with", 404: "nothing is stored there"}),
         **{status: ERRORS[status] for status in (401, 403, 422, 429)},

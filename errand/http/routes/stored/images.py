@@ -89,7 +89,6 @@ class ImageUrl(BaseModel):
 
 @router.post(
     "/v1/image-urls",
-    status_code=201,
     responses={
         **documented({409: "the service has no keys to sign with"}),
         **{status: ERRORS[status] for status in (401, 403, 422, 429)},
