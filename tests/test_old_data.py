@@ -28,6 +28,12 @@ THEN = [replace(job_type, queue="default") for job_type in (webhook, welcome_ema
 LETTER = {"to": "ada@example.com", "name": "Ada"}
 
 
+def less_of(shown: dict[str, Any]) -> list[dict[str, Any]]:
+    """Its attempts without what v0.1.0 did not record."""
+    assert all(attempt["blocked"] is None for attempt in shown["attempts"])
+    return [{name: value for name, value in attempt.items() if name != "blocked"} for attempt in shown["attempts"]]
+
+
 def as_bytes(value: str | dict[str, str]) -> bytes:
     return value.encode() if isinstance(value, str) else b64decode(value["base64"])
 
@@ -66,7 +72,7 @@ async def old(redis: ArqRedis, settings: Settings) -> ArqRedis:
 async def test_a_job_is_shown_as_it_was(old: ArqRedis, client: httpx.AsyncClient, name: str) -> None:
     shown = (await client.get(f"/v1/jobs/{JOBS[name]['id']}")).json()
     assert shown.keys() == JOBS[name].keys()
-    assert {**shown, **NOW} == {**JOBS[name], **NOW}
+    assert {**shown, **NOW, "attempts": less_of(shown)} == {**JOBS[name], **NOW}
 
 
 @pytest.mark.parametrize("path", ["/v1/dead-jobs", "/v1/dead-jobs/groups"])
@@ -101,7 +107,7 @@ async def test_what_waited_is_run(old: ArqRedis, client: httpx.AsyncClient, run_
 
         await eventually(is_tried_again)
     retried = (await client.get(f"/v1/jobs/{JOBS['retried']['id']}")).json()
-    assert retried["attempts"][0] == JOBS["retried"]["attempts"][0]
+    assert less_of(retried)[0] == JOBS["retried"]["attempts"][0]
 
 
 async def test_an_upload_that_waited_is_run_and_old_outputs_are_served(

@@ -22,7 +22,7 @@ MORE_THAN_A_SCHEMA_SAYS = (
     (r"query\.(delay|expires_in|unique_for)", "Input should be (less|greater) than"),
     (r"body\.(grace|jitter)_s", "Input should be (less|greater) than"),
     # opaque: only what the service gave is one
-    ("query.cursor", "must be the '?cursor'? of a page|is of a list with other filters"),
+    ("query.cursor", "must be the '?cursor'? of a page|is of a list with other filters|is none that a page has named"),
     # the queues of this installation
     ("query.queue", "is unknown: "),
     # what a text means, past its pattern
@@ -32,11 +32,12 @@ MORE_THAN_A_SCHEMA_SAYS = (
     # a schedule's args are those of the type that is named beside them
     (r"body\.args(\..*)?", ""),
     # validators of the job types' own: addresses of letters, receivers, sources of pictures
-    (r"body(\.\d+)?\.name", "must be plain text"),
-    (r"body(\.\d+)?\.to", "not a valid email address"),
+    (r"body(\.\d+)?\.(name|detail)", "must be plain text"),
+    (r"body(\.\d+)?\.(to|address)", "not a valid email address"),
+    (r"body\.secret", "must be whsec_"),
     (r"body(\.\d+)?\.(source_)?url", ""),
-    (r"body(\.\d+)?", "give either a file|needs a type or a fingerprint"),
-    (r"body(\.\d+)?\.sizes\.\d+", ""),
+    (r"body(\.\d+)?", "give either a file|give either a url|needs a type or a fingerprint"),
+    (r"body(\.\d+)?\.sizes\.\d+(\..*)?", ""),
 )
 """Fields (a pattern) and what a 422 says of them (a pattern) where a request that fits the document is refused."""
 MAX_WAIT_S = 0.3
