@@ -29,7 +29,7 @@ class EmailEvent(BaseModel):
 
     event: What
     address: MailAddress
-    permanent: bool = Field(False, description="of a bounce: the address takes no mail, now or ever")
+    permanent: bool = Field(False, strict=True, description="of a bounce: the address takes no mail, now or ever")
     job_id: Annotated[str, Field(max_length=200)] | None = Field(None, description="of the job that sent the letter")
     message_id: Annotated[str, Field(max_length=500)] | None = Field(
         None, description="in place of `job_id`: the letter's `Message-ID`"

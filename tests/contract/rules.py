@@ -32,11 +32,16 @@ MORE_THAN_A_SCHEMA_SAYS = (
     # a schedule's args are those of the type that is named beside them
     (r"body\.args(\..*)?", ""),
     # validators of the job types' own: addresses of letters, receivers, sources of pictures
-    (r"body(\.\d+)?\.(name|detail)", "must be plain text"),
+    (r"body(\.\d+)?\.(name|detail)", "must be plain text|must not be blank|may not hold|must hold no"),
     (r"body(\.\d+)?\.(to|address)", "not a valid email address"),
+    (r"body\.events\.\d+(\.address)?", "not a valid email address|must be the name of an event"),
+    (r"body\.(auth|headers)\..*", "must be|is not the name|is set by|stands for"),
+    (r"body(\.\d+)?\.(template|data)(\..*)?", "there is no template|cannot be rendered"),
+    (r"body\.expires_in", "Input should be"),
+    (r"body(\.\d+)?\.file", "image|HEIC|PDF|SVG"),
     (r"body\.secret", "must be whsec_"),
     (r"body(\.\d+)?\.(source_)?url", ""),
-    (r"body(\.\d+)?", "give either a file|give either a url|needs a type or a fingerprint"),
+    (r"body(\.\d+)?", "give either a file|give either a url|does not fit in more than|needs a type or a fingerprint"),
     (r"body(\.\d+)?\.sizes\.\d+(\..*)?", ""),
 )
 """Fields (a pattern) and what a 422 says of them (a pattern) where a request that fits the document is refused."""

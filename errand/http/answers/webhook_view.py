@@ -14,9 +14,19 @@ from errand.webhooks.endpoints import Endpoint, EndpointDefinition
 from errand.webhooks.signing import public_key
 
 
+class AuthView(BaseModel):
+    """How an endpoint's deliveries are authorised, with stars instead of the secret."""
+
+    kind: Literal["basic", "bearer"]
+    user: str | None = None
+    password: str | None = None
+    token: str | None = None
+
+
 class EndpointView(EndpointDefinition):
     """An endpoint. Its secrets are not shown, but right after they were made."""
 
+    auth: AuthView | None = None  # type: ignore[assignment]  # shown without the models that take secrets in
     id: str
     state: Literal["enabled", "disabled"]
     disabled_reason: str | None = Field(description="why it was disabled, if its owner did not do it")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Depends, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from errand.http.answers.job_view import utc
 from errand.http.answers.problems import ERRORS, Problem, documented
@@ -17,6 +17,7 @@ from errand.http.requests.job_path import JOB_ID
 from errand.http.requests.json_body import JsonRoute
 from errand.http.routes.webhooks.endpoints import PREFIX, UNKNOWN, EndpointId, as_json, unknown
 from errand.http.shared import Shared, SharedDep, in_time
+from errand.job.when import Moment
 from errand.monitor.job_snapshot import JobSnapshot, read_job
 from errand.monitor.timeline import JobFilter
 from errand.webhooks import safe_id
@@ -51,8 +52,8 @@ class Recovery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    since: AwareDatetime = Field(description="those that ended from then on", examples=["2026-11-20T00:00:00Z"])
-    until: AwareDatetime | None = Field(None, description="and before then", examples=["2026-11-21T00:00:00Z"])
+    since: Moment = Field(description="those that ended from then on", examples=["2026-11-20T00:00:00Z"])
+    until: Moment | None = Field(None, description="and before then", examples=["2026-11-21T00:00:00Z"])
     status: list[Literal["failed", "cancelled"]] = Field(default=["failed", "cancelled"], min_length=1)
 
 
