@@ -60,7 +60,7 @@ def _in_utc(at: datetime) -> datetime:
 
 def _as_rfc_3339(text: object) -> object:
     """Raises ValueError for what pydantic takes besides RFC 3339: seconds since the epoch, dates without a time."""
-    if isinstance(text, str) and not RFC_3339.match(text):
+    if not isinstance(text, str | datetime) or (isinstance(text, str) and not RFC_3339.match(text)):
         raise ValueError("must be a time with its offset, such as 2030-01-01T09:00:00Z")
     if isinstance(text, str) and OFFSET_BY_SPACE.search(text):
         raise ValueError("has a space where its offset begins: in a URL a '+' is written %2B")
