@@ -19,12 +19,13 @@ CHANNELS = "errand:*"
 
 
 CALLS = """
-    blpop K 1; decr K; del K; eval s 0; evalsha s 0; exists K; get K; getex K; getrange K 0 1; hdel K f; hget K f
-    hgetall K; hincrby K f 1; hkeys K; hlen K; hmget K f; hset K f v; hsetnx K f v; incr K; llen K; lpush K v
-    lrange K 0 1; mget K; persist K; pexpire K 1; ping; psetex K 1 v; pttl K; publish K m; rpush K v; sadd K v
-    hexists K f; lset K 0 v; scard K; script load s; set K v; sismember K v; smembers K; srem K v; subscribe K; time
+    blpop K 1; decr K; del K; eval s 0; evalsha s 0; exists K; get K; getex K; getrange K 0 1; hdel K f; hexists K f
+    hget K f; hgetall K; hincrby K f 1; hkeys K; hlen K; hmget K f; hset K f v; hsetnx K f v; incr K; llen K
+    lpush K v; lrange K 0 1; lset K 0 v; mget K; persist K; pexpire K 1; ping; psetex K 1 v; pttl K; publish K m
+    rpush K v; sadd K v; scard K; script load s; set K v; sismember K v; smembers K; srem K v; subscribe K; time
     type K; unsubscribe K; xadd K * f v; xrange K - +; xrevrange K + -; zadd K 1 v; zcard K; zcount K 0 1
-    zlexcount K - +; zrange K 0 1; zrangebylex K - +; zrangebyscore K 0 1; zrem K v; zremrangebyrank K 0 1; zrevrange K 0 1; zscore K v
+    zlexcount K - +; zrange K 0 1; zrangebylex K - +; zrangebyscore K 0 1; zrem K v; zremrangebyrank K 0 1
+    zrevrange K 0 1; zscore K v
 """
 """Every command that a script or a client uses, with arguments that it takes; K stands for a key or channel.
 
