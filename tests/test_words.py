@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,15 @@ RETIRED = {
 }
 """Retired word → what to write instead."""
 
+RETIRED_IN_NAMES = {
+    "place": "path, position, address (say which)",
+    "places": "paths, positions, addresses (say which)",
+    "which": "filter, choice: what it is",
+    "who": "what it is: client, worker, caller",
+    "heard": "message, cancel: what it is",
+}
+"""The same for names alone: in a sentence these are English."""
+
 ALLOWED = {
     ("errand/job/once.py", "begun"): "the value of a marker in Redis",
     ("errand/wire/keys.py", "bell"): "a part of a key's name in Redis",
@@ -65,6 +76,27 @@ def test_no_retired_word(path: Path) -> None:
     found = words_of(path.read_text()) & RETIRED.keys()
     found -= {word for file, word in ALLOWED if file == name}
     assert {word: RETIRED[word] for word in found} == {}
+
+
+def names_in(tree: ast.AST) -> Iterator[str]:
+    """Every name that code gives to something: functions, classes, parameters, variables."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                yield node.name
+            case ast.arg():
+                yield node.arg
+            case ast.Name(ctx=ast.Store()):
+                yield node.id
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in SOURCES if path.suffix == ".py"], ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_no_retired_name(path: Path) -> None:
+    names = set(names_in(ast.parse(path.read_text())))
+    assert [name for name in names if words_of(name) & RETIRED_IN_NAMES.keys()] == []
+    assert [name for name in names if name.startswith("MOST")] == [], "a limit is a MAX_…"
 
 
 def test_names_are_taken_apart() -> None:

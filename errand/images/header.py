@@ -64,11 +64,11 @@ def _webp(start: bytes) -> ImageShape | None:
 
 def _avif(start: bytes) -> ImageShape | None:
     """ISO/IEC 23008-12, 6.5.3: each image in the file has an `ispe` box; the whole one's is the largest."""
-    sizes = [struct.unpack_from(">II", start, at + 8) for at in _places(start, b"ispe")]
+    sizes = [struct.unpack_from(">II", start, at + 8) for at in _offsets(start, b"ispe")]
     return max(sizes, key=lambda size: size[0] * size[1], default=None)
 
 
-def _places(start: bytes, name: bytes) -> Iterator[int]:
+def _offsets(start: bytes, name: bytes) -> Iterator[int]:
     at = start.find(name)
     while at >= 0:
         yield at

@@ -90,7 +90,7 @@ class Queue(QueueActions):
         except NotUnique as conflict:
             if unique is None or not unique.replace:
                 raise
-            return await self._put_in_place_of(conflict, entry)
+            return await self._replace_holder(conflict, entry)
 
     async def enqueue_many(
         self,
@@ -151,7 +151,7 @@ class Queue(QueueActions):
         """The jobs of an earlier request, as its answer named them."""
         return jobs_of(first, self._durability.grade)
 
-    async def _put_in_place_of(self, conflict: NotUnique, entry: Entry) -> Enqueued:
+    async def _replace_holder(self, conflict: NotUnique, entry: Entry) -> Enqueued:
         """Cancels the waiting job that holds the unique key and puts this one, in one transaction.
 
         Raises NotUnique if it runs, or has ended and holds the key for a while.

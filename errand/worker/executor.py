@@ -72,10 +72,10 @@ class Executor:
     def _may_be_cancelled(self, claimed: Claimed) -> bool:
         """True if a cancel of one of them was heard before the claim's answer; Redis knows whether it is for us."""
         others = self._cancels_of_others
-        heard = others.keys() & {claim.job_id for claim in claimed.claims} if others else set[str]()
-        for job_id in heard:
+        cancelled = others.keys() & {claim.job_id for claim in claimed.claims} if others else set[str]()
+        for job_id in cancelled:
             del others[job_id]
-        return bool(heard)
+        return bool(cancelled)
 
     async def _run(self, claim: Claim, proof: asyncio.Task[bool] | None) -> None:
         """The whole story of one claimed job. Whatever goes wrong in it concerns this job alone.

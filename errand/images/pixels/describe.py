@@ -139,4 +139,4 @@ def _byte(value: float) -> int:
 
 
 def _digits(value: int, length: int) -> str:
-    return "".join(DIGITS[value // 83 ** (length - place - 1) % 83] for place in range(length))
+    return "".join(DIGITS[value // 83 ** (length - digit - 1) % 83] for digit in range(length))

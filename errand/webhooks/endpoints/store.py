@@ -21,7 +21,7 @@ from errand.wire import keys
 log = structlog.get_logger("errand.webhooks")
 
 
-MOST = 10_000
+MAX_ENDPOINTS = 10_000
 """They are all in the memory of each process, and each event is matched with each of them."""
 FRESH_S = 1.0
 """A change holds everywhere after this long."""
@@ -91,7 +91,7 @@ class Endpoints:
     async def _write(self, endpoint_id: str, record: bytes, seen: str) -> PutAnswer:
         answer: bytes = await self._put(
             keys=[keys.webhook_endpoint(endpoint_id), keys.WEBHOOK_ENDPOINTS, keys.WEBHOOK_ENDPOINTS_REVISION],
-            args=[endpoint_id, record, secrets.token_hex(8), seen, MOST],
+            args=[endpoint_id, record, secrets.token_hex(8), seen, MAX_ENDPOINTS],
         )
         return answer.decode()  # type: ignore[return-value]  # the script's three answers
 

@@ -11,8 +11,8 @@ from errand.webhooks.post.dial import Origin
 
 KEEP_S = 30.0
 """How long an unused connection is kept. Servers close theirs after 5 (node) to 75 s (nginx)."""
-MOST_OF_AN_ORIGIN = 100
-MOST = 500
+MAX_OF_AN_ORIGIN = 100
+MAX_CONNECTIONS = 500
 """Unused connections in all: each holds a file descriptor."""
 
 
@@ -36,7 +36,7 @@ class KeptConnections:
     def put(self, origin: Origin, connection: PostConnection) -> None:
         """Keeps it if it can carry another request and there is room, else closes it."""
         of_origin = self._kept.setdefault(origin, deque())
-        if not connection.is_open or len(self._ends) >= MOST or len(of_origin) >= MOST_OF_AN_ORIGIN:
+        if not connection.is_open or len(self._ends) >= MAX_CONNECTIONS or len(of_origin) >= MAX_OF_AN_ORIGIN:
             connection.close()
             return
         of_origin.append(connection)

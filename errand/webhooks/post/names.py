@@ -15,9 +15,9 @@ from errand.webhooks.post.fault import PostFault
 
 KEEP_S = 10.0
 """How long an answer is used again. The guard looks at the address of every connection, whenever it was looked up."""
-MOST_LOOKUPS = 256
+MAX_LOOKUPS = 256
 """Threads at once, one for each name that is looked up."""
-MOST_KEPT = 10_000
+MAX_KEPT = 10_000
 
 
 Found = list[AddressInfo]
@@ -41,7 +41,7 @@ class Names:
         return await asyncio.shield(pending)
 
     def _start(self, key: tuple[str, int]) -> asyncio.Future[Found]:
-        if len(self._pending) >= MOST_LOOKUPS:
+        if len(self._pending) >= MAX_LOOKUPS:
             raise PostFault("dns", f"{len(self._pending)} other names are being looked up")
         loop = asyncio.get_running_loop()
         future = self._pending[key] = loop.create_future()
@@ -69,7 +69,7 @@ class Names:
         if fault is not None:
             future.set_exception(fault)
             return
-        if len(self._kept) >= MOST_KEPT:
+        if len(self._kept) >= MAX_KEPT:
             self._kept.clear()
         self._kept[key] = (time.monotonic() + KEEP_S, found)
         future.set_result(found)

@@ -129,7 +129,7 @@ async def get_image(signature: Signature, preset: Preset, source: Source, reques
     job_id = f"image-{sha256(to_json([preset, _definition(to, preset), source])).hexdigest()[:40]}"
     job = await in_time(read_job(to.redis, job_id))
     if job is None or not job.ended:
-        with _place_in_line(request):
+        with _turn(request):
             await _put(to, job_type, args, job_id)
             job = await waits.ended_or_after(request, to, job_id, wait_s=WAIT_S)
     return await file_answer(_made(job), request, to, until_s=time.time() + YEAR_S)
@@ -173,7 +173,7 @@ def _no_image() -> Problem:
 
 
 @contextmanager
-def _place_in_line(request: Request) -> Iterator[None]:
+def _turn(request: Request) -> Iterator[None]:
     """Counts those who wait. Raises Problem 503 if there are too many: a line that only grows serves nobody."""
     state = request.app.state
     waiting = getattr(state, "images_waiting", 0)

@@ -15,7 +15,7 @@ from errand.http.gates import auth
 from errand.http.requests.json_body import JsonRoute
 from errand.http.shared import Shared, SharedDep, in_time
 from errand.webhooks.endpoints import Endpoint, EndpointDefinition
-from errand.webhooks.endpoints.store import MOST
+from errand.webhooks.endpoints.store import MAX_ENDPOINTS
 from errand.wire import codec
 from errand.wire.job_id import new_job_id
 
@@ -35,7 +35,7 @@ router = APIRouter(prefix=PREFIX, tags=["webhooks"], route_class=JsonRoute)
 UNKNOWN = documented({404: "no such endpoint"})
 
 
-FULL = documented({409: f"there are {MOST} endpoints already"})
+FULL = documented({409: f"there are {MAX_ENDPOINTS} endpoints already"})
 
 
 def _check_secret(secret: SecretStr) -> SecretStr:
@@ -175,7 +175,7 @@ async def _create(to: Shared, endpoint_id: str, body: NewEndpoint) -> Response:
     endpoint = Endpoint.new(endpoint_id, body.definition(), secret=given, now_ms=now_ms)
     answer = await in_time(to.webhook_endpoints.put(endpoint))
     if answer == "full":
-        detail = f"There are {MOST} endpoints, which is the most there may be. Delete one that is not needed."
+        detail = f"There are {MAX_ENDPOINTS} endpoints, which is the most there may be. Delete one that is not needed."
         raise Problem(409, "too-many-endpoints", detail)
     if answer == "changed":
         raise Problem(409, "endpoint-changed", f"The endpoint {endpoint_id} was made meanwhile. Send this again.")
