@@ -1,7 +1,6 @@
 #!lua flags=allow-oom
 -- Claims due jobs for a worker: takes their leases, counts the tries, fetches the bodies.
--- KEYS  1 queue  2 running  3 wake  4 paused  5 cancels  6 isolated  7 workers
---       8 mark of a clock that was set
+-- KEYS  1 queue  2 running  3 wake  4 paused  5 cancels  6 isolated  7 workers  8 mark of a clock that was set
 -- ARGV  1 token of this claim  2 lease in ms  3 how many jobs at most  4 channel of events
 --       5 the worker if the claim was sent ahead, behind a wait: it does not take its own jobs then; else ''
 --       6 the worker  7 its last report was so many ms ago, or ''  8 how many ms this call may have been under way

@@ -1,10 +1,8 @@
 #!lua flags=allow-oom
 -- Writes what became of claimed jobs. Only the owner of a lease has a say: the outcome of any other is dropped.
 -- KEYS  1 queue  2 running  3 wake  4 cancels  5 dead  6 dead, by group  7 names of the indexes of ended jobs
--- ARGV  1 channel of events  2… of each job: id, token, what it is now (`<status>`, or `<status>:<type>` where it ends and
---       is to be listed, or is to be parked), result, keep the result (ms, '' for ever, 0 not), due again (ms from now, '' not),
---       the attempt, `put back <why>` or, where it ends dead, its entry among the dead, keep the lease (ms or 0), give the try back (0 or 1)
--- returns of each job 1 where it was written, 0 where the lease was not the caller's
+-- ARGV  1 channel of events  2… of each job a FinishRow, whose slots errand/leases/rows.py describes
+-- returns of each job 1 if it was written, 0 if the lease was not the caller's
 --- @include "redis/parts/now"
 --- @include "redis/parts/call_or_reset"
 --- @include "redis/parts/still_owned"

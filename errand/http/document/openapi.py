@@ -179,7 +179,7 @@ def _remove_keys(document: Document) -> None:
         return  # the other app's own scheme of that name
     del schemes[name]
     for _, operation in _operations_of(document):
-        others = [needed for needed in operation.pop("security", ()) if name not in needed]
+        others = [needed for needed in operation.pop("security", ()) if needed and name not in needed]
         if others:
             operation["security"] = others
 
