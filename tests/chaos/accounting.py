@@ -88,6 +88,14 @@ class Accounts:
         return Counter(status if status in ENDS else "pending" for status in found)
 
     @property
+    def waiting_for_a_retry(self) -> int:
+        """How many accepted jobs wait because an attempt failed: a webhook's second retry is 5 minutes later."""
+        return sum(
+            record.status == "deferred" and bool(record.attempts) and record.attempts[-1].outcome == "retry"
+            for _, record in self.accepted_records
+        )
+
+    @property
     def lost(self) -> list[str]:
         return [job_id for job_id in self.wishes if job_id not in self.records]
 

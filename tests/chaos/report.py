@@ -140,7 +140,9 @@ def _account_lines(run: Run) -> Iterator[Line]:
     yield _none(section, "lost: accepted, and not there", accounts.lost)
     missing = len(accounts.wishes) - sum(states.values())
     yield Line(section, "accepted less succeeded, dead, cancelled and pending", f"{missing}", Bar.at_most(0, missing))
-    stuck = states["pending"] - sum(wish.end == "pending" for wish in accounts.wishes.values())
+    waiting = accounts.waiting_for_a_retry
+    yield Line(section, "of them, waiting for a retry", f"{waiting:,}")
+    stuck = states["pending"] - waiting - sum(wish.end == "pending" for wish in accounts.wishes.values())
     yield Line(section, "pending, though not deferred past the end", f"{stuck}", Bar.at_most(0, stuck))
     in_time = Bar(f"within {SETTLE_LIMIT_S:g} s", math.isfinite(run.settled_s))
     yield Line(section, "the queue ran empty after", f"{run.settled_s:.0f} s", in_time)
