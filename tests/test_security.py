@@ -2,19 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
-ROOT = Path(__file__).parent.parent
-MODEL = (ROOT / "docs" / "security.md").read_text().partition("## Who may do what")[2].partition("\n## ")[0]
+from tests.named_tests import check_rows, section_of
 
 
 def test_each_row_names_a_test_that_exists() -> None:
-    rows = [line for line in MODEL.splitlines() if line.startswith("| ") and not line.startswith("| who ")]
-    assert len(rows) > 12
-    for row in rows:
-        named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", row)
-        assert named, f"names no test: {row}"
-        for place, name in named:
-            there = re.search(rf"^(async )?def {name}\(", (ROOT / place).read_text(), re.MULTILINE)
-            assert there, f"{place} has no {name}"
+    check_rows(section_of("security.md", "Who may do what"), head="who ", at_least=13)

@@ -6,32 +6,32 @@ from base64 import b64decode
 from binascii import Error as Base64Error
 from typing import Annotated
 
-from pydantic import BaseModel, Field, SecretStr, field_validator
+from pydantic import AfterValidator, BaseModel, Field, SecretStr
 from pydantic_settings import NoDecode
 
 from errand.settings.comma_separated import comma_separated
 from errand.settings.networks import IpNetwork
 
 
+def _check_secret(secret: SecretStr) -> SecretStr:
+    prefix, _, encoded = secret.get_secret_value().partition("_")
+    try:
+        size = len(b64decode(encoded, validate=True))
+    except Base64Error:
+        size = 0
+    if prefix != "whsec" or not 24 <= size <= 64:
+        raise ValueError("must be whsec_ followed by the base64 of 24 to 64 bytes")
+    return secret
+
+
+SigningSecret = Annotated[SecretStr, AfterValidator(_check_secret)]
+"""Standard Webhooks 1.0: `whsec_` and the base64 of 24 to 64 bytes."""
+
+
 class WebhookSettings(BaseModel):
     """A part of `Settings`."""
 
-    webhook_secret: SecretStr | None = None
+    webhook_secret: SigningSecret | None = None
     webhook_allow_networks: Annotated[tuple[IpNetwork, ...], NoDecode, comma_separated()] = ()
     webhook_host_concurrency: int = Field(100, ge=1, le=10_000)
     webhook_sink_port: int = Field(8010, ge=0, le=65_535)
-
-    @field_validator("webhook_secret")
-    @classmethod
-    def _check_secret(cls, secret: SecretStr | None) -> SecretStr | None:
-        """Standard Webhooks 1.0: `whsec_` and the base64 of 24 to 64 bytes."""
-        if secret is None:
-            return None
-        prefix, _, encoded = secret.get_secret_value().partition("_")
-        try:
-            size = len(b64decode(encoded, validate=True))
-        except Base64Error:
-            size = 0
-        if prefix != "whsec" or not 24 <= size <= 64:
-            raise ValueError("must be whsec_ followed by the base64 of 24 to 64 bytes")
-        return secret

@@ -12,6 +12,7 @@ from errand.http.document.examples import ANSWERS
 from settings import Settings
 from tests.conftest import OpenClient
 from tests.http.test_api import Document, operations_of
+from tests.vault import Login
 
 KEY = "sixteen-or-more-chars"
 
@@ -104,6 +105,12 @@ def test_the_queues_and_types_that_there_are_stand_in_the_document(document: Doc
         if parameter["name"] == "queue"
     )
     assert queue["enum"] == ["default", "cpu", "mail", "webhooks"]
+
+
+async def test_the_document_says_that_args_take_no_other_names(open_client: OpenClient, settings: Settings) -> None:
+    async with open_client(settings.model_copy(update={"job_packages": ("tests.vault",)})) as client:
+        schemas = (await client.get("/openapi.json")).json()["components"]["schemas"]
+    assert "extra" not in Login.model_config and schemas["Login"]["additionalProperties"] is False
 
 
 @pytest.mark.parametrize(("api_keys", "secured"), [("", [{"HTTPBearer": []}, {}]), (KEY, [{"HTTPBearer": []}])])

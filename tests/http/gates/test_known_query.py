@@ -43,6 +43,11 @@ async def test_what_resembles_nothing_is_told_what_there_is(client: httpx.AsyncC
     assert faulty_fields(none) == [f"query.{'x' * 64}"] and "no query parameters" in none.json()["detail"]
 
 
+async def test_the_name_of_a_header_is_none_of_the_query(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/v1/jobs/welcome_email?Prefer=wait%3D1&Idempotency-Key=k", json=LETTER)
+    assert faulty_fields(answer) == ["query.Prefer", "query.Idempotency-Key"]
+
+
 @pytest.mark.parametrize("query", ["", "delay=5", "delay=5&delay=6", "run_at=2030-01-01T00:00:00Z"])
 async def test_what_a_route_knows_is_taken(client: httpx.AsyncClient, query: str) -> None:
     assert (await client.post(f"/v1/jobs/welcome_email?{query}", json=LETTER)).status_code == 202

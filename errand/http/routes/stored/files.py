@@ -17,6 +17,7 @@ from errand.http.answers.problems import ERRORS, Problem, documented
 from errand.http.gates import auth, head_requests
 from errand.http.requests import etags
 from errand.http.requests.json_body import JsonRoute
+from errand.http.routes.stored.signing_key import SIGNING, signing_key
 from errand.http.shared import Shared, SharedDep
 from errand.job.stored_file import path_of_file
 from errand.job.when import DurationS
@@ -217,10 +218,7 @@ signing = APIRouter(prefix="/v1/file-urls", tags=["files"], route_class=JsonRout
 
 @signing.post(
     "",
-    responses={
-        **documented({409: "the service has no keys to sign with", 404: "nothing is stored there"}),
-        **{status: ERRORS[status] for status in (401, 403, 422, 429)},
-    },
+    responses={**SIGNING, **documented({404: "nothing is stored there"})},
     dependencies=[Depends(auth.require("read"))],
     operation_id="sign_file_url",
 )
@@ -228,12 +226,10 @@ async def sign_file_url(
     body: Annotated[SignedUrlRequest, Body(openapi_examples={"an hour": {"value": EXAMPLE_REQUEST}})], to: SharedDep
 ) -> SignedUrl:
     """A URL of a stored output for an `<img>`, which cannot send a key."""
-    secrets = to.settings.file_url_keys
-    if not secrets:
-        raise Problem(409, "no-signing-keys", "Set FILE_URL_KEYS: one or more keys of at least 32 characters.")
+    secret = signing_key(to)
     if body.key.lower().startswith(UPLOADS) or not KEY.fullmatch(body.key):
         raise Problem(404, "unknown-file", f"Nothing is stored under '{body.key}'.")
     expires_s = int(time.time() + body.expires_in)
-    query = f"expires={expires_s}&signature={signature_of(body.key, expires_s, secrets[0])}"
+    query = f"expires={expires_s}&signature={signature_of(body.key, expires_s, secret)}"
     url = f"{to.root_path}{path_of_file(body.key)}?{query}"
     return SignedUrl(url=url, expires_at=datetime.fromtimestamp(expires_s, tz=UTC))

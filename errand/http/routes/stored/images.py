@@ -25,6 +25,7 @@ from errand.http.requests import args as job_args
 from errand.http.requests import waits
 from errand.http.requests.json_body import JsonRoute
 from errand.http.routes.stored.files import YEAR_S, file_answer
+from errand.http.routes.stored.signing_key import SIGNING, signing_key
 from errand.http.shared import Shared, SharedDep, in_time
 from errand.job.args_context import ArgsContext
 from errand.job.job_type import JobType
@@ -89,10 +90,7 @@ class ImageUrl(BaseModel):
 
 @router.post(
     "/v1/image-urls",
-    responses={
-        **documented({409: "the service has no keys to sign with"}),
-        **{status: ERRORS[status] for status in (401, 403, 422, 429)},
-    },
+    responses=SIGNING,
     dependencies=[Depends(auth.require("write"))],
     operation_id="sign_image_url",
 )
@@ -100,11 +98,9 @@ async def sign_image_url(
     body: Annotated[ImageUrlRequest, Body(openapi_examples={"an avatar": {"value": EXAMPLE}})], to: SharedDep
 ) -> ImageUrl:
     """A URL at which an image is made when it is first asked for."""
-    secrets = to.settings.file_url_keys
-    if not secrets:
-        raise Problem(409, "no-signing-keys", "Set FILE_URL_KEYS: one or more keys of at least 32 characters.")
+    secret = signing_key(to)
     source = urlsafe_b64encode(body.source_url.encode()).rstrip(b"=").decode()
-    signature = image_signature_of(body.preset, source, secrets[0])
+    signature = image_signature_of(body.preset, source, secret)
     return ImageUrl(url=f"{to.root_path}/v1/images/{signature}/{body.preset}/{source}")
 
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from base64 import b64decode
-from binascii import Error as Base64Error
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Path, Query, Response
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import Field
 
 from errand.http.answers.problems import ERRORS, Problem, documented
 from errand.http.answers.webhook_view import EndpointPage, EndpointView, endpoint_view
 from errand.http.gates import auth
 from errand.http.requests.json_body import JsonRoute
 from errand.http.shared import Shared, SharedDep, in_time
+from errand.settings.webhooks import SigningSecret
 from errand.webhooks.endpoints import Endpoint, EndpointDefinition
 from errand.webhooks.endpoints.store import MAX_ENDPOINTS
 from errand.wire import codec
@@ -38,25 +37,10 @@ UNKNOWN = documented({404: "no such endpoint"})
 FULL = documented({409: f"there are {MAX_ENDPOINTS} endpoints already"})
 
 
-def _check_secret(secret: SecretStr) -> SecretStr:
-    """Standard Webhooks 1.0: `whsec_` and the base64 of 24 to 64 bytes."""
-    prefix, _, encoded = secret.get_secret_value().partition("_")
-    try:
-        size = len(b64decode(encoded, validate=True))
-    except Base64Error:
-        size = 0
-    if prefix != "whsec" or not 24 <= size <= 64:
-        raise ValueError("must be whsec_ followed by the base64 of 24 to 64 bytes")
-    return secret
-
-
-OwnSecret = Annotated[SecretStr, AfterValidator(_check_secret)]
-
-
 class NewEndpoint(EndpointDefinition):
     """A definition, and the secret if the receiver has one already."""
 
-    secret: OwnSecret | None = Field(None, description="without it one is made")
+    secret: SigningSecret | None = Field(None, description="without it one is made")
 
     def definition(self) -> EndpointDefinition:
         """Without the secret."""
