@@ -4,7 +4,6 @@
 -- ARGV  1 channel of events  2… of each job a FinishRow, whose slots errand/leases/rows.py describes
 -- returns of each job 1 if it was written, 0 if the lease was not the caller's
 --- @include "redis/parts/now"
---- @include "redis/parts/call_or_reset"
 --- @include "redis/parts/still_owned"
 --- @include "leases/parts/lived_on"
 --- @include "leases/parts/outcome"
@@ -22,8 +21,7 @@ local answers, changes, handed_back = {}, {}, false
 for at = 2, #ARGV, 9 do
   local id, token, name, result, keep_ms, due_in_ms, record, keep_lease_ms, give_back = unpack(ARGV, at, at + 8)
   local lease = 'arq:in-progress:' .. id
-  local holder = call_or_reset(lease, 'GET')
-  local owned = holder == token or (not holder and still_owned(running, id, token, 'arq:retry:' .. id))
+  local owned = still_owned(running, lease, 'arq:retry:' .. id, id, token)
   answers[#answers + 1] = owned and 1 or 0
   if owned then
     local kind = kind_of(name)

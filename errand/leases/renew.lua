@@ -7,7 +7,6 @@
 --       under way  8… of each job: id, token; then of each counter: name, increment
 -- returns {ids of jobs whose lease was lost, ids of those that somebody has asked to cancel}
 --- @include "redis/parts/now"
---- @include "redis/parts/call_or_reset"
 --- @include "redis/parts/still_owned"
 --- @include "leases/parts/lived_on"
 --- @include "leases/parts/clock_set"
@@ -35,8 +34,7 @@ local lease_end = string.format('%.0f', now_ms + lease_ms)
 for number = 1, jobs do
   local lease, tries = KEYS[number * 2 + 7], KEYS[number * 2 + 8]
   local id, token = ARGV[number * 2 + 6], ARGV[number * 2 + 7]
-  local holder = call_or_reset(lease, 'GET')
-  if holder == token or (not holder and still_owned(running, id, token, tries)) then
+  if still_owned(running, lease, tries, id, token) then
     redis.call('SET', lease, token, 'PX', lease_ms)
     redis.call('ZADD', queue, 'XX', lease_end, id)
     if any_cancels and redis.call('HGET', cancels, id) == token then

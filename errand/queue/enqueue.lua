@@ -25,7 +25,8 @@ local first_ms = tonumber(head[2] or math.huge)
 
 -- an earlier job of that id has expired, as a stock producer's may: its tries and attempts are not the new one's
 local function forget_expired(id)
-  redis.call('DEL', 'arq:retry:' .. id, 'errand:attempts:' .. id, 'errand:progress:' .. id, 'errand:once:' .. id)
+  redis.call('DEL', 'arq:retry:' .. id, 'errand:attempts:' .. id, 'errand:progress:' .. id)
+  redis.call('DEL', 'errand:once:' .. id, 'errand:put-back:' .. id)
   redis.call('HDEL', running, id)
 end
 

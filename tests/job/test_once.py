@@ -165,3 +165,16 @@ async def test_without_a_worker_the_marker_is_in_memory_alone() -> None:
     assert effect.started
     await effect.finish(7)
     assert (effect.done, effect.value) == (True, 7)
+
+
+async def test_a_lease_that_another_program_wrote_over_is_still_its_owners(
+    redis: ArqRedis, queue: Queue, effects: Effects
+) -> None:
+    """As for a heartbeat and an outcome: the entry among the running jobs says whose the job is."""
+    await queue.enqueue("any", {})
+    (claim,) = (await Leases(redis, queue=QUEUE, worker="one", lease_s=10).claim(1)).claims
+    await redis.delete(keys.lease(claim.job_id))
+    await redis.rpush(keys.lease(claim.job_id), "x")  # type: ignore[misc]  # redis-py types both its clients
+    effect = await effects.once(claim, "charge")
+    await effect.start()
+    assert "charge" in await kept(redis, claim.job_id)

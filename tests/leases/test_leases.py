@@ -137,6 +137,16 @@ async def test_a_job_due_again_keeps_its_record_and_one_handed_back_its_try(redi
     assert (third.job_try, third.attempts) == (2, [b'{"n":1}', b'{"n":2}'])
 
 
+async def test_the_note_why_a_job_was_put_back_expires_after_the_job_is_due(redis: ArqRedis, queue: Queue) -> None:
+    """The body of a stock producer may expire while the job waits, and nobody then ends it."""
+    put = await queue.enqueue("any", {})
+    leases = leases_of(redis, "one")
+    (claim,) = (await leases.claim(1)).claims
+    note = Finish(job_id=put.job_id, token=claim.token, status="deferred", due_in_ms=60_000, put_back=b"{}")
+    assert await leases.finish([note]) == [True]
+    assert 60_000 < await redis.pttl(keys.put_back(put.job_id)) <= 60_000 + 3_600_000
+
+
 async def test_a_job_that_a_stock_worker_runs_is_left_alone(redis: ArqRedis, queue: Queue) -> None:
     """Its score is not touched: a stock retry adds to the score it has read."""
     stock = await queue.enqueue("any", {})
@@ -248,6 +258,17 @@ async def test_a_step_of_the_servers_clock_gives_a_job_no_second_owner(redis: Ar
     assert (await other.claim(10)).claims == [], "its own report hides the step no more"
     assert (await owner.renew({put.job_id: claim.token}, {})).lost == []
     assert await owner.finish([claim.handed_back()]) == [True]
+
+
+async def test_a_worker_that_was_silent_for_long_is_no_step_of_the_servers_clock(redis: ArqRedis) -> None:
+    """Both clocks say for how long."""
+    worker = leases_of(redis, "silent")
+    await worker.renew({}, {})
+    assert worker._reported_s is not None
+    worker._reported_s -= 3600
+    await redis.zincrby(keys.workers(QUEUE), -3_600_000, "silent")
+    await worker.claim(1)
+    assert not await redis.exists(keys.clock_set(QUEUE))
 
 
 async def test_after_a_step_of_the_servers_clock_the_job_of_a_dead_owner_is_claimed_a_lease_later(

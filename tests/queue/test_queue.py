@@ -93,11 +93,13 @@ async def test_a_job_has_nothing_of_one_with_its_id_that_expired(redis: ArqRedis
     await Leases(redis, queue=queue.key, worker="dies", lease_s=10).claim(1)
     await redis.rpush(keys.attempts("a"), b"{}")  # type: ignore[misc]  # redis-py types both its clients
     await redis.hset(keys.once("a"), "effect", "begun")  # type: ignore[misc]
+    await redis.set(keys.put_back("a"), b"{}")
     await redis.delete(keys.body("a"), keys.lease("a"))
     await queue.enqueue("any", {}, job_id="a")
+    assert await redis.hlen(keys.running(queue.key)) == 0  # type: ignore[misc]
     (claim,) = (await Leases(redis, queue=queue.key, worker="one", lease_s=10).claim(1)).claims
     assert (claim.job_try, claim.attempts, claim.lost) == (1, [], False)
-    assert await redis.exists(keys.once("a")) == 0
+    assert await redis.exists(keys.once("a"), keys.put_back("a")) == 0
 
 
 async def test_the_servers_clock_decides_what_is_due(redis: ArqRedis, queue: Queue) -> None:

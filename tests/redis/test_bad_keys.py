@@ -12,6 +12,7 @@ from arq.connections import ArqRedis
 from structlog.testing import capture_logs
 
 from errand import Context, Fail, job
+from errand.leases.leases import Leases
 from errand.monitor.job_snapshot import read_job
 from errand.queue.queue import Queue
 from errand.redis.repair import repair
@@ -146,6 +147,17 @@ async def test_a_lease_of_a_wrong_type_costs_its_job_an_attempt_and_no_other_one
     await runs(house)
     job = await read_job(house.redis, house.ids["runs_on"])
     assert job is not None and not job.ended
+
+
+async def test_a_history_of_a_wrong_type_makes_no_call_fail_that_has_written(redis: ArqRedis) -> None:
+    """Made a second time, the call would find its own jobs, or leases, and take them for another's."""
+    await redis.set(keys.watched(QUEUE), "0-0")
+    await redis.set(keys.history(QUEUE), "x")
+    put = await Queue(redis, ended_ttl_s=60).enqueue("any", {}, job_id="a")
+    await redis.set(keys.history(QUEUE), "x")
+    claims = (await Leases(redis, queue=QUEUE, worker="one", lease_s=10).claim(1)).claims
+    assert [claim.job_id for claim in claims] == [put.job_id]
+    assert await redis.xlen(keys.history(QUEUE)) == 1, "it goes on from here"
 
 
 async def faults_of(house: House) -> list[str]:

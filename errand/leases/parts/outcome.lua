@@ -1,5 +1,7 @@
 -- What becomes of a claimed job: it ends, or is due again. A part of finish.lua.
 --- @include "redis/parts/call_or_reset"
+-- the note why a job was put back says something until it is due; if it then expires unseen, the note must not stay
+local PUT_BACK_KEPT_MS = 3600000
 
 -- `keep_ms`: how long the result is kept, '' for ever, '0' not at all
 local function ended(queue, id, status, result, keep_ms)
@@ -27,7 +29,7 @@ local function due_again(queue, id, due_ms, attempt, give_back)
   redis.call('PERSIST', 'arq:retry:' .. id)
   local put_back = attempt:match('^put back (.*)$')
   if put_back then
-    redis.call('SET', 'errand:put-back:' .. id, put_back)
+    redis.call('SET', 'errand:put-back:' .. id, put_back, 'PXAT', string.format('%.0f', due_ms + PUT_BACK_KEPT_MS))
   elseif attempt ~= '' then
     call_or_reset('errand:attempts:' .. id, 'RPUSH', attempt)
     redis.call('DEL', 'errand:put-back:' .. id)

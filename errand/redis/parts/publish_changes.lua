@@ -2,6 +2,7 @@
 -- well, each as {status, id, type, attempt, more}, for clients that come back and ask what they have missed.
 -- channel: the queue's channel of events, by whose name its other keys are known  changes: a list of `status id`
 -- more: what a change of `progress` says, as JSON
+--- @include "redis/parts/call_or_reset"
 local function publish_changes(channel, changes, more)
   local queue = string.sub(channel, 1, -#'events' - 1)
   if redis.call('EXISTS', queue .. 'watched') == 0 then
@@ -19,7 +20,8 @@ local function publish_changes(channel, changes, more)
     local tries = redis.pcall('GET', 'arq:retry:' .. id)
     local attempt = tonumber(try) or (type(tries) == 'string' and tonumber(tries)) or 0
     local line = cjson.encode({status, id, type_name or '', attempt, more})
-    local at = redis.call('XADD', history, 'MAXLEN', '~', 20000, '*', 'change', line)
+    -- a script that fails here has written already, and must not be made a second time
+    local at = call_or_reset(history, 'XADD', 'MAXLEN', '~', 20000, '*', 'change', line)
     lines[#lines + 1] = at .. ' ' .. line
   end
   redis.call('PEXPIRE', history, 300000)

@@ -7,8 +7,7 @@
 local running, lease, tries, effects = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local id, token, name, state = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
-local holder = redis.call('GET', lease)
-local owned = holder == token or (not holder and still_owned(running, id, token, tries))
+local owned = still_owned(running, lease, tries, id, token)
 if owned and state == 'forget' then
   redis.call('HDEL', effects, name)
 elseif owned and state ~= '' then
