@@ -112,6 +112,29 @@ async def test_no_request_holds_up_the_others(client: httpx.AsyncClient) -> None
     assert slow == {}
 
 
+SPACES = " " * 30_000
+HOSTILE_HEADERS = {
+    "Prefer": (f"a{SPACES}\x7f", f"wait={SPACES}x y", "," + SPACES, f'a="{"a" * 30_000}'),
+    "If-None-Match": (f'"a"{SPACES}x', f'"a"{SPACES},{SPACES}x', '"a",' * 7_000 + "x", '"' * 30_000),
+    "If-Match": (f'"a"{SPACES}x', '"a",' * 7_000 + "x"),
+    "Idempotency-Key": (f'"{SPACES}', '"' + '\\"' * 15_000),
+}
+
+
+async def test_no_header_holds_up_the_others(client: httpx.AsyncClient) -> None:
+    path = (await client.post("/v1/jobs/welcome_email", json=LETTER)).json()["links"]["self"]
+    slow = {}
+    for name, values in HOSTILE_HEADERS.items():
+        for number, value in enumerate(values):
+            async with Probe() as probe:
+                await client.get(path, headers={name: value})
+                await client.post("/v1/jobs/welcome_email", json=LETTER, headers={name: value})
+                await client.post(f"{path}/retry", headers={name: value})
+            if probe.longest_s > STALL_S:
+                slow[f"{name} {number}"] = probe.longest_s
+    assert slow == {}
+
+
 @pytest.mark.parametrize("commas", ["a,b;[{" * 60_000])
 async def test_what_stands_in_a_text_is_no_part_of_the_structure(client: httpx.AsyncClient, commas: str) -> None:
     args = {"url": "https://x.example/", "event": "a", "data": f'{commas}"\\'}

@@ -187,6 +187,8 @@ async def test_the_apps_own_dependency_guards_every_route(
         assert (await client.post("/signup")).status_code == 200
         for path in ("/docs", "/v1/jobs", "/healthz"):
             assert (await client.get(f"{MOUNT}{path}", headers=ADMIN)).status_code == 200
+        # the letters of a developer's machine are not for everybody whom the app admits
+        problem_of(await client.get(f"{MOUNT}/dev/mail", headers=ADMIN), 404, "not-found")
 
 
 async def test_the_document_and_the_pages_know_where_they_are(redis: ArqRedis, settings: Settings) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from errand.http.answers import problems
-from errand.http.scope import announced_bytes, api_path
+from errand.http.scope import announced_bytes, api_path, header
 
 MULTIPART_OVERHEAD_BYTES = 64 * 1024
 """What boundaries, part headers and the `args` part may add to an upload."""
@@ -24,9 +24,9 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = dict(scope["headers"])
-        limit_bytes = self._limit_of(api_path(scope), headers.get(b"content-type", b"").decode("latin-1"))
-        announced = announced_bytes(headers.get(b"content-length", b"0"))
+        # the first of several, as all that reads the body takes it
+        limit_bytes = self._limit_of(api_path(scope), header(scope, b"content-type"))
+        announced = announced_bytes(header(scope, b"content-length").encode("latin-1") or b"0")
         if announced is not None and announced > limit_bytes:
             await _refuse(limit_bytes)(scope, receive, send)
         else:

@@ -31,7 +31,8 @@ ANY = "*"
 TAG = r'(W/)?"([!#-~]*)"'
 
 
-TAGS = re.compile(rf"\s*{TAG}\s*(,\s*{TAG}\s*)*,?\s*")
+TAGS = re.compile(rf"\s*+{TAG}\s*+(,\s*+{TAG}\s*+)*+,?\s*+")
+"""Gives nothing back that it has matched: two runs of spaces side by side would be tried in every division."""
 
 
 SHOWN_TAGS = r'^(\*|(W/)?"[!#-~]*"(, ?(W/)?"[!#-~]*")*)$'

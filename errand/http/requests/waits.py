@@ -32,7 +32,10 @@ FIRST_LOOK_S, LAST_LOOK_S = 1.0, 8.0
 RAW_HEADER = b"prefer"
 
 
-PREFERENCE = re.compile(r'\s*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)\s*(?:=\s*("(?:[^"\\]|\\.)*"|[^;,"\s]*))?\s*(?:;[^,]*)?')
+PREFERENCE = re.compile(
+    r'\s*+([!#$%&\'*+.^_`|~0-9A-Za-z-]++)\s*+(?:=\s*+("(?:[^"\\]|\\.)*+"|[^;,"\s]*+))?+\s*+(?:;[^,]*+)?+'
+)
+"""Gives nothing back that it has matched: two runs of spaces side by side would be tried in every division."""
 
 
 PreferHeader = Annotated[

@@ -6,7 +6,7 @@ import asyncio
 from html import escape
 from pathlib import Path
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse
 
 from errand.http.answers.problems import Problem
@@ -14,7 +14,18 @@ from errand.http.gates import auth
 from errand.http.shared import Shared, SharedDep
 from errand.mail.kept_letters import OpenedLetter, newest_letters, open_letter
 
-router = APIRouter(prefix="/dev/mail", include_in_schema=False, dependencies=[Depends(auth.require("read"))])
+
+async def _check_owner(request: Request) -> None:
+    """Raises Problem 404 if another app's dependencies admit requests: they may admit other machines."""
+    if auth.is_off(request.app):
+        raise _not_there()
+
+
+router = APIRouter(
+    prefix="/dev/mail",
+    include_in_schema=False,
+    dependencies=[Depends(auth.require("read")), Depends(_check_owner)],
+)
 
 
 SHOWN = 200
@@ -93,10 +104,12 @@ async def show_raw(to: SharedDep, name: str) -> Response:
 def _folder(to: Shared) -> Path:
     """Raises Problem 404 if letters leave this machine, or keys guard the API: then others can reach it."""
     if to.settings.smtp_url is not None or to.settings.api_keys:
-        raise Problem(
-            404, "not-found", "The mail page is there only while the mail sink keeps letters, without API_KEYS."
-        )
+        raise _not_there()
     return to.settings.data_dir / "mail"
+
+
+def _not_there() -> Problem:
+    return Problem(404, "not-found", "The mail page is there only while the mail sink keeps letters, without API_KEYS.")
 
 
 async def _opened(to: Shared, name: str) -> OpenedLetter:

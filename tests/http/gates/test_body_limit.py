@@ -112,3 +112,9 @@ async def test_the_args_of_an_upload_have_a_limit_of_their_own(
     details = problem_of(answer, 413, "content-too-large")
     assert "'args'" in details["detail"]
     assert stored_files(tmp_path) == []
+
+
+async def test_of_two_content_types_the_first_counts(limited_client: httpx.AsyncClient) -> None:
+    headers = [("Content-Type", "application/json"), ("Content-Type", "multipart/form-data; boundary=x")]
+    answer = await limited_client.post("/v1/jobs/resize", content=letter_of(JSON_LIMIT_BYTES + 1), headers=headers)
+    problem_of(answer, 413, "content-too-large")

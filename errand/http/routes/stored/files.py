@@ -191,7 +191,7 @@ def _is_known(request: Request, etag: str, info: FileInfo) -> bool:
     try:
         since = parsedate_to_datetime(request.headers.get("if-modified-since", ""))
         return info.modified_at.replace(microsecond=0) <= since
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return False
 
 
