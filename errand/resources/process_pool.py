@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import multiprocessing
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import asynccontextmanager
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import pebble
 
@@ -45,7 +46,8 @@ class ProcessPool:
     def __init__(self, processes: int, *, memory_limit_bytes: int | None = None) -> None:
         self._processes = processes
         self._memory_limit_bytes = memory_limit_bytes
-        self._pool = self._new_pool()
+        self._closed = False
+        self._start_pool()
 
     @classmethod
     @asynccontextmanager
@@ -58,7 +60,8 @@ class ProcessPool:
         try:
             yield pool
         finally:
-            await asyncio.to_thread(_stop, pool._pool)
+            pool._closed = True
+            await asyncio.to_thread(_stop, pool._pool, pool._computations)
 
     async def run(self, timeout_s: float, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What `function` returns, or raises, in another process. It must be importable, its values picklable.
@@ -67,10 +70,8 @@ class ProcessPool:
         killed. A computation can limit its own CPU time, see `pool_process.limit_cpu_time`.
         Raises TimeoutError, CpuTimeSpent, ProcessDied, PoolBroken.
         """
-        call = (function, args, kwargs)
-        future = self._usable_pool().schedule(pool_process.compute, args=call, timeout=timeout_s)
         try:
-            return await asyncio.wrap_future(future)
+            return await asyncio.wrap_future(self._begin(timeout_s, (function, args, kwargs)))
         except (TimeoutError, concurrent.futures.TimeoutError):
             raise TimeoutError(f"{function.__name__} ran longer than {timeout_s:g} s") from None
         except pebble.ProcessExpired as error:
@@ -80,25 +81,35 @@ class ProcessPool:
         except BrokenProcessPool:
             raise PoolBroken(f"the pool ended before {function.__name__} did") from None
 
-    def _usable_pool(self) -> pebble.ProcessPool:
+    def _begin(self, timeout_s: float, call: tuple[Any, ...]) -> pebble.ProcessFuture[Any]:
         """pebble gives up the whole pool if an idle process dies: then a new pool replaces it."""
+        if self._closed:
+            raise BrokenProcessPool("the pool is closed")
         if not self._pool.active:
-            threading.Thread(target=_stop, args=[self._pool], daemon=True).start()
-            self._pool = self._new_pool()
-        return self._pool
+            threading.Thread(target=_stop, args=[self._pool, self._computations], daemon=True).start()
+            self._start_pool()
+        future = self._pool.schedule(pool_process.compute, args=call, timeout=timeout_s)
+        self._computations.add(future)
+        future.add_done_callback(self._computations.discard)
+        return future
 
-    def _new_pool(self) -> pebble.ProcessPool:
+    def _start_pool(self) -> None:
         # spawn: a fork would copy the loop's threads and sockets into every process
         context = multiprocessing.get_context("spawn")
-        return pebble.ProcessPool(
+        self._pool = pebble.ProcessPool(
             max_workers=self._processes,
             max_tasks=COMPUTATIONS_OF_A_PROCESS,
             initializer=pool_process.start,
             initargs=(self._memory_limit_bytes,),
             context=context,
         )
+        self._computations: set[pebble.ProcessFuture[Any]] = set()
 
 
-def _stop(pool: pebble.ProcessPool) -> None:
+def _stop(pool: pebble.ProcessPool, computations: set[pebble.ProcessFuture[Any]]) -> None:
+    """pebble stops without a word to those who wait, unless a process happens to be seen ending first."""
     pool.stop()  # type: ignore[no-untyped-call]
     pool.join()
+    for future in tuple(computations):
+        with contextlib.suppress(concurrent.futures.InvalidStateError):  # it ended or was cancelled just now
+            future.set_exception(BrokenProcessPool("the pool was stopped"))

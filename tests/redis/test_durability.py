@@ -24,6 +24,9 @@ from tests.waiting import eventually
 NO_CONFIG_BY_ACL = all_but("config")
 AOF = ("--appendonly", "yes")
 
+PATIENT_MS = 30_000
+"""As long as a busy machine takes: a replica that has just come acknowledges late."""
+
 
 @pytest.fixture(params=MAKES)
 def make(request: pytest.FixtureRequest) -> str:
@@ -38,12 +41,13 @@ async def primary(make: str) -> AsyncIterator[Server]:
 
 @pytest.fixture
 async def redis(primary: Server) -> AsyncIterator[ArqRedis]:
-    async with client_of(primary) as client:
+    async with client_of(primary, reply_timeout_s=PATIENT_MS / 1000) as client:
         yield client
 
 
-def queue_of(redis: ArqRedis, **asked: int) -> Queue:
-    return Queue(redis, ended_ttl_s=60, deadline_s=5, durability=Durability(redis, **asked))
+def queue_of(redis: ArqRedis, *, replicas: int = 0, timeout_ms: int = PATIENT_MS) -> Queue:
+    durability = Durability(redis, replicas=replicas, timeout_ms=timeout_ms)
+    return Queue(redis, ended_ttl_s=60, deadline_s=PATIENT_MS / 1000, durability=durability)
 
 
 async def calls(redis: ArqRedis, command: str) -> int:
@@ -155,8 +159,7 @@ async def test_what_a_replica_has_is_replicated(primary: Server, make: str, redi
 
 async def test_jobs_of_several_queues_are_waited_for_once(primary: Server, make: str, redis: ArqRedis) -> None:
     async with replica_of(primary, make) as replica, client_of(replica) as other:
-        # as long as a busy machine takes: a replica that has just come acknowledges late
-        kept, before = Durability(redis, replicas=1, timeout_ms=20_000), await calls(redis, "wait")
+        kept, before = Durability(redis, replicas=1, timeout_ms=PATIENT_MS), await calls(redis, "wait")
         queues = [Queue(redis, name=name, ended_ttl_s=60, durability=kept) for name in ("default", "cpu")]
         jobs = [(queue, NewJob(type_name="any", args={}, job_id=queue.name)) for queue in queues]
         put = await enqueue_together(jobs)
@@ -218,12 +221,12 @@ async def test_a_replica_that_hangs_makes_the_answer_weaker_and_is_said_once(
 ) -> None:
     await redis.config_set("appendonly", "yes")
     async with replica_of(primary, make) as replica:
-        kept = Durability(redis, replicas=1, timeout_ms=50)
+        kept = Durability(redis, replicas=1, timeout_ms=500)
         queue = Queue(redis, ended_ttl_s=60, durability=kept)
         async with kept.watched():
             with capture_logs() as lines:
                 replica.freeze()
-                assert [(await queue.enqueue("any", {})).durability for _ in range(3)] == ["fsync-everysec"] * 3
+                assert [(await queue.enqueue("any", {})).durability for _ in range(2)] == ["fsync-everysec"] * 2
                 replica.thaw()
 
                 async def replicated() -> bool:
