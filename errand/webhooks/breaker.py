@@ -42,7 +42,7 @@ class Breaker:
             if attempt.probe:
                 self._probing = False
             if attempt.ok is not None:
-                self._note(attempt.ok)
+                self._note(attempt.ok, probe=attempt.probe)
 
     def _enter(self, name: str) -> bool:
         """Whether the attempt is a probe."""
@@ -55,11 +55,11 @@ class Breaker:
         self._probing = True
         return True
 
-    def _note(self, ok: bool) -> None:
+    def _note(self, ok: bool, *, probe: bool) -> None:
         if self._open_until_s is not None:
             if ok:
                 self.__init__()  # type: ignore[misc]  # as new: what failed before does not count any more
-            else:
+            elif probe:  # others that fail now started before it opened, and say nothing new
                 self._wait_s = min(self._wait_s * 2, LAST_WAIT_S)
                 self._open_until_s = time.monotonic() + self._wait_s
             return

@@ -133,9 +133,11 @@ class Deliverer:
         """The turn of its endpoint, and that of its host."""
         name = f"the endpoint {target.endpoint_id}"
         async with AsyncExitStack() as stack:
+            has_own_turn = target.concurrency is not None
             if target.concurrency is not None:
                 await stack.enter_async_context(self.receivers.turn(name, limit=target.concurrency))
-            await stack.enter_async_context(self.receivers.turn(target.host, limit=self.host_limit))
+            of_host = self.receivers.turn(target.host, limit=self.host_limit, holds_slot=has_own_turn)
+            await stack.enter_async_context(of_host)
             attempt = WatchedAttempt(probe=False)
             if target.endpoint_id is not None:
                 # last: much may have failed while this one waited for its turn

@@ -130,21 +130,23 @@ class Receivers:
         self._receivers: dict[str, Receiver] = {}
 
     @asynccontextmanager
-    async def turn(self, name: str, *, limit: int) -> AsyncIterator[None]:
+    async def turn(self, name: str, *, limit: int, holds_slot: bool = False) -> AsyncIterator[None]:
         """Around one exchange with the receiver `name`, which may have `limit` at once.
+
+        `holds_slot`: it takes place inside another turn of the same delivery, whose slot is counted there.
 
         Raises Snooze if its turn does not come soon.
         """
         receiver = self._receivers.setdefault(name, Receiver(limit))
         receiver.limit = limit
-        self._held += 1
+        self._held += not holds_slot
         try:
             if not await self._may_start(receiver):
                 raise Snooze(f"{name} is busy", after_s=receiver.wait_s(), code="endpoint_busy")
             with receiver.exchange():
                 yield
         finally:
-            self._held -= 1
+            self._held -= not holds_slot
             if not receiver.held:
                 self._forget_idle()
 

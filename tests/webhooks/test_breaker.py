@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import pytest
 
@@ -71,6 +71,14 @@ def test_one_probe_closes_it_or_opens_it_for_longer(clock: FakeClock) -> None:
     attempt(breaker, ok=True)
     for _ in range(LEAST - 1):
         attempt(breaker, ok=False)
+
+
+def test_attempts_that_started_before_it_opened_do_not_make_the_wait_longer(clock: FakeClock) -> None:
+    breaker = Breaker()
+    with ExitStack() as stack:
+        for _ in range(LEAST + 10):
+            stack.enter_context(breaker.attempt("it")).ok = False
+    assert 30 <= wait_s(breaker) <= 60
 
 
 def test_a_probe_that_learns_nothing_is_followed_by_another(clock: FakeClock) -> None:

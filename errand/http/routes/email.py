@@ -28,6 +28,7 @@ MAX_PAGE = 1000
 NOT_SUPPRESSED = documented({404: "the address is not suppressed"})
 
 
+# a local part may hold "/" (RFC 5322 §3.2.3), which servers decode before they look for the route
 Address = Annotated[str, Path(max_length=320, description="in any spelling of capitals", examples=["ada@example.com"])]
 
 
@@ -132,7 +133,7 @@ async def add_suppression(
 
 
 @router.get(
-    "/v1/suppressions/{address}",
+    "/v1/suppressions/{address:path}",
     response_model=SuppressionView,
     responses={**ERRORS, **NOT_SUPPRESSED},
     dependencies=[Depends(auth.require("read"))],
@@ -147,7 +148,7 @@ async def get_suppression(to: SharedDep, address: Address) -> Response:
 
 
 @router.delete(
-    "/v1/suppressions/{address}",
+    "/v1/suppressions/{address:path}",
     status_code=204,
     response_class=Response,
     responses={**ERRORS, **NOT_SUPPRESSED},

@@ -10,10 +10,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from errand.resources.address_guard import CallerUrl
 from errand.secrets.redaction import STARS
+from errand.webhooks.header_name import HEADER_NAME
 from errand.webhooks.schedule import DEADLINE_S, SCHEDULE_S
 
 FILTER = re.compile(r"[A-Za-z0-9_:/*-]+(\.[A-Za-z0-9_:/*-]+)*")
-HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
+HEADER_NAME_CHARACTERS = 128
 TOKEN = re.compile(r"[\x21-\x7e]+")
 HEADER_VALUE = re.compile(r"[\x20-\x7e]{0,1024}")
 
@@ -43,7 +44,7 @@ def _check_filter(text: str) -> str:
 
 
 def _check_header(name: str) -> str:
-    if not HEADER_NAME.fullmatch(name):
+    if len(name) > HEADER_NAME_CHARACTERS or not HEADER_NAME.fullmatch(name):
         raise ValueError("is not the name of a header")
     if name.lower() in OURS or name.lower().startswith(OUR_PREFIXES):
         raise ValueError(f"the header {name} is set by the delivery itself")

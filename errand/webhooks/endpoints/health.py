@@ -19,7 +19,7 @@ log = structlog.get_logger("errand.webhooks")
 FAILING_LIMIT_S = 5 * 86_400
 """As long as other services wait, and longer than the schedule of one delivery."""
 LOOK_EVERY_S = 60.0
-"""How often an endpoint's long failing, or its recovery, is written down by one worker."""
+"""How often one worker writes down that an endpoint goes on failing."""
 
 
 class EndpointHealth:
@@ -28,17 +28,20 @@ class EndpointHealth:
     def __init__(self, redis: Redis, endpoints: Endpoints) -> None:
         self._redis = redis
         self._endpoints = endpoints
-        self._noted_s: dict[tuple[str, bool], float] = {}
+        self._noted_s: dict[str, float] = {}
+        """When this worker last wrote down that an endpoint fails."""
 
     async def note(self, endpoint_id: str, *, ok: bool) -> None:
         """An attempt has succeeded or failed. Does nothing while Redis is away."""
         now_s = time.monotonic()
-        if now_s < self._noted_s.get((endpoint_id, ok), -LOOK_EVERY_S) + LOOK_EVERY_S:
+        if not ok and now_s < self._noted_s.get(endpoint_id, -LOOK_EVERY_S) + LOOK_EVERY_S:
             return
-        self._noted_s[endpoint_id, ok] = now_s
-        self._noted_s.pop((endpoint_id, not ok), None)
         with missed():
-            await (self._recovered(endpoint_id) if ok else self._failed(endpoint_id))
+            if ok:
+                await self._recovered(endpoint_id)
+            else:
+                await self._failed(endpoint_id)
+                self._noted_s[endpoint_id] = now_s
 
     async def gone(self, endpoint_id: str) -> None:
         """The receiver has answered 410: Standard Webhooks 1.0 says to send no more."""
@@ -46,6 +49,8 @@ class EndpointHealth:
             await self._disable(endpoint_id, "the receiver answered 410")
 
     async def _recovered(self, endpoint_id: str) -> None:
+        """At each success, one command that deletes nothing as a rule: another worker may have noted a failure."""
+        self._noted_s.pop(endpoint_id, None)
         if await self._redis.hdel(keys.WEBHOOK_FAILING, endpoint_id):  # type: ignore[misc]  # redis-py types both its clients
             log.info("a webhook endpoint has recovered", endpoint=endpoint_id)
 

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from errand.webhooks.header_name import HEADER_NAME
+
 STATUS_LINE = re.compile(rb"HTTP/1\.\d (\d{3})(?: [^\r\n]*)?\r?\n")
 
 
@@ -252,9 +254,6 @@ _STEPS = {
 }
 
 
-TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-
-
 def _end_of_fields(buffer: bytearray) -> int:
     """Where the empty line ends that ends a head or trailers; -1 if it has not come."""
     if buffer.startswith(b"\r\n"):
@@ -274,6 +273,6 @@ def _fields(head: bytes) -> tuple[list[tuple[str, str]], bool]:
         if not text:
             continue
         name, colon, value = text.partition(":")
-        well_formed = well_formed and bool(colon) and TOKEN.fullmatch(name) is not None
+        well_formed = well_formed and bool(colon) and HEADER_NAME.fullmatch(name) is not None
         fields.append((name.strip(), value.strip()))
     return fields, well_formed

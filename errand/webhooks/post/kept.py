@@ -35,11 +35,11 @@ class KeptConnections:
 
     def put(self, origin: Origin, connection: PostConnection) -> None:
         """Keeps it if it can carry another request and there is room, else closes it."""
-        of_origin = self._kept.setdefault(origin, deque())
-        if not connection.is_open or len(self._ends) >= MAX_CONNECTIONS or len(of_origin) >= MAX_OF_AN_ORIGIN:
+        is_full = len(self._ends) >= MAX_CONNECTIONS or len(self._kept.get(origin, ())) >= MAX_OF_AN_ORIGIN
+        if is_full or not connection.is_open:
             connection.close()
             return
-        of_origin.append(connection)
+        self._kept.setdefault(origin, deque()).append(connection)
         connection.keep(partial(self._drop, origin))
         self._ends[connection] = asyncio.get_running_loop().call_later(KEEP_S, self._drop, origin, connection)
 

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 
 from errand.resources.address_guard import AddressGuard
 from errand.version import VERSION
-from errand.webhooks.post.answer import TOKEN, HttpAnswer
+from errand.webhooks.header_name import HEADER_NAME
+from errand.webhooks.post.answer import HttpAnswer
 from errand.webhooks.post.connection import DeadConnection, PostConnection
 from errand.webhooks.post.dial import Dialer, Origin
 from errand.webhooks.post.fault import PostFault
@@ -137,6 +138,6 @@ def _request(target: ParsedUrl, headers: Mapping[str, str], body: bytes) -> byte
 
 
 def _is_field(name: str, value: str) -> bool:
-    if not (TOKEN.fullmatch(name) and FIELD_VALUE.fullmatch(value)):
+    if not (HEADER_NAME.fullmatch(name) and FIELD_VALUE.fullmatch(value)):
         raise ValueError(f"not a header: {name!r}")
     return True

@@ -16,6 +16,7 @@ from errand.http.gates import auth
 from errand.http.requests.job_path import JOB_ID
 from errand.http.requests.json_body import JsonRoute
 from errand.http.routes.webhooks.endpoints import PREFIX, UNKNOWN, EndpointId, as_json, unknown
+from errand.http.routes.webhooks.events import JOB_TYPE
 from errand.http.shared import Shared, SharedDep, in_time
 from errand.job.when import Moment
 from errand.monitor.job_snapshot import JobSnapshot, read_job
@@ -29,8 +30,6 @@ READ_AT_ONCE = 50
 """A result holds the event's data and may be large: no more of them are in memory at a time."""
 RECOVERY_LIMIT_S = 20.0
 """How long one recovery may take; another goes on with the rest."""
-WEBHOOK = "webhook"
-"""The job type that delivers."""
 
 
 WRITES = [Depends(auth.require("write"))]
@@ -89,7 +88,7 @@ async def resend_webhook_event(
 ) -> Response:
     """Sends the endpoint the event of a delivery once more, delivered or not: the same bytes, the same `webhook-id`."""
     job = await in_time(read_job(to.redis, body.job_id, queues=to.queue_keys))
-    if job is None or job.type != WEBHOOK or "event" not in job.args:
+    if job is None or job.type != JOB_TYPE or "event" not in job.args:
         raise Problem(404, "unknown-delivery", f"There is no delivery '{body.job_id}'.")
     args = {
         "event": job.args["event"],
@@ -114,7 +113,7 @@ async def recover_webhook_events(
     if await in_time(to.webhook_endpoints.read(id)) is None:
         raise unknown(id)
     filter = JobFilter(
-        type=WEBHOOK,
+        type=JOB_TYPE,
         statuses=frozenset(body.status),
         since_ms=int(body.since.timestamp() * 1000),
         until_ms=None if body.until is None else int(body.until.timestamp() * 1000),
@@ -147,6 +146,6 @@ async def _results(to: Shared, jobs: Sequence[JobSnapshot]) -> list[bytes | None
 async def _deliver(to: Shared, endpoint_id: str, args: dict[str, Any]) -> Response:
     if await in_time(to.webhook_endpoints.read(endpoint_id)) is None:
         raise unknown(endpoint_id)
-    put = await to.queue_of(to.catalog[WEBHOOK]).enqueue(WEBHOOK, {"endpoint_id": endpoint_id, **args})
+    put = await to.queue_of(to.catalog[JOB_TYPE]).enqueue(JOB_TYPE, {"endpoint_id": endpoint_id, **args})
     deliveries = [{"endpoint_id": endpoint_id, "job_id": put.job_id}]
     return as_json({"id": args["message_id"], "count": 1, "deliveries": deliveries}, status=202)
