@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
 from redis.asyncio import Redis
 
-from errand.mail.email_event import EmailEvent
-from errand.mail.suppressions import Reason, Suppressions
+from errand.mail.events.email_event import EmailEvent
+from errand.mail.suppressions import Reason, Suppressions, normal
 from errand.wire import codec, keys
 
 State = Literal["accepted", "deferred", "delivered", "bounced", "complained", "unsubscribed"]
@@ -28,6 +29,8 @@ class DeliveryState:
     state: State
     detail: str
     at_ms: int
+    recipients: Sequence[str] = ()
+    """Everybody the letter went to, as addresses are compared."""
 
 
 class Deliveries:
@@ -42,13 +45,23 @@ class Deliveries:
         kept = await self._redis.get(keys.delivery(job_id))
         return DeliveryState(**codec.loads(kept)) if kept else None
 
-    async def note(self, job_id: str, address: str, state: State, *, detail: str = "") -> None:
+    async def accepted(self, job_id: str, recipients: Sequence[str], *, detail: str) -> None:
+        """The mail server has taken the letter, addressed to the first of these and copied to the others."""
+        await self._note(job_id, recipients[0], "accepted", detail, [normal(each) for each in recipients])
+
+    async def _note(self, job_id: str, address: str, state: State, detail: str, recipients: Sequence[str] = ()) -> None:
         """Keeps the state, unless a later one is known."""
         known = await self.find(job_id)
         if known is not None and RANK[known.state] >= RANK[state]:
             return
-        at_ms = int(time.time() * 1000)
-        new = DeliveryState(job_id=job_id, address=address, state=state, detail=detail[:500], at_ms=at_ms)
+        new = DeliveryState(
+            job_id=job_id,
+            address=address,
+            state=state,
+            detail=detail[:500],
+            at_ms=int(time.time() * 1000),
+            recipients=recipients or (known.recipients if known else ()),
+        )
         await self._redis.set(keys.delivery(job_id), codec.dumps(asdict(new)), px=self._ttl_ms)
 
     async def take(self, event: EmailEvent) -> None:
@@ -57,7 +70,19 @@ class Deliveries:
         if reason is not None:
             await Suppressions(self._redis).add(event.address, reason, detail=event.detail, job_id=event.job)
         if event.job is not None:
-            await self.note(event.job, event.address, event.event, detail=event.detail)
+            await self._note(event.job, event.address, event.event, event.detail)
+
+    async def take_report(self, event: EmailEvent) -> bool:
+        """As `take`, for a report that anybody may have written, such as a bounce that came by mail.
+
+        It counts only if it names a job, and an address that the letter of that job went to: else a forged bounce
+        could cut any address off. False if it does not count.
+        """
+        known = await self.find(event.job) if event.job is not None else None
+        if known is None or normal(event.address) not in known.recipients:
+            return False
+        await self.take(event)
+        return True
 
 
 def _reason_to_suppress(event: EmailEvent) -> Reason | None:

@@ -46,10 +46,12 @@ class MailRecords:
             raise Snooze(f"{domain} asked for less mail", after_s=pause.left_s, code="domain_slowed")
         return pause is not None
 
-    async def accepted(self, ctx: Context, address: str, *, detail: str, was_slow: bool, domain: str) -> None:
+    async def accepted(
+        self, ctx: Context, recipients: Sequence[str], *, detail: str, was_slow: bool, domain: str
+    ) -> None:
         """The mail server has taken the letter. Missed while Redis is away: it is sent, whatever is noted."""
         with missed():
-            await self.deliveries.note(ctx.job_id, address, "accepted", detail=detail)
+            await self.deliveries.accepted(ctx.job_id, recipients, detail=detail)
             if was_slow:
                 await self.slow_domains.is_fine(domain)
 

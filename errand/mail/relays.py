@@ -13,7 +13,7 @@ import structlog
 from errand.job.clock import Clock
 from errand.mail.letter import Letter
 from errand.mail.smtp import PoolLimits, SmtpPool
-from errand.mail.verdict import Refusal, Stage, Unavailable
+from errand.mail.verdict import Refusal, Stage, Unavailable, is_too_much
 
 log = structlog.get_logger("errand.mail")
 
@@ -58,15 +58,19 @@ class Relays:
     async def send(
         self, letter: Letter, *, begin: Callable[[], Awaitable[None]] | None = None, clock: Clock | None = None
     ) -> str:
-        """The reply of the relay that took the letter over. Raises what the last one tried has raised."""
-        *others, last = self._in_order()
-        for relay in others:
+        """The reply of the relay that took the letter over.
+
+        If none did: raises what leaves most hope, so that a letter which one relay cannot carry waits for another.
+        """
+        errors: list[Refusal] = []
+        for relay in self._in_order():
             try:
                 return await self._send(relay, letter, begin, clock)
             except Refusal as error:
-                if not _is_about_the_relay(error):
+                if not (_is_about_the_relay(error) or is_too_much(error)):
                     raise
-        return await self._send(last, letter, begin, clock)
+                errors.append(error)
+        raise next((error for error in reversed(errors) if isinstance(error, Unavailable)), errors[-1])
 
     def _in_order(self) -> list[_Relay]:
         """Those that are up, as preferred; then the others, those first that have been down for longest."""
@@ -88,9 +92,8 @@ class Relays:
 
 def _is_about_the_relay(error: Refusal) -> bool:
     """Before RCPT a refusal cannot be the recipient's; there, a lost connection is not either."""
-    return isinstance(error, Unavailable) and (
-        error.stage < Stage.RCPT or (error.stage is Stage.RCPT and not error.reply)
-    )
+    early = error.stage < Stage.RCPT or (error.stage is Stage.RCPT and not error.reply)
+    return isinstance(error, Unavailable) and early and not is_too_much(error)
 
 
 @asynccontextmanager

@@ -86,7 +86,8 @@ class Mailer:
         sending = await ctx.once("sending")
         if sending.done:
             return EmailReceipt.model_validate(sending.value)
-        was_slow = self.records is not None and await self.records.admit([message.to, *message.cc], domain=domain)
+        recipients = [message.to, *message.cc]
+        was_slow = self.records is not None and await self.records.admit(recipients, domain=domain)
         if sending.started:
             await decide_again(ctx, policy)
         letter = await self._compose(ctx, message)
@@ -94,7 +95,7 @@ class Mailer:
         receipt = EmailReceipt(message_id=letter.message_id, response=response)
         await sending.finish(receipt.model_dump())
         if self.records is not None:
-            await self.records.accepted(ctx, message.to, detail=response, was_slow=was_slow, domain=domain)
+            await self.records.accepted(ctx, recipients, detail=response, was_slow=was_slow, domain=domain)
         return receipt
 
     async def _compose(self, ctx: Context, message: Message) -> Letter:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from redis.asyncio import Redis
 
+from errand.mail.writing.address import ascii_domain
 from errand.wire import codec, keys
 
 Reason = Literal["hard_bounce", "complaint", "unsubscribe", "manual"]
@@ -73,8 +74,15 @@ class Suppressions:
 
 
 def normal(address: str) -> str:
-    """As addresses are compared: capitals may matter in a local part, and hardly ever do."""
-    return address.strip().casefold()
+    """As addresses are compared: the domain as mail servers look it up, and no capitals.
+
+    They may matter in a local part, and hardly ever do. A bounce names `xn--…`, a form the letters of that domain.
+    """
+    stripped = address.strip()
+    try:
+        return ascii_domain(stripped).casefold()
+    except ValueError:  # no address: a path of the API may hold anything
+        return stripped.casefold()
 
 
 def _text(name: bytes | str) -> str:

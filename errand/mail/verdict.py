@@ -81,9 +81,13 @@ class Rejected(Refusal):
 
 
 class NotSupported(Rejected):
-    """The mail server lacks what this letter needs; the address may be good."""
+    """The mail server lacks what this letter needs; the address may be good, and another server may have it."""
 
     kind = Kind.SENDER
+
+
+class TooLarge(SenderRefused):
+    """The mail server takes no letters of this size; another one may."""
 
 
 class Unsure(Refusal):
@@ -192,6 +196,18 @@ NOT_THE_ADDRESS = re.compile(
     re.IGNORECASE,
 )
 """Words by which servers without enhanced codes say that they mean the sender ("550 Connection frequency limited")."""
+
+
+TOO_MUCH_FOR_THE_SERVER = frozenset({"5.2.3", "5.3.3", "5.3.4", "5.6.7", "5.6.9", "5.7.16"})
+"""Of one letter, not of who sends it: its size, or an address beyond ASCII, are more than this server takes."""
+
+
+def is_too_much(error: Refusal) -> bool:
+    """The server cannot carry this letter, and carries others: its size, or what its address needs (RFC 6531)."""
+    if isinstance(error, NotSupported | TooLarge):
+        return True
+    reply = error.reply if error.stage is Stage.MAIL else None
+    return reply is not None and (reply.code == 552 or reply.enhanced in TOO_MUCH_FOR_THE_SERVER)
 
 
 def kind_of(reply: SmtpReply | None, stage: Stage) -> Kind:

@@ -10,7 +10,7 @@ import pytest
 from errand.mail import relays
 from errand.mail.relays import Transport, opened_relays
 from errand.mail.smtp import PoolLimits
-from errand.mail.verdict import Refusal
+from errand.mail.verdict import Refusal, Unavailable
 from tests.mail.letters import letter
 from tests.mail.raw_server import HANGS_UP, RawServer
 
@@ -51,6 +51,46 @@ async def test_what_is_said_of_the_letter_or_unsure_goes_to_no_other(script: dic
         with pytest.raises(Refusal):
             await transport.send(letter())
         assert second.commands == []
+
+
+SMALL = {"EHLO": [b"250-raw\r\n250 SIZE 100"]}
+
+
+@pytest.mark.parametrize(
+    ("script", "to"),
+    [
+        (SMALL, "ada@example.com"),
+        ({"MAIL": [b"552 5.3.4 too big"]}, "ada@example.com"),
+        ({}, "jörg@example.com"),  # the first has no SMTPUTF8
+    ],
+)
+async def test_a_letter_that_one_server_cannot_carry_goes_by_the_next_and_the_others_as_before(
+    script: dict[str, list[bytes]], to: str
+) -> None:
+    async with two(script) as (first, second, transport):
+        second.always[b"EHLO"] = b"250-raw\r\n250 SMTPUTF8"
+        await transport.send(letter(to))
+        await transport.send(letter(job_id="job-2"))
+        assert (len(first.letters), len(second.letters)) == (1, 1)
+
+
+async def test_a_letter_that_one_server_cannot_carry_waits_for_the_other() -> None:
+    async with RawServer.serving() as raw:
+        urls = ["smtp://127.0.0.1:1", f"smtp://{raw.url}"]
+        async with opened_relays(urls, limits=PoolLimits(), name=None) as transport:
+            with pytest.raises(Unavailable, match="no connection"):
+                await transport.send(letter("jörg@example.com"))
+
+
+async def test_a_server_that_works_again_starts_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else each failure, with days between them, would have it passed over for longer than the last."""
+    monkeypatch.setattr(relays, "DOWN_S", (0.0, 300.0))
+    async with two({"CONNECT": [HANGS_UP, b"220 ready", HANGS_UP]}) as (first, _, transport):
+        for number in range(4):
+            await transport.send(letter(job_id=f"job-{number}"))
+            for writer in first.connections:
+                writer.transport.abort()
+        assert len(first.letters) == 2, "the second and the fourth"
 
 
 async def test_if_all_are_away_the_last_word_is_that_of_one_of_them() -> None:

@@ -18,15 +18,10 @@ from errand.http.requests.json_body import JsonRoute
 from errand.http.scope import header
 from errand.http.shared import Shared, SharedDep, in_time
 from errand.mail.deliveries import Deliveries, State
-from errand.mail.email_event import (
-    BadSignature,
-    EmailEvent,
-    NotAnEvent,
-    check_basic_password,
-    of_dsn,
-    of_mailgun,
-    of_postmark,
-)
+from errand.mail.events.dsn import of_dsn
+from errand.mail.events.email_event import BadSignature, EmailEvent, NotAnEvent
+from errand.mail.events.mailgun import of_mailgun
+from errand.mail.events.postmark import check_basic_password, of_postmark
 
 router = APIRouter(tags=["email"], route_class=JsonRoute)
 
@@ -99,12 +94,17 @@ async def get_email(
 
 @router.post("/v1/email-events/dsn", include_in_schema=False, dependencies=[Depends(auth.require("write"))])
 async def take_dsn(request: Request, to: SharedDep) -> Response:
-    """A delivery status notification (RFC 3464), as a mail server sent it: the message itself is the body."""
+    """A delivery status notification (RFC 3464), as a mail server sent it: the message itself is the body.
+
+    Anybody can write one: what it says counts only for a job that it names, and for an address of that job's letter.
+    """
     body = await request.body()
-    events = await _read(lambda: of_dsn(body))
+    events = await _read(lambda: of_dsn(body, return_path=to.settings.mail_return_path))
     if len(events) > MAX_EVENTS:
         raise Problem(422, "invalid-request", f"The report names {len(events)} recipients; at most: {MAX_EVENTS}.")
-    return await _taken(to, events)
+    deliveries = _deliveries(to)
+    counted = [await in_time(deliveries.take_report(event)) for event in events]
+    return json_response(TakenView(taken=sum(counted)))
 
 
 @router.post("/v1/email-events/mailgun", include_in_schema=False)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from errand.mail.letter import Letter
 from errand.mail.smtp.connection import Lost, SmtpConnection
 from errand.mail.smtp.reply import SmtpReply
-from errand.mail.verdict import NotSupported, Refusal, SenderRefused, Stage, Unavailable, Unsure, refusal
+from errand.mail.verdict import NotSupported, Refusal, Stage, TooLarge, Unavailable, Unsure, refusal
 
 LINE_END = re.compile(rb"\r\n|\r|\n")
 
@@ -75,7 +75,7 @@ def _as_sent(content: bytes) -> bytes:
 
 
 def _mail_command(connection: SmtpConnection, letter: Letter) -> str:
-    """Raises NotSupported for an address that the server cannot take, SenderRefused for a letter that is too large."""
+    """Raises NotSupported for an address that the server cannot take, TooLarge for a letter that it cannot."""
     options = ""
     if letter.needs_smtputf8:
         if "SMTPUTF8" not in connection.extensions:
@@ -86,7 +86,7 @@ def _mail_command(connection: SmtpConnection, letter: Letter) -> str:
     if "SIZE" in connection.extensions:
         size, limit = len(letter.content), connection.extensions["SIZE"]
         if limit.isdecimal() and 0 < int(limit) < size:
-            raise SenderRefused(f"the letter has {size} bytes, the mail server takes {limit}", stage=Stage.MAIL)
+            raise TooLarge(f"the letter has {size} bytes, the mail server takes {limit}", stage=Stage.MAIL)
         options = f" SIZE={size}{options}"
     return f"MAIL FROM:<{letter.sender}>{options}"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from email import policy
@@ -12,6 +11,7 @@ from email.utils import parseaddr
 from urllib.parse import quote
 
 from errand.mail.letter import Letter
+from errand.mail.return_path import of_job
 from errand.mail.writing import headers
 from errand.mail.writing.address import ascii_domain
 from errand.mail.writing.dkim import DkimKey
@@ -60,7 +60,7 @@ def compose(
     ]
     content = "\r\n".join([*lines, ""]).encode() + _body(rendered, message.attachments, seed=job_id)
     return Letter(
-        sender=_bounces_to(return_path, job_id) if return_path else sender_address,
+        sender=of_job(return_path, job_id) if return_path else sender_address,
         recipients=(to, *cc),
         message_id=message_id,
         content=dkim.sign(content, at_s=int(date.timestamp())) if dkim else content,
@@ -79,12 +79,6 @@ def render(message: Message, templates: Templates, *, sender: str) -> RenderedMa
         "data": message.data,
     }
     return templates.render(message.template, message.locale, known)
-
-
-def _bounces_to(return_path: str, job_id: str) -> str:
-    """`bounces+<job id>@…` (VERP), by which a bounce names its letter whatever else it says; plain for odd ids."""
-    local, _, domain = return_path.partition("@")
-    return f"{local}+{job_id}@{domain}" if re.fullmatch(r"[A-Za-z0-9_-]{1,43}", job_id) else return_path
 
 
 def _address(address: str) -> str:

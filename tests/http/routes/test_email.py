@@ -58,3 +58,17 @@ async def test_an_address_is_suppressed_listed_and_set_free(client: httpx.AsyncC
 @pytest.mark.parametrize("cursor", ["x", "1", " a@b", "x a@b"])
 async def test_a_cursor_that_no_page_named_is_refused(client: httpx.AsyncClient, cursor: str) -> None:
     assert faulty_fields(await client.get("/v1/suppressions", params={"cursor": cursor})) == ["query.cursor"]
+
+
+@pytest.mark.parametrize(
+    ("added", "asked"),
+    [("ada@xn--bcher-kva.example", "Ada@BÜCHER.example"), ("ada@bücher.example", "ada@XN--bcher-kva.example")],
+)
+async def test_a_domain_is_suppressed_in_each_of_its_spellings(
+    client: httpx.AsyncClient, added: str, asked: str
+) -> None:
+    """Mail servers report the form that travels, jobs are put with the one that people write."""
+    await client.post("/v1/suppressions", json={"address": added})
+    found = await client.get(f"/v1/suppressions/{asked}")
+    assert (found.status_code, found.json()["address"]) == (200, "ada@xn--bcher-kva.example")
+    assert (await client.delete(f"/v1/suppressions/{asked}")).status_code == 204

@@ -98,10 +98,44 @@ async def test_events_in_any_order_end_in_the_same_state(client: httpx.AsyncClie
 async def test_a_bounce_is_read_as_mail_servers_send_it(
     client: httpx.AsyncClient, redis: ArqRedis, status: bytes, is_suppressed: bool
 ) -> None:
+    await accepted(redis, "1", "ada@example.com")
     answer = await client.post("/v1/email-events/dsn", content=DSN % (status, status))
-    assert answer.json() == {"taken": 2}
+    assert answer.json() == {"taken": 1}, "the letter did not go to the other"
     assert await suppressed(redis) == ({"ada@example.com": "hard_bounce"} if is_suppressed else {})
     assert await state(redis) == "bounced"
+
+
+async def accepted(redis: ArqRedis, job_id: str, *recipients: str) -> None:
+    await Deliveries(redis, ttl_s=60).accepted(job_id, recipients, detail="250 OK")
+
+
+@pytest.mark.parametrize("header", ["To", "Delivered-To"])
+async def test_a_bounce_names_its_job_by_the_address_it_came_to(
+    open_client: OpenClient, redis: ArqRedis, tmp_path: Path, header: str
+) -> None:
+    """Whatever else it says: many servers return nothing of the letter, or one that they have changed."""
+    await accepted(redis, "job-7", "bo@example.com", "ada@xn--bcher-kva.example")
+    report = DSN.replace(b"To: bounces+1", header.encode() + b": Acme <Bounces+job-7").replace(
+        b"acme.example", b"acme.example>", 1
+    )
+    report = (report % (b"5.1.1", b"5.1.1")).replace(b"ada@example.com", "ada@bücher.example".encode())
+    async with open_client(make_settings(tmp_path, mail_return_path="bounces@acme.example")) as client:
+        assert (await client.post("/v1/email-events/dsn", content=report)).status_code == 200
+    assert await suppressed(redis) == {"ada@xn--bcher-kva.example": "hard_bounce"}
+    assert await state(redis, "job-7") == "bounced"
+
+
+@pytest.mark.parametrize("recipient", [None, "eve@example.com"])
+async def test_a_forged_bounce_cuts_nobody_off(
+    client: httpx.AsyncClient, redis: ArqRedis, recipient: str | None
+) -> None:
+    """Anybody can write to the return path: only a letter that went to the address can have bounced."""
+    if recipient:
+        await accepted(redis, "1", recipient)
+    answer = await client.post("/v1/email-events/dsn", content=DSN % (b"5.1.1", b"5.1.1"))
+    assert (answer.status_code, answer.json()) == (200, {"taken": 0})
+    assert await suppressed(redis) == {}
+    assert await state(redis) == ("accepted" if recipient else None)
 
 
 async def test_a_report_of_too_many_recipients_is_refused(client: httpx.AsyncClient) -> None:
@@ -137,7 +171,7 @@ def with_providers(settings: Settings, tmp_path: Path) -> Settings:
 async def test_mailguns_events_are_admitted_by_their_signature(
     open_client: OpenClient, with_providers: Settings, redis: ArqRedis
 ) -> None:
-    failed = {"event": "failed", "severity": "permanent", "delivery-status": {"message": "no such user"}}
+    failed = {"event": "failed", "severity": "permanent", "delivery-status": {"message": "5.1.1 no such user"}}
     async with open_client(with_providers) as client:
         forged = await client.post("/v1/email-events/mailgun", json=mailgun(failed, key="another-key"))
         problem_of(forged, 401, "unauthorized")
@@ -151,6 +185,25 @@ async def test_mailguns_events_are_admitted_by_their_signature(
             await client.post("/v1/email-events/mailgun", json=mailgun({"event": "opened"})), 422, "invalid-request"
         )
     assert (await suppressed(redis), await state(redis)) == ({"ada@example.com": "hard_bounce"}, "bounced")
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        ({"enhanced-code": "5.1.1", "message": "no such user"}, "hard_bounce"),
+        ({"enhanced-code": "5.7.1", "message": "blocked, see https://mx.example"}, None),
+        ({"code": 550, "message": "5.7.26 unauthenticated mail"}, None),
+        ({"code": 554, "message": "spam"}, None),
+        ({"enhanced-code": 5}, None),
+    ],
+)
+async def test_mailgun_calls_permanent_what_need_not_mean_the_address(
+    open_client: OpenClient, with_providers: Settings, redis: ArqRedis, status: dict[str, Any], reason: str | None
+) -> None:
+    failed = {"event": "failed", "severity": "permanent", "delivery-status": status}
+    async with open_client(with_providers) as client:
+        assert (await client.post("/v1/email-events/mailgun", json=mailgun(failed))).json() == {"taken": 1}
+    assert (list((await suppressed(redis)).values()), await state(redis)) == ([reason] if reason else [], "bounced")
 
 
 async def test_postmarks_events_are_admitted_by_their_password(
