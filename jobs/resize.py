@@ -23,7 +23,7 @@ from errand.images import (
 from errand.images.options import ImageOptions
 from errand.images.request import check_cost, check_file
 from errand.job.args_context import ArgsContext
-from errand.resources.address_guard import CallerUrl
+from errand.resources.guard import CallerUrl
 from errand.resources.openers import outbound, process_pool, storage
 
 

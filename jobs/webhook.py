@@ -8,7 +8,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from errand import Context, Delays, job
-from errand.resources.address_guard import CallerUrl
+from errand.resources.guard import CallerUrl
 from errand.settings import WEBHOOK_QUEUE
 from errand.webhooks import DEADLINE_S, RETRY_AFTER_CAP_S, SCHEDULE_S, Delivery, EventName, deliverer, safe_id
 

@@ -41,9 +41,9 @@ async def process_pool(settings: Settings) -> AsyncIterator[ProcessPool]:
 async def outbound(settings: Settings) -> AsyncIterator[Outbound]:
     """HTTP to addresses that callers name, behind the address guard."""
     with needs("webhooks"):
-        from errand.resources.address_guard import AddressGuard
+        from errand.resources.guard import AddressGuard, UrlPolicy
         from errand.resources.outbound import Outbound
 
-    guard = AddressGuard(settings.webhook_allow_networks)
+    guard = AddressGuard(settings.webhook_allow_networks, policy=UrlPolicy.of(settings))
     async with Outbound.open(guard, connections=settings.worker_concurrency) as client:
         yield client

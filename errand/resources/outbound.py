@@ -10,7 +10,7 @@ from pathlib import Path
 
 import aiohttp
 
-from errand.resources.address_guard import AddressGuard, AddressRefused
+from errand.resources.guard import AddressGuard, AddressRefused
 
 USER_AGENT = "Errand/0.1"
 
@@ -49,9 +49,16 @@ class Outbound:
     @asynccontextmanager
     async def open(cls, guard: AddressGuard, *, connections: int) -> AsyncIterator[Outbound]:
         """A client with at most that many connections at once. No proxy, cookie or netrc of the host is used."""
+
+        async def guarded(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+            """Also around each redirect."""
+            _check(guard, request)
+            return await handler(request)
+
         connector = aiohttp.TCPConnector(socket_factory=guard.open_socket, limit=connections, ttl_dns_cache=10)
         async with aiohttp.ClientSession(
             connector=connector,
+            middlewares=(guarded,),
             trust_env=False,
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -100,6 +107,18 @@ class Outbound:
             raise OutboundRefused(f"not the name of a host: {url}") from None
         except (aiohttp.ClientError, OSError) as error:
             raise OutboundFault(f"{type(error).__name__}: {error}") from None
+
+
+def _check(guard: AddressGuard, request: aiohttp.ClientRequest) -> None:
+    """Raises OutboundRefused."""
+    url = request.url
+    # aiohttp has made a header of the credentials in a URL
+    if "Authorization" in request.headers:
+        raise OutboundRefused(f"{url.host}: the URL has credentials in it")
+    try:
+        guard.check_origin(url.host or "", url.port or 0, tls=url.scheme == "https")
+    except AddressRefused as error:
+        raise OutboundRefused(f"{url.host}: {error}") from None
 
 
 def _check_found(response: aiohttp.ClientResponse) -> None:

@@ -28,10 +28,15 @@ SigningSecret = Annotated[SecretStr, AfterValidator(_check_secret)]
 """Standard Webhooks 1.0: `whsec_` and the base64 of 24 to 64 bytes."""
 
 
+Port = Annotated[int, Field(ge=1, le=65_535)]
+
+
 class WebhookSettings(BaseModel):
     """A part of `Settings`."""
 
     webhook_secret: SigningSecret | None = None
     webhook_allow_networks: Annotated[tuple[IpNetwork, ...], NoDecode, comma_separated()] = ()
+    webhook_allow_ports: Annotated[tuple[Port, ...], NoDecode, comma_separated()] = ()
+    webhook_https_only: bool = False
     webhook_host_concurrency: int = Field(100, ge=1, le=10_000)
     webhook_sink_port: int = Field(8010, ge=0, le=65_535)

@@ -187,14 +187,14 @@ async def deliverer(settings: Settings) -> AsyncIterator[Deliverer]:
     """The signing secret, the endpoints and a guarded client. On a developer's machine also the webhook sink, the one
     address of that machine that the guard lets through."""
     with needs("webhooks"):
-        from errand.resources.address_guard import AddressGuard
+        from errand.resources.guard import AddressGuard, UrlPolicy
         from errand.webhooks.post import Poster
         from errand.webhooks.sink import opened_sink
 
     slots = settings.queue_shares([WEBHOOK_QUEUE]).get(WEBHOOK_QUEUE, settings.webhook_concurrency)
     async with AsyncExitStack() as stack:
         allowed = await stack.enter_async_context(opened_sink(settings))
-        guard = AddressGuard(settings.webhook_allow_networks, allow_endpoints=allowed)
+        guard = AddressGuard(settings.webhook_allow_networks, allow_endpoints=allowed, policy=UrlPolicy.of(settings))
         endpoints, health = await stack.enter_async_context(_opened_endpoints(settings))
         yield Deliverer(
             poster=await stack.enter_async_context(Poster.open(guard)),

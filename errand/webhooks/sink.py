@@ -17,12 +17,10 @@ import structlog
 from aiohttp import web
 
 from errand import private_folder
+from errand.resources.guard import SINK_HOST
 from errand.settings import Settings, is_loopback
 
 log = structlog.get_logger("errand.webhook_sink")
-
-
-HOST = "127.0.0.1"
 
 
 BODY_LIMIT_BYTES = 1024 * 1024
@@ -37,16 +35,16 @@ async def opened_sink(settings: Settings) -> AsyncIterator[list[tuple[str, int]]
     runner = web.AppRunner(_app(settings.data_dir / "webhooks"), access_log=None)
     await runner.setup()
     try:
-        await web.TCPSite(runner, HOST, settings.webhook_sink_port).start()
+        await web.TCPSite(runner, SINK_HOST, settings.webhook_sink_port).start()
         log.info(
             "webhook sink",
-            url=f"http://{HOST}:{settings.webhook_sink_port}/",
+            url=f"http://{SINK_HOST}:{settings.webhook_sink_port}/",
             keeps=str(settings.data_dir / "webhooks"),
         )
     except OSError:
         log.info("webhook sink not opened: the port is taken, by another worker's sink perhaps")
     try:
-        yield [(HOST, settings.webhook_sink_port)]
+        yield [(SINK_HOST, settings.webhook_sink_port)]
     finally:
         await runner.cleanup()
 

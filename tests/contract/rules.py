@@ -46,7 +46,7 @@ MORE_THAN_A_SCHEMA_SAYS = (
 )
 """Fields (a pattern) and what a 422 says of them (a pattern) where a request that fits the document is refused."""
 MAX_WAIT_S = 0.3
-RECEIVER = os.environ.get("CONTRACT_RECEIVER", "127.0.0.1:9")
+RECEIVER = os.environ.get("CONTRACT_RECEIVER", "127.0.0.1:9999")
 
 
 @schemathesis.check

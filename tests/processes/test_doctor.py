@@ -42,6 +42,6 @@ async def test_api_and_worker_say_at_their_start_what_is_wrong_and_serve_all_the
                 return "maxmemory-policy allkeys-lru" in said and "nothing is written to disk" in said
 
             await eventually(warned)
-        assert house.post("/v1/jobs/webhook", json={"url": "http://127.0.0.1:1/", "event": "x", "data": None})
+        assert house.post("/v1/jobs/webhook", json={"url": "http://127.0.0.1:9999/", "event": "x", "data": None})
         code, said = examined(house)
     assert code == 1 and "\n2 warning(s)" in said, said

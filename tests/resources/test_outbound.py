@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from errand.resources.address_guard import AddressGuard
+from errand.resources.guard import AddressGuard
 from errand.resources.outbound import REPLY_LIMIT_BYTES, Outbound, OutboundFault, OutboundRefused
 from tests.peers import HttpReceiver
+from tests.ports import free_port
 
 LOOPBACK = ipaddress.ip_network("127.0.0.0/8")
 
@@ -106,10 +107,10 @@ async def test_a_deadline_bounds_an_answer_that_trickles(
         await client.download(receiver.url, target, limit_bytes=1000, deadline_s=0.2)
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1/", "http://nowhere.invalid/"])
+@pytest.mark.parametrize("url", ["http://127.0.0.1:{port}/", "http://nowhere.invalid/"])
 async def test_a_peer_that_cannot_be_reached_is_a_fault(client: Outbound, url: str) -> None:
     with pytest.raises(OutboundFault):
-        await post(client, url)
+        await post(client, url.format(port=free_port()))
 
 
 async def test_a_peer_that_breaks_off_is_a_fault(client: Outbound) -> None:

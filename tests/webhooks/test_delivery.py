@@ -12,7 +12,7 @@ import pytest
 
 from errand.job.context import Context
 from errand.job.control import Retry, Snooze
-from errand.resources.address_guard import AddressGuard
+from errand.resources.guard import AddressGuard
 from errand.webhooks.breaker import LEAST, Breakers
 from errand.webhooks.delivery import Deliverer
 from errand.webhooks.post import Poster

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
-from errand.resources.address_guard import CallerUrl
+from errand.resources.guard import CallerUrl
 from errand.secrets.redaction import STARS
 from errand.webhooks.header_name import HEADER_NAME
 from errand.webhooks.schedule import DEADLINE_S, SCHEDULE_S

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import aiohappyeyeballs
 
-from errand.resources.address_guard import AddressGuard, AddressInfo, AddressRefused
+from errand.resources.guard import AddressGuard, AddressInfo, AddressRefused
 from errand.webhooks.post.connection import PostConnection
 from errand.webhooks.post.fault import PostFault
 from errand.webhooks.post.names import Names
@@ -40,6 +40,7 @@ class Dialer:
     async def dial(self, origin: Origin, timings_ms: dict[str, float]) -> PostConnection:
         """A new connection; notes in `timings_ms` how long the lookup and the connection took. Raises PostFault."""
         started_s = time.perf_counter()
+        self._check(origin)
         addresses = self._allowed(await self._names.addresses(origin.host, origin.port))
         found_s = time.perf_counter()
         timings_ms["dns"] = round((found_s - started_s) * 1000, 3)
@@ -47,6 +48,12 @@ class Dialer:
         connection = await _shake_hands(taken, origin)
         timings_ms["connect"] = round((time.perf_counter() - found_s) * 1000, 3)
         return connection
+
+    def _check(self, origin: Origin) -> None:
+        try:
+            self._guard.check_origin(origin.host, origin.port, tls=origin.tls is not None)
+        except AddressRefused as error:
+            raise PostFault("blocked", str(error)) from None
 
     def _allowed(self, addresses: list[AddressInfo]) -> list[AddressInfo]:
         """Those that the guard lets through. Raises PostFault if it is none: which they are is not said."""

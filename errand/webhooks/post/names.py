@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 
-from errand.resources.address_guard import AddressInfo
+from errand.resources.guard import AddressInfo
 from errand.webhooks.post.fault import PostFault
 
 KEEP_S = 10.0

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import urlsplit
 
-from errand.resources.address_guard import AddressGuard
+from errand.resources.guard import AddressGuard
 from errand.version import VERSION
 from errand.webhooks.header_name import HEADER_NAME
 from errand.webhooks.post.answer import HttpAnswer

@@ -89,7 +89,7 @@ async def test_an_event_of_a_tenant_goes_to_its_endpoints_alone(client: httpx.As
 async def test_a_change_holds_for_what_is_queued_already(
     redis: ArqRedis, client: httpx.AsyncClient, run_worker: RunWorker, receiver: HttpReceiver
 ) -> None:
-    await make(client, "one", "http://127.0.0.1:1/old")
+    await make(client, "one", "http://127.0.0.1:9999/old")
     await make(client, "gone", receiver.url)
     sent = await send(client)
     await client.put(f"{PATH}/one", json={"url": f"{receiver.url}/new"})

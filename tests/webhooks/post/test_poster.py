@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 import trustme
 
-from errand.resources.address_guard import AddressGuard
+from errand.resources.guard import AddressGuard
 from errand.webhooks.post import HttpAnswer, Poster, PostFault
 from errand.webhooks.post.answer import BODY_LIMIT_BYTES
+from tests.ports import free_port
 from tests.webhooks.post.hostile import DECIDED, LENGTH_5, UNDECIDED, Receiver, receiving, serving
 
 LOOPBACK = ipaddress.ip_network("127.0.0.0/8")
@@ -144,7 +145,7 @@ async def test_neither_a_proxy_nor_a_redirect_is_followed(poster: Poster, monkey
 @pytest.mark.parametrize(
     ("url", "kind"),
     [
-        ("http://127.0.0.1:1/", "refused"),
+        ("http://127.0.0.1:{port}/", "refused"),
         ("http://nowhere.invalid/", "dns"),
         (f"http://{'a' * 64}.example/", "blocked"),
         ("http://a..b/", "blocked"),
@@ -160,7 +161,7 @@ async def test_neither_a_proxy_nor_a_redirect_is_followed(poster: Poster, monkey
     ],
 )
 async def test_what_cannot_be_reached_or_must_not_be(poster: Poster, url: str, kind: str) -> None:
-    assert await fault_of(poster, url) == kind
+    assert await fault_of(poster, url.format(port=free_port())) == kind
 
 
 async def test_a_name_that_resolves_to_another_address_each_time_gains_nothing(

@@ -10,8 +10,10 @@ from pydantic import Field
 from errand.http.answers.problems import ERRORS, Problem, documented
 from errand.http.answers.webhook_view import EndpointPage, EndpointView, endpoint_view
 from errand.http.gates import auth
+from errand.http.requests import json_body
 from errand.http.requests.json_body import JsonRoute
 from errand.http.shared import Shared, SharedDep, in_time
+from errand.resources.guard import fault_of_url
 from errand.settings.webhooks import SigningSecret
 from errand.webhooks.endpoints import Endpoint, EndpointDefinition
 from errand.webhooks.endpoints.store import MAX_ENDPOINTS
@@ -85,6 +87,7 @@ async def list_webhook_endpoints(
 )
 async def create_webhook_endpoint(body: EndpointBody, to: SharedDep) -> Response:
     """Makes an endpoint with an id and a secret of its own; the secret is shown here and never again."""
+    _check_url(body, to)
     return await _create(to, new_job_id(), body)
 
 
@@ -112,6 +115,7 @@ async def put_webhook_endpoint(id: EndpointId, body: EndpointBody, to: SharedDep
 
     The secret of an endpoint stays as it is: `rotate` changes it. One that was disabled is enabled again.
     """
+    _check_url(body, to)
     now_ms = await in_time(to.webhook_endpoints.now_ms())
     changed = await in_time(
         to.webhook_endpoints.change(id, lambda endpoint: endpoint.defined(body.definition(), now_ms=now_ms))
@@ -151,6 +155,12 @@ async def rotate_webhook_secret(id: EndpointId, to: SharedDep) -> Response:
     now_ms = await in_time(to.webhook_endpoints.now_ms())
     changed = await in_time(to.webhook_endpoints.change(id, lambda endpoint: endpoint.rotated(now_ms=now_ms)))
     return _shown(to, changed, id, secret=changed.secret if changed else None)
+
+
+def _check_url(body: NewEndpoint, to: Shared) -> None:
+    """Raises Problem 422 if the settings let nothing be sent there."""
+    if fault := fault_of_url(str(body.url), to.settings):
+        raise json_body.invalid("body.url", fault)
 
 
 async def _create(to: Shared, endpoint_id: str, body: NewEndpoint) -> Response:
