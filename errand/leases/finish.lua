@@ -35,7 +35,7 @@ for at = 2, #ARGV, 9 do
       due_in_ms = '0'
     end
     if due_in_ms == '' then
-      ended(queue, id, kind.status, result, keep_ms)
+      ended(queue, id, kind.status, result, keep_ms, keep_lease_ms == '0' and lease or nil)
       if record ~= '' then
         add_dead(dead, dead_by_group, record, now_ms, keep_ms)
       end
@@ -49,9 +49,9 @@ for at = 2, #ARGV, 9 do
         park(channel, kind.type, id, now_ms + due_in_ms, now_ms)
       end
     end
-    if keep_lease_ms == '0' then
+    if keep_lease_ms == '0' and due_in_ms ~= '' then
       redis.call('DEL', lease)
-    else
+    elseif keep_lease_ms ~= '0' then
       -- nobody's token: this outcome, sent once more, must not count again
       redis.call('SET', lease, 'kept', 'PX', keep_lease_ms)
     end

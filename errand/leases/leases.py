@@ -47,7 +47,8 @@ FOR_EVER_MS = -1
 """As `Finish.keep_result_ms`: the result does not expire."""
 
 
-@dataclass(frozen=True, slots=True)
+# not frozen: that would take three times as long to make, and there is one for each job
+@dataclass(slots=True)
 class Claim:
     """A job that this worker has leased."""
 
@@ -119,7 +120,8 @@ class Woken:
     """The error if Redis refused the wait. The claim was made all the same, and its jobs are leased."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# not frozen: that would take three times as long to make, and there is one for each job
+@dataclass(slots=True, kw_only=True)
 class Finish:
     """What becomes of a claimed job: it ends, or is due again if `due_in_ms` is given."""
 

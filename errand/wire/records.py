@@ -74,7 +74,8 @@ class Block:
     """The file, line and function that ran then, of the job's own code if it has some there."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# not frozen: that would take three times as long to make, and there is one for each job
+@dataclass(slots=True, kw_only=True)
 class RunningAttempt:
     """An attempt that has started. Times are ms since the epoch."""
 
@@ -84,7 +85,7 @@ class RunningAttempt:
     worker: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Attempt(RunningAttempt):
     """An attempt that has ended."""
 

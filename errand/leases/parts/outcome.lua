@@ -3,24 +3,24 @@
 -- the note why a job was put back says something until it is due; if it then expires unseen, the note must not stay
 local PUT_BACK_KEPT_MS = 3600000
 
--- `keep_ms`: how long the result is kept, '' for ever, '0' not at all
-local function ended(queue, id, status, result, keep_ms)
+-- `keep_ms`: how long the result is kept, '' for ever, '0' not at all  `lease`: its key if the lease ends now, else nil
+local function ended(queue, id, status, result, keep_ms, lease)
   if result ~= '' and keep_ms == '' then
     redis.call('SET', 'arq:result:' .. id, result)
   elseif result ~= '' and keep_ms ~= '0' then
     redis.call('SET', 'arq:result:' .. id, result, 'PX', keep_ms)
   end
-  redis.call(
-    'DEL', 'arq:job:' .. id, 'arq:retry:' .. id, 'errand:attempts:' .. id, 'errand:progress:' .. id,
-    'errand:put-back:' .. id
-  )
   redis.call('ZREM', queue, id)
+  -- deleted in one call: a call takes longer than a key
+  local gone = {'arq:job:' .. id, 'arq:retry:' .. id, 'errand:attempts:' .. id, 'errand:progress:' .. id,
+    'errand:put-back:' .. id, lease}
   -- a dead job may be replayed: the markers of its effects are kept as long as the job is
   if status ~= 'failed' or result == '' or keep_ms == '0' then
-    redis.call('DEL', 'errand:once:' .. id)
+    gone[#gone + 1] = 'errand:once:' .. id
   elseif keep_ms ~= '' then
     redis.call('PEXPIRE', 'errand:once:' .. id, keep_ms)
   end
+  redis.call('DEL', unpack(gone))
 end
 
 local function due_again(queue, id, due_ms, attempt, give_back)

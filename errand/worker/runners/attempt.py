@@ -21,7 +21,8 @@ FOLLOWED_BY_ANOTHER = ("retry", "crashed", "handed_back")
 """Outcomes of an attempt that is not the last of its job."""
 
 
-@dataclass(frozen=True, slots=True)
+# not frozen: that would take three times as long to make, and there is one for each job
+@dataclass(slots=True)
 class Outcome:
     """How an attempt ended."""
 
@@ -116,6 +117,8 @@ def overtime(job_type: JobType[Any, Any], error: TimeoutError | None = None) -> 
 
 
 def _as_json(returned: Any, hide: Hide) -> Any:
+    if returned is None:
+        return None
     text = to_json(returned, inf_nan_mode="null").decode()
     value = from_json(text)
     # as a whole first: mostly there is nothing to hide

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Literal
 
 from pydantic_core import to_json
@@ -87,5 +88,6 @@ def _duration_s(ended: Attempt) -> float:
     return (ended.ended_at_ms - ended.started_at_ms) / 1000
 
 
+@lru_cache(maxsize=8)  # many attempts end in the same millisecond
 def _time(at_ms: int) -> str:
     return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -39,6 +39,7 @@ class UnderWay:
 
     job: ClaimedJob
     job_type: JobType[Any, Any]
+    kwargs: Mapping[str, Any]
     ctx: Context
     hide: Hide
     started: RunningAttempt
@@ -112,12 +113,13 @@ class JobRunner:
         return finish
 
     def _started(self, job: ClaimedJob) -> UnderWay:
-        job_type, reported = self.job_types[job.function], list[Progress]()
-        hide = job_type.hider(_keywords(job.args, job.kwargs))
+        job_type, kwargs = self.job_types[job.function], _keywords(job.args, job.kwargs)
+        hide = job_type.hider(kwargs)
+        reported: list[Progress] = []
         started = RunningAttempt(
             number=job.job_try, due_at_ms=job.claim.due_at_ms, started_at_ms=timestamp_ms(), worker=self.worker_name
         )
-        return UnderWay(job, job_type, self._context(job_type, job, reported, hide), hide, started, reported)
+        return UnderWay(job, job_type, kwargs, self._context(job_type, job, reported, hide), hide, started, reported)
 
     def _end(self, under_way: UnderWay, outcome: Outcome, progress: Progress | None) -> Finish:
         ended, finish = self._decide(under_way, outcome, progress)
@@ -143,7 +145,7 @@ class JobRunner:
         try:
             if self.isolation is not None and job.claim.suspect:
                 return await self._isolated(self.isolation, job_type, ctx, job.claim)
-            outcome = await attempt.run(job_type, ctx, _keywords(job.args, job.kwargs), hide=under_way.hide)
+            outcome = await attempt.run(job_type, ctx, under_way.kwargs, hide=under_way.hide)
         except asyncio.CancelledError:
             outcome = self._interrupted(job.claim.job_id)
         return outcome, under_way.reported[0] if under_way.reported else None
