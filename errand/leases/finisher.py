@@ -53,6 +53,10 @@ class Finisher:
         if self._writer is None:
             self._writer = asyncio.ensure_future(self._write())
 
+    def note_written(self, outcome: Finish) -> None:
+        """The outcome has been written by somebody else for this worker, or is being."""
+        self._done([outcome], [True])
+
     async def write(self, outcome: Finish) -> None:
         """Takes an outcome; returns when it is written, or dropped."""
         written = asyncio.get_running_loop().create_future()

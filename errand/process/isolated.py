@@ -82,7 +82,7 @@ class Attempts:
             queue, claim = self._job
             # in this thread, on a connection of its own: the job may block the loop
             pool = copy_of(self._workers[queue].pool.connection_pool, reply_timeout_s=ACQUIT_LIMIT_S)
-            async with Redis(connection_pool=pool) as redis:
+            async with Redis.from_pool(pool) as redis:
                 await Leases(redis, queue=queue, worker=claim.token, lease_s=1).end_isolated(claim)
 
     def _take(self, message: Any) -> None:

@@ -44,6 +44,14 @@ NOT_STARTED_S = 5.0
 """How long a suspect waits if the process did not start, which is not the job's fault: for want of memory, say."""
 
 
+START_LIMIT_S = 60.0
+"""A process that is not ready by then is killed: it imports all job types and opens what they use."""
+
+
+OVERTIME_GRACE_S = 5.0
+"""An attempt that is past its time limit by so much has not heeded it: it blocks its process."""
+
+
 CANCEL_LIMIT_S = 5.0
 """An attempt that is cancelled and does not end within it is killed."""
 
@@ -65,11 +73,14 @@ class Isolation:
         """The process was sent the claim; it can be sent a cancel from then on."""
         self._idle: asyncio.TimerHandle | None = None
 
-    async def attempt(self, queue: str, claim: Claim, *, starts: Callable[[], Awaitable[None]]) -> Attempted:
+    async def attempt(
+        self, queue: str, claim: Claim, *, starts: Callable[[], Awaitable[None]], limit_s: float
+    ) -> Attempted:
         """One attempt at the job, made there; `starts` is awaited right before it.
 
-        Raises IsolatedDied if the process ends under it, Snooze if none starts. If the caller is cancelled, the attempt
-        is: what it still came to is returned, else CancelledError is raised.
+        Raises IsolatedDied if the process ends under it, Snooze if none starts, TimeoutError if it is past `limit_s`,
+        the attempt's time limit, and does not end by itself. If the caller is cancelled, the attempt is: what it still
+        came to is returned, else CancelledError is raised.
         """
         if self._idle is not None:
             self._idle.cancel()
@@ -77,15 +88,20 @@ class Isolation:
         try:
             await loop.run_in_executor(self._thread, self._running)
             await starts()
-            answer = loop.run_in_executor(self._thread, self._exchange, queue, claim)
-            try:
-                return await asyncio.shield(answer)
-            except asyncio.CancelledError:
-                if (ended := await self._cancel(answer)) is None:
-                    raise
-                return ended
+            # the process keeps to the limit itself, if the job lets it; a stopped clock does not count here
+            async with asyncio.timeout(limit_s + OVERTIME_GRACE_S):
+                return await self._answer(queue, claim)
         finally:
             self._idle = loop.call_later(IDLE_S, self._end)
+
+    async def _answer(self, queue: str, claim: Claim) -> Attempted:
+        answer = asyncio.get_running_loop().run_in_executor(self._thread, self._exchange, queue, claim)
+        try:
+            return await asyncio.shield(answer)
+        except asyncio.CancelledError:
+            if (ended := await self._cancel(answer)) is None:
+                raise
+            return ended
 
     async def close(self) -> None:
         """Ends the process, and an attempt in it."""
@@ -111,16 +127,22 @@ class Isolation:
     def _running(self) -> tuple[BaseProcess, Connection]:
         if self._process is not None and self._connection is not None and self._process.is_alive():
             return self._process, self._connection
-        connection, theirs = Pipe()
-        process = self._new_process(theirs)
-        process.start()
-        theirs.close()
-        self._process, self._connection = process, connection
         try:
-            _received(connection, process)
-        except (EOFError, OSError):
+            process, connection = self._process, self._connection = self._started()
+            _received(connection, process, limit_s=START_LIMIT_S)
+        except (EOFError, OSError) as error:
+            # no memory or no process for it, say
+            self._end()
+            log.warning("the process for isolated jobs did not start", error=repr(error))
             raise Snooze("the process for isolated jobs did not start", after_s=NOT_STARTED_S) from None
         log.info("isolated jobs run in a process of their own", pid=process.pid)
+        return process, connection
+
+    def _started(self) -> tuple[BaseProcess, Connection]:
+        connection, theirs = Pipe()
+        with theirs:
+            process = self._new_process(theirs)
+            process.start()
         return process, connection
 
     async def _cancel(self, answer: asyncio.Future[Attempted]) -> Attempted | None:
@@ -145,10 +167,11 @@ class Isolation:
             process.join()
 
 
-def _received(connection: Connection, process: BaseProcess) -> Any:
-    """What the process sends next. Raises EOFError or OSError if it ends before."""
+def _received(connection: Connection, process: BaseProcess, *, limit_s: float | None = None) -> Any:
+    """What the process sends next. Raises EOFError or OSError if it ends before, TimeoutError past the limit."""
     # not by the end of the connection alone: what the worker has forked may hold it open
-    wait([connection, process.sentinel])
+    if not wait([connection, process.sentinel], limit_s):
+        raise TimeoutError
     if not connection.poll():
         raise EOFError
     return connection.recv()

@@ -8,10 +8,12 @@ native code that does not let other threads run stops it as well.
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 import threading
 import time
 import traceback
+from contextvars import Context
 from types import FrameType
 from typing import Any
 
@@ -20,13 +22,13 @@ from arq.worker import Worker
 from redis.asyncio import Redis
 
 from errand.leases.heartbeat import Heartbeat
-from errand.leases.leases import Leases
+from errand.leases.leases import Finish, Leases
 from errand.redis.redis_py import copy_of
 from errand.wire import fingerprint
 from errand.wire.records import Block
 from errand.worker.loop_lag import LoopLag
 from errand.worker.runners.attempt import run as attempt_run
-from errand.worker.runners.job_runner import JobRunner, UnderWay
+from errand.worker.runners.job_runner import IN_ATTEMPT, JobRunner, UnderWay
 
 log = structlog.get_logger("errand.worker")
 
@@ -107,7 +109,7 @@ class Watchdog:
 
     async def _while_blocked(self) -> None:
         pool = copy_of(self._worker.pool.connection_pool, reply_timeout_s=REPLY_TIMEOUT_S)
-        async with Redis(connection_pool=pool) as redis:
+        async with Redis.from_pool(pool) as redis:
             visible = bool(self._runner.job_types)
             leases = Leases(redis, queue=self._queue, worker=self._name, lease_s=self._lease_s, visible=visible)
             renew_s = 0.0
@@ -142,12 +144,9 @@ class Watchdog:
         return under_way
 
     def _attempt_of(self, task: asyncio.Task[Any]) -> UnderWay | None:
-        running = list(self._runner.under_way.values())
-        for one in running:
-            if self._worker.tasks.get(one.job.claim.job_id) is task:
-                return one
-        # a task that a job has started
-        return running[0] if len(running) == 1 else None
+        """The attempt that the task was started by, if it is one of this worker's and still runs."""
+        under_way = _context_of(task).get(IN_ATTEMPT)
+        return under_way if under_way is not None and id(under_way) in self._runner.under_way else None
 
     def _say(self, under_way: UnderWay, frames: list[FrameType]) -> None:
         self._said, block = under_way, under_way.blocked
@@ -181,10 +180,33 @@ class Watchdog:
 
     async def _end(self, leases: Leases, blocked: UnderWay) -> None:
         finish = self._runner.end_overtime(blocked)
-        if finish is not None and await leases.finish([finish]) == [True]:
+        if finish is None:
+            return
+        written = False
+        try:
+            (written,) = await leases.finish([finish])
+        finally:
+            if not written:
+                self._leave_to_loop(finish)
+        if written:
             log.error(
                 "a job that blocks the event loop is past its limit: the attempt has timed out", job_id=finish.job_id
             )
+
+    def _leave_to_loop(self, finish: Finish) -> None:
+        """Redis is away, or the lease is lost: the loop writes it when it runs, and counts it if it is dropped."""
+        assert self._loop is not None
+        try:
+            self._runner.early.remove(id(finish))
+        except KeyError:  # it runs by now, and trusted this thread
+            self._loop.call_soon_threadsafe(self._runner.finisher.put, finish)
+
+
+def _context_of(task: asyncio.Task[Any]) -> Context:
+    if sys.version_info >= (3, 12):
+        return task.get_context()
+    # Python 3.11 has no name for it; the first that a task refers to is its own
+    return next(found for found in gc.get_referents(task) if isinstance(found, Context))
 
 
 def _frames_of_job(innermost: FrameType) -> list[FrameType]:

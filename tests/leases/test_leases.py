@@ -285,3 +285,11 @@ async def test_after_a_step_of_the_servers_clock_the_job_of_a_dead_owner_is_clai
     await redis.delete(keys.clock_set(QUEUE))  # a lease later
     await redis.zadd(QUEUE, {put.job_id: 1})
     assert [(found.job_id, found.lost) for found in (await other.claim(1)).claims] == [(put.job_id, True)]
+
+
+async def test_a_first_report_proves_no_step_of_the_servers_clock(redis: ArqRedis) -> None:
+    """A watchdog makes one in the name of its worker, which was silent since some time that it does not know."""
+    await leases_of(redis, "one").renew({}, {})
+    await redis.zincrby(keys.workers(QUEUE), -3_600_000, "one")
+    await leases_of(redis, "one").renew({}, {})
+    assert not await redis.exists(keys.clock_set(QUEUE))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -49,6 +50,10 @@ class UnderWay:
     """The end that it came to while it blocked the loop, past its limit."""
 
 
+IN_ATTEMPT: ContextVar[UnderWay] = ContextVar("in_attempt")
+"""The attempt that a task belongs to; the tasks that a job starts inherit it."""
+
+
 NOTE_LIMIT_CHARS = 200
 """Of the note of a progress report; the rest is cut."""
 
@@ -73,6 +78,8 @@ class JobRunner:
     """If there is none, suspects run in this process."""
     under_way: dict[int, UnderWay] = field(default_factory=dict)
     """The attempts that run, by the id of the object; the watchdog's thread reads it."""
+    early: set[int] = field(default_factory=set)
+    """The ids of the `Finish` objects that the watchdog has written, or writes, before their functions return."""
 
     def refusal(self, job: ClaimedJob) -> BaseException | None:
         if job.function in self.job_types and job.claim.crashes >= self.max_crashes:
@@ -90,6 +97,7 @@ class JobRunner:
         """Makes one attempt, decides how it counts, and maps that to the job's next state."""
         under_way = self._started(job)
         self.under_way[id(under_way)] = under_way
+        IN_ATTEMPT.set(under_way)
         try:
             outcome, progress = await self._attempt(under_way)
         finally:
@@ -106,8 +114,10 @@ class JobRunner:
         outcome = attempt.after_error(under_way.job_type, under_way.ctx, error, under_way.hide)
         ended, finish = self._decide(under_way, outcome, None)
         under_way.ended_early = finish
+        self.early.add(id(finish))
         # one of the two threads gets it out of the dict and has the say
         if self.under_way.pop(id(under_way), None) is None:
+            self.early.discard(id(finish))
             return None
         self._note(under_way.job, ended)
         return finish
@@ -134,7 +144,11 @@ class JobRunner:
 
     async def finish(self, job: ClaimedJob, outcome: Finish) -> None:
         """Returns at once: the slot is free for the next job while outcomes are written together."""
-        self.finisher.put(outcome)
+        if self.early and id(outcome) in self.early:
+            self.early.discard(id(outcome))
+            self.finisher.note_written(outcome)
+        else:
+            self.finisher.put(outcome)
 
     async def attempt(self, job: ClaimedJob) -> Attempted:
         """How an attempt ended, and its last report of progress."""
@@ -161,7 +175,9 @@ class JobRunner:
                 await self.leases.note_isolated(claim)
 
         try:
-            return await isolation.attempt(self.worker.queue_name, claim, starts=note_start)
+            return await isolation.attempt(self.worker.queue_name, claim, starts=note_start, limit_s=job_type.timeout_s)
+        except TimeoutError:
+            return attempt.after_error(job_type, ctx, attempt.overtime(job_type)), None
         except IsolatedDied as error:
             return attempt.after_error(job_type, ctx, error), None
         except Snooze as error:

@@ -1,0 +1,90 @@
+"""The process for suspects: an attempt in it ends in time, and a process that does not start is not the job's fault."""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import pytest
+from arq.connections import ArqRedis
+
+from errand.job.context import Context
+from errand.job.control import Snooze
+from errand.job.job_type import job
+from errand.leases.leases import Claim
+from errand.queue.queue import Queue
+from errand.worker import isolation
+from errand.worker.crashes import Suspects
+from errand.worker.isolation import Isolation
+from tests.conftest import RunWorker
+from tests.worker.stuck_processes import never_ready, stuck
+from tests.worker.test_crashes import lost
+from tests.worker.test_worker import ended
+from tests.worker.test_worker_engine import Nothing
+
+SPAWN = multiprocessing.get_context("spawn")
+
+
+@asynccontextmanager
+async def isolated(target: Callable[..., None]) -> AsyncIterator[Isolation]:
+    ours, theirs = multiprocessing.Pipe()
+
+    def process(connection: Connection) -> BaseProcess:
+        return SPAWN.Process(target=target, args=(connection, theirs))
+
+    alone = Isolation(process)
+    try:
+        yield alone
+    finally:
+        ours.close()
+        await alone.close()
+
+
+async def test_an_isolated_attempt_that_blocks_its_process_ends_by_its_time_limit(
+    redis: ArqRedis, run_worker: RunWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(isolation, "OVERTIME_GRACE_S", 0.1)
+    monkeypatch.setattr(isolation, "CANCEL_LIMIT_S", 0.1)
+
+    @job(timeout_s=0.1, max_tries=3)
+    async def blocking(ctx: Context, args: Nothing) -> None: ...
+
+    put = await Queue(redis, ended_ttl_s=60).enqueue("blocking", {})
+    await lost(redis, jobs=1, times=2)
+    async with isolated(stuck) as alone, run_worker([blocking], suspects=Suspects(alone)):
+        done = await ended(redis, put.job_id)
+    assert (done.status, done.attempts[-1].outcome) == ("failed", "failed")
+    assert done.error is not None and (done.error.type, done.error.message) == ("TimeoutError", "ran longer than 0.1 s")
+
+
+class Refused(SPAWN.Process):  # type: ignore[name-defined,misc]  # a class, which typeshed has as a method
+    def start(self) -> None:
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+
+async def attempt_in(alone: Isolation) -> Any:
+    async def starts() -> None: ...
+
+    return await alone.attempt("queue", Claim("a", 0, 1, b"", [], False, "token"), starts=starts, limit_s=60)
+
+
+async def test_a_process_that_cannot_be_started_puts_the_job_back() -> None:
+    alone = Isolation(lambda connection: Refused())
+    with pytest.raises(Snooze, match="did not start"):
+        await attempt_in(alone)
+    await alone.close()
+
+
+async def test_a_process_that_is_not_ready_in_time_is_killed_and_puts_the_job_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(isolation, "START_LIMIT_S", 0.1)
+    async with isolated(never_ready) as alone:
+        with pytest.raises(Snooze, match="did not start"):
+            await attempt_in(alone)
+        assert not multiprocessing.active_children()
