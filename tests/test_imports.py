@@ -19,7 +19,7 @@ FLOORS: list[set[str]] = [
     {"errand.settings", "errand.wire"},
     {"errand.redis"},
     {"errand.job", "errand.queue", "errand.leases"},
-    {"errand.worker", "errand.monitor", "errand.schedules", "errand.resources"},
+    {"errand.worker", "errand.audit", "errand.monitor", "errand.schedules", "errand.resources"},
     {"errand.mail", "errand.images", "errand.webhooks", "errand.events", "errand.dead_jobs", "errand.doctor"},
     {"errand.integration", "errand.http.answers", "errand.process"},
     {"errand.http.gates"},

@@ -10,6 +10,7 @@ from arq.connections import ArqRedis
 from fastapi import APIRouter, Depends, FastAPI, params
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from errand.audit import AuditTrail
 from errand.dead_jobs.dead_jobs import DeadJobs
 from errand.dead_jobs.replay import Replays
 from errand.doctor.examine import installation_of, looking
@@ -21,12 +22,14 @@ from errand.http.document import openapi
 from errand.http.document import pages as docs_pages
 from errand.http.gates import known_query
 from errand.http.gates.answer_headers import AnswerHeaders
-from errand.http.gates.audit import Audit, RefusedCredentials
+from errand.http.gates.audit import Audit, Record
 from errand.http.gates.bad_keys import BadKeys
 from errand.http.gates.body_limit import MULTIPART_OVERHEAD_BYTES, BodyLimit
 from errand.http.gates.head_requests import HeadRequests
+from errand.http.gates.throttle import RefusalThrottle
 from errand.http.gates.token_bucket import RateLimit
 from errand.http.routes import (
+    audit,
     batches,
     dead_jobs,
     events,
@@ -51,7 +54,7 @@ from errand.redis.outage import REDIS_DEADLINE_S, REPLY_TIMEOUT_S
 from errand.resources.storage import Storage
 from errand.resources.storage_check import StorageCheck
 from errand.schedules.store import Schedules
-from errand.settings import Settings
+from errand.settings import ApiKey, Settings
 from errand.version import VERSION
 from errand.webhooks.endpoints import Endpoints
 
@@ -68,6 +71,15 @@ class Api(FastAPI):
     """
 
     catalog: Catalog
+
+    def use_keys(self, api_keys: Sequence[ApiKey]) -> None:
+        """Admits requests by these keys from now on.
+
+        Raises ValueError if there are none and were some: a service that keys guard is not opened by a mistake.
+        """
+        if self.state.api_keys and not api_keys:
+            raise ValueError("API_KEYS: there are none any more; the service keeps those it has until it is restarted")
+        self.state.api_keys = tuple(api_keys)
 
     @asynccontextmanager
     async def opened(self, *, redis_url: str) -> AsyncIterator[None]:
@@ -89,7 +101,7 @@ class Api(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         app = super().build_middleware_stack()
-        return Audit(AnswerHeaders(app, head=HeadRequests(app)), refusals=self.state.refusals)
+        return Audit(AnswerHeaders(app, head=HeadRequests(app)), record=self.state.record)
 
 
 def create_api(settings: Settings, *, redis_url: str | None = None, dependencies: Sequence[params.Depends] = ()) -> Api:
@@ -134,7 +146,9 @@ def create_api(settings: Settings, *, redis_url: str | None = None, dependencies
     app.state.own_auth = bool(dependencies)
     app.state.shared = None
     app.state.known_query = {}
-    app.state.refusals = RefusedCredentials()
+    app.state.api_keys = settings.api_keys
+    app.state.throttle = RefusalThrottle(settings.refusal_limit)
+    app.state.record = Record(lambda: app.state.shared.audit)
     app.add_middleware(BadKeys, redis_and_queues=lambda: (app.state.shared.redis, app.state.shared.queue_keys))
     app.add_middleware(BodyLimit, limit_of=_limit_of(settings, catalog))
     problems.install(app)
@@ -162,6 +176,7 @@ def _routers(catalog: Catalog, dependencies: Sequence[params.Depends]) -> tuple[
         files.signing,
         images.router,
         queues.router,
+        audit.router,
         health.router,
         *_mail_routers(),
     )
@@ -213,6 +228,7 @@ async def opened(settings: Settings, catalog: Catalog, *, redis_url: str) -> Asy
                 replays=Replays(redis, dead, deadline_s=REDIS_DEADLINE_S),
                 schedules=Schedules(redis),
                 webhook_endpoints=Endpoints(redis),
+                audit=AuditTrail(redis, limit=settings.audit_limit),
                 timeline=Timeline(redis, queues=queue_keys),
                 events=job_events,
                 feed=feed,

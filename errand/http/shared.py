@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar
 from arq.connections import ArqRedis
 from fastapi import Depends, Request
 
+from errand.audit import AuditTrail
 from errand.dead_jobs.dead_jobs import DeadJobs
 from errand.dead_jobs.replay import Replays
 from errand.events.feed import JobFeed
@@ -46,6 +47,7 @@ class Shared:
     replays: Replays
     schedules: Schedules
     webhook_endpoints: Endpoints
+    audit: AuditTrail
     timeline: Timeline
     events: JobEvents
     feed: JobFeed

@@ -17,7 +17,7 @@ class Service:
         self.api = api
         self.state = api.state
         self._app: ASGIApp = FastPath(
-            api, endpoints=fast_endpoints(api), limit_bytes=limit_bytes, refusals=api.state.refusals
+            api, endpoints=fast_endpoints(api), limit_bytes=limit_bytes, record=api.state.record
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -15,7 +15,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from errand.http.answers import problems
 from errand.http.gates.answer_headers import ALWAYS, MORE, UNLESS_SAID
-from errand.http.gates.audit import RefusedCredentials
+from errand.http.gates.audit import Record
+from errand.http.gates.auth import REFUSED_FOR
 from errand.http.routes.enqueue_route import Endpoint
 from errand.http.scope import announced_bytes
 
@@ -35,11 +36,11 @@ class FastPath:
         *,
         endpoints: Mapping[str, Endpoint],
         limit_bytes: int,
-        refusals: RefusedCredentials | None = None,
+        record: Record | None = None,
     ) -> None:
-        """`refusals`: those that the app itself counts."""
+        """`record`: that of the app itself; nothing is written without it."""
         self._app = app
-        self._refusals = refusals or RefusedCredentials()
+        self._record = record
         self._endpoints = endpoints
         self._limit_bytes = limit_bytes
 
@@ -66,10 +67,11 @@ class FastPath:
             response = await endpoint(request)
         except Exception as error:  # noqa: BLE001  # the app has a handler for each
             response, fault = await problems.answer_to(error, request)
-            self._refusals.log_those_of(scope)
         headers = [*response.raw_headers, *GUARDS, *more]
         await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
         await send({"type": "http.response.body", "body": response.body})
+        if self._record is not None and REFUSED_FOR in scope:
+            await self._record.write(scope, status=response.status_code)
         if fault is not None:
             raise fault
 

@@ -45,6 +45,8 @@ class HttpSettings(BaseModel):
     api_keys: Annotated[tuple[ApiKey, ...], NoDecode, comma_separated(ApiKey.parse)] = ()
     trusted_proxies: Annotated[tuple[IpNetwork, ...], NoDecode, comma_separated()] = ()
     rate_limit: Annotated[RequestRate | None, NoDecode, BeforeValidator(_parse_rate)] = None
+    refusal_limit: Annotated[RequestRate, NoDecode, BeforeValidator(_parse_rate)] = RequestRate(quota=60, window_s=60)
+    audit_limit: int = Field(10_000, ge=0, le=1_000_000)
     queue_limit: int = Field(0, ge=0)
     watcher_limit: int = Field(2_000, ge=1, le=100_000)
     body_timeout_s: float = Field(30, ge=1, le=3600)

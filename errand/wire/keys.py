@@ -54,6 +54,11 @@ SUPPRESSED_AT = "errand:{mail}:suppressed-at"
 """Sorted set: address, score = when it was suppressed, in ms."""
 
 
+def audit(kind: str) -> str:
+    """Stream: the latest entries of that kind (`errand.audit`), each as JSON in `entry`."""
+    return f"errand:audit:{kind}"
+
+
 def slow_domain(domain: str) -> str:
     """JSON: until when letters to that domain wait, and the how manyth pause it is."""
     return f"errand:slow-domain:{domain}"
@@ -286,6 +291,7 @@ def types(queue: str, job_ids: Iterable[str] = ()) -> dict[str, str]:
         watched(queue): "string",
         history(queue): "stream",
         ABORT: "zset",
+        **{audit(kind): "stream" for kind in ("changed", "refused", "reported")},
     }
     of_jobs = {
         name(job_id): kind

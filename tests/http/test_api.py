@@ -61,7 +61,7 @@ async def test_every_operation_has_a_stable_name_and_says_what_it_does(document:
         *("list_job_types", "get_file", "sign_file_url", "get_image", "sign_image_url", "healthz", "readyz"),
         *("list_queues", "pause_queue", "resume_queue", "list_workers", "get_stats", "get_metrics"),
         *(f"{verb}_schedule" for verb in ("create", "get", "put", "delete", "pause", "resume", "trigger")),
-        *("list_schedules", "watch_jobs", "watch_job"),
+        *("list_schedules", "watch_jobs", "watch_job", "list_audit"),
         *(
             "take_email_events",
             "get_email",

@@ -79,6 +79,8 @@ BAD = {
     ],
     "TRUSTED_PROXIES": ["proxy", "10.0.0.0/33", "10.0.0.1/8"],
     "RATE_LIMIT": ["100", "0/s", "-1/s", "1.5/s", "100/", "100/week", "/s", "100 / s", "1000001/s"],
+    "REFUSAL_LIMIT": ["60", "0/min"],
+    "AUDIT_LIMIT": ["-1", "many", "1000001"],
     "QUEUE_LIMIT": ["-1", "many"],
     "WATCHER_LIMIT": ["0", "many", "100001"],
     "SMTP_URL": ["smtp.example.com", "smtp://", "http://h", "smtp://h:port"],

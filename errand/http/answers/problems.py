@@ -280,7 +280,8 @@ ERRORS = documented(
         403: "the key lacks the scope",
         413: "the body is too large",
         422: "the request does not fit; each faulty field is named",
-        429: "too many requests in the time that `RATE_LIMIT` names; `Retry-After` says when to come back",
+        429: "too many requests for `RATE_LIMIT`, or refused credentials for `REFUSAL_LIMIT`; `Retry-After` says when "
+        "to come back",
         503: "Redis cannot be reached, or the queue is full; nothing was promised",
     }
 )

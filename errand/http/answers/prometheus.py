@@ -24,8 +24,9 @@ GAUGES = {
 }
 
 
-REASONS = ("missing", "wrong", "expired", "scope", "elsewhere")
-"""Why a credential is refused; `elsewhere`: none is needed on this machine, and the client is on another."""
+REASONS = ("missing", "wrong", "expired", "scope", "signature", "elsewhere", "throttled")
+"""Why a credential is refused; `elsewhere`: none is needed on this machine, and the client is on another; `throttled`:
+a right key, shown for the first time by an address that has tried many wrong ones."""
 
 
 HISTOGRAMS = {

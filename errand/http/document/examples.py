@@ -238,6 +238,24 @@ ANSWERS: dict[str, Any] = {
         "links": {"enqueue": "/v1/jobs/shout"},
     },
     "Health": {"status": "ok"},
+    "AuditView": {
+        "entries": [
+            {
+                "at": PUT_AT,
+                "kind": "changed",
+                "by": "ci",
+                "action": "pause_queue",
+                "method": "POST",
+                "path": "/v1/queues/default/pause",
+                "made": None,
+                "status": 200,
+                "address": "203.0.113.7",
+                "reason": None,
+                "left_out": 0,
+            }
+        ],
+        "cursor": None,
+    },
     "PreviewView": {"subject": "Welcome, Ada!", "text": "Hello Ada,\n\nwelcome to Acme.\n", "html": "<!doctype html>…"},
     "SuppressionView": SUPPRESSION,
     "TakenView": {"taken": 1},

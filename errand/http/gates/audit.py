@@ -1,4 +1,4 @@
-"""Says in the log who changed what, on what and from where, and whose credentials were refused.
+"""Says who changed what, on what and from where, and whose credentials were refused: in the log, and kept in Redis.
 
 To put a job is no change in this sense: the job itself is its record.
 """
@@ -7,18 +7,25 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
+from typing import Any
 
 import structlog
+from redis.exceptions import RedisError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from errand.audit import AuditEntry, AuditTrail, Kind
 from errand.http.gates.auth import ADMITTED_BY, REFUSED_FOR
 from errand.http.scope import api_path
+from errand.redis.outage import REDIS_DEADLINE_S, within
 from errand.settings import ApiKey
 
 log = structlog.get_logger("errand.audit")
 
-PUTS = ("enqueue_",)
-"""How the operation ids of routes begin that put jobs."""
+NO_CHANGES = ("enqueue_", "send_webhook_event", "preview_email")
+"""How the operation ids of routes begin that put jobs, or only show something."""
+REPORTS = ("take_email_", "take_mailgun_", "take_postmark_")
+"""How those begin that take what became of letters."""
 MAX_SHOWN_CHARS = 200
 LINES_IN_A_MINUTE = 60
 """Of refused credentials: a flood of them must not fill the disk. What has no line is counted all the same."""
@@ -46,55 +53,78 @@ class RefusedCredentials:
         unsaid, self._unsaid = self._unsaid, 0
         return unsaid
 
-    def log_those_of(self, scope: Scope) -> bool:
-        """Counts and logs the refusal of that request's credential; False if it was not refused."""
+
+class Record:
+    """What this process writes of requests, after it has answered them: a client does not wait for that."""
+
+    def __init__(self, trail: Callable[[], AuditTrail]) -> None:
+        """`trail` gives what the API has opened."""
+        self.refused = RefusedCredentials()
+        self._trail = trail
+
+    async def write(self, scope: Scope, *, status: int, made: str = "") -> None:
+        """Counts and writes that the request's credential was refused; if it was not, what the request has changed."""
         reasons: list[str] = scope.get(REFUSED_FOR, [])
-        if reasons and (unsaid := self.add(reasons[0])) is not None:
-            more = {"not_logged_before": unsaid} if unsaid else {}
-            log.warning("credential refused", **_said(scope), reason=reasons[0], **more)
-        return bool(reasons)
+        action = getattr(scope.get("route"), "operation_id", None) or ""
+        if reasons:
+            if (left_out := self.refused.add(reasons[0])) is not None:
+                await self._write("refused", scope, status, action=action, reason=reasons[0], left_out=left_out)
+        elif scope["method"] not in ("GET", "HEAD") and action and not action.startswith(NO_CHANGES):
+            kind: Kind = "reported" if action.startswith(REPORTS) else "changed"
+            await self._write(kind, scope, status, action=action, made=made)
+
+    async def _write(self, kind: Kind, scope: Scope, status: int, **more: Any) -> None:
+        entry = AuditEntry(kind=kind, status=status, **more, **_said(scope))
+        _log(entry)
+        try:
+            await within(REDIS_DEADLINE_S, self._trail().add(entry))
+        except (RedisError, OSError) as error:
+            log.warning("an entry of the audit is in the log alone", error=str(error))
 
 
 class Audit:
     """ASGI middleware around all others."""
 
-    def __init__(self, app: ASGIApp, *, refusals: RefusedCredentials) -> None:
+    def __init__(self, app: ASGIApp, *, record: Record) -> None:
         self._app = app
-        self._refusals = refusals
+        self._record = record
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         # a list: HEAD requests are answered with a copy of the scope
-        scope.setdefault(REFUSED_FOR, [])
-        status = 0
+        refused: list[str] = scope.setdefault(REFUSED_FOR, [])
+        status, headers = 0, []
 
         async def noting(message: Message) -> None:
-            nonlocal status
+            nonlocal status, headers
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, headers = message["status"], message.get("headers", [])
             await send(message)
 
         try:
-            await self._app(scope, receive, send if scope["method"] == "GET" else noting)
+            await self._app(scope, receive, noting)
         finally:
-            refused = self._refusals.log_those_of(scope)
-            if not refused and scope["method"] not in ("GET", "HEAD") and (action := _action_of(scope)):
-                log.info("changed", **_said(scope), action=action, status=status)
+            if refused or scope["method"] != "GET":
+                made = dict(headers).get(b"location", b"") if status == 201 else b""
+                await self._record.write(scope, status=status, made=made.decode("latin-1"))
 
 
-def _action_of(scope: Scope) -> str:
-    """The operation id of the route; empty if it puts jobs, or if there is no route."""
-    action = getattr(scope.get("route"), "operation_id", None) or ""
-    return "" if action.startswith(PUTS) else action
-
-
-def _said(scope: Scope) -> dict[str, str]:
+def _said(scope: Scope) -> dict[str, Any]:
     key: ApiKey | None = scope.get(ADMITTED_BY)
     return {
-        "who": key.shown_as if key else "",
+        "by": key.shown_as if key else "",
         "address": scope["client"][0] if scope.get("client") else "",
         "method": scope["method"],
         "path": api_path(scope)[:MAX_SHOWN_CHARS],
     }
+
+
+def _log(entry: AuditEntry) -> None:
+    said = {"who": entry.by, "address": entry.address, "method": entry.method, "path": entry.path}
+    if entry.kind == "refused":
+        more = {"not_logged_before": entry.left_out} if entry.left_out else {}
+        log.warning("credential refused", **said, reason=entry.reason, **more)
+    else:
+        log.info(entry.kind, **said, action=entry.action, status=entry.status)

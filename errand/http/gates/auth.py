@@ -13,6 +13,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from errand.http.answers.problems import Problem
 from errand.http.gates import rate_limit
+from errand.http.gates.throttle import RefusalThrottle
 from errand.http.scope import header
 from errand.settings import ApiKey, Scope, digest_of, is_loopback
 
@@ -72,21 +73,22 @@ def may(request: Request, scope: Scope) -> bool:
 def _client_of(request: Request, scope: Scope, *, for_browsers: bool = False) -> str:
     """Names the client for the rate limit: by the hash of its key, or by its address if it needs no key."""
     if is_off(request.app):
-        return request.client.host if request.client else "unknown"
-    keys: tuple[ApiKey, ...] = request.app.state.settings.api_keys
+        return _address_of(request)
+    keys = keys_of(request.app)
     if not keys:
         return _local_address(request)
     given = _given_key(request, with_password=for_browsers)
     key = _matching(keys, given)
     if key is None or key.has_expired():
-        _note_refusal(request, "expired" if key else "wrong" if given else "missing")
+        refuse(request, "expired" if key else "wrong" if given else "missing", guess="" if key else given)
         detail = "Send 'Authorization: Bearer <key>' with one of the service's keys."
         detail = "This key has expired. " + detail if key else detail
         asked = 'Basic realm="a key as the password", charset="UTF-8"' if for_browsers else "Bearer"
         raise Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": asked})
+    _hold_back_a_guess(request, key)
     request.scope[ADMITTED_BY] = key
     if scope not in key.scopes:
-        _note_refusal(request, "scope")
+        refuse(request, "scope")
         raise Problem(403, "forbidden", f"This key lacks the scope '{scope}', which this request needs.")
     return key.client
 
@@ -95,12 +97,43 @@ def credential(request: Request) -> str:
     """The key that admitted the request; empty if it needed none."""
     if is_off(request.app):
         return ""
-    keys: tuple[ApiKey, ...] = request.app.state.settings.api_keys
-    return header(request.scope, b"authorization").partition(" ")[2].strip() if keys else ""
+    return header(request.scope, b"authorization").partition(" ")[2].strip() if keys_of(request.app) else ""
 
 
-def _note_refusal(request: Request, reason: str) -> None:
+def keys_of(app: FastAPI) -> tuple[ApiKey, ...]:
+    """The keys that are valid now: `Api.use_keys` may have changed them since the start."""
+    keys: tuple[ApiKey, ...] = app.state.api_keys
+    return keys
+
+
+def refuse(request: Request, reason: str, *, guess: str = "") -> None:
+    """Notes that the request's credential is refused, for the caller to answer; `guess`: a wrong key that it showed.
+
+    Raises Problem 429 if more than `REFUSAL_LIMIT` came from the client's address.
+    """
     request.scope.setdefault(REFUSED_FOR, []).append(reason)
+    throttle: RefusalThrottle = request.app.state.throttle
+    wait_s = throttle.refuse(_address_of(request), guess=guess)
+    if wait_s is not None:
+        raise _too_many_refused(wait_s)
+
+
+def _hold_back_a_guess(request: Request, key: ApiKey) -> None:
+    """Raises Problem 429 for a right key of an address that has shown many wrong ones and not this one before."""
+    throttle: RefusalThrottle = request.app.state.throttle
+    wait_s = throttle.admit(_address_of(request), key.digest)
+    if wait_s is not None:
+        request.scope.setdefault(REFUSED_FOR, []).append("throttled")
+        raise _too_many_refused(wait_s)
+
+
+def _too_many_refused(wait_s: int) -> Problem:
+    detail = f"Too many credentials from this address were refused. Try again in {wait_s} seconds."
+    return Problem(429, "too-many-refused", detail, headers={"Retry-After": str(wait_s)})
+
+
+def _address_of(request: Request) -> str:
+    return request.client.host if request.client else "unknown"
 
 
 def _given_key(request: Request, *, with_password: bool) -> str:
@@ -140,7 +173,7 @@ def _local_address(request: Request) -> str:
     addresses = [f"//{request.headers.get('host', 'localhost')}", request.headers.get("origin", "http://localhost")]
     passed_on = any(name in FORWARDED for name, _ in request.scope["headers"])
     if passed_on or not is_loopback(peer) or not all(map(_is_on_loopback, addresses)):
-        _note_refusal(request, "elsewhere")
+        refuse(request, "elsewhere")
         detail = "Without API_KEYS this service answers its own machine only: ask it at 127.0.0.1, or set API_KEYS."
         raise Problem(403, "forbidden", detail)
     return peer

@@ -92,14 +92,19 @@ async def get_email(
     return json_response(view)
 
 
-@router.post("/v1/email-events/dsn", include_in_schema=False, dependencies=[Depends(auth.require("write"))])
+@router.post(
+    "/v1/email-events/dsn",
+    include_in_schema=False,
+    dependencies=[Depends(auth.require("write"))],
+    operation_id="take_email_dsn",
+)
 async def take_dsn(request: Request, to: SharedDep) -> Response:
     """A delivery status notification (RFC 3464), as a mail server sent it: the message itself is the body.
 
     Anybody can write one: what it says counts only for a job that it names, and for an address of that job's letter.
     """
     body = await request.body()
-    events = await _read(lambda: of_dsn(body, return_path=to.settings.mail_return_path))
+    events = await _read(request, lambda: of_dsn(body, return_path=to.settings.mail_return_path))
     if len(events) > MAX_EVENTS:
         raise Problem(422, "invalid-request", f"The report names {len(events)} recipients; at most: {MAX_EVENTS}.")
     deliveries = _deliveries(to)
@@ -107,22 +112,22 @@ async def take_dsn(request: Request, to: SharedDep) -> Response:
     return json_response(TakenView(taken=sum(counted)))
 
 
-@router.post("/v1/email-events/mailgun", include_in_schema=False)
+@router.post("/v1/email-events/mailgun", include_in_schema=False, operation_id="take_mailgun_event")
 async def take_mailgun(request: Request, to: SharedDep) -> Response:
     """Mailgun's webhook; its signature admits it."""
     key = _secret(to.settings.mailgun_signing_key)
     body = await _object_in(request)
-    return await _taken(to, await _read(lambda: of_mailgun(body, key=key)))
+    return await _taken(to, await _read(request, lambda: of_mailgun(body, key=key)))
 
 
-@router.post("/v1/email-events/postmark", include_in_schema=False)
+@router.post("/v1/email-events/postmark", include_in_schema=False, operation_id="take_postmark_event")
 async def take_postmark(request: Request, to: SharedDep) -> Response:
     """Postmark's webhook; the password in its URL admits it."""
     password = _secret(to.settings.postmark_webhook_password)
     given = header(request.scope, b"authorization")
-    await _read(lambda: check_basic_password(given, password))
+    await _read(request, lambda: check_basic_password(given, password))
     body = await _object_in(request)
-    return await _taken(to, await _read(lambda: of_postmark(body)))
+    return await _taken(to, await _read(request, lambda: of_postmark(body)))
 
 
 def _deliveries(to: Shared) -> Deliveries:
@@ -153,11 +158,12 @@ async def _object_in(request: Request) -> Mapping[str, Any]:
     return body
 
 
-async def _read(read: Callable[[], Any]) -> Any:
+async def _read(request: Request, read: Callable[[], Any]) -> Any:
     """What `read` returns, off the loop; its errors as problems."""
     try:
         return await asyncio.to_thread(read)
     except BadSignature as error:
+        auth.refuse(request, "signature")
         raise Problem(401, "unauthorized", f"The event is not admitted: {error}.") from None
     except NotAnEvent as error:
         raise Problem(422, "invalid-request", f"The request does not fit: {error}.") from None

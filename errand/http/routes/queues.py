@@ -163,7 +163,7 @@ async def get_stats(to: SharedDep) -> Stats:
 async def get_metrics(request: Request, to: SharedDep) -> Response:
     """The state of all queues and the counters of attempts, in Prometheus' text format."""
     return Response(
-        metrics.as_text(await _read(to), refused=request.app.state.refusals.counts), media_type=metrics.MEDIA_TYPE
+        metrics.as_text(await _read(to), refused=request.app.state.record.refused.counts), media_type=metrics.MEDIA_TYPE
     )
 
 

@@ -51,6 +51,8 @@ def guarded(tmp_path: Path, redis_url: str) -> Settings:
         api_keys=f"{READER}:read,{WRITER}:write,{ADMIN}:admin,{OWNER}",
         mailgun_signing_key="key-0123456789",
         postmark_webhook_password="pass-0123456789",
+        # each route is asked with wrong keys
+        refusal_limit="10000/s",
     )
 
 

@@ -93,6 +93,7 @@ async def may_read(
         return await auth.admit(request, "read")
     secrets = request.app.state.settings.file_url_keys
     if not is_signed(key, expires, signature, secrets):
+        auth.refuse(request, "signature")
         raise Problem(403, "forbidden", "The signature is not one of this service for this file and this moment.")
     if expires < time.time():
         raise Problem(403, "forbidden", "The signed URL has expired: ask for another one.")

@@ -119,6 +119,7 @@ async def sign_image_url(
 async def get_image(signature: Signature, preset: Preset, source: Source, request: Request, to: SharedDep) -> Response:
     """The image in that preset: made once, then served as it is stored."""
     if not is_image_signed(preset, source, signature, to.settings.file_url_keys):
+        auth.refuse(request, "signature")
         raise Problem(403, "forbidden", "The signature is not one of this service for this preset and this image.")
     job_type = _job_type(to)
     args = await _args(to, job_type, preset, source)
