@@ -1,6 +1,6 @@
 # Every target does the set-up that it needs. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help run run-api run-worker doctor key test check format lock bench bench-peers chaos soak fuzz
+.PHONY: help run run-api run-worker doctor key test check format lock bench bench-peers chaos soak fuzz fuzz-images
 
 # the newest Python >= 3.11 on the PATH; name another with `make PYTHON=…`
 PYTHON ?= $(shell for name in python3.14 python3.13 python3.12 python3.11 python3 python; do \
@@ -51,6 +51,9 @@ soak: $(VENV)/.dev ## ten minutes of steady load: does anything grow? SECONDS= R
 
 fuzz: $(VENV)/.dev ## schemathesis and raw sockets against the live API, without API keys and with one; SECONDS=300 SEED=
 	@$(BIN)/python -m tests.contract $(call given,SECONDS SEED) $(ARGS)
+
+fuzz-images: $(VENV)/.dev ## 100,000 damaged images: each is made smaller or refused, no process dies; SEED= COUNT= PROCESSES=
+	@$(BIN)/python -m tests.images.fuzz $(call given,SEED COUNT PROCESSES) $(ARGS)
 
 format: $(VENV)/.dev ## fix what lint can fix, then format the code
 	@$(BIN)/ruff check --fix --quiet .

@@ -2,71 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-from typing import Annotated, Self
+from pydantic import BaseModel
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
-
-from errand import Context, Exponential, StoredFile, job
-from errand.images import (
-    Animation,
-    Output,
-    Size,
-    SourceInfo,
-    Strictness,
-    fetch_source,
-    image_options,
-    render_sizes,
-    store_outputs,
-)
-from errand.images.options import ImageOptions
-from errand.images.request import check_cost, check_file
-from errand.job.args_context import ArgsContext
-from errand.resources.guard import CallerUrl
-from errand.resources.openers import outbound, process_pool, storage
+from errand import Context, Exponential, job
+from errand.images.args import ImageArgs
+from errand.images.steps import RESOURCES, Output, SourceInfo, fetched, rendered, stored
 
 
-class Resize(BaseModel):
+class Resize(ImageArgs):
     """An uploaded `file` or a `source_url`, and the sizes to make of it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    sizes: Annotated[list[Size], Field(min_length=1, max_length=20)]
-    file: StoredFile | None = Field(default=None, description="the upload; filled in by the service")
-    source_url: CallerUrl | None = Field(
-        default=None, description="where to fetch the image from, instead of an upload"
-    )
-
-    strictness: Strictness = Field(
-        default="normal",
-        description="normal: refuse an image that lacks anything that can be seen; strict: refuse any fault of the "
-        "file, a missing end marker too; lenient: take what can be decoded of it, as a browser does",
-    )
-
-    animation: Animation = Field(
-        default="first",
-        description="of a GIF or WebP with several frames: first, or keep them all in outputs that are gif or webp",
-    )
-
-    @model_validator(mode="after")
-    def _has_one_source(self) -> Self:
-        if (self.file is None) == (self.source_url is None):
-            raise ValueError("give either a file (multipart/form-data) or a source_url")
-        return self
-
-    @field_validator("file")
-    @classmethod
-    def _is_an_image(cls, file: StoredFile | None, info: ValidationInfo) -> StoredFile | None:
-        if file is not None and isinstance(info.context, ArgsContext) and info.context.file_start is not None:
-            check_file(info.context.file_start, named=file.filename is not None)
-        return file
-
-    @model_validator(mode="after")
-    def _costs_no_more_than_it_may(self, info: ValidationInfo) -> Self:
-        if isinstance(info.context, ArgsContext):
-            check_cost(self.sizes, info.context.file_start, ImageOptions.of(info.context.settings))
-        return self
 
 
 class Resized(BaseModel):
@@ -81,7 +25,7 @@ class Resized(BaseModel):
     max_tries=3,
     timeout_s=300,
     retry=Exponential(base_s=2, cap_s=60),
-    uses=[outbound, process_pool, storage, image_options],
+    uses=RESOURCES,
     examples=[
         {"sizes": [{"width": 320}, {"width": 64, "height": 64, "fit": "cover", "format": "webp"}]},
         {"sizes": [{"preset": "avatar"}, {"width": 800, "format": ["avif", "webp", "jpeg"]}]},
@@ -94,13 +38,6 @@ async def resize(ctx: Context, args: Resize) -> Resized:
     Orientation is applied, and unless a size says otherwise metadata is removed and colours are converted to sRGB.
     What is no image, is cut short, or costs more than the settings allow fails at once.
     """
-    with tempfile.TemporaryDirectory(prefix="errand-resize-") as folder:
-        source = Path(folder, "source")
-        await fetch_source(ctx, source, upload=args.file, url=args.source_url)
-        await ctx.progress(0.2, "source fetched")
-        made = await render_sizes(
-            ctx, source, Path(folder), args.sizes, strictness=args.strictness, animation=args.animation
-        )
-        await ctx.progress(0.8, "images made")
-        outputs = await store_outputs(ctx, made.outputs)
-        return Resized(outputs=outputs, source=SourceInfo.model_validate(made.source))
+    async with fetched(ctx, args) as source:
+        made = await rendered(ctx, source, args)
+        return Resized(outputs=await stored(ctx, made), source=SourceInfo.of(made))

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from errand.images.formats import AVIF_WEIGHT_OF_EFFORT, SIDE_LIMIT, WEIGHT, Format
 from errand.images.plan import Plan
 from errand.images.refusal import ImageRefused
 from errand.images.size import Size
-from errand.settings import Settings
+
+if TYPE_CHECKING:
+    from errand.settings import Settings
 
 MEGA = 1_000_000
 

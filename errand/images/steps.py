@@ -1,32 +1,53 @@
-"""The three steps of a resize: fetch the source, render, store. Each names what the job must have in its `uses`."""
+"""The three steps of a job on an image: fetch the source, render, store."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from pydantic import BaseModel, ConfigDict, HttpUrl
+from pydantic import BaseModel, ConfigDict
 
 from errand.extras import needs
+from errand.images.args import ImageArgs
 from errand.images.formats import Format
 from errand.images.options import image_options
 from errand.images.refusal import ImageRefused
-from errand.images.size import Animation, Size, Strictness, UnknownPreset, with_presets
+from errand.images.size import Size, UnknownPreset, with_presets
 from errand.job.context import Context
 from errand.job.control import Fail
-from errand.job.stored_file import StoredFile, path_of_file
+from errand.job.stored_file import path_of_file
 from errand.resources.openers import outbound, process_pool, storage
+from errand.resources.reports import Listener, listening
 
 if TYPE_CHECKING:
     from errand.images.pixels.encode import Rendered
     from errand.images.pixels.pipeline import Result
 
+RESOURCES = (outbound, process_pool, storage, image_options)
+"""What the steps take: the `uses` of the job."""
+
+
 DOWNLOAD_LIMIT_BYTES = 64 * 1024 * 1024
+
+
 DOWNLOAD_DEADLINE_S = 30
+
+
 RENDER_LIMIT_S = 240
 """On the clock, for a machine that is too busy: the limit that an image meets is the one of its CPU time."""
+
+
+FETCHED, RENDERED = 0.1, 0.9
+"""The shares of a job's progress at which these steps have ended."""
+
+
+HASH_CHARS = 32
+"""Of the SHA-256 in an output's key, in hexadecimal: 128 bits."""
 
 
 class Output(BaseModel):
@@ -39,6 +60,7 @@ class Output(BaseModel):
     url: str
     frames: int = 1
     quality: int | None = None
+    sha256: str = ""
 
 
 class SourceInfo(BaseModel):
@@ -55,18 +77,40 @@ class SourceInfo(BaseModel):
     dominant_colour: str
     blurhash: str
 
+    @classmethod
+    def of(cls, made: Result) -> Self:
+        """What rendering has found."""
+        return cls.model_validate(made.source)
 
-async def fetch_source(ctx: Context, target: Path, *, upload: StoredFile | None, url: HttpUrl | None) -> None:
-    """Writes the upload, or what is at the URL, to `target`. Uses `storage` and `outbound`. Raises Fail."""
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """The image that came in, in a folder in which outputs have their place too, until the block ends."""
+
+    path: Path
+    folder: Path
+
+
+@asynccontextmanager
+async def fetched(ctx: Context, args: ImageArgs) -> AsyncIterator[SourceFile]:
+    """The upload, or what is at the URL, as a local file. Raises Fail."""
+    with tempfile.TemporaryDirectory(prefix="errand-images-") as folder:
+        source = SourceFile(Path(folder, "source"), Path(folder))
+        await _fetch(ctx, args, source.path)
+        await ctx.progress(FETCHED, "source fetched")
+        yield source
+
+
+async def _fetch(ctx: Context, args: ImageArgs, target: Path) -> None:
     from errand.resources.outbound import OutboundRefused
     from errand.resources.storage import FileMissing
 
     try:
-        if upload is not None:
-            await ctx.use(storage).fetch(upload.key, target)
+        if args.file is not None:
+            await ctx.use(storage).fetch(args.file.key, target)
         else:
             await ctx.use(outbound).download(
-                str(url), target, limit_bytes=DOWNLOAD_LIMIT_BYTES, deadline_s=DOWNLOAD_DEADLINE_S
+                str(args.source_url), target, limit_bytes=DOWNLOAD_LIMIT_BYTES, deadline_s=DOWNLOAD_DEADLINE_S
             )
     except FileMissing:
         raise Fail("the uploaded file is no longer stored") from None
@@ -74,16 +118,8 @@ async def fetch_source(ctx: Context, target: Path, *, upload: StoredFile | None,
         raise Fail(f"source_url: {error}") from None
 
 
-async def render_sizes(
-    ctx: Context,
-    source: Path,
-    folder: Path,
-    sizes: Sequence[Size],
-    *,
-    strictness: Strictness = "normal",
-    animation: Animation = "first",
-) -> Result:
-    """Makes the images in `folder`, in a process of the pool. Uses `process_pool`, `image_options` and `storage`.
+async def rendered(ctx: Context, source: SourceFile, args: ImageArgs) -> Result:
+    """Makes the outputs, in a process of the pool, and shows which are made.
 
     Raises Fail for a bad image, and for one that costs too much.
     """
@@ -93,14 +129,33 @@ async def render_sizes(
 
     pool, options = ctx.use(process_pool), ctx.use(image_options)
     try:
-        sizes = with_presets(sizes, options.presets)
-        marks = await _fetch_watermarks(ctx, folder, sizes)
-        request = Request(sizes=sizes, strictness=strictness, animation=animation, watermarks=marks)
-        return await pool.run(RENDER_LIMIT_S, render, source, folder, request, options)
+        sizes = with_presets(args.sizes, options.presets)
+        request = Request(
+            sizes=sizes,
+            strictness=args.strictness,
+            animation=args.animation,
+            watermarks=await _fetch_watermarks(ctx, source.folder, sizes),
+            reports=source.folder / "reports",
+        )
+        async with listening(source.folder / "reports", _shown(ctx, sizes)):
+            return await pool.run(RENDER_LIMIT_S, render, source.path, source.folder, request, options)
     except (ImageRefused, UnknownPreset) as error:
         raise Fail(str(error)) from None
     except CpuTimeSpent:
         raise Fail("the image takes more CPU time than one of its size may: it is damaged, or made to") from None
+
+
+def _shown(ctx: Context, sizes: Sequence[Size]) -> Listener:
+    """Shows each report as a step of the job's progress: one for decoding, one for each output."""
+    steps = 1 + sum(len(size.formats) for size in sizes)
+    done = 0
+
+    async def show(report: str) -> None:
+        nonlocal done
+        done += 1
+        await ctx.progress(FETCHED + (RENDERED - FETCHED) * done / steps, report)
+
+    return show
 
 
 async def _fetch_watermarks(ctx: Context, folder: Path, sizes: Sequence[Size]) -> dict[str, Path]:
@@ -117,13 +172,15 @@ async def _fetch_watermarks(ctx: Context, folder: Path, sizes: Sequence[Size]) -
     return paths
 
 
-async def store_outputs(ctx: Context, images: Sequence[Rendered]) -> list[Output]:
-    """Stores the images under the job's id, in their order. Uses `storage`."""
-    return list(await asyncio.gather(*(_store(ctx, image) for image in images)))
+async def stored(ctx: Context, made: Result) -> list[Output]:
+    """Stores the outputs under the job's id, each by its own content, in their order."""
+    return list(await asyncio.gather(*(_store(ctx, image) for image in made.outputs)))
 
 
 async def _store(ctx: Context, image: Rendered) -> Output:
-    key = f"resize/{ctx.job_id}/{image.path.name}"
+    # another attempt that makes the same stores the same; a file is never replaced by other content
+    name = f"{image.sha256[:HASH_CHARS]}-{image.width}x{image.height}.{image.format}"
+    key = f"resize/{ctx.job_id}/{name}"
     size_bytes = await ctx.use(storage).save(key, image.path)
     return Output(
         width=image.width,
@@ -133,4 +190,5 @@ async def _store(ctx: Context, image: Rendered) -> Output:
         url=path_of_file(key),
         frames=image.frames,
         quality=image.quality,
+        sha256=image.sha256,
     )

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -13,7 +17,10 @@ from arq.connections import ArqRedis
 from arq.constants import default_queue_name
 from pydantic import ValidationError
 
+from errand import Context
 from errand.images import steps
+from errand.images.steps import RESOURCES
+from errand.resources.openers import storage
 from jobs.resize import Resize, resize
 from settings import Settings
 from tests.conftest import RunWorker, make_settings
@@ -66,7 +73,42 @@ async def test_an_upload_comes_out_in_every_size_asked_for(client: httpx.AsyncCl
         assert len(served.content) == output["bytes"]
         assert size_of(served.content) == (output["width"], output["height"])
         assert format_of(served.content) == loader
-    assert (job["progress"]["fraction"], job["progress"]["note"]) == (0.8, "images made")
+        assert hashlib.sha256(served.content).hexdigest() == output["sha256"]
+        assert output["sha256"][:32] in output["url"] and served.headers["etag"] == f'"{output["sha256"][:32]}"'
+    assert (job["progress"]["fraction"], job["progress"]["note"]) == (0.9, "3 of 3 made: 75 x 50 avif")
+
+
+async def test_each_step_is_shown_and_the_same_image_is_stored_as_the_same_file(settings: Settings) -> None:
+    shown: list[tuple[float, str]] = []
+
+    async def note(fraction: float, said: str) -> None:
+        shown.append((round(fraction, 2), said))
+
+    args = Resize.model_validate(
+        {
+            "file": {"key": "uploads/01a229ea-c87b-7096-8032-dca147030211", "bytes": 1},
+            "sizes": [{"width": 60, "format": ["jpeg", "webp"]}, {"width": 30}],
+        }
+    )
+    async with AsyncExitStack() as stack:
+        resources: dict[Any, Any] = {opener: await stack.enter_async_context(opener(settings)) for opener in RESOURCES}
+        ctx = Context(
+            job_id="j", attempt=1, max_tries=1, enqueued_at=datetime.now(UTC), resources=resources, report=note
+        )
+
+        async def content() -> AsyncIterator[bytes]:
+            yield image(120, 80)
+
+        await ctx.use(storage).write("uploads/01a229ea-c87b-7096-8032-dca147030211", content())
+        first, again = [await resize.function(ctx, args) for _ in range(2)]
+    assert shown[: len(shown) // 2] == [
+        (0.1, "source fetched"),
+        (0.3, "120 x 80 decoded"),
+        (0.5, "1 of 3 made: 60 x 40 jpeg"),
+        (0.7, "2 of 3 made: 60 x 40 webp"),
+        (0.9, "3 of 3 made: 30 x 20 jpeg"),
+    ]
+    assert first == again and len(list((settings.data_dir / "files" / "resize" / "j").iterdir())) == 3
 
 
 async def test_presets_and_watermarks_come_from_the_installation(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from errand.resources.pool_process import limit_cpu_time
+from errand.resources.reports import report
 
 
 def note_and_hang(note: Path) -> NoReturn:
@@ -19,6 +20,11 @@ def note_and_hang(note: Path) -> NoReturn:
     note.write_text(str(os.getpid()))
     while True:
         time.sleep(60)
+
+
+def modules_loaded() -> set[str]:
+    """Those that a process of the pool has imported."""
+    return set(sys.modules)
 
 
 def environment_seen() -> tuple[dict[str, str], bytes]:
@@ -73,3 +79,11 @@ def open_socket() -> None:
 def start_program() -> None:
     """Tries to start another program."""
     subprocess.run([sys.executable, "-c", ""], check=True)
+
+
+def report_and_die(pipe: Path) -> NoReturn:
+    """As a decoder does that crashes behind its first step."""
+    report(pipe, "decoded")
+    os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(60)
+    raise AssertionError

@@ -28,6 +28,7 @@ from tests.resources.computations import (
     die_once,
     environment_seen,
     len_of_bytes,
+    modules_loaded,
     note_and_hang,
     open_socket,
     refuse,
@@ -219,3 +220,10 @@ async def test_the_processes_of_a_killed_worker_end_themselves(tmp_path: Path) -
     assert worker.stdout is not None
     assert await asyncio.wait_for(worker.stdout.read(), 10) == b""
     await worker.wait()
+
+
+async def test_a_process_loads_nothing_of_the_queue(pool: ProcessPool) -> None:
+    """Redis, settings and logs would take more memory than most pictures do."""
+    loaded = await pool.run(10, modules_loaded)
+    assert "errand.resources.pool_process" in loaded
+    assert loaded.isdisjoint({"redis", "arq", "structlog", "pydantic_settings", "fastapi"})

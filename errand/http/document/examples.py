@@ -182,7 +182,7 @@ ENDPOINT: dict[str, Any] = {
 ANSWERS: dict[str, Any] = {
     "ImageUrl": {"url": "/v1/images/HrK4zZ0/avatar/aHR0cHM6Ly9pbWFnZXMuZXhhbXBsZS9jYXQuanBn"},
     "SignedUrl": {
-        "url": f"/v1/files/resize/{JOB_ID}/1-320x213.jpeg?expires=1795478400&signature=HrK4zZ0",
+        "url": f"/v1/files/resize/{JOB_ID}/9f86d081884c7d65-320x213.jpeg?expires=1795478400&signature=HrK4zZ0",
         "expires_at": "2026-11-24T00:00:00Z",
     },
     "AcceptedJobView": {**WAITING_JOB, "durability": "fsync-always"},
@@ -305,7 +305,10 @@ OF_PATHS: dict[tuple[int, str], tuple[str, str]] = {
     (404, "/v1/jobs"): ("unknown-job", f"There is no job '{JOB_ID}'. It never was, or it has been forgotten."),
     (404, "/v1/schedules"): ("unknown-schedule", "There is no schedule 'nightly-report'."),
     (404, "/v1/queues"): ("unknown-queue", "There is no queue 'mail'. The queues are: default, cpu."),
-    (404, "/v1/files"): ("unknown-file", f"Nothing is stored under 'resize/{JOB_ID}/1-320x213.jpeg'."),
+    (404, "/v1/files"): (
+        "unknown-file",
+        f"Nothing is stored under 'resize/{JOB_ID}/9f86d081884c7d65-320x213.jpeg'.",
+    ),
     (404, "/v1/images"): (
         "unknown-file",
         "There is no such image: its address is neither an upload's nor a URL.",

@@ -11,6 +11,7 @@ import pyvips
 
 from errand.images.formats import Format
 from errand.images.options import TRIES_FOR_BYTES, ImageOptions, Rendition
+from errand.images.pixels.describe import hash_of
 from errand.images.pixels.libvips import reason_of
 from errand.images.pixels.source import Source
 from errand.images.refusal import ImageRefused
@@ -35,8 +36,12 @@ class Rendered:
     width: int
     height: int
     format: Format
+    sha256: str
     frames: int = 1
     quality: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.width} x {self.height} {self.format}"
 
 
 def write(image: pyvips.Image, rendition: Rendition, source: Source, stem: Path, options: ImageOptions) -> Rendered:
@@ -50,7 +55,7 @@ def write(image: pyvips.Image, rendition: Rendition, source: Source, stem: Path,
     except pyvips.Error as error:
         reason = reason_of(error) or "no room or no memory"
         raise OSError(f"an output could not be written as {form}: {reason}") from None
-    return Rendered(path, width=width, height=height, format=form, frames=rendition.frames, quality=quality)
+    return Rendered(path, width, height, form, sha256=hash_of(path)[0], frames=rendition.frames, quality=quality)
 
 
 def animation(frames: Sequence[pyvips.Image], first: pyvips.Image) -> pyvips.Image:

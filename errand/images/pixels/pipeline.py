@@ -24,6 +24,7 @@ from errand.images.pixels.source import ANIMATED, Source, read_source
 from errand.images.plan import plan
 from errand.images.size import Animation, Size, Strictness, resolved
 from errand.resources.pool_process import limit_cpu_time
+from errand.resources.reports import report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,8 @@ class Request:
     animation: Animation = "first"
     watermarks: Mapping[str, Path] | None = None
     """The files of the watermarks, by key."""
+    reports: Path | None = None
+    """The pipe in which it is said what is done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,10 +65,11 @@ def render(path: Path, folder: Path, request: Request, options: ImageOptions) ->
     cost = options.cost_megapixels(renditions)
     limit_cpu_time(options.cpu_limit_s(source.width * source.height * frames, cost))
     bases = _decoded(source, renditions, request, options, frames)
-    outputs = [
-        write(_pixels(bases, source, each, request), each, source, folder / f"{number}", options)
-        for number, each in enumerate(renditions, start=1)
-    ]
+    report(request.reports, f"{source.width} x {source.height} decoded")
+    outputs = []
+    for number, each in enumerate(renditions, start=1):
+        outputs.append(write(_pixels(bases, source, each, request), each, source, folder / f"{number}", options))
+        report(request.reports, f"{number} of {len(renditions)} made: {outputs[-1]}")
     about = described(source, to_srgb(bases[0]), sha256=sha256, size_bytes=size_bytes)
     return Result(outputs=outputs, source=about)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+import re
 import time
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
@@ -49,13 +50,16 @@ UPLOADS = "uploads/"
 OUTPUTS = "resize/"
 
 
+OUTPUT = re.compile(r"resize/[^/]+/(?P<hash>[0-9a-f]{32})-[^/]+")
+
+
 HOUR_S = 3600
 
 
 YEAR_S = 365 * 86_400
 
 
-EXAMPLE_KEY = "resize/01a1fb3e-ca8c-7394-a804-a09bf4f589ca/1-320x213.jpeg"
+EXAMPLE_KEY = "resize/01a1fb3e-ca8c-7394-a804-a09bf4f589ca/9f86d081884c7d659a2feaa0c55ad015-320x213.jpeg"
 
 
 EXAMPLE_REQUEST = {"key": EXAMPLE_KEY, "expires_in": "1h"}
@@ -165,7 +169,7 @@ def _headers(key: str, info: FileInfo, expires: float | None) -> dict[str, str]:
     name = key.rpartition("/")[2]
     shown = MEDIA_TYPES.guess_type(name)[0] in SHOWN
     return {
-        "ETag": info.etag if info.etag.startswith('"') else f'"{info.etag}"',
+        "ETag": _etag(key, info),
         "Last-Modified": format_datetime(info.modified_at, usegmt=True),
         "Accept-Ranges": "bytes",
         "Cache-Control": _cache_control(key, expires),
@@ -175,6 +179,13 @@ def _headers(key: str, info: FileInfo, expires: float | None) -> dict[str, str]:
         "Cross-Origin-Resource-Policy": "same-site" if expires is None else "cross-origin",
         "Content-Disposition": f'{"inline" if shown else "attachment"}; filename="{name}"',
     }
+
+
+def _etag(key: str, info: FileInfo) -> str:
+    """An output has its content's hash in its key: the same in every storage, and if it is stored again."""
+    if named := OUTPUT.fullmatch(key):
+        return f'"{named["hash"]}"'
+    return info.etag if info.etag.startswith('"') else f'"{info.etag}"'
 
 
 def _cache_control(key: str, expires: float | None) -> str:
