@@ -9,8 +9,6 @@ from __future__ import annotations
 import random
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from errand.job.control import Snooze
 
@@ -32,20 +30,12 @@ class Breaker:
         self._wait_s = FIRST_WAIT_S
         self._probing = False
 
-    @contextmanager
-    def attempt(self, name: str) -> Iterator[WatchedAttempt]:
-        """Around one attempt. Raises Snooze if it is open, and no probe is due."""
-        attempt = WatchedAttempt(probe=self._enter(name))
-        try:
-            yield attempt
-        finally:
-            if attempt.probe:
-                self._probing = False
-            if attempt.ok is not None:
-                self._note(attempt.ok, probe=attempt.probe)
+    def attempt(self, name: str) -> WatchedAttempt:
+        """Around one attempt, `with`. Raises Snooze if it is open, and no probe is due."""
+        return WatchedAttempt(self, name)
 
-    def _enter(self, name: str) -> bool:
-        """Whether the attempt is a probe."""
+    def enter(self, name: str) -> bool:
+        """Whether the attempt that starts is a probe. Raises Snooze."""
         if self._open_until_s is None:
             return False
         left_s = self._open_until_s - time.monotonic()
@@ -54,6 +44,13 @@ class Breaker:
             raise Snooze(f"{name} fails, and is asked again later", after_s=after_s, code="endpoint_failing")
         self._probing = True
         return True
+
+    def leave(self, *, ok: bool | None, probe: bool) -> None:
+        """That attempt has ended; `ok` is None if nothing was learnt."""
+        if probe:
+            self._probing = False
+        if ok is not None:
+            self._note(ok, probe=probe)
 
     def _note(self, ok: bool, *, probe: bool) -> None:
         if self._open_until_s is not None:
@@ -71,10 +68,22 @@ class Breaker:
 class WatchedAttempt:
     """What became of one attempt."""
 
-    def __init__(self, *, probe: bool) -> None:
-        self.probe = probe
+    __slots__ = ("_breaker", "_name", "_probe", "ok")
+
+    def __init__(self, breaker: Breaker | None, name: str) -> None:
+        self._breaker = breaker
+        self._name = name
+        self._probe = False
         self.ok: bool | None = None
         """None if nothing was learnt: it was put back, or its worker stopped."""
+
+    def __enter__(self) -> WatchedAttempt:
+        self._probe = self._breaker is not None and self._breaker.enter(self._name)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._breaker is not None:
+            self._breaker.leave(ok=self.ok, probe=self._probe)
 
 
 class Breakers:
@@ -83,6 +92,14 @@ class Breakers:
     def __init__(self) -> None:
         self._breakers: dict[str, Breaker] = {}
 
-    def of(self, endpoint_id: str) -> Breaker:
-        """The endpoint's own. Those of deleted endpoints stay: there are at most as many as endpoints were made."""
-        return self._breakers.setdefault(endpoint_id, Breaker())
+    def attempt(self, endpoint_id: str | None) -> WatchedAttempt:
+        """Around one attempt; a URL that is no endpoint's has no breaker.
+
+        Those of deleted endpoints stay: there are at most as many as endpoints were made.
+        """
+        if endpoint_id is None:
+            return WatchedAttempt(None, "")
+        breaker = self._breakers.get(endpoint_id)
+        if breaker is None:
+            breaker = self._breakers[endpoint_id] = Breaker()
+        return breaker.attempt(f"the endpoint {endpoint_id}")

@@ -13,19 +13,18 @@ from pydantic_core import to_json
 
 from errand.extras import needs
 from errand.job.context import Context
-from errand.job.control import Cancel, Fail, Retry
+from errand.job.control import Fail, Retry
 from errand.job.retry_policy import Delays
 from errand.settings import WEBHOOK_QUEUE, Settings
-from errand.webhooks.breaker import Breakers, WatchedAttempt
+from errand.webhooks.breaker import Breakers
 from errand.webhooks.receivers import Receivers
 from errand.webhooks.retry_after import retry_after_s
 from errand.webhooks.schedule import RETRY_AFTER_CAP_S, SCHEDULE_S
 from errand.webhooks.secret import installation_secret
-from errand.webhooks.signing import Signer
 from errand.webhooks.target import Target, target_of_url
 
 if TYPE_CHECKING:
-    from errand.webhooks.endpoints import Endpoint, EndpointHealth, Endpoints
+    from errand.webhooks.endpoints import EndpointHealth, EndpointTargets
     from errand.webhooks.post import HttpAnswer, Poster
 
 
@@ -68,9 +67,9 @@ class Deliverer:
     host_limit: int
     """How many deliveries one host may have at once."""
     breakers: Breakers
-    endpoints: Endpoints | None = None
+    targets: EndpointTargets | None = None
     health: EndpointHealth | None = None
-    """None, as the endpoints, if the settings name no Redis."""
+    """None, as the targets, if the settings name no Redis."""
 
     def to_url(self, url: str) -> Target:
         """A receiver that the job names itself."""
@@ -78,13 +77,8 @@ class Deliverer:
 
     async def to_endpoint(self, endpoint_id: str) -> Target:
         """An endpoint as it is now, whatever it was when the event was put. Raises Cancel if it receives nothing."""
-        assert self.endpoints is not None, "a worker knows its Redis"
-        endpoint = await self.endpoints.get(endpoint_id)
-        if endpoint is None:
-            raise Cancel(f"there is no endpoint {endpoint_id} any more")
-        if not endpoint.enabled:
-            raise Cancel(f"the endpoint {endpoint_id} is disabled: {endpoint.disabled_reason or 'by its owner'}")
-        return _target_of_endpoint(endpoint)
+        assert self.targets is not None, "a worker knows its Redis"
+        return await self.targets.of(endpoint_id)
 
     async def deliver(self, ctx: Context, target: Target, event: Mapping[str, Any], *, webhook_id: str) -> Delivery:
         """Posts `event` as JSON, signed.
@@ -109,15 +103,17 @@ class Deliverer:
         """One attempt, when its turn has come. Raises PostFault, Snooze."""
         from errand.webhooks.post import PostFault
 
-        async with self._turn(target) as attempt:
-            headers = {**target.signer.headers(webhook_id, body, now=datetime.now(UTC)), **target.headers}
-            try:
-                answer = await self.poster.post(target.url, body=body, headers=headers, deadline_s=target.timeout_s)
-            except PostFault:
-                attempt.ok = False
-                raise
-            attempt.ok = answer.status < 500 and answer.status != 429
-            return answer
+        async with self.receivers.turn(*target.limits(of_host=self.host_limit)):
+            # inside: much may have failed while this one waited for its turn
+            with self.breakers.attempt(target.endpoint_id) as attempt:
+                headers = {**target.signer.headers(webhook_id, body, now=datetime.now(UTC)), **target.headers}
+                try:
+                    answer = await self.poster.post(target.url, body=body, headers=headers, deadline_s=target.timeout_s)
+                except PostFault:
+                    attempt.ok = False
+                    raise
+                attempt.ok = answer.status < 500 and answer.status != 429
+                return answer
 
     async def _note(self, target: Target, *, status: int) -> None:
         """What an attempt says of the health of its endpoint; no status is 0."""
@@ -127,22 +123,6 @@ class Deliverer:
             await self.health.gone(target.endpoint_id)
         else:
             await self.health.note(target.endpoint_id, ok=200 <= status < 300)
-
-    @asynccontextmanager
-    async def _turn(self, target: Target) -> AsyncIterator[WatchedAttempt]:
-        """The turn of its endpoint, and that of its host."""
-        name = f"the endpoint {target.endpoint_id}"
-        async with AsyncExitStack() as stack:
-            has_own_turn = target.concurrency is not None
-            if target.concurrency is not None:
-                await stack.enter_async_context(self.receivers.turn(name, limit=target.concurrency))
-            of_host = self.receivers.turn(target.host, limit=self.host_limit, holds_slot=has_own_turn)
-            await stack.enter_async_context(of_host)
-            attempt = WatchedAttempt(probe=False)
-            if target.endpoint_id is not None:
-                # last: much may have failed while this one waited for its turn
-                attempt = stack.enter_context(self.breakers.of(target.endpoint_id).attempt(name))
-            yield attempt
 
 
 def _check_taken(ctx: Context, target: Target, answer: HttpAnswer) -> None:
@@ -167,21 +147,6 @@ def _again(ctx: Context, target: Target, reason: str, *, at_least_s: float = 0.0
     return Retry(reason, after_s=own_s, at_least_s=min(at_least_s, RETRY_AFTER_CAP_S))
 
 
-def _target_of_endpoint(endpoint: Endpoint) -> Target:
-    definition, now_ms = endpoint.definition, int(datetime.now(UTC).timestamp() * 1000)
-    retry_s = SCHEDULE_S if definition.retry_s == list(SCHEDULE_S) else tuple(definition.retry_s)
-    return Target(
-        url=str(definition.url),
-        signer=Signer(*endpoint.secrets(now_ms=now_ms)),
-        headers=endpoint.headers(),
-        secrets=endpoint.sent_secrets(now_ms=now_ms),
-        endpoint_id=endpoint.id,
-        concurrency=definition.concurrency,
-        timeout_s=definition.timeout_s,
-        retry_s=retry_s,
-    )
-
-
 @asynccontextmanager
 async def deliverer(settings: Settings) -> AsyncIterator[Deliverer]:
     """The signing secret, the endpoints and a guarded client. On a developer's machine also the webhook sink, the one
@@ -195,24 +160,24 @@ async def deliverer(settings: Settings) -> AsyncIterator[Deliverer]:
     async with AsyncExitStack() as stack:
         allowed = await stack.enter_async_context(opened_sink(settings))
         guard = AddressGuard(settings.webhook_allow_networks, allow_endpoints=allowed, policy=UrlPolicy.of(settings))
-        endpoints, health = await stack.enter_async_context(_opened_endpoints(settings))
+        targets, health = await stack.enter_async_context(_opened_endpoints(settings))
         yield Deliverer(
             poster=await stack.enter_async_context(Poster.open(guard)),
             secret=installation_secret(settings),
             receivers=Receivers(slots=slots),
             host_limit=settings.webhook_host_concurrency,
             breakers=Breakers(),
-            endpoints=endpoints,
+            targets=targets,
             health=health,
         )
 
 
 @asynccontextmanager
-async def _opened_endpoints(settings: Settings) -> AsyncIterator[tuple[Endpoints | None, EndpointHealth | None]]:
+async def _opened_endpoints(settings: Settings) -> AsyncIterator[tuple[EndpointTargets | None, EndpointHealth | None]]:
     """None and None if the settings name no Redis, as in a test of a job function."""
     from errand.redis.connection import connect
     from errand.redis.outage import REPLY_TIMEOUT_S
-    from errand.webhooks.endpoints import EndpointHealth, Endpoints
+    from errand.webhooks.endpoints import EndpointHealth, Endpoints, EndpointTargets
 
     if settings.redis_url is None:
         yield None, None
@@ -220,6 +185,7 @@ async def _opened_endpoints(settings: Settings) -> AsyncIterator[tuple[Endpoints
     redis = connect(settings.redis_url.get_secret_value(), reply_timeout_s=REPLY_TIMEOUT_S)
     try:
         endpoints = Endpoints(redis)
-        yield endpoints, EndpointHealth(redis, endpoints)
+        async with EndpointHealth(redis, endpoints) as health:
+            yield EndpointTargets(endpoints), health
     finally:
         await redis.aclose()

@@ -10,8 +10,6 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
 from itertools import count
 
 from errand.job.control import Snooze
@@ -61,18 +59,19 @@ class Receiver:
         lasting_s = 0.0 if oldest_s is None else time.monotonic() - oldest_s
         return max(self._mean_s, lasting_s) / self.limit
 
-    @contextmanager
-    def exchange(self) -> Iterator[None]:
-        """Around one exchange with it. The next in turn may start after it."""
+    def start(self) -> int:
+        """An exchange with it starts; returns its number."""
         number = next(self._numbers)
-        started_s = self._started_s[number] = time.monotonic()
-        try:
-            yield
-        finally:
-            del self._started_s[number]
+        self._started_s[number] = time.monotonic()
+        return number
+
+    def end(self, number: int, *, counts: bool) -> None:
+        """It has ended; it `counts` unless it did not happen after all. The next in turn may start."""
+        started_s = self._started_s.pop(number)
+        if counts:
             self._mean_s += WEIGHT * (time.monotonic() - started_s - self._mean_s)
             self._stalled = 0
-            self._give_turn()
+        self._give_turn()
 
     async def turn(self) -> bool:
         """Waits until it is free for one more, which must start at once; False if that takes too long."""
@@ -121,6 +120,10 @@ class Receiver:
         return max(self._line_s - now_s, SOONEST_S)
 
 
+Limit = tuple[str, int]
+"""The name of a receiver, and how many exchanges it may have at once."""
+
+
 class Receivers:
     """All receivers of one worker process, and the slots that they share."""
 
@@ -129,28 +132,33 @@ class Receivers:
         self._held = 0
         self._receivers: dict[str, Receiver] = {}
 
-    @asynccontextmanager
-    async def turn(self, name: str, *, limit: int, holds_slot: bool = False) -> AsyncIterator[None]:
-        """Around one exchange with the receiver `name`, which may have `limit` at once.
-
-        `holds_slot`: it takes place inside another turn of the same delivery, whose slot is counted there.
+    def turn(self, *limits: Limit) -> ReceiverTurn:
+        """Around one exchange, `async with`; it counts with each receiver named: an endpoint, and its host.
 
         Raises Snooze if its turn does not come soon.
         """
-        receiver = self._receivers.setdefault(name, Receiver(limit))
-        receiver.limit = limit
-        self._held += not holds_slot
-        try:
-            if not await self._may_start(receiver):
-                raise Snooze(f"{name} is busy", after_s=receiver.wait_s(), code="endpoint_busy")
-            with receiver.exchange():
-                yield
-        finally:
-            self._held -= not holds_slot
-            if not receiver.held:
-                self._forget_idle()
+        return ReceiverTurn(self, limits)
 
-    async def _may_start(self, receiver: Receiver) -> bool:
+    def hold_slot(self) -> None:
+        """A delivery has a slot of the worker."""
+        self._held += 1
+
+    def leave_slot(self) -> None:
+        """It has none any more."""
+        self._held -= 1
+        self._forget_idle()
+
+    def of(self, limit: Limit) -> Receiver:
+        """The receiver of that name, which has that limit from now on."""
+        name, at_once = limit
+        receiver = self._receivers.get(name)
+        if receiver is None:
+            receiver = self._receivers[name] = Receiver(at_once)
+        receiver.limit = at_once
+        return receiver
+
+    async def may_start(self, receiver: Receiver) -> bool:
+        """Waits for its turn if that comes soon; False if it does not."""
         if receiver.held and receiver.held >= self._share():
             return False
         if receiver.is_free and not receiver.turns:
@@ -171,3 +179,38 @@ class Receivers:
         """What is known of receivers that nothing is under way to is forgotten when there are many of them."""
         if len(self._receivers) > 10_000:
             self._receivers = {name: receiver for name, receiver in self._receivers.items() if receiver.held}
+
+
+class ReceiverTurn:
+    """Around one exchange of a delivery, which holds one slot however many limits it has.
+
+    A class: two generators and a stack for each delivery cost as much as to post it.
+    """
+
+    __slots__ = ("_limits", "_receivers", "_started")
+
+    def __init__(self, receivers: Receivers, limits: tuple[Limit, ...]) -> None:
+        self._receivers = receivers
+        self._limits = limits
+        self._started: list[tuple[Receiver, int]] = []
+
+    async def __aenter__(self) -> None:
+        receivers = self._receivers
+        receivers.hold_slot()
+        try:
+            for limit in self._limits:
+                receiver = receivers.of(limit)
+                if not await receivers.may_start(receiver):
+                    raise Snooze(f"{limit[0]} is busy", after_s=receiver.wait_s(), code="endpoint_busy")
+                self._started.append((receiver, receiver.start()))
+        except BaseException:
+            self._end(counts=False)
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self._end(counts=True)
+
+    def _end(self, *, counts: bool) -> None:
+        for receiver, number in reversed(self._started):
+            receiver.end(number, counts=counts)
+        self._receivers.leave_slot()

@@ -8,6 +8,7 @@ from functools import lru_cache
 from urllib.parse import urlsplit
 
 from errand.secrets import redaction
+from errand.webhooks.receivers import Limit
 from errand.webhooks.schedule import DEADLINE_S, SCHEDULE_S
 from errand.webhooks.secret import secret_of_url
 from errand.webhooks.signing import Signer
@@ -28,16 +29,21 @@ class Target:
     """How many deliveries it may have at once, beside the limit of its host."""
     timeout_s: float = DEADLINE_S
     retry_s: Sequence[float] = SCHEDULE_S
+    host: str = field(init=False)
+    """Host and port, in lower case."""
 
     def readable(self, body: bytes, *, limit_chars: int) -> str:
         """The start of an answer's body, without the target's secrets: a receiver may repeat what it was sent."""
         text = body.decode(errors="replace")
         return redaction.hiding(self.secrets)(text)[:limit_chars] if text else ""
 
-    @property
-    def host(self) -> str:
-        """Host and port, in lower case."""
-        return urlsplit(self.url).netloc.lower()
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "host", urlsplit(self.url).netloc.lower())
+
+    def limits(self, *, of_host: int) -> tuple[Limit, ...]:
+        """How many deliveries there may be at once to the endpoint, and to its host."""
+        host = (self.host, of_host)
+        return (host,) if self.concurrency is None else ((f"the endpoint {self.endpoint_id}", self.concurrency), host)
 
 
 @lru_cache(maxsize=4096)

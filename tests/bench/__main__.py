@@ -22,6 +22,7 @@ from tests.bench.runs import (
     Figures,
     fill_and_list,
     in_turn,
+    posted,
     serve_and_load,
     share_the_queue,
     waited,
@@ -30,6 +31,7 @@ from tests.bench.runs import (
 
 JOBS, SHIPPED_JOBS, TUNED_JOBS, PEER_JOBS = 60_000, 600, 10_000, 5_000
 PICKUPS = 300
+EVENTS = 20_000
 
 
 def main() -> int:
@@ -49,6 +51,7 @@ def main() -> int:
         waits,
         cancels,
         enqueueing,
+        webhooks,
         idle,
     ):
         if options.only in ("", section.__name__):
@@ -225,6 +228,18 @@ def enqueueing(report: Report, peers: list[Candidate], *, runs: int) -> None:
     report.line("arq, a hundred callers", "1", f"{arq['concurrent_per_s']:,.0f} jobs/s")
     ours_bytes, arq_bytes = mine["bytes_per_queued_job"], arq["bytes_per_queued_job"]
     report.line("memory of a queued job", f"{ours_bytes / arq_bytes:.2f} x arq's", f"{ours_bytes:.0f} bytes")
+
+
+def webhooks(report: Report, peers: list[Candidate], *, runs: int) -> None:
+    """Webhooks a second of one worker with 100 slots, against a bare aiohttp loop with 100 posts of the same bodies,
+    signed, in flight."""
+    taken = in_turn({name: partial(posted, name, events=EVENTS) for name in ("bare", "deliver")}, runs=runs)
+    bare, mine = taken["bare"], taken["deliver"]
+    report.section("Webhooks", " ".join((webhooks.__doc__ or "").split()))
+    ratio, of_processor = mine["per_s"] / bare["per_s"], bare["cpu_us"] / mine["cpu_us"]
+    report.line("Errand", f"{ratio:.2f} x", f"{mine['per_s']:,.0f}/s", Bar.at_least(0.5, ratio))
+    report.line("… by processor time", f"{of_processor:.2f} x", f"{mine['cpu_us']:.0f} µs each")
+    report.line("a bare loop", "1", f"{bare['per_s']:,.0f}/s")
 
 
 def idle(report: Report, peers: list[Candidate], *, runs: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
 import statistics
 import subprocess
 import sys
@@ -76,6 +77,7 @@ ARQ_TUNED = Candidate("arq, tuned", ours("arq_side"), (1,))
 HTTP = Candidate("HTTP", ours("http_side"))
 LISTS = Candidate("lists", ours("list_side"))
 WATCHING = Candidate("watching", ours("watch_side"))
+DELIVERING = Candidate("webhooks", ours("delivery_side"))
 
 
 def medians(runs: list[Figures]) -> Figures:
@@ -148,6 +150,24 @@ def waited(*, waits: int) -> Figures:
     with private_redis() as url, HTTP.started("serve", port, 0.0, url=url), ERRAND.started("busy", LIMIT_S, url=url):
         _wait_for(f"http://127.0.0.1:{port}/openapi.json")
         return WATCHING.measure("wait", port, waits, url=url)
+
+
+def posted(measure: str, *, events: int) -> Figures:
+    """Events posted to one receiver a hundred at once, by `bare` or by `deliver`."""
+    port = free_port()
+    with private_redis() as url, DELIVERING.started("receive", port, url=url):
+        wait_for_port(port)
+        return DELIVERING.measure(measure, port, events, url=url)
+
+
+def wait_for_port(port: int) -> None:
+    """Returns when somebody listens there."""
+    deadline_s = time.monotonic() + 20
+    while time.monotonic() < deadline_s:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.05)
+    raise TimeoutError(f"nobody listens at {port}")
 
 
 def _wait_for(address: str) -> None:

@@ -14,7 +14,7 @@ from errand.webhooks.receivers import LATEST_S, SOONEST_S, Receivers
 async def hold(receivers: Receivers, name: str, stack: AsyncExitStack, *, limit: int = 100) -> bool:
     """Starts an exchange that lasts as long as the stack; False if it is put back."""
     try:
-        await stack.enter_async_context(receivers.turn(name, limit=limit))
+        await stack.enter_async_context(receivers.turn((name, limit)))
     except Snooze:
         return False
     return True
@@ -58,7 +58,7 @@ async def test_those_that_are_put_back_come_back_one_after_another_and_within_a_
         await hold(receivers, "slow", stack, limit=1)
         for _ in range(1_000):
             with pytest.raises(Snooze) as put_back:
-                await receivers.turn("slow", limit=1).__aenter__()
+                await receivers.turn(("slow", 1)).__aenter__()
             assert put_back.value.code == "endpoint_busy"
             waits_s.append(put_back.value.after_s)
     assert min(waits_s) >= SOONEST_S
@@ -74,7 +74,7 @@ async def test_the_backlog_of_one_that_hangs_from_the_start_is_spread_over_a_min
             await hold(receivers, "hangs", stack)
         for _ in range(10_000):
             with pytest.raises(Snooze) as put_back:
-                await receivers.turn("hangs", limit=100).__aenter__()
+                await receivers.turn(("hangs", 100)).__aenter__()
             waits_s.append(put_back.value.after_s)
     assert sum(wait_s < 10 for wait_s in waits_s) < 2_000
     assert sum(wait_s > LATEST_S / 2 for wait_s in waits_s) > 5_000
@@ -86,7 +86,7 @@ async def test_a_turn_that_comes_soon_is_waited_for_in_its_order(monkeypatch: py
 
     async def deliver(number: int) -> None:
         nonlocal at_once
-        async with receivers.turn("one", limit=2):
+        async with receivers.turn(("one", 2)):
             at_once += 1
             assert at_once <= 2
             order.append(number)
@@ -102,7 +102,7 @@ async def test_a_delivery_that_is_cancelled_while_it_waits_passes_its_turn_on(mo
     receivers, release, started = Receivers(slots=100), asyncio.Event(), []
 
     async def deliver(number: int) -> None:
-        async with receivers.turn("one", limit=1):
+        async with receivers.turn(("one", 1)):
             started.append(number)
             await release.wait()
 

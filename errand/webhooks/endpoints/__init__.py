@@ -7,5 +7,6 @@ from errand.webhooks.endpoints.definition import EndpointDefinition
 from errand.webhooks.endpoints.endpoint import Endpoint
 from errand.webhooks.endpoints.health import EndpointHealth
 from errand.webhooks.endpoints.store import Endpoints
+from errand.webhooks.endpoints.targets import EndpointTargets
 
-__all__ = ["Endpoint", "EndpointDefinition", "EndpointHealth", "Endpoints"]
+__all__ = ["Endpoint", "EndpointDefinition", "EndpointHealth", "EndpointTargets", "Endpoints"]

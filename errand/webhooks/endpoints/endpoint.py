@@ -52,6 +52,11 @@ class Endpoint(BaseModel):
         """It is sent events."""
         return self.definition.enabled and self.disabled_reason is None
 
+    @property
+    def overlaps(self) -> bool:
+        """It was rotated: what signs its deliveries depends on the time."""
+        return self.previous_secret is not None
+
     def defined(self, definition: EndpointDefinition, *, now_ms: int) -> Endpoint:
         """With another definition. One that is enabled again is what it was before it was disabled."""
         signing_key = (self.signing_key or new_signing_key()) if definition.asymmetric else None

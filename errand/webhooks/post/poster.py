@@ -21,7 +21,7 @@ from errand.webhooks.post.fault import PostFault
 from errand.webhooks.post.kept import KeptConnections
 
 VISIBLE = re.compile(r"[\x21-\x7e]+")
-FIELD_VALUE = re.compile(r"[\x20-\x7e\t]*")
+FIELD = re.compile(rf"{HEADER_NAME.pattern}: [\x20-\x7e\t]*\r\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ def parsed_url(url: str) -> ParsedUrl:
 
 
 def _request(target: ParsedUrl, headers: Mapping[str, str], body: bytes) -> bytes:
-    fields = [f"{name}: {value}\r\n" for name, value in headers.items() if _is_field(name, value)]
+    fields = [_field(name, value) for name, value in headers.items()]
     head = (
         f"{target.head}User-Agent: Errand/{VERSION}\r\nAccept: */*\r\nAccept-Encoding: identity\r\n"
         f"Content-Length: {len(body)}\r\n{''.join(fields)}\r\n"
@@ -137,7 +137,8 @@ def _request(target: ParsedUrl, headers: Mapping[str, str], body: bytes) -> byte
     return head.encode("ascii") + body
 
 
-def _is_field(name: str, value: str) -> bool:
-    if not (HEADER_NAME.fullmatch(name) and FIELD_VALUE.fullmatch(value)):
+def _field(name: str, value: str) -> str:
+    field = f"{name}: {value}\r\n"
+    if not FIELD.fullmatch(field):
         raise ValueError(f"not a header: {name!r}")
-    return True
+    return field

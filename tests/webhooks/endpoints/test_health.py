@@ -8,6 +8,7 @@ from redis.exceptions import ConnectionError
 
 from errand.webhooks.endpoints import EndpointHealth, Endpoints
 from errand.wire import keys
+from tests.waiting import eventually
 
 
 def worker(redis: ArqRedis) -> EndpointHealth:
@@ -18,23 +19,46 @@ async def is_marked(redis: ArqRedis) -> bool:
     return bool(await redis.hexists(keys.WEBHOOK_FAILING, "one"))  # type: ignore[misc]  # types both its clients
 
 
-async def test_a_success_removes_the_mark_of_another_worker_at_once(redis: ArqRedis) -> None:
-    fails, works = worker(redis), worker(redis)
-    await works.note("one", ok=True)
+async def test_a_success_removes_the_mark_of_another_worker(redis: ArqRedis) -> None:
+    fails = worker(redis)
+    async with worker(redis) as works:
+        await works.note("one", ok=True)
     await fails.note("one", ok=False)
     assert await is_marked(redis)
-    await works.note("one", ok=True)
+    async with works:
+        await works.note("one", ok=True)
     assert not await is_marked(redis)
 
 
+async def test_many_successes_are_written_down_by_one_call_soon_after(redis: ArqRedis) -> None:
+    await worker(redis).note("one", ok=False)
+    await redis.config_resetstat()
+    async with worker(redis) as health:
+        for _ in range(200):
+            await health.note("one", ok=True)
+        await eventually(lambda: _is_not_marked(redis))
+    assert (await redis.info("commandstats"))["cmdstat_hdel"]["calls"] == 1
+
+
+async def _is_not_marked(redis: ArqRedis) -> bool:
+    return not await is_marked(redis)
+
+
 async def test_a_failure_after_a_success_is_noted_at_once_and_one_more_is_not(redis: ArqRedis) -> None:
-    health = worker(redis)
-    for ok in (False, True, False):
-        await health.note("one", ok=ok)
-    assert await is_marked(redis)
-    await redis.delete(keys.WEBHOOK_FAILING)
+    async with worker(redis) as health:
+        for ok in (False, True, False):
+            await health.note("one", ok=ok)
+        assert await is_marked(redis)
+        await redis.delete(keys.WEBHOOK_FAILING)
+        await health.note("one", ok=False)
+        assert not await is_marked(redis), "a worker looks once a minute"
+
+
+async def test_what_stands_in_the_way_of_a_note_fails_no_delivery(redis: ArqRedis) -> None:
+    await redis.set(keys.WEBHOOK_FAILING, "not a hash")
+    async with worker(redis) as health:
+        await health.note("one", ok=True)
     await health.note("one", ok=False)
-    assert not await is_marked(redis), "a worker looks once a minute"
 
 
 async def test_a_failure_that_could_not_be_noted_is_noted_by_the_next(

@@ -1,0 +1,179 @@
+"""Webhooks: receivers, a bare aiohttp loop that posts signed bodies to them, and Errand's deliveries of the same."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import uvloop
+from arq.connections import ArqRedis
+from pydantic_core import to_json
+
+from errand.job.catalog import discover
+from errand.process import logs
+from errand.process.worker import opened, serve
+from errand.queue.queue import Queue
+from errand.redis.connection import connect
+from errand.webhooks.endpoints import Endpoint, EndpointDefinition, Endpoints
+from errand.webhooks.signing import Signer
+from errand.wire import keys
+from errand.worker.runners.attempt_log import AttemptLog
+from errand.worker.worker import Worker
+from jobs.webhook import webhook
+from settings import Settings
+from tests.bench.candidate import cpu_s, main
+
+IN_FLIGHT = 100
+FILL = 2_000
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+ANSWER = b"HTTP/1.1 204 No Content\r\nServer: bench\r\nDate: Mon, 30 Nov 2026 00:00:00 GMT\r\n\r\n"
+
+
+class Receiving(asyncio.Protocol):
+    """One connection of a receiver that answers 204 at once."""
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport, self._came = transport, b""
+
+    def data_received(self, data: bytes) -> None:
+        self._came += data
+        while (end := self._came.find(b"\r\n\r\n") + 4) > 3:
+            head = self._came[:end].lower()
+            length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
+            if len(self._came) < end + length:
+                return
+            self._came = self._came[end + length :]
+            self.answer()
+
+    def answer(self) -> None:
+        self._transport.write(ANSWER)
+
+
+class Hanging(Receiving):
+    """One connection of a receiver that reads and never answers."""
+
+    def answer(self) -> None:
+        pass
+
+
+async def receive(url: str, *ports: float) -> dict[str, Any]:
+    """Receivers at these ports until they are killed; the last one hangs if there are several."""
+    loop = asyncio.get_running_loop()
+    for port in ports:
+        kind = Hanging if port != ports[0] and port == ports[-1] else Receiving
+        await loop.create_server(kind, "127.0.0.1", int(port), backlog=1_000)
+    await asyncio.Event().wait()
+    return {}
+
+
+def event(number: int) -> dict[str, Any]:
+    return {"id": number, "name": "Ada", "email": "ada@example.com"}
+
+
+async def bare(url: str, port: float, number: float) -> dict[str, Any]:
+    """The least that can be done: make each body, sign it, post it by aiohttp, a hundred at once."""
+    signer, numbers, address = Signer(SECRET), iter(range(int(number))), f"http://127.0.0.1:{port:.0f}/hook"
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=IN_FLIGHT)) as session:
+
+        async def post_some() -> None:
+            for each in numbers:
+                now = datetime.now(UTC)
+                body = to_json({"type": "user.created", "timestamp": now, "data": event(each)})
+                headers = signer.headers(f"msg_{each}", body, now=now)
+                async with session.post(address, data=body, headers=headers) as answer:
+                    await answer.read()
+                    assert answer.status == 204
+
+        used_s, started_s = cpu_s(), time.perf_counter()
+        await asyncio.gather(*(post_some() for _ in range(IN_FLIGHT)))
+        took_s, used_s = time.perf_counter() - started_s, cpu_s() - used_s
+    return {"per_s": number / took_s, "cpu_us": used_s / number * 1e6}
+
+
+async def deliver(url: str, port: float, number: float) -> dict[str, Any]:
+    """The same to one endpoint by a worker that has a hundred slots: from Redis, with results and the log."""
+    settings = _settings()
+    logs.configure(level="error", form="json")
+    async with _connected(url) as (client, queue):
+        await _put_endpoints(client, [port])
+        await _fill(queue, int(number), ["0"])
+        async with opened([webhook], settings, redis_url=url) as resources:
+            pool = connect(url, reply_timeout_s=60)
+            worker = Worker(
+                job_types=[webhook],
+                resources=resources,
+                attempt_log=AttemptLog("json"),
+                redis_pool=pool,
+                job_serializer=pool.job_serializer,
+                job_deserializer=pool.job_deserializer,
+                handle_signals=False,
+                queue_name=keys.queue(webhook.queue),
+                max_jobs=IN_FLIGHT,
+                poll_delay=1.0,
+                allow_abort_jobs=True,
+            )
+            used_s, started_s = cpu_s(), time.perf_counter()
+            running = asyncio.create_task(worker.async_run())
+            while worker.jobs_complete < number and not worker.jobs_failed:
+                await asyncio.sleep(0.002)
+            took_s, used_s = time.perf_counter() - started_s, cpu_s() - used_s
+            assert not worker.jobs_failed and not worker.jobs_retried
+            await worker.close()
+            await asyncio.gather(running, return_exceptions=True)
+    return {"per_s": number / took_s, "cpu_us": used_s / number * 1e6}
+
+
+async def work(url: str) -> dict[str, Any]:
+    """A whole worker process, all queues, until it is killed."""
+    logs.configure(level="error", form="json")
+    catalog = discover()
+    await serve(_settings(), catalog, redis_url=url)
+    return {}
+
+
+def _settings() -> Settings:
+    return Settings(
+        data_dir=Path(tempfile.mkdtemp(prefix="errand-bench-")),
+        webhook_allow_networks="127.0.0.0/8",  # type: ignore[arg-type]  # as the environment has it
+        webhook_sink_port=0,
+        webhook_secret=SECRET,  # type: ignore[arg-type]
+        log_level="error",
+    )
+
+
+@asynccontextmanager
+async def _connected(url: str) -> AsyncIterator[tuple[ArqRedis, Queue]]:
+    client = connect(url, reply_timeout_s=60)
+    yield client, Queue(client, name=webhook.queue, ended_ttl_s=3600)
+    await client.aclose()
+
+
+async def _put_endpoints(client: ArqRedis, ports: Iterable[float]) -> None:
+    """One for each port; their ids are numbers."""
+    endpoints = Endpoints(client)
+    for number, port in enumerate(ports):
+        definition = EndpointDefinition.model_validate({"url": f"http://127.0.0.1:{port:.0f}/hook"})
+        await endpoints.put(Endpoint.new(str(number), definition, secret=SECRET, now_ms=1))
+
+
+async def _fill(queue: Queue, number: int, endpoint_ids: list[str]) -> list[str]:
+    """Puts so many events, to each of the endpoints in turn; returns the ids of their jobs."""
+    ids: list[str] = []
+    for start in range(0, number, FILL):
+        events = [
+            {"endpoint_id": endpoint_ids[each % len(endpoint_ids)], "event": "user.created", "data": event(each)}
+            for each in range(start, min(start + FILL, number))
+        ]
+        ids += [put.job_id for put in await queue.enqueue_many("webhook", events)]
+    return ids
+
+
+if __name__ == "__main__":
+    main({measure.__name__: measure for measure in (receive, bare, deliver, work)}, uvloop.run)
