@@ -235,6 +235,7 @@ async def opened(settings: Settings, catalog: Catalog, *, redis_url: str) -> Asy
                 storage=storage,
                 storage_check=_storage_check(storage, settings, catalog),
                 rate_limit=_rate_limit(settings, redis),
+                **_letters(settings, catalog, redis),
             )
     finally:
         await subscriber.aclose()
@@ -246,6 +247,17 @@ def _storage_check(storage: Storage, settings: Settings, catalog: Catalog) -> St
     if not any(job_type.file_field for job_type in catalog.values()):
         return None
     return StorageCheck(storage, settings.files_url, needs_bytes=settings.upload_limit_bytes)
+
+
+def _letters(settings: Settings, catalog: Catalog, redis: ArqRedis) -> dict[str, Any]:
+    """The fields of Shared that say how far letters have come; none without `errand[mail]`."""
+    try:
+        from errand.mail import mailer
+        from errand.mail.deliveries import Deliveries
+    except ExtraMissing:
+        return {}
+    letter_types = frozenset(name for name, job_type in catalog.items() if mailer in job_type.uses)
+    return {"letter_types": letter_types, "deliveries": Deliveries(redis, ttl_s=settings.result_ttl_s)}
 
 
 def _rate_limit(settings: Settings, redis: ArqRedis) -> RateLimit | None:

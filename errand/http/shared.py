@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from arq.connections import ArqRedis
 from fastapi import Depends, Request
@@ -31,6 +31,9 @@ from errand.schedules.store import Schedules
 from errand.settings import Settings
 from errand.webhooks.endpoints import Endpoints
 
+if TYPE_CHECKING:
+    from errand.mail.deliveries import Deliveries, DeliveryState
+
 T = TypeVar("T")
 
 
@@ -55,6 +58,10 @@ class Shared:
     storage_check: StorageCheck | None = None
     """None if no job type takes a file."""
     rate_limit: RateLimit | None = None
+    letter_types: frozenset[str] = frozenset()
+    """The names of the job types that send letters."""
+    deliveries: Deliveries | None = None
+    """How far their letters have come; None if there are no such types."""
     root_path: str = ""
     """The path under which the request found the API: every link in the answer begins with it."""
     may_read: bool = True
@@ -85,15 +92,29 @@ async def shared(request: Request) -> Shared:
 SharedDep = Annotated[Shared, Depends(shared)]
 
 
-def view_of(to: Shared, job: JobSnapshot, waiting: Waiting | None = None) -> JobView:
+async def full_view_of(to: Shared, job: JobSnapshot) -> JobView:
+    """The job as this request may see it, with why it waits, and how far its letter has come if it has sent one."""
+    return view_of(to, job, await waiting_of(to, job), await _delivery_of(to, job))
+
+
+def view_of(
+    to: Shared, job: JobSnapshot, waiting: Waiting | None = None, delivery: DeliveryState | None = None
+) -> JobView:
     """The job as this request may see it."""
-    view = job_view(job, to.catalog, waiting, root_path=to.root_path)
+    view = job_view(job, to.catalog, waiting, delivery, root_path=to.root_path)
     return view if to.may_read else without_content(view)
 
 
 async def waiting_of(to: Shared, job: JobSnapshot) -> Waiting | None:
     """Why that job waits; None if it runs or has ended."""
     return await in_time(why_waiting(to.redis, job, silent_s=to.settings.lease_s))
+
+
+async def _delivery_of(to: Shared, job: JobSnapshot) -> DeliveryState | None:
+    """None for a type that sends no letters: most jobs are looked at without a further call."""
+    if to.deliveries is None or job.type not in to.letter_types:
+        return None
+    return await in_time(to.deliveries.find(job.id))
 
 
 async def in_time(call: Coroutine[Any, Any, T]) -> T:

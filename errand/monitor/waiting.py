@@ -25,6 +25,7 @@ Code = Literal[
     "retrying",
     "asked_to_wait",
     "put_back",
+    "domain_slowed",
     "endpoint_busy",
     "endpoint_throttled",
     "endpoint_failing",

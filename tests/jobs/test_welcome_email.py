@@ -17,6 +17,7 @@ from errand.mail.suppressions import Suppressions
 from errand.mail.unsure import HOLD_S
 from errand.mail.verdict import Stage, Unavailable
 from errand.monitor.job_snapshot import JobSnapshot, read_job
+from errand.monitor.waiting import why_waiting
 from errand.queue.queue import Queue
 from errand.settings import MAIL_QUEUE
 from errand.wire import keys
@@ -307,6 +308,8 @@ async def test_a_domain_that_asks_for_less_mail_slows_its_own_letters_alone_and_
             await due_now(redis, slowed, queue=MAIL_QUEUE)
             done = await ended(redis, slowed)
     assert (waiting.attempt, waiting.attempts, second.attempts) == (0, (), ())
+    why = await why_waiting(redis, waiting, silent_s=10)
+    assert why is not None and why.code == "domain_slowed"
     assert (done.status, done.attempt, await redis.exists(keys.slow_domain("example.com"))) == ("succeeded", 1, 0)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 from fastapi.responses import Response
@@ -22,8 +22,14 @@ from errand.redis.durability import Grade
 from errand.secrets.redaction import STARS
 from errand.wire.records import AttemptOutcome, Error
 
+if TYPE_CHECKING:
+    from errand.mail.deliveries import DeliveryState
+
 PLAIN = "!$&'()*+,:;=@"
 """Characters that a segment of a path may contain unquoted (RFC 3986 §3.3), besides those that never need quotes."""
+
+
+DeliveryName = Literal["accepted", "deferred", "delivered", "bounced", "complained", "unsubscribed"]
 
 
 class ErrorView(BaseModel):
@@ -75,6 +81,15 @@ class WaitingView(BaseModel):
     until: datetime | None = Field(description="when the wait will be over; null if that is not known")
 
 
+class LetterDeliveryView(BaseModel):
+    """How far the letter of a job has come."""
+
+    state: DeliveryName
+    address: str
+    detail: str = Field(description="what was said of it last", examples=["250 2.0.0 OK"])
+    at: datetime
+
+
 class JobHead(BaseModel):
     """The first fields of every view of a job."""
 
@@ -115,6 +130,9 @@ class JobView(JobFields):
     """One job. Times are UTC."""
 
     waiting: WaitingView | None = Field(description="why it waits; null if it runs or has ended")
+    delivery: LetterDeliveryView | None = Field(
+        None, description="how far its letter has come; null if it sends none, or none was accepted yet"
+    )
 
 
 DURABILITY = Field(
@@ -137,8 +155,18 @@ NEW_JOB: Mapping[str, None] = {name: None for name in JobFields.model_fields if 
 """Every other field of a view of one job, in the order of the model; most are null in a new job."""
 
 
-def job_view(job: JobSnapshot, catalog: Catalog, waiting: Waiting | None = None, *, root_path: str = "") -> JobView:
-    """The job as the API shows it; `waiting` says why it waits. Its links begin with `root_path`."""
+def job_view(
+    job: JobSnapshot,
+    catalog: Catalog,
+    waiting: Waiting | None = None,
+    delivery: DeliveryState | None = None,
+    *,
+    root_path: str = "",
+) -> JobView:
+    """The job as the API shows it; `waiting` says why it waits, `delivery` how far its letter has come.
+
+    Its links begin with `root_path`.
+    """
     known = catalog.get(job.type)
     max_tries = job.max_tries or (known.max_tries if known else None)
     plan = plan_of(job, known, max_tries=max_tries) if known and max_tries and not job.ended else None
@@ -177,6 +205,10 @@ def job_view(job: JobSnapshot, catalog: Catalog, waiting: Waiting | None = None,
         planned_attempts=plan and [utc(at_ms) for at_ms in plan.attempts_ms],
         gives_up_at=plan and utc_or_none(plan.gives_up_ms),
         waiting=waiting and WaitingView(code=waiting.code, detail=waiting.detail, until=utc_or_none(waiting.until_ms)),
+        delivery=delivery
+        and LetterDeliveryView(
+            state=delivery.state, address=delivery.address, detail=delivery.detail, at=utc(delivery.at_ms)
+        ),
     )
 
 
@@ -189,6 +221,7 @@ def without_content(view: JobView) -> JobView:
         "attempts": [],
         "progress": None,
         "waiting": None,
+        "delivery": None,
     }
     return view.model_copy(update=hidden)
 

@@ -2,9 +2,9 @@
 
 A tag is `"STATUS.REVISION.CONTENT"`. All of it is a strong validator of what GET shows, the only kind that RFC 9110
 lets `If-Match` go by (§13.1.1): CONTENT is a hash of the very bytes, so that a tag covers what is shown beside the
-job's own state, such as why it waits. But a job is not another one because a worker has become free: an action's target
-is not the representation, and of its `If-Match` the first two parts must be the job's. DELETE's target is the job, and
-takes ended jobs alone, which show nothing but their state.
+job's own state, such as why it waits, or how far its letter has come. But a job is not another one because a worker
+has become free: an action's target is not the representation, and of its `If-Match` the first two parts must be the
+job's. DELETE's target is the job, and takes ended jobs alone, whose state changes no more.
 
 REVISION goes along into the script that acts, which compares it with what it finds: between look and act nothing gets
 in. STATUS is compared at the look; of one and the same revision, a deferred job becomes queued by time alone.

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, Field
 from errand.http.answers.job_view import json_response, path_of
 from errand.http.answers.problems import FaultyField, Problem
 from errand.http.requests import json_body
-from errand.http.shared import Shared, in_time, view_of, waiting_of
+from errand.http.shared import Shared, full_view_of, in_time
 from errand.job.when import DurationS
 from errand.monitor.job_snapshot import read_job
 from errand.queue.uniqueness import NotUnique, Unique
@@ -90,7 +90,7 @@ async def answer(to: Shared, conflict: NotUnique, asked: Uniqueness) -> Response
     if job is None:  # deleted at this very moment
         raise _not_unique(conflict, asked)
     headers = {"Location": path_of(job.id, to.root_path), **EXISTING}
-    return json_response(view_of(to, job, await waiting_of(to, job)), headers=headers)
+    return json_response(await full_view_of(to, job), headers=headers)
 
 
 def _not_unique(conflict: NotUnique, asked: Uniqueness) -> Problem:

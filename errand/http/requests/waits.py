@@ -18,7 +18,7 @@ from errand.http.answers.job_view import json_response
 from errand.http.answers.problems import Problem
 from errand.http.requests.job_path import found
 from errand.http.scope import CONNECTION, Connection
-from errand.http.shared import Shared, view_of, waiting_of
+from errand.http.shared import Shared, full_view_of
 from errand.monitor.job_snapshot import JobSnapshot
 from errand.redis.outage import is_outage
 
@@ -77,18 +77,17 @@ async def instead_of(accepted: Response, request: Request, to: Shared) -> Respon
     job_id = unquote(accepted.headers["location"].rpartition("/")[2])
     try:
         job = await ended_or_after(request, to, job_id, wait_s=wait_s) if wait_s else None
-        waiting = await waiting_of(to, job) if job is not None else None
+        view = await full_view_of(to, job) if job is not None else None
     except (Problem, RedisError) as error:
         if isinstance(error, RedisError) and not is_outage(error):
             raise
         # the job was accepted, also if the wait failed
         return accepted
-    if job is None:
+    if job is None or view is None:
         return accepted
     headers = {
         name: value for name, value in accepted.headers.items() if name not in ("content-length", "content-type")
     }
-    view = view_of(to, job, waiting)
     if job.ended:
         return json_response(view, headers=headers)
     # not as it was when it was put: its first attempts may have failed since

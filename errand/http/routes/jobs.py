@@ -15,7 +15,7 @@ from errand.http.requests.due import WhenDep
 from errand.http.requests.etags import ETAG_EXAMPLE, OUTDATED, SeenDep
 from errand.http.requests.job_path import UNKNOWN, JobId
 from errand.http.requests.waits import MAX_WAIT_S, PreferHeader
-from errand.http.shared import Shared, SharedDep, in_time, view_of, waiting_of
+from errand.http.shared import Shared, SharedDep, full_view_of, in_time
 from errand.job.when import When
 from errand.monitor.job_snapshot import JobSnapshot
 from errand.queue.queue import Queue
@@ -193,8 +193,8 @@ def _check_in_time(job: JobSnapshot, when: When) -> None:
 
 
 async def _shown(to: Shared, job: JobSnapshot, *, status: int = 200, acted: bool = False) -> Response:
-    """The answer that shows a job, and why it waits if it does; `acted` if the request's path is not the job's own."""
-    answer = json_response(view_of(to, job, await waiting_of(to, job)), status=status)
+    """The answer that shows a job, with why it waits; `acted` if the request's path is not the job's own."""
+    answer = json_response(await full_view_of(to, job), status=status)
     answer.headers["ETag"] = etags.etag_of(job, bytes(answer.body))
     if acted:
         answer.headers["Content-Location"] = path_of(job.id, to.root_path)

@@ -248,6 +248,8 @@ async def test_a_letter_is_accepted_then_delivered_and_bounces_name_its_job(
         await ended(redis, job_id)
     accepted = (await client.get(f"/v1/emails/{job_id}")).json()
     assert (accepted["state"], accepted["detail"]) == ("accepted", "250 OK")
+    seen = await client.get(f"/v1/jobs/{job_id}")
+    assert seen.json()["delivery"] == {name: accepted[name] for name in ("state", "address", "detail", "at")}
     assert mail_server.envelopes[0][0] == f"bounces+{job_id}@acme.example"
     delivered = {
         "event": "delivered",
@@ -256,4 +258,6 @@ async def test_a_letter_is_accepted_then_delivered_and_bounces_name_its_job(
     }
     await client.post("/v1/email-events", json={"events": [delivered]})
     assert (await client.get(f"/v1/emails/{job_id}")).json()["state"] == "delivered"
+    changed = await client.get(f"/v1/jobs/{job_id}", headers={"If-None-Match": seen.headers["etag"]})
+    assert (changed.status_code, changed.json()["delivery"]["state"]) == (200, "delivered")
     problem_of(await client.get("/v1/emails/nope"), 404, "no-letter")
