@@ -8,7 +8,7 @@ def serve() -> None:
     """Serve the HTTP API of this installation on HOST and PORT (127.0.0.1:8000), until Ctrl-C or SIGTERM."""
     from errand.server import process
 
-    process.run(Settings.read())
+    process.run(Settings.read(), read_again=Settings.read)
 
 
 if __name__ == "__main__":

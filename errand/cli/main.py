@@ -78,7 +78,7 @@ def api(packages: Packages = None, end_with_stdin: EndWithStdin = False) -> None
     """
     from errand.server import process
 
-    process.run(_settings(packages))
+    process.run(_settings(packages), read_again=lambda: _settings(packages))
 
 
 @app.command()

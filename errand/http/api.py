@@ -75,10 +75,11 @@ class Api(FastAPI):
     def use_keys(self, api_keys: Sequence[ApiKey]) -> None:
         """Admits requests by these keys from now on.
 
-        Raises ValueError if there are none and were some: a service that keys guard is not opened by a mistake.
+        Raises ValueError if there are none now, or were none: a service that keys guard is not opened by a mistake, and
+        one that serves its own machine alone has more that depends on that.
         """
-        if self.state.api_keys and not api_keys:
-            raise ValueError("API_KEYS: there are none any more; the service keeps those it has until it is restarted")
+        if not (self.state.api_keys and api_keys):
+            raise ValueError("API_KEYS: between none and some the service must be started anew")
         self.state.api_keys = tuple(api_keys)
 
     @asynccontextmanager

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import signal
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+import structlog
 import uvicorn
 from redis.exceptions import RedisError
 
+from errand.http.api import Api
 from errand.process import start
+from errand.process.hangup import on_hangup
 from errand.redis.connection import Refused, check_welcome, connect
 from errand.server.app import create_app
 from errand.server.http_protocol import protocol
 from errand.settings import Settings
+
+log = structlog.get_logger("errand.server")
 
 GRACE_S = 5
 """How long a stopping API lets requests end. After that, a request that still waits for its job is cut off."""
@@ -25,14 +32,15 @@ REFUSAL_LIMIT_S = 1.5
 MAX_FILES = 65_536
 
 
-def run(settings: Settings) -> None:
-    """Serves until SIGTERM or SIGINT. Blocks."""
+def run(settings: Settings, *, read_again: Callable[[], Settings]) -> None:
+    """Serves until SIGTERM or SIGINT. Blocks. On SIGHUP the keys of the settings that are read again then count."""
     start.prepare(settings)
     _allow_connections()
     with start.redis_url(settings) as url:
         asyncio.run(_exit_if_refused(url))
         with start.exit_if_unusable():
             app = create_app(settings, redis_url=url)
+        on_hangup(reload=lambda: reload_keys(app.api, read_again), stop=lambda: signal.raise_signal(signal.SIGTERM))
         uvicorn.run(app, **options(settings))
 
 
@@ -51,6 +59,18 @@ def options(settings: Settings) -> dict[str, Any]:
         "forwarded_allow_ips": [str(network) for network in settings.trusted_proxies],
         "timeout_graceful_shutdown": GRACE_S,
     }
+
+
+def reload_keys(api: Api, read_again: Callable[[], Settings]) -> None:
+    """Has the API admit by the keys that the settings name now; it keeps those it has if the settings are bad."""
+    before = api.state.api_keys
+    try:
+        api.use_keys(read_again().api_keys)
+    except (SystemExit, ValueError) as error:
+        log.error("the keys stay as they were", reason=str(error))
+    else:
+        now = api.state.api_keys
+        log.info("keys read again", keys=len(now), new=len({*now} - {*before}), gone=len({*before} - {*now}))
 
 
 def _allow_connections() -> None:

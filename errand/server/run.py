@@ -14,10 +14,14 @@ from collections.abc import Container, Mapping, Sequence
 from typing import IO
 
 from errand.process import lifeline
+from errand.process.hangup import on_hangup
 from errand.settings import SHIPPED_JOBS, Settings
 
 READY_LIMIT_S = 60.0
 """The address is shown after this time, even if the API is not ready yet."""
+
+API = "api"
+"""The name of the program that SIGHUP is passed on to."""
 
 JOBS_PATH = "/v1/jobs/"
 
@@ -30,7 +34,7 @@ STOP_LEEWAY_S = 20.0
 
 
 class StopSignals:
-    """Counts SIGINT and SIGTERM.
+    """Counts SIGINT and SIGTERM, and SIGHUP apart from them.
 
     The count is a plain attribute that is looked at from time to time. An Event takes a lock, and the signal may arrive
     while that lock is held.
@@ -38,11 +42,17 @@ class StopSignals:
 
     def __init__(self) -> None:
         self.count = 0
+        self.hangups = 0
+        """How often the API is to read its keys again."""
+        on_hangup(reload=self._receive_hangup, stop=self._receive)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._receive)
 
     def _receive(self, *_: object) -> None:
         self.count += 1
+
+    def _receive_hangup(self) -> None:
+        self.hangups += 1
 
 
 class Program:
@@ -100,7 +110,7 @@ def run(settings: Settings, programs: Mapping[str, Sequence[str]]) -> int:
 
 def _watch(programs: list[Program], signals: StopSignals, settings: Settings) -> Program | None:
     """Blocks until a signal arrives (None) or a program ends by itself (returns it). Greets once all is ready."""
-    greeted, since_s = False, time.monotonic()
+    greeted, passed_on, since_s = False, 0, time.monotonic()
     while not signals.count:
         time.sleep(LOOK_EVERY_S)
         for program in programs:
@@ -109,7 +119,16 @@ def _watch(programs: list[Program], signals: StopSignals, settings: Settings) ->
         if not greeted and (is_ready(settings) or time.monotonic() - since_s > READY_LIMIT_S):
             greet(settings, job_types_of(settings))
             greeted = True
+        if greeted and signals.hangups > passed_on:
+            passed_on = signals.hangups
+            _have_keys_read(programs)
     return None
+
+
+def _have_keys_read(programs: Sequence[Program]) -> None:
+    for program in programs:
+        if program.name == API:
+            program.process.send_signal(signal.SIGHUP)
 
 
 def _stop(programs: list[Program], signals: StopSignals, *, timeout_s: float) -> None:

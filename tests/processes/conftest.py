@@ -31,6 +31,7 @@ class House:
     sink_port: int
     environment: dict[str, str] = field(default_factory=dict)
     root: Path = ROOT
+    stdin: int | None = None
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
     http: httpx.Client = field(default_factory=lambda: new_client())
     """For requests to any of them; each has a connection of its own, as what answers may be killed in between."""
@@ -54,6 +55,7 @@ class House:
                 [sys.executable, "-m", module, *arguments],
                 cwd=self.root,
                 env={**os.environ, "PYTHONPATH": str(self.root), **known},
+                stdin=self.stdin,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 text=True,

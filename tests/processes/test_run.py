@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
 import shlex
 import shutil
 import signal
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -125,3 +127,34 @@ def test_an_option_that_only_the_worker_can_judge_stops_it_with_one_line(house: 
     process = house.start("jobs", SMTP_URL="smtp://localhost:25?starttls=maybe")
     assert process.wait(60) == 1
     assert house.log("jobs").read_text().splitlines()[-1].startswith("settings: SMTP_URL")
+
+
+def test_keys_are_read_again_on_a_signal_and_no_request_is_lost(house: House, tmp_path: Path) -> None:
+    def admitted(key: str) -> bool:
+        return house.http.get(f"{house.url}/v1/queues", headers={"Authorization": f"Bearer {key}"}).status_code == 200
+
+    env_file = tmp_path / "keys.env"
+    env_file.write_text("API_KEYS=ci=old-key-0123456789:read\n")
+    running = house.start("service.run", ENV_FILE=str(env_file))
+    eventually_sync(lambda: "YOUR_KEY" in output_of(house))
+    assert (admitted("old-key-0123456789"), admitted("new-key-0123456789")) == (True, False)
+    for bad in ("API_KEYS=short\n", ""):
+        env_file.write_text(bad)
+        running.send_signal(signal.SIGHUP)
+        eventually_sync(lambda: output_of(house).count("the keys stay as they were") == (1 if bad else 2))  # noqa: B023
+        assert admitted("old-key-0123456789")
+    env_file.write_text("API_KEYS=ci=new-key-0123456789:read\n")
+    running.send_signal(signal.SIGHUP)
+    eventually_sync(lambda: admitted("new-key-0123456789"))
+    assert not admitted("old-key-0123456789") and running.poll() is None
+
+
+def test_it_stops_if_its_terminal_has_gone(house: House) -> None:
+    ours, its = pty.openpty()
+    house.stdin = its
+    running = house.start("service")
+    os.close(its)
+    eventually_sync(lambda: house.answers("/healthz"))
+    os.close(ours)
+    running.send_signal(signal.SIGHUP)
+    assert running.wait(60) == -signal.SIGTERM
