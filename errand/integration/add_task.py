@@ -7,7 +7,7 @@ a 2xx can rely on them. FastAPI ends dependencies of the scope `function` at tha
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -21,7 +21,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from errand.integration.lifespan import QueueConnection, connection_of
-from errand.job.args_names import unknown_in
+from errand.job.args_names import Path, unknown_below, unknown_in
 from errand.job.job_type import JobType
 from errand.job.stored_file import StoredFile
 from errand.job.when import AT_ONCE, DurationS, Moment, When
@@ -307,13 +307,20 @@ def _checked(job_type: JobType[Any, Any], ready: tuple[Any, ...], args: dict[str
         if len(ready) == 1 and not args and isinstance(ready[0], model):
             return ready[0]
         raise TypeError(f"{job_type.name} takes its args by name, or one instance of {model.__name__}")
-    if unknown := unknown_in(model, args):
-        raise TypeError(f"{job_type.name}: " + "; ".join(f"{name} {message}" for name, message in unknown.items()))
+    _refuse_unknown(job_type, {(name,): message for name, message in unknown_in(model, args).items()})
     try:
-        return model.model_validate(args, by_alias=True, by_name=True)
+        checked = model.model_validate(args, by_alias=True, by_name=True)
+        _refuse_unknown(job_type, unknown_below(checked, args))
+        return checked
     except ValidationError as error:
         # not from it: it shows the values, and one of them may be a secret
         raise InvalidArgs(job_type, args, error) from None
+
+
+def _refuse_unknown(job_type: JobType[Any, Any], unknown: Mapping[Path, str]) -> None:
+    if unknown:
+        named = [f"{'.'.join(map(str, path))} {message}" for path, message in unknown.items()]
+        raise TypeError(f"{job_type.name}: " + "; ".join(named))
 
 
 def _as_kept(args: BaseModel) -> Any:

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from errand.job.args_names import names_of, unknown_in
+from errand.job.args_names import Closed, names_of, unknown_names
 from errand.job.context import Context, Opener
 from errand.job.retry_policy import Exponential, RetryPolicy
 from errand.job.schedule import Schedule
@@ -67,14 +67,14 @@ class JobType(Generic[Args, Result]):
         Raises pydantic's ValidationError, also for names that the model does not have (`args_names`).
         """
         args: BaseModel = self.args_model.model_validate(kept, by_alias=True, by_name=True)
-        if unknown := unknown_in(self.args_model, kept):
+        if unknown := unknown_names(args, kept):
             faults: list[InitErrorDetails] = [
                 {
                     "type": PydanticCustomError("unknown_arg", "{message}", {"message": message}),
-                    "loc": (name,),
+                    "loc": path,
                     "input": None,
                 }
-                for name, message in unknown.items()
+                for path, message in unknown.items()
             ]
             raise ValidationError.from_exception_data(self.args_model.__name__, faults)
         return args
@@ -82,7 +82,7 @@ class JobType(Generic[Args, Result]):
     @property
     def args_schema(self) -> dict[str, Any]:
         """The JSON Schema of the args, as clients send them."""
-        schema = self.args_model.model_json_schema()
+        schema = self.args_model.model_json_schema(schema_generator=Closed)
         return schema if names_of(self.args_model) is None else {**schema, "additionalProperties": False}
 
     def shown_args(self, kept: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -7,10 +7,20 @@ from typing import Any
 import pytest
 from arq.connections import ArqRedis
 from fastapi.exceptions import RequestValidationError
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    RootModel,
+    ValidationError,
+    computed_field,
+    model_validator,
+)
 
 from errand import Context, job
 from errand.http.requests import args as job_args
+from errand.integration.add_task import _checked as checked_by_add_task
 from errand.job.args_names import unknown_in
 from errand.monitor.job_snapshot import read_job
 from errand.queue.queue import Queue
@@ -102,3 +112,88 @@ async def test_a_stored_arg_that_the_type_does_not_have_any_more_fails_the_job_w
 def test_stored_args_are_read_by_the_same_rule() -> None:
     with pytest.raises(ValidationError, match="did you mean 'loud'"):
         note.read_args({"text": "a", "lout": True})
+
+
+class Address(BaseModel):
+    street: str = Field(alias="way")
+    number: int = 1
+
+    @computed_field
+    def line(self) -> str:
+        return f"{self.street} {self.number}"
+
+
+class Anywhere(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    street: str
+
+
+class Old(BaseModel):
+    street: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def renamed(cls, given: Any) -> Any:
+        return {"street": given["road"]} if "road" in given else given
+
+
+class Box(RootModel[list[Address]]): ...
+
+
+class Parcel(BaseModel):
+    to: Address
+    by: list[Address | Old] = []
+    over: dict[int, Address | None] = {}
+    box: Box = Box([])
+    before: Old | None = None
+    roughly: Anywhere | None = None
+    parts: list[Parcel] = []
+
+    @computed_field
+    def stops(self) -> int:
+        return len(self.over)
+
+
+@job()
+async def parcel(ctx: Context, args: Parcel) -> None:
+    """Sends a parcel."""
+
+
+WAY = {"way": "Main"}
+KNOWN = {"to": WAY, "before": {"road": "Main"}, "roughly": {"street": "Main", "zzz": 1}, "by": [WAY]}
+
+
+@pytest.mark.parametrize(
+    ("args", "where"),
+    [
+        ({"to": {**WAY, "nummer": 2}}, [("to", "nummer")]),
+        ({"to": WAY, "by": [WAY, {**WAY, "zzz": 1}]}, [("by", 1, "zzz")]),
+        ({"to": WAY, "over": {"7": {**WAY, "zzz": 1}, "8": None}}, [("over", "7", "zzz")]),
+        ({"to": WAY, "box": [{**WAY, "zzz": 1}], "zzz": 2}, [("box", 0, "zzz"), ("zzz",)]),
+        ({"to": WAY, "parts": [{"to": {**WAY, "a": 1, "b": 2}}]}, [("parts", 0, "to", "a"), ("parts", 0, "to", "b")]),
+    ],
+)
+def test_unknown_names_within_the_args_are_refused_too(
+    args: dict[str, Any], where: list[tuple[str | int, ...]]
+) -> None:
+    """At the door, by a worker, and in a route of one's own."""
+    with pytest.raises(RequestValidationError) as refused:
+        job_args.checked(parcel, args)
+    assert sorted(fault["loc"][1:] for fault in refused.value.errors()) == where
+    with pytest.raises(ValidationError) as raised:
+        parcel.read_args(args)
+    assert sorted(fault["loc"] for fault in raised.value.errors()) == where
+    with pytest.raises(TypeError, match="is unknown"):
+        checked_by_add_task(parcel, (), args)
+
+
+def test_what_the_models_within_decide_or_rewrite_themselves_and_what_they_compute_is_known() -> None:
+    kept = job_args.checked(parcel, KNOWN)
+    read = [parcel.read_args(kept), parcel.read_args(KNOWN), checked_by_add_task(parcel, (), KNOWN)]
+    assert [args.model_dump() for args in read] == [read[0].model_dump()] * 3
+
+
+def test_the_schema_says_so_of_the_models_within() -> None:
+    closed = {name: schema.get("additionalProperties") for name, schema in parcel.args_schema["$defs"].items()}
+    assert closed == {"Address": False, "Anywhere": None, "Box": None, "Old": None, "Parcel": False}

@@ -23,7 +23,7 @@ from errand.http.gates import auth
 from errand.http.requests.schedule_body import ScheduleBody
 from errand.http.routes.events import JobEvent
 from errand.http.scope import root_path
-from errand.job.args_names import names_of
+from errand.job.args_names import is_closed, models_below, names_of
 from errand.job.catalog import Catalog
 from errand.settings import Settings
 
@@ -151,9 +151,11 @@ def _close_args(document: Document, catalog: Catalog) -> None:
     for name, job_type in catalog.items():
         body = document["paths"][f"/v1/jobs/{name}"]["post"]["requestBody"]["content"]["application/json"]
         args_model: type[BaseModel] = job_type.args_model
-        if names_of(args_model) is not None:
-            model = body["schema"]["$ref"].removeprefix(SCHEMAS)
-            document["components"]["schemas"][model]["additionalProperties"] = False
+        closed = [body["schema"]["$ref"].removeprefix(SCHEMAS)] if names_of(args_model) is not None else []
+        below = [model.__name__ for model in models_below(args_model) if is_closed(model)]
+        for model in (*closed, *below, *(f"{name}-Input" for name in below)):
+            if model in document["components"]["schemas"]:
+                document["components"]["schemas"][model]["additionalProperties"] = False
 
 
 def _complete_operations(document: Document, settings: Settings, *, own_auth: bool) -> None:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from errand.http.requests import json_body
 from errand.http.requests.idempotency import KeyedRequest
 from errand.job.args_context import ArgsContext
-from errand.job.args_names import unknown_in
+from errand.job.args_names import unknown_below, unknown_in
 from errand.job.job_type import JobType
 from errand.secrets import secret_args
 from errand.secrets.redaction import STARS
@@ -46,6 +46,10 @@ def checked(job_type: JobType[Any, Any], raw: Any, *path: str | int, context: Ar
     ]
     try:
         args = model.model_validate(raw, context=context)
+        faults += [
+            {"type": "unknown_arg", "loc": ("body", *path, *below), "msg": message}
+            for below, message in unknown_below(args, raw).items()
+        ]
     except ValidationError as error:
         faults = [*json_body.faults_of(error, *path, hide=job_type.hider(raw)), *faults]
     if faults:
