@@ -41,8 +41,8 @@ def report(settings: Settings, *, as_json: bool) -> int:
 
 async def _examine(settings: Settings, catalog: Catalog) -> list[Finding]:
     of_redis = await _redis_findings(settings, catalog)
-    of_jobs = await asyncio.gather(outside_redis.check_storage(settings), outside_redis.check_mail(settings))
-    return [*of_redis, *of_jobs, *outside_redis.check_sharing(settings)]
+    storage, mail = await asyncio.gather(outside_redis.check_storage(settings), outside_redis.check_mail(settings))
+    return [*of_redis, storage, *mail, *outside_redis.check_sharing(settings)]
 
 
 async def _redis_findings(settings: Settings, catalog: Catalog) -> list[Finding]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from errand.doctor.server_checks import Finding
 from errand.redis_url import RedisUrl
@@ -39,16 +39,30 @@ async def check_storage(settings: Settings) -> Finding:
     return Finding(check="storage", found=f"{settings.files_url} can be written to")
 
 
-async def check_mail(settings: Settings) -> Finding:
-    """Connects to the mail server and sends it nothing."""
+async def check_mail(settings: Settings) -> list[Finding]:
+    """Connects to each mail server or provider, and sends it nothing."""
     if settings.smtp_url is None:
-        return Finding(check="mail", found=f"SMTP_URL is unset: a worker keeps messages in {settings.data_dir}/mail")
-    parts = urlsplit(settings.smtp_url.get_secret_value())
-    port = parts.port or (465 if parts.scheme == "smtps" else 25)
-    address = f"{parts.hostname}:{port}"
+        found = f"SMTP_URL is unset: a worker keeps messages in {settings.data_dir}/mail"
+        return [Finding(check="mail", found=found)]
+    return [await _check_relay(*_mail_address(url)) for url in settings.smtp_urls]
+
+
+def _mail_address(url: str) -> tuple[str, int]:
+    """The host and port that a worker would connect to."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if parts.scheme == "ses":
+        endpoint = urlsplit(parse_qs(parts.query).get("endpoint", [f"https://email.{host}.amazonaws.com"])[-1])
+        return endpoint.hostname or "", endpoint.port or 443
+    usual = {"smtps": 465, "postmark": 443}.get(parts.scheme, 587 if parts.username else 25)
+    return host, parts.port or usual
+
+
+async def _check_relay(host: str, port: int) -> Finding:
+    address = f"{host}:{port}"
     try:
         async with asyncio.timeout(CHECK_LIMIT_S):
-            _, writer = await asyncio.open_connection(parts.hostname, port)
+            _, writer = await asyncio.open_connection(host, port)
         writer.close()
     except (OSError, TimeoutError) as error:
         return Finding(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
 
+from errand.extras import needs
 from errand.job.clock import Clock
 from errand.mail.letter import Letter
 from errand.mail.smtp import PoolLimits, SmtpPool
@@ -100,5 +101,16 @@ def _is_about_the_relay(error: Refusal) -> bool:
 async def opened_relays(urls: Sequence[str], *, limits: PoolLimits, name: str | None) -> AsyncIterator[Transport]:
     """One transport for these URLs. Raises ValueError for one that cannot be read."""
     async with AsyncExitStack() as stack:
-        pools = [await stack.enter_async_context(SmtpPool.open(url, limits=limits, name=name)) for url in urls]
-        yield pools[0] if len(pools) == 1 else Relays(pools)
+        opened = [await stack.enter_async_context(_opened(url, limits, name)) for url in urls]
+        yield opened[0] if len(opened) == 1 else Relays(opened)
+
+
+def _opened(url: str, limits: PoolLimits, name: str | None) -> AbstractAsyncContextManager[Transport]:
+    scheme = url.partition("://")[0]
+    if scheme in ("smtp", "smtps"):
+        return SmtpPool.open(url, limits=limits, name=name)
+    with needs("providers"):
+        from errand.mail.providers.postmark import PostmarkSender
+        from errand.mail.providers.ses import SesSender
+    sender = SesSender if scheme == "ses" else PostmarkSender
+    return sender.open(url, connections=limits.connections)

@@ -56,13 +56,16 @@ class SinkFault(BaseModel):
         return cls(code=None if found[1] == "drop" else int(found[1]), rate=float(found[2]))
 
 
-NEXT_URL = re.compile(r"\s*,\s*(?=smtps?://)")
+SCHEMES = ("smtp", "smtps", "ses", "postmark")
+
+
+NEXT_URL = re.compile(rf"\s*,\s*(?=(?:{'|'.join(SCHEMES)})://)")
 """Between two relays: a comma in a password is none."""
 
 
 def _check_relays(urls: SecretStr) -> SecretStr:
     for url in NEXT_URL.split(urls.get_secret_value()):
-        check_url(url, "smtp", "smtps")
+        check_url(url, *SCHEMES)
     return urls
 
 

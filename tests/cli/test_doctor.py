@@ -83,6 +83,9 @@ def test_the_mail_server_is_connected_to(capsys: pytest.CaptureFixture[str], mon
         port = listening.getsockname()[1]
         monkeypatch.setenv("SMTP_URL", f"smtp://errand:hunter2@127.0.0.1:{port}")
         assert examined(capsys)["mail"]["found"] == f"the mail server 127.0.0.1:{port} can be reached"
+        providers = f"ses://k:s@eu-west-1?endpoint=http://127.0.0.1:{port},postmark://:hunter2@127.0.0.1:{port}"
+        monkeypatch.setenv("SMTP_URL", f"smtp://127.0.0.1:{port},{providers}")
+        assert examined(capsys)["mail"]["found"] == f"the mail server 127.0.0.1:{port} can be reached"
     finding = examined(capsys)["mail"]
     assert finding["level"] == "warning" and "hunter2" not in str(finding)
 

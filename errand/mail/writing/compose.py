@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from email import policy
 from email.message import EmailMessage
 from email.utils import parseaddr
 from urllib.parse import quote
 
-from errand.mail.letter import Letter
+from errand.mail.letter import Letter, LetterFields
 from errand.mail.return_path import of_job
 from errand.mail.writing import headers
 from errand.mail.writing.address import ascii_domain
@@ -43,20 +43,21 @@ def compose(
     sender_name, sender_spec = parseaddr(sender)
     sender_address = _address(sender_spec)
     to, cc = _address(message.to), [_address(address) for address in message.cc]
+    reply_to = _address(message.reply_to) if message.reply_to else None
     domain = sender_address.rpartition("@")[2]
     # stock Arq lets a producer choose any job id: characters that a Message-ID cannot hold are percent-encoded
     message_id = f"<{quote(job_id, safe='')}@{domain}>"
     rendered = render(message, templates, sender=sender)
+    further = list(_further_headers(message))
     lines = [
         headers.address_header("From", [(sender_name, sender_address)]),
         headers.address_header("To", [(message.name, to)]),
         *([headers.address_header("Cc", [("", address) for address in cc])] if cc else []),
-        *([headers.address_header("Reply-To", [("", _address(message.reply_to))])] if message.reply_to else []),
+        *([headers.address_header("Reply-To", [("", reply_to)])] if reply_to else []),
         headers.text_header("Subject", rendered.subject),
         headers.date_header(date),
         headers.token_header("Message-ID", message_id),
-        headers.token_header("Auto-Submitted", "auto-generated"),  # RFC 3834: no out-of-office answers, please
-        *_further_headers(message),
+        *(write(name, value) for write, name, value in further),
     ]
     content = "\r\n".join([*lines, ""]).encode() + _body(rendered, message.attachments, seed=job_id)
     return Letter(
@@ -65,6 +66,18 @@ def compose(
         message_id=message_id,
         content=dkim.sign(content, at_s=int(date.timestamp())) if dkim else content,
         needs_smtputf8=not all(address.isascii() for address in (sender_address, to, *cc)),
+        job_id=job_id,
+        fields=LetterFields(
+            sender=(sender_name, sender_address),
+            to=(message.name, to),
+            cc=cc,
+            reply_to=reply_to,
+            subject=rendered.subject,
+            text=rendered.text,
+            html=rendered.html,
+            headers=[(name, value) for _, name, value in further],
+            attachments=message.attachments,
+        ),
     )
 
 
@@ -88,23 +101,28 @@ def _address(address: str) -> str:
         raise HeaderRefused(str(error)) from None
 
 
-def _further_headers(message: Message) -> Iterator[str]:
+Written = tuple[Callable[[str, str], str], str, str]
+"""How a header is written, its name and its value."""
+
+
+def _further_headers(message: Message) -> Iterator[Written]:
+    yield headers.token_header, "Auto-Submitted", "auto-generated"  # RFC 3834: no out-of-office answers, please
     for name, value in message.headers.items():
         if not OWN_HEADERS.fullmatch(name):
             raise HeaderRefused(f"{name[:80]!r} is no header that a job may set")
-        yield headers.text_header(name, value)
+        yield headers.text_header, name, value
     for tag in message.tags:
-        yield headers.text_header("X-Tag", tag)
+        yield headers.text_header, "X-Tag", tag
     if message.unsubscribe_url is not None:
         yield from _unsubscribe_headers(message.unsubscribe_url)
 
 
-def _unsubscribe_headers(url: str) -> Iterator[str]:
+def _unsubscribe_headers(url: str) -> Iterator[Written]:
     """RFC 8058: a POST to the URL unsubscribes, without a further question."""
     if not url.startswith("https://") or any(character in url for character in "<>, \t"):
         raise HeaderRefused("unsubscribe_url must begin with https:// and hold no spaces, commas or brackets")
-    yield headers.token_header("List-Unsubscribe", f"<{url}>")
-    yield headers.token_header("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")
+    yield headers.token_header, "List-Unsubscribe", f"<{url}>"
+    yield headers.token_header, "List-Unsubscribe-Post", "List-Unsubscribe=One-Click"
 
 
 def _body(rendered: RenderedMail, attachments: Sequence[Attachment], *, seed: str) -> bytes:
