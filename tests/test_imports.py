@@ -26,7 +26,7 @@ FLOORS: list[set[str]] = [
     {"errand.http.shared"},
     {"errand.http.requests"},
     {"errand.http.routes"},
-    {"errand.http.document"},
+    {"errand.http.document", "errand.dashboard"},
     {"errand.http.api"},
     {"errand.server"},
     {"errand", "errand.cli", "errand.__main__"},

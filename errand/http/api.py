@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, FastAPI, params
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from errand.audit import AuditTrail
+from errand.dashboard import router as dashboard
 from errand.dead_jobs.dead_jobs import DeadJobs
 from errand.dead_jobs.replay import Replays
 from errand.doctor.examine import installation_of, looking
@@ -156,12 +157,12 @@ def create_api(settings: Settings, *, redis_url: str | None = None, dependencies
     docs_pages.install(app)
     openapi.install(app, catalog)
     enqueueing.install(app, catalog, dependencies=dependencies)
-    for router in _routers(catalog, dependencies):
+    for router in _routers(settings, catalog, dependencies):
         app.include_router(router)
     return app
 
 
-def _routers(catalog: Catalog, dependencies: Sequence[params.Depends]) -> tuple[APIRouter, ...]:
+def _routers(settings: Settings, catalog: Catalog, dependencies: Sequence[params.Depends]) -> tuple[APIRouter, ...]:
     """One for each resource, in the order in which paths are looked up."""
     return (
         batches.router(catalog, dependencies=dependencies),
@@ -180,6 +181,7 @@ def _routers(catalog: Catalog, dependencies: Sequence[params.Depends]) -> tuple[
         audit.router,
         health.router,
         *_mail_routers(),
+        *((dashboard.router(),) if settings.dashboard != "off" else ()),
     )
 
 

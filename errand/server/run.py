@@ -163,7 +163,11 @@ def greet(settings: Settings, job_types: Container[str] = SHIPPED_TYPES) -> None
     """Prints the address of the API, and a curl command for each of the shipped job types that is among `job_types`."""
     shown = [command for name, command in _first_steps(settings).items() if name in job_types]
     described = f"its API is described at {address(settings)}/docs"
-    say(f"Errand listens on {address(settings)} ({described}).{' Try:' if shown else ''}")
+    say(f"Errand listens on {address(settings)} ({described}).")
+    if settings.dashboard != "off":
+        say(f"See its jobs at {address(settings)}/dashboard")
+    if shown:
+        say("Try:")
     for command in shown:
         say(f"  {command}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_settings import NoDecode
@@ -52,6 +52,8 @@ class HttpSettings(BaseModel):
     body_timeout_s: float = Field(30, ge=1, le=3600)
     body_limit_bytes: int = Field(MIB, ge=1)
     batch_limit_bytes: int = Field(16 * MIB, ge=1)
+    dashboard: Literal["on", "read-only", "off"] = "on"
+    dashboard_session_s: int = Field(DAY_S // 2, ge=60, le=30 * DAY_S)
     idempotency_ttl_s: float = Field(DAY_S, ge=1, le=MAX_TTL_S)
 
     @model_validator(mode="after")

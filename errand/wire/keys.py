@@ -59,6 +59,15 @@ def audit(kind: str) -> str:
     return f"errand:audit:{kind}"
 
 
+DASHBOARD_SECRET = "errand:dashboard:secret"  # noqa: S105  # a key's name
+"""What signs the sessions of the dashboard; made by the first sign-in, and without it all of them have ended."""
+
+
+def signed_out(session_id: str) -> str:
+    """Exists until a session that was signed out would have ended."""
+    return f"errand:dashboard:signed-out:{session_id}"
+
+
 def slow_domain(domain: str) -> str:
     """JSON: until when letters to that domain wait, and the how manyth pause it is."""
     return f"errand:slow-domain:{domain}"

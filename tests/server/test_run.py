@@ -32,9 +32,10 @@ def test_only_job_types_that_the_api_serves_are_shown(
 ) -> None:
     settings = make_settings(tmp_path, redis_url=redis_url)
     run.greet(settings, {"webhook", "my_own"})
-    listens, command = capsys.readouterr().out.splitlines()
-    assert listens.endswith("Try:") and "/v1/jobs/webhook " in command
-    run.greet(settings, {"my_own"})
+    listens, see, try_, command = capsys.readouterr().out.splitlines()
+    assert "/docs" in listens and see.endswith("http://127.0.0.1:8000/dashboard")
+    assert try_.endswith("Try:") and "/v1/jobs/webhook " in command
+    run.greet(settings.model_copy(update={"dashboard": "off"}), {"my_own"})
     (listens,) = capsys.readouterr().out.splitlines()
     assert "/docs" in listens and "Try" not in listens
 

@@ -83,6 +83,8 @@ BAD = {
     "AUDIT_LIMIT": ["-1", "many", "1000001"],
     "QUEUE_LIMIT": ["-1", "many"],
     "WATCHER_LIMIT": ["0", "many", "100001"],
+    "DASHBOARD": ["yes"],
+    "DASHBOARD_SESSION_S": ["59", "2592001", "long"],
     "SMTP_URL": ["smtp.example.com", "smtp://", "http://h", "smtp://h:port"],
     "MAIL_FROM": ["Ada", "Ada <ada>", "<>", "a@b.c\nBcc: d@e.f", "=?utf-8?q?x?= <a@b.c>", "a@b.c, d@e.f"],
     "STORAGE_URL": ["ftp://h", "/srv/files", "file://", "file://relative/files", "s3://"],

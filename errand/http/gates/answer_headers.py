@@ -7,17 +7,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 Header = tuple[bytes, bytes]
 
 
-ALWAYS: tuple[Header, ...] = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-)
+ALWAYS: tuple[Header, ...] = ((b"x-content-type-options", b"nosniff"),)
 
 
 UNLESS_SAID: tuple[Header, ...] = (
+    (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
-"""A route may set its own instead: a page needs its scripts, a file may be kept."""
+"""A route may set its own instead: a page needs its scripts, a file may be kept, a form says where it stands."""
 
 
 MORE = "errand.answer_headers"

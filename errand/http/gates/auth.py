@@ -78,19 +78,33 @@ def _client_of(request: Request, scope: Scope, *, for_browsers: bool = False) ->
     if not keys:
         return _local_address(request)
     given = _given_key(request, with_password=for_browsers)
+    asked = 'Basic realm="a key as the password", charset="UTF-8"' if for_browsers else "Bearer"
+    key = admit_by(request, given, keys, asked=asked)
+    check_scope(request, key, scope)
+    return key.client
+
+
+def admit_by(request: Request, given: str, keys: tuple[ApiKey, ...], *, asked: str = "Bearer") -> ApiKey:
+    """The key that the request shows, which admits it. Raises Problem 401, and 429 for an address that guesses.
+
+    `asked` is the scheme that a refusal asks for.
+    """
     key = _matching(keys, given)
     if key is None or key.has_expired():
         refuse(request, "expired" if key else "wrong" if given else "missing", guess="" if key else given)
         detail = "Send 'Authorization: Bearer <key>' with one of the service's keys."
         detail = "This key has expired. " + detail if key else detail
-        asked = 'Basic realm="a key as the password", charset="UTF-8"' if for_browsers else "Bearer"
         raise Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": asked})
     _hold_back_a_guess(request, key)
     request.scope[ADMITTED_BY] = key
+    return key
+
+
+def check_scope(request: Request, key: ApiKey, scope: Scope) -> None:
+    """Raises Problem 403 if the key, which admits the request, does not have that scope."""
     if scope not in key.scopes:
         refuse(request, "scope")
         raise Problem(403, "forbidden", f"This key lacks the scope '{scope}', which this request needs.")
-    return key.client
 
 
 def credential(request: Request) -> str:

@@ -141,14 +141,20 @@ async def list_jobs(
     read, it may hold few jobs, or none, although others follow. There are no total counts; `GET /v1/queues` counts
     what waits. A job that a stock `arq.Worker` runs is listed until it has ended, but not by `status=in_progress`.
     """
+    page = await job_page(to, filter, limit=limit, cursor=cursor)
+    return json_response(page, headers={"Link": f'<{page.next}>; rel="next"'} if page.next else None)
+
+
+async def job_page(to: Shared, filter: JobFilter, *, limit: int, cursor: str | None = None) -> JobPage:
+    """The page of the list that begins at that cursor. Raises Problem 422 for a cursor that is none of this list."""
     start = None if cursor is None else _start(cursor, filter)
     page = await in_time(to.timeline.page(filter, limit=limit, start=start))
     jobs = [_view(job, to) for job in page.jobs]
     if page.next is None:
-        return json_response(JobPage(jobs=jobs, next=None, cursor=None))
+        return JobPage(jobs=jobs, next=None, cursor=None)
     next_cursor = _cursor(page.next, filter)
-    next_ = f"{to.root_path}/v1/jobs?{urlencode([*_query(filter), ('limit', limit), ('cursor', next_cursor)])}"
-    return json_response(JobPage(jobs=jobs, next=next_, cursor=next_cursor), headers={"Link": f'<{next_}>; rel="next"'})
+    next_ = f"{to.root_path}/v1/jobs?{urlencode([*query_of(filter), ('limit', limit), ('cursor', next_cursor)])}"
+    return JobPage(jobs=jobs, next=next_, cursor=next_cursor)
 
 
 def _view(job: JobSnapshot, to: Shared) -> ListedJobView:
@@ -170,7 +176,7 @@ def _view(job: JobSnapshot, to: Shared) -> ListedJobView:
     )
 
 
-def _query(filter: JobFilter) -> list[tuple[str, str]]:
+def query_of(filter: JobFilter) -> list[tuple[str, str]]:
     """The filter as query parameters, always written and ordered alike."""
     statuses = [("status", status) for status in sorted(filter.statuses)]
     parameters = [("type", filter.type), *statuses, ("queue", filter.queue)]
@@ -211,4 +217,4 @@ def _no_cursor() -> Problem:
 
 
 def _digest(filter: JobFilter) -> str:
-    return hashlib.sha256(urlencode(_query(filter)).encode()).hexdigest()[:12]
+    return hashlib.sha256(urlencode(query_of(filter)).encode()).hexdigest()[:12]

@@ -1,0 +1,4 @@
+"""Draws charts as SVG: geometry in, elements out. Colours are classes of the style sheet; no script draws anything.
+
+Public: `minutes.drawn`, `attempts.drawn`.
+"""

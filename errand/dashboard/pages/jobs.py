@@ -1,0 +1,112 @@
+"""The list of jobs: newest first, filtered, page by page."""
+
+from __future__ import annotations
+
+import typing
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from fastapi import Depends, Request, Response
+from fastapi.responses import RedirectResponse
+from pydantic import TypeAdapter, ValidationError
+
+from errand.dashboard import gate
+from errand.dashboard.page_route import page_router
+from errand.dashboard.rendering import base_path, page
+from errand.http.answers.job_view import PLAIN
+from errand.http.requests import json_body
+from errand.http.routes.job_list import job_filter, job_page, query_of
+from errand.http.shared import SharedDep, in_time
+from errand.job.when import Moment
+from errand.monitor.job_snapshot import Status, read_job
+from errand.monitor.timeline import JobFilter
+
+ROWS = 50
+
+STATUSES: tuple[Status, ...] = typing.get_args(Status)
+
+PERIODS = {"1h": timedelta(hours=1), "24h": timedelta(days=1), "7d": timedelta(days=7)}
+"""For the list of the last hour, day, week."""
+
+MAX_ID_CHARS = 128
+
+router = page_router()
+
+
+@router.get("/jobs", dependencies=[Depends(gate.may_look)])
+async def list_jobs(request: Request, to: SharedDep) -> Response:
+    """Jobs of all queues; `find` leads to the job with that id."""
+    given = {name: value for name, value in request.query_params.items() if value}
+    sought = given.get("find", "").strip()
+    if sought and await _is_id(to, sought):
+        return RedirectResponse(job_path(request, sought), status_code=303)
+    filter = await _filter(to, request)
+    cursor = given.get("cursor")
+    shown = await job_page(to, filter, limit=ROWS, cursor=cursor)
+    return page(
+        request,
+        "jobs.html.j2",
+        jobs=shown.jobs,
+        filter=filter,
+        statuses=STATUSES,
+        types=sorted(to.catalog),
+        queues=list(to.queues),
+        sought=sought,
+        since=_moment(given.get("since"), "query.since"),
+        until=_moment(given.get("until"), "query.until"),
+        first=_list_path(request, filter) if cursor else None,
+        next=_list_path(request, filter, cursor=shown.cursor) if shown.cursor else None,
+    )
+
+
+def job_path(request: Request, job_id: str) -> str:
+    """The path of a job's page."""
+    return f"{base_path(request)}/jobs/{quote(job_id, safe=PLAIN, errors='replace')}"
+
+
+async def _is_id(to: SharedDep, text: str) -> bool:
+    if len(text) > MAX_ID_CHARS:
+        return False
+    return await in_time(read_job(to.redis, text, queues=to.queue_keys)) is not None
+
+
+async def _filter(to: SharedDep, request: Request) -> JobFilter:
+    """The filter in the query, in which a field of the form may be empty. Raises Problem 422."""
+    given = {name: value for name, value in request.query_params.items() if value}
+    statuses = [status for status in request.query_params.getlist("status") if status]
+    if unknown := [status for status in statuses if status not in STATUSES]:
+        raise json_body.invalid("query.status", f"{unknown[0][:50]} is none of {', '.join(STATUSES)}")
+    since = _moment(given.get("since"), "query.since")
+    if period := PERIODS.get(given.get("within", "")):
+        since = datetime.now(UTC) - period
+    return await job_filter(
+        to,
+        type=given.get("type"),
+        status=typing.cast(list[Status], statuses),
+        queue=given.get("queue"),
+        since=since,
+        until=_moment(given.get("until"), "query.until"),
+    )
+
+
+def _moment(text: str | None, field: str) -> Any:
+    """A time in the query: RFC 3339, or as a browser's field gives it, which then is UTC."""
+    if not text:
+        return None
+    try:
+        return _MOMENT.validate_python(text)
+    except ValidationError:
+        pass
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=UTC)
+    except ValueError:
+        raise json_body.invalid(field, "must be a time, such as 2026-11-01T00:00:00Z") from None
+
+
+_MOMENT: TypeAdapter[Any] = TypeAdapter(Moment)
+
+
+def _list_path(request: Request, filter: JobFilter, *, cursor: str | None = None) -> str:
+    query = urlencode([*query_of(filter), *([("cursor", cursor)] if cursor else [])])
+    return f"{base_path(request)}/jobs{f'?{query}' if query else ''}"

@@ -1,0 +1,30 @@
+"""The first page: is everything all right?"""
+
+from __future__ import annotations
+
+from fastapi import Depends, Request, Response
+
+from errand.dashboard import attention, gate
+from errand.dashboard.charts import minutes
+from errand.dashboard.page_route import page_router
+from errand.dashboard.rendering import page
+from errand.http.shared import SharedDep, in_time
+from errand.monitor.queues import read_queues, read_workers
+
+router = page_router()
+
+
+@router.get("", dependencies=[Depends(gate.may_look)])
+async def show_overview(request: Request, to: SharedDep) -> Response:
+    """Queues, workers, the last minutes, and what needs attention."""
+    names, silent_s = list(to.queues), to.settings.lease_s
+    queues = await in_time(read_queues(to.redis, names, silent_s=silent_s))
+    workers = await in_time(read_workers(to.redis, names, silent_s=silent_s))
+    return page(
+        request,
+        "overview.html.j2",
+        queues=queues,
+        workers=workers,
+        needs=attention.needs(queues, workers),
+        chart=minutes.drawn(queues),
+    )

@@ -1,0 +1,19 @@
+"""Joins the pages of the dashboard into one router."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from errand.dashboard import assets
+from errand.dashboard.pages import job, job_actions, jobs, overview, sign_in
+
+PAGES = (overview, jobs, job, job_actions, sign_in)
+
+
+def router() -> APIRouter:
+    """Every page below `/dashboard`, its actions and its files."""
+    joined = APIRouter(include_in_schema=False)
+    joined.include_router(assets.router)
+    for page in PAGES:
+        joined.include_router(page.router)
+    return joined
