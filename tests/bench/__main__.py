@@ -20,6 +20,7 @@ from tests.bench.runs import (
     ERRAND,
     Candidate,
     Figures,
+    beside_a_hanging_one,
     fill_and_list,
     in_turn,
     posted,
@@ -52,6 +53,7 @@ def main() -> int:
         cancels,
         enqueueing,
         webhooks,
+        hanging,
         idle,
     ):
         if options.only in ("", section.__name__):
@@ -240,6 +242,24 @@ def webhooks(report: Report, peers: list[Candidate], *, runs: int) -> None:
     report.line("Errand", f"{ratio:.2f} x", f"{mine['per_s']:,.0f}/s", Bar.at_least(0.5, ratio))
     report.line("… by processor time", f"{of_processor:.2f} x", f"{mine['cpu_us']:.0f} µs each")
     report.line("a bare loop", "1", f"{bare['per_s']:,.0f}/s")
+
+
+def hanging(report: Report, peers: list[Candidate], *, runs: int) -> None:
+    """One worker process while one of ten endpoints hangs and 10,000 events to it wait, against the same without them:
+    webhooks a second to the other nine, and the time from the enqueue to the end with 200 webhooks, 50 other jobs and
+    10 letters a second."""
+    taken = in_turn(
+        {"alone": partial(beside_a_hanging_one, waiting=0), "beside": partial(beside_a_hanging_one, waiting=10_000)},
+        runs=runs,
+    )
+    alone, beside = taken["alone"], taken["beside"]
+    report.section("Webhooks beside a hanging one", " ".join((hanging.__doc__ or "").split()))
+    rate = beside["per_s"] / alone["per_s"]
+    report.line("webhooks a second", f"{rate:.2f} x", f"{beside['per_s']:,.0f}/s", Bar.at_least(0.95, rate))
+    for kind in ("webhooks", "letters", "others"):
+        p99 = alone[f"{kind}_p99_ms"] / beside[f"{kind}_p99_ms"]
+        detail = f"p50 {beside[f'{kind}_p50_ms']:.0f} ms, p99 {beside[f'{kind}_p99_ms']:.0f} ms"
+        report.line(f"{kind}, p99", f"{p99:.2f} x", detail, Bar.at_least(0.95, p99))
 
 
 def idle(report: Report, peers: list[Candidate], *, runs: int) -> None:

@@ -14,24 +14,31 @@ from typing import Any
 import aiohttp
 import uvloop
 from arq.connections import ArqRedis
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
-from errand.job.catalog import discover
+from errand.job.catalog import Catalog, discover
 from errand.process import logs
 from errand.process.worker import opened, serve
 from errand.queue.queue import Queue
 from errand.redis.connection import connect
+from errand.settings import MAIL_QUEUE
 from errand.webhooks.endpoints import Endpoint, EndpointDefinition, Endpoints
 from errand.webhooks.signing import Signer
 from errand.wire import keys
+from errand.wire.keys import DEFAULT_QUEUE
 from errand.worker.runners.attempt_log import AttemptLog
 from errand.worker.worker import Worker
 from jobs.webhook import webhook
 from settings import Settings
-from tests.bench.candidate import cpu_s, main
+from tests.bench.candidate import cpu_s, main, percentile_ms
+from tests.bench.jobs_here import noop
 
 IN_FLIGHT = 100
 FILL = 2_000
+SETTLE_S = 15
+"""By then each of the events that wait has been looked at once."""
+STEADY_S, STEPS_PER_S = 12, 50
+BURST = 6_000
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 ANSWER = b"HTTP/1.1 204 No Content\r\nServer: bench\r\nDate: Mon, 30 Nov 2026 00:00:00 GMT\r\n\r\n"
 
@@ -133,9 +140,48 @@ async def deliver(url: str, port: float, number: float) -> dict[str, Any]:
 async def work(url: str) -> dict[str, Any]:
     """A whole worker process, all queues, until it is killed."""
     logs.configure(level="error", form="json")
-    catalog = discover()
-    await serve(_settings(), catalog, redis_url=url)
+    settings = _settings()
+    await serve(settings, Catalog([*discover(settings.packages).values(), noop]), redis_url=url)
     return {}
+
+
+async def beside(url: str, waiting: float, *ports: float) -> dict[str, Any]:
+    """How late webhooks to all receivers but the last end, letters and other jobs, and how many webhooks a second.
+
+    `waiting` events to the last one, which hangs, are put before.
+    """
+    async with _connected(url) as (client, webhooks):
+        queues = {name: Queue(client, name=name, ended_ttl_s=3600) for name in (MAIL_QUEUE, DEFAULT_QUEUE)}
+        await _put_endpoints(client, ports)
+        fine, hangs = [str(number) for number in range(len(ports) - 1)], str(len(ports) - 1)
+        await _fill(webhooks, 500, fine)
+        await _fill(webhooks, int(waiting), [hangs])
+        await asyncio.sleep(SETTLE_S)
+        ids: dict[str, list[str]] = {"webhooks": [], "letters": [], "others": []}
+        for step in range(STEADY_S * STEPS_PER_S):
+            next_s = time.perf_counter() + 1 / STEPS_PER_S
+            ids["webhooks"] += await _fill(webhooks, 4, fine[step % 5 :])
+            ids["others"].append((await queues[DEFAULT_QUEUE].enqueue("noop", {})).job_id)
+            if step % 5 == 0:
+                letter = {"to": "ada@example.com", "name": "Ada"}
+                ids["letters"].append((await queues[MAIL_QUEUE].enqueue("welcome_email", letter)).job_id)
+            await asyncio.sleep(max(next_s - time.perf_counter(), 0))
+        figures = {}
+        for kind, job_ids in ids.items():
+            late_s = [ended_s - put_s for put_s, ended_s in await _times(client, job_ids)]
+            figures |= {f"{kind}_p{share}_ms": percentile_ms(late_s, share / 100) for share in (50, 99)}
+        times = await _times(client, await _fill(webhooks, BURST, fine))
+        figures["per_s"] = BURST / (max(ended for _, ended in times) - min(put for put, _ in times))
+    return figures
+
+
+async def _times(client: ArqRedis, job_ids: list[str]) -> list[tuple[float, float]]:
+    """When each was put and when it ended, in seconds, once all have ended."""
+    while None in (records := await client.mget([keys.result(job_id) for job_id in job_ids])):
+        await asyncio.sleep(0.2)
+    read = [from_json(record) for record in records]
+    assert all(record["s"] for record in read)
+    return [(record["et"] / 1000, record["ft"] / 1000) for record in read]
 
 
 def _settings() -> Settings:
@@ -176,4 +222,4 @@ async def _fill(queue: Queue, number: int, endpoint_ids: list[str]) -> list[str]
 
 
 if __name__ == "__main__":
-    main({measure.__name__: measure for measure in (receive, bare, deliver, work)}, uvloop.run)
+    main({measure.__name__: measure for measure in (receive, bare, deliver, work, beside)}, uvloop.run)

@@ -161,7 +161,7 @@ async def idle(url: str, seconds: float) -> dict[str, Any]:
     """What the whole worker process costs, all its queues, while it has nothing to do."""
     calls = Calls()
     settings = Settings(webhook_sink_port=0, data_dir=Path(tempfile.mkdtemp(prefix="errand-bench-")))
-    serving = asyncio.create_task(serve(settings, discover(), redis_url=url))
+    serving = asyncio.create_task(serve(settings, discover(settings.packages), redis_url=url))
     await asyncio.sleep(START_S)
     called, used_s = calls.number, cpu_s()
     await asyncio.sleep(seconds)

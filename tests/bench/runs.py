@@ -160,6 +160,14 @@ def posted(measure: str, *, events: int) -> Figures:
         return DELIVERING.measure(measure, port, events, url=url)
 
 
+def beside_a_hanging_one(*, waiting: int) -> Figures:
+    """Ten receivers and a worker process; one receiver hangs, and has so many events waiting."""
+    ports = [free_port() for _ in range(10)]
+    with private_redis() as url, DELIVERING.started("receive", *ports, url=url), DELIVERING.started("work", url=url):
+        wait_for_port(ports[-1])
+        return DELIVERING.measure("beside", waiting, *ports, url=url)
+
+
 def wait_for_port(port: int) -> None:
     """Returns when somebody listens there."""
     deadline_s = time.monotonic() + 20
