@@ -36,6 +36,7 @@ check: $(VENV)/.dev ## lint, format and types: what CI runs
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/pyright
 
 bench: $(VENV)/.dev ## the engine against stock Arq and its own bars; about ten minutes
 	@$(BIN)/python -m tests.bench $(ARGS)

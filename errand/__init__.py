@@ -14,36 +14,50 @@ from typing import TYPE_CHECKING, Any
 from errand.version import VERSION
 
 if TYPE_CHECKING:
+    from errand.client.client import Client
+    from errand.client.sync_client import SyncClient
     from errand.http.api import create_api
-    from errand.integration.add_task import AddedJob, InvalidArgs, Jobs, JobsUnavailable, RequestJobs, jobs_of
+    from errand.integration.add_task import AddedJob, Jobs, JobsUnavailable, RequestJobs, jobs_of
     from errand.integration.lifespan import jobs_lifespan
     from errand.job.context import Context
     from errand.job.control import Cancel, Fail, Retry, Snooze
     from errand.job.job_type import JobType, job
+    from errand.job.producing.checked_args import InvalidArgs
+    from errand.job.producing.handle import JobHandle
+    from errand.job.producing.producer import JobUpdate, QueueUnavailable
     from errand.job.retry_policy import Delays, Exponential
     from errand.job.schedule import Schedule
     from errand.job.stored_file import StoredFile
+    from errand.queue.uniqueness import NotUnique
     from errand.settings import Settings
+    from errand.wire.records import JobFailed
 
 __version__ = VERSION
 
 _LAZY = {
     "AddedJob": "errand.integration.add_task",
     "Cancel": "errand.job.control",
+    "Client": "errand.client.client",
     "Context": "errand.job.context",
     "Delays": "errand.job.retry_policy",
     "Exponential": "errand.job.retry_policy",
     "Fail": "errand.job.control",
-    "InvalidArgs": "errand.integration.add_task",
+    "InvalidArgs": "errand.job.producing.checked_args",
+    "JobFailed": "errand.wire.records",
+    "JobHandle": "errand.job.producing.handle",
     "JobType": "errand.job.job_type",
+    "JobUpdate": "errand.job.producing.producer",
     "Jobs": "errand.integration.add_task",
     "JobsUnavailable": "errand.integration.add_task",
+    "NotUnique": "errand.queue.uniqueness",
+    "QueueUnavailable": "errand.job.producing.producer",
     "RequestJobs": "errand.integration.add_task",
     "Retry": "errand.job.control",
     "Schedule": "errand.job.schedule",
     "Settings": "errand.settings",
     "Snooze": "errand.job.control",
     "StoredFile": "errand.job.stored_file",
+    "SyncClient": "errand.client.sync_client",
     "create_api": "errand.http.api",
     "job": "errand.job.job_type",
     "jobs_lifespan": "errand.integration.lifespan",
@@ -53,20 +67,27 @@ _LAZY = {
 __all__ = [
     "AddedJob",
     "Cancel",
+    "Client",
     "Context",
     "Delays",
     "Exponential",
     "Fail",
     "InvalidArgs",
+    "JobFailed",
+    "JobHandle",
     "JobType",
+    "JobUpdate",
     "Jobs",
     "JobsUnavailable",
+    "NotUnique",
+    "QueueUnavailable",
     "RequestJobs",
     "Retry",
     "Schedule",
     "Settings",
     "Snooze",
     "StoredFile",
+    "SyncClient",
     "__version__",
     "create_api",
     "job",

@@ -17,7 +17,7 @@ class WelcomeEmail(BaseModel):
     name: PersonName = Field(min_length=1, max_length=200)
     locale: Locale | None = None
     template: TemplateName = "welcome"
-    data: dict[str, JsonValue] = Field({}, description="what the template sees as `data`")
+    data: dict[str, JsonValue] = Field(default={}, description="what the template sees as `data`")
 
 
 @mail_job(

@@ -15,12 +15,13 @@ ROOT = Path(__file__).parent.parent
 
 FLOORS: list[set[str]] = [
     {"errand.http", "errand.http.scope", "errand.version", "errand.secrets"}
-    | {"errand.extras", "errand.redis_url", "errand.private_folder"},
+    | {"errand.extras", "errand.redis_url", "errand.private_folder", "errand.mypy_plugin"},
     {"errand.settings", "errand.wire"},
     {"errand.redis"},
     {"errand.job", "errand.queue", "errand.leases"},
     {"errand.worker", "errand.audit", "errand.monitor", "errand.schedules", "errand.resources"},
     {"errand.mail", "errand.images", "errand.webhooks", "errand.events", "errand.dead_jobs", "errand.doctor"},
+    {"errand.client"},
     {"errand.integration", "errand.http.answers", "errand.process"},
     {"errand.http.gates"},
     {"errand.http.shared"},

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, FastAPI, params
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from errand.audit import AuditTrail
+from errand.client.connection import redis_of
 from errand.dashboard import router as dashboard
 from errand.dead_jobs.dead_jobs import DeadJobs
 from errand.dead_jobs.replay import Replays
@@ -45,7 +46,6 @@ from errand.http.routes import enqueue as enqueueing
 from errand.http.routes import job_list as job_lists
 from errand.http.routes.stored import files, images
 from errand.http.shared import Shared
-from errand.integration.lifespan import redis_of
 from errand.job.catalog import Catalog, discover
 from errand.monitor.timeline import Timeline
 from errand.queue.queue import Queue

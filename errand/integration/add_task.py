@@ -6,25 +6,23 @@ a 2xx can rely on them. FastAPI ends dependencies of the scope `function` at tha
 
 from __future__ import annotations
 
-import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from typing import Annotated, Any, ParamSpec, Protocol, TypeVar, overload
+from datetime import datetime
+from typing import Annotated, Any, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
 import structlog
-from arq.utils import to_unix_ms
 from fastapi import Depends, FastAPI, HTTPException, UploadFile
 from fastapi.requests import HTTPConnection
-from pydantic import BaseModel, TypeAdapter, ValidationError
-from pydantic_core import from_json
+from pydantic import BaseModel
 
 from errand.integration.lifespan import QueueConnection, connection_of
-from errand.job.args_names import Path, unknown_below, unknown_in
 from errand.job.job_type import JobType
+from errand.job.producing.checked_args import kept_args
+from errand.job.producing.enqueuing import TakesArgs
+from errand.job.producing.options import NO_OPTIONS, Duration, JobOptions
 from errand.job.stored_file import StoredFile
-from errand.job.when import AT_ONCE, DurationS, Moment, When
 from errand.queue.new_job import NewJob
 from errand.queue.queue import Queue
 from errand.queue.sender import MAX_BATCH
@@ -32,9 +30,7 @@ from errand.queue.together import enqueue_together
 from errand.redis.outage import REDIS_RETRY_S, is_outage
 from errand.resources import uploads as uploads_
 from errand.resources.storage import CHUNK_BYTES
-from errand.secrets import secret_args
 from errand.wire.job_id import new_job_id
-from errand.wire.limits import JobLimits
 
 log = structlog.get_logger("errand.add_task")
 
@@ -45,14 +41,14 @@ Args = TypeVar("Args", bound=BaseModel)
 P = ParamSpec("P")
 
 
-JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+-]{0,127}")
+class RequestOptions(TypedDict, total=False):
+    """What `with_options` takes."""
 
-
-class TakesArgs(Protocol[P]):
-    """Shows a type checker the names that `add_task` takes: those of the args model of a job type."""
-
-    @property
-    def args_model(self) -> Callable[P, BaseModel]: ...
+    delay: Duration | None
+    run_at: datetime | None
+    job_id: str | None
+    expires_in: Duration | None
+    max_tries: int | None
 
 
 class JobsUnavailable(HTTPException):
@@ -67,24 +63,6 @@ class JobsUnavailable(HTTPException):
             f"The job queue cannot be reached. Try again in {REDIS_RETRY_S} seconds.",
             headers={"Retry-After": str(REDIS_RETRY_S), "Content-Type": "application/problem+json"},
         )
-
-
-class InvalidArgs(ValueError):
-    """Args that do not fit their job type: `welcome_email: to: value is not a valid email address: …`.
-
-    A route chooses its job's args, so this is a fault of the route: uncaught, it is answered 500, and the log names the
-    argument. A route that passes on what a client sent has FastAPI check it first, and answer 422, by declaring the
-    same type (`to: EmailStr`, or the args model itself).
-    """
-
-    def __init__(self, job_type: JobType[Any, Any], args: dict[str, Any], error: ValidationError) -> None:
-        self.faults = {
-            ".".join(map(str, fault["loc"])): str(fault["msg"]).removeprefix("Value error, ")
-            for fault in error.errors(include_url=False, include_context=False, include_input=False)
-        }
-        """What is wrong with each argument, by its name; that of the whole is empty."""
-        said = "; ".join(f"{name}: {message}" if name else message for name, message in self.faults.items())
-        super().__init__(job_type.hider(args)(f"{job_type.name}: {said}"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,21 +96,17 @@ class RequestJobs:
         connection: QueueConnection,
         added: Added,
         *,
-        when: When = AT_ONCE,
-        job_id: str | None = None,
-        limits: JobLimits | None = None,
+        options: JobOptions = NO_OPTIONS,
     ) -> None:
         self._connection = connection
         self._added = added
-        self._when = when
-        self._job_id = job_id
-        self._limits = limits
+        self._options = options
 
     @overload
     def add_task(self, job_type: JobType[Args, Any], args: Args, /) -> AddedJob: ...
 
     @overload
-    def add_task(self, job_type: TakesArgs[P], /, *ready: P.args, **args: P.kwargs) -> AddedJob: ...
+    def add_task(self, job_type: TakesArgs[P, Any, Any], /, *ready: P.args, **args: P.kwargs) -> AddedJob: ...
 
     def add_task(self, job_type: Any, /, *ready: Any, **args: Any) -> AddedJob:
         """Adds a job of that type: its args by name, or an instance of its args model.
@@ -152,34 +126,25 @@ class RequestJobs:
         queue = self._queue_of(job_type)
         job = NewJob(
             type_name=job_type.name,
-            args=_as_kept(_checked(job_type, ready, args)),
+            args=kept_args(job_type, ready, args),
             job_id=self._next_id(),
-            delay_ms=self._when.delay_ms,
-            run_at_ms=self._when.run_at_ms,
-            limits=self._limits,
+            delay_ms=self._options.when.delay_ms,
+            run_at_ms=self._options.when.run_at_ms,
+            limits=self._options.limits,
         )
         self._added.jobs.append((queue, job))
         return AddedJob(job.job_id, self._connection.api_path)
 
-    def with_options(
-        self,
-        *,
-        delay: float | str | timedelta | None = None,
-        run_at: datetime | None = None,
-        job_id: str | None = None,
-        expires_in: float | str | timedelta | None = None,
-        max_tries: int | None = None,
-    ) -> RequestJobs:
+    def with_options(self, **given: Unpack[RequestOptions]) -> RequestJobs:
         """`jobs.with_options(delay="10m").add_task(…)`: for later, under an id of your choice, or with limits.
 
         `delay` is seconds, `10m`-like or a timedelta; `run_at` a moment with its time zone, which means at once if it
         has passed. While a job with this `job_id` exists or is remembered, no other is put. A job that has not started
         after `expires_in` fails as `Expired`; `max_tries` replaces that of the job type. Raises ValueError.
         """
-        if job_id is not None and not JOB_ID.fullmatch(job_id):
-            raise ValueError(f"{job_id!r} is no job id: up to 128 letters, digits and '._:@+-'")
-        limits = _limits(expires_in, max_tries)
-        return RequestJobs(self._connection, self._added, when=_when(delay, run_at), job_id=job_id, limits=limits)
+        if unknown := given.keys() - RequestOptions.__annotations__.keys():
+            raise TypeError(f"with_options does not know {', '.join(sorted(unknown))}")
+        return RequestJobs(self._connection, self._added, options=JobOptions.of(**given))
 
     def now(self) -> AbstractAsyncContextManager[RequestJobs]:
         """`async with jobs.now() as now:` puts what is added to `now` at the end of the block, not of the route.
@@ -224,11 +189,12 @@ class RequestJobs:
     def _next_id(self) -> str:
         if len(self._added.jobs) >= MAX_BATCH:
             raise ValueError(f"one request puts up to {MAX_BATCH} jobs; use `async with jobs.now()` for more")
-        if self._job_id is None:
+        job_id = self._options.job_id
+        if job_id is None:
             return new_job_id()
-        if any(job.job_id == self._job_id for _, job in self._added.jobs):
-            raise ValueError(f"a job with the id {self._job_id} was added before")
-        return self._job_id
+        if any(job.job_id == job_id for _, job in self._added.jobs):
+            raise ValueError(f"a job with the id {job_id} was added before")
+        return job_id
 
 
 @asynccontextmanager
@@ -280,52 +246,6 @@ Jobs = Annotated[RequestJobs, Depends(request_jobs, scope="function")]
 def jobs_of(app: FastAPI) -> AbstractAsyncContextManager[RequestJobs]:
     """`async with jobs_of(app) as jobs:` outside requests: puts what is added at the end of the block."""
     return put_together(connection_of(app.state))
-
-
-def _when(delay: float | str | timedelta | None, run_at: datetime | None) -> When:
-    if delay is not None and run_at is not None:
-        raise ValueError("give either delay or run_at, not both")
-    if run_at is not None:
-        return When(run_at_ms=to_unix_ms(TypeAdapter(Moment).validate_python(run_at)))
-    return When(delay_ms=_ms(delay or 0))
-
-
-def _limits(expires_in: float | str | timedelta | None, max_tries: int | None) -> JobLimits | None:
-    if expires_in is None and max_tries is None:
-        return None
-    return JobLimits(max_tries=max_tries, expires_in_ms=None if expires_in is None else _ms(expires_in))
-
-
-def _ms(duration: float | str | timedelta) -> int:
-    duration_s = duration.total_seconds() if isinstance(duration, timedelta) else duration
-    return int(TypeAdapter(DurationS).validate_python(duration_s) * 1000)
-
-
-def _checked(job_type: JobType[Any, Any], ready: tuple[Any, ...], args: dict[str, Any]) -> BaseModel:
-    model: type[BaseModel] = job_type.args_model
-    if ready:
-        if len(ready) == 1 and not args and isinstance(ready[0], model):
-            return ready[0]
-        raise TypeError(f"{job_type.name} takes its args by name, or one instance of {model.__name__}")
-    _refuse_unknown(job_type, {(name,): message for name, message in unknown_in(model, args).items()})
-    try:
-        checked = model.model_validate(args, by_alias=True, by_name=True)
-        _refuse_unknown(job_type, unknown_below(checked, args))
-        return checked
-    except ValidationError as error:
-        # not from it: it shows the values, and one of them may be a secret
-        raise InvalidArgs(job_type, args, error) from None
-
-
-def _refuse_unknown(job_type: JobType[Any, Any], unknown: Mapping[Path, str]) -> None:
-    if unknown:
-        named = [f"{'.'.join(map(str, path))} {message}" for path, message in unknown.items()]
-        raise TypeError(f"{job_type.name}: " + "; ".join(named))
-
-
-def _as_kept(args: BaseModel) -> Any:
-    """The args as JSON values. They pass through JSON text, so that a value without a JSON form is refused here."""
-    return secret_args.revealed(from_json(args.model_dump_json(exclude_defaults=True)), args)
 
 
 def _no_job_type(given: object) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,12 +11,12 @@ from fastapi import FastAPI
 from starlette.datastructures import State
 from starlette.routing import Mount
 
+from errand.client import connection
+from errand.client.client import ByConnection
+from errand.client.connection import redis_of
 from errand.job.catalog import Catalog, discover
+from errand.job.producing.producer import offered
 from errand.queue.queue import Queue
-from errand.redis import embedded as embedded_redis
-from errand.redis.connection import connect
-from errand.redis.durability import Durability
-from errand.redis.outage import REDIS_DEADLINE_S, REPLY_TIMEOUT_S
 from errand.resources.storage import Storage
 from errand.settings import Settings
 
@@ -82,39 +81,14 @@ async def opened(
     settings: Settings, catalog: Catalog, *, redis_url: str | None = None, api_path: str = ""
 ) -> AsyncIterator[QueueConnection]:
     """The connection for these settings, to `redis_url` if it is given."""
-    async with redis_of(settings, redis_url) as url:
-        redis = connect(url, reply_timeout_s=REPLY_TIMEOUT_S)
-        durability = Durability(redis, replicas=settings.replicas, timeout_ms=settings.replication_timeout_ms)
-        queues = {
-            name: Queue(
-                redis,
-                name=name,
-                ended_ttl_s=settings.result_ttl_s,
-                deadline_s=REDIS_DEADLINE_S,
-                durability=durability,
-            )
-            for name in catalog.queues
-        }
-        try:
-            # no answer shows the durability of these jobs; the server is read only to know which replicas live
-            async with durability.watched() if settings.replicas else nullcontext():
-                storage = Storage.at(settings.files_url)
-                yield QueueConnection(catalog=catalog, queues=queues, storage=storage, api_path=api_path)
-        finally:
-            await redis.aclose()
-
-
-@asynccontextmanager
-async def redis_of(settings: Settings, url: str | None = None) -> AsyncIterator[str]:
-    """The URL of the Redis to use: `url`, else that of the settings, else the embedded Redis, joined for the block."""
-    if url is None and settings.redis_url is not None:
-        url = settings.redis_url.get_secret_value()
-    with ExitStack() as membership:
-        if url is None:
-            # in a thread: it blocks until the embedded Redis answers
-            embedded = embedded_redis.joined(settings.data_dir, fsync=settings.embedded_fsync)
-            url = await asyncio.to_thread(membership.enter_context, embedded)
-        yield url
+    async with AsyncExitStack() as stack:
+        connected = await stack.enter_async_context(connection.opened(settings, redis_url=redis_url))
+        put_by = ByConnection(connected)
+        stack.push_async_callback(put_by.close)
+        stack.enter_context(offered(put_by))
+        queues = {name: connected.queue(name) for name in catalog.queues}
+        storage = Storage.at(settings.files_url)
+        yield QueueConnection(catalog=catalog, queues=queues, storage=storage, api_path=api_path)
 
 
 def connection_of(*states: State) -> QueueConnection:

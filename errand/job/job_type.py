@@ -14,6 +14,8 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from errand.job.args_names import Closed, names_of, unknown_names
 from errand.job.context import Context, Opener
+from errand.job.producing.enqueuing import Enqueuing, read_as
+from errand.job.producing.options import NO_OPTIONS, JobOptions
 from errand.job.retry_policy import Exponential, RetryPolicy
 from errand.job.schedule import Schedule
 from errand.job.stored_file import StoredFile
@@ -31,14 +33,14 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class JobType(Generic[Args, Result]):
+class JobType(Enqueuing[Args, Result], Generic[Args, Result]):
     """A kind of job. `@job` makes it; calling it calls the function itself, as a test does."""
 
     name: str
     function: Callable[[Context, Args], Awaitable[Result]]
     args_model: type[Args]
-    result_schema: Mapping[str, Any]
-    """JSON Schema of what a successful attempt returns."""
+    result_type: Any
+    """What a successful attempt returns, as the function is annotated."""
     queue: str
     """The name of the queue that its jobs go into, unless a caller says otherwise."""
     max_tries: int
@@ -52,6 +54,30 @@ class JobType(Generic[Args, Result]):
 
     def __call__(self, ctx: Context, args: Args) -> Awaitable[Result]:
         return self.function(ctx, args)
+
+    @property
+    def asked(self) -> JobOptions:
+        """What its jobs ask for unless a caller says otherwise."""
+        return NO_OPTIONS
+
+    @property
+    def ready_args(self) -> type[Args]:
+        """The model, as type checkers see an instance of it."""
+        return self.args_model
+
+    @property
+    def returns(self) -> Callable[..., Result]:
+        """What a successful attempt returns, as type checkers see it."""
+        return self.result_type  # type: ignore[no-any-return]
+
+    @property
+    def result_schema(self) -> dict[str, Any]:
+        """JSON Schema of what a successful attempt returns."""
+        return TypeAdapter(self.result_type).json_schema(mode="serialization")
+
+    def read_result(self, kept: Any) -> Result:
+        """What the function returned, of the JSON that the queue keeps of it. Raises pydantic's ValidationError."""
+        return read_as(self.result_type, kept)  # type: ignore[no-any-return]
 
     def takes(self, args: Mapping[str, Any]) -> bool:
         """True if the args fit the model; those of a type that takes an upload do not until the file is there."""
@@ -136,7 +162,7 @@ def job(
             name=function.__name__,
             function=function,
             args_model=args_model,
-            result_schema=_result_schema_of(function),
+            result_type=_result_type_of(function),
             queue=queue,
             max_tries=max_tries,
             timeout_s=timeout_s,
@@ -171,9 +197,11 @@ def _args_model_of(function: Callable[..., Any]) -> type[Any]:
     return model
 
 
-def _result_schema_of(function: Callable[..., Any]) -> Mapping[str, Any]:
+def _result_type_of(function: Callable[..., Any]) -> Any:
+    """Raises pydantic's errors for what has no JSON Schema."""
     returned = typing.get_type_hints(function).get("return", Any)
-    return TypeAdapter(returned).json_schema(mode="serialization")
+    TypeAdapter(returned).json_schema(mode="serialization")
+    return returned
 
 
 def _schedules_of(

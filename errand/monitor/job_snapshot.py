@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import structlog
 from arq.connections import ArqRedis
@@ -19,7 +19,17 @@ from errand.redis.rows import rows_of
 from errand.wire import codec, keys
 from errand.wire.indexes import end_of
 from errand.wire.limits import KeptLimits, shown_ms
-from errand.wire.records import Attempt, Block, Error, JobCancelled, JobFailed, Progress, PutBack, RunningAttempt
+from errand.wire.records import (
+    Attempt,
+    Block,
+    Error,
+    JobCancelled,
+    JobFailed,
+    JobStatus,
+    Progress,
+    PutBack,
+    RunningAttempt,
+)
 
 ATTEMPT_FIELDS = frozenset(field.name for field in dataclasses.fields(Attempt))
 
@@ -27,7 +37,7 @@ ATTEMPT_FIELDS = frozenset(field.name for field in dataclasses.fields(Attempt))
 log = structlog.get_logger("errand.monitor")
 
 
-Status = Literal["deferred", "queued", "in_progress", "succeeded", "failed", "cancelled"]
+Status = JobStatus
 
 
 _PROGRESS, _PUT_BACK = TypeAdapter(Progress), TypeAdapter(PutBack)

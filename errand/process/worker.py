@@ -17,6 +17,8 @@ import uvloop
 from arq.connections import ArqRedis
 from pydantic import SecretStr
 
+from errand.client.client import Client
+from errand.client.published_types import published
 from errand.doctor import examine as doctor
 from errand.doctor.examine import Installation
 from errand.job.catalog import Catalog, discover
@@ -66,6 +68,8 @@ async def serve(settings: Settings, catalog: Catalog, *, redis_url: str) -> None
         aclosing(redis),
         opened(catalog.values(), settings, redis_url=redis_url) as resources,
         doctor.looking(redis, known),
+        published(redis, catalog.values()),
+        Client(settings, redis_url=redis_url),
         isolation(settings, redis_url) as alone,
     ):
         suspects = Suspects(alone)
@@ -107,7 +111,10 @@ def run_isolated(settings: Settings, redis_url: str, connection: Connection) -> 
 async def serve_isolated(settings: Settings, redis_url: str, connection: Connection) -> None:
     """Opens what jobs need, and makes attempts."""
     catalog = discover(settings.packages)
-    async with opened(catalog.values(), settings, redis_url=redis_url) as resources:
+    async with (
+        opened(catalog.values(), settings, redis_url=redis_url) as resources,
+        Client(settings, redis_url=redis_url),
+    ):
 
         def worker_at(key: str) -> Worker:
             queue = keys.queue_name(key)

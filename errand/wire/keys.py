@@ -30,6 +30,10 @@ SCHEDULES = "errand:schedules"
 """Sorted set: schedule id, score = its next time in ms, infinite while it is paused."""
 
 
+JOB_TYPES = "errand:job-types"
+"""Hash: job type → its queue and the schema of its args, as JSON; workers publish it."""
+
+
 WEBHOOK_ENDPOINTS = "errand:webhooks:endpoints"
 """Sorted set: the ids of all webhook endpoints, in their order."""
 

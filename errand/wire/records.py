@@ -18,6 +18,9 @@ from errand.wire import fingerprint
 AttemptOutcome = Literal["succeeded", "retry", "failed", "cancelled", "handed_back", "lost", "crashed"]
 
 
+JobStatus = Literal["deferred", "queued", "in_progress", "succeeded", "failed", "cancelled"]
+
+
 TRACEBACK_LIMIT_CHARS = 4_000
 
 

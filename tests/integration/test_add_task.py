@@ -21,11 +21,12 @@ from redis.exceptions import ResponseError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from errand.images.size import Size
-from errand.integration.add_task import InvalidArgs, Jobs, JobsUnavailable, RequestJobs, jobs_of, put_together
+from errand.integration.add_task import Jobs, JobsUnavailable, RequestJobs, jobs_of, put_together
 from errand.integration.lifespan import jobs_lifespan, opened
 from errand.job.catalog import discover
 from errand.job.context import Context
 from errand.job.job_type import job
+from errand.job.producing.checked_args import InvalidArgs
 from errand.monitor.job_snapshot import read_job
 from errand.queue.enqueue_script import EnqueueScript
 from errand.queue.sender import MAX_BATCH

@@ -20,8 +20,8 @@ from pydantic import (
 
 from errand import Context, job
 from errand.http.requests import args as job_args
-from errand.integration.add_task import _checked as checked_by_add_task
 from errand.job.args_names import unknown_in
+from errand.job.producing.checked_args import checked as checked_by_add_task
 from errand.monitor.job_snapshot import read_job
 from errand.queue.queue import Queue
 from errand.wire import keys

@@ -1,0 +1,204 @@
+"""`async with Client(settings) as client:` puts jobs and waits for them, in a script, an app or another job."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing, contextmanager
+from typing import Any, Self, Unpack
+
+from errand.client import connection
+from errand.client.connection import Connected
+from errand.client.published_types import PublishedTypes
+from errand.client.watching import Watching
+from errand.job.producing.handle import JobHandle
+from errand.job.producing.options import GivenOptions, JobOptions
+from errand.job.producing.producer import CancelAnswer, JobEnd, JobUpdate, PutJob, QueueUnavailable, offered
+from errand.monitor.job_snapshot import JobSnapshot, read_job
+from errand.queue.new_job import JobExists
+from errand.queue.queue import Queue
+from errand.queue.uniqueness import NotUnique, Unique
+from errand.redis.outage import REDIS_DEADLINE_S, is_outage, within
+from errand.settings import Settings
+from errand.wire import keys
+from errand.wire.records import Error, JobStatus
+
+
+class Client:
+    """A connection to the queues. While it is open, `enqueue` of every job type goes by it.
+
+    >>> async with Client(Settings.read()) as client:
+    ...     job = await welcome_email.enqueue(to="ada@example.com", name="Ada")
+    ...     report = await client.enqueue("report", {"day": "2030-01-31"})  # without the module of its type
+    ...     print(await job.result(timeout_s=30), await report.status())
+
+    Without `REDIS_URL` it joins the embedded Redis of `DATA_DIR`, or starts it. A Redis that is away may come later:
+    until then every call raises QueueUnavailable, within two seconds.
+    """
+
+    def __init__(self, settings: Settings, *, redis_url: str | None = None) -> None:
+        """`redis_url` takes the place of that of the settings."""
+        self._settings = settings
+        self._redis_url = redis_url
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            opened = await stack.enter_async_context(connection.opened(self._settings, redis_url=self._redis_url))
+            self._put_by = ByConnection(opened)
+            stack.push_async_callback(self._put_by.close)
+            stack.enter_context(offered(self._put_by))
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def enqueue(
+        self, type_name: str, args: Mapping[str, Any] | None = None, /, **options: Unpack[GivenOptions]
+    ) -> JobHandle[Any]:
+        """Puts a job by the name of its type, with args as JSON values: this program needs no module of the type.
+
+        >>> await client.enqueue("report", {"day": "2030-01-31"}, delay="10m", unique_key="2030-01-31")
+
+        The args are checked by the schema that workers publish. Raises LookupError for a type that no worker has
+        published, ValueError for args that do not fit or an option out of range, NotUnique, QueueUnavailable.
+        """
+        (job,) = await self._put(type_name, [args or {}], JobOptions.of(**options))
+        return job
+
+    async def enqueue_many(
+        self, type_name: str, many_args: Sequence[Mapping[str, Any]], /, **options: Unpack[GivenOptions]
+    ) -> list[JobHandle[Any]]:
+        """The same for up to 10,000 jobs of one type in one call: all or none."""
+        asked = JobOptions.of(**options).for_many()
+        return await self._put(type_name, many_args, asked) if many_args else []
+
+    def job(self, job_id: str) -> JobHandle[Any]:
+        """A job that was put before, by anybody. Nothing is looked up until it is asked for something."""
+        return JobHandle(self._put_by, job_id)
+
+    async def _put(
+        self, type_name: str, many_args: Sequence[Mapping[str, Any]], options: JobOptions
+    ) -> list[JobHandle[Any]]:
+        with outage_in_words():
+            published = await within(REDIS_DEADLINE_S, self._put_by.types.named(type_name))
+        for args in many_args:
+            published.check(args)
+        put = await self._put_by.put(type_name, many_args, queue=published.queue, options=options)
+        return [JobHandle(self._put_by, job.id, queue=published.queue, existing=job.existing) for job in put]
+
+
+class ByConnection:
+    """The `Producer` that puts jobs into Redis by a connection."""
+
+    def __init__(self, connection: Connected) -> None:
+        self._connection = connection
+        self.types = PublishedTypes(connection.redis)
+        self._watching: dict[str, Watching] = {}
+
+    async def close(self) -> None:
+        """Ends all waits. The connection stays open."""
+        for watching in self._watching.values():
+            await watching.close()
+
+    async def put(
+        self, type_name: str, many_args: Sequence[Mapping[str, Any]], *, queue: str, options: JobOptions
+    ) -> Sequence[PutJob]:
+        to = self._connection.queue(queue)
+        with outage_in_words():
+            if len(many_args) == 1:
+                return [await _put_one(to, type_name, many_args[0], options)]
+            put = await to.enqueue_many(
+                type_name,
+                many_args,
+                delay_ms=options.when.delay_ms,
+                run_at_ms=options.when.run_at_ms,
+                limits=options.limits,
+            )
+        return [PutJob(job.job_id) for job in put]
+
+    async def status(self, job_id: str, *, queue: str | None) -> JobStatus:
+        return (await self._found(job_id, queue)).status
+
+    async def end_of(self, job_id: str, *, queue: str | None, timeout_s: float | None) -> JobEnd:
+        async with asyncio.timeout(timeout_s):
+            with outage_in_words():
+                queue = queue or (await self._found(job_id, None)).queue
+                job = await self._watch(queue).end_of(job_id)
+        if job is None:
+            raise _unknown(job_id)
+        if job.status == "succeeded":
+            return JobEnd(status=job.status, result=job.result)
+        return JobEnd(status=job.status, error=job.error or Error(type="Error", message="its result says no reason"))
+
+    async def cancel(self, job_id: str, *, queue: str | None) -> CancelAnswer:
+        with outage_in_words():
+            queue = queue or (await self._found(job_id, None)).queue
+            answer = await within(REDIS_DEADLINE_S, self._connection.queue(queue).cancel(job_id))
+        if answer in ("unknown", "changed"):
+            raise _unknown(job_id)
+        return answer  # type: ignore[return-value]  # one of the other three
+
+    async def events(self, job_id: str, *, queue: str | None) -> AsyncIterator[JobUpdate]:
+        with outage_in_words():
+            queue = (await self._found(job_id, queue)).queue
+            async with aclosing(self._watch(queue).changes_of(job_id)) as changes:
+                async for change in changes:
+                    yield change
+
+    async def _found(self, job_id: str, queue: str | None) -> JobSnapshot:
+        """The job, in that queue or in any. Raises LookupError."""
+        with outage_in_words():
+            names = [queue] if queue else await within(REDIS_DEADLINE_S, self.types.queues())
+            reading = read_job(self._connection.redis, job_id, queues=[keys.queue(name) for name in names])
+            job = await within(REDIS_DEADLINE_S, reading)
+        if job is None:
+            raise _unknown(job_id)
+        return job
+
+    def _watch(self, queue: str) -> Watching:
+        if queue not in self._watching:
+            self._watching[queue] = Watching(self._connection.redis, queue)
+        return self._watching[queue]
+
+
+async def _put_one(queue: Queue, type_name: str, args: Mapping[str, Any], options: JobOptions) -> PutJob:
+    """Raises NotUnique, if the options say so."""
+    unique = None
+    if options.unique_key is not None:
+        replaces = options.on_conflict == "replace"
+        unique = Unique(key=options.unique_key, for_s=options.unique_for_s, replace=replaces)
+    try:
+        put = await queue.enqueue(
+            type_name,
+            args,
+            job_id=options.job_id,
+            delay_ms=options.when.delay_ms,
+            run_at_ms=options.when.run_at_ms,
+            unique=unique,
+            limits=options.limits,
+        )
+    except JobExists:
+        assert options.job_id is not None
+        return PutJob(options.job_id, existing=True)
+    except NotUnique as conflict:
+        if options.on_conflict != "return":
+            raise
+        return PutJob(conflict.job_id, existing=True)
+    return PutJob(put.job_id)
+
+
+@contextmanager
+def outage_in_words() -> Iterator[None]:
+    """Redis' own errors are replaced by QueueUnavailable where they say that it is away."""
+    try:
+        yield
+    except Exception as error:
+        if not is_outage(error):
+            raise
+        raise QueueUnavailable(f"the job queue cannot be reached: {error}") from error
+
+
+def _unknown(job_id: str) -> LookupError:
+    return LookupError(f"no job {job_id} is known: it has been forgotten, or was never put")

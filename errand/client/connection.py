@@ -1,0 +1,66 @@
+"""A connection to the queues of one Redis, for programs that put jobs: opened once, shared by all that they do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager, nullcontext
+
+from arq.connections import ArqRedis
+
+from errand.queue.queue import Queue
+from errand.redis import embedded as embedded_redis
+from errand.redis.connection import connect
+from errand.redis.durability import Durability
+from errand.redis.outage import REDIS_DEADLINE_S, REPLY_TIMEOUT_S
+from errand.settings import Settings
+
+
+class Connected:
+    """The queues of one Redis, each made when it is first named."""
+
+    def __init__(self, redis: ArqRedis, *, durability: Durability, ended_ttl_s: float) -> None:
+        """`ended_ttl_s`: how long a cancelled job is kept."""
+        self.redis = redis
+        self._durability = durability
+        self._ended_ttl_s = ended_ttl_s
+        self._queues: dict[str, Queue] = {}
+
+    def queue(self, name: str) -> Queue:
+        """The queue of that name."""
+        if name not in self._queues:
+            self._queues[name] = Queue(
+                self.redis,
+                name=name,
+                ended_ttl_s=self._ended_ttl_s,
+                deadline_s=REDIS_DEADLINE_S,
+                durability=self._durability,
+            )
+        return self._queues[name]
+
+
+@asynccontextmanager
+async def opened(settings: Settings, *, redis_url: str | None = None) -> AsyncIterator[Connected]:
+    """The connection for these settings, to `redis_url` if it is given. A Redis that is away may come later."""
+    async with redis_of(settings, redis_url) as url:
+        redis = connect(url, reply_timeout_s=REPLY_TIMEOUT_S)
+        durability = Durability(redis, replicas=settings.replicas, timeout_ms=settings.replication_timeout_ms)
+        try:
+            # no answer shows the durability of these jobs; the server is read only to know which replicas live
+            async with durability.watched() if settings.replicas else nullcontext():
+                yield Connected(redis, durability=durability, ended_ttl_s=settings.result_ttl_s)
+        finally:
+            await redis.aclose()
+
+
+@asynccontextmanager
+async def redis_of(settings: Settings, url: str | None = None) -> AsyncIterator[str]:
+    """The URL of the Redis to use: `url`, else that of the settings, else the embedded Redis, joined for the block."""
+    if url is None and settings.redis_url is not None:
+        url = settings.redis_url.get_secret_value()
+    with ExitStack() as membership:
+        if url is None:
+            # in a thread: it blocks until the embedded Redis answers
+            embedded = embedded_redis.joined(settings.data_dir, fsync=settings.embedded_fsync)
+            url = await asyncio.to_thread(membership.enter_context, embedded)
+        yield url

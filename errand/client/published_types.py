@@ -1,0 +1,140 @@
+"""What workers publish of their job types, so that a program can put a job by name without the module of its type.
+
+The schema says which args there are and of which JSON types. What a model checks beyond that (a validator of its own,
+an address) is seen by the worker alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import islice
+from typing import Any
+
+import structlog
+from redis.asyncio import Redis
+
+from errand.extras import needs
+from errand.job.job_type import JobType
+from errand.job.producing.checked_args import in_words
+from errand.wire import codec, keys
+
+log = structlog.get_logger("errand.client")
+
+
+PUBLISH_EVERY_S = 60.0
+"""A Redis that has lost its data knows the types again after so long."""
+
+
+FORGET_S = 7 * 86_400
+"""A type that no worker has published for so long is no longer offered."""
+
+
+LOOK_EVERY_S = 5.0
+"""How long a client relies on what it has read, so that a program that puts many jobs does not read it for each."""
+
+
+MAX_FAULTS = 20
+"""How many faults of the args an error names."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedType:
+    """A job type as its workers describe it."""
+
+    name: str
+    queue: str
+    faults_of: Callable[[Any], Iterable[Any]]
+    """What does not fit the schema of the args."""
+
+    def check(self, args: Mapping[str, Any]) -> None:
+        """Raises ValueError, which names each arg that does not fit, without its value."""
+        faults = {
+            ".".join(map(str, fault.instance_path)): str(fault.message)
+            for fault in islice(self.faults_of(args), MAX_FAULTS)
+        }
+        if faults:
+            raise ValueError(f"{self.name}: {in_words(faults)}")
+
+
+class PublishedTypes:
+    """The job types that workers of one Redis have published lately."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._known: dict[str, PublishedType] = {}
+        self._read_s: float | None = None
+
+    async def named(self, name: str) -> PublishedType:
+        """Raises LookupError for a type that no worker has published, ExtraMissing without the extra `client`."""
+        if not self._is_fresh or name not in self._known:
+            await self._read()
+        try:
+            return self._known[name]
+        except KeyError:
+            meant = get_close_matches(name, self._known, n=1)
+            more = f"; did you mean '{meant[0]}'?" if meant else ""
+            raise LookupError(f"no worker has published a job type '{name}' within a week{more}") from None
+
+    async def queues(self) -> list[str]:
+        """The names of the queues of all types, the default one first."""
+        if not self._is_fresh:
+            await self._read()
+        named = {published.queue for published in self._known.values()} - {keys.DEFAULT_QUEUE}
+        return [keys.DEFAULT_QUEUE, *sorted(named)]
+
+    @property
+    def _is_fresh(self) -> bool:
+        return self._read_s is not None and time.monotonic() - self._read_s < LOOK_EVERY_S
+
+    async def _read(self) -> None:
+        kept: dict[bytes, bytes] = await self._redis.hgetall(keys.JOB_TYPES)  # type: ignore[misc]  # redis-py: async or not
+        found = {name.decode(): codec.readable_or_empty(record) for name, record in kept.items()}
+        now_s = time.time()
+        self._known = {
+            name: _published(name, record)
+            for name, record in found.items()
+            if record and now_s - record["at_s"] < FORGET_S
+        }
+        self._read_s = time.monotonic()
+
+
+def _published(name: str, record: Mapping[str, Any]) -> PublishedType:
+    with needs("client"):
+        import jsonschema_rs
+    schema = record["args_schema"]
+    # masked: an error must not quote an arg, which may be a secret
+    return PublishedType(name, record["queue"], jsonschema_rs.validator_for(schema, mask="its value").iter_errors)
+
+
+@asynccontextmanager
+async def published(redis: Redis, job_types: Iterable[JobType[Any, Any]]) -> AsyncIterator[None]:
+    """Publishes these job types for the block, now and again; misses it while Redis is away."""
+    records = {job_type.name: {"queue": job_type.queue, "args_schema": job_type.args_schema} for job_type in job_types}
+    publishing = asyncio.create_task(_publish_for_ever(redis, records))
+    try:
+        yield
+    finally:
+        publishing.cancel()
+        await asyncio.gather(publishing, return_exceptions=True)
+
+
+async def _publish_for_ever(redis: Redis, records: Mapping[str, Mapping[str, Any]]) -> None:
+    while True:
+        try:
+            await publish(redis, records)
+        except Exception as error:  # noqa: BLE001  # news for clients, and no worker's reason to end
+            log.debug("job types could not be published", error=str(error))
+        await asyncio.sleep(PUBLISH_EVERY_S)
+
+
+async def publish(redis: Redis, records: Mapping[str, Mapping[str, Any]]) -> None:
+    """Publishes these once. Raises redis' errors."""
+    now_s = int(time.time())
+    if records:
+        mapping = {name: codec.dumps({**record, "at_s": now_s}) for name, record in records.items()}
+        await redis.hset(keys.JOB_TYPES, mapping=mapping)  # type: ignore[misc]

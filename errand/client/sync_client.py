@@ -1,0 +1,202 @@
+"""`SyncClient`: the same for programs without an event loop, such as Django, Flask and scripts.
+
+The calls are made by a `Client` in a thread of its own, so that there is one way to Redis and not two.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, ParamSpec, Self, TypeVar, Unpack, overload
+
+from errand.client.client import Client
+from errand.job.producing.enqueuing import TakesArgs
+from errand.job.producing.handle import JobHandle
+from errand.job.producing.options import GivenOptions
+from errand.job.producing.producer import CancelAnswer, JobUpdate
+from errand.settings import Settings
+from errand.wire.records import JobStatus
+
+T = TypeVar("T")
+
+
+P = ParamSpec("P")
+
+
+Result = TypeVar("Result")
+
+
+class Loop:
+    """An event loop in a daemon thread, which makes the calls of other threads."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="errand client", daemon=True)
+        self._thread.start()
+
+    def run(self, call: Coroutine[Any, Any, T]) -> T:
+        """The answer of the call. An interrupt (Ctrl-C) of the caller cancels it."""
+        answer = asyncio.run_coroutine_threadsafe(call, self._loop)
+        try:
+            return answer.result()
+        except BaseException:
+            answer.cancel()
+            raise
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+@dataclass(frozen=True, slots=True)
+class SyncJob(Generic[Result]):
+    """A job that was put. What its calls do and raise stands at `JobHandle`."""
+
+    loop: Loop
+    handle: JobHandle[Result]
+
+    @property
+    def id(self) -> str:
+        return self.handle.id
+
+    @property
+    def existing(self) -> bool:
+        """No job was put: this one has the same id, or holds the same unique key."""
+        return self.handle.existing
+
+    def result(self, *, timeout_s: float | None = None) -> Result:
+        """Waits for the end of the job, `timeout_s` seconds at most, and returns what its function returned."""
+        return self.loop.run(self.handle.result(timeout_s=timeout_s))
+
+    def status(self) -> JobStatus:
+        return self.loop.run(self.handle.status())
+
+    def cancel(self) -> CancelAnswer:
+        return self.loop.run(self.handle.cancel())
+
+    def events(self) -> Iterator[JobUpdate]:
+        """`for event in job.events():` its status now, then each change until its end."""
+        events = self.handle.events()
+        while (event := self.loop.run(_next(events))) is not None:
+            yield event
+
+
+class SyncClient:
+    """Puts jobs without an event loop. Threads may share one; a forked process opens its own at its first call.
+
+    >>> with SyncClient(Settings.read()) as client:
+    ...     job = client.enqueue(welcome_email, to="ada@example.com", name="Ada")
+    ...     client.options(delay="10m").enqueue("report", {"day": "2030-01-31"})  # without the module of its type
+    ...     print(job.result(timeout_s=30))
+
+    A program that lives long makes one where its settings are and keeps it: it opens at its first call, and `close()`
+    ends it. Its calls raise what those of `Client` and of a job type's `enqueue` raise.
+    """
+
+    def __init__(self, settings: Settings, *, redis_url: str | None = None) -> None:
+        """`redis_url` takes the place of that of the settings."""
+        self._settings = settings
+        self._redis_url = redis_url
+        self._opened: _Opened | None = None
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the connection; the next call would open another."""
+        with self._lock:
+            opened, self._opened = self._opened, None
+        if opened is not None and opened.pid == os.getpid():
+            opened.loop.run(opened.client.__aexit__(None, None, None))
+            opened.loop.close()
+
+    def options(self, **options: Unpack[GivenOptions]) -> SyncEnqueuing:
+        """`client.options(delay="10m").enqueue(…)`: what the next call asks for."""
+        return SyncEnqueuing(self, options)
+
+    @overload
+    def enqueue(self, job_type: str, args: Mapping[str, Any], /) -> SyncJob[Any]: ...
+
+    @overload
+    def enqueue(self, job_type: TakesArgs[P, Any, Result], /, *ready: P.args, **args: P.kwargs) -> SyncJob[Result]: ...
+
+    def enqueue(self, job_type: Any, /, *ready: Any, **args: Any) -> Any:
+        """Puts a job: of a job type, its args by name or as its model; or by the type's name, its args as a mapping."""
+        return self.options().enqueue(job_type, *ready, **args)
+
+    def enqueue_many(self, job_type: Any, many_args: Iterable[Any], /) -> list[SyncJob[Any]]:
+        """Puts up to 10,000 jobs of one type in one call, all or none."""
+        return self.options().enqueue_many(job_type, many_args)
+
+    def job(self, job_id: str) -> SyncJob[Any]:
+        """A job that was put before, by anybody."""
+        opened = self.opened()
+        return SyncJob(opened.loop, opened.client.job(job_id))
+
+    def opened(self) -> _Opened:
+        """The connection of this process."""
+        with self._lock:
+            # a fork has the memory of its parent and none of its threads
+            if self._opened is None or self._opened.pid != os.getpid():
+                loop, client = Loop(), Client(self._settings, redis_url=self._redis_url)
+                try:
+                    loop.run(client.__aenter__())
+                except BaseException:
+                    loop.close()
+                    raise
+                self._opened = _Opened(os.getpid(), loop, client)
+            return self._opened
+
+
+@dataclass(frozen=True, slots=True)
+class SyncEnqueuing:
+    """A client with options for the jobs that are put by it."""
+
+    client: SyncClient
+    options: GivenOptions
+
+    @overload
+    def enqueue(self, job_type: str, args: Mapping[str, Any], /) -> SyncJob[Any]: ...
+
+    @overload
+    def enqueue(self, job_type: TakesArgs[P, Any, Result], /, *ready: P.args, **args: P.kwargs) -> SyncJob[Result]: ...
+
+    def enqueue(self, job_type: Any, /, *ready: Any, **args: Any) -> Any:
+        """As `SyncClient.enqueue`."""
+        opened = self.client.opened()
+        call = (
+            opened.client.enqueue(job_type, *ready, **self.options)
+            if isinstance(job_type, str)
+            else job_type.options(**self.options).enqueue(*ready, **args)
+        )
+        return SyncJob(opened.loop, opened.loop.run(call))
+
+    def enqueue_many(self, job_type: Any, many_args: Iterable[Any], /) -> list[SyncJob[Any]]:
+        """As `SyncClient.enqueue_many`."""
+        opened = self.client.opened()
+        many: Sequence[Any] = list(many_args)
+        call = (
+            opened.client.enqueue_many(job_type, many, **self.options)
+            if isinstance(job_type, str)
+            else job_type.options(**self.options).enqueue_many(many)
+        )
+        return [SyncJob(opened.loop, handle) for handle in opened.loop.run(call)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    pid: int
+    loop: Loop
+    client: Client
+
+
+async def _next(events: AsyncIterator[JobUpdate]) -> JobUpdate | None:
+    return await anext(events, None)

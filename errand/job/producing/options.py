@@ -1,0 +1,112 @@
+"""What a caller may ask of a job besides its args: when it is due, which others it excludes, how often it is tried."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal, TypedDict, Unpack, get_args
+
+from arq.utils import to_unix_ms
+from pydantic import TypeAdapter
+
+from errand.job.when import AT_ONCE, DurationS, Moment, When
+from errand.wire.limits import JobLimits
+
+Duration = float | str | timedelta
+"""Seconds, a text such as `10m` or `2h30m`, or a timedelta."""
+
+
+OnConflict = Literal["return", "reject", "replace"]
+
+
+JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+-]{0,127}")
+
+
+MAX_UNIQUE_KEY_CHARS = 200
+"""As the HTTP API takes it."""
+
+
+class GivenOptions(TypedDict, total=False):
+    """The options of a job, by name."""
+
+    delay: Duration | None
+    """How long from now it is due."""
+    run_at: datetime | None
+    """When it is due, with a time zone; at once if that has passed."""
+    job_id: str | None
+    """While a job of that id exists or is remembered, no other is put."""
+    expires_in: Duration | None
+    """A job that has not started by then fails as `Expired`."""
+    max_tries: int | None
+    """Replaces that of the job type."""
+    unique_key: str | None
+    """The job is put only if no other of its type holds this key."""
+    unique_for: Duration | None
+    """How long it holds the key, from now; without it until it has ended."""
+    on_conflict: OnConflict
+    """If another job holds the key: `return` that one (the default), `reject` this one, or `replace` that one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobOptions:
+    """The same, read and checked."""
+
+    when: When = AT_ONCE
+    limits: JobLimits | None = None
+    job_id: str | None = None
+    unique_key: str | None = None
+    unique_for_s: float | None = None
+    on_conflict: OnConflict = "return"
+
+    @classmethod
+    def of(cls, **given: Unpack[GivenOptions]) -> JobOptions:
+        """Raises ValueError for an option out of range, or two that contradict each other, TypeError for others."""
+        if unknown := given.keys() - GivenOptions.__annotations__.keys():
+            raise TypeError(f"there is no option {', '.join(sorted(unknown))}")
+        job_id, unique_key, unique_for = given.get("job_id"), given.get("unique_key"), given.get("unique_for")
+        if job_id is not None and not JOB_ID.fullmatch(job_id):
+            raise ValueError(f"{job_id!r} is no job id: up to 128 letters, digits and '._:@+-'")
+        on_conflict = given.get("on_conflict", "return")
+        if on_conflict not in get_args(OnConflict):
+            raise ValueError(f"on_conflict is one of {', '.join(get_args(OnConflict))}")
+        if unique_key is None and (unique_for is not None or "on_conflict" in given):
+            raise ValueError("unique_for and on_conflict say nothing without unique_key")
+        if unique_key is not None and not (0 < len(unique_key) <= MAX_UNIQUE_KEY_CHARS and unique_key.isprintable()):
+            raise ValueError(f"unique_key has 1 to {MAX_UNIQUE_KEY_CHARS} printable characters")
+        return cls(
+            when=_when(given.get("delay"), given.get("run_at")),
+            limits=_limits(given.get("expires_in"), given.get("max_tries")),
+            job_id=job_id,
+            unique_key=unique_key,
+            unique_for_s=None if unique_for is None else _ms(unique_for) / 1000,
+            on_conflict=on_conflict,
+        )
+
+    def for_many(self) -> JobOptions:
+        """The same, for several jobs. Raises ValueError for what only one job can have."""
+        if self.job_id is not None or self.unique_key is not None:
+            raise ValueError("a job_id or a unique_key is for one job: put them one by one")
+        return self
+
+
+NO_OPTIONS = JobOptions()
+
+
+def _when(delay: Duration | None, run_at: datetime | None) -> When:
+    if delay is not None and run_at is not None:
+        raise ValueError("give either delay or run_at, not both")
+    if run_at is not None:
+        return When(run_at_ms=to_unix_ms(TypeAdapter(Moment).validate_python(run_at)))
+    return When(delay_ms=_ms(delay or 0))
+
+
+def _limits(expires_in: Duration | None, max_tries: int | None) -> JobLimits | None:
+    if expires_in is None and max_tries is None:
+        return None
+    return JobLimits(max_tries=max_tries, expires_in_ms=None if expires_in is None else _ms(expires_in))
+
+
+def _ms(duration: Duration) -> int:
+    duration_s = duration.total_seconds() if isinstance(duration, timedelta) else duration
+    return int(TypeAdapter(DurationS).validate_python(duration_s) * 1000)

@@ -1,0 +1,1 @@
+"""Small programs that use Errand; tests run each of them."""

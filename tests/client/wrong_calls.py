@@ -1,0 +1,30 @@
+"""Calls that type checkers must refuse: `make check` fails if one of these comments turns out not to be needed."""
+
+from __future__ import annotations
+
+from errand import SyncClient
+from examples.orders import Confirmation, Order, confirm, pack
+
+
+class Other(Order):
+    """Has one field more."""
+
+    note: str
+
+
+async def wrong(client: SyncClient) -> None:
+    await pack.enqueue(id=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await pack.enqueue(id=1, items=["saw"], item=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await pack.options(max_tries=1).enqueue(id=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await pack.enqueue(Confirmation)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    pack.options(tries=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    receipt: str = await (await pack.enqueue(Order(id=1, items=["saw"]))).result()  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    client.enqueue(pack, id="1", items=["saw"])  # pyright: ignore[reportArgumentType]
+    del receipt
+
+
+async def right(client: SyncClient) -> None:
+    parcels: int = await (await pack.options(delay="10m").enqueue(id=1, items=["saw"])).result()
+    confirmed: Confirmation = await (await confirm.enqueue(Other(id=1, items=["saw"], note="!"))).result()
+    same: Confirmation = client.enqueue(confirm, id=1, items=["saw"]).result()
+    del parcels, confirmed, same
