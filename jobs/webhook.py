@@ -5,12 +5,23 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationInfo, field_validator, model_validator
 
 from errand import Context, Delays, job
+from errand.job.args_context import ArgsContext
 from errand.resources.guard import CallerUrl
 from errand.settings import WEBHOOK_QUEUE
-from errand.webhooks import DEADLINE_S, RETRY_AFTER_CAP_S, SCHEDULE_S, Delivery, EventName, deliverer, safe_id
+from errand.webhooks import (
+    DEADLINE_S,
+    RETRY_AFTER_CAP_S,
+    SCHEDULE_S,
+    Delivery,
+    EventName,
+    declared_in,
+    deliverer,
+    safe_id,
+)
+from errand.webhooks.event_types.event_type import in_words
 
 
 class Webhook(BaseModel):
@@ -28,6 +39,16 @@ class Webhook(BaseModel):
     occurred_at: datetime | None = Field(
         default=None, description="the event's `timestamp`; without it the time of the enqueue"
     )
+
+    @field_validator("data")
+    @classmethod
+    def _fits_its_event(cls, data: JsonValue, info: ValidationInfo) -> JsonValue:
+        """Only as it comes in: what is queued is delivered, however the declaration has changed since."""
+        if isinstance(info.context, ArgsContext) and "event" in info.data:
+            event_type = declared_in(info.context.settings.packages).get(info.data["event"])
+            if event_type is not None and (faults := event_type.faults_of(data)):
+                raise ValueError(f"is not what {event_type.name} carries: {in_words(faults)}")
+        return data
 
     @model_validator(mode="after")
     def _has_one_receiver(self) -> Self:

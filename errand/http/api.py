@@ -58,6 +58,7 @@ from errand.schedules.store import Schedules
 from errand.settings import ApiKey, Settings
 from errand.version import VERSION
 from errand.webhooks.endpoints import Endpoints
+from errand.webhooks.event_types import declared_in
 
 DESCRIPTION = """FastAPI's `BackgroundTasks` made durable: a request puts a job into Redis, a worker runs it.
 
@@ -125,6 +126,7 @@ def create_api(settings: Settings, *, redis_url: str | None = None, dependencies
     Raises ImportError, TypeError or ValueError if a package of job types cannot be used.
     """
     catalog = discover(settings.packages)
+    declared_in(settings.packages)  # a fault of a declaration stops the start, not a request
 
     @asynccontextmanager
     async def lifespan(app: Api) -> AsyncIterator[None]:

@@ -58,14 +58,15 @@ def discover(packages: Iterable[str]) -> Catalog:
     found = [
         job_type
         for package in packages
-        for module in _modules_of(package)
+        for module in modules_of(package)
         for job_type in vars(module).values()
         if isinstance(job_type, JobType)
     ]
     return Catalog(found)
 
 
-def _modules_of(package: str) -> Iterator[ModuleType]:
+def modules_of(package: str) -> Iterator[ModuleType]:
+    """The package and the modules directly in it; a module by itself. Raises ImportError."""
     root = _module(package)
     yield root
     for info in pkgutil.iter_modules(getattr(root, "__path__", ())):

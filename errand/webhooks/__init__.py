@@ -6,6 +6,7 @@ A job type takes `deliverer` in its `uses` and delivers by `ctx.use(deliverer)`.
 
 from errand.webhooks.delivery import Deliverer, Delivery, deliverer
 from errand.webhooks.event_name import EventName
+from errand.webhooks.event_types import declared_in, webhook_event
 from errand.webhooks.schedule import DEADLINE_S, RETRY_AFTER_CAP_S, SCHEDULE_S
 from errand.webhooks.signing import safe_id
 
@@ -16,6 +17,8 @@ __all__ = [
     "Deliverer",
     "Delivery",
     "EventName",
+    "declared_in",
     "deliverer",
     "safe_id",
+    "webhook_event",
 ]

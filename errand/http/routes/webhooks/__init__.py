@@ -1,15 +1,17 @@
-"""Webhooks over HTTP: endpoints, events that go to them, and what is sent again."""
+"""Webhooks over HTTP: endpoints, events that go to them, what these carry, and what is sent again."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter
 
-from errand.http.routes.webhooks import endpoints, events, resending
+from errand.http.routes.webhooks import endpoints, event_types, events, resending
 from errand.job.catalog import Catalog
+from errand.webhooks.pages import can_render
 
 
 def routers(catalog: Catalog) -> list[APIRouter]:
     """None if this service has no job type that delivers."""
     if events.JOB_TYPE not in catalog:
         return []
-    return [endpoints.router, resending.router, events.router]
+    routers = [endpoints.router, resending.router, events.router, event_types.router]
+    return [*routers, event_types.pages] if can_render() else routers

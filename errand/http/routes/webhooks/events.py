@@ -15,6 +15,7 @@ from errand.http.gates import auth
 from errand.http.requests import idempotency, json_body
 from errand.http.requests.idempotency import KeyHeader
 from errand.http.requests.json_body import JsonRoute
+from errand.http.routes.webhooks import event_types
 from errand.http.shared import SharedDep, in_time
 from errand.queue.idempotency import KeyReused
 from errand.webhooks.event_name import EventName
@@ -59,6 +60,7 @@ async def send_webhook_event(body: EventBody, request: Request, to: SharedDep, k
 
     Each is a job of the type `webhook`, tried by its endpoint's own schedule.
     """
+    event_types.check_data(to, body.event, body.data)
     raw, keyed = await request.body(), idempotency.read(request)
     endpoints = await in_time(to.webhook_endpoints.receiving(body.event, tenant=body.tenant))
     if len(raw) * len(endpoints) > FAN_OUT_LIMIT_BYTES:
