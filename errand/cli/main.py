@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -145,9 +147,76 @@ def webhook_secret(url: Annotated[str, typer.Argument(metavar="URL", help="as it
 
 
 @app.command()
+def listen(
+    forward: Annotated[str, typer.Option(metavar="URL", help="Where to post them, such as http://localhost:3000")],
+    api: Annotated[str, typer.Option(metavar="URL", help="The API. Unless given: that of HOST and PORT.")] = "",
+    key: Annotated[
+        str, typer.Option(envvar="ERRAND_KEY", metavar="KEY", help="A key of the API with the scope read.")
+    ] = "",
+    events: Annotated[
+        list[str] | None, typer.Option(metavar="FILTER", help="Which, such as invoice.*; may be given several times.")
+    ] = None,
+    tenant: Annotated[str | None, typer.Option(metavar="TENANT", help="Those of this tenant alone.")] = None,
+    secret: Annotated[
+        str,
+        typer.Option(
+            envvar="ERRAND_LISTEN_SECRET",
+            metavar="SECRET",
+            help="whsec_… to sign with. Else made once, in DATA_DIR.",
+        ),
+    ] = "",
+) -> None:
+    """Receive the webhook events of an API on this machine, until Ctrl-C.
+
+    Each event that POST /v1/webhook-events takes is posted to URL, signed as a delivery is, and takes a line of the
+    log. Nothing is posted twice: what your program answers is shown, and that is all.
+    """
+    from errand.cli.listen import Listening, ListenRefused
+    from errand.cli.listen import listen as follow
+
+    settings = _settings(None)
+    listening = Listening(
+        api=_web_url(api, "--api") if api else f"http://{settings.host}:{settings.port}",
+        forward=_web_url(forward, "--forward"),
+        secret=_signing_secret(secret, settings),
+        key=key,
+        events=events or (),
+        tenant=tenant,
+    )
+    print(f"verify with    {listening.secret}")
+    print(f"from           {listening.stream}")
+    print(f"to             {listening.forward}", flush=True)
+    try:
+        follow(listening, say=partial(print, flush=True))
+    except ListenRefused as error:
+        raise typer.TyperException(str(error)) from None
+
+
+@app.command()
 def version() -> None:
     """Print the version of Errand."""
     print(f"errand {VERSION}")
+
+
+def _web_url(url: str, option: str) -> str:
+    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+        raise typer.BadParameter(f"{option} must be a URL with http:// or https://")
+    return url
+
+
+def _signing_secret(given: str, settings: Settings) -> str:
+    from pydantic import TypeAdapter, ValidationError
+
+    from errand.settings.webhooks import SigningSecret
+    from errand.webhooks.secret import kept_secret
+
+    if not given:
+        return kept_secret(settings.data_dir / "listen_secret")
+    try:
+        TypeAdapter(SigningSecret).validate_python(given)
+    except ValidationError:
+        raise typer.BadParameter("--secret must be whsec_ and the base64 of 24 to 64 bytes") from None
+    return given
 
 
 def _settings(packages: list[str] | None) -> Settings:

@@ -59,6 +59,7 @@ from errand.settings import ApiKey, Settings
 from errand.version import VERSION
 from errand.webhooks.endpoints import Endpoints
 from errand.webhooks.event_types import declared_in
+from errand.webhooks.sent_events import SentEvents
 
 DESCRIPTION = """FastAPI's `BackgroundTasks` made durable: a request puts a job into Redis, a worker runs it.
 
@@ -234,6 +235,7 @@ async def opened(settings: Settings, catalog: Catalog, *, redis_url: str) -> Asy
                 schedules=Schedules(redis),
                 webhook_endpoints=Endpoints(redis),
                 audit=AuditTrail(redis, limit=settings.audit_limit),
+                sent_events=SentEvents(redis),
                 timeline=Timeline(redis, queues=queue_keys),
                 events=job_events,
                 feed=feed,

@@ -30,6 +30,7 @@ from errand.resources.storage_check import StorageCheck
 from errand.schedules.store import Schedules
 from errand.settings import Settings
 from errand.webhooks.endpoints import Endpoints
+from errand.webhooks.sent_events import SentEvents
 
 if TYPE_CHECKING:
     from errand.mail.deliveries import Deliveries, DeliveryState
@@ -51,6 +52,7 @@ class Shared:
     schedules: Schedules
     webhook_endpoints: Endpoints
     audit: AuditTrail
+    sent_events: SentEvents
     timeline: Timeline
     events: JobEvents
     feed: JobFeed

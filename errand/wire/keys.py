@@ -46,6 +46,14 @@ WEBHOOK_FAILING = "errand:webhooks:failing"
 """Hash: endpoint id → since when every delivery to it fails, in ms of the server's clock."""
 
 
+WEBHOOK_SENT = "errand:webhooks:sent"
+"""Stream: the latest webhook events, while somebody listens to them."""
+
+
+WEBHOOK_LISTENED = "errand:webhooks:listened"
+"""Exists while somebody listens to webhook events."""
+
+
 SCHEDULES_CHANGED = "errand:schedules:changed"
 """Channel: the ids of schedules whose next time was set by another program than a worker."""
 

@@ -35,6 +35,7 @@ MORE_THAN_A_SCHEMA_SAYS = (
     (r"body(\.\d+)?\.(name|detail)", "must be plain text|must not be blank|may not hold|must hold no"),
     (r"body(\.\d+)?\.(to|address)", "not a valid email address"),
     (r"body\.events\.\d+(\.address)?", "not a valid email address|must be the name of an event"),
+    (r"query\.events\.\d+", "must be the name of an event"),
     (r"body\.(auth|headers)\..*", "must be|is not the name|is set by|stands for"),
     (r"body(\.\d+)?\.(template|data)(\..*)?", "there is no template|cannot be rendered"),
     (r"body\.expires_in", "Input should be"),

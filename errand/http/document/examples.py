@@ -267,6 +267,13 @@ ANSWERS: dict[str, Any] = {
         "at": PUT_AT,
     },
     "EndpointView": ENDPOINT,
+    "EventTypeView": {
+        "name": "invoice.paid",
+        "description": "An invoice was paid in full.",
+        "data_schema": {"type": "object", "properties": {"id": {"type": "integer"}}, "required": ["id"]},
+        "example": {"id": 7},
+        "links": {"page": "/docs/webhooks/invoice.paid"},
+    },
     "RecoveredView": {"count": 1, "ids": [JOB_ID], "complete": True},
     "EndpointPage": {"endpoints": [ENDPOINT], "next": None},
     "WebhookEventView": {

@@ -122,7 +122,12 @@ class EndpointDefinition(BaseModel):
 
     def receives(self, event: str, tenant: str | None) -> bool:
         """True if an event of that name goes there; one with a tenant goes to that tenant's endpoints alone."""
-        return self.enabled and self.tenant == tenant and _filter(tuple(self.events)).fullmatch(event) is not None
+        return self.enabled and self.tenant == tenant and takes(tuple(self.events), event)
+
+
+def takes(patterns: tuple[str, ...], event: str) -> bool:
+    """True if one of the filters has the event of that name."""
+    return _filter(patterns).fullmatch(event) is not None
 
 
 @lru_cache(maxsize=4096)

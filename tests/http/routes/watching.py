@@ -101,11 +101,13 @@ class Stream:
 
 
 @asynccontextmanager
-async def serving(settings: Settings, redis_url: str) -> AsyncIterator[Service]:
-    """The service on a port of its own, from its start to its end."""
+async def serving(settings: Settings, redis_url: str, *, port: int = 0) -> AsyncIterator[Service]:
+    """The service on a port of its own, or on that one, from its start to its end."""
     app = create_app(settings, redis_url=redis_url)
     http = protocol(settings.body_timeout_s)
-    config = uvicorn.Config(app, port=0, http=http, log_config=None, access_log=False, timeout_graceful_shutdown=LONG_S)
+    config = uvicorn.Config(
+        app, port=port, http=http, log_config=None, access_log=False, timeout_graceful_shutdown=LONG_S
+    )
     server = uvicorn.Server(config)
     running = asyncio.create_task(server.serve())
 

@@ -41,6 +41,7 @@ NAMED_BY_THE_OPERATOR = {
     "errand/doctor/outside_redis.py": "the same",
     "errand/redis/guardian.py": "the embedded Redis",
     "errand/server/run.py": "the API that it has started",
+    "errand/cli/listen.py": "a developer's API and a developer's program",
 }
 
 CALLERS = {

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -13,11 +15,14 @@ from errand.http.answers.problems import ERRORS, KEY_ERRORS, Problem, documented
 from errand.http.answers.webhook_view import DeliveryView, WebhookEventView
 from errand.http.gates import auth
 from errand.http.requests import idempotency, json_body
-from errand.http.requests.idempotency import KeyHeader
+from errand.http.requests.idempotency import KeyedRequest, KeyHeader
 from errand.http.requests.json_body import JsonRoute
 from errand.http.routes.webhooks import event_types
-from errand.http.shared import SharedDep, in_time
+from errand.http.shared import Shared, SharedDep, in_time
 from errand.queue.idempotency import KeyReused
+from errand.queue.new_job import Enqueued
+from errand.redis.outage import missed
+from errand.webhooks.endpoints import Endpoint
 from errand.webhooks.event_name import EventName
 from errand.wire.job_id import new_job_id
 
@@ -62,30 +67,46 @@ async def send_webhook_event(body: EventBody, request: Request, to: SharedDep, k
     """
     event_types.check_data(to, body.event, body.data)
     raw, keyed = await request.body(), idempotency.read(request)
-    endpoints = await in_time(to.webhook_endpoints.receiving(body.event, tenant=body.tenant))
+    endpoints, is_listened = await asyncio.gather(
+        in_time(to.webhook_endpoints.receiving(body.event, tenant=body.tenant)), in_time(to.sent_events.has_listeners())
+    )
     if len(raw) * len(endpoints) > FAN_OUT_LIMIT_BYTES:
         detail = f"{len(endpoints)} endpoints receive it: with its data that is over {FAN_OUT_LIMIT_BYTES} bytes."
         raise Problem(413, "content-too-large", detail)
-    message_id = body.id or f"msg_{new_job_id()}"
-    if not endpoints:
-        return json_response(WebhookEventView(id=message_id, count=0, deliveries=[]), status=202)
     # as the request had it: numbers that a float cannot hold keep their digits
     data = json_body.value_in(raw, field="body")["data"]
-    common = {"event": body.event, "data": data, "message_id": message_id, "occurred_at": datetime.now(UTC)}
+    event = {"event": body.event, "data": data, "message_id": body.id or f"msg_{new_job_id()}"}
+    event["occurred_at"] = datetime.now(UTC)
     if keyed is not None:
         keyed.take("body", raw)
-    try:
-        put = await to.queue_of(to.catalog[JOB_TYPE]).enqueue_many(
-            JOB_TYPE,
-            [{"endpoint_id": endpoint.id, **common} for endpoint in endpoints],
-            idempotency=None if keyed is None else keyed.idempotency(memo=message_id),
-        )
-    except KeyReused:
-        raise idempotency.reused() from None
-    if put[0].replayed:
-        again = WebhookEventView(id=put[0].memo or message_id, count=len(put), deliveries=[])
+    put = await _put(to, event, endpoints, keyed) if endpoints else []
+    if put and put[0].replayed:
+        again = WebhookEventView(id=put[0].memo or event["message_id"], count=len(put), deliveries=[])
         return json_response(again, status=202, headers=idempotency.REPLAYED)
+    if is_listened:
+        await in_time(_show(to, event, tenant=body.tenant))
     deliveries = [
         DeliveryView(endpoint_id=endpoint.id, job_id=job.job_id) for endpoint, job in zip(endpoints, put, strict=True)
     ]
-    return json_response(WebhookEventView(id=message_id, count=len(put), deliveries=deliveries), status=202)
+    return json_response(WebhookEventView(id=event["message_id"], count=len(put), deliveries=deliveries), status=202)
+
+
+async def _put(
+    to: Shared, event: dict[str, Any], endpoints: Sequence[Endpoint], keyed: KeyedRequest | None
+) -> Sequence[Enqueued]:
+    """One delivery for each endpoint. Raises Problem 422 if the key was used for another event."""
+    try:
+        return await to.queue_of(to.catalog[JOB_TYPE]).enqueue_many(
+            JOB_TYPE,
+            [{"endpoint_id": endpoint.id, **event} for endpoint in endpoints],
+            idempotency=None if keyed is None else keyed.idempotency(memo=event["message_id"]),
+        )
+    except KeyReused:
+        raise idempotency.reused() from None
+
+
+async def _show(to: Shared, event: dict[str, Any], *, tenant: str | None) -> None:
+    """To developers who listen. What was promised to endpoints is put by then, and stands if this fails."""
+    body = {"type": event["event"], "timestamp": event["occurred_at"], "data": event["data"]}
+    with missed():
+        await to.sent_events.add(event["message_id"], body, tenant=tenant)
