@@ -38,6 +38,7 @@ OPENS = {
 GUARDED = {"errand/resources/outbound.py", "errand/webhooks/post/dial.py", "errand/resources/guard/address_guard.py"}
 NAMED_BY_THE_OPERATOR = {
     "errand/mail/smtp/connection.py": "mail servers of SMTP_URL",
+    "errand/mail/providers/http_api.py": "mail providers of SMTP_URL",
     "errand/doctor/outside_redis.py": "the same",
     "errand/redis/guardian.py": "the embedded Redis",
     "errand/server/run.py": "the API that it has started",
