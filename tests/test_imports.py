@@ -21,7 +21,7 @@ FLOORS: list[set[str]] = [
     {"errand.job", "errand.queue", "errand.leases"},
     {"errand.worker", "errand.audit", "errand.monitor", "errand.schedules", "errand.resources"},
     {"errand.mail", "errand.images", "errand.webhooks", "errand.events", "errand.dead_jobs", "errand.doctor"},
-    {"errand.client"},
+    {"errand.client", "errand.uploads"},
     {"errand.integration", "errand.http.answers", "errand.process"},
     {"errand.http.gates"},
     {"errand.http.shared"},

@@ -44,7 +44,7 @@ from errand.http.routes import (
 )
 from errand.http.routes import enqueue as enqueueing
 from errand.http.routes import job_list as job_lists
-from errand.http.routes.stored import files, images
+from errand.http.routes.stored import files, images, uploads
 from errand.http.shared import Shared
 from errand.job.catalog import Catalog, discover
 from errand.monitor.timeline import Timeline
@@ -56,6 +56,7 @@ from errand.resources.storage import Storage
 from errand.resources.storage_check import StorageCheck
 from errand.schedules.store import Schedules
 from errand.settings import ApiKey, Settings
+from errand.uploads.sessions import UploadSessions
 from errand.version import VERSION
 from errand.webhooks.endpoints import Endpoints
 from errand.webhooks.event_types import declared_in
@@ -180,6 +181,7 @@ def _routers(settings: Settings, catalog: Catalog, dependencies: Sequence[params
         files.router,
         files.signing,
         images.router,
+        uploads.router,
         queues.router,
         audit.router,
         health.router,
@@ -240,6 +242,7 @@ async def opened(settings: Settings, catalog: Catalog, *, redis_url: str) -> Asy
                 events=job_events,
                 feed=feed,
                 storage=storage,
+                uploads=UploadSessions(redis, storage, ttl_s=settings.direct_upload_ttl_s),
                 storage_check=_storage_check(storage, settings, catalog),
                 rate_limit=_rate_limit(settings, redis),
                 **_letters(settings, catalog, redis),
@@ -284,6 +287,8 @@ def _limit_of(settings: Settings, catalog: Catalog) -> Any:
             return settings.batch_limit_bytes
         if path in upload_paths and content_type.lower().startswith("multipart/form-data"):
             return settings.upload_limit_bytes + MULTIPART_OVERHEAD_BYTES
+        if path.startswith("/v1/uploads/"):
+            return settings.direct_upload_limit_bytes
         return settings.body_limit_bytes
 
     return limit_of

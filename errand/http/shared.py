@@ -29,6 +29,7 @@ from errand.resources.storage import Storage
 from errand.resources.storage_check import StorageCheck
 from errand.schedules.store import Schedules
 from errand.settings import Settings
+from errand.uploads.sessions import UploadSessions
 from errand.webhooks.endpoints import Endpoints
 from errand.webhooks.sent_events import SentEvents
 
@@ -57,6 +58,7 @@ class Shared:
     events: JobEvents
     feed: JobFeed
     storage: Storage
+    uploads: UploadSessions
     storage_check: StorageCheck | None = None
     """None if no job type takes a file."""
     rate_limit: RateLimit | None = None

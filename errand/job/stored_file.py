@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from pydantic import BaseModel, ConfigDict, Field
 
 FILES_PATH = "/v1/files/"
+
+
+UPLOAD_KEY = re.compile(r"^uploads/[0-9a-f-]{36}$")
 
 
 def path_of_file(key: str) -> str:
@@ -20,6 +25,6 @@ class StoredFile(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    key: str = Field(pattern=r"^uploads/[0-9a-f-]{36}$", description="its key in storage")
+    key: str = Field(pattern=UPLOAD_KEY.pattern, description="its key in storage")
     bytes: int = Field(ge=0, description="its size")
     filename: str | None = Field(default=None, max_length=255, description="what the client called it")

@@ -122,6 +122,13 @@ class Storage:
         with suppress(FileMissing), _file_missing_raised(key):
             await obstore.delete_async(self._store, _checked(key))
 
+    async def delete_older(self, prefix: str, *, than_s: float) -> None:
+        """Deletes what was written below that prefix before that moment, in seconds since 1970."""
+        async for listed in obstore.list(self._store, prefix=prefix):
+            for meta in listed:
+                if meta["last_modified"].timestamp() < than_s:
+                    await self.delete(meta["path"])
+
 
 class _Counted:
     """Chunks on their way, counted; it is known whose fault an error is."""

@@ -24,6 +24,8 @@ class FileSettings(BaseModel):
     storage_url: Annotated[str, url_with_scheme("file", "s3", "gs", "az")] | None = None
     file_url_keys: Annotated[tuple[SecretStr, ...], NoDecode, comma_separated()] = ()
     upload_limit_bytes: int = Field(64 * MIB, ge=1)
+    direct_upload_limit_bytes: int = Field(1024 * MIB, ge=1)
+    direct_upload_ttl_s: float = Field(86_400, ge=60, le=7 * 86_400)
 
     @field_validator("file_url_keys")
     @classmethod

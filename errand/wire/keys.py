@@ -90,6 +90,11 @@ def delivery(job_id: str) -> str:
     return f"errand:delivery:{job_id}"
 
 
+def upload(digest: str) -> str:
+    """Hash: how far the upload is whose token has that digest, and the names of its parts."""
+    return f"errand:upload:{digest}"
+
+
 def queue(name: str) -> str:
     """The sorted set of the queue called `name`; `default` is Arq's own default queue."""
     return default_queue_name if name == DEFAULT_QUEUE else f"{default_queue_name}:{name}"

@@ -59,6 +59,8 @@ async def test_every_operation_has_a_stable_name_and_says_what_it_does(document:
         *("retry_job", "reschedule_job", "forget_job", "list_dead_jobs", "list_dead_job_groups", "replay_dead_jobs"),
         *("enqueue_resize_batch", "enqueue_webhook_batch", "enqueue_welcome_email_batch"),
         *("list_job_types", "get_file", "sign_file_url", "get_image", "sign_image_url", "healthz", "readyz"),
+        *(f"{verb}_upload" for verb in ("create", "get", "continue", "put", "give_up")),
+        "show_tus_options",
         *("list_queues", "pause_queue", "resume_queue", "list_workers", "get_stats", "get_metrics"),
         *(f"{verb}_schedule" for verb in ("create", "get", "put", "delete", "pause", "resume", "trigger")),
         *("list_schedules", "watch_jobs", "watch_job", "list_audit"),
@@ -79,8 +81,8 @@ async def test_every_operation_has_a_stable_name_and_says_what_it_does(document:
     assert all(operation["summary"] for operation in operations.values())
 
 
-OPEN = ("healthz", "readyz", "get_image")
-"""For everybody; an image's URL is signed."""
+OPEN = ("healthz", "readyz", "get_image", *(f"{verb}_upload" for verb in ("get", "continue", "put", "give_up")))
+"""For everybody; an image's URL is signed, and an upload's has a token."""
 
 
 SIGNING_KEY = "k" * 32

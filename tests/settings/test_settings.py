@@ -92,6 +92,8 @@ BAD = {
     "BODY_TIMEOUT_S": ["0", "nan", "30s"],
     "BODY_LIMIT_BYTES": ["0", "1 MB"],
     "UPLOAD_LIMIT_BYTES": ["-1"],
+    "DIRECT_UPLOAD_LIMIT_BYTES": ["0"],
+    "DIRECT_UPLOAD_TTL_S": ["59", "604801"],
     "BATCH_LIMIT_BYTES": ["0"],
     "WEBHOOK_SECRET": ["secret", "whsec_", "whsec_c2hvcnQ=", "whsec_é", WHSEC.removeprefix("whsec_")],
     "WEBHOOK_ALLOW_NETWORKS": ["localhost", "10.0.0.1/8", "10.0.0.0/8;127.0.0.0/8"],

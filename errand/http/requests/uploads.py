@@ -19,8 +19,8 @@ from errand.http.requests.multipart import Part, parts_of
 from errand.http.shared import shared_of
 from errand.job.args_context import ArgsContext
 from errand.job.job_type import JobType
-from errand.job.stored_file import StoredFile
-from errand.resources.storage import Storage, StorageFault
+from errand.job.stored_file import UPLOAD_KEY, StoredFile
+from errand.resources.storage import FileMissing, Storage, StorageFault
 from errand.resources.uploads import forget, keep
 
 FORM = "multipart/form-data"
@@ -59,7 +59,7 @@ class Upload:
             self.stored.append(await keep(self.storage, chunks, filename=part.filename))
         except StorageFault as fault:
             log.error("an upload could not be stored: see STORAGE_URL", error=str(fault))
-            raise _storage_away() from None
+            raise storage_away() from None
 
     async def _noting_start(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         self.start = b""
@@ -67,6 +67,22 @@ class Upload:
             if (room := START_BYTES - len(self.start)) > 0:
                 self.start += chunk[:room]
             yield chunk
+
+    async def look_at(self, raw: Any, field: str) -> None:
+        """Reads the start of a file that came by itself. Raises Problem 422 if it has not come, or not all of it."""
+        named = raw.get(field) if isinstance(raw, dict) else None
+        named = named if isinstance(named, dict) else {}
+        key = named.get("key")
+        if self.storage is None or not isinstance(key, str) or not UPLOAD_KEY.fullmatch(key):
+            return
+        try:
+            info = await self.storage.info(key)
+            part = (0, min(info.size_bytes, START_BYTES))
+            self.start = b"".join([chunk async for chunk in self.storage.read(key, part)])
+        except FileMissing:
+            raise json_body.invalid(f"body.{field}", "is not stored: has all of the upload come?") from None
+        if named.get("bytes") != info.size_bytes:
+            raise json_body.invalid(f"body.{field}.bytes", f"does not fit: the upload has {info.size_bytes}")
 
     def note(self, part: str, content: bytes) -> None:
         """What makes the request the same when it is sent again."""
@@ -95,6 +111,7 @@ async def received_args(
         elif media_type == "application/json":
             upload.note("body", await request.body())
             raw = json_body.value_in(await request.body(), field="body")
+            await upload.look_at(raw, str(job_type.file_field))
         else:
             raise json_body.invalid("body", f"must be sent as {FORM} with a file, or as application/json")
         context = ArgsContext(settings=shared_of(request).settings, file_start=upload.start)
@@ -157,7 +174,7 @@ async def _read_form(request: Request, job_type: JobType[Any, Any], upload: Uplo
     return {**raw, str(job_type.file_field): upload.stored[0].model_dump(mode="json")}
 
 
-def _storage_away() -> Problem:
+def storage_away() -> Problem:
     """503: nothing was promised, and the same request succeeds once the storage can be written to again."""
     detail = f"The file cannot be stored now, so nothing was promised. Try again in {STORAGE_RETRY_S} seconds."
     return Problem(503, "storage-unavailable", detail, headers={"Retry-After": str(STORAGE_RETRY_S)})

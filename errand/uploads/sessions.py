@@ -1,0 +1,218 @@
+"""One upload that comes in by itself: made, continued where it stopped, whole, or given up."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+import uuid
+from collections.abc import AsyncIterable, AsyncIterator
+from dataclasses import dataclass, replace
+
+from redis.asyncio import Redis
+
+from errand.job.stored_file import StoredFile
+from errand.redis import script
+from errand.resources.storage import PART_BYTES, Storage
+from errand.wire import keys
+
+MAX_PARTS = 10_000
+"""Of one upload: a client that sends a byte at a time makes a file of each."""
+
+
+PARTS = "uploads/parts"
+"""Where parts lie in the storage, below which each upload has a folder of its own."""
+
+
+SWEEP_EVERY_S = 600
+
+
+class UploadGone(LookupError):
+    """There is no such upload: it never was, has expired or was given up."""
+
+
+class UploadMoved(Exception):
+    """The upload is at another offset than the sender believes: `offset`."""
+
+    def __init__(self, offset: int) -> None:
+        super().__init__(offset)
+        self.offset = offset
+
+
+class UploadTooLong(ValueError):
+    """More bytes came than were announced, or fewer where all should come at once, or more parts than there may be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadSession:
+    """How far an upload is."""
+
+    token: str
+    """Who has it may continue the upload, and nothing else: it is not in the file's key."""
+    file: StoredFile
+    """As a job's args name it; `bytes` is what was announced."""
+    offset: int
+    expires_at_s: float
+    parts: tuple[str, ...] = ()
+
+    @property
+    def whole(self) -> bool:
+        """True once the file can be named in a job's args."""
+        return self.offset == self.file.bytes
+
+
+class UploadSessions:
+    """All uploads that are coming in. Methods raise redis' errors, and StorageFault."""
+
+    def __init__(self, redis: Redis, storage: Storage, *, ttl_s: float) -> None:
+        self._redis = redis
+        self._storage = storage
+        self._ttl_s = ttl_s
+        self._advance = script.load(redis, "uploads/advance")
+        self._swept_s = time.monotonic()
+
+    async def create(self, *, size_bytes: int, filename: str | None) -> UploadSession:
+        """A new one, of which nothing has come yet; it ends after a time of its own, however far it is."""
+        await self._sweep()
+        session = UploadSession(
+            token=secrets.token_urlsafe(24),
+            file=StoredFile(key=f"uploads/{uuid.uuid4()}", bytes=size_bytes, filename=filename and filename[:255]),
+            offset=0,
+            expires_at_s=time.time() + self._ttl_s,
+        )
+        async with self._redis.pipeline() as pipeline:
+            pipeline.hset(_key(session.token), mapping={"file": session.file.model_dump_json(), "offset": 0})
+            pipeline.pexpireat(_key(session.token), int(session.expires_at_s * 1000))
+            await pipeline.execute()
+        return session
+
+    async def find(self, token: str) -> UploadSession:
+        """Raises UploadGone."""
+        async with self._redis.pipeline() as pipeline:
+            pipeline.hgetall(_key(token))
+            pipeline.pexpiretime(_key(token))
+            fields, expires_ms = await pipeline.execute()
+        if not fields:
+            raise UploadGone(token)
+        named = {name.decode(): value.decode() for name, value in fields.items()}
+        offsets = sorted((int(name.removeprefix("part:")), name) for name in named if name.startswith("part:"))
+        return UploadSession(
+            token=token,
+            file=StoredFile.model_validate_json(named["file"]),
+            offset=int(named["offset"]),
+            expires_at_s=expires_ms / 1000,
+            parts=tuple(named[name] for _, name in offsets),
+        )
+
+    async def append(self, token: str, offset: int, chunks: AsyncIterable[bytes]) -> UploadSession:
+        """Keeps what comes from that offset on, also of a stream that breaks off; whole, it becomes the file.
+
+        Raises UploadGone, UploadMoved, UploadTooLong, and what `chunks` raises.
+        """
+        session = await self.find(token)
+        if session.offset != offset:
+            raise UploadMoved(session.offset)
+        async for piece in _pieces(chunks):
+            session = await self._add(session, piece)
+        return session
+
+    async def _add(self, session: UploadSession, piece: bytes) -> UploadSession:
+        behind = session.offset + len(piece)
+        if behind > session.file.bytes:
+            raise UploadTooLong(f"more than the {session.file.bytes} bytes that were announced")
+        if behind == session.file.bytes:
+            await self._storage.write(session.file.key, self._joined(session, piece))
+            await self._note(session, behind, "")
+            await self._drop_parts(session)
+            return replace(session, offset=behind, parts=())
+        name = f"{PARTS}/{session.file.key.rpartition('/')[2]}/{session.offset}-{uuid.uuid4()}"
+        await self._storage.write(name, _only(piece))
+        try:
+            await self._note(session, behind, name)
+        except (UploadGone, UploadMoved, UploadTooLong):
+            await self._storage.delete(name)
+            raise
+        return replace(session, offset=behind, parts=(*session.parts, name))
+
+    async def _note(self, session: UploadSession, behind: int, name: str) -> None:
+        answer = await self._advance([_key(session.token)], [session.offset, behind, name, MAX_PARTS])
+        match answer:
+            case b"gone":
+                raise UploadGone(session.token)
+            case b"moved":
+                raise UploadMoved((await self.find(session.token)).offset)
+            case b"full":
+                raise UploadTooLong(f"more than {MAX_PARTS} parts: send larger ones")
+
+    async def _joined(self, session: UploadSession, last: bytes) -> AsyncIterator[bytes]:
+        for name in session.parts:
+            async for chunk in self._storage.read(name):
+                yield chunk
+        yield last
+
+    async def put(self, token: str, chunks: AsyncIterable[bytes]) -> UploadSession:
+        """Keeps the whole file, which comes at once. Raises UploadGone, UploadTooLong, and what `chunks` raises."""
+        session = await self.find(token)
+        await self._storage.write(session.file.key, _exactly(session.file.bytes, chunks))
+        await self._note(session, session.file.bytes, "")
+        await self._drop_parts(session)
+        return replace(session, offset=session.file.bytes, parts=())
+
+    async def give_up(self, token: str) -> None:
+        """Forgets it and all that has come of it. Raises UploadGone."""
+        session = await self.find(token)
+        await self._redis.delete(_key(token))
+        await self._drop_parts(session)
+        if session.whole:
+            await self._storage.delete(session.file.key)
+
+    async def _drop_parts(self, session: UploadSession) -> None:
+        for name in session.parts:
+            await self._storage.delete(name)
+
+    async def _sweep(self) -> None:
+        """Deletes parts of uploads that have expired; there are few, so that now and then is enough."""
+        if time.monotonic() - self._swept_s < SWEEP_EVERY_S:
+            return
+        self._swept_s = time.monotonic()
+        await self._storage.delete_older(f"{PARTS}/", than_s=time.time() - 2 * self._ttl_s)
+
+
+def _key(token: str) -> str:
+    """By the token's digest: who reads Redis cannot continue uploads."""
+    return keys.upload(hashlib.sha256(token.encode()).hexdigest()[:32])
+
+
+async def _only(piece: bytes) -> AsyncIterator[bytes]:
+    yield piece
+
+
+async def _pieces(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    """In parts as large as a bucket takes them; of a stream that breaks off the last part too, then its error."""
+    held: list[bytes] = []
+    held_bytes, broken = 0, None
+    try:
+        async for chunk in chunks:
+            held.append(chunk)
+            held_bytes += len(chunk)
+            if held_bytes >= PART_BYTES:
+                piece, held, held_bytes = b"".join(held), [], 0
+                yield piece
+    except Exception as error:  # noqa: BLE001  # raised again below, once what came before it is kept
+        broken = error
+    if held_bytes:
+        yield b"".join(held)
+    if broken is not None:
+        raise broken
+
+
+async def _exactly(size_bytes: int, chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    """Raises UploadTooLong if more or fewer bytes come: then nothing is stored."""
+    seen = 0
+    async for chunk in chunks:
+        seen += len(chunk)
+        if seen > size_bytes:
+            break
+        yield chunk
+    if seen != size_bytes:
+        raise UploadTooLong(f"not the {size_bytes} bytes that were announced")

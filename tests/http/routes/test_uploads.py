@@ -1,0 +1,128 @@
+"""Files that come by themselves: at once, in parts by tus, broken off and continued; then a job on them."""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import b64encode
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+from arq.connections import ArqRedis
+from starlette.requests import ClientDisconnect
+
+from errand.resources.storage import PART_BYTES
+from jobs.resize import resize
+from settings import Settings
+from tests.conftest import RunWorker
+from tests.http.answers_seen import problem_of
+from tests.pictures import image
+
+TUS = {"Tus-Resumable": "1.0.0"}
+PART = {**TUS, "Content-Type": "application/offset+octet-stream"}
+
+
+async def created(client: httpx.AsyncClient, size_bytes: int) -> dict[str, Any]:
+    """A new upload, announced by the headers of tus."""
+    named = b64encode("Kätzchen.jpg".encode()).decode()
+    headers = {**TUS, "Upload-Length": str(size_bytes), "Upload-Metadata": f"filetype aW1n,filename {named}"}
+    answer = await client.post("/v1/uploads", headers=headers)
+    assert answer.status_code == 201, answer.text
+    view: dict[str, Any] = answer.json()
+    assert answer.headers["location"] == view["url"] and "GMT" in answer.headers["upload-expires"]
+    assert (view["offset"], view["file"]["bytes"], view["file"]["filename"]) == (0, size_bytes, "Kätzchen.jpg")
+    return view
+
+
+async def sent(client: httpx.AsyncClient, url: str, offset: int, content: Any) -> httpx.Response:
+    return await client.patch(url, headers={**PART, "Upload-Offset": str(offset)}, content=content)
+
+
+async def test_an_upload_in_parts_is_a_file_for_a_job_once_it_is_whole(
+    client: httpx.AsyncClient, run_worker: RunWorker, settings: Settings
+) -> None:
+    photo = image(600, 400)
+    half = len(photo) // 2
+    upload = await created(client, len(photo))
+    first = await sent(client, upload["url"], 0, photo[:half])
+    assert (first.status_code, first.headers["upload-offset"]) == (204, str(half))
+    args = {"file": upload["file"], "sizes": [{"width": 60}]}
+    early = problem_of(await client.post("/v1/jobs/resize", json=args), 422, "invalid-request")
+    assert "has all of the upload come" in early["detail"]
+    again = await sent(client, upload["url"], 0, photo[:half])
+    problem_of(again, 409, "wrong-offset")
+    assert again.headers["upload-offset"] == str(half)
+    head = await client.head(upload["url"], headers=TUS)
+    assert [head.headers[f"upload-{name}"] for name in ("offset", "length")] == [str(half), str(len(photo))]
+    assert (head.status_code, head.headers["cache-control"], head.content) == (200, "no-store", b"")
+    assert (await sent(client, upload["url"], half, photo[half:])).headers["upload-offset"] == str(len(photo))
+    assert (settings.data_dir / "files" / upload["file"]["key"]).read_bytes() == photo
+    assert [path for path in (settings.data_dir / "files" / "uploads" / "parts").rglob("*") if path.is_file()] == []
+    wrong = {**args, "file": {**upload["file"], "bytes": 7}}
+    problem_of(await client.post("/v1/jobs/resize", json=wrong), 422, "invalid-request")
+    async with run_worker([resize]):
+        answer = await client.post("/v1/jobs/resize?", json=args, headers={"Prefer": "wait=20"})
+        assert answer.json()["result"]["outputs"][0]["height"] == 40, answer.text
+
+
+async def test_what_came_before_a_part_broke_off_is_kept(client: httpx.AsyncClient, settings: Settings) -> None:
+    content = bytes(range(256)) * (PART_BYTES // 256) + b"the last bytes"
+    upload = await created(client, len(content))
+
+    async def cut(at: int) -> AsyncIterator[bytes]:
+        for start in range(0, at, 1_000_000):
+            yield content[start : min(start + 1_000_000, at)]
+        raise ClientDisconnect
+
+    await sent(client, upload["url"], 0, cut(PART_BYTES + 3))
+    offset = int((await client.head(upload["url"], headers=TUS)).headers["upload-offset"])
+    assert offset == PART_BYTES + 3
+    assert (await sent(client, upload["url"], offset, content[offset:])).status_code == 204
+    assert (settings.data_dir / "files" / upload["file"]["key"]).read_bytes() == content
+
+
+async def test_of_two_that_send_one_part_at_once_one_goes_on(client: httpx.AsyncClient, settings: Settings) -> None:
+    upload = await created(client, 6)
+    answers = await asyncio.gather(*(sent(client, upload["url"], 0, b"abc") for _ in range(4)))
+    assert sorted(answer.status_code for answer in answers) == [204, 409, 409, 409]
+    assert (await sent(client, upload["url"], 3, b"def")).status_code == 204
+    assert (settings.data_dir / "files" / upload["file"]["key"]).read_bytes() == b"abcdef"
+
+
+async def test_a_file_is_put_at_once(client: httpx.AsyncClient, settings: Settings) -> None:
+    answer = await client.post("/v1/uploads", json={"bytes": 5, "filename": "a.txt"})
+    upload = answer.json()
+    problem_of(await client.put(upload["url"], content=b"four"), 413, "content-too-large")
+    problem_of(await client.put(upload["url"], content=b"sixsix"), 413, "content-too-large")
+    assert (await client.put(upload["url"], content=b"right")).status_code == 204
+    assert (settings.data_dir / "files" / upload["file"]["key"]).read_bytes() == b"right"
+    shown = (await client.get(upload["url"])).json()
+    assert (shown["offset"], shown["file"]) == (5, upload["file"])
+    assert (await client.delete(upload["url"], headers=TUS)).status_code == 204
+    assert not (settings.data_dir / "files" / upload["file"]["key"]).exists()
+    problem_of(await client.get(upload["url"]), 404, "unknown-upload")
+
+
+async def test_uploads_have_limits_and_an_end(client: httpx.AsyncClient, settings: Settings, redis: ArqRedis) -> None:
+    limit = settings.direct_upload_limit_bytes
+    problem_of(await client.post("/v1/uploads", json={"bytes": limit + 1}), 413, "content-too-large")
+    problem_of(await client.post("/v1/uploads"), 422, "invalid-request")
+    problem_of(await client.post("/v1/uploads", headers=TUS), 422, "invalid-request")
+    other = await client.post("/v1/uploads", headers={"Tus-Resumable": "0.2.2"})
+    problem_of(other, 412, "tus-version")
+    assert other.headers["tus-version"] == "1.0.0"
+    options = await client.options("/v1/uploads")
+    assert options.headers["tus-extension"] == "creation,expiration,termination"
+    assert options.headers["tus-max-size"] == str(limit)
+    upload = await created(client, 4)
+    problem_of(await sent(client, upload["url"], 0, b"12345"), 413, "content-too-large")
+    problem_of(
+        await client.patch(upload["url"], headers={**TUS, "Upload-Offset": "0"}, content=b"1"),
+        415,
+        "unsupported-media-type",
+    )
+    (record,) = [key async for key in redis.scan_iter("errand:upload:*")]
+    assert 0 < await redis.pttl(record) <= settings.direct_upload_ttl_s * 1000
+    await redis.delete(record)
+    problem_of(await sent(client, upload["url"], 0, b"1234"), 404, "unknown-upload")
+    problem_of(await client.put(upload["url"], content=b"1234"), 404, "unknown-upload")
