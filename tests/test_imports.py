@@ -30,6 +30,7 @@ FLOORS: list[set[str]] = [
     {"errand.http.document", "errand.dashboard"},
     {"errand.http.api"},
     {"errand.server"},
+    {"errand.testing"},
     {"errand", "errand.cli", "errand.__main__"},
     {"jobs", "settings"},
     {"service"},
@@ -154,6 +155,7 @@ def test_only_entry_points_read_the_environment() -> None:
         "errand.cli.main",
         "errand.cli.doctor",
         "errand.settings.settings",
+        "errand.testing.plugin",
         "errand.resources.pool_process",
     }
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext
 
 from arq.connections import ArqRedis
 
@@ -14,6 +14,19 @@ from errand.redis.connection import connect
 from errand.redis.durability import Durability
 from errand.redis.outage import REDIS_DEADLINE_S, REPLY_TIMEOUT_S
 from errand.settings import Settings
+
+_INSTEAD: list[str] = []
+"""The Redis that takes the place of all others, for tests; the last one counts."""
+
+
+@contextmanager
+def instead(url: str) -> Iterator[None]:
+    """Every connection of this process that is opened in the block goes there, whatever its settings say: for tests."""
+    _INSTEAD.append(url)
+    try:
+        yield
+    finally:
+        _INSTEAD.remove(url)
 
 
 class Connected:
@@ -56,6 +69,8 @@ async def opened(settings: Settings, *, redis_url: str | None = None) -> AsyncIt
 @asynccontextmanager
 async def redis_of(settings: Settings, url: str | None = None) -> AsyncIterator[str]:
     """The URL of the Redis to use: `url`, else that of the settings, else the embedded Redis, joined for the block."""
+    if url is None and _INSTEAD:
+        url = _INSTEAD[-1]
     if url is None and settings.redis_url is not None:
         url = settings.redis_url.get_secret_value()
     with ExitStack() as membership:

@@ -79,7 +79,7 @@ class JobOptions:
             limits=_limits(given.get("expires_in"), given.get("max_tries")),
             job_id=job_id,
             unique_key=unique_key,
-            unique_for_s=None if unique_for is None else _ms(unique_for) / 1000,
+            unique_for_s=None if unique_for is None else ms_of(unique_for) / 1000,
             on_conflict=on_conflict,
         )
 
@@ -98,15 +98,16 @@ def _when(delay: Duration | None, run_at: datetime | None) -> When:
         raise ValueError("give either delay or run_at, not both")
     if run_at is not None:
         return When(run_at_ms=to_unix_ms(TypeAdapter(Moment).validate_python(run_at)))
-    return When(delay_ms=_ms(delay or 0))
+    return When(delay_ms=ms_of(delay or 0))
 
 
 def _limits(expires_in: Duration | None, max_tries: int | None) -> JobLimits | None:
     if expires_in is None and max_tries is None:
         return None
-    return JobLimits(max_tries=max_tries, expires_in_ms=None if expires_in is None else _ms(expires_in))
+    return JobLimits(max_tries=max_tries, expires_in_ms=None if expires_in is None else ms_of(expires_in))
 
 
-def _ms(duration: Duration) -> int:
+def ms_of(duration: Duration) -> int:
+    """In ms. Raises ValueError for what is no length of time."""
     duration_s = duration.total_seconds() if isinstance(duration, timedelta) else duration
     return int(TypeAdapter(DurationS).validate_python(duration_s) * 1000)

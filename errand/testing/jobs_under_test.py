@@ -1,0 +1,213 @@
+"""What a test does with jobs: sees which were put, runs them, moves their time, has their attempts die."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, SecretStr
+
+from errand.client.client import Client
+from errand.job.catalog import Catalog, discover
+from errand.job.context import Opener
+from errand.job.job_type import JobType
+from errand.job.producing.options import ms_of
+from errand.monitor.job_snapshot import JobSnapshot, read_job
+from errand.redis.connection import connect
+from errand.settings import Settings
+from errand.testing.deaths import DeathAtAwait, DeathAtEffect, When
+from errand.testing.waiting_jobs import SeenJob, WaitingJobs
+from errand.wire import keys
+from errand.worker.worker import Worker
+
+Args = TypeVar("Args", bound=BaseModel)
+
+
+REPLY_TIMEOUT_S = 30.0
+
+
+LEASE_S = 3600.0
+"""Nothing renews a lease here."""
+
+
+MAX_ROUNDS = 1_000
+"""A job that is retried for ever, or puts itself again, must not keep a test from its end."""
+
+
+class JobsUnderTest:
+    """The jobs of one test.
+
+    >>> async def test_signup(client, jobs):
+    ...     await client.post("/signup", json={"email": "ada@example.com"})
+    ...     assert jobs.added == [("welcome_email", {"to": "ada@example.com"})]
+    ...     (letter,) = await jobs.run_all()
+    ...     assert letter.status == "succeeded"
+    """
+
+    __test__ = False
+
+    def __init__(self, url: str, settings: Settings) -> None:
+        self.url = url
+        """Of the test's own Redis."""
+        self._settings = settings
+        self._in_redis = WaitingJobs(url)
+        self._deaths: list[DeathAtEffect | DeathAtAwait] = []
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._in_redis.close()
+
+    def clear(self) -> None:
+        """Forgets all jobs."""
+        self._in_redis.clear()
+
+    @property
+    def added(self) -> list[SeenJob]:
+        """Every job that was put, in order, ended ones too: pairs of the type's name and the args as they are kept."""
+        return self._in_redis.added()
+
+    def added_of(self, job_type: JobType[Args, Any]) -> list[Args]:
+        """The args of every job of that type that was put, as its model."""
+        model: type[Args] = job_type.args_model
+        return [
+            model.model_validate(args, by_alias=True, by_name=True)
+            for name, args in self.added
+            if name == job_type.name
+        ]
+
+    async def run_all(self) -> list[JobSnapshot]:
+        """Runs what is due, and what that puts, in this process: the jobs that have run, as they are then.
+
+        A job that waits for its next attempt is tried again at once, until it has ended. One that was put for later is
+        left until `move_time` has made it due. Raises LookupError for a job of an unknown type, RuntimeError if there
+        is no end to it.
+        """
+        ran: dict[str, str] = {}
+        async with self._workers() as workers:
+            for _ in range(MAX_ROUNDS):
+                await workers.open_what_is_used(self._in_redis)
+                started = [await self._run_due(queue, worker, ran) for queue, worker in workers.by_queue.items()]
+                if not any(started):
+                    found = [await workers.read(job_id, queue) for job_id, queue in ran.items()]
+                    return [job for job in found if job is not None]
+        raise RuntimeError(f"after {MAX_ROUNDS} rounds there are still jobs to run: {sorted(ran)[:10]}")
+
+    def run_all_sync(self) -> list[JobSnapshot]:
+        """The same for a test without `async`, such as one with FastAPI's TestClient."""
+        return asyncio.run(self.run_all())
+
+    def move_time(self, by: float | str | timedelta) -> None:
+        """Lets so much time pass for all that Redis keeps, in an instant: seconds, `"2h"` or a timedelta.
+
+        Jobs become due, and expire; unique keys and idempotency keys come free. The clocks of the processes stay.
+        """
+        self._in_redis.move_time(ms_of(by))
+
+    @contextmanager
+    def fail_at(self, effect: str, *, when: When = "started") -> Iterator[None]:
+        """In the block, the next attempt that comes there dies as if its worker had been killed: right after
+        `ctx.once(effect)` was started, before anything else happened, or right after it was finished.
+
+        >>> with jobs.fail_at("smtp-send"):
+        ...     await jobs.run_all()  # that attempt is lost, and the next one finds the effect started
+        """
+        death = DeathAtEffect(effect, when)
+        self._deaths.append(death)
+        try:
+            yield
+        finally:
+            self._deaths.remove(death)
+        if death.left:
+            raise AssertionError(f"no attempt came to where the effect '{effect}' was {when}")
+
+    async def dying_at_each_await(self) -> AsyncIterator[int]:
+        """`async for number in jobs.dying_at_each_await():` has the first attempt die at its first wait, then, when all
+        is forgotten, at its second, and so on, until it comes to its end before it dies.
+
+        The body puts a job, calls `run_all()` and looks whether the effects are right.
+        """
+        for number in range(1, MAX_ROUNDS):
+            self.clear()
+            death = DeathAtAwait(number)
+            self._deaths.append(death)
+            try:
+                yield number
+            finally:
+                self._deaths.remove(death)
+            if not death.happened:
+                return
+
+    async def _run_due(self, queue: str, worker: Worker, ran: dict[str, str]) -> bool:
+        # attempts that died, and those whose policy has them wait
+        self._in_redis.make_due(queue, self._in_redis.tried(queue))
+        started = await worker.run_due()
+        ran |= dict.fromkeys(started, queue)
+        died = [job_id for job_id in started if job_id in self._in_redis.waiting(queue)]
+        self._in_redis.make_due(queue, [job_id for job_id in died if self._in_redis.holds_lease(job_id)])
+        return bool(started)
+
+    @asynccontextmanager
+    async def _workers(self) -> AsyncIterator[Workers]:
+        catalog = discover(self._settings.packages)
+        job_types = [self._dying(job_type) for job_type in catalog.values()]
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(Client(self._settings, redis_url=self.url))
+            yield Workers(stack, self._settings, self.url, job_types, catalog)
+
+    def _dying(self, job_type: JobType[Any, Any]) -> JobType[Any, Any]:
+        for death in self._deaths:
+            job_type = death.applied(job_type)
+        return job_type
+
+
+class Workers:
+    """A worker for each queue, and what their jobs use, opened when the first of them waits."""
+
+    def __init__(
+        self,
+        stack: AsyncExitStack,
+        settings: Settings,
+        url: str,
+        job_types: Sequence[JobType[Any, Any]],
+        catalog: Catalog,
+    ) -> None:
+        """All of it is closed with the stack."""
+        self._redis = connect(url, reply_timeout_s=REPLY_TIMEOUT_S)
+        stack.push_async_callback(self._redis.aclose)
+        self._stack = stack
+        # what jobs use finds the Redis of the test in its settings
+        self._settings = settings.model_copy(update={"redis_url": SecretStr(url)})
+        self._job_types = {job_type.name: job_type for job_type in job_types}
+        self._resources: dict[Opener[Any], Any] = {}
+        self.by_queue = {queue: self._worker(queue) for queue in catalog.queues}
+
+    def _worker(self, queue: str) -> Worker:
+        return Worker(
+            job_types=list(self._job_types.values()),
+            resources=self._resources,
+            queue_name=keys.queue(queue),
+            redis_pool=self._redis,
+            job_serializer=self._redis.job_serializer,
+            job_deserializer=self._redis.job_deserializer,
+            lease_s=LEASE_S,
+            result_ttl_s=self._settings.result_ttl_s,
+            dead_ttl_s=self._settings.dead_ttl_s,
+            max_jobs=100,
+            handle_signals=False,
+        )
+
+    async def open_what_is_used(self, in_redis: WaitingJobs) -> None:
+        """Opens what the jobs that wait use. Raises LookupError for a job of an unknown type."""
+        names = {in_redis.type_of(job_id) for queue in in_redis.queues() for job_id in in_redis.waiting(queue)}
+        if unknown := names - self._job_types.keys():
+            raise LookupError(f"a job of the unknown type {min(unknown)} was put: name its module in JOB_PACKAGES")
+        for opener in (opener for name in names for opener in self._job_types[name].uses):
+            if opener not in self._resources:
+                self._resources[opener] = await self._stack.enter_async_context(opener(self._settings))
+
+    async def read(self, job_id: str, queue: str) -> JobSnapshot | None:
+        """That job as it is now."""
+        return await read_job(self._redis, job_id, queues=[keys.queue(queue)])

@@ -1,0 +1,1 @@
+"""A bookshop with three jobs, and its tests: ten lines of set-up in `conftest.py`."""
