@@ -51,7 +51,7 @@ def _dead(queues: Sequence[QueueState]) -> Iterator[Need]:
     for queue in queues:
         if queue.dead:
             says = f"{_jobs(queue.dead)} of the queue {queue.name} failed for good."
-            yield Need(says, "See them", f"/jobs?status=failed&queue={quote(queue.name)}")
+            yield Need(says, "See what they died of", f"/dead-jobs?queue={quote(queue.name)}")
 
 
 def _jobs(count: int) -> str:

@@ -49,7 +49,15 @@ HEADERS = {
 }
 
 
-NAVIGATION = (("", "Overview"), ("/jobs", "Jobs"))
+NAVIGATION = (
+    ("", "Overview"),
+    ("/jobs", "Jobs"),
+    ("/dead-jobs", "Dead jobs"),
+    ("/queues", "Queues"),
+    ("/workers", "Workers"),
+    ("/schedules", "Schedules"),
+    ("/job-types", "Job types"),
+)
 """The path of each page that the navigation shows, below the dashboard's, and what it is called."""
 
 

@@ -5,9 +5,20 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from errand.dashboard import assets
-from errand.dashboard.pages import job, job_actions, jobs, overview, sign_in
+from errand.dashboard.pages import (
+    dead_jobs,
+    job,
+    job_actions,
+    job_types,
+    jobs,
+    overview,
+    queues,
+    schedules,
+    sign_in,
+    workers,
+)
 
-PAGES = (overview, jobs, job, job_actions, sign_in)
+PAGES = (overview, jobs, job, job_actions, dead_jobs, queues, workers, schedules, job_types, sign_in)
 
 
 def router() -> APIRouter:

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from errand.http.answers.job_view import PLAIN
+from errand.wire import keys
 
 UNSEEN = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
@@ -79,4 +80,6 @@ FILTERS: dict[str, Callable[[Any], Any]] = {
     "of_ms": of_ms,
     "segment": segment,
     "setof": frozenset,
+    "identity": id,
+    "queue_name": keys.queue_name,
 }

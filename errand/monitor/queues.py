@@ -60,6 +60,8 @@ class WorkerState:
     slots: int = 0
     loop_lag_ms: float | None = None
     draining: bool = False
+    types: set[str] | None = None
+    """The job types and functions that it knows; None if it does not say."""
 
     def add(self, report: WorkerReport) -> None:
         """Adds the report of one of its workers, of which it has one for each queue, all on one event loop."""
@@ -67,6 +69,8 @@ class WorkerState:
         self.slots += report.slots
         self.loop_lag_ms = _worst([self.loop_lag_ms, report.loop_lag_ms])
         self.draining = self.draining or report.draining
+        if report.types is not None:
+            self.types = (self.types or set()).union(report.types)
 
 
 class _QueueAnswers(NamedTuple):

@@ -181,7 +181,7 @@ async def list_dead_jobs(
 ) -> Response:
     """Dead jobs, newest first, each with its last error."""
     before = None if cursor is None else _position(cursor)
-    with _groups_bounded():
+    with groups_bounded():
         page = await in_time(to.dead.page(filter, limit=limit, before=before))
     return json_response(
         DeadJobPage(
@@ -200,8 +200,8 @@ async def list_dead_jobs(
 )
 async def list_dead_job_groups(to: SharedDep, filter: DeadJobFilterDep, limit: Limit = DEFAULT_PAGE) -> Response:
     """Dead jobs counted by type and fingerprint, the largest group first, each with its newest job."""
-    with _groups_bounded():
-        shown, more = await in_time(_largest(to, filter, limit))
+    with groups_bounded():
+        shown, more = await in_time(largest(to, filter, limit))
     return json_response(DeadGroups(groups=[_group_view(group) for group in shown], more=more))
 
 
@@ -219,8 +219,8 @@ async def replay_dead_jobs(
     """Puts dead jobs of a type, or with a fingerprint, again: each under its id, with all of its tries."""
     check_queue(to, replay.queue, field="body.queue")
     filter = DeadJobFilter(type=replay.type, fingerprint=replay.fingerprint, queue=replay.queue)
-    with _groups_bounded():
-        done = await _replayed(to, filter, replay)
+    with groups_bounded():
+        done = await replayed(to, filter, replay)
     view = ReplayedView(
         dry_run=replay.dry_run,
         count=done.count,
@@ -232,13 +232,14 @@ async def replay_dead_jobs(
     return json_response(view, status=200 if replay.dry_run else 202)
 
 
-async def _largest(to: Shared, filter: DeadJobFilter, limit: int) -> tuple[list[DeadGroup], int]:
+async def largest(to: Shared, filter: DeadJobFilter, limit: int) -> tuple[list[DeadGroup], int]:
     """The largest groups, with an example of each, and how many groups there are besides."""
     groups = await to.dead.groups(filter)
     return await to.dead.with_examples(groups[:limit]), len(groups[limit:])
 
 
-async def _replayed(to: Shared, filter: DeadJobFilter, replay: Replay) -> Replayed:
+async def replayed(to: Shared, filter: DeadJobFilter, replay: Replay) -> Replayed:
+    """What was, or would be, put again. Raises Problem 503 if Redis goes away in between."""
     if replay.dry_run:
         return await in_time(to.replays.preview(filter, limit=replay.limit))
     try:
@@ -293,7 +294,7 @@ def _position(cursor: str) -> DeadPosition:
 
 
 @contextmanager
-def _groups_bounded() -> Iterator[None]:
+def groups_bounded() -> Iterator[None]:
     """Raises Problem 422 if more groups match than one call looks at."""
     try:
         yield

@@ -91,7 +91,7 @@ async def list_schedules(
 )
 async def get_schedule(id: ScheduleId, to: SharedDep) -> Response:
     """One schedule: its next five times, and the job that its last time became."""
-    return json_response(schedule_view(await _found(to, id), to.catalog, root_path=to.root_path))
+    return json_response(schedule_view(await found(to, id), to.catalog, root_path=to.root_path))
 
 
 @router.delete(
@@ -106,7 +106,7 @@ async def delete_schedule(id: ScheduleId, to: SharedDep) -> Response:
     """Ends a schedule. Jobs that it has put stay."""
     gone = False
     while not gone:
-        kept = await _found(to, id)
+        kept = await found(to, id)
         if kept.source == "code" and kept.type in to.catalog:
             raise _codes_own(id, "removed")
         # not if it was given another definition since: that may be the code's
@@ -148,7 +148,7 @@ async def resume_schedule(id: ScheduleId, to: SharedDep) -> Response:
 )
 async def trigger_schedule(id: ScheduleId, to: SharedDep) -> Response:
     """Puts a job as the schedule would, now, paused or not. Its own times stay as they are."""
-    kept = await _found(to, id)
+    kept = await found(to, id)
     job_type, args = _known(to.catalog, kept)
     return await enqueue(to, job_type, secret_args.kept(args), queue=kept.schedule.queue, shows_args=to.may_read)
 
@@ -167,7 +167,7 @@ def defining(catalog: Catalog) -> APIRouter:
     )
     async def create_schedule(request: Request, to: SharedDep) -> Response:
         """Makes a schedule with an id of its own. To be able to repeat the request, choose one and PUT it."""
-        return await _put(to, new_job_id(), await json_body.read(request))
+        return await put(to, new_job_id(), await json_body.read(request))
 
     @routes.put(
         "/{id}",
@@ -178,12 +178,13 @@ def defining(catalog: Catalog) -> APIRouter:
     )
     async def put_schedule(id: ScheduleId, request: Request, to: SharedDep) -> Response:
         """Makes the schedule of that id, or gives it another definition; the same one again changes nothing."""
-        return await _put(to, id, await json_body.read(request))
+        return await put(to, id, await json_body.read(request))
 
     return routes
 
 
-async def _put(to: Shared, schedule_id: str, raw: Any) -> Response:
+async def put(to: Shared, schedule_id: str, raw: Any) -> Response:
+    """Keeps the schedule that this JSON describes under that id. Raises Problem 409 or 422."""
     type_name, schedule = read_schedule(to.catalog, raw)
     try:
         answer = await in_time(to.schedules.put(schedule_id, type_name, schedule, source="http"))
@@ -194,7 +195,7 @@ async def _put(to: Shared, schedule_id: str, raw: Any) -> Response:
     if answer == "full":
         detail = f"There are {MAX_SCHEDULES} schedules, which is the most there may be. Delete one that is not needed."
         raise Problem(409, "too-many-schedules", detail)
-    view = schedule_view(await _found(to, schedule_id), to.catalog, root_path=to.root_path)
+    view = schedule_view(await found(to, schedule_id), to.catalog, root_path=to.root_path)
     created = answer == "created"
     headers = {"Location": view.links["self"]} if created else None
     return json_response(view, status=201 if created else 200, headers=headers)
@@ -220,7 +221,8 @@ def _known(catalog: Catalog, kept: KeptSchedule) -> tuple[JobType[Any, Any], Bas
     return job_type, args
 
 
-async def _found(to: Shared, schedule_id: str) -> KeptSchedule:
+async def found(to: Shared, schedule_id: str) -> KeptSchedule:
+    """The schedule of that id. Raises Problem 404."""
     kept = await in_time(to.schedules.read(schedule_id))
     if kept is None:
         raise _unknown(schedule_id)

@@ -1,0 +1,70 @@
+"""Dead jobs by what they died of, and their replay: looked at first, then done at a pace."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import Depends, Request, Response
+from pydantic import ValidationError
+
+from errand.dashboard import gate
+from errand.dashboard.forms import FormDep
+from errand.dashboard.page_route import page_router
+from errand.dashboard.rendering import page
+from errand.dead_jobs.dead_jobs import DeadJobFilter
+from errand.dead_jobs.replay import Replayed
+from errand.http.requests import json_body
+from errand.http.requests.filters import check_queue
+from errand.http.routes.dead_jobs import DEFAULT_REPLAY, Replay, groups_bounded, largest, replayed
+from errand.http.shared import Shared, SharedDep, in_time
+
+GROUPS = 50
+
+router = page_router("/dead-jobs")
+
+
+@router.get("", dependencies=[Depends(gate.may_look)])
+async def list_groups(request: Request, to: SharedDep) -> Response:
+    """The largest groups, each with its newest job."""
+    given = request.query_params
+    filter = DeadJobFilter(type=given.get("type") or None, queue=given.get("queue") or None)
+    check_queue(to, filter.queue, field="query.queue")
+    with groups_bounded():
+        groups, more = await in_time(largest(to, filter, GROUPS))
+    return page(request, "dead_jobs.html.j2", groups=groups, more=more)
+
+
+@router.get("/replay", dependencies=[Depends(gate.may_look)])
+async def preview(request: Request, to: SharedDep) -> Response:
+    """What a replay of these dead jobs would do: nothing is put."""
+    given = {name: value for name, value in request.query_params.items() if value}
+    replay = _replay({"limit": str(DEFAULT_REPLAY), **given}, dry_run=True)
+    return _shown(request, replay, await _done(to, replay))
+
+
+@router.post("/replay", dependencies=[Depends(gate.may_act("admin"))], operation_id="replay_dead_jobs")
+async def replay_group(request: Request, to: SharedDep, form: FormDep) -> Response:
+    """Puts dead jobs again, at the pace that the form says."""
+    names = ("type", "fingerprint", "queue", "per_second", "limit")
+    replay = _replay({name: form.get(name) for name in names if form.get(name)}, dry_run=False)
+    return _shown(request, replay, await _done(to, replay))
+
+
+async def _done(to: Shared, replay: Replay) -> Replayed:
+    check_queue(to, replay.queue, field="queue")
+    filter = DeadJobFilter(type=replay.type, fingerprint=replay.fingerprint, queue=replay.queue)
+    with groups_bounded():
+        return await replayed(to, filter, replay)
+
+
+def _replay(given: dict[str, str], *, dry_run: bool) -> Replay:
+    """Raises Problem 422."""
+    try:
+        return Replay.model_validate({**given, "dry_run": dry_run})
+    except ValidationError as error:
+        fault: Any = error.errors(include_url=False)[0]
+        raise json_body.invalid(".".join(map(str, fault["loc"])) or "type", fault["msg"]) from None
+
+
+def _shown(request: Request, replay: Replay, done: Replayed) -> Response:
+    return page(request, "replay.html.j2", replay=replay, done=done)

@@ -1,0 +1,141 @@
+"""The schedules: when each comes next, what became of the last time; made, edited, paused, triggered, deleted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from cronsim import CronSim
+from fastapi import Depends, Request, Response
+from fastapi.exceptions import RequestValidationError
+
+from errand.dashboard import gate
+from errand.dashboard.forms import Form, FormDep, done
+from errand.dashboard.page_route import page_router
+from errand.dashboard.pages.jobs import job_path
+from errand.dashboard.rendering import base_path, page
+from errand.dashboard.wording import of_ms
+from errand.http.answers.schedule_view import ScheduleView, schedule_view
+from errand.http.requests import json_body
+from errand.http.routes import schedules
+from errand.http.routes.schedules import ScheduleId
+from errand.http.shared import SharedDep, in_time
+from errand.job.schedule import SCHEDULE_ID
+from errand.wire.job_id import new_job_id
+
+ROWS = 50
+
+FIELDS = ("type", "cron", "timezone", "misfire", "grace_s", "jitter_s", "queue")
+
+router = page_router("/schedules")
+
+WRITES = [Depends(gate.may_act("write"))]
+
+
+@router.get("", dependencies=[Depends(gate.may_look)])
+async def list_schedules(request: Request, to: SharedDep) -> Response:
+    """All of them, in the order of their ids, a page at a time."""
+    kept, after = await in_time(to.schedules.page(after=request.query_params.get("after", ""), most=ROWS))
+    views = [schedule_view(schedule, to.catalog, root_path=to.root_path) for schedule in kept]
+    words = {view.id: in_words(view.cron) for view in views}
+    return page(request, "schedules.html.j2", schedules=views, words=words, after=after)
+
+
+@router.get("/new", dependencies=[Depends(gate.may_look)])
+async def new_schedule(request: Request, to: SharedDep) -> Response:
+    """An empty form."""
+    given = {"timezone": "UTC", "misfire": "skip", "args": "{}", "type": request.query_params.get("type", "")}
+    return _form(request, to, "", given)
+
+
+@router.get("/{id}", dependencies=[Depends(gate.may_look)])
+async def show_schedule(id: ScheduleId, request: Request, to: SharedDep) -> Response:
+    """One schedule, with the form that changes it."""
+    view = schedule_view(await schedules.found(to, id), to.catalog, root_path=to.root_path)
+    given = {name: str(value) for name in FIELDS if (value := getattr(view, name)) is not None}
+    return _form(request, to, id, {**given, "args": json.dumps(view.args, indent=2, default=str)}, shown=view)
+
+
+@router.post("", dependencies=WRITES, operation_id="put_schedule")
+async def put_schedule(request: Request, to: SharedDep, form: FormDep) -> Response:
+    """Makes the schedule in the form, or gives it another definition."""
+    schedule_id = form.get("id") or new_job_id()
+    if not SCHEDULE_ID.fullmatch(schedule_id):
+        raise json_body.invalid("id", "must be 1 to 64 letters, digits, '-' and '_'")
+    try:
+        await schedules.put(to, schedule_id, _definition(form))
+    except RequestValidationError as error:
+        faults = [f"{'.'.join(map(str, fault['loc'][1:]))}: {fault['msg']}" for fault in error.errors()]
+        given = {name: form.get(name) for name in (*FIELDS, "args")}
+        return _form(request, to, form.get("id"), given, faults=faults)
+    return done(request, f"{base_path(request)}/schedules/{schedule_id}")
+
+
+@router.post("/{id}/pause", dependencies=WRITES, operation_id="pause_schedule")
+async def pause(id: ScheduleId, request: Request, to: SharedDep, form: FormDep) -> Response:
+    """Lets its times pass without a job."""
+    await schedules.pause_schedule(id, to)
+    return done(request, form.get("back"))
+
+
+@router.post("/{id}/resume", dependencies=WRITES, operation_id="resume_schedule")
+async def resume(id: ScheduleId, request: Request, to: SharedDep, form: FormDep) -> Response:
+    """Ends a pause."""
+    await schedules.resume_schedule(id, to)
+    return done(request, form.get("back"))
+
+
+@router.post("/{id}/trigger", dependencies=WRITES, operation_id="trigger_schedule")
+async def trigger(id: ScheduleId, request: Request, to: SharedDep) -> Response:
+    """Puts a job as the schedule would, now, and leads to it."""
+    answer = await schedules.trigger_schedule(id, to)
+    return done(request, f"{job_path(request, json.loads(bytes(answer.body))['id'])}?done=put")
+
+
+@router.post("/{id}/delete", dependencies=WRITES, operation_id="delete_schedule")
+async def delete(id: ScheduleId, request: Request, to: SharedDep) -> Response:
+    """Ends a schedule."""
+    await schedules.delete_schedule(id, to)
+    return done(request, f"{base_path(request)}/schedules")
+
+
+def in_words(cron: str) -> str:
+    """The expression in plain words; empty if there are none for it."""
+    try:
+        return str(CronSim(cron, of_ms(0)).explain())
+    except Exception:  # noqa: BLE001  # of a library that explains what it can: the expression itself is shown too
+        return ""
+
+
+def _definition(form: Form) -> dict[str, Any]:
+    """The JSON that the API would be sent. Raises RequestValidationError for args that are no JSON."""
+    given: dict[str, Any] = {name: form.get(name) for name in FIELDS if form.get(name)}
+    try:
+        return {**given, "args": json.loads(form.get("args") or "{}")}
+    except ValueError as error:
+        fault = {"type": "json", "loc": ("body", "args"), "msg": f"is not valid JSON: {error}"}
+        raise RequestValidationError([fault]) from None
+
+
+def _form(
+    request: Request,
+    to: SharedDep,
+    schedule_id: str,
+    given: Mapping[str, str],
+    *,
+    shown: ScheduleView | None = None,
+    faults: list[str] | None = None,
+) -> Response:
+    return page(
+        request,
+        "schedule.html.j2",
+        status=422 if faults else 200,
+        id=schedule_id,
+        given={name: given.get(name, "") for name in (*FIELDS, "args")},
+        schedule=shown,
+        words=in_words(shown.cron) if shown else "",
+        faults=faults or [],
+        types=sorted(to.catalog),
+        queues=list(to.queues),
+    )

@@ -1,0 +1,146 @@
+"""Makes a form of a job type's JSON Schema, and reads args from it.
+
+Texts, numbers, choices and yes-or-no have fields of their own; anything else is a field for JSON. An empty field is
+left out, so that the model's default counts. Nothing is checked here: the model does that.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from fastapi.exceptions import RequestValidationError
+
+from errand.dashboard.forms import Form
+from errand.secrets.redaction import STARS
+
+PREFIX = "args."
+"""Of the names of fields that are args."""
+
+INPUT_TYPES = {"email": "email", "uri": "url", "password": "password"}
+
+Kind = Literal["text", "number", "choice", "json"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArgField:
+    """One field of the form."""
+
+    name: str
+    label: str
+    kind: Kind
+    required: bool
+    help: str
+    value: str = ""
+    input_type: str = "text"
+    choices: Sequence[str] = ()
+
+
+def fields_of(schema: Mapping[str, Any], given: Mapping[str, Any]) -> list[ArgField]:
+    """The fields of that schema of args, filled with the args that are given; a hidden secret is left empty."""
+    required = schema.get("required", ())
+    return [
+        _field(name, _without_null(prop), schema, required=name in required, given=given)
+        for name, prop in schema.get("properties", {}).items()
+    ]
+
+
+def args_in(form: Form, schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The args that the form holds. Raises RequestValidationError for a field of JSON that is none."""
+    args: dict[str, Any] = {}
+    faults = []
+    for field in fields_of(schema, {}):
+        text = form.get(PREFIX + field.name)
+        if text:
+            try:
+                args[field.name] = _value(field, text)
+            except ValueError as error:
+                faults.append({"type": "json", "loc": ("body", field.name), "msg": f"is not valid JSON: {error}"})
+    if faults:
+        raise RequestValidationError(faults)
+    return args
+
+
+def shown_in(form: Form, schema: Mapping[str, Any]) -> list[ArgField]:
+    """The fields as somebody has filled them, to be corrected."""
+    return [replace(field, value=form.get(PREFIX + field.name)) for field in fields_of(schema, {})]
+
+
+def _field(
+    name: str, prop: Mapping[str, Any], schema: Mapping[str, Any], *, required: bool, given: Mapping[str, Any]
+) -> ArgField:
+    prop = {**_resolved(prop, schema), **prop}
+    kind, choices = _kind_of(prop)
+    hidden = prop.get("writeOnly") or prop.get("format") == "password"
+    return ArgField(
+        name=name,
+        label=prop.get("title", name),
+        kind=kind,
+        required=required,
+        help=" ".join(_help(prop)),
+        value="" if name not in given else _text(given[name], kind),
+        input_type="password" if hidden else INPUT_TYPES.get(prop.get("format", ""), "text"),
+        choices=choices,
+    )
+
+
+def _kind_of(prop: Mapping[str, Any]) -> tuple[Kind, Sequence[str]]:
+    if "enum" in prop and all(isinstance(choice, str) for choice in prop["enum"]):
+        return "choice", prop["enum"]
+    match prop.get("type"):
+        case "string":
+            return "text", ()
+        case "integer" | "number":
+            return "number", ()
+        case "boolean":
+            return "choice", ("true", "false")
+        case _:
+            return "json", ()
+
+
+def _help(prop: Mapping[str, Any]) -> Iterator[str]:
+    if "description" in prop:
+        yield str(prop["description"])
+    if "default" in prop and prop["default"] not in (None, "", {}, []):
+        yield f"(default: {json.dumps(prop['default'])[:60]})"
+    elif prop.get("examples"):
+        yield f"(such as {json.dumps(prop['examples'][0])[:60]})"
+
+
+def _value(field: ArgField, text: str) -> Any:
+    """What the model is given: a number that is none is left for it to refuse."""
+    match field.kind:
+        case "json":
+            return json.loads(text)
+        case "number":
+            try:
+                return json.loads(text)
+            except ValueError:
+                return text
+        case "choice" if tuple(field.choices) == ("true", "false"):
+            return text == "true"
+        case _:
+            return text
+
+
+def _text(value: Any, kind: Kind) -> str:
+    if value is None or value == STARS:
+        return ""
+    return value if isinstance(value, str) and kind != "json" else json.dumps(value, indent=2)
+
+
+def _without_null(prop: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Of a field that may be null, what else it may be, if that is one thing."""
+    others = [choice for choice in prop.get("anyOf", ()) if choice.get("type") != "null"]
+    return (
+        {**others[0], **{name: value for name, value in prop.items() if name != "anyOf"}} if len(others) == 1 else prop
+    )
+
+
+def _resolved(prop: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a reference within the schema leads to."""
+    path = str(prop.get("$ref", "")).removeprefix("#/$defs/")
+    found: Mapping[str, Any] = schema.get("$defs", {}).get(path, {})
+    return found
