@@ -21,6 +21,7 @@ from tests.bench.runs import (
     Candidate,
     Figures,
     beside_a_hanging_one,
+    fanned_out,
     fill_and_list,
     in_turn,
     posted,
@@ -53,6 +54,7 @@ def main() -> int:
         cancels,
         enqueueing,
         webhooks,
+        fan_out,
         hanging,
         idle,
     ):
@@ -242,6 +244,18 @@ def webhooks(report: Report, peers: list[Candidate], *, runs: int) -> None:
     report.line("Errand", f"{ratio:.2f} x", f"{mine['per_s']:,.0f}/s", Bar.at_least(0.5, ratio))
     report.line("… by processor time", f"{of_processor:.2f} x", f"{mine['cpu_us']:.0f} µs each")
     report.line("a bare loop", "1", f"{bare['per_s']:,.0f}/s")
+
+
+def fan_out(report: Report, peers: list[Candidate], *, runs: int) -> None:
+    """One event for a thousand endpoints over HTTP: from the request to the answer, which comes when all deliveries
+    are put; also right after an endpoint was changed, and when a process has yet to read them all."""
+    figures = in_turn({"": partial(fanned_out, endpoints=1_000, events=100)}, runs=runs)[""]
+    report.section("An event for a thousand endpoints", " ".join((fan_out.__doc__ or "").split()))
+    report.line("p50", f"{figures['p50_ms']:.0f} ms", "", Bar.at_most(100, figures["p50_ms"]))
+    report.line("p99", f"{figures['p99_ms']:.0f} ms", "", Bar.at_most(100, figures["p99_ms"]))
+    changed_ms = figures["changed_p50_ms"]
+    report.line("after a change, p50", f"{changed_ms:.0f} ms", "", Bar.at_most(100, changed_ms))
+    report.line("the first of a process", f"{figures['first_ms']:.0f} ms", "")
 
 
 def hanging(report: Report, peers: list[Candidate], *, runs: int) -> None:

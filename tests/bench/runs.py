@@ -77,6 +77,7 @@ ARQ_TUNED = Candidate("arq, tuned", ours("arq_side"), (1,))
 HTTP = Candidate("HTTP", ours("http_side"))
 LISTS = Candidate("lists", ours("list_side"))
 WATCHING = Candidate("watching", ours("watch_side"))
+FANNING = Candidate("fan-out", ours("fan_out_side"))
 DELIVERING = Candidate("webhooks", ours("delivery_side"))
 
 
@@ -166,6 +167,14 @@ def beside_a_hanging_one(*, waiting: int) -> Figures:
     with private_redis() as url, DELIVERING.started("receive", *ports, url=url), DELIVERING.started("work", url=url):
         wait_for_port(ports[-1])
         return DELIVERING.measure("beside", waiting, *ports, url=url)
+
+
+def fanned_out(*, endpoints: int, events: int) -> Figures:
+    """How long an event for that many endpoints takes, against one uvicorn process."""
+    port = free_port()
+    with private_redis() as url, HTTP.started("serve", port, 0.0, url=url):
+        _wait_for(f"http://127.0.0.1:{port}/openapi.json")
+        return FANNING.measure("fan_out", port, endpoints, events, url=url)
 
 
 def wait_for_port(port: int) -> None:

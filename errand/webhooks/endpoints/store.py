@@ -109,11 +109,25 @@ class Endpoints:
             ids = [name.decode() for name in await self._redis.zrange(keys.WEBHOOK_ENDPOINTS, 0, -1)]
             kept: dict[str, Endpoint] = {}
             for start in range(0, len(ids), READ_AT_ONCE):
-                found = await self._read_each(ids[start : start + READ_AT_ONCE])
-                kept.update((endpoint.id, endpoint) for endpoint in found)
+                kept.update(await self._read_changed(ids[start : start + READ_AT_ONCE]))
             # what changed while it was read has raised the revision: the next look reads again
-            self._kept, self._revision = kept, revision
+            self._kept = {name: kept[name] for name in ids if name in kept}
+            self._revision = revision
         self._looked_s = looked_s
+
+    async def _read_changed(self, ids: Sequence[str]) -> dict[str, Endpoint]:
+        """Those endpoints; what is known of one that has not changed is kept: to read a thousand takes 90 ms."""
+        revisions = await self._revisions(ids)
+        known = {name: kept for name in ids if (kept := self._kept.get(name)) and kept.revision == revisions[name]}
+        changed = await self._read_each([name for name in ids if name not in known])
+        return known | {endpoint.id: endpoint for endpoint in changed}
+
+    async def _revisions(self, ids: Sequence[str]) -> dict[str, str]:
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for endpoint_id in ids:
+                pipeline.hget(keys.webhook_endpoint(endpoint_id), "revision")
+            found = await pipeline.execute()
+        return {name: (revision or b"").decode() for name, revision in zip(ids, found, strict=True)}
 
     async def _read_each(self, ids: Sequence[str]) -> list[Endpoint]:
         async with self._redis.pipeline(transaction=False) as pipeline:

@@ -12,12 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from errand.http.answers.job_view import json_response
 from errand.http.answers.problems import ERRORS, KEY_ERRORS, Problem, documented
-from errand.http.answers.webhook_view import DeliveryView, WebhookEventView
+from errand.http.answers.webhook_view import WebhookEventView
 from errand.http.gates import auth
 from errand.http.requests import idempotency, json_body
 from errand.http.requests.idempotency import KeyedRequest, KeyHeader
 from errand.http.requests.json_body import JsonRoute
 from errand.http.routes.webhooks import event_types
+from errand.http.routes.webhooks.endpoints import as_json
 from errand.http.shared import Shared, SharedDep, in_time
 from errand.queue.idempotency import KeyReused
 from errand.queue.new_job import Enqueued
@@ -85,10 +86,10 @@ async def send_webhook_event(body: EventBody, request: Request, to: SharedDep, k
         return json_response(again, status=202, headers=idempotency.REPLAYED)
     if is_listened:
         await in_time(_show(to, event, tenant=body.tenant))
-    deliveries = [
-        DeliveryView(endpoint_id=endpoint.id, job_id=job.job_id) for endpoint, job in zip(endpoints, put, strict=True)
-    ]
-    return json_response(WebhookEventView(id=event["message_id"], count=len(put), deliveries=deliveries), status=202)
+    # no models: a thousand of them take as long as all the rest here
+    pairs = zip(endpoints, put, strict=True)
+    deliveries = [{"endpoint_id": endpoint.id, "job_id": job.job_id} for endpoint, job in pairs]
+    return as_json({"id": event["message_id"], "count": len(put), "deliveries": deliveries}, status=202)
 
 
 async def _put(
