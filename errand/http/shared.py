@@ -30,7 +30,7 @@ from errand.resources.storage_check import StorageCheck
 from errand.schedules.store import Schedules
 from errand.settings import Settings
 from errand.uploads.sessions import UploadSessions
-from errand.webhooks.endpoints import Endpoints
+from errand.webhooks.endpoints import EndpointAttempts, Endpoints
 from errand.webhooks.sent_events import SentEvents
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class Shared:
     replays: Replays
     schedules: Schedules
     webhook_endpoints: Endpoints
+    webhook_attempts: EndpointAttempts
     audit: AuditTrail
     sent_events: SentEvents
     timeline: Timeline

@@ -39,4 +39,5 @@ class WebhookSettings(BaseModel):
     webhook_allow_ports: Annotated[tuple[Port, ...], NoDecode, comma_separated()] = ()
     webhook_https_only: bool = False
     webhook_host_concurrency: int = Field(100, ge=1, le=10_000)
+    webhook_attempts_kept: int = Field(1000, ge=0, le=100_000)
     webhook_sink_port: int = Field(8010, ge=0, le=65_535)

@@ -24,8 +24,8 @@ from errand.webhooks.secret import installation_secret
 from errand.webhooks.target import Target, target_of_url
 
 if TYPE_CHECKING:
-    from errand.webhooks.endpoints import EndpointHealth, EndpointTargets
-    from errand.webhooks.post import HttpAnswer, Poster
+    from errand.webhooks.endpoints import EndpointJournal, EndpointTargets, MadeAttempt
+    from errand.webhooks.post import HttpAnswer, Poster, PostFault
 
 
 TEXT_LIMIT_CHARS = 1024
@@ -68,7 +68,7 @@ class Deliverer:
     """How many deliveries one host may have at once."""
     breakers: Breakers
     targets: EndpointTargets | None = None
-    health: EndpointHealth | None = None
+    journal: EndpointJournal | None = None
     """None, as the targets, if the settings name no Redis."""
 
     def to_url(self, url: str) -> Target:
@@ -87,17 +87,23 @@ class Deliverer:
         ended; Retry for any other answer but a 2xx, whose wait is no shorter than what the receiver asks for; Snooze
         if it is busy.
         """
+        from errand.webhooks.endpoints import MadeAttempt
         from errand.webhooks.post import PostFault
 
+        made = MadeAttempt(ctx=ctx, target=target, event=str(event["type"]), webhook_id=webhook_id)
         try:
-            answer = await self._post(target, to_json(event), webhook_id)
+            made.answer = await self._post(target, to_json(event), webhook_id)
+            _check_taken(ctx, target, made.answer)
         except PostFault as fault:
-            await self._note(target, status=0)
-            reason = f"{fault.kind}: {fault}"
-            raise Fail(reason) if fault.kind == "blocked" else _again(ctx, target, reason) from None
-        await self._note(target, status=answer.status)
-        _check_taken(ctx, target, answer)
-        return Delivery.of(answer, target)
+            made.fault, made.error = fault.kind, _after_fault(ctx, target, fault)
+            await self._note(made)
+            raise made.error from None
+        except (Fail, Retry) as error:
+            made.fault, made.error = "status", error
+            await self._note(made)
+            raise
+        await self._note(made)
+        return Delivery.of(made.answer, target)
 
     async def _post(self, target: Target, body: bytes, webhook_id: str) -> HttpAnswer:
         """One attempt, when its turn has come. Raises PostFault, Snooze."""
@@ -115,14 +121,9 @@ class Deliverer:
                 attempt.ok = answer.status < 500 and answer.status != 429
                 return answer
 
-    async def _note(self, target: Target, *, status: int) -> None:
-        """What an attempt says of the health of its endpoint; no status is 0."""
-        if self.health is None or target.endpoint_id is None:
-            return
-        if status == 410:
-            await self.health.gone(target.endpoint_id)
-        else:
-            await self.health.note(target.endpoint_id, ok=200 <= status < 300)
+    async def _note(self, made: MadeAttempt) -> None:
+        if self.journal is not None:
+            await self.journal.note(made)
 
 
 def _check_taken(ctx: Context, target: Target, answer: HttpAnswer) -> None:
@@ -137,7 +138,12 @@ def _check_taken(ctx: Context, target: Target, answer: HttpAnswer) -> None:
     raise _again(ctx, target, reason, at_least_s=asked_s)
 
 
-def _again(ctx: Context, target: Target, reason: str, *, at_least_s: float = 0.0) -> Exception:
+def _after_fault(ctx: Context, target: Target, fault: PostFault) -> Fail | Retry:
+    reason = f"{fault.kind}: {fault}"
+    return Fail(reason) if fault.kind == "blocked" else _again(ctx, target, reason)
+
+
+def _again(ctx: Context, target: Target, reason: str, *, at_least_s: float = 0.0) -> Fail | Retry:
     """The wait of the receiver's own schedule, or the end of it."""
     if ctx.attempt > len(target.retry_s):
         return Fail(reason)
@@ -160,7 +166,7 @@ async def deliverer(settings: Settings) -> AsyncIterator[Deliverer]:
     async with AsyncExitStack() as stack:
         allowed = await stack.enter_async_context(opened_sink(settings))
         guard = AddressGuard(settings.webhook_allow_networks, allow_endpoints=allowed, policy=UrlPolicy.of(settings))
-        targets, health = await stack.enter_async_context(_opened_endpoints(settings))
+        targets, journal = await stack.enter_async_context(_opened_endpoints(settings))
         yield Deliverer(
             poster=await stack.enter_async_context(Poster.open(guard)),
             secret=installation_secret(settings),
@@ -168,24 +174,26 @@ async def deliverer(settings: Settings) -> AsyncIterator[Deliverer]:
             host_limit=settings.webhook_host_concurrency,
             breakers=Breakers(),
             targets=targets,
-            health=health,
+            journal=journal,
         )
 
 
 @asynccontextmanager
-async def _opened_endpoints(settings: Settings) -> AsyncIterator[tuple[EndpointTargets | None, EndpointHealth | None]]:
+async def _opened_endpoints(settings: Settings) -> AsyncIterator[tuple[EndpointTargets | None, EndpointJournal | None]]:
     """None and None if the settings name no Redis, as in a test of a job function."""
     from errand.redis.connection import connect
     from errand.redis.outage import REPLY_TIMEOUT_S
-    from errand.webhooks.endpoints import EndpointHealth, Endpoints, EndpointTargets
+    from errand.webhooks.endpoints import EndpointAttempts, EndpointHealth, EndpointJournal, Endpoints, EndpointTargets
 
     if settings.redis_url is None:
         yield None, None
         return
     redis = connect(settings.redis_url.get_secret_value(), reply_timeout_s=REPLY_TIMEOUT_S)
+    endpoints = Endpoints(redis)
+    attempts = EndpointAttempts(redis, limit=settings.webhook_attempts_kept)
+    journal = EndpointJournal(EndpointHealth(redis, endpoints), attempts)
     try:
-        endpoints = Endpoints(redis)
-        async with EndpointHealth(redis, endpoints) as health:
-            yield EndpointTargets(endpoints), health
+        yield EndpointTargets(endpoints), journal
     finally:
+        await journal.close()
         await redis.aclose()

@@ -8,6 +8,7 @@ from functools import lru_cache
 from urllib.parse import urlsplit
 
 from errand.secrets import redaction
+from errand.secrets.redaction import Hide
 from errand.webhooks.receivers import Limit
 from errand.webhooks.schedule import DEADLINE_S, SCHEDULE_S
 from errand.webhooks.secret import secret_of_url
@@ -31,14 +32,16 @@ class Target:
     retry_s: Sequence[float] = SCHEDULE_S
     host: str = field(init=False)
     """Host and port, in lower case."""
+    hide: Hide = field(init=False, repr=False, compare=False)
+    """Takes the target's secrets out of a text: a receiver may repeat what it was sent."""
 
-    def readable(self, body: bytes, *, limit_chars: int) -> str:
-        """The start of an answer's body, without the target's secrets: a receiver may repeat what it was sent."""
-        text = body.decode(errors="replace")
-        return redaction.hiding(self.secrets)(text)[:limit_chars] if text else ""
+    def readable(self, body: bytes, *, limit_chars: int | None) -> str:
+        """The start of an answer's body, without the target's secrets."""
+        return self.hide(body.decode(errors="replace"))[:limit_chars] if body else ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "host", urlsplit(self.url).netloc.lower())
+        object.__setattr__(self, "hide", redaction.hiding(self.secrets))
 
     def limits(self, *, of_host: int) -> tuple[Limit, ...]:
         """How many deliveries there may be at once to the endpoint, and to its host."""

@@ -284,6 +284,11 @@ def schedule(schedule_id: str) -> str:
     return f"errand:schedule:{schedule_id}"
 
 
+def webhook_attempts(endpoint_id: str) -> str:
+    """Stream: the latest attempts to deliver to an endpoint; each has in `attempt` its JSON."""
+    return f"errand:webhooks:attempts:{endpoint_id}"
+
+
 def webhook_endpoint(endpoint_id: str) -> str:
     """Hash: an endpoint as JSON, secrets included, and its revision."""
     return f"errand:webhooks:endpoint:{endpoint_id}"

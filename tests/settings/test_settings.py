@@ -125,6 +125,9 @@ BAD = {
     "MAIL_CONNECTIONS": ["0", "1001", "many"],
     "WEBHOOK_CONCURRENCY": ["0", "10001", "many"],
     "WEBHOOK_HOST_CONCURRENCY": ["0", "10001", "many"],
+    "WEBHOOK_ATTEMPTS_KEPT": ["-1", "100001", "all"],
+    "WEBHOOK_ALLOW_PORTS": ["0", "65536", "http"],
+    "WEBHOOK_HTTPS_ONLY": ["perhaps"],
     "LOG_LEVEL": ["loud"],
     "LOG_FORMAT": ["xml"],
 }

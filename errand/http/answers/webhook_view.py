@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
+from urllib.parse import quote
 
 from pydantic import BaseModel, Field
 
 from errand.http.answers.job_view import utc, utc_or_none
 from errand.secrets import secret_args
-from errand.webhooks.endpoints import Endpoint, EndpointDefinition
+from errand.webhooks.endpoints import Endpoint, EndpointAttempt, EndpointDefinition
 from errand.webhooks.signing import public_key
+
+LINKS = ("rotate", "test", "resend", "recover", "attempts")
+"""What can be done with an endpoint, or seen of it: paths below its own."""
 
 
 class AuthView(BaseModel):
@@ -60,12 +64,46 @@ class WebhookEventView(BaseModel):
     deliveries: list[DeliveryView] = Field(description="none if the event was put before, under the same key")
 
 
+class EndpointAttemptView(BaseModel):
+    """One attempt to deliver to an endpoint."""
+
+    at: datetime = Field(description="when it ended")
+    job_id: str
+    number: int = Field(description="the number of the attempt at this delivery")
+    webhook_id: str
+    event: str
+    outcome: Literal["delivered", "failed"]
+    status: int | None = Field(description="of the answer; null if there was none")
+    fault: str | None = Field(description="its kind: dns, refused, tls, timeout, reset, protocol, blocked or status")
+    error: str | None
+    remote: str = Field(description="address and port of the receiver")
+    timings_ms: dict[str, float]
+    headers: list[tuple[str, str]] = Field(description="of the answer, as far as 8 KiB hold them")
+    body: str = Field(description="the start of the answer: 1 KiB if it was delivered, else 16 KiB")
+    links: dict[str, str]
+
+
+class EndpointAttemptPage(BaseModel):
+    """Some of the attempts, the latest first."""
+
+    attempts: list[EndpointAttemptView]
+    next: str | None = Field(description="where the next page is; null where this is the last")
+
+
 class RecoveredView(BaseModel):
     """What a recovery has put again."""
 
     count: int
     ids: list[str] = Field(description="of the first ten jobs")
     complete: bool = Field(description="false if it stopped at its limit: send it again for the rest")
+
+
+def attempt_view(attempt: EndpointAttempt, *, root_path: str) -> Mapping[str, Any]:
+    """The attempt as the API shows it."""
+    shown = attempt.model_dump(exclude={"at_ms"})
+    outcome = "delivered" if attempt.fault is None else "failed"
+    links = {"job": f"{root_path}/v1/jobs/{quote(attempt.job_id, safe='')}"}
+    return {"at": utc(attempt.at_ms), "outcome": outcome, **shown, "links": links}
 
 
 def endpoint_view(endpoint: Endpoint, *, root_path: str, secret: str | None = None) -> Mapping[str, Any]:
@@ -83,5 +121,8 @@ def endpoint_view(endpoint: Endpoint, *, root_path: str, secret: str | None = No
         "previous_secret_until": utc_or_none(until_ms),
         "created_at": utc(endpoint.created_ms),
         "updated_at": utc(endpoint.updated_ms),
-        "links": {"self": own, **{name: f"{own}/{name}" for name in ("rotate", "test", "resend", "recover")}},
+        "links": {
+            "self": own,
+            **{name: f"{own}/{name}" for name in ("rotate", "test", "resend", "recover", "attempts")},
+        },
     }

@@ -175,6 +175,7 @@ ENDPOINT: dict[str, Any] = {
         "test": "/v1/webhook-endpoints/acme-billing/test",
         "resend": "/v1/webhook-endpoints/acme-billing/resend",
         "recover": "/v1/webhook-endpoints/acme-billing/recover",
+        "attempts": "/v1/webhook-endpoints/acme-billing/attempts",
     },
 }
 
@@ -279,6 +280,27 @@ ANSWERS: dict[str, Any] = {
         "offset": 0,
         "file": {"key": f"uploads/{JOB_ID}", "bytes": 4_800_000, "filename": "cat.jpg"},
         "expires_at": "2026-11-24T00:00:00Z",
+    },
+    "EndpointAttemptPage": {
+        "attempts": [
+            {
+                "at": PUT_AT,
+                "job_id": JOB_ID,
+                "number": 1,
+                "webhook_id": f"msg_{JOB_ID}",
+                "event": "invoice.paid",
+                "outcome": "failed",
+                "status": 503,
+                "fault": "status",
+                "error": "the receiver answered 503",
+                "remote": "93.184.215.14:443",
+                "timings_ms": {"wait": 12.5, "read": 0.1},
+                "headers": [["Content-Length", "0"]],
+                "body": "",
+                "links": {"job": f"/v1/jobs/{JOB_ID}"},
+            }
+        ],
+        "next": None,
     },
     "RecoveredView": {"count": 1, "ids": [JOB_ID], "complete": True},
     "EndpointPage": {"endpoints": [ENDPOINT], "next": None},

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 
 import structlog
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
-from errand.redis.outage import missed
 from errand.webhooks.endpoints.endpoint import Endpoint
+from errand.webhooks.endpoints.soon import Soon, news
 from errand.webhooks.endpoints.store import Endpoints
 from errand.wire import keys
 
@@ -24,9 +20,6 @@ FAILING_LIMIT_S = 5 * 86_400
 """As long as other services wait, and longer than the schedule of one delivery."""
 LOOK_EVERY_S = 60.0
 """How often one worker writes down that an endpoint goes on failing."""
-WRITE_EVERY_S = 0.1
-"""How often one worker writes down which endpoints have taken something: by a call for each delivery it would spend a
-fifth of its time on that."""
 
 
 class EndpointHealth:
@@ -39,17 +32,11 @@ class EndpointHealth:
         """When this worker last wrote down that an endpoint fails."""
         self._took: set[str] = set()
         """The endpoints that have taken something, which is not written down yet."""
-        self._writing: asyncio.Task[None] | None = None
+        self._soon = Soon(self._write_successes)
 
-    async def __aenter__(self) -> EndpointHealth:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
+    async def close(self) -> None:
         """Writes down what is not yet."""
-        if self._writing is not None:
-            self._writing.cancel()
-            self._writing = None
-        await self._write_successes()
+        await self._soon.close()
 
     async def note(self, endpoint_id: str, *, ok: bool) -> None:
         """An attempt has succeeded or failed. Does nothing while Redis is away.
@@ -59,35 +46,27 @@ class EndpointHealth:
         if ok:
             self._noted_s.pop(endpoint_id, None)
             self._took.add(endpoint_id)
-            if self._writing is None:
-                self._writing = asyncio.create_task(self._write_soon())
+            self._soon.ask()
             return
         now_s = time.monotonic()
         if now_s < self._noted_s.get(endpoint_id, -LOOK_EVERY_S) + LOOK_EVERY_S:
             return
         if endpoint_id in self._took:
-            await self._write_successes()  # in their order: the success came before this failure
-        with _noting():
+            await self._soon.now()  # in their order: the success came before this failure
+        with news():
             await self._failed(endpoint_id)
             self._noted_s[endpoint_id] = now_s
 
     async def gone(self, endpoint_id: str) -> None:
         """The receiver has answered 410: Standard Webhooks 1.0 says to send no more."""
-        with _noting():
+        with news():
             await self._disable(endpoint_id, "the receiver answered 410")
-
-    async def _write_soon(self) -> None:
-        await asyncio.sleep(WRITE_EVERY_S)
-        self._writing = None
-        await self._write_successes()
 
     async def _write_successes(self) -> None:
         """One command that deletes nothing as a rule."""
         took, self._took = self._took, set()
-        if took:
-            with _noting():
-                if await self._redis.hdel(keys.WEBHOOK_FAILING, *took):  # type: ignore[misc]  # redis-py types both its clients
-                    log.info("webhook endpoints have recovered", among=sorted(took)[:10])
+        if took and await self._redis.hdel(keys.WEBHOOK_FAILING, *took):  # type: ignore[misc]  # redis-py types both its clients
+            log.info("webhook endpoints have recovered", among=sorted(took)[:10])
 
     async def _failed(self, endpoint_id: str) -> None:
         now_ms = await self._endpoints.now_ms()
@@ -104,16 +83,6 @@ class EndpointHealth:
         if await self._endpoints.change(endpoint_id, disabled) is not None:
             await self._redis.hdel(keys.WEBHOOK_FAILING, endpoint_id)  # type: ignore[misc]
             log.warning("a webhook endpoint is disabled", endpoint=endpoint_id, reason=reason)
-
-
-@contextmanager
-def _noting() -> Iterator[None]:
-    """Health is news: if it cannot be written down, no delivery fails for that."""
-    try:
-        with missed():
-            yield
-    except RedisError:
-        log.exception("the health of webhook endpoints cannot be written down")
 
 
 def _disabled(endpoint: Endpoint, *, reason: str, now_ms: int) -> Endpoint:

@@ -90,7 +90,12 @@ class Endpoints:
 
     async def _write(self, endpoint_id: str, record: bytes, seen: str) -> PutAnswer:
         answer: bytes = await self._put(
-            keys=[keys.webhook_endpoint(endpoint_id), keys.WEBHOOK_ENDPOINTS, keys.WEBHOOK_ENDPOINTS_REVISION],
+            keys=[
+                keys.webhook_endpoint(endpoint_id),
+                keys.WEBHOOK_ENDPOINTS,
+                keys.WEBHOOK_ENDPOINTS_REVISION,
+                keys.webhook_attempts(endpoint_id),
+            ],
             args=[endpoint_id, record, secrets.token_hex(8), seen, MAX_ENDPOINTS],
         )
         return answer.decode()  # type: ignore[return-value]  # the script's three answers

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import pytest
 from arq.connections import ArqRedis
 from redis.exceptions import ConnectionError
@@ -15,25 +18,37 @@ def worker(redis: ArqRedis) -> EndpointHealth:
     return EndpointHealth(redis, Endpoints(redis))
 
 
+@asynccontextmanager
+async def working(redis: ArqRedis) -> AsyncIterator[EndpointHealth]:
+    """One that has written all when the block ends."""
+    health = worker(redis)
+    yield health
+    await health.close()
+
+
 async def is_marked(redis: ArqRedis) -> bool:
     return bool(await redis.hexists(keys.WEBHOOK_FAILING, "one"))  # type: ignore[misc]  # types both its clients
 
 
 async def test_a_success_removes_the_mark_of_another_worker(redis: ArqRedis) -> None:
     fails = worker(redis)
-    async with worker(redis) as works:
+    async with working(redis) as works:
         await works.note("one", ok=True)
-    await fails.note("one", ok=False)
-    assert await is_marked(redis)
-    async with works:
+        await eventually(lambda: _all_is_written(works))
+        await fails.note("one", ok=False)
+        assert await is_marked(redis)
         await works.note("one", ok=True)
     assert not await is_marked(redis)
+
+
+async def _all_is_written(health: EndpointHealth) -> bool:
+    return not health._took
 
 
 async def test_many_successes_are_written_down_by_one_call_soon_after(redis: ArqRedis) -> None:
     await worker(redis).note("one", ok=False)
     await redis.config_resetstat()
-    async with worker(redis) as health:
+    async with working(redis) as health:
         for _ in range(200):
             await health.note("one", ok=True)
         await eventually(lambda: _is_not_marked(redis))
@@ -45,7 +60,7 @@ async def _is_not_marked(redis: ArqRedis) -> bool:
 
 
 async def test_a_failure_after_a_success_is_noted_at_once_and_one_more_is_not(redis: ArqRedis) -> None:
-    async with worker(redis) as health:
+    async with working(redis) as health:
         for ok in (False, True, False):
             await health.note("one", ok=ok)
         assert await is_marked(redis)
@@ -56,7 +71,7 @@ async def test_a_failure_after_a_success_is_noted_at_once_and_one_more_is_not(re
 
 async def test_what_stands_in_the_way_of_a_note_fails_no_delivery(redis: ArqRedis) -> None:
     await redis.set(keys.WEBHOOK_FAILING, "not a hash")
-    async with worker(redis) as health:
+    async with working(redis) as health:
         await health.note("one", ok=True)
     await health.note("one", ok=False)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from errand.http.routes.webhooks import endpoints, event_types, events, listening, resending
+from errand.http.routes.webhooks import attempts, endpoints, event_types, events, listening, resending
 from errand.job.catalog import Catalog
 from errand.webhooks.pages import can_render
 
@@ -13,5 +13,5 @@ def routers(catalog: Catalog) -> list[APIRouter]:
     """None if this service has no job type that delivers."""
     if events.JOB_TYPE not in catalog:
         return []
-    routers = [endpoints.router, resending.router, events.router, listening.router, event_types.router]
+    routers = [endpoints.router, attempts.router, resending.router, events.router, listening.router, event_types.router]
     return [*routers, event_types.pages] if can_render() else routers

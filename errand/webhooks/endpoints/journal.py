@@ -1,0 +1,93 @@
+"""What is written down of each attempt to deliver to an endpoint: its health, and the attempt itself."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from errand.job.context import Context
+from errand.job.control import Fail, Retry
+from errand.webhooks.endpoints.attempts import EndpointAttempts
+from errand.webhooks.endpoints.health import EndpointHealth
+from errand.webhooks.target import Target
+
+if TYPE_CHECKING:
+    from errand.webhooks.post import HttpAnswer
+
+BODY_LIMIT_CHARS = 1024
+"""Of an answer that is a success; of another one, all that was read is kept (16 KiB)."""
+HEADERS_LIMIT_CHARS = 8 * 1024
+
+
+@dataclass(slots=True, kw_only=True)
+class MadeAttempt:
+    """One attempt, and what has become of it so far."""
+
+    ctx: Context
+    target: Target
+    event: str
+    webhook_id: str
+    answer: HttpAnswer | None = None
+    fault: str | None = None
+    """Its kind; `status` for an answer that is no success."""
+    error: Fail | Retry | None = None
+
+    @property
+    def status(self) -> int:
+        """0 if there was no answer."""
+        return self.answer.status if self.answer else 0
+
+    def record(self) -> dict[str, Any]:
+        """The fields of an `EndpointAttempt`."""
+        answer, target = self.answer, self.target
+        limit = None if self.error else BODY_LIMIT_CHARS
+        return {
+            "at_ms": int(time.time() * 1000),
+            "job_id": self.ctx.job_id,
+            "number": self.ctx.attempt,
+            "webhook_id": self.webhook_id,
+            "event": self.event,
+            "status": answer.status if answer else None,
+            "fault": self.fault,
+            "error": None if self.error is None else target.hide(str(self.error)),
+            "remote": answer.remote if answer else "",
+            "timings_ms": answer.timings_ms if answer else {},
+            "headers": _kept_headers(answer, target) if answer else [],
+            "body": target.readable(answer.body, limit_chars=limit) if answer else "",
+        }
+
+
+class EndpointJournal:
+    """That of one worker process."""
+
+    def __init__(self, health: EndpointHealth, attempts: EndpointAttempts) -> None:
+        self._health = health
+        self._attempts = attempts
+
+    async def note(self, made: MadeAttempt) -> None:
+        """The attempt has ended. Does nothing if its target is no endpoint."""
+        endpoint_id = made.target.endpoint_id
+        if endpoint_id is None:
+            return
+        self._attempts.add(endpoint_id, made.record())
+        if made.status == 410:
+            await self._health.gone(endpoint_id)
+        else:
+            await self._health.note(endpoint_id, ok=made.error is None)
+
+    async def close(self) -> None:
+        """Writes what is still to be written."""
+        await self._attempts.close()
+        await self._health.close()
+
+
+def _kept_headers(answer: HttpAnswer, target: Target) -> list[tuple[str, str]]:
+    """The first of them, without the target's secrets."""
+    kept, room = [], HEADERS_LIMIT_CHARS
+    for name, value in answer.headers:
+        room -= len(name) + len(value)
+        if room < 0:
+            break
+        kept.append((target.hide(name), target.hide(value)))
+    return kept
