@@ -77,7 +77,13 @@ def _listed(folder: Path, name: str) -> KeptLetter:
 
 def _body(message: EmailMessage, kind: str) -> str | None:
     part = message.get_body((kind,))
-    return None if part is None else str(part.get_content())
+    if part is None:
+        return None
+    try:
+        return str(part.get_content())
+    except LookupError:  # a charset that Python does not know
+        content = part.get_payload(decode=True)
+        return content.decode("latin-1") if isinstance(content, bytes) else ""
 
 
 def _with_images(message: EmailMessage, html: str | None) -> str | None:

@@ -5,6 +5,7 @@ Sending on to them costs the sender's reputation, and with it the letters of eve
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -65,12 +66,23 @@ class Suppressions:
     async def page(self, *, limit: int, after: tuple[int, str] | None = None) -> list[Suppression]:
         """The newest first; `after`: those behind that time and address."""
         newest = "+inf" if after is None else str(after[0])
-        # of one millisecond there may be several: those up to the position are left out
-        names = await self._redis.zrevrangebyscore(
-            keys.SUPPRESSED_AT, newest, "-inf", start=0, num=limit + 100, withscores=True
-        )
-        rest = [name for name, at_ms in names if after is None or (int(at_ms), _text(name)) < after]
-        return await self.find([_text(name) for name in rest[:limit]]) if rest else []
+        rest: list[str] = []
+        # of one millisecond there may be many: those up to the position are left out
+        for start in itertools.count(0, limit):
+            names = await self._redis.zrange(
+                keys.SUPPRESSED_AT,
+                newest,  # type: ignore[arg-type]  # the ends of a range of scores may be texts
+                "-inf",  # type: ignore[arg-type]
+                desc=True,
+                byscore=True,
+                offset=start,
+                num=limit,
+                withscores=True,
+            )
+            rest += [_text(name) for name, at_ms in names if after is None or (int(at_ms), _text(name)) < after]
+            if len(names) < limit or len(rest) >= limit:
+                break
+        return await self.find(rest[:limit]) if rest else []
 
 
 def normal(address: str) -> str:

@@ -123,6 +123,16 @@ class Queue(QueueActions):
             return first_answered(entries[0], answers[0])
         return [enqueued(self.name, entry, answer) for entry, answer in zip(entries, answers, strict=True)]
 
+    async def first_answer(self, idempotency: Idempotency) -> FirstAnswer | None:
+        """The answer to the first request under that key; None if it was not used, or by a request that put no job.
+
+        Raises KeyReused if that was another request, and redis' errors.
+        """
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.get(keys.idempotency(self.key, idempotency.key))
+            (kept,) = await within(self._deadline_s, pipeline.execute())
+        return None if kept is None else FirstAnswer.parse(kept).given_to(idempotency.fingerprint)
+
     async def begin_request(self, key: str) -> FirstAnswer | None:
         """Holds an idempotency key while a long request comes in, or returns the answer to the first one under it.
 

@@ -80,6 +80,11 @@ def signed_out(session_id: str) -> str:
     return f"errand:dashboard:signed-out:{session_id}"
 
 
+def seen_signature(digest: str) -> str:
+    """The SHA-256 of the event that a signature has admitted, as hexadecimal digits."""
+    return f"errand:seen-signature:{digest}"
+
+
 def slow_domain(domain: str) -> str:
     """JSON: until when letters to that domain wait, and the how manyth pause it is."""
     return f"errand:slow-domain:{domain}"

@@ -89,6 +89,7 @@ async def test_a_computation_sees_no_secret_of_its_worker(monkeypatch: pytest.Mo
         "API_KEYS": "second-hidden-key-here",
         "AWS_SECRET_ACCESS_KEY": "third-hidden",
         "PLAIN_LOOKING": "https://user:fourth-hidden@h/",
+        "HOOKS": "whsec_fifth-hidden",
     }
     for name, value in {**hidden, "MODEL_FOLDER": "/models"}.items():
         monkeypatch.setenv(name, value)

@@ -95,7 +95,9 @@ BAD = {
     "DIRECT_UPLOAD_LIMIT_BYTES": ["0"],
     "DIRECT_UPLOAD_TTL_S": ["59", "604801"],
     "BATCH_LIMIT_BYTES": ["0"],
-    "WEBHOOK_SECRET": ["secret", "whsec_", "whsec_c2hvcnQ=", "whsec_é", WHSEC.removeprefix("whsec_")],
+    "WEBHOOK_SECRET": [
+        *("secret", "whsec_", "whsec_c2hvcnQ=", "whsec_é", WHSEC.removeprefix("whsec_"), WHSEC.replace("sec", "sk")),
+    ],
     "WEBHOOK_ALLOW_NETWORKS": ["localhost", "10.0.0.1/8", "10.0.0.0/8;127.0.0.0/8"],
     "WEBHOOK_SINK_PORT": ["-1"],
     "WORKER_CONCURRENCY": ["0"],

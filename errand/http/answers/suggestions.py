@@ -47,10 +47,10 @@ def _requests(paths: Paths, templates: Sequence[str]) -> Iterator[tuple[str, str
 
 
 def _pattern(template: str) -> re.Pattern[str]:
-    """The key of a file, the last parameter of its path, may contain slashes; no other parameter may."""
+    """A file's key, and an address of mail, which end their paths, may contain slashes; no other parameter may."""
     literal = re.split(r"\{(\w+)\}", template)
     parts = [re.escape(part) if number % 2 == 0 else "[^/]+" for number, part in enumerate(literal)]
-    if template.endswith("/{key}"):
+    if template.endswith(("/{key}", "/{address}")):
         # the split leaves an empty literal at the end
         parts[-2:] = [".+"]
     return re.compile("".join(parts), re.DOTALL)

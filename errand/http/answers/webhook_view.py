@@ -95,7 +95,8 @@ class RecoveredView(BaseModel):
 
     count: int
     ids: list[str] = Field(description="of the first ten jobs")
-    complete: bool = Field(description="false if it stopped at its limit: send it again for the rest")
+    complete: bool = Field(description="false if it stopped at its limit: send it again with `cursor` for the rest")
+    cursor: str | None = Field(description="where it stopped; null at the end")
 
 
 def attempt_view(attempt: EndpointAttempt, *, root_path: str) -> Mapping[str, Any]:

@@ -302,7 +302,7 @@ ANSWERS: dict[str, Any] = {
         ],
         "next": None,
     },
-    "RecoveredView": {"count": 1, "ids": [JOB_ID], "complete": True},
+    "RecoveredView": {"count": 1, "ids": [JOB_ID], "complete": True, "cursor": None},
     "EndpointPage": {"endpoints": [ENDPOINT], "next": None},
     "WebhookEventView": {
         "id": f"msg_{JOB_ID}",

@@ -14,6 +14,7 @@ from errand.extras import needs
 from errand.http.answers.job_view import PLAIN, json_response, utc
 from errand.http.answers.problems import ERRORS, FaultyField, Problem, documented
 from errand.http.gates import auth
+from errand.http.requests import json_body
 from errand.http.requests.json_body import JsonRoute
 from errand.http.shared import SharedDep, in_time
 from errand.mail import HeaderText, Locale, MailAddress, Message, TemplateName
@@ -180,13 +181,7 @@ def _rendered(message: Message, sender: str, folder: object) -> PreviewView:
 def _position(cursor: str) -> tuple[int, str]:
     at_ms, _, address = cursor.partition(" ")
     if not at_ms.isdecimal() or not address:
-        field = FaultyField(field="query.cursor", message="is none that a page has named")
-        raise Problem(
-            422,
-            "invalid-request",
-            "The request does not fit: query.cursor is none that a page has named.",
-            errors=[field],
-        )
+        raise json_body.invalid("query.cursor", "is none that a page has named")
     return int(at_ms), address
 
 

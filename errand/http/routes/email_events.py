@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -20,8 +21,9 @@ from errand.http.shared import Shared, SharedDep, in_time
 from errand.mail.deliveries import Deliveries, State
 from errand.mail.events.dsn import of_dsn
 from errand.mail.events.email_event import BadSignature, EmailEvent, NotAnEvent
-from errand.mail.events.mailgun import of_mailgun
+from errand.mail.events.mailgun import MAILGUN_LIMIT_S, of_mailgun
 from errand.mail.events.postmark import check_basic_password, of_postmark
+from errand.mail.events.seen_signatures import SeenSignatures
 
 router = APIRouter(tags=["email"], route_class=JsonRoute)
 
@@ -114,10 +116,14 @@ async def take_dsn(request: Request, to: SharedDep) -> Response:
 
 @router.post("/v1/email-events/mailgun", include_in_schema=False, operation_id="take_mailgun_event")
 async def take_mailgun(request: Request, to: SharedDep) -> Response:
-    """Mailgun's webhook; its signature admits it."""
+    """Mailgun's webhook; its signature admits it, and no other event under the same signature."""
     key = _secret(to.settings.mailgun_signing_key)
     body = await _object_in(request)
-    return await _taken(to, await _read(request, lambda: of_mailgun(body, key=key)))
+    events = await _read(request, lambda: of_mailgun(body, key=key))
+    seen = SeenSignatures(to.redis, ttl_s=2 * MAILGUN_LIMIT_S)
+    with _refused(request):
+        await in_time(seen.check(str(body["signature"]["signature"]), body["event-data"]))
+    return await _taken(to, events)
 
 
 @router.post("/v1/email-events/postmark", include_in_schema=False, operation_id="take_postmark_event")
@@ -158,13 +164,21 @@ async def _object_in(request: Request) -> Mapping[str, Any]:
     return body
 
 
-async def _read(request: Request, read: Callable[[], Any]) -> Any:
-    """What `read` returns, off the loop; its errors as problems."""
+@contextmanager
+def _refused(request: Request) -> Iterator[None]:
+    """Answers 401 to a BadSignature, which is noted as a refused credential."""
     try:
-        return await asyncio.to_thread(read)
+        yield
     except BadSignature as error:
         auth.refuse(request, "signature")
         raise Problem(401, "unauthorized", f"The event is not admitted: {error}.") from None
+
+
+async def _read(request: Request, read: Callable[[], Any]) -> Any:
+    """What `read` returns, off the loop; its errors as problems."""
+    try:
+        with _refused(request):
+            return await asyncio.to_thread(read)
     except NotAnEvent as error:
         raise Problem(422, "invalid-request", f"The request does not fit: {error}.") from None
     except RecursionError:

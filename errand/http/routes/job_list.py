@@ -147,12 +147,12 @@ async def list_jobs(
 
 async def job_page(to: Shared, filter: JobFilter, *, limit: int, cursor: str | None = None) -> JobPage:
     """The page of the list that begins at that cursor. Raises Problem 422 for a cursor that is none of this list."""
-    start = None if cursor is None else _start(cursor, filter)
+    start = None if cursor is None else start_at(cursor, filter, field="query.cursor")
     page = await in_time(to.timeline.page(filter, limit=limit, start=start))
     jobs = [_view(job, to) for job in page.jobs]
     if page.next is None:
         return JobPage(jobs=jobs, next=None, cursor=None)
-    next_cursor = _cursor(page.next, filter)
+    next_cursor = cursor_at(page.next, filter)
     next_ = f"{to.root_path}/v1/jobs?{urlencode([*query_of(filter), ('limit', limit), ('cursor', next_cursor)])}"
     return JobPage(jobs=jobs, next=next_, cursor=next_cursor)
 
@@ -189,31 +189,34 @@ def _rfc_3339(at_ms: int) -> str:
     return utc(at_ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _cursor(start: PageStart, filter: JobFilter) -> str:
+def cursor_at(start: PageStart, filter: JobFilter) -> str:
     """`version, digest of the filter, start of the first page, ms, id`; opaque: clients send it back as it is."""
     below = start.below
     head = f"{CURSOR_VERSION} {_digest(filter)} {start.started_ms!r} {below.at_ms!r} ".encode()
     return urlsafe_b64encode(head + below.job_id[:MAX_ID_BYTES]).rstrip(b"=").decode()
 
 
-def _start(cursor: str, filter: JobFilter) -> PageStart:
-    """Where the page begins. Raises Problem 422 for a text that is no cursor, and for a cursor of another filter."""
+def start_at(cursor: str, filter: JobFilter, *, field: str) -> PageStart:
+    """Where the page begins, by the cursor in that field.
+
+    Raises Problem 422 for a text that is no cursor, and for a cursor of another filter.
+    """
     try:
         text = urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4))
         version, digest, started_ms, at_ms, job_id = text.split(b" ", 4)
         start = PageStart(Position(float(at_ms), job_id), float(started_ms))
     except ValueError:
-        raise _no_cursor() from None
+        raise _no_cursor(field) from None
     if version.decode(errors="replace") != CURSOR_VERSION or math.isnan(float(started_ms) + start.below.at_ms):
-        raise _no_cursor()
+        raise _no_cursor(field)
     if digest.decode(errors="replace") != _digest(filter):
         message = "is of a list with other filters: keep them as they were, or begin again without a cursor"
-        raise json_body.invalid("query.cursor", message)
+        raise json_body.invalid(field, message)
     return start
 
 
-def _no_cursor() -> Problem:
-    return json_body.invalid("query.cursor", "must be the 'cursor' of a page of this list, unchanged; 'next' has it")
+def _no_cursor(field: str) -> Problem:
+    return json_body.invalid(field, "must be the 'cursor' of a page of this list, unchanged; 'next' has it")
 
 
 def _digest(filter: JobFilter) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Request, Response
 from pydantic import AfterValidator, BaseModel, ValidationError
 
 from errand.http.answers.job_view import AcceptedJobView, json_response
@@ -13,6 +13,7 @@ from errand.http.answers.problems import ERRORS, FaultyField, Problem, documente
 from errand.http.answers.schedule_view import SchedulePage, ScheduleView, schedule_view
 from errand.http.gates import auth
 from errand.http.requests import json_body
+from errand.http.requests.filters import MAX_ON_A_PAGE, PageAfter, PageLimit
 from errand.http.requests.schedule_body import read_schedule, request_body
 from errand.http.routes.enqueue import enqueue
 from errand.http.shared import Shared, SharedDep, in_time
@@ -22,9 +23,6 @@ from errand.job.schedule import SCHEDULE_ID
 from errand.schedules.store import MAX_SCHEDULES, KeptSchedule
 from errand.secrets import secret_args
 from errand.wire.job_id import new_job_id
-
-MAX_ON_A_PAGE = 100
-
 
 READS, WRITES = [Depends(auth.require("read"))], [Depends(auth.require("write"))]
 
@@ -64,12 +62,8 @@ ScheduleId = Annotated[
 @router.get("", response_model=SchedulePage, responses=ERRORS, dependencies=READS, operation_id="list_schedules")
 async def list_schedules(
     to: SharedDep,
-    limit: Annotated[
-        int, Query(ge=1, le=MAX_ON_A_PAGE, description="how many at most", examples=[MAX_ON_A_PAGE])
-    ] = MAX_ON_A_PAGE,
-    cursor: Annotated[
-        str, Query(max_length=64, description="from `next` of the page before", examples=["hello-ada"])
-    ] = "",
+    limit: PageLimit = MAX_ON_A_PAGE,
+    cursor: PageAfter = "",
 ) -> Response:
     """All schedules, in the order of their ids, a page at a time."""
     kept, after = await in_time(to.schedules.page(after=cursor, most=limit))

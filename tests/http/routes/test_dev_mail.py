@@ -65,3 +65,10 @@ async def test_the_page_is_not_there_if_others_can_reach_it_or_letters_leave(
     async with open_client(more) as client:
         answer = await client.get("/dev/mail", headers={"Authorization": "Bearer a-key-of-16-letters"})
         problem_of(answer, 404, "not-found")
+
+
+async def test_a_letter_in_an_unknown_charset_is_shown(client: httpx.AsyncClient, kept: Path) -> None:
+    head = b"Subject: =?x-none?q?Hi?=\r\nContent-Type: text/plain; charset=x-none\r\n\r\nHello"
+    (kept / NAME).write_bytes(head)
+    assert "Hello" in (await client.get(f"/dev/mail/{NAME}")).text
+    assert (await client.get("/dev/mail")).status_code == 200

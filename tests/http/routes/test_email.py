@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from arq.connections import ArqRedis
 
+from errand.wire import codec, keys
 from settings import Settings
 from tests.conftest import OpenClient
 from tests.http.answers_seen import faulty_fields, problem_of
@@ -72,3 +75,22 @@ async def test_a_domain_is_suppressed_in_each_of_its_spellings(
     found = await client.get(f"/v1/suppressions/{asked}")
     assert (found.status_code, found.json()["address"]) == (200, "ada@xn--bcher-kva.example")
     assert (await client.delete(f"/v1/suppressions/{asked}")).status_code == 204
+
+
+async def test_a_page_goes_on_whatever_number_of_addresses_one_moment_has(
+    client: httpx.AsyncClient, redis: ArqRedis
+) -> None:
+    names = [f"{number:03}@example.com" for number in range(250)]
+    await redis.zadd(keys.SUPPRESSED_AT, dict.fromkeys(names, 1_000))
+    record = {"reason": "manual", "detail": "", "job_id": None, "at_ms": 1_000}
+    kept = {name: codec.dumps(record) for name in names}
+    await redis.hset(keys.SUPPRESSIONS, mapping=kept)  # type: ignore[misc]  # types both its clients
+    listed: list[str] = []
+    query: dict[str, Any] = {"limit": 40}
+    while True:
+        page = (await client.get("/v1/suppressions", params=query)).json()
+        listed += [each["address"] for each in page["suppressions"]]
+        if page["cursor"] is None:
+            break
+        query["cursor"] = page["cursor"]
+    assert listed == sorted(names, reverse=True)

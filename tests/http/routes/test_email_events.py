@@ -261,3 +261,24 @@ async def test_a_letter_is_accepted_then_delivered_and_bounces_name_its_job(
     changed = await client.get(f"/v1/jobs/{job_id}", headers={"If-None-Match": seen.headers["etag"]})
     assert (changed.status_code, changed.json()["delivery"]["state"]) == (200, "delivered")
     problem_of(await client.get("/v1/emails/nope"), 404, "no-letter")
+
+
+async def test_mailguns_signature_admits_one_event_however_often_it_comes(
+    open_client: OpenClient, with_providers: Settings, redis: ArqRedis
+) -> None:
+    """It says nothing of the body: who has seen one request could send others under it."""
+    delivered = mailgun({"event": "delivered"})
+    async with open_client(with_providers) as client:
+        for _ in range(2):
+            assert (await client.post("/v1/email-events/mailgun", json=delivered)).json() == {"taken": 1}
+        forged = {**delivered, "event-data": {"event": "complained", "recipient": "bo@example.com"}}
+        problem_of(await client.post("/v1/email-events/mailgun", json=forged), 401, "unauthorized")
+    assert await suppressed(redis) == {}
+    (name,) = await redis.keys("errand:seen-signature:*")
+    assert await redis.ttl(name) > 24 * 3600
+
+
+async def test_a_report_of_as_many_recipients_as_may_be_is_taken(client: httpx.AsyncClient) -> None:
+    group = b"\r\n\r\nFinal-Recipient: rfc822; ada@example.com\r\nAction: failed\r\nStatus: 5.7.1"
+    report = b"Content-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mx.example" + group * 1000
+    assert (await client.post("/v1/email-events/dsn", content=report)).status_code == 200

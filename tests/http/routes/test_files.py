@@ -206,3 +206,13 @@ async def test_nothing_is_signed_without_a_key_to_sign_with(client: httpx.AsyncC
     answer = await client.post("/v1/file-urls", json={"key": "resize/1/a.png"})
     assert "FILE_URL_KEYS" in problem_of(answer, 409, "no-signing-keys")["detail"]
     problem_of(await client.get("/v1/files/resize/1/a.png?expires=9999999999&signature=x"), 403, "forbidden")
+
+
+async def test_nothing_is_signed_that_is_not_stored_or_never_served(
+    open_client: OpenClient, settings: Settings, storage: Storage, redis_url: str
+) -> None:
+    await store(storage, "UPLOADS/a")  # on a file system that does not know capitals, what clients sent
+    signing = make_settings(settings.data_dir, redis_url=redis_url, file_url_keys=OLD)
+    async with open_client(signing) as client:
+        for key in ("resize/1/none.png", "UPLOADS/a", "../secret", ""):
+            problem_of(await client.post("/v1/file-urls", json={"key": key}), 404, "unknown-file")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator
 
 import httpx
@@ -14,7 +15,7 @@ from errand.http.routes.stored import images
 from jobs.resize import resize
 from settings import Settings
 from tests.conftest import OpenClient, RunWorker, make_settings
-from tests.http.answers_seen import problem_of
+from tests.http.answers_seen import faulty_fields, problem_of
 from tests.peers import HttpReceiver
 from tests.pictures import format_of, image, size_of
 
@@ -86,3 +87,33 @@ async def test_nothing_is_made_without_a_key_to_sign_with(client: httpx.AsyncCli
     body = {"preset": "avatar", "source_url": "https://images.example/cat.jpg"}
     problem_of(await client.post("/v1/image-urls", json=body), 409, "no-signing-keys")
     problem_of(await client.get("/v1/images/x/avatar/x"), 403, "forbidden")
+
+
+async def test_what_a_passing_fault_has_ended_is_made_at_the_next_request(
+    signing: httpx.AsyncClient, run_worker: RunWorker, receiver: HttpReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver.answers = [500, 500, web.Response(body=image(600, 400))]
+    url = await url_of(signing, f"{receiver.url}/cat.jpg")
+    one_try = dataclasses.replace(resize, max_tries=1)
+    async with run_worker([one_try]):
+        for _ in range(2):
+            answer = await signing.get(url)
+            problem_of(answer, 503, "image-not-ready")
+            assert answer.headers["retry-after"] == "5" and "this time" in answer.json()["detail"]
+        assert (await signing.get(url)).headers["content-type"] == "image/webp"
+
+
+async def test_a_request_that_has_waited_makes_room_for_another(
+    signing: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "WAIT_S", 0.01)
+    monkeypatch.setattr(images, "MAX_WAITING", 1)
+    url = await url_of(signing, "https://images.example/cat.jpg")
+    for _ in range(3):
+        assert "not made yet" in problem_of(await signing.get(url), 503, "image-not-ready")["detail"]
+
+
+async def test_no_url_with_a_password_is_signed(signing: httpx.AsyncClient) -> None:
+    body = {"preset": "avatar", "source_url": "https://ada:hunter2@images.example/cat.jpg"}
+    refused = await signing.post("/v1/image-urls", json=body)
+    assert faulty_fields(refused) == ["body.source_url"] and "hunter2" not in refused.text

@@ -317,6 +317,7 @@ SQUARE = {"width": 10_000, "height": 10_000}
         ([{**SQUARE, "fit": "contain"}] * 3, 300),
         ([{"width": 10_000, "enlarge": True}] * 3, 300),
         ([{**SQUARE, "fit": "fill", "format": "avif"}], 900),
+        ([{**SQUARE, "fit": "fill", "max_bytes": 100_000}], 600),
         ([{"width": 7_000, "enlarge": True, "format": "avif"}] * 20, 8820),
     ],
 )

@@ -12,6 +12,7 @@ from aiohttp import web
 from arq.connections import ArqRedis
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from errand.http.routes.webhooks import resending
 from errand.monitor.job_snapshot import JobSnapshot, read_job
 from errand.settings import WEBHOOK_QUEUE
 from errand.webhooks.endpoints import EndpointDefinition, Endpoints
@@ -369,9 +370,9 @@ async def test_what_failed_is_recovered_with_the_same_id(
         for each in sent["deliveries"]:
             assert (await ended(redis, each["job_id"])).status == "failed"
         none = await client.post(f"{PATH}/one/recover", json={"since": "2999-01-01T00:00:00Z"})
-        assert none.json() == {"count": 0, "ids": [], "complete": True}
+        assert none.json() == {"count": 0, "ids": [], "complete": True, "cursor": None}
         done = await client.post(f"{PATH}/one/recover", json={"since": "2020-01-01T00:00:00Z"})
-        assert done.json() == {"count": 1, "ids": [sent["deliveries"][0]["job_id"]], "complete": True}
+        assert done.json() == {"count": 1, "ids": [sent["deliveries"][0]["job_id"]], "complete": True, "cursor": None}
         await receiver.wait_for(3)
     assert receiver.requests[2].path == "/one"
     assert {request.headers["webhook-id"] for request in receiver.requests} == {sent["id"]}
@@ -394,3 +395,47 @@ async def test_what_is_not_there_is_not_sent_again(client: httpx.AsyncClient) ->
     )
     assert (await client.post(f"{PATH}/none/test")).status_code == 404
     assert (await client.post(f"{PATH}/none/recover", json={"since": "2020-01-01T00:00:00Z"})).status_code == 404
+
+
+async def test_an_event_sent_again_gets_the_first_answer_whoever_receives_it_by_now(client: httpx.AsyncClient) -> None:
+    async def put(event: dict[str, Any]) -> httpx.Response:
+        return await client.post("/v1/webhook-events", json=event, headers={"Idempotency-Key": "k"})
+
+    await make(client, "one", "https://a.example/")
+    first = await put(EVENT)
+    await client.delete(f"{PATH}/one")
+    again, other = await put(EVENT), await put({**EVENT, "data": 1})
+    assert (again.json()["id"], again.json()["count"]) == (first.json()["id"], 1)
+    assert again.headers["idempotency-replayed"] == "true" and other.status_code == 422
+
+
+async def test_a_recovery_that_stops_at_its_limit_goes_on_behind_its_cursor(
+    redis: ArqRedis, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Deliveries to others, which stay as they are, must not be walked through again and again."""
+    monkeypatch.setattr(resending, "RECOVERY_LIMIT_S", 0)
+    monkeypatch.setattr(resending, "READ_AT_ONCE", 1)
+    for name in ("one", "two"):
+        await make(client, name, "https://a.example/")
+    sent = [await send(client) for _ in range(2)]
+    for job in [each["job_id"] for one in sent for each in one["deliveries"]]:
+        await client.post(f"/v1/jobs/{job}/cancel")
+    recovered: list[str] = []
+    asked: dict[str, Any] = {"since": "2020-01-01T00:00:00Z", "status": ["cancelled"]}
+    for _ in range(4):
+        answer = (await client.post(f"{PATH}/one/recover", json=asked)).json()
+        recovered += answer["ids"]
+        asked["cursor"] = answer["cursor"]
+    assert (answer["complete"], answer["cursor"]) == (True, None)
+    mine = [each["job_id"] for one in sent for each in one["deliveries"] if each["endpoint_id"] == "one"]
+    assert sorted(recovered) == sorted(mine)
+    wrong = await client.post(f"{PATH}/one/recover", json={**asked, "cursor": "x"})
+    assert wrong.json()["errors"][0]["field"] == "body.cursor"
+
+
+async def test_an_endpoint_that_is_put_again_keeps_its_key(client: httpx.AsyncClient) -> None:
+    made, again = [
+        await client.put(f"{PATH}/one", json={"url": "https://a.example/", "asymmetric": True, "description": name})
+        for name in ("first", "second")
+    ]
+    assert made.json()["public_key"] == again.json()["public_key"] and made.json()["public_key"].startswith("whpk_")

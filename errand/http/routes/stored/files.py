@@ -24,7 +24,7 @@ from errand.job.stored_file import path_of_file
 from errand.job.when import DurationS
 from errand.resources.byte_range import BehindTheEnd, part_of
 from errand.resources.signed_urls import is_signed, signature_of
-from errand.resources.storage import KEY, FileInfo, FileMissing
+from errand.resources.storage import FileInfo, FileMissing
 
 MEDIA_TYPES = mimetypes.MimeTypes()
 """Python's own table, not the machine's, which may know more or less; with what Python 3.11 does not know."""
@@ -130,12 +130,7 @@ async def file_answer(key: str, request: Request, to: Shared, *, until_s: float 
 
     Raises Problem 404 and 416.
     """
-    try:
-        if key.lower().startswith(UPLOADS):  # a folder may not know small letters from capitals
-            raise FileMissing(key)
-        info = await to.storage.info(key)
-    except FileMissing:
-        raise Problem(404, "unknown-file", f"Nothing is stored under '{key}'.") from None
+    info = await _info(to, key)
     headers = _headers(key, info, until_s)
     media_type = MEDIA_TYPES.guess_type(key)[0] or "application/octet-stream"
     if _is_known(request, headers["ETag"], info):
@@ -150,6 +145,16 @@ async def file_answer(key: str, request: Request, to: Shared, *, until_s: float 
         return Response(status_code=status, headers=headers, media_type=media_type)
     content = to.storage.read(key, part)
     return StreamingResponse(content, status_code=status, headers=headers, media_type=media_type)
+
+
+async def _info(to: Shared, key: str) -> FileInfo:
+    """What is known of a stored output. Raises Problem 404 if there is none under that key."""
+    try:
+        if key.lower().startswith(UPLOADS):  # a folder may not know small letters from capitals
+            raise FileMissing(key)
+        return await to.storage.info(key)
+    except FileMissing:
+        raise Problem(404, "unknown-file", f"Nothing is stored under '{key}'.") from None
 
 
 def _asked_part(request: Request, size_bytes: int, etag: str) -> tuple[int, int] | None:
@@ -239,8 +244,7 @@ async def sign_file_url(
 ) -> SignedUrl:
     """A URL of a stored output for an `<img>`, which cannot send a key."""
     secret = signing_key(to)
-    if body.key.lower().startswith(UPLOADS) or not KEY.fullmatch(body.key):
-        raise Problem(404, "unknown-file", f"Nothing is stored under '{body.key}'.")
+    await _info(to, body.key)
     expires_s = int(time.time() + body.expires_in)
     query = f"expires={expires_s}&signature={signature_of(body.key, expires_s, secret)}"
     url = f"{to.root_path}{path_of_file(body.key)}?{query}"

@@ -22,7 +22,7 @@ from pydantic_core import to_json
 from errand.http.answers.problems import ERRORS, Problem, documented
 from errand.http.gates import auth
 from errand.http.requests import args as job_args
-from errand.http.requests import waits
+from errand.http.requests import json_body, waits
 from errand.http.requests.json_body import JsonRoute
 from errand.http.routes.stored.files import YEAR_S, file_answer
 from errand.http.routes.stored.signing_key import SIGNING, signing_key
@@ -32,6 +32,7 @@ from errand.job.job_type import JobType
 from errand.job.stored_file import FILES_PATH
 from errand.monitor.job_snapshot import JobSnapshot, read_job
 from errand.queue.new_job import JobExists
+from errand.resources.guard.caller_url import fault_of_url
 from errand.resources.signed_urls import image_signature_of, is_image_signed
 from errand.resources.storage import FileMissing
 
@@ -47,6 +48,11 @@ RETRY_S = 5
 
 MAX_WAITING = 100
 """Requests of one process that wait for an image at once: more are refused before they put a job."""
+
+
+FINAL = frozenset({"Fail", "InvalidArgs", "Crashed"})
+"""Classes of errors after which nothing is tried again: it would end alike, or end another process. After any other the
+next request puts the job again."""
 
 
 UPLOAD = re.compile(r"uploads/[0-9a-f-]{36}")
@@ -99,6 +105,8 @@ async def sign_image_url(
 ) -> ImageUrl:
     """A URL at which an image is made when it is first asked for."""
     secret = signing_key(to)
+    if fault := fault_of_url(body.source_url, to.settings):
+        raise json_body.invalid("body.source_url", fault)
     source = urlsafe_b64encode(body.source_url.encode()).rstrip(b"=").decode()
     signature = image_signature_of(body.preset, source, secret)
     return ImageUrl(url=f"{to.root_path}/v1/images/{signature}/{body.preset}/{source}")
@@ -125,9 +133,9 @@ async def get_image(signature: Signature, preset: Preset, source: Source, reques
     args = await _args(to, job_type, preset, source)
     job_id = f"image-{sha256(to_json([preset, _definition(to, preset), source])).hexdigest()[:40]}"
     job = await in_time(read_job(to.redis, job_id))
-    if job is None or not job.ended:
+    if job is None or not _is_known_for_good(job):
         with _turn(request):
-            await _put(to, job_type, args, job_id)
+            await _put(to, job_type, args, job_id, ended=job is not None and job.ended)
             job = await waits.ended_or_after(request, to, job_id, wait_s=WAIT_S)
     return await file_answer(_made(job), request, to, until_s=time.time() + YEAR_S)
 
@@ -183,21 +191,30 @@ def _turn(request: Request) -> Iterator[None]:
         state.images_waiting -= 1
 
 
-async def _put(to: Shared, job_type: JobType[Any, Any], args: dict[str, Any], job_id: str) -> None:
-    """Raises QueueFull."""
+async def _put(to: Shared, job_type: JobType[Any, Any], args: dict[str, Any], job_id: str, *, ended: bool) -> None:
+    """`ended`: the job has, and is put again. Raises QueueFull."""
+    queue = to.queue_of(job_type)
+    if ended and await in_time(to.replays.one(job_id, queue=queue.key)) == "replayed":
+        return
     try:
-        await to.queue_of(job_type).enqueue(job_type.name, args, job_id=job_id)
+        await queue.enqueue(job_type.name, args, job_id=job_id)
     except JobExists:
         return  # another request was first, and this one waits with it
+
+
+def _is_known_for_good(job: JobSnapshot) -> bool:
+    """False for what may end otherwise another time: a job that has not ended, or that a passing fault has ended."""
+    return job.status == "succeeded" or (job.status == "failed" and job.error is not None and job.error.type in FINAL)
 
 
 def _made(job: JobSnapshot) -> str:
     """The key of the file. Raises Problem 503 if it is not made yet, 422 if it cannot be."""
     if not job.ended:
         raise _busy("The image is not made yet.")
+    if not _is_known_for_good(job):
+        raise _busy("The image could not be made this time.")
     if job.status != "succeeded":
-        reason = job.error.message if job.error else "its job was cancelled"
-        raise Problem(422, "image-refused", f"The image cannot be made: {reason}.")
+        raise Problem(422, "image-refused", f"The image cannot be made: {job.error and job.error.message}.")
     return str(job.result["outputs"][0]["url"]).partition(FILES_PATH)[2]
 
 

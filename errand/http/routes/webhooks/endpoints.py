@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, Path, Query, Response
+from fastapi import APIRouter, Body, Depends, Path, Response
 from pydantic import Field
 
 from errand.http.answers.problems import ERRORS, Problem, documented
 from errand.http.answers.webhook_view import EndpointPage, EndpointView, endpoint_view
 from errand.http.gates import auth
 from errand.http.requests import json_body
+from errand.http.requests.filters import MAX_ON_A_PAGE, PageAfter, PageLimit
 from errand.http.requests.json_body import JsonRoute
 from errand.http.shared import Shared, SharedDep, in_time
 from errand.resources.guard import fault_of_url
@@ -19,9 +20,6 @@ from errand.webhooks.endpoints import Endpoint, EndpointDefinition
 from errand.webhooks.endpoints.store import MAX_ENDPOINTS
 from errand.wire import codec
 from errand.wire.job_id import new_job_id
-
-MAX_ON_A_PAGE = 100
-
 
 READS, ADMINS = [Depends(auth.require("read"))], [Depends(auth.require("admin"))]
 """Who may change an endpoint decides where data goes."""
@@ -63,12 +61,8 @@ EndpointId = Annotated[
 )
 async def list_webhook_endpoints(
     to: SharedDep,
-    limit: Annotated[
-        int, Query(ge=1, le=MAX_ON_A_PAGE, description="how many at most", examples=[MAX_ON_A_PAGE])
-    ] = MAX_ON_A_PAGE,
-    cursor: Annotated[
-        str, Query(max_length=64, description="from `next` of the page before", examples=["acme-billing"])
-    ] = "",
+    limit: PageLimit = MAX_ON_A_PAGE,
+    cursor: PageAfter = "",
 ) -> Response:
     """All endpoints, in the order of their ids, a page at a time."""
     endpoints, after = await in_time(to.webhook_endpoints.page(after=cursor, most=limit))

@@ -68,6 +68,9 @@ async def send_webhook_event(body: EventBody, request: Request, to: SharedDep, k
     """
     event_types.check_data(to, body.event, body.data)
     raw, keyed = await request.body(), idempotency.read(request)
+    # first: by now other endpoints may receive it, or none
+    if keyed is not None and (again := await _answered_before(to, keyed, raw)) is not None:
+        return again
     endpoints, is_listened = await asyncio.gather(
         in_time(to.webhook_endpoints.receiving(body.event, tenant=body.tenant)), in_time(to.sent_events.has_listeners())
     )
@@ -78,12 +81,9 @@ async def send_webhook_event(body: EventBody, request: Request, to: SharedDep, k
     data = json_body.value_in(raw, field="body")["data"]
     event = {"event": body.event, "data": data, "message_id": body.id or f"msg_{new_job_id()}"}
     event["occurred_at"] = datetime.now(UTC)
-    if keyed is not None:
-        keyed.take("body", raw)
     put = await _put(to, event, endpoints, keyed) if endpoints else []
     if put and put[0].replayed:
-        again = WebhookEventView(id=put[0].memo or event["message_id"], count=len(put), deliveries=[])
-        return json_response(again, status=202, headers=idempotency.REPLAYED)
+        return _again(put[0].memo or event["message_id"], count=len(put))
     if is_listened:
         await in_time(_show(to, event, tenant=body.tenant))
     # no models: a thousand of them take as long as all the rest here
@@ -111,3 +111,18 @@ async def _show(to: Shared, event: dict[str, Any], *, tenant: str | None) -> Non
     body = {"type": event["event"], "timestamp": event["occurred_at"], "data": event["data"]}
     with missed():
         await to.sent_events.add(event["message_id"], body, tenant=tenant)
+
+
+async def _answered_before(to: Shared, keyed: KeyedRequest, body: bytes) -> Response | None:
+    """The first answer again, if a request under that key has put deliveries. Raises Problem 422 if it was another."""
+    keyed.take("body", body)
+    try:
+        first = await to.queue_of(to.catalog[JOB_TYPE]).first_answer(keyed.idempotency())
+    except KeyReused:
+        raise idempotency.reused() from None
+    return None if first is None else _again(first.memo, count=len(first.job_ids))
+
+
+def _again(message_id: str, *, count: int) -> Response:
+    view = WebhookEventView(id=message_id, count=count, deliveries=[])
+    return json_response(view, status=202, headers=idempotency.REPLAYED)

@@ -15,6 +15,7 @@ from errand.http.answers.webhook_view import RecoveredView, WebhookEventView
 from errand.http.gates import auth
 from errand.http.requests.job_path import JOB_ID
 from errand.http.requests.json_body import JsonRoute
+from errand.http.routes.job_list import cursor_at, start_at
 from errand.http.routes.webhooks.endpoints import PREFIX, UNKNOWN, EndpointId, as_json, unknown
 from errand.http.routes.webhooks.events import JOB_TYPE
 from errand.http.shared import Shared, SharedDep, in_time
@@ -29,7 +30,7 @@ IDS_SHOWN = 10
 READ_AT_ONCE = 50
 """A result holds the event's data and may be large: no more of them are in memory at a time."""
 RECOVERY_LIMIT_S = 20.0
-"""How long one recovery may take; another goes on with the rest."""
+"""How long one recovery may take; another goes on behind its cursor."""
 
 
 WRITES = [Depends(auth.require("write"))]
@@ -54,6 +55,9 @@ class Recovery(BaseModel):
     since: Moment = Field(description="those that ended from then on", examples=["2026-11-20T00:00:00Z"])
     until: Moment | None = Field(None, description="and before then", examples=["2026-11-21T00:00:00Z"])
     status: list[Literal["failed", "cancelled"]] = Field(default=["failed", "cancelled"], min_length=1)
+    cursor: str | None = Field(
+        None, max_length=2_000, description="of the answer before, to go on behind it; with the same times and status"
+    )
 
 
 RESEND = {"example": {"value": {"job_id": JOB_ID}}}
@@ -118,15 +122,17 @@ async def recover_webhook_events(
         since_ms=int(body.since.timestamp() * 1000),
         until_ms=None if body.until is None else int(body.until.timestamp() * 1000),
     )
-    ids, start, until_s = [], None, time.monotonic() + RECOVERY_LIMIT_S
-    while time.monotonic() < until_s:
+    start = None if body.cursor is None else start_at(body.cursor, filter, field="body.cursor")
+    ids, until_s = [], time.monotonic() + RECOVERY_LIMIT_S
+    while True:
         page = await in_time(to.timeline.page(filter, limit=READ_AT_ONCE, start=start))
         for job in await _of_endpoint(to, page.jobs, id):
             answer = await in_time(to.replays.one(job.id, queue=keys.queue(job.queue)))
             ids += [job.id] if answer == "replayed" else []
-        if (start := page.next) is None:
+        if (start := page.next) is None or time.monotonic() > until_s:
             break
-    return as_json({"count": len(ids), "ids": ids[:IDS_SHOWN], "complete": start is None})
+    following = None if start is None else cursor_at(start, filter)
+    return as_json({"count": len(ids), "ids": ids[:IDS_SHOWN], "complete": start is None, "cursor": following})
 
 
 async def _of_endpoint(to: Shared, jobs: Sequence[JobSnapshot], endpoint_id: str) -> list[JobSnapshot]:
