@@ -6,8 +6,11 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pydantic_core import to_json
+
 from errand.job.context import Context
 from errand.job.control import Fail, Retry
+from errand.secrets.redaction import Hide
 from errand.webhooks.endpoints.attempts import EndpointAttempts
 from errand.webhooks.endpoints.health import EndpointHealth
 from errand.webhooks.target import Target
@@ -38,9 +41,15 @@ class MadeAttempt:
         """0 if there was no answer."""
         return self.answer.status if self.answer else 0
 
-    def record(self) -> dict[str, Any]:
-        """The fields of an `EndpointAttempt`."""
-        answer, target = self.answer, self.target
+    def record(self) -> bytes:
+        """The JSON of an `EndpointAttempt`, without the target's secrets, which a receiver may repeat."""
+        hide = self.target.hide
+        text = to_json(self._fields(_as_it_is)).decode()
+        # as a whole first: mostly there is nothing to hide
+        return text.encode() if hide(text) == text else to_json(self._fields(hide))
+
+    def _fields(self, hide: Hide) -> dict[str, Any]:
+        answer = self.answer
         limit = None if self.error else BODY_LIMIT_CHARS
         return {
             "at_ms": int(time.time() * 1000),
@@ -50,11 +59,11 @@ class MadeAttempt:
             "event": self.event,
             "status": answer.status if answer else None,
             "fault": self.fault,
-            "error": None if self.error is None else target.hide(str(self.error)),
+            "error": None if self.error is None else hide(str(self.error)),
             "remote": answer.remote if answer else "",
             "timings_ms": answer.timings_ms if answer else {},
-            "headers": _kept_headers(answer, target) if answer else [],
-            "body": target.readable(answer.body, limit_chars=limit) if answer else "",
+            "headers": _kept_headers(answer, hide) if answer else [],
+            "body": hide(answer.body.decode(errors="replace"))[:limit] if answer and answer.body else "",
         }
 
 
@@ -82,12 +91,16 @@ class EndpointJournal:
         await self._health.close()
 
 
-def _kept_headers(answer: HttpAnswer, target: Target) -> list[tuple[str, str]]:
-    """The first of them, without the target's secrets."""
+def _as_it_is(text: str) -> str:
+    return text
+
+
+def _kept_headers(answer: HttpAnswer, hide: Hide) -> list[tuple[str, str]]:
+    """The first of them."""
     kept, room = [], HEADERS_LIMIT_CHARS
     for name, value in answer.headers:
         room -= len(name) + len(value)
         if room < 0:
             break
-        kept.append((target.hide(name), target.hide(value)))
+        kept.append((hide(name), hide(value)))
     return kept
