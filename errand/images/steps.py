@@ -181,7 +181,7 @@ async def _store(ctx: Context, image: Rendered) -> Output:
     # another attempt that makes the same stores the same; a file is never replaced by other content
     name = f"{image.sha256[:HASH_CHARS]}-{image.width}x{image.height}.{image.format}"
     key = f"resize/{ctx.job_id}/{name}"
-    size_bytes = await ctx.use(storage).save(key, image.path)
+    size_bytes = await ctx.use(storage).save(key, image.path, media_type=f"image/{image.format}")
     return Output(
         width=image.width,
         height=image.height,

@@ -6,13 +6,14 @@ import re
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 import obstore
 from obstore.exceptions import BaseError, GenericError, NotFoundError
-from obstore.store import LocalStore, ObjectStore, from_url
+from obstore.store import AzureStore, GCSStore, LocalStore, ObjectStore, S3Store, from_url
 
 from errand import private_folder
 
@@ -31,6 +32,14 @@ CHUNK_BYTES = 1024 * 1024
 
 PART_BYTES = 5 * 1024 * 1024
 """The smallest part that S3 takes; at most two parts of an upload are in memory."""
+
+
+MAX_SIGNED_S = 7 * 86_400 - 1
+"""S3 signs URLs for less than a week (AWS Signature Version 4)."""
+
+
+LASTING = "private, max-age=31536000, immutable"
+"""Of what is never replaced by other content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +64,7 @@ class Storage:
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
+        self._bucket = store if isinstance(store, S3Store | GCSStore | AzureStore) else None
 
     @classmethod
     def at(cls, url: str) -> Storage:
@@ -81,10 +91,21 @@ class Storage:
             raise StorageFault(str(error)) from error
         return source.bytes
 
-    async def save(self, key: str, source: Path) -> int:
-        """Stores a local file; returns its size in bytes."""
-        await obstore.put_async(self._store, _checked(key), source, chunk_size=PART_BYTES, max_concurrency=2)
+    async def save(self, key: str, source: Path, *, media_type: str | None = None) -> int:
+        """Stores a local file; returns its size in bytes. `media_type`: as what a bucket serves it by itself."""
+        # a folder keeps no such thing
+        served = {"Content-Type": media_type, "Cache-Control": LASTING} if media_type and self._bucket else None
+        await obstore.put_async(
+            self._store, _checked(key), source, attributes=served, chunk_size=PART_BYTES, max_concurrency=2
+        )
         return source.stat().st_size  # noqa: ASYNC240  # no wait: the file was just read
+
+    async def signed_url(self, method: Literal["GET", "HEAD", "PUT"], key: str, *, expires_in_s: float) -> str | None:
+        """The bucket's own URL for that, which needs no credentials until it expires; None if this is a folder."""
+        if self._bucket is None:
+            return None
+        expires_in = timedelta(seconds=min(int(expires_in_s), MAX_SIGNED_S))
+        return await obstore.sign_async(self._bucket, method, _checked(key), expires_in)
 
     async def info(self, key: str) -> FileInfo:
         """Raises FileMissing."""

@@ -22,6 +22,7 @@ class FileSettings(BaseModel):
 
     data_dir: Path = Path("var")
     storage_url: Annotated[str, url_with_scheme("file", "s3", "gs", "az")] | None = None
+    bucket_urls: bool = False
     file_url_keys: Annotated[tuple[SecretStr, ...], NoDecode, comma_separated()] = ()
     upload_limit_bytes: int = Field(64 * MIB, ge=1)
     direct_upload_limit_bytes: int = Field(1024 * MIB, ge=1)

@@ -34,7 +34,7 @@ LIMIT_S = 60
 """On the clock, for one image of 48 x 32 pixels: it is for a machine that is busy."""
 
 MOST_CPU_S = 5.0
-MOST_RESIDENT_MB = 300
+MOST_RESIDENT_MB = MEMORY_BYTES // 1024**2 + 100
 MAX_WORDS = 200
 BATCH = 50
 

@@ -92,6 +92,7 @@ BAD = {
     "BODY_TIMEOUT_S": ["0", "nan", "30s"],
     "BODY_LIMIT_BYTES": ["0", "1 MB"],
     "UPLOAD_LIMIT_BYTES": ["-1"],
+    "BUCKET_URLS": ["maybe"],
     "DIRECT_UPLOAD_LIMIT_BYTES": ["0"],
     "DIRECT_UPLOAD_TTL_S": ["59", "604801"],
     "BATCH_LIMIT_BYTES": ["0"],

@@ -45,6 +45,8 @@ class Upload:
 
     storage: Storage | None
     keyed: KeyedRequest | None
+    limit_bytes: int
+    """Of a file that came by itself: a bucket takes any number."""
     args: KeptArgs = field(default_factory=dict)
     stored: list[StoredFile] = field(default_factory=list)
     start: bytes | None = None
@@ -81,6 +83,8 @@ class Upload:
             self.start = b"".join([chunk async for chunk in self.storage.read(key, part)])
         except FileMissing:
             raise json_body.invalid(f"body.{field}", "is not stored: has all of the upload come?") from None
+        if info.size_bytes > self.limit_bytes:
+            raise json_body.invalid(f"body.{field}", f"has {info.size_bytes} bytes, over {self.limit_bytes}")
         if named.get("bytes") != info.size_bytes:
             raise json_body.invalid(f"body.{field}.bytes", f"does not fit: the upload has {info.size_bytes}")
 
@@ -103,7 +107,7 @@ async def received_args(
 
     The stored upload is forgotten again if the block (or the reading) fails: nothing refers to it then.
     """
-    upload = Upload(storage, keyed)
+    upload = Upload(storage, keyed, shared_of(request).settings.direct_upload_limit_bytes)
     try:
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media_type == FORM:

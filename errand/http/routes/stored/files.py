@@ -7,10 +7,10 @@ import re
 import time
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
-from fastapi.responses import StreamingResponse
+from fastapi.responses import RedirectResponse, StreamingResponse
 from fastapi.security import HTTPAuthorizationCredentials
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -24,7 +24,7 @@ from errand.job.stored_file import path_of_file
 from errand.job.when import DurationS
 from errand.resources.byte_range import BehindTheEnd, part_of
 from errand.resources.signed_urls import is_signed, signature_of
-from errand.resources.storage import FileInfo, FileMissing
+from errand.resources.storage import KEY, FileInfo, FileMissing
 
 MEDIA_TYPES = mimetypes.MimeTypes()
 """Python's own table, not the machine's, which may know more or less; with what Python 3.11 does not know."""
@@ -54,6 +54,10 @@ OUTPUT = re.compile(r"resize/[^/]+/(?P<hash>[0-9a-f]{32})-[^/]+")
 
 
 HOUR_S = 3600
+
+
+BUCKET_URL_S = HOUR_S
+"""How long a bucket's own URL is good at most."""
 
 
 YEAR_S = 365 * 86_400
@@ -110,6 +114,7 @@ async def may_read(
         200: {"content": {"application/octet-stream": {}}, "description": "the file"},
         206: {"content": {"application/octet-stream": {}}, "description": "the part that `Range` asks for"},
         304: {"description": "the client's copy is still right"},
+        307: {"description": "with `BUCKET_URLS`: the bucket's own URL"},
         **documented({404: "nothing is stored there", 416: "the file has no such part"}),
         **{status: ERRORS[status] for status in (401, 403, 422, 429)},
     },
@@ -128,8 +133,10 @@ async def get_file(
 async def file_answer(key: str, request: Request, to: Shared, *, until_s: float | None) -> Response:
     """The file, a part of it, or a 304; for all who have its URL `until_s`, for this client alone if that is None.
 
-    Raises Problem 404 and 416.
+    With `BUCKET_URLS` it is a redirect to the bucket's own URL. Raises Problem 404 and 416.
     """
+    if to.settings.bucket_urls and (answer := await _redirect(key, request, to, until_s)) is not None:
+        return answer
     info = await _info(to, key)
     headers = _headers(key, info, until_s)
     media_type = MEDIA_TYPES.guess_type(key)[0] or "application/octet-stream"
@@ -155,6 +162,19 @@ async def _info(to: Shared, key: str) -> FileInfo:
         return await to.storage.info(key)
     except FileMissing:
         raise Problem(404, "unknown-file", f"Nothing is stored under '{key}'.") from None
+
+
+async def _redirect(key: str, request: Request, to: Shared, until_s: float | None) -> Response | None:
+    """To the bucket, which is not asked before; None if the files are in a folder, or are no business of HTTP."""
+    if key.lower().startswith(UPLOADS) or not KEY.fullmatch(key):
+        return None
+    lasts_s = BUCKET_URL_S if until_s is None else max(1, min(BUCKET_URL_S, until_s - time.time()))
+    method: Literal["GET", "HEAD"] = "HEAD" if head_requests.ASKED in request.scope else "GET"
+    url = await to.storage.signed_url(method, key, expires_in_s=lasts_s)
+    if url is None:
+        return None
+    # kept for half of the time for which it is good, so that what is followed is good
+    return RedirectResponse(url, 307, headers={"Cache-Control": f"private, max-age={int(lasts_s / 2)}"})
 
 
 def _asked_part(request: Request, size_bytes: int, etag: str) -> tuple[int, int] | None:

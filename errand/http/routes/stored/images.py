@@ -119,6 +119,7 @@ async def sign_image_url(
         200: {"content": {"image/*": {}}, "description": "the image"},
         206: {"content": {"image/*": {}}, "description": "the part that `Range` asks for"},
         304: {"description": "the client's copy is still right"},
+        307: {"description": "with `BUCKET_URLS`: the bucket's own URL"},
         **documented({404: "there is no such image", 416: "the file has no such part"}),
         **{status: ERRORS[status] for status in (403, 422, 503)},
     },

@@ -77,6 +77,9 @@ class UploadView(BaseModel):
     """How far an upload is."""
 
     url: str = Field(description="PUT the file here; or continue it here by tus")
+    bucket_url: str | None = Field(
+        default=None, description="with `BUCKET_URLS`: PUT the file here, and it does not pass through the service"
+    )
     offset: int = Field(description="how many bytes have come")
     file: StoredFile = Field(description="as the args of a job name it, once all of it has come")
     expires_at: datetime
@@ -166,6 +169,9 @@ async def create_upload(
     with _faults(to):
         session = await to.uploads.create(size_bytes=body.bytes, filename=body.filename)
     view = _view(to, session)
+    if to.settings.bucket_urls:
+        lasts_s = to.settings.direct_upload_ttl_s
+        view.bucket_url = await to.storage.signed_url("PUT", session.file.key, expires_in_s=lasts_s)
     response.headers.update(_headers(session) | {"Location": view.url})
     return view
 
