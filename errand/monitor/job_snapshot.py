@@ -30,6 +30,7 @@ from errand.wire.records import (
     PutBack,
     RunningAttempt,
 )
+from errand.wire.running import running_attempt
 
 ATTEMPT_FIELDS = frozenset(field.name for field in dataclasses.fields(Attempt))
 
@@ -180,24 +181,6 @@ def _attempt_from(fields: dict[str, Any]) -> Attempt:
         error=Error.read(error) if error else None,
         blocked=Block(for_ms=blocked["for_ms"], at=blocked["at"]) if blocked else None,
     )
-
-
-def running_attempt(running: bytes) -> RunningAttempt | None:
-    """From the queue's hash of running jobs: `number due_ms started_ms token`, the token being `worker#number`.
-
-    None, said so in the log, if another program has written it.
-    """
-    try:
-        number, due_ms, started_ms, token = running.decode().split(" ", 3)
-        return RunningAttempt(
-            number=int(number),
-            due_at_ms=shown_ms(float(due_ms)),
-            started_at_ms=shown_ms(int(started_ms)),
-            worker=token.rsplit("#", 1)[0],
-        )
-    except ValueError:
-        log.warning("an entry of a running job cannot be read and is left out", entry=repr(running[:200]))
-        return None
 
 
 def number_in(text: bytes | None) -> int:

@@ -12,10 +12,11 @@ from typing import NamedTuple
 from arq.connections import ArqRedis
 from arq.constants import default_queue_name as DEFAULT  # noqa: N812
 
-from errand.monitor.job_snapshot import number_in, running_attempt
+from errand.monitor.job_snapshot import number_in
 from errand.redis.rows import rows_of
 from errand.wire import keys
 from errand.wire.limits import shown_ms
+from errand.wire.running import running_attempt
 from errand.wire.worker_report import WorkerReport
 
 

@@ -19,12 +19,13 @@ from arq.connections import ArqRedis
 from arq.jobs import DeserializationError
 from pydantic_core import to_json
 
-from errand.monitor.job_snapshot import ENDS, JobSnapshot, Status, ended_job, live_job, number_in, running_attempt
+from errand.monitor.job_snapshot import ENDS, JobSnapshot, Status, ended_job, live_job, number_in
 from errand.redis import script
 from errand.wire import codec, keys
 from errand.wire.indexes import SHARED, EndedName, type_word
 from errand.wire.limits import KeptLimits, shown_ms
 from errand.wire.records import RunningAttempt
+from errand.wire.running import running_attempt
 
 log = structlog.get_logger("errand.timeline")
 

@@ -13,6 +13,7 @@ from errand.redis import script
 from errand.wire import codec, keys, records
 from errand.wire.indexes import DeadEntry, EndedName
 from errand.wire.limits import KeptLimits
+from errand.wire.running import lost_attempt
 
 CancelAnswer = Literal["cancelled", "cancelling", "ended", "unknown", "changed"]
 
@@ -150,13 +151,19 @@ class QueueActions:
         async with self._redis.pipeline(transaction=True) as transaction:
             transaction.mget(keys.body(job_id), keys.tries(job_id))
             transaction.lrange(keys.attempts(job_id), 0, -1)
-            (body, tries), attempts = await transaction.execute()
+            transaction.hget(keys.running(self.key), job_id)
+            (body, tries), attempts, started = await transaction.execute()
         if body is None:
             return b""
         job, record = codec.job_in(body)
-        more = {"attempts": codec.readable(attempts), **KeptLimits.of(record).fields()}
         now_ms = timestamp_ms()
-        error = records.Error(type="Cancel", message="cancelled before it started")
+        # the script ends a job that was started only if its lease has gone: its worker may live on, unheard
+        lost = lost_attempt(started, at_ms=now_ms) if started is not None else None
+        made = [*codec.readable(attempts), *([lost] if lost else [])]
+        more = {"attempts": made, **KeptLimits.of(record).fields()}
+        error = records.Error(
+            "Cancel", "cancelled after its worker was lost" if lost else "cancelled before it started"
+        )
         outcome = serialize_result(
             job.function,
             job.args,

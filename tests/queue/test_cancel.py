@@ -149,6 +149,17 @@ async def test_a_cancel_is_no_matter_of_a_later_job_of_that_id(redis: ArqRedis, 
     assert [claim.cancelled for claim in (await worker.claim(1)).claims] == [False]
 
 
+async def test_a_job_whose_worker_was_lost_is_cancelled_and_shows_the_attempt(redis: ArqRedis, queue: Queue) -> None:
+    """The worker may be paused alone, and come to the job's effect when it goes on: the record must not deny that."""
+    put = await queue.enqueue("any", {})
+    await Leases(redis, queue=QUEUE, worker="paused", lease_s=10).claim(1)
+    await redis.delete(keys.lease(put.job_id))
+    assert await queue.cancel(put.job_id) == "cancelled"
+    done = await ended(redis, put.job_id)
+    assert [(attempt.outcome, attempt.worker, attempt.number) for attempt in done.attempts] == [("lost", "paused", 1)]
+    assert done.error is not None and "lost" in done.error.message
+
+
 async def test_a_job_whose_lease_outlives_its_attempt_is_cancelled_at_once(redis: ArqRedis, queue: Queue) -> None:
     put = await queue.enqueue("any", {})
     worker = Leases(redis, queue=QUEUE, worker="one", lease_s=10)

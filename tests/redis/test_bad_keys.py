@@ -123,9 +123,12 @@ async def test_a_key_of_any_name_and_type_stops_neither_view_nor_queue(
 
 
 async def put_over(house: House, name: str, kind: str) -> None:
-    await house.redis.delete(name)
     command, *content = MAKERS[kind]
-    await house.redis.execute_command(command, name, *content)  # type: ignore[no-untyped-call]
+    # at once: the worker writes some of these keys, too
+    async with house.redis.pipeline(transaction=True) as transaction:
+        transaction.delete(name)
+        transaction.execute_command(command, name, *content)
+        await transaction.execute()
     if name == keys.paused(QUEUE):
         # a pause is whatever lies there: it is shown, and ended as any other
         assert (await house.http.get("/v1/queues")).json()[0]["paused"]
