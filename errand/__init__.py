@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from errand.integration.lifespan import jobs_lifespan
     from errand.job.context import Context
     from errand.job.control import Cancel, Fail, Retry, Snooze
+    from errand.job.functions.depends import Depends
     from errand.job.job_type import JobType, job
     from errand.job.producing.checked_args import InvalidArgs
     from errand.job.producing.handle import JobHandle
@@ -40,6 +41,7 @@ _LAZY = {
     "Client": "errand.client.client",
     "Context": "errand.job.context",
     "Delays": "errand.job.retry_policy",
+    "Depends": "errand.job.functions.depends",
     "Exponential": "errand.job.retry_policy",
     "Fail": "errand.job.control",
     "InvalidArgs": "errand.job.producing.checked_args",
@@ -70,6 +72,7 @@ __all__ = [
     "Client",
     "Context",
     "Delays",
+    "Depends",
     "Exponential",
     "Fail",
     "InvalidArgs",

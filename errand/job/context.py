@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import typing
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,6 +15,9 @@ from errand.job.control import MAX_CRASHES
 from errand.job.once import Once, nowhere
 
 Resource = TypeVar("Resource")
+
+
+Result = TypeVar("Result")
 
 
 Opener = Callable[[Any], AbstractAsyncContextManager[Resource]]
@@ -40,6 +44,8 @@ class Context:
     resources: Mapping[Opener[Any], Any] = field(default_factory=dict)
     clock: Clock = field(default_factory=Clock)
     """The attempt's time limit; `with ctx.clock.stopped():` while it waits for its turn at something shared."""
+    loop: asyncio.AbstractEventLoop | None = None
+    """That of the worker, for a job in a thread."""
     report: Callable[[float, str], Awaitable[None]] | None = None
     effect: Callable[[str], Awaitable[Once]] | None = None
 
@@ -52,6 +58,18 @@ class Context:
             return typing.cast(Resource, self.resources[opener])
         except KeyError:
             raise LookupError(f"declare it first: @job(uses=[{opener.__name__}])") from None
+
+    def wait(self, call: Coroutine[Any, Any, Result]) -> Result:
+        """For a `def` job, in its thread: what that call returns or raises, which the worker's loop makes.
+
+        >>> ctx.wait(ctx.progress(0.5))
+
+        Raises RuntimeError in the loop itself: there it is `await`.
+        """
+        if self.loop is None or self.loop is asyncio._get_running_loop():
+            call.close()
+            raise RuntimeError("ctx.wait(…) is for a job in a thread; use `await` here")
+        return asyncio.run_coroutine_threadsafe(call, self.loop).result()
 
     async def once(self, name: str) -> Once:
         """How far an effect of this job has come, over all of its attempts: not started, started, or done.

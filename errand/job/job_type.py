@@ -5,15 +5,16 @@ from __future__ import annotations
 import inspect
 import re
 import typing
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Concatenate, Generic, Literal, Protocol, TypedDict, TypeVar, Unpack, overload
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from errand.job.args_names import Closed, names_of, unknown_names
 from errand.job.context import Context, Opener
+from errand.job.functions.shape import shape_of
 from errand.job.producing.enqueuing import Enqueuing, read_as
 from errand.job.producing.options import NO_OPTIONS, JobOptions
 from errand.job.retry_policy import Exponential, RetryPolicy
@@ -37,7 +38,9 @@ class JobType(Enqueuing[Args, Result], Generic[Args, Result]):
     """A kind of job. `@job` makes it; calling it calls the function itself, as a test does."""
 
     name: str
-    function: Callable[[Context, Args], Awaitable[Result]]
+    function: Callable[..., Awaitable[Result]]
+    """Called with the context and the args; one in a thread or a process, or with dependencies, is called like that,
+    too."""
     args_model: type[Args]
     result_type: Any
     """What a successful attempt returns, as the function is annotated."""
@@ -52,8 +55,9 @@ class JobType(Enqueuing[Args, Result], Generic[Args, Result]):
     schedules: tuple[Schedule, ...] = ()
     """The schedules that the code defines, each with its id, and with its args as they are enqueued."""
 
-    def __call__(self, ctx: Context, args: Args) -> Awaitable[Result]:
-        return self.function(ctx, args)
+    def __call__(self, ctx: Context, args: Args, **dependencies: Any) -> Awaitable[Result]:
+        """A dependency that is given by name is not asked for."""
+        return self.function(ctx, args, **dependencies)
 
     @property
     def asked(self) -> JobOptions:
@@ -128,8 +132,47 @@ class JobType(Enqueuing[Args, Result], Generic[Args, Result]):
         return None
 
 
+class MakesJobType(Protocol):
+    """What `@job(…)` returns: it takes `async def` and `def`, with dependencies behind the args or without."""
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[Context, Args, ...], Coroutine[Any, Any, Result]], /
+    ) -> JobType[Args, Result]: ...
+
+    @overload
+    def __call__(self, function: Callable[Concatenate[Context, Args, ...], Result], /) -> JobType[Args, Result]: ...
+
+
+class MakesJobTypeOfProcess(Protocol):
+    """What `@job(process=True, …)` returns."""
+
+    def __call__(self, function: Callable[[Args], Result], /) -> JobType[Args, Result]: ...
+
+
+class JobTypeOptions(TypedDict, total=False):
+    """What `@job` takes."""
+
+    queue: str
+    max_tries: int
+    timeout_s: float
+    retry: RetryPolicy | None
+    uses: Iterable[Opener[Any]]
+    examples: Iterable[Mapping[str, Any]]
+    schedule: str | Schedule | Iterable[Schedule]
+
+
+@overload
+def job(*, process: Literal[False] = False, **options: Unpack[JobTypeOptions]) -> MakesJobType: ...
+
+
+@overload
+def job(*, process: Literal[True], **options: Unpack[JobTypeOptions]) -> MakesJobTypeOfProcess: ...
+
+
 def job(
     *,
+    process: bool = False,
     queue: str = DEFAULT_QUEUE,
     max_tries: int = 5,
     timeout_s: float = 300,
@@ -137,7 +180,7 @@ def job(
     uses: Iterable[Opener[Any]] = (),
     examples: Iterable[Mapping[str, Any]] = (),
     schedule: str | Schedule | Iterable[Schedule] = (),
-) -> Callable[[Callable[[Context, Args], Awaitable[Result]]], JobType[Args, Result]]:
+) -> Any:
     """Makes `async def name(ctx: Context, args: SomeModel) -> Result` a job type called `name`.
 
     `queue` names its queue; jobs that keep a processor busy belong into `cpu`, which runs as many at once as there are
@@ -150,27 +193,30 @@ def job(
     >>> @job(max_tries=8, timeout_s=60)
     ... async def send_invoice(ctx: Context, args: Invoice) -> Receipt: ...
 
+    Further parameters are dependencies (`Depends`). A `def` runs in a thread, and may block. With `process` a
+    `def name(args: SomeModel)` runs in the process pool, where it may compute, and is killed after `timeout_s`.
+
     Raises TypeError for a function of another shape, ValueError for a number out of range or an invalid schedule.
     """
     check_queue_name(queue)
     if max_tries < 1 or timeout_s <= 0:
         raise ValueError("@job needs max_tries >= 1 and timeout_s > 0")
 
-    def describe(function: Callable[[Context, Args], Awaitable[Result]]) -> JobType[Args, Result]:
-        args_model = _args_model_of(function)
+    def describe(function: Callable[..., Any]) -> JobType[Any, Any]:
+        shape = shape_of(function, process=process, timeout_s=timeout_s)
         return JobType(
             name=function.__name__,
-            function=function,
-            args_model=args_model,
-            result_type=_result_type_of(function),
+            function=shape.call,
+            args_model=shape.args_model,
+            result_type=shape.result_type,
             queue=queue,
             max_tries=max_tries,
             timeout_s=timeout_s,
             retry=retry or Exponential(),
-            uses=tuple(uses),
+            uses=tuple(dict.fromkeys((*uses, *shape.uses))),
             summary=(inspect.getdoc(function) or function.__name__.replace("_", " ")).partition("\n")[0],
             examples=tuple(examples),
-            schedules=_schedules_of(function.__name__, args_model, schedule),
+            schedules=_schedules_of(function.__name__, shape.args_model, schedule),
         )
 
     return describe
@@ -180,28 +226,6 @@ def check_queue_name(name: str) -> None:
     """Raises ValueError if it is no name for a queue."""
     if not QUEUE_NAME.fullmatch(name):
         raise ValueError(f"{name!r} is no name for a queue: letters, digits, '-' and '_'")
-
-
-def _args_model_of(function: Callable[..., Any]) -> type[Any]:
-    """The pydantic model in the annotation of the second parameter."""
-    shape = f"{function.__qualname__}: a job is `async def {function.__name__}(ctx: Context, args: SomeModel)`"
-    parameters = list(inspect.signature(function).parameters)
-    if not inspect.iscoroutinefunction(function) or len(parameters) != 2:
-        raise TypeError(shape)
-    try:
-        model = typing.get_type_hints(function).get(parameters[1])
-    except NameError as error:
-        raise TypeError(f"{function.__qualname__}: {error}; annotations must name what its module defines") from None
-    if not (isinstance(model, type) and issubclass(model, BaseModel)):
-        raise TypeError(f"{shape}, and SomeModel is a pydantic model")
-    return model
-
-
-def _result_type_of(function: Callable[..., Any]) -> Any:
-    """Raises pydantic's errors for what has no JSON Schema."""
-    returned = typing.get_type_hints(function).get("return", Any)
-    TypeAdapter(returned).json_schema(mode="serialization")
-    return returned
 
 
 def _schedules_of(

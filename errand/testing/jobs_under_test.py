@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ from pydantic import BaseModel, SecretStr
 from errand.client.client import Client
 from errand.job.catalog import Catalog, discover
 from errand.job.context import Opener
+from errand.job.functions.depends import overridden
 from errand.job.job_type import JobType
 from errand.job.producing.options import ms_of
 from errand.monitor.job_snapshot import JobSnapshot, read_job
@@ -122,6 +123,10 @@ class JobsUnderTest:
             self._deaths.remove(death)
         if death.left:
             raise AssertionError(f"no attempt came to where the effect '{effect}' was {when}")
+
+    def override(self, dependency: Callable[..., Any], instead: Callable[..., Any]) -> AbstractContextManager[None]:
+        """`with jobs.override(session, fake_session):` calls another function for a dependency, in every job."""
+        return overridden(dependency, instead)
 
     async def dying_at_each_await(self) -> AsyncIterator[int]:
         """`async for number in jobs.dying_at_each_await():` has the first attempt die at its first wait, then, when all

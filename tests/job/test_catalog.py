@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator
+
 import pytest
 from pydantic import BaseModel
 
@@ -77,9 +79,13 @@ def test_a_function_of_another_shape_is_refused_with_the_right_one() -> None:
 
     async def no_model(ctx: Context, args: dict[str, str]) -> None: ...
 
-    def not_async(ctx: Context, args: Text) -> None: ...
+    def generator(ctx: Context, args: Text) -> Iterator[str]:
+        yield ""
 
-    for function in (one_parameter, no_model, not_async):
+    async def async_generator(ctx: Context, args: Text) -> AsyncIterator[str]:
+        yield ""
+
+    for function in (one_parameter, no_model, generator, async_generator):
         with pytest.raises(TypeError, match=rf"{function.__name__}\(ctx: Context, args: SomeModel\)"):
             job()(function)  # type: ignore[arg-type]
 
@@ -87,4 +93,4 @@ def test_a_function_of_another_shape_is_refused_with_the_right_one() -> None:
 @pytest.mark.parametrize("numbers", [{"max_tries": 0}, {"timeout_s": 0}, {"timeout_s": -1}])
 def test_numbers_out_of_range_are_refused_when_the_type_is_defined(numbers: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="max_tries >= 1 and timeout_s > 0"):
-        job(**numbers)  # type: ignore[arg-type]
+        job(**numbers)  # type: ignore[call-overload]

@@ -9,11 +9,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 from pydantic import BaseModel
 
-from errand import Client, Context, Settings, Snooze, job
+from errand import Client, Context, Depends, Settings, Snooze, job
 from errand.client.published_types import publish
 from errand.redis.connection import connect
 from errand.testing import JobsUnderTest
@@ -64,6 +65,15 @@ async def steps(ctx: Context, args: Name) -> None:
     await asyncio.sleep(0)
 
 
+def currency() -> str:
+    return "EUR"
+
+
+@job()
+async def priced(ctx: Context, args: Name, currency: Annotated[str, Depends(currency)]) -> str:
+    return currency
+
+
 @job()
 async def careful(ctx: Context, args: Name) -> None:
     payment = await ctx.once("payment")
@@ -108,6 +118,12 @@ async def test_time_moves_for_jobs_expiries_and_unique_keys(client: Client, jobs
     jobs.move_time("1h")
     (expired,) = await jobs.run_all()
     assert expired.error is not None and expired.error.type == "Expired"
+
+
+async def test_a_dependency_is_overridden(client: Client, jobs: JobsUnderTest) -> None:
+    with jobs.override(currency, lambda: "USD"):
+        await priced.enqueue()
+        assert [job.result for job in await jobs.run_all()] == ["USD"]
 
 
 async def test_a_job_that_was_put_back_waits_for_its_time(client: Client, jobs: JobsUnderTest) -> None:

@@ -61,7 +61,8 @@ def waiting(name: str, go_on: asyncio.Event, started: list[str], **options: Any)
         await asyncio.wait_for(go_on.wait(), NEVER_S)
 
     wait.__name__ = name
-    return job(**options)(wait)
+    made: JobType[Any, Any] = job(**options)(wait)
+    return made
 
 
 async def all_started(started: list[str], number: int) -> None:

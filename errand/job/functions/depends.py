@@ -1,0 +1,60 @@
+"""`Annotated[Session, Depends(session)]` in a job's signature, as in FastAPI: the marker, and overrides for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Scope = Literal["attempt", "worker"]
+
+
+@dataclass(frozen=True, slots=True)
+class Depends:
+    """What a function returns or yields, as the value of a parameter of a job or of another dependency.
+
+    >>> async def session() -> AsyncIterator[AsyncSession]:
+    ...     async with AsyncSession(engine) as opened:
+    ...         yield opened
+    ...
+    >>> @job()
+    ... async def bill(ctx: Context, args: Order, db: Annotated[AsyncSession, Depends(session)]) -> None: ...
+
+    An attempt makes one instance of each, whatever the number of those that ask for it, and closes generators after it,
+    the last one first. The function may be `async def` or `def` (in a thread), a generator or not; it may have
+    dependencies of its own, and ask for the attempt by `ctx: Context`. FastAPI's marker does the same.
+    With `scope="worker"` a worker opens one instance, at its start, for all attempts.
+    """
+
+    dependency: Callable[..., Any]
+    use_cache: bool = True
+    scope: Scope = "attempt"
+
+
+OVERRIDES: dict[Callable[..., Any], Callable[..., Any]] = {}
+"""What is called instead of a dependency."""
+
+
+@contextmanager
+def overridden(dependency: Callable[..., Any], instead: Callable[..., Any]) -> Iterator[None]:
+    """In the block `instead` is called for `dependency`, by every job of this process: for tests."""
+    before = OVERRIDES.get(dependency)
+    OVERRIDES[dependency] = instead
+    try:
+        yield
+    finally:
+        if before is None:
+            del OVERRIDES[dependency]
+        else:
+            OVERRIDES[dependency] = before
+
+
+def marker_in(*values: Any) -> Depends | None:
+    """The first marker among these, ours or FastAPI's, which is known by its name: a worker loads no FastAPI for it."""
+    for value in values:
+        if isinstance(value, Depends):
+            return value
+        if type(value).__module__ == "fastapi.params" and type(value).__name__ in ("Depends", "Security"):
+            return Depends(value.dependency, use_cache=value.use_cache)
+    return None

@@ -1,0 +1,63 @@
+"""Which functions may be jobs: what their signatures must say, and what is read of them."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter
+
+from errand.job.context import Opener
+from errand.job.functions.processes import in_process, pool_opener
+from errand.job.functions.solving import with_dependencies, worker_wide
+from errand.job.functions.threads import in_thread
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A function as a job."""
+
+    call: Callable[..., Awaitable[Any]]
+    args_model: type[Any]
+    result_type: Any
+    uses: tuple[Opener[Any], ...] = ()
+    """What a worker must open for it."""
+
+
+def shape_of(function: Callable[..., Any], *, process: bool, timeout_s: float) -> Shape:
+    """Raises TypeError for a function that cannot be a job."""
+    parameters, hints = list(inspect.signature(function).parameters), _hints_of(function)
+    returned = hints.get("return", Any)
+    TypeAdapter(returned).json_schema(mode="serialization")
+    if process:
+        model = _model(function, parameters, hints, at=0)
+        if len(parameters) != 1 or inspect.iscoroutinefunction(function):
+            raise TypeError(
+                f"{function.__qualname__}: a job of a process is `def {function.__name__}(args: SomeModel)`"
+            )
+        return Shape(in_process(function, timeout_s=timeout_s), model, returned, (pool_opener(),))
+    model = _model(function, parameters, hints, at=1)
+    call = function if inspect.iscoroutinefunction(function) else in_thread(function)
+    if len(parameters) == 2:
+        return Shape(call, model, returned)
+    return Shape(with_dependencies(call), model, returned, tuple(worker_wide(function)))
+
+
+def _hints_of(function: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(function)
+    except NameError as error:
+        raise TypeError(f"{function.__qualname__}: {error}; annotations must name what its module defines") from None
+
+
+def _model(function: Callable[..., Any], parameters: list[str], hints: dict[str, Any], *, at: int) -> type[Any]:
+    """The pydantic model in the annotation of that parameter."""
+    model = hints.get(parameters[at]) if len(parameters) > at else None
+    generates = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+    if isinstance(model, type) and issubclass(model, BaseModel) and not generates:
+        return model
+    shape = f"`async def {function.__name__}(ctx: Context, args: SomeModel)`, and SomeModel is a pydantic model"
+    raise TypeError(f"{function.__qualname__}: a job is {shape}")
