@@ -29,6 +29,7 @@ Code = Literal[
     "endpoint_busy",
     "endpoint_throttled",
     "endpoint_failing",
+    "endpoint_rate",
     "queue_paused",
     "no_worker",
     "type_unknown",

@@ -76,6 +76,13 @@ def has_stars(model: type[BaseModel], args: Any) -> bool:
     return STARS in found
 
 
+def check_not_stars(secret: SecretStr) -> SecretStr:
+    """For a field that takes a secret in. Raises ValueError if it came back from a view."""
+    if secret.get_secret_value() == STARS:
+        raise ValueError("stands for a secret that is not shown: send the secret itself")
+    return secret
+
+
 class SecretFields:
     """The fields of an args model that are secret; false if there are none."""
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from pydantic import BaseModel
 from pydantic_core import to_json
@@ -24,7 +24,7 @@ from errand.webhooks.secret import installation_secret
 from errand.webhooks.target import Target, target_of_url
 
 if TYPE_CHECKING:
-    from errand.webhooks.endpoints import EndpointJournal, EndpointTargets, MadeAttempt
+    from errand.webhooks.endpoints import EndpointJournal, EndpointPace, EndpointTargets, MadeAttempt
     from errand.webhooks.post import HttpAnswer, Poster, PostFault
 
 
@@ -69,7 +69,8 @@ class Deliverer:
     breakers: Breakers
     targets: EndpointTargets | None = None
     journal: EndpointJournal | None = None
-    """None, as the targets, if the settings name no Redis."""
+    pace: EndpointPace | None = None
+    """None, as the targets and the journal, if the settings name no Redis."""
 
     def to_url(self, url: str) -> Target:
         """A receiver that the job names itself."""
@@ -93,7 +94,8 @@ class Deliverer:
         made = MadeAttempt(ctx=ctx, target=target, event=str(event["type"]), webhook_id=webhook_id)
         try:
             made.answer = await self._post(target, to_json(event), webhook_id)
-            _check_taken(ctx, target, made.answer)
+            made.asked_s = retry_after_s(made.answer.header("retry-after"), now=datetime.now(UTC))
+            _check_taken(ctx, target, made.answer, asked_s=made.asked_s)
         except PostFault as fault:
             made.fault, made.error = fault.kind, _after_fault(ctx, target, fault)
             await self._note(made)
@@ -112,9 +114,13 @@ class Deliverer:
         async with self.receivers.turn(*target.limits(of_host=self.host_limit)):
             # inside: much may have failed while this one waited for its turn
             with self.breakers.attempt(target.endpoint_id) as attempt:
+                if self.pace is not None and target.endpoint_id and target.rate_per_s:
+                    await self.pace.take(target.endpoint_id, rate_per_s=target.rate_per_s)
                 headers = {**target.signer.headers(webhook_id, body, now=datetime.now(UTC)), **target.headers}
                 try:
-                    answer = await self.poster.post(target.url, body=body, headers=headers, deadline_s=target.timeout_s)
+                    answer = await self.poster.post(
+                        target.url, body=body, headers=headers, deadline_s=target.timeout_s, tls=target.tls
+                    )
                 except PostFault:
                     attempt.ok = False
                     raise
@@ -126,7 +132,7 @@ class Deliverer:
             await self.journal.note(made)
 
 
-def _check_taken(ctx: Context, target: Target, answer: HttpAnswer) -> None:
+def _check_taken(ctx: Context, target: Target, answer: HttpAnswer, *, asked_s: float) -> None:
     """Standard Webhooks 1.0: 2xx is success, 410 says stop, anything else is tried again."""
     if 200 <= answer.status < 300:
         return
@@ -134,7 +140,6 @@ def _check_taken(ctx: Context, target: Target, answer: HttpAnswer) -> None:
     reason = f"the receiver answered {answer.status}" + (f": {said}" if said else "")
     if answer.status == 410:
         raise Fail(reason)
-    asked_s = retry_after_s(answer.header("retry-after"), now=datetime.now(UTC))
     raise _again(ctx, target, reason, at_least_s=asked_s)
 
 
@@ -153,6 +158,14 @@ def _again(ctx: Context, target: Target, reason: str, *, at_least_s: float = 0.0
     return Retry(reason, after_s=own_s, at_least_s=min(at_least_s, RETRY_AFTER_CAP_S))
 
 
+class _OfEndpoints(TypedDict, total=False):
+    """What a Deliverer has if it knows a Redis."""
+
+    targets: EndpointTargets
+    journal: EndpointJournal
+    pace: EndpointPace
+
+
 @asynccontextmanager
 async def deliverer(settings: Settings) -> AsyncIterator[Deliverer]:
     """The signing secret, the endpoints and a guarded client. On a developer's machine also the webhook sink, the one
@@ -166,34 +179,33 @@ async def deliverer(settings: Settings) -> AsyncIterator[Deliverer]:
     async with AsyncExitStack() as stack:
         allowed = await stack.enter_async_context(opened_sink(settings))
         guard = AddressGuard(settings.webhook_allow_networks, allow_endpoints=allowed, policy=UrlPolicy.of(settings))
-        targets, journal = await stack.enter_async_context(_opened_endpoints(settings))
+        of_endpoints = await stack.enter_async_context(_opened_endpoints(settings))
         yield Deliverer(
             poster=await stack.enter_async_context(Poster.open(guard)),
             secret=installation_secret(settings),
             receivers=Receivers(slots=slots),
             host_limit=settings.webhook_host_concurrency,
             breakers=Breakers(),
-            targets=targets,
-            journal=journal,
+            **of_endpoints,
         )
 
 
 @asynccontextmanager
-async def _opened_endpoints(settings: Settings) -> AsyncIterator[tuple[EndpointTargets | None, EndpointJournal | None]]:
-    """None and None if the settings name no Redis, as in a test of a job function."""
+async def _opened_endpoints(settings: Settings) -> AsyncIterator[_OfEndpoints]:
+    """Nothing if the settings name no Redis, as in a test of a job function."""
     from errand.redis.connection import connect
     from errand.redis.outage import REPLY_TIMEOUT_S
-    from errand.webhooks.endpoints import EndpointAttempts, EndpointHealth, EndpointJournal, Endpoints, EndpointTargets
+    from errand.webhooks import endpoints as room
 
     if settings.redis_url is None:
-        yield None, None
+        yield {}
         return
     redis = connect(settings.redis_url.get_secret_value(), reply_timeout_s=REPLY_TIMEOUT_S)
-    endpoints = Endpoints(redis)
-    attempts = EndpointAttempts(redis, limit=settings.webhook_attempts_kept)
-    journal = EndpointJournal(EndpointHealth(redis, endpoints), attempts)
+    endpoints = room.Endpoints(redis)
+    attempts = room.EndpointAttempts(redis, limit=settings.webhook_attempts_kept)
+    journal = room.EndpointJournal(endpoints, room.EndpointHealth(redis, endpoints), attempts)
     try:
-        yield EndpointTargets(endpoints), journal
+        yield {"targets": room.EndpointTargets(endpoints), "journal": journal, "pace": room.EndpointPace(redis)}
     finally:
         await journal.close()
         await redis.aclose()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -28,6 +29,10 @@ class Target:
     endpoint_id: str | None = None
     concurrency: int | None = None
     """How many deliveries it may have at once, beside the limit of its host."""
+    rate_per_s: float | None = None
+    """How many deliveries it takes in a second, of all workers together."""
+    tls: ssl.SSLContext | None = None
+    """Its own certificates, in place of the usual."""
     timeout_s: float = DEADLINE_S
     retry_s: Sequence[float] = SCHEDULE_S
     host: str = field(init=False)

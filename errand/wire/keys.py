@@ -42,6 +42,10 @@ WEBHOOK_ENDPOINTS_REVISION = "errand:webhooks:endpoints:revision"
 """Counts the changes of webhook endpoints."""
 
 
+WEBHOOK_THROTTLED = "errand:webhooks:throttled"
+"""Hash: endpoint id → until when its receiver has asked for a pause, in ms since the epoch."""
+
+
 WEBHOOK_FAILING = "errand:webhooks:failing"
 """Hash: endpoint id → since when every delivery to it fails, in ms of the server's clock."""
 
@@ -287,6 +291,11 @@ def history(queue: str) -> str:
 def schedule(schedule_id: str) -> str:
     """Hash: a schedule's definition, and what became of its times."""
     return f"errand:schedule:{schedule_id}"
+
+
+def webhook_pace(endpoint_id: str) -> str:
+    """When an endpoint with a rate has, at that, taken all that was let through, in µs since the epoch."""
+    return f"errand:webhooks:pace:{endpoint_id}"
 
 
 def webhook_attempts(endpoint_id: str) -> str:

@@ -27,12 +27,21 @@ class AuthView(BaseModel):
     token: str | None = None
 
 
+class ClientCertificateView(BaseModel):
+    """The certificate that deliveries show, with stars instead of its key."""
+
+    certificate: str
+    key: str
+
+
 class EndpointView(EndpointDefinition):
     """An endpoint. Its secrets are not shown, but right after they were made."""
 
+    client_certificate: ClientCertificateView | None = None  # type: ignore[assignment]  # as `auth`
     auth: AuthView | None = None  # type: ignore[assignment]  # shown without the models that take secrets in
     id: str
-    state: Literal["enabled", "disabled"]
+    state: Literal["enabled", "throttled", "disabled"]
+    throttled_until: datetime | None = Field(description="its receiver has asked for a pause until then")
     disabled_reason: str | None = Field(description="why it was disabled, if its owner did not do it")
     secret: str | None = Field(description="what the receiver verifies with; shown once, when it was made")
     public_key: str | None = Field(description="what `v1a` signatures verify with, if it is `asymmetric`")
@@ -107,7 +116,9 @@ def attempt_view(attempt: EndpointAttempt, *, root_path: str) -> Mapping[str, An
     return {"at": utc(attempt.at_ms), "outcome": outcome, **shown, "links": links}
 
 
-def endpoint_view(endpoint: Endpoint, *, root_path: str, secret: str | None = None) -> Mapping[str, Any]:
+def endpoint_view(
+    endpoint: Endpoint, *, root_path: str, secret: str | None = None, throttled_until_ms: int | None = None
+) -> Mapping[str, Any]:
     """The endpoint as the API shows it, with stars in the place of passwords and tokens."""
     own = f"{root_path}/v1/webhook-endpoints/{endpoint.id}"
     shown = endpoint.definition.model_dump(mode="json")
@@ -115,7 +126,8 @@ def endpoint_view(endpoint: Endpoint, *, root_path: str, secret: str | None = No
     return {
         **secret_args.shown(EndpointDefinition, shown),
         "id": endpoint.id,
-        "state": "enabled" if endpoint.enabled else "disabled",
+        "state": "disabled" if not endpoint.enabled else "throttled" if throttled_until_ms else "enabled",
+        "throttled_until": utc_or_none(throttled_until_ms),
         "disabled_reason": endpoint.disabled_reason,
         "secret": secret,
         "public_key": public_key(endpoint.signing_key) if endpoint.signing_key else None,

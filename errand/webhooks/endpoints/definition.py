@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from errand.resources.guard import CallerUrl
-from errand.secrets.redaction import STARS
+from errand.secrets.secret_args import check_not_stars
+from errand.webhooks.endpoints.tls import Authority, ClientCertificate, context_of
 from errand.webhooks.header_name import HEADER_NAME
 from errand.webhooks.schedule import DEADLINE_S, SCHEDULE_S
 
@@ -63,16 +64,10 @@ HeaderValue = Annotated[str, AfterValidator(_check_header_value)]
 Wait = Annotated[float, Field(ge=1, le=7 * 86_400)]
 
 
-def _check_not_stars(secret: SecretStr) -> SecretStr:
-    if secret.get_secret_value() == STARS:
-        raise ValueError("stands for a secret that is not shown: send the secret itself")
-    return secret
-
-
 def _check_token(token: SecretStr) -> SecretStr:
     if not TOKEN.fullmatch(token.get_secret_value()):
         raise ValueError("must be visible ASCII characters: it is sent in a header")
-    return _check_not_stars(token)
+    return check_not_stars(token)
 
 
 class BasicAuth(BaseModel):
@@ -82,7 +77,7 @@ class BasicAuth(BaseModel):
 
     kind: Literal["basic"]
     user: Annotated[str, Field(max_length=256, pattern=r"^[^:\x00-\x1f\x7f]*$")]
-    password: Annotated[SecretStr, AfterValidator(_check_not_stars)] = Field(max_length=256)
+    password: Annotated[SecretStr, AfterValidator(check_not_stars)] = Field(max_length=256)
 
 
 class BearerAuth(BaseModel):
@@ -113,12 +108,29 @@ class EndpointDefinition(BaseModel):
         max_length=len(SCHEDULE_S),
         description="the waits after each failed attempt, in seconds; after the last one the delivery has failed",
     )
+    client_certificate: ClientCertificate | None = None
+    ca: Authority | None = Field(
+        None, description="PEM: the receiver's certificate must come from one of these, not from those known to all"
+    )
     asymmetric: bool = Field(
         False, description="sign with ed25519 (`v1a`) too: the receiver needs no secret, only the `public_key` shown"
     )
     concurrency: int = Field(100, ge=1, le=1000, description="deliveries at once, of each worker")
+    rate_per_s: float | None = Field(
+        None,
+        ge=0.01,
+        le=10_000,
+        description="deliveries a second, of all workers together; what a second takes may come at once",
+    )
     enabled: bool = True
     metadata: dict[str, Annotated[str, Field(max_length=500)]] = Field(default={}, max_length=20)
+
+    @model_validator(mode="after")
+    def _has_certificates_that_fit(self) -> Self:
+        if (self.ca or self.client_certificate) and self.url.scheme != "https":
+            raise ValueError("only a url of https has certificates: leave out `ca` and `client_certificate`")
+        context_of(self.ca, self.client_certificate)
+        return self
 
     def receives(self, event: str, tenant: str | None) -> bool:
         """True if an event of that name goes there; one with a tenant goes to that tenant's endpoints alone."""

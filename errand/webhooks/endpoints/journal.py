@@ -13,6 +13,8 @@ from errand.job.control import Fail, Retry
 from errand.secrets.redaction import Hide
 from errand.webhooks.endpoints.attempts import EndpointAttempts
 from errand.webhooks.endpoints.health import EndpointHealth
+from errand.webhooks.endpoints.soon import news
+from errand.webhooks.endpoints.store import Endpoints
 from errand.webhooks.target import Target
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 BODY_LIMIT_CHARS = 1024
 """Of an answer that is a success; of another one, all that was read is kept (16 KiB)."""
 HEADERS_LIMIT_CHARS = 8 * 1024
+THROTTLING = (429, 502, 503, 504)
+"""With a `Retry-After` these ask for a pause of everything, not of one delivery (Standard Webhooks 1.0: throttle)."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -35,6 +39,8 @@ class MadeAttempt:
     fault: str | None = None
     """Its kind; `status` for an answer that is no success."""
     error: Fail | Retry | None = None
+    asked_s: float = 0.0
+    """How long the receiver asks to wait (`Retry-After`)."""
 
     @property
     def status(self) -> int:
@@ -70,7 +76,8 @@ class MadeAttempt:
 class EndpointJournal:
     """That of one worker process."""
 
-    def __init__(self, health: EndpointHealth, attempts: EndpointAttempts) -> None:
+    def __init__(self, endpoints: Endpoints, health: EndpointHealth, attempts: EndpointAttempts) -> None:
+        self._endpoints = endpoints
         self._health = health
         self._attempts = attempts
 
@@ -80,6 +87,9 @@ class EndpointJournal:
         if endpoint_id is None:
             return
         self._attempts.add(endpoint_id, made.record())
+        if made.status in THROTTLING and made.asked_s >= 1:
+            with news():
+                await self._endpoints.throttle(endpoint_id, for_s=made.asked_s)
         if made.status == 410:
             await self._health.gone(endpoint_id)
         else:

@@ -26,6 +26,8 @@ MAX_ENDPOINTS = 10_000
 FRESH_S = 1.0
 """A change holds everywhere after this long."""
 READ_AT_ONCE = 500
+THROTTLE_CAP_S = 3600
+"""The longest pause of an endpoint that its receiver may ask for; one delivery may wait for a day."""
 
 
 PutAnswer = Literal["done", "changed", "full"]
@@ -38,6 +40,8 @@ class Endpoints:
         self._redis = redis
         self._put = script.load(redis, "webhooks/endpoints/put")
         self._kept: dict[str, Endpoint] = {}
+        self._throttled: dict[str, int] = {}
+        """Until when receivers have asked for a pause, in ms of the server's clock."""
         self._revision: bytes | None = b""
         self._looked_s = -math.inf
         """When the last look began that has ended."""
@@ -78,6 +82,26 @@ class Endpoints:
         await self._look_since(time.monotonic() - FRESH_S)
         return self._kept.get(endpoint_id)
 
+    async def throttle(self, endpoint_id: str, *, for_s: float) -> None:
+        """Its receiver has asked for a pause: no worker delivers to it meanwhile, `THROTTLE_CAP_S` at most."""
+        until_ms = await self.now_ms() + int(min(for_s, THROTTLE_CAP_S) * 1000)
+        await self._redis.hset(keys.WEBHOOK_THROTTLED, endpoint_id, str(until_ms))  # type: ignore[misc]  # redis-py types both its clients
+        self._throttled[endpoint_id] = until_ms
+
+    def throttled_s(self, endpoint_id: str) -> float:
+        """For how long it wants nothing yet, as was known a second ago at most; 0 if it is not throttled."""
+        until_ms = self._throttled.get(endpoint_id)
+        return 0.0 if until_ms is None else max(until_ms / 1000 - time.time(), 0.0)
+
+    async def throttled_until_ms(self, endpoint_ids: Sequence[str]) -> dict[str, int]:
+        """Those of the endpoints that are throttled now, and until when."""
+        if not endpoint_ids:
+            return {}
+        found = await self._redis.hmget(keys.WEBHOOK_THROTTLED, list(endpoint_ids))  # type: ignore[misc]
+        now_ms = time.time() * 1000
+        pairs = zip(endpoint_ids, found, strict=True)
+        return {each: int(until_ms) for each, until_ms in pairs if until_ms is not None and int(until_ms) > now_ms}
+
     async def receiving(self, event: str, *, tenant: str | None) -> list[Endpoint]:
         """The enabled endpoints that an event goes to, as they are at this moment."""
         await self._look_since(time.monotonic())
@@ -109,7 +133,12 @@ class Endpoints:
 
     async def _read_all_if_changed(self) -> None:
         looked_s = time.monotonic()
-        revision = await self._redis.get(keys.WEBHOOK_ENDPOINTS_REVISION)
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.get(keys.WEBHOOK_ENDPOINTS_REVISION)
+            pipeline.hgetall(keys.WEBHOOK_THROTTLED)
+            revision, throttled = await pipeline.execute()
+        self._throttled = {name.decode(): int(until_ms) for name, until_ms in throttled.items()}
+        await self._forget_throttled()
         if revision != self._revision:
             ids = [name.decode() for name in await self._redis.zrange(keys.WEBHOOK_ENDPOINTS, 0, -1)]
             kept: dict[str, Endpoint] = {}
@@ -133,6 +162,12 @@ class Endpoints:
                 pipeline.hget(keys.webhook_endpoint(endpoint_id), "revision")
             found = await pipeline.execute()
         return {name: (revision or b"").decode() for name, revision in zip(ids, found, strict=True)}
+
+    async def _forget_throttled(self) -> None:
+        """Those whose time has passed."""
+        now_ms = time.time() * 1000
+        if passed := [name for name, until_ms in self._throttled.items() if until_ms < now_ms]:
+            await self._redis.hdel(keys.WEBHOOK_THROTTLED, *passed)  # type: ignore[misc]
 
     async def _read_each(self, ids: Sequence[str]) -> list[Endpoint]:
         async with self._redis.pipeline(transaction=False) as pipeline:

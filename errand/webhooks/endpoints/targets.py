@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import random
 import time
 
-from errand.job.control import Cancel
+from errand.job.control import Cancel, Snooze
 from errand.webhooks.endpoints.endpoint import Endpoint
 from errand.webhooks.endpoints.store import Endpoints
+from errand.webhooks.endpoints.tls import context_of
+from errand.webhooks.receivers import LATEST_S
 from errand.webhooks.schedule import SCHEDULE_S
 from errand.webhooks.signing import Signer
 from errand.webhooks.target import Target
@@ -17,21 +20,33 @@ class EndpointTargets:
 
     def __init__(self, endpoints: Endpoints) -> None:
         self._endpoints = endpoints
-        self._kept: dict[str, tuple[Endpoint, Target]] = {}
+        self._kept: dict[str, tuple[str, Target]] = {}
+        """By id, with the revision of the endpoint that it was made of."""
 
     async def of(self, endpoint_id: str) -> Target:
-        """The endpoint as it is now, whatever it was when the event was put. Raises Cancel if it receives nothing."""
+        """The endpoint as it is now, whatever it was when the event was put. Raises Cancel if it receives nothing,
+        Snooze if nothing now."""
         endpoint = await self._endpoints.get(endpoint_id)
         if endpoint is None:
             self._kept.pop(endpoint_id, None)
             raise Cancel(f"there is no endpoint {endpoint_id} any more")
         if not endpoint.enabled:
             raise Cancel(f"the endpoint {endpoint_id} is disabled: {endpoint.disabled_reason or 'by its owner'}")
-        made_of, target = self._kept.get(endpoint_id, (None, None))
-        if target is None or made_of is not endpoint or endpoint.overlaps:
+        self._check_throttled(endpoint_id)
+        revision, target = self._kept.get(endpoint_id, ("", None))
+        if target is None or revision != endpoint.revision or endpoint.overlaps:
             target = target_of(endpoint)
-            self._kept[endpoint_id] = endpoint, target
+            self._kept[endpoint_id] = endpoint.revision, target
         return target
+
+    def _check_throttled(self, endpoint_id: str) -> None:
+        """Raises Snooze if its receiver has asked for a pause."""
+        left_s = self._endpoints.throttled_s(endpoint_id)
+        if left_s > 0:
+            after_s = left_s + random.uniform(0, min(left_s, LATEST_S))  # noqa: S311  # not all at once
+            raise Snooze(
+                f"the endpoint {endpoint_id} has asked for a pause", after_s=after_s, code="endpoint_throttled"
+            )
 
 
 def target_of(endpoint: Endpoint) -> Target:
@@ -47,4 +62,6 @@ def target_of(endpoint: Endpoint) -> Target:
         concurrency=definition.concurrency,
         timeout_s=definition.timeout_s,
         retry_s=retry_s,
+        rate_per_s=definition.rate_per_s,
+        tls=context_of(definition.ca, definition.client_certificate),
     )

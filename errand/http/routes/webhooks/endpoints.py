@@ -67,7 +67,11 @@ async def list_webhook_endpoints(
     """All endpoints, in the order of their ids, a page at a time."""
     endpoints, after = await in_time(to.webhook_endpoints.page(after=cursor, most=limit))
     following = None if after is None else f"{to.root_path}/v1/webhook-endpoints?limit={limit}&cursor={after}"
-    views = [endpoint_view(endpoint, root_path=to.root_path) for endpoint in endpoints]
+    throttled = await in_time(to.webhook_endpoints.throttled_until_ms([endpoint.id for endpoint in endpoints]))
+    views = [
+        endpoint_view(endpoint, root_path=to.root_path, throttled_until_ms=throttled.get(endpoint.id))
+        for endpoint in endpoints
+    ]
     return as_json({"endpoints": views, "next": following})
 
 
@@ -94,7 +98,7 @@ async def create_webhook_endpoint(body: EndpointBody, to: SharedDep) -> Response
 )
 async def get_webhook_endpoint(id: EndpointId, to: SharedDep) -> Response:
     """One endpoint, without its secret."""
-    return _shown(to, await in_time(to.webhook_endpoints.read(id)), id)
+    return await _shown(to, await in_time(to.webhook_endpoints.read(id)), id)
 
 
 @router.put(
@@ -116,7 +120,7 @@ async def put_webhook_endpoint(id: EndpointId, body: EndpointBody, to: SharedDep
     )
     if changed is None:
         return await _create(to, id, body)
-    return _shown(to, changed, id)
+    return await _shown(to, changed, id)
 
 
 @router.delete(
@@ -148,7 +152,7 @@ async def rotate_webhook_secret(id: EndpointId, to: SharedDep) -> Response:
     """
     now_ms = await in_time(to.webhook_endpoints.now_ms())
     changed = await in_time(to.webhook_endpoints.change(id, lambda endpoint: endpoint.rotated(now_ms=now_ms)))
-    return _shown(to, changed, id, secret=changed.secret if changed else None)
+    return await _shown(to, changed, id, secret=changed.secret if changed else None)
 
 
 def _check_url(body: NewEndpoint, to: Shared) -> None:
@@ -171,10 +175,12 @@ async def _create(to: Shared, endpoint_id: str, body: NewEndpoint) -> Response:
     return as_json(view, status=201, headers={"Location": view["links"]["self"]})
 
 
-def _shown(to: Shared, endpoint: Endpoint | None, endpoint_id: str, *, secret: str | None = None) -> Response:
+async def _shown(to: Shared, endpoint: Endpoint | None, endpoint_id: str, *, secret: str | None = None) -> Response:
     if endpoint is None:
         raise unknown(endpoint_id)
-    return as_json(endpoint_view(endpoint, root_path=to.root_path, secret=secret))
+    throttled = await in_time(to.webhook_endpoints.throttled_until_ms([endpoint_id]))
+    until_ms = throttled.get(endpoint_id)
+    return as_json(endpoint_view(endpoint, root_path=to.root_path, secret=secret, throttled_until_ms=until_ms))
 
 
 def unknown(endpoint_id: str) -> Problem:

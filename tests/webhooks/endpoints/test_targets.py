@@ -1,0 +1,44 @@
+"""A target is made once, and made anew when its endpoint has changed."""
+
+from __future__ import annotations
+
+import pytest
+from arq.connections import ArqRedis
+
+from errand.job.control import Cancel
+from errand.webhooks.endpoints import Endpoint, EndpointDefinition, Endpoints, EndpointTargets
+
+
+async def test_a_target_is_the_same_until_its_endpoint_changes(
+    redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("errand.webhooks.endpoints.store.FRESH_S", 0.0)
+    endpoints, targets = Endpoints(redis), EndpointTargets(Endpoints(redis))
+
+    async def put(endpoint_id: str, url: str) -> None:
+        known = await endpoints.read(endpoint_id)
+        definition = EndpointDefinition.model_validate({"url": url})
+        endpoint = Endpoint.new(endpoint_id, definition, secret=None, now_ms=1)
+        assert await endpoints.put(endpoint, seen=known.revision if known else "") == "done"
+
+    await put("one", "https://a.example/")
+    first = await targets.of("one")
+    await put("two", "https://b.example/")
+    assert await targets.of("one") is first, "its connections are kept for it"
+    await put("one", "https://c.example/")
+    assert (await targets.of("one")).url == "https://c.example/"
+    await endpoints.remove("one")
+    with pytest.raises(Cancel):
+        await targets.of("one")
+
+
+async def test_a_rotated_secret_signs_for_a_day(redis: ArqRedis, monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoints, now_ms = Endpoints(redis), 1_000
+    endpoint = Endpoint.new(
+        "one", EndpointDefinition.model_validate({"url": "https://a.example/"}), secret=None, now_ms=now_ms
+    ).rotated(now_ms=now_ms)
+    await endpoints.put(endpoint)
+    targets = EndpointTargets(endpoints)
+    for now_s, signatures in ((2.0, 2), (86_500.0, 1)):
+        monkeypatch.setattr("errand.webhooks.endpoints.targets.time.time", lambda now_s=now_s: now_s)
+        assert len((await targets.of("one")).signer.sign("a", "1", b"").split()) == signatures

@@ -1,0 +1,79 @@
+"""Certificates of an endpoint: its deliveries show one, and trust those that it names alone."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+import httpx
+import pytest
+import trustme
+from arq.connections import ArqRedis
+
+from jobs.webhook import webhook
+from tests.conftest import RunWorker
+from tests.webhooks.endpoints.test_endpoints import PATH, ended, make, send
+from tests.webhooks.post.hostile import LENGTH_5, receiving
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+def pem(authority: trustme.CA) -> str:
+    return authority.cert_pem.bytes().decode()
+
+
+def certificate(authority: trustme.CA) -> dict[str, str]:
+    issued = authority.issue_cert("errand.example")
+    return {
+        "certificate": issued.cert_chain_pems[0].bytes().decode(),
+        "key": issued.private_key_pem.bytes().decode(),
+    }
+
+
+def asking(authority: trustme.CA) -> ssl.SSLContext:
+    """A receiver that is known to the authority alone, and asks for a certificate of the same."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.configure_trust(context)
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+async def test_a_receiver_that_asks_for_a_certificate_is_shown_the_endpoints_own(
+    redis: ArqRedis, client: httpx.AsyncClient, run_worker: RunWorker, authority: trustme.CA
+) -> None:
+    shown = certificate(authority)
+    async with receiving(LENGTH_5 + b"hello", ssl=asking(authority)) as receiver, run_worker([webhook]):
+        both = await make(client, "both", receiver.url, ca=pem(authority), client_certificate=shown)
+        await make(client, "no-certificate", receiver.url, ca=pem(authority), retry_s=[])
+        await make(client, "no-trust", receiver.url, client_certificate=shown, retry_s=[])
+        deliveries = (await send(client))["deliveries"]
+        ends = {each["endpoint_id"]: (await ended(redis, each["job_id"])).status for each in deliveries}
+    assert ends == {"both": "succeeded", "no-certificate": "failed", "no-trust": "failed"}
+    assert receiver.requests == 1
+    assert both["client_certificate"] == {**shown, "key": "**********"} and both["ca"] == pem(authority)
+
+
+async def test_what_is_sent_back_as_it_was_shown_is_no_key(client: httpx.AsyncClient, authority: trustme.CA) -> None:
+    shown = {**certificate(authority), "key": "**********"}
+    answer = await client.put(f"{PATH}/one", json={"url": "https://acme.example/", "client_certificate": shown})
+    assert answer.status_code == 422 and "**********" not in answer.text
+
+
+async def test_certificates_that_cannot_work_are_refused(client: httpx.AsyncClient, authority: trustme.CA) -> None:
+    good, other = certificate(authority), certificate(trustme.CA())
+    refused: list[dict[str, Any]] = [
+        {"ca": "rubbish"},
+        {"ca": ""},
+        {"client_certificate": {**good, "key": other["key"]}},
+        {"client_certificate": {**good, "certificate": "rubbish"}},
+        {"client_certificate": {**good, "key": good["certificate"]}},
+        {"url": "http://acme.example/", "ca": pem(authority)},
+    ]
+    for definition in refused:
+        answer = await client.put(f"{PATH}/one", json={"url": "https://acme.example/", **definition})
+        assert answer.status_code == 422, definition
+        assert "PRIVATE KEY" not in answer.text
