@@ -28,6 +28,10 @@ SigningSecret = Annotated[SecretStr, AfterValidator(_check_secret)]
 """Standard Webhooks 1.0: `whsec_` and the base64 of 24 to 64 bytes."""
 
 
+Origin = Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?$")]
+"""Of web pages: no path, and nothing that could end the directive of a policy that it stands in."""
+
+
 Port = Annotated[int, Field(ge=1, le=65_535)]
 
 
@@ -38,6 +42,7 @@ class WebhookSettings(BaseModel):
     webhook_allow_networks: Annotated[tuple[IpNetwork, ...], NoDecode, comma_separated()] = ()
     webhook_allow_ports: Annotated[tuple[Port, ...], NoDecode, comma_separated()] = ()
     webhook_https_only: bool = False
+    webhook_portal_frames: Annotated[tuple[Origin, ...], NoDecode, comma_separated()] = ()
     webhook_host_concurrency: int = Field(100, ge=1, le=10_000)
     webhook_attempts_kept: int = Field(1000, ge=0, le=100_000)
     webhook_sink_port: int = Field(8010, ge=0, le=65_535)

@@ -75,7 +75,7 @@ async def test_every_operation_has_a_stable_name_and_says_what_it_does(document:
         ),
         *(f"{verb}_webhook_endpoint" for verb in ("create", "get", "put", "delete")),
         *("list_webhook_endpoints", "rotate_webhook_secret", "send_webhook_event"),
-        *("listen_to_webhook_events", "list_webhook_event_types"),
+        *("listen_to_webhook_events", "sign_webhook_portal_link", "list_webhook_attempts", "list_webhook_event_types"),
         *("test_webhook_endpoint", "resend_webhook_event", "recover_webhook_events"),
     }
     assert all(operation["summary"] for operation in operations.values())

@@ -186,6 +186,10 @@ ENDPOINT: dict[str, Any] = {
 
 ANSWERS: dict[str, Any] = {
     "ImageUrl": {"url": "/v1/images/HrK4zZ0/avatar/aHR0cHM6Ly9pbWFnZXMuZXhhbXBsZS9jYXQuanBn"},
+    "PortalLinkView": {
+        "url": "/portal/webhooks?link=YWNtZQ.1795478400.HrK4zZ0",
+        "expires_at": "2026-11-24T00:00:00Z",
+    },
     "SignedUrl": {
         "url": f"/v1/files/resize/{JOB_ID}/9f86d081884c7d65-320x213.jpeg?expires=1795478400&signature=HrK4zZ0",
         "expires_at": "2026-11-24T00:00:00Z",
@@ -361,6 +365,10 @@ OF_PATHS: dict[tuple[int, str], tuple[str, str]] = {
     (409, "/v1/uploads"): ("wrong-offset", "The upload is at offset 1048576: go on there."),
     (412, "/v1/uploads"): ("tus-version", "This service speaks tus 1.0.0."),
     (413, "/v1/uploads"): ("content-too-large", "The upload has more than the 4800000 bytes that were announced."),
+    (409, "/v1/webhook-portal-links"): (
+        "no-signing-keys",
+        "Set FILE_URL_KEYS: one or more keys of at least 32 characters.",
+    ),
     (404, "/v1/file-urls"): ("unknown-file", "Nothing is stored under 'uploads/1'."),
     (409, "/v1/file-urls"): ("no-signing-keys", "Set FILE_URL_KEYS: one or more keys of at least 32 characters."),
     (416, "/v1/files"): ("range-not-satisfiable", "The file has 1024 bytes, and none of them is in that range."),

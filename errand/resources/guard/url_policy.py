@@ -46,6 +46,8 @@ class UrlPolicy:
             host, port = parts.hostname or "", parts.port or SCHEME_PORTS.get(parts.scheme, 0)
         except ValueError:
             return "is no URL"
+        if parts.scheme not in SCHEME_PORTS or not host:
+            return "must begin with https:// or http://, and name a host"
         if "@" in parts.netloc:
             return "has credentials in it"
         return self.fault_of_origin(host, port, tls=parts.scheme == "https", known=known)

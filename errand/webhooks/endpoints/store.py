@@ -107,6 +107,11 @@ class Endpoints:
         await self._look_since(time.monotonic())
         return [kept for kept in self._kept.values() if kept.enabled and kept.definition.receives(event, tenant)]
 
+    async def of_tenant(self, tenant: str) -> list[Endpoint]:
+        """A tenant's endpoints, enabled or not, as they are at this moment, in the order of their ids."""
+        await self._look_since(time.monotonic())
+        return [kept for kept in self._kept.values() if kept.definition.tenant == tenant]
+
     async def now_ms(self) -> int:
         """The server's clock."""
         seconds, micros = await self._redis.time()

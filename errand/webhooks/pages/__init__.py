@@ -4,7 +4,20 @@ It knows no HTTP route: it is given what to show and returns text. Jinja2 is loa
 """
 
 from errand.webhooks.pages.event_pages import event_page, events_page
-from errand.webhooks.pages.render import Page, can_render, policy
+from errand.webhooks.pages.portal_pages import Given, Portal
+from errand.webhooks.pages.render import Nav, Page, can_render, policy, problem_page
 from errand.webhooks.pages.snippets import LANGUAGES, snippet
 
-__all__ = ["LANGUAGES", "Page", "can_render", "event_page", "events_page", "policy", "snippet"]
+__all__ = [
+    "LANGUAGES",
+    "Given",
+    "Nav",
+    "Page",
+    "Portal",
+    "can_render",
+    "event_page",
+    "events_page",
+    "policy",
+    "problem_page",
+    "snippet",
+]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     import jinja2
 
 Page = str
+Nav = Sequence[tuple[str, str]]
+"""Texts and paths of the links that a page begins with."""
 
 FOLDER = Path(__file__).parent
 
@@ -45,6 +48,11 @@ def policy(*, forms: bool = False, frames: str = "'none'") -> str:
 def page(template: str, **shown: Any) -> Page:
     """The HTML of that template. Whatever is shown is text in it, never markup."""
     return _environment(escaped=True).get_template(f"templates/{template}.html.j2").render(style=_style(), **shown)
+
+
+def problem_page(detail: str) -> Page:
+    """What is wrong, for people."""
+    return page("problem", title="This did not work", nav=(), detail=detail)
 
 
 def code(template: str, **shown: Any) -> str:

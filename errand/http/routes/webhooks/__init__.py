@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from errand.http.routes.webhooks import attempts, endpoints, event_types, events, listening, resending
+from errand.http.routes.webhooks import (
+    attempts,
+    endpoints,
+    event_types,
+    events,
+    listening,
+    portal,
+    portal_links,
+    resending,
+)
 from errand.job.catalog import Catalog
 from errand.webhooks.pages import can_render
 
@@ -14,4 +23,4 @@ def routers(catalog: Catalog) -> list[APIRouter]:
     if events.JOB_TYPE not in catalog:
         return []
     routers = [endpoints.router, attempts.router, resending.router, events.router, listening.router, event_types.router]
-    return [*routers, event_types.pages] if can_render() else routers
+    return [*routers, event_types.pages, portal.router, portal_links.router] if can_render() else routers

@@ -29,14 +29,18 @@ class AttemptSearch(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    event: EventFilter | None = Field(None, description="of this name; `*` stands for any characters")
-    outcome: Outcome | None = None
+    event: EventFilter | None = Field(
+        None, description="of this name; `*` stands for any characters", examples=["invoice.*"]
+    )
+    outcome: Outcome | None = Field(None, description="how it ended", examples=["failed"])
     status: int | None = Field(None, ge=100, le=999, description="of the answer", examples=[503])
     fault: str | None = Field(None, max_length=16, description="of this kind", examples=["timeout"])
-    since: Moment | None = Field(None, examples=["2026-11-20T00:00:00Z"])
-    until: Moment | None = Field(None, examples=["2026-11-21T00:00:00Z"])
-    limit: int = Field(20, ge=1, le=MAX_ON_A_PAGE, description="how many at most")
-    cursor: str | None = Field(None, pattern=r"^\d{1,15}-\d{1,15}$", description="from `next` of the page before")
+    since: Moment | None = Field(None, description="ended from then on", examples=["2026-11-20T00:00:00Z"])
+    until: Moment | None = Field(None, description="and before then", examples=["2026-11-21T00:00:00Z"])
+    limit: int = Field(20, ge=1, le=MAX_ON_A_PAGE, description="how many at most", examples=[20])
+    cursor: str | None = Field(
+        None, pattern=r"^\d{1,15}-\d{1,15}$", description="from `next` of the page before", examples=["1795237200123-0"]
+    )
 
     def filter(self) -> AttemptFilter:
         """Without its paging."""

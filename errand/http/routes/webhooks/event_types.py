@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Depends
@@ -52,7 +53,7 @@ pages = APIRouter(prefix=HOME, include_in_schema=False, dependencies=[Depends(au
 @pages.get("")
 async def show_event_types(to: SharedDep) -> HTMLResponse:
     """Every event type, as a page."""
-    return _html(events_page(_declared(to).values(), home=f"{to.root_path}{HOME}"))
+    return _html(events_page(_declared(to).values(), path_of=partial(_path_of, to)))
 
 
 @pages.get("/{name:path}")
@@ -61,7 +62,7 @@ async def show_event_type(name: str, to: SharedDep) -> HTMLResponse:
     event_type = _declared(to).get(name)
     if event_type is None:
         raise Problem(404, "unknown-event-type", f"No event type '{name[:200]}' is declared.")
-    return _html(event_page(event_type, home=f"{to.root_path}{HOME}"))
+    return _html(event_page(event_type, nav=[("All events", f"{to.root_path}{HOME}")]))
 
 
 def check_data(to: Shared, event: str, data: JsonValue) -> None:
@@ -71,6 +72,10 @@ def check_data(to: Shared, event: str, data: JsonValue) -> None:
         raise RequestValidationError(
             [{"type": "event_data", "loc": ("body", "data", *path), "msg": message} for path, message in faults]
         )
+
+
+def _path_of(to: Shared, name: str) -> str:
+    return f"{to.root_path}{HOME}/{name}"
 
 
 def _declared(to: Shared) -> EventTypes:
