@@ -30,16 +30,15 @@ class Shape:
 def shape_of(function: Callable[..., Any], *, process: bool, timeout_s: float) -> Shape:
     """Raises TypeError for a function that cannot be a job."""
     parameters, hints = list(inspect.signature(function).parameters), _hints_of(function)
-    returned = hints.get("return", Any)
+    model, returned = _model(function, parameters, hints, at=0 if process else 1), hints.get("return", Any)
+    # raises for what has no JSON Schema
     TypeAdapter(returned).json_schema(mode="serialization")
     if process:
-        model = _model(function, parameters, hints, at=0)
         if len(parameters) != 1 or inspect.iscoroutinefunction(function):
             raise TypeError(
                 f"{function.__qualname__}: a job of a process is `def {function.__name__}(args: SomeModel)`"
             )
         return Shape(in_process(function, timeout_s=timeout_s), model, returned, (pool_opener(),))
-    model = _model(function, parameters, hints, at=1)
     call = function if inspect.iscoroutinefunction(function) else in_thread(function)
     if len(parameters) == 2:
         return Shape(call, model, returned)
