@@ -38,6 +38,9 @@ RETURN_PATH = r"^[A-Za-z0-9._-]{1,20}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$"
 """Short in front of the @, because the job's id is put there too."""
 
 
+TOPIC_ARN = r"^arn:aws[a-z-]*:sns:[a-z0-9-]{5,32}:[0-9]{12}:[A-Za-z0-9_-]{1,256}$"
+
+
 class SinkFault(BaseModel):
     """What the mail sink answers instead of taking a letter, and to which part of the letters."""
 
@@ -80,6 +83,7 @@ class MailSettings(BaseModel):
     dkim_selector: str | None = Field(None, pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$", max_length=63)
     mail_return_path: str | None = Field(None, pattern=RETURN_PATH, max_length=254)
     mailgun_signing_key: Annotated[SecretStr, Field(min_length=8)] | None = None
+    ses_topic_arn: str | None = Field(None, pattern=TOPIC_ARN)
     postmark_webhook_password: Annotated[SecretStr, Field(min_length=8)] | None = None
     sink_faults: Annotated[tuple[SinkFault, ...], NoDecode, comma_separated(SinkFault.parse)] = ()
     mail_ehlo_name: str | None = Field(None, pattern=EHLO_NAME, max_length=253)

@@ -25,7 +25,7 @@ log = structlog.get_logger("errand.audit")
 NO_CHANGES = ("enqueue_", "send_webhook_event", "preview_email", "create_upload", "continue_", "put_upload", "give_up_")
 """How the operation ids of routes begin that put jobs or files for them, or only show something. The path of an upload
 is a secret of its client's."""
-REPORTS = ("take_email_", "take_mailgun_", "take_postmark_")
+REPORTS = ("take_email_", "take_mailgun_", "take_postmark_", "take_ses_")
 """How those begin that take what became of letters."""
 MAX_SHOWN_CHARS = 200
 LINES_IN_A_MINUTE = 60

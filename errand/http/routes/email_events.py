@@ -19,11 +19,13 @@ from errand.http.requests.json_body import JsonRoute
 from errand.http.scope import header
 from errand.http.shared import Shared, SharedDep, in_time
 from errand.mail.deliveries import Deliveries, State
+from errand.mail.events import sns
 from errand.mail.events.dsn import of_dsn
 from errand.mail.events.email_event import BadSignature, EmailEvent, NotAnEvent
 from errand.mail.events.mailgun import MAILGUN_LIMIT_S, of_mailgun
 from errand.mail.events.postmark import check_basic_password, of_postmark
 from errand.mail.events.seen_signatures import SeenSignatures
+from errand.mail.events.ses import of_ses
 
 router = APIRouter(tags=["email"], route_class=JsonRoute)
 
@@ -136,6 +138,18 @@ async def take_postmark(request: Request, to: SharedDep) -> Response:
     return await _taken(to, await _read(request, lambda: of_postmark(body)))
 
 
+@router.post("/v1/email-events/ses", include_in_schema=False, operation_id="take_ses_event")
+async def take_ses(request: Request, to: SharedDep) -> Response:
+    """Amazon SES's notifications and events, by way of SNS; its signature and the topic admit them."""
+    topic = _set(to.settings.ses_topic_arn)
+    body = await _object_in(request)
+    message = await _read(request, lambda: sns.verified(body, topic=topic))
+    if message.subscribe_url is None:
+        return await _taken(to, await _read(request, lambda: of_ses(message.text)))
+    await _read(request, lambda: sns.confirm(message, topic=topic))
+    return await _taken(to, [])
+
+
 def _deliveries(to: Shared) -> Deliveries:
     return Deliveries(to.redis, ttl_s=to.settings.result_ttl_s)
 
@@ -148,10 +162,14 @@ async def _taken(to: Shared, events: list[EmailEvent]) -> Response:
 
 
 def _secret(setting: SecretStr | None) -> str:
+    return _set(None if setting is None else setting.get_secret_value())
+
+
+def _set(value: str | None) -> str:
     """Raises Problem 404 if the installation takes no events of that kind."""
-    if setting is None:
-        raise Problem(404, "not-found", "This service takes no events of this provider: its secret is not set.")
-    return setting.get_secret_value()
+    if value is None:
+        raise Problem(404, "not-found", "This service takes no events of this provider: its setting is not set.")
+    return value
 
 
 async def _object_in(request: Request) -> Mapping[str, Any]:
@@ -179,6 +197,10 @@ async def _read(request: Request, read: Callable[[], Any]) -> Any:
     try:
         with _refused(request):
             return await asyncio.to_thread(read)
+    except sns.FetchFault as error:
+        raise Problem(
+            503, "unavailable", f"The event cannot be checked now: {error}.", headers={"Retry-After": "5"}
+        ) from None
     except NotAnEvent as error:
         raise Problem(422, "invalid-request", f"The request does not fit: {error}.") from None
     except RecursionError:

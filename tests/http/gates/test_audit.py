@@ -170,12 +170,17 @@ async def test_without_redis_the_answer_is_the_same_and_the_log_has_the_entry(
 
 @pytest.mark.parametrize(
     ("path", "body"),
-    [("mailgun", {"signature": {"timestamp": "1", "token": "t", "signature": "s"}}), ("postmark", {})],
+    [
+        ("mailgun", {"signature": {"timestamp": "1", "token": "t", "signature": "s"}}),
+        ("postmark", {}),
+        ("ses", {"Type": "Notification"}),
+    ],
 )
 async def test_providers_of_mail_are_in_the_audit_too(
     open_client: OpenClient, tmp_path: Path, redis: ArqRedis, redis_url: str, path: str, body: dict[str, Any]
 ) -> None:
     secrets = {"mailgun_signing_key": "key-0123456789", "postmark_webhook_password": "pass-0123456789"}
+    secrets["ses_topic_arn"] = "arn:aws:sns:eu-west-1:123456789012:mail"
     guarded = make_settings(tmp_path, redis_url=redis_url, api_keys=KEYS, **secrets)
     async with open_client(guarded, client=("203.0.113.7", 50_000)) as client:
         problem_of(await client.post(f"/v1/email-events/{path}", json=body), 401, "unauthorized")

@@ -34,6 +34,7 @@ SIGNED = {
     "/v1/images/{signature}/{preset}/{source:path}",
     "/v1/email-events/mailgun",
     "/v1/email-events/postmark",
+    "/v1/email-events/ses",
 }
 """No key opens them: a signature does, or a password of their own."""
 
@@ -64,6 +65,7 @@ def guarded(tmp_path: Path, redis_url: str) -> Settings:
         api_keys=f"{READER}:read,{WRITER}:write,{ADMIN}:admin,{OWNER}",
         mailgun_signing_key="key-0123456789",
         postmark_webhook_password="pass-0123456789",
+        ses_topic_arn="arn:aws:sns:eu-west-1:123456789012:mail",
         # each route is asked with wrong keys
         refusal_limit="10000/s",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from arq.connections import ArqRedis
 
 from errand.mail.deliveries import Deliveries
+from errand.mail.events import sns
 from errand.mail.suppressions import Suppressions
 from errand.queue.queue import Queue
 from errand.settings import MAIL_QUEUE
@@ -20,6 +22,7 @@ from jobs.welcome_email import welcome_email
 from settings import Settings
 from tests.conftest import OpenClient, RunWorker, make_settings
 from tests.http.answers_seen import faulty_fields, problem_of
+from tests.mail.events import sns_messages
 from tests.peers import SmtpReceiver
 from tests.worker.test_worker import ended
 
@@ -227,7 +230,34 @@ async def test_postmarks_events_are_admitted_by_their_password(
     assert (await suppressed(redis), await state(redis)) == ({"ada@example.com": "hard_bounce"}, "bounced")
 
 
-@pytest.mark.parametrize("provider", ["mailgun", "postmark"])
+async def test_events_of_ses_are_admitted_by_signature_and_topic(
+    open_client: OpenClient, redis: ArqRedis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sns, "fetch", lambda url: sns_messages.certificate())
+    bounced = {"emailAddress": "ada@example.com", "status": "5.1.1"}
+    bounce = {"bounceType": "Permanent", "bounceSubType": "General", "bouncedRecipients": [bounced]}
+    signed = sns_messages.message({"eventType": "Bounce", "bounce": bounce, "mail": {"tags": {"job-id": ["1"]}}})
+    async with open_client(make_settings(tmp_path, ses_topic_arn=sns_messages.TOPIC)) as client:
+        forged = await client.post("/v1/email-events/ses", json={**signed, "Message": "{}"})
+        problem_of(forged, 401, "unauthorized")
+        # SNS says that its JSON is text
+        plain = {"content-type": "text/plain; charset=UTF-8"}
+        taken = await client.post("/v1/email-events/ses", content=json.dumps(signed), headers=plain)
+        assert taken.json() == {"taken": 1}
+        url = "https://sns.eu-west-1.amazonaws.com/?Action=ConfirmSubscription"
+        asked = sns_messages.message("x", Type="SubscriptionConfirmation", Token="t", SubscribeURL=url)
+        assert (await client.post("/v1/email-events/ses", json=asked)).json() == {"taken": 0}
+
+        def fault(url: str) -> bytes:
+            raise sns.FetchFault("sns answered 500")
+
+        monkeypatch.setattr(sns, "fetch", fault)
+        away = await client.post("/v1/email-events/ses", json=asked)
+        assert problem_of(away, 503, "unavailable") and away.headers["retry-after"] == "5"
+    assert (await suppressed(redis), await state(redis)) == ({"ada@example.com": "hard_bounce"}, "bounced")
+
+
+@pytest.mark.parametrize("provider", ["mailgun", "postmark", "ses"])
 async def test_a_provider_without_a_secret_is_not_heard(client: httpx.AsyncClient, provider: str) -> None:
     problem_of(await client.post(f"/v1/email-events/{provider}", json={}), 404, "not-found")
 
