@@ -36,7 +36,7 @@ def test_a_message_of_ones_own_shares_the_layout_and_its_text_is_made_from_its_h
     invoice = render(folder, "invoice")
     assert invoice.subject == "Invoice for Ada <b>"
     assert "<title>Invoice for Ada &lt;b&gt;</title>" in (invoice.html or "")
-    assert "<p>Ada &lt;b&gt; owes <b>12 €</b>.</p>" in (invoice.html or "")
+    assert ">Ada &lt;b&gt; owes <b>12 €</b>.</p>" in (invoice.html or "")
     assert "Ada <b> owes 12 €." in invoice.text.split("\n") and "color-scheme" not in invoice.text
 
 

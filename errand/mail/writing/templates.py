@@ -15,6 +15,7 @@ from typing import Any
 
 import jinja2
 
+from errand.mail.writing.inline_styles import with_inline_styles
 from errand.mail.writing.message import TEMPLATE_NAME
 from errand.mail.writing.plain_text import plain_text
 
@@ -76,7 +77,11 @@ class Templates:
             raise TemplateFault(f"template {name}: {error.message}") from None
         except Exception as error:  # noqa: BLE001  # of an expression in the template, with these data
             raise TemplateFault(f"template {name}: {type(error).__name__}: {error}") from None
-        return RenderedMail(subject, (plain_text(html or "") if text is None else text).strip() + "\n", html)
+        return RenderedMail(
+            subject=subject,
+            text=(plain_text(html or "") if text is None else text).strip() + "\n",
+            html=html and with_inline_styles(html),
+        )
 
     def _find(self, name: str, locale: str | None, form: str) -> str | None:
         for file in _candidates(name, locale, form):
