@@ -1,6 +1,6 @@
 # Every target does the set-up that it needs. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help run run-api run-worker doctor key test check format lock bench bench-peers chaos soak fuzz fuzz-images
+.PHONY: help run run-api run-worker doctor key test check format lock bench bench-peers chaos soak fuzz screenshots fuzz-images
 
 # the newest Python >= 3.11 on the PATH; name another with `make PYTHON=…`
 PYTHON ?= $(shell for name in python3.14 python3.13 python3.12 python3.11 python3 python; do \
@@ -55,6 +55,9 @@ fuzz: $(VENV)/.dev ## schemathesis and raw sockets against the live API, without
 
 fuzz-images: $(VENV)/.dev ## 100,000 damaged images: each is made smaller or refused, no process dies; SEED= COUNT= PROCESSES=
 	@$(BIN)/python -m tests.images.fuzz $(call given,SEED COUNT PROCESSES) $(ARGS)
+
+screenshots: $(VENV)/.dev ## the pictures in the docs, taken by Chromium (apt install chromium); SUBJECTS="letter"
+	@$(BIN)/python -m tests.screenshots $(SUBJECTS)
 
 format: $(VENV)/.dev ## fix what lint can fix, then format the code
 	@$(BIN)/ruff check --fix --quiet .

@@ -27,7 +27,7 @@ def test_a_letter_has_a_text_and_an_html_part_and_only_its_own_headers() -> None
     assert message.keys() == [*("From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted"), *BODY_HEADERS]
     assert (message["From"], message["To"], message["Subject"]) == (SENDER, "Ada <ada@example.com>", "Welcome, Ada!")
     assert [inner.get_content_type() for inner in message.iter_parts()] == ["text/plain", "text/html"]
-    assert part(message, "plain").startswith("Hello Ada,\n\nwelcome to Acme.")
+    assert part(message, "plain").startswith("Hello Ada,\n\nWelcome to Acme.")
     assert "<h1" in part(message, "html") and "Hello Ada,</h1>" in part(message, "html")
 
 

@@ -265,7 +265,7 @@ ANSWERS: dict[str, Any] = {
         ],
         "cursor": None,
     },
-    "PreviewView": {"subject": "Welcome, Ada!", "text": "Hello Ada,\n\nwelcome to Acme.\n", "html": "<!doctype html>…"},
+    "PreviewView": {"subject": "Welcome, Ada!", "text": "Hello Ada,\n\nWelcome to Acme.\n", "html": "<!doctype html>…"},
     "SuppressionView": SUPPRESSION,
     "TakenView": {"taken": 1},
     "EmailView": {
