@@ -114,6 +114,7 @@ def page(request: Request, template: str, *, status: int = 200, **known: Any) ->
             theme=theme if theme in THEMES else "system",
             path=api_path(request.scope).removeprefix(PATH),
             nav=NAVIGATION,
+            lives=status == 200,
             **{"here": here(request), **known},
         )
     )

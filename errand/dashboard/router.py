@@ -11,6 +11,7 @@ from errand.dashboard.pages import (
     job_actions,
     job_types,
     jobs,
+    live,
     overview,
     queues,
     schedules,
@@ -18,7 +19,7 @@ from errand.dashboard.pages import (
     workers,
 )
 
-PAGES = (overview, jobs, job, job_actions, dead_jobs, queues, workers, schedules, job_types, sign_in)
+PAGES = (overview, jobs, job, job_actions, dead_jobs, queues, workers, schedules, job_types, live, sign_in)
 
 
 def router() -> APIRouter:

@@ -76,6 +76,12 @@ class SeenPage(HTMLParser):
         return {form.button for form in self.forms}
 
 
+def foreign_tags(page: SeenPage) -> list[str]:
+    """The tags that no template of the dashboard has: somebody else's text has become a part of the page."""
+    own = [attributes.get("src", "").endswith("/live.js") for tag, attributes in page.tags if tag == "script"]
+    return [tag for tag, _ in page.tags if tag in ("img", "b", "iframe")] + ["script"] * (own != [True])
+
+
 async def seen(client: httpx.AsyncClient, path: str, *, status: int = 200, **options: Any) -> SeenPage:
     """The page at that path."""
     answer = await client.get(path, **options)

@@ -1,0 +1,152 @@
+"""The dashboard in Debian's Chromium: barriers, hostile content, keyboard, what is live, and pages without scripts."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import axe_playwright_python
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.http.answers_seen import LETTER
+from tests.ports import free_port
+from tests.processes.conftest import House, a_house
+from tests.waiting import NEVER_S
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+WHAT_TO_INSTALL = "Chromium is missing: apt-get install chromium (macOS: brew install --cask chromium)"
+AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
+HOSTILE = "<script>fire()</script><img src=x onerror=fire()> javascript:fire()"
+WAIT_MS = NEVER_S * 1000
+
+expect.set_options(timeout=WAIT_MS)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(WHAT_TO_INSTALL)
+    with sync_playwright() as driver:
+        # Chromium's own sandbox does not start as root, as in a container
+        opened = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """An installation with jobs in each state."""
+    networks = {"WEBHOOK_ALLOW_NETWORKS": "127.0.0.0/8"}
+    with a_house(tmp_path_factory.mktemp("board"), environment=networks) as running:
+        running.api()
+        running.worker()
+        nobody = {"url": f"http://127.0.0.1:{free_port()}/", "event": "a.b", "data": {"<b>": [HOSTILE, None, 1.5]}}
+        running.ended(running.post("/v1/jobs/webhook?max_tries=1", json=nobody))
+        running.ended(running.post("/v1/jobs/welcome_email", json=LETTER))
+        running.post("/v1/jobs/webhook", json=nobody)
+        nightly = {"type": "welcome_email", "args": LETTER, "cron": "0 3 * * *"}
+        running.post("/v1/schedules", expect=201, json=nightly)
+        yield running
+
+
+@pytest.fixture
+def page(browser: Browser, house: House) -> Iterator[Page]:
+    context = browser.new_context(base_url=house.url)
+    context.set_default_timeout(WAIT_MS)
+    yield context.new_page()
+    context.close()
+
+
+def test_no_page_has_a_barrier_runs_what_others_wrote_or_is_wider_than_a_phone(page: Page, house: House) -> None:
+    """In both colour schemes, by axe-core's rules for WCAG 2.2 AA and its best practices."""
+    faults: list[str] = []
+    page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.add_init_script("globalThis.fired = 0; globalThis.fire = () => { fired += 1; };")
+    for path in paths_of(house):
+        page.emulate_media(color_scheme="light")
+        page.set_viewport_size({"width": 320, "height": 700})
+        page.goto(f"/dashboard{path}")
+        if page.evaluate("document.scrollingElement.scrollWidth") > 320:
+            faults.append(f"{path} is wider than 320 pixels")
+        page.set_viewport_size({"width": 1280, "height": 800})
+        faults += barriers(page, path, {})
+        page.emulate_media(color_scheme="dark")
+        faults += barriers(page, path, {"runOnly": ["color-contrast"]})
+        assert page.evaluate("fired") == 0
+    assert faults == []
+
+
+def paths_of(house: House) -> list[str]:
+    """Every page, and a job of each end."""
+    listed = house.http.get(f"{house.url}/v1/jobs").json()["jobs"]
+    jobs = {job["status"]: f"/jobs/{job['id']}" for job in listed}
+    schedules = house.http.get(f"{house.url}/v1/schedules").json()["schedules"]
+    lists = ["", "/jobs", "/dead-jobs", "/dead-jobs/replay?type=webhook", "/queues", "/workers", "/schedules"]
+    forms = ["/schedules/new", f"/schedules/{schedules[0]['id']}", "/job-types", "/job-types/resize"]
+    return [*lists, *forms, *jobs.values()]
+
+
+def barriers(page: Page, path: str, options: dict[str, Any]) -> list[str]:
+    """What axe-core finds. It is run past the page's policy, which lets no foreign script in."""
+    page.context.new_cdp_session(page).send("Runtime.evaluate", {"expression": AXE})
+    found = page.evaluate("options => axe.run(document, options)", options)["violations"]
+    return [f"{path}: {each['id']}: {json.dumps([node['html'][:200] for node in each['nodes']])}" for each in found]
+
+
+def test_a_list_follows_what_happens_and_is_used_by_keyboard_alone(page: Page, house: House) -> None:
+    page.goto("/dashboard/jobs?status=deferred")
+    expect(page.locator("#live")).to_have_text("Live")
+    job = house.post("/v1/jobs/welcome_email?delay=1h", json=LETTER)
+    row = page.locator(f"tr[data-id='{job['id']}']")
+    expect(row).to_be_visible()
+    page.keyboard.press("j")
+    expect(page.locator("tbody tr").first.locator("a")).to_be_focused()
+    # while a row has the focus, nothing moves below it: the reader is asked
+    other = house.post("/v1/jobs/welcome_email?delay=2h", json=LETTER)
+    expect(page.locator("#offer")).to_contain_text("have changed")
+    expect(page.locator(f"tr[data-id='{other['id']}']")).to_have_count(0)
+    house.post(f"/v1/jobs/{job['id']}/cancel", expect=200)
+    expect(row.locator(".badge")).to_have_text(re.compile("cancelled"))
+    page.keyboard.press("/")
+    expect(page.locator("#find")).to_be_focused()
+    page.keyboard.type(str(other["id"]))
+    page.keyboard.press("Enter")
+    expect(page.locator("h1")).to_contain_text(str(other["id"]))
+    expect(page.locator("h1")).to_contain_text("deferred")
+    page.get_by_role("button", name="Run now").press("Enter")
+    expect(page.locator("h1")).to_contain_text("succeeded")
+
+
+def test_a_page_says_that_its_connection_is_lost_and_is_right_afterwards(page: Page, house: House) -> None:
+    job = house.post("/v1/jobs/welcome_email?delay=1h", json=LETTER)
+    page.goto(f"/dashboard/jobs/{job['id']}")
+    expect(page.locator("#live")).to_have_text("Live")
+    (api,) = [process for process in house.processes if process.args[-1] == "service"]  # type: ignore[index]
+    api.kill()
+    api.wait()
+    expect(page.locator("#live")).to_contain_text("Connection lost")
+    house.api()
+    house.post(f"/v1/jobs/{job['id']}/cancel", expect=200)
+    expect(page.locator("h1")).to_contain_text("cancelled")
+    expect(page.locator("#live")).to_have_text("Live")
+
+
+def test_without_scripts_everything_works_that_is_not_live(browser: Browser, house: House) -> None:
+    job = house.post("/v1/jobs/welcome_email?delay=1h", json=LETTER)
+    context = browser.new_context(base_url=house.url, java_script_enabled=False)
+    page = context.new_page()
+    page.goto("/dashboard/jobs?status=deferred")
+    page.get_by_role("link", name=str(job["id"])).click()
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator("h1")).to_contain_text("cancelled")
+    page.select_option("#theme", "dark")
+    page.get_by_role("button", name="Set").click()
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    context.close()
