@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import re
+import shutil
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -62,8 +65,10 @@ class StorageFault(Exception):
 class Storage:
     """Files by key, in a folder or a bucket: `Storage.at("file:///var/errand")`."""
 
-    def __init__(self, store: ObjectStore) -> None:
+    def __init__(self, store: ObjectStore, *, folder: Path | None = None) -> None:
+        """`folder`: where the store keeps its files, if it is one of this machine."""
         self._store = store
+        self._folder = folder
         self._bucket = store if isinstance(store, S3Store | GCSStore | AzureStore) else None
 
     @classmethod
@@ -74,7 +79,7 @@ class Storage:
         if parts.scheme == "file":
             folder = Path(unquote(parts.path))
             private_folder.make(folder)
-            return cls(LocalStore(folder))
+            return cls(LocalStore(folder), folder=folder)
         return cls(from_url(url))
 
     async def write(self, key: str, chunks: AsyncIterable[bytes]) -> int:
@@ -138,6 +143,17 @@ class Storage:
                 size += file.write(chunk)
         return size
 
+    async def link(self, key: str, target: Path) -> None:
+        """Has the stored file at a local path too, to be read there and never written to. Raises FileMissing.
+
+        A photo of 5 MB costs nothing so, where to fetch it takes 15 ms of CPU time, a quarter of what resizing it does.
+        """
+        if self._folder is None:
+            await self.fetch(key, target)
+            return
+        with _file_missing_raised(key):
+            await asyncio.to_thread(_link_or_copy, self._folder / _checked(key), target)
+
     async def delete(self, key: str) -> None:
         """Deletes a file; does nothing if there is none."""
         with suppress(FileMissing), _file_missing_raised(key):
@@ -161,12 +177,31 @@ class _Counted:
 
     async def read(self) -> AsyncIterator[bytes]:
         self.failed = True
+        held: list[bytes] = []
+        held_bytes = 0
         async for chunk in self._chunks:
-            self.bytes += len(chunk)
+            held.append(chunk)
+            held_bytes += len(chunk)
+            if held_bytes < CHUNK_BYTES:  # each call of the store costs as much as copying a hundred kilobytes
+                continue
+            self.bytes += held_bytes
             self.failed = False
-            yield chunk
+            yield b"".join(held)
             self.failed = True
+            held, held_bytes = [], 0
         self.failed = False
+        self.bytes += held_bytes
+        if held:
+            yield b"".join(held)
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, target)
 
 
 def _checked(key: str) -> str:
@@ -181,7 +216,7 @@ def _file_missing_raised(key: str) -> Iterator[None]:
     """Raises FileMissing for each of the errors by which stores say that nothing is there."""
     try:
         yield
-    except (NotFoundError, FileNotFoundError):
+    except (NotFoundError, FileNotFoundError, NotADirectoryError, IsADirectoryError):
         raise FileMissing(key) from None
     except GenericError as error:
         if BELOW_A_FILE in str(error):

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.bench.peers.environments import PEERS, candidate_of
+from tests.bench.pictures.section import images
 from tests.bench.report import Bar, Report
 from tests.bench.runs import (
     ARQ_SHIPPED,
@@ -57,6 +58,7 @@ def main() -> int:
         fan_out,
         hanging,
         idle,
+        images,
     ):
         if options.only in ("", section.__name__):
             section(report, peers, runs=options.runs)

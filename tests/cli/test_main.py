@@ -155,3 +155,10 @@ def test_a_command_loads_only_what_it_needs(program: str, absent: list[str]) -> 
     shown = f"{program}; import sys; print([name for name in {absent!r} if name in sys.modules])"
     ended = subprocess.run([sys.executable, "-c", shown], cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.stdout == "[]\n", ended
+
+
+def test_the_program_itself_loads_nothing_until_it_runs() -> None:
+    """A process of the pool imports it: `errand worker` would give each of them the memory of a whole worker."""
+    program = "import errand.__main__, sys; print(sorted({'typer', 'redis', 'structlog'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"

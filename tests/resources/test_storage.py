@@ -155,3 +155,14 @@ async def test_a_folder_with_odd_letters_in_its_name_is_that_folder(tmp_path: Pa
     folder = tmp_path / "ä b%20c"
     await Storage.at(folder.as_uri()).write(KEY, chunks(b"abc"))
     assert stored(folder) == [KEY]
+
+
+async def test_a_linked_file_is_the_stored_one_and_outlives_it(storage: Storage, tmp_path: Path) -> None:
+    await storage.write(KEY, chunks(b"content"))
+    await storage.link(KEY, tmp_path / "linked")
+    assert (tmp_path / "linked").samefile(tmp_path / "files" / KEY)
+    await storage.delete(KEY)
+    assert (tmp_path / "linked").read_bytes() == b"content"
+    for missing in (KEY, f"{KEY}/below", "resize"):
+        with pytest.raises(FileMissing):
+            await storage.link(missing, tmp_path / "none")

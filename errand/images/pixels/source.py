@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +59,7 @@ class Source:
 
 
 def read_source(path: Path, strictness: Strictness) -> Source:
-    """Reads the header. The file itself is changed if every browser would forgive what it lacks.
+    """Reads the header. The file at that path becomes another one if every browser would forgive what it lacks.
 
     Raises ImageRefused if it is no image that can be read.
     """
@@ -106,14 +107,23 @@ def _complete(path: Path, start: bytes) -> None:
     An animated AVIF has a still image as well, but says so in its second place only; libvips looks at the first.
     """
     if start.startswith(b"\xff\xd8"):
-        with path.open("r+b") as file:
+        with path.open("rb") as file:
             file.seek(-2, 2)
-            if file.read() != JPEG_END:
-                file.write(JPEG_END)
+            lacks_end = file.read() != JPEG_END
+        if lacks_end:
+            _patch(path, JPEG_END, at=path.stat().st_size)
     elif start[4:12] == b"ftypavis":
-        with path.open("r+b") as file:
-            file.seek(8)
-            file.write(b"avif")
+        _patch(path, b"avif", at=8)
+
+
+def _patch(path: Path, content: bytes, *, at: int) -> None:
+    """Changes a file in a copy of its own: it may be the stored one, seen from another folder."""
+    copy = path.with_name(f"{path.name}-changed")
+    shutil.copyfile(path, copy)
+    with copy.open("r+b") as file:
+        file.seek(at)
+        file.write(content)
+    copy.replace(path)
 
 
 def memory_bytes(source: Source) -> int:

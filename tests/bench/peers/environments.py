@@ -32,20 +32,26 @@ class Peer(Candidate):
 def candidate_of(name: str) -> Peer:
     """The peer, installed in its newest version where it is not yet."""
     label, packages = PEERS[name]
-    folder = ROOT / ".cache" / "bench" / label
-    python = folder / "bin" / "python"
-    ready = folder / "ready"
-    if not ready.exists():
-        print(f"installing {name} into {folder.relative_to(ROOT)}", flush=True)
-        venv.create(folder, with_pip=True, clear=True)
-        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, *packages, "uvloop", "hiredis"], check=True, stderr=subprocess.DEVNULL)
-        ready.touch()
+    python = python_of(label, [*packages, "uvloop", "hiredis"])
     found = subprocess.run(
-        [str(python), "-c", f"from importlib.metadata import version; print(version({label!r}))"],
+        [python, "-c", f"from importlib.metadata import version; print(version({label!r}))"],
         capture_output=True,
         text=True,
         check=True,
     )
     script = Path(__file__).with_name(f"{label}_side.py")
-    return Peer(f"{name} {found.stdout.strip()}", (str(python), str(script)))
+    return Peer(f"{name} {found.stdout.strip()}", (python, str(script)))
+
+
+def python_of(label: str, packages: list[str]) -> str:
+    """The interpreter of an environment that has these packages; it is made if it is not there yet."""
+    folder = ROOT / ".cache" / "bench" / label
+    python = folder / "bin" / "python"
+    ready = folder / "ready"
+    if not ready.exists():
+        print(f"installing {label} into {folder.relative_to(ROOT)}", flush=True)
+        venv.create(folder, with_pip=True, clear=True)
+        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*pip, *packages], check=True, stderr=subprocess.DEVNULL)
+        ready.touch()
+    return str(python)

@@ -18,9 +18,13 @@ from tests.pictures import image
 
 def rendered(folder: Path, content: bytes, strictness: Strictness = "normal") -> pyvips.Image:
     """The first output of a resize to 100 pixels, decoded."""
-    (folder / "source").write_bytes(content)
+    stored = folder / "stored"
+    stored.write_bytes(content)
+    (folder / "source").unlink(missing_ok=True)
+    (folder / "source").hardlink_to(stored)
     request = Request(sizes=[Size(width=100, format="png")], strictness=strictness)
     (output,) = render(folder / "source", folder, request, ImageOptions()).outputs
+    assert stored.read_bytes() == content, "the stored file is never changed"
     return pyvips.Image.new_from_file(str(output.path))
 
 

@@ -1,0 +1,1 @@
+"""Images: the whole path from upload to outputs, beside libraries alone in as many processes."""
