@@ -37,19 +37,20 @@ class Connected:
         self.redis = redis
         self._durability = durability
         self._ended_ttl_s = ended_ttl_s
-        self._queues: dict[str, Queue] = {}
+        self._queues: dict[tuple[str, int], Queue] = {}
 
-    def queue(self, name: str) -> Queue:
-        """The queue of that name."""
-        if name not in self._queues:
-            self._queues[name] = Queue(
+    def queue(self, name: str, *, limit: int = 0) -> Queue:
+        """The queue of that name, which takes jobs while it has fewer than `limit`; 0 without a limit."""
+        if (name, limit) not in self._queues:
+            self._queues[name, limit] = Queue(
                 self.redis,
                 name=name,
                 ended_ttl_s=self._ended_ttl_s,
                 deadline_s=REDIS_DEADLINE_S,
                 durability=self._durability,
+                limit=limit,
             )
-        return self._queues[name]
+        return self._queues[name, limit]
 
 
 @asynccontextmanager

@@ -23,7 +23,7 @@ from errand.job.producing.checked_args import kept_args
 from errand.job.producing.enqueuing import TakesArgs
 from errand.job.producing.options import NO_OPTIONS, Duration, JobOptions
 from errand.job.stored_file import StoredFile
-from errand.queue.new_job import NewJob
+from errand.queue.new_job import NewJob, QueueFull
 from errand.queue.queue import Queue
 from errand.queue.sender import MAX_BATCH
 from errand.queue.together import enqueue_together
@@ -39,6 +39,9 @@ Args = TypeVar("Args", bound=BaseModel)
 
 
 P = ParamSpec("P")
+
+
+FULL_RETRY_S = 5
 
 
 class RequestOptions(TypedDict, total=False):
@@ -62,6 +65,17 @@ class JobsUnavailable(HTTPException):
             503,
             f"The job queue cannot be reached. Try again in {REDIS_RETRY_S} seconds.",
             headers={"Retry-After": str(REDIS_RETRY_S), "Content-Type": "application/problem+json"},
+        )
+
+
+class QueueIsFull(HTTPException):
+    """503: nothing was put, since a queue holds as many unfinished jobs as `QUEUE_LIMIT` allows."""
+
+    def __init__(self, queue: str) -> None:
+        super().__init__(
+            503,
+            f"The queue '{queue}' is full. Try again in {FULL_RETRY_S} seconds.",
+            headers={"Retry-After": str(FULL_RETRY_S), "Content-Type": "application/problem+json"},
         )
 
 
@@ -97,10 +111,12 @@ class RequestJobs:
         added: Added,
         *,
         options: JobOptions = NO_OPTIONS,
+        enforce: bool = True,
     ) -> None:
         self._connection = connection
         self._added = added
         self._options = options
+        self._enforce = enforce
 
     @overload
     def add_task(self, job_type: JobType[Args, Any], args: Args, /) -> AddedJob: ...
@@ -131,20 +147,22 @@ class RequestJobs:
             delay_ms=self._options.when.delay_ms,
             run_at_ms=self._options.when.run_at_ms,
             limits=self._options.limits,
+            enforce=self._enforce,
         )
         self._added.jobs.append((queue, job))
         return AddedJob(job.job_id, self._connection.api_path)
 
-    def with_options(self, **given: Unpack[RequestOptions]) -> RequestJobs:
+    def with_options(self, *, enforce: bool = True, **given: Unpack[RequestOptions]) -> RequestJobs:
         """`jobs.with_options(delay="10m").add_task(…)`: for later, under an id of your choice, or with limits.
 
         `delay` is seconds, `10m`-like or a timedelta; `run_at` a moment with its time zone, which means at once if it
         has passed. While a job with this `job_id` exists or is remembered, no other is put. A job that has not started
-        after `expires_in` fails as `Expired`; `max_tries` replaces that of the job type. Raises ValueError.
+        after `expires_in` fails as `Expired`; `max_tries` replaces that of the job type. With `enforce=False` it is put
+        though its queue holds as many jobs as `QUEUE_LIMIT` allows. Raises ValueError.
         """
         if unknown := given.keys() - RequestOptions.__annotations__.keys():
             raise TypeError(f"with_options does not know {', '.join(sorted(unknown))}")
-        return RequestJobs(self._connection, self._added, options=JobOptions.of(**given))
+        return RequestJobs(self._connection, self._added, options=JobOptions.of(**given), enforce=enforce)
 
     def now(self) -> AbstractAsyncContextManager[RequestJobs]:
         """`async with jobs.now() as now:` puts what is added to `now` at the end of the block, not of the route.
@@ -201,7 +219,7 @@ class RequestJobs:
 async def put_together(connection: QueueConnection) -> AsyncIterator[RequestJobs]:
     """Puts what is added in the block at its end, all in one call; nothing if the block raises.
 
-    Raises JobsUnavailable, within two seconds, if Redis is away.
+    Raises JobsUnavailable, within two seconds, if Redis is away, and QueueIsFull.
     """
     added = Added()
     try:
@@ -217,6 +235,8 @@ async def put_together(connection: QueueConnection) -> AsyncIterator[RequestJobs
 async def _put(jobs: list[tuple[Queue, NewJob]]) -> None:
     try:
         answers = await enqueue_together(jobs)
+    except QueueFull as error:
+        raise QueueIsFull(error.queue) from None
     except Exception as error:
         if not is_outage(error):
             raise

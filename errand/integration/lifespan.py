@@ -86,7 +86,7 @@ async def opened(
         put_by = ByConnection(connected)
         stack.push_async_callback(put_by.close)
         stack.enter_context(offered(put_by))
-        queues = {name: connected.queue(name) for name in catalog.queues}
+        queues = {name: connected.queue(name, limit=settings.queue_limit) for name in catalog.queues}
         storage = Storage.at(settings.files_url)
         yield QueueConnection(catalog=catalog, queues=queues, storage=storage, api_path=api_path)
 

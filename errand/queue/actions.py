@@ -124,7 +124,7 @@ class QueueActions:
             await transaction.execute()
 
     async def _cancel_call(
-        self, job_id: str, *, spare_running: bool, seen: str = ""
+        self, job_id: str, *, spare_running: bool, seen: str = "", not_after: int | str = ""
     ) -> tuple[list[str], list[str | bytes | int]]:
         """KEYS and ARGV of the script."""
         names = [
@@ -144,7 +144,7 @@ class QueueActions:
         type_name = EndedName.in_result(codec.loads(outcome)).type if outcome else ""
         keep_ms = int(self._ended_ttl_s * 1000)
         channels = keys.events(self.key), keys.cancel_calls(self.key)
-        return names, [job_id, outcome, keep_ms, *channels, int(spare_running), type_name, seen]
+        return names, [job_id, outcome, keep_ms, *channels, int(spare_running), type_name, seen, not_after]
 
     async def _cancelled_outcome(self, job_id: str) -> bytes:
         """The result record of a cancelled job; empty for an unknown one, which the script will not use."""

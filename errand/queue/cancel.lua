@@ -4,8 +4,9 @@
 --       11 names of the indexes of ended jobs
 -- ARGV  1 job id  2 serialised outcome  3 how long to keep it, in ms  4 channel of events  5 channel of cancel calls
 --       6 leave one that runs alone (0 or 1)  7 its type as the lists have it  8 the revision that it must have, or ''
+--       9 when the caller waits no longer, in ms since the epoch, or ''
 -- returns 'cancelled', 'cancelling' (it runs), 'stock' (a stock worker runs it), 'running' (left alone), 'changed'
---       (it has another revision), 'ended' or 'unknown'
+--       (it has another revision), 'late' (the caller has given up), 'ended' or 'unknown'
 --- @include "redis/parts/ended_index"
 --- @include "redis/parts/call_or_reset"
 --- @include "redis/parts/publish_changes"
@@ -15,7 +16,11 @@ local cancels, calls = KEYS[10], ARGV[5]
 local id, outcome, keep_ms, channel = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
 --- @include "queue/parts/revision"
+--- @include "redis/parts/now"
 
+if now_ms > (tonumber(ARGV[9]) or now_ms) then
+  return 'late'
+end
 if redis.call('EXISTS', result) == 1 then
   return 'ended'
 end
@@ -44,7 +49,6 @@ redis.call('ZREM', queue, id)
 redis.call('HDEL', running, id)
 redis.call('HDEL', cancels, id)
 redis.call('SET', result, outcome, 'PX', keep_ms)
---- @include "redis/parts/now"
 list_ended(KEYS[11], 'cancelled', ARGV[7], {moment(time), id}, now_ms, keep_ms)
 publish_changes(channel, {'cancelled ' .. id})
 return 'cancelled'

@@ -2,19 +2,26 @@
 -- KEYS  1 queue  2 wake  3 running  4… of each job: body, result; then those that conditions name by their number
 -- ARGV  1 channel of events  2 how many unfinished jobs the queue may hold; 0 without a limit
 --       3 whether all are put or none if they do not all fit (0 or 1)
---       4 '' or conditions as JSON, a list of {job, whole, mark, unique}: job: its number; whole: it stands for all;
---         mark {at, record, keep_ms}: the first answer under a key; unique {at, for_ms or limit_ms, replaces}
---       5… of each job: id, serialised job, delay in ms, run-at in ms since the epoch or ''
--- returns {tags, details}, in both one entry for each job (if one stands for all and is kept out: its entry alone):
---         queued, deferred: when it is due, in ms since the epoch; exists: a job of its id does, 0; full: the queue
---         is, 0; answered: the first answer under its key; held: 'STATE ID' of the job that holds its unique key
+--       4 '' or conditions as JSON, a list of {job, whole, mark, unique, expires_in_ms}: job: its number; whole: it stands
+--         for all; mark {at, record, keep_ms}: the first answer under a key; unique {at, for_ms or limit_ms, replaces}
+--       5 when the caller waits no longer, in ms since the epoch, or ''
+--       6… of each job: id, serialised job, delay in ms, run-at in ms since the epoch or ''
+-- returns {tags, details, now in ms}; both lists have an entry for each job (if one stands for all and is kept out, or if
+--         it is too late: one entry): queued, deferred: when it is due, in ms since the epoch; exists: a job of its id
+--         does, 0; full: the queue is, 0; answered: the first answer under its key; held: 'STATE ID' of the job that
+--         holds its unique key; late: the caller has given up, 0
 --- @include "redis/parts/now"
 --- @include "queue/parts/conditions"
+--- @include "queue/parts/expired"
 --- @include "redis/parts/wake_one"
 --- @include "redis/parts/publish_changes"
 local queue, wake, running, channel = KEYS[1], KEYS[2], KEYS[3], ARGV[1]
 local limit, together, conditions = tonumber(ARGV[2]), ARGV[3] == '1', conditions_of(ARGV[4])
-local number_of_jobs = (#ARGV - 4) / 4
+local number_of_jobs = (#ARGV - 5) / 4
+
+if now_ms > (tonumber(ARGV[5]) or now_ms) then
+  return {{'late'}, {0}, now_ms}
+end
 
 local room = limit > 0 and limit - redis.call('ZCARD', queue) or math.huge
 if together and number_of_jobs > room then
@@ -23,16 +30,9 @@ end
 local head = redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')
 local first_ms = tonumber(head[2] or math.huge)
 
--- an earlier job of that id has expired, as a stock producer's may: its tries and attempts are not the new one's
-local function forget_expired(id)
-  redis.call('DEL', 'arq:retry:' .. id, 'errand:attempts:' .. id, 'errand:progress:' .. id)
-  redis.call('DEL', 'errand:once:' .. id, 'errand:put-back:' .. id)
-  redis.call('HDEL', running, id)
-end
-
 local tags, details, changes, urgent = {}, {}, {}, false
 for number = 1, number_of_jobs do
-  local at = number * 4 + 1
+  local at = number * 4 + 2
   local id, job, delay_ms, run_at_ms = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
   local body, result = KEYS[number * 2 + 2], KEYS[number * 2 + 3]
   local condition = conditions[number]
@@ -40,7 +40,7 @@ for number = 1, number_of_jobs do
   if condition then
     tag, detail = kept_out(condition)
     if tag and condition.whole then
-      return {{tag}, {detail}}
+      return {{tag}, {detail}, now_ms}
     end
   end
   if not tag and redis.call('EXISTS', body, result) > 0 then
@@ -52,9 +52,9 @@ for number = 1, number_of_jobs do
     detail = math.max(now_ms, run_at_ms or now_ms + delay_ms)
     tag = detail > now_ms and 'deferred' or 'queued'
     -- no expiry: what was accepted waits until it runs
-    redis.call('SET', body, job)
+    redis.call('SET', body, condition and with_end(condition, job) or job)
     if redis.call('ZADD', queue, string.format('%.0f', detail), id) == 0 then
-      forget_expired(id)
+      forget_expired(running, id)
     end
     changes[#changes + 1] = tag .. ' ' .. id
     urgent = urgent or tag == 'queued' or detail < first_ms
@@ -72,4 +72,4 @@ end
 if #changes > 0 then
   publish_changes(channel, changes)
 end
-return {tags, details}
+return {tags, details, now_ms}

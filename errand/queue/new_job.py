@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from arq.utils import timestamp_ms
@@ -13,7 +13,7 @@ from errand.queue.uniqueness import NotUnique, Unique
 from errand.redis.durability import Grade
 from errand.wire import codec
 from errand.wire.job_id import new_job_id
-from errand.wire.limits import JobLimits
+from errand.wire.limits import MAX_TRIES, JobLimits
 
 
 class JobExists(Exception):
@@ -39,6 +39,8 @@ class Enqueued:
     """Not due at once."""
     durability: Grade
     """What stands behind it."""
+    accepted_at_ms: int = field(default=0, compare=False)
+    """By the server's clock, as `due_at_ms`; `enqueued_at_ms` is by that of this process. Nearly, if it is replayed."""
     replayed: bool = False
     """An earlier request under the same idempotency key has put it; `memo` is what that one left."""
     memo: str = ""
@@ -54,6 +56,8 @@ class NewJob:
     delay_ms: int = 0
     run_at_ms: int | None = None
     limits: JobLimits | None = None
+    enforce: bool = True
+    """It is not put if its queue is full."""
 
 
 @dataclass(slots=True)
@@ -68,16 +72,18 @@ class Entry:
     run_at_ms: int | None
     idempotency: Idempotency | None = None
     unique: Unique | None = None
+    expires_in_ms: int | None = None
     replaces: str | None = None
     """The job that is cancelled in the same transaction for this one."""
 
+    enforce: bool = True
     stands_for: Sequence[str] = ()
     """All jobs of its call, which its idempotency key is for."""
 
     @property
     def is_conditional(self) -> bool:
-        """True if an idempotency key or a unique key may keep it out of the queue."""
-        return self.idempotency is not None or self.unique is not None
+        """True if an idempotency key or a unique key may keep it out of the queue, or it has a time to start by."""
+        return self.idempotency is not None or self.unique is not None or self.expires_in_ms is not None
 
 
 PUT = (b"queued", b"deferred")
@@ -91,6 +97,8 @@ class Answer(NamedTuple):
     """`queued`, `deferred`, `exists`, `full`, `answered` or `held`, as the head of the script says."""
     detail: int | bytes
     """When the job is due (ms since the epoch), the first answer under its key, or the job that holds its key."""
+    at_ms: int
+    """When the script ran, by the server's clock."""
     durability: Grade
     """What stands behind the job."""
 
@@ -106,7 +114,7 @@ class Answer(NamedTuple):
 
 
 def entry_of(job: NewJob) -> Entry:
-    return new_entry(
+    entry = new_entry(
         job.type_name,
         job.args,
         job_id=job.job_id,
@@ -114,6 +122,8 @@ def entry_of(job: NewJob) -> Entry:
         run_at_ms=job.run_at_ms,
         limits=job.limits,
     )
+    entry.enforce = job.enforce
+    return entry
 
 
 def new_entry(
@@ -131,18 +141,34 @@ def new_entry(
     job = {"t": None, "f": type_name, "a": (), "k": args, "et": enqueued_at_ms}
     if unique is not None:
         job[codec.UNIQUE_KEY] = unique.key
-    if limits is not None:
-        job |= limits.kept(enqueued_at_ms).fields()
-    body = codec.dumps(job)
-    return Entry(job_id or new_job_id(), type_name, body, enqueued_at_ms, delay_ms, run_at_ms, idempotency, unique)
+    if limits is not None and limits.max_tries is not None:
+        job[MAX_TRIES] = limits.max_tries
+    return Entry(
+        job_id or new_job_id(),
+        type_name,
+        codec.dumps(job),
+        enqueued_at_ms,
+        delay_ms,
+        run_at_ms,
+        idempotency,
+        unique,
+        # by the server's clock: the script adds it to the body
+        expires_in_ms=None if limits is None else limits.expires_in_ms,
+    )
 
 
 def enqueued(queue: str, entry: Entry, answer: Answer) -> Enqueued:
     """The job that the script has put. Raises JobExists, QueueFull, KeyReused and NotUnique."""
-    tag, detail, durability = answer
+    tag, detail, at_ms, durability = answer
     if tag in PUT:
-        deferred = tag == b"deferred"
-        return Enqueued(entry.job_id, entry.enqueued_at_ms, int(detail), deferred=deferred, durability=durability)
+        return Enqueued(
+            entry.job_id,
+            entry.enqueued_at_ms,
+            int(detail),
+            deferred=tag == b"deferred",
+            durability=durability,
+            accepted_at_ms=at_ms,
+        )
     if tag == b"exists":
         raise JobExists(entry.job_id)
     if tag == b"full":
@@ -169,6 +195,8 @@ def jobs_of(first: FirstAnswer, durability: Grade) -> list[Enqueued]:
             first.due_ms,
             deferred=first.deferred,
             durability=durability,
+            # of those that were deferred it was not kept
+            accepted_at_ms=first.enqueued_at_ms if first.deferred else first.due_ms,
             replayed=True,
             memo=first.memo,
         )

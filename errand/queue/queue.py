@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from arq.connections import ArqRedis
 
 from errand.queue.actions import QueueActions
-from errand.queue.enqueue_script import EnqueueScript, answers_of
+from errand.queue.enqueue_script import EnqueueScript, Late
 from errand.queue.idempotency import FirstAnswer, Idempotency, RequestInFlight
 from errand.queue.new_job import Answer, Enqueued, Entry, enqueued, first_answered, jobs_of, new_entry
 from errand.queue.sender import MAX_BATCH, Sender
@@ -170,19 +171,25 @@ class Queue(QueueActions):
             if conflict.state != "waiting":
                 break
             try:
-                answer = await self.script.in_time(self._replace(replace(entry, replaces=conflict.job_id)))
+                replacing = replace(entry, replaces=conflict.job_id)
+                replaced = partial(self._replace, replacing, until_s=self.script.deadline())
+                answer = await self.script.in_time(self.script.not_late(replaced))
                 return enqueued(self.name, entry, answer)
             except NotUnique as next_conflict:
                 # it has started meanwhile, or another request was quicker
                 conflict = next_conflict
         raise conflict
 
-    async def _replace(self, entry: Entry) -> Answer:
+    async def _replace(self, entry: Entry, *, until_s: float | None) -> Answer:
         assert entry.replaces is not None
-        cancelling = await self._cancel_call(entry.replaces, spare_running=True)
+        # if it is too late for the cancel nothing is cancelled, and the job that is still there keeps this one out
+        not_after = self.script.not_after(until_s)
+        cancelling = await self._cancel_call(entry.replaces, spare_running=True, not_after=not_after)
         calls = [(self._cancel, *cancelling), self.script.call_for([entry], together=False)]
         wait = self._durability.wait
-        (_, tagged), replicas = await script.call_together(self._redis, calls, wait)
+        (cancelled, tagged), replicas = await script.call_together(self._redis, calls, wait)
         durability = self._durability.grade_with(replicas) if wait else self._durability.grade
-        (answer,) = answers_of(tagged, durability)
+        (answer,) = self.script.answers_of(tagged, durability)
+        if cancelled == b"late":
+            raise Late
         return answer

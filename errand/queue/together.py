@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from errand.queue.enqueue_script import answers_of
-from errand.queue.new_job import Answer, Enqueued, Entry, NewJob, enqueued, entry_of
+from errand.queue.new_job import Answer, Enqueued, Entry, NewJob, QueueFull, enqueued, entry_of
 from errand.queue.queue import Queue
 from errand.redis import script
 
 
 async def enqueue_together(jobs: Sequence[tuple[Queue, NewJob]]) -> list[Enqueued | None]:
-    """Puts jobs of any types into queues of one Redis in one call: all, or none if Redis is away.
+    """Puts jobs of any types into queues of one Redis in one call: all, or none if Redis is away or a queue is full.
 
     Those of one queue that are due at once are claimed in this order, as long as their ids sort so. A job whose id
-    exists is left as it is (None in its place), the others are put. Raises redis' errors. For queues without a limit:
-    those of a transaction cannot wait for each other's room.
+    exists is left as it is (None in its place), the others are put. Raises QueueFull and redis' errors. If there are
+    several queues, their room is looked at right before the call; what others put meanwhile is not seen.
     """
     if not jobs:
         return []
@@ -33,9 +32,13 @@ async def enqueue_together(jobs: Sequence[tuple[Queue, NewJob]]) -> list[Enqueue
 
 
 async def _enqueue_one(queue: Queue, job: NewJob) -> Enqueued | None:
-    """In a call that is shared with others who enqueue at the moment."""
     entry = entry_of(job)
-    return _unless_it_exists(queue, entry, await queue.sender.send(entry))
+    if not job.enforce and queue.script.has_limit:
+        (answer,) = await queue.script.put([entry], enforce=False)
+    else:
+        # in a call that is shared with others who enqueue at the moment
+        answer = await queue.sender.send(entry)
+    return _unless_it_exists(queue, entry, answer)
 
 
 def _unless_it_exists(queue: Queue, entry: Entry, answer: Answer) -> Enqueued | None:
@@ -46,15 +49,32 @@ async def _put(by_queue: Mapping[Queue, Sequence[Entry]]) -> list[list[Answer]]:
     first = next(iter(by_queue)).script
     if len(by_queue) == 1:
         (entries,) = by_queue.values()
-        return [await first.put(entries, together=True)]
-    return await first.in_time(_put_in_one_transaction(by_queue))
+        return [await first.put(entries, together=True, enforce=_is_enforced(entries))]
+    until_s = first.deadline()
+
+    async def put() -> list[list[Answer]]:
+        for queue, entries in by_queue.items():
+            if _is_enforced(entries) and not await queue.script.has_room(len(entries)):
+                raise QueueFull(queue.name)
+        return await first.not_late(lambda: _put_in_one_transaction(by_queue, first.not_after(until_s)))
+
+    return await first.in_time(put())
 
 
-async def _put_in_one_transaction(by_queue: Mapping[Queue, Sequence[Entry]]) -> list[list[Answer]]:
+def _is_enforced(entries: Sequence[Entry]) -> bool:
+    return any(entry.enforce for entry in entries)
+
+
+async def _put_in_one_transaction(
+    by_queue: Mapping[Queue, Sequence[Entry]], not_after: int | str
+) -> list[list[Answer]]:
     """One script call for each queue, so that each touches the keys of its own queue alone; replicas once for all."""
     first = next(iter(by_queue)).script
     wait = first.durability.wait
-    calls = [queue.script.call_for(entries, together=True) for queue, entries in by_queue.items()]
+    calls = [
+        queue.script.call_for(entries, together=True, enforce=False, not_after=not_after)
+        for queue, entries in by_queue.items()
+    ]
     of_queues, replicas = await script.call_together(first.redis, calls, wait)
     durability = first.durability.grade_with(replicas) if wait else first.durability.grade
-    return [answers_of(tagged, durability) for tagged in of_queues]
+    return [first.answers_of(tagged, durability) for tagged in of_queues]

@@ -81,8 +81,9 @@ class JobLimits:
         if self.expires_in_ms is not None and self.expires_in_ms < 1:
             raise ValueError("expires_in must be at least a millisecond")
 
-    def kept(self, enqueued_at_ms: int) -> KeptLimits:
-        expires_at_ms = None if self.expires_in_ms is None else min(enqueued_at_ms + self.expires_in_ms, LATEST_MS)
+    def kept(self, accepted_at_ms: int) -> KeptLimits:
+        """As the job has them that was accepted then, by the server's clock."""
+        expires_at_ms = None if self.expires_in_ms is None else min(accepted_at_ms + self.expires_in_ms, LATEST_MS)
         return KeptLimits(max_tries=self.max_tries, expires_at_ms=expires_at_ms)
 
 

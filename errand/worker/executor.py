@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
+import time
 from collections.abc import Iterable
 
 import structlog
@@ -57,6 +59,8 @@ class Executor:
         """When the jobs that run were enqueued, by job id."""
         self._cancels_of_others: dict[str, None] = {}
         """The latest ids to cancel that were not here: those of other workers, or of a claim that is still coming."""
+        self._cancels_missed_s = -math.inf
+        """Cancels of before this moment, on the monotonic clock, may not have been heard."""
 
     def start(self, claimed: Claimed) -> None:
         """Starts the jobs in the next turn of the loop, or once their leases are proved if they may have lapsed."""
@@ -70,7 +74,12 @@ class Executor:
             self._worker.tasks[claim.job_id] = loop.create_task(self._run(claim, proof))
 
     def _may_be_cancelled(self, claimed: Claimed) -> bool:
-        """True if a cancel of one of them was heard before the claim's answer; Redis knows whether it is for us."""
+        """True if a cancel of one of them was heard before the answer, or may have been missed since it was asked for.
+
+        Redis knows whether there is one, and for us.
+        """
+        if claimed.asked_s <= self._cancels_missed_s:
+            return True
         others = self._cancels_of_others
         cancelled = others.keys() & {claim.job_id for claim in claimed.claims} if others else set[str]()
         for job_id in cancelled:
@@ -161,6 +170,10 @@ class Executor:
     async def look_for_aborts(self) -> None:
         """Cancels the running jobs that a stock client wants to abort. Raises redis' errors."""
         self.cancel(await self._aborts.look(self._worker.pool, running=self._enqueued_at_ms))
+
+    def note_missed_cancels(self) -> None:
+        """Cancels may have been missed until now: of jobs, too, whose claim is still under way."""
+        self._cancels_missed_s = time.monotonic()
 
     def cancel(self, job_ids: Iterable[str]) -> None:
         """Ends those of the jobs that run here, as cancelled."""

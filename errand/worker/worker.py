@@ -377,6 +377,7 @@ class Worker(arq.Worker):
         self._executor.cancel(job_ids)
 
     def _look_for_cancels(self) -> None:
+        self._executor.note_missed_cancels()
         if len(self._heartbeat):
             self._looking = asyncio.ensure_future(self._heartbeat.prove())
 

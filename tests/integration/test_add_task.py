@@ -406,8 +406,33 @@ async def test_options_can_limit_one_job(redis: ArqRedis, own: Settings) -> None
     async with app.router.lifespan_context(app), jobs_of(app) as jobs:
         added = jobs.with_options(expires_in=timedelta(minutes=10), max_tries=2).add_task(shout, text="soon")
     job = await read_job(redis, added.id)
-    assert job is not None and job.expires_at_ms is not None
-    assert (job.max_tries, job.expires_at_ms - job.enqueued_at_ms) == (2, 600_000)
+    assert job is not None and job.run_at_ms is not None
+    assert (job.max_tries, job.expires_at_ms) == (2, job.run_at_ms + 600_000)
+
+
+async def test_a_full_queue_takes_no_more_unless_that_is_asked_for(redis: ArqRedis, own: Settings) -> None:
+    app = FastAPI(lifespan=jobs_lifespan(own.model_copy(update={"queue_limit": 2})))
+
+    @app.post("/{number}")
+    async def add(number: int, jobs: Jobs, elsewhere: bool = False, enforce: bool = True) -> None:
+        for _ in range(number):
+            jobs.with_options(enforce=enforce).add_task(shout, text="a")
+        if elsewhere:
+            jobs.with_options(enforce=enforce).add_task(
+                resize, source_url=HttpUrl("http://a.example"), sizes=[Size(width=1)]
+            )
+
+    async with calling(app) as client:
+        assert (await client.post("/1")).status_code == 200
+        for asked in ("/2", "/2?elsewhere=true"):
+            full = await client.post(asked)
+            assert (full.status_code, int(full.headers["retry-after"]) > 0) == (503, True)
+            assert "'default' is full" in full.json()["detail"]
+        assert await queued(redis) == ["shout"]
+        for asked in ("/1", "/1?enforce=false", "/2?enforce=false&elsewhere=true"):
+            assert (await client.post(asked)).status_code == 200
+        assert (await client.post("/1")).status_code == 503
+    assert sorted(await queued(redis)) == ["resize"] + ["shout"] * 5
 
 
 async def test_outside_of_requests_a_block_of_the_app_puts_jobs_or_none(redis: ArqRedis, own: Settings) -> None:

@@ -110,6 +110,33 @@ async def test_a_cancel_is_found_when_the_subscription_is_back(
         assert (await ended(redis, put.job_id)).status == "cancelled"
 
 
+async def test_a_cancel_that_comes_while_subscription_and_claim_are_under_way_is_found_at_once(
+    redis: ArqRedis, queue: Queue, run_worker: RunWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endless, claim = Endless(), Leases.claim
+    listening = asyncio.Event()
+
+    async def late_claim(self: Leases, most: int) -> Claimed:
+        claimed = await claim(self, most)
+        if claimed.claims and not listening.is_set():
+            await worker._cancel_calls.close()
+            assert await queue.cancel(claimed.claims[0].job_id) == "cancelling"
+            monkeypatch.setattr(worker._cancel_calls._subscription, "_started", heard)
+            await worker._cancel_calls.listen()
+            await listening.wait()
+        return claimed
+
+    def heard() -> None:
+        worker._look_for_cancels()
+        listening.set()
+
+    monkeypatch.setattr(Leases, "claim", late_claim)
+    put = await queue.enqueue("endless", {})
+    async with run_worker([endless.job_type], lease_s=3600) as worker:
+        done = await ended(redis, put.job_id)
+    assert (done.status, endless.started.is_set()) == ("cancelled", False)
+
+
 async def test_a_worker_that_missed_the_message_hears_of_it_by_its_heartbeat(
     redis: ArqRedis, queue: Queue, run_worker: RunWorker
 ) -> None:

@@ -200,7 +200,7 @@ def _accepted(
     job = _just_put(job_type, args, put, queue=queue or job_type.queue)
     if options.limits is not None:
         # also if the request was sent again: its query is that of the first
-        kept = options.limits.kept(put.enqueued_at_ms)
+        kept = options.limits.kept(put.accepted_at_ms)
         job = replace(job, max_tries=kept.max_tries, expires_at_ms=kept.expires_at_ms)
     shown = new_job_json(job, job_type, durability=put.durability, root_path=root_path)
     headers = {"Location": path_of(put.job_id, root_path), **(idempotency.REPLAYED if put.replayed else {})}
