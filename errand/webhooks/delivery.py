@@ -193,6 +193,7 @@ async def deliverer(settings: Settings) -> AsyncIterator[Deliverer]:
 @asynccontextmanager
 async def _opened_endpoints(settings: Settings) -> AsyncIterator[_OfEndpoints]:
     """Nothing if the settings name no Redis, as in a test of a job function."""
+    from errand.queue.queue import Queue
     from errand.redis.connection import connect
     from errand.redis.outage import REPLY_TIMEOUT_S
     from errand.webhooks import endpoints as room
@@ -203,7 +204,10 @@ async def _opened_endpoints(settings: Settings) -> AsyncIterator[_OfEndpoints]:
     redis = connect(settings.redis_url.get_secret_value(), reply_timeout_s=REPLY_TIMEOUT_S)
     endpoints = room.Endpoints(redis)
     attempts = room.EndpointAttempts(redis, limit=settings.webhook_attempts_kept)
-    journal = room.EndpointJournal(endpoints, room.EndpointHealth(redis, endpoints), attempts)
+    notices = room.EndpointNotices(
+        endpoints, Queue(redis, name=WEBHOOK_QUEUE, ended_ttl_s=settings.result_ttl_s, limit=settings.queue_limit)
+    )
+    journal = room.EndpointJournal(endpoints, notices, room.EndpointHealth(redis, endpoints, notices), attempts)
     try:
         yield {"targets": room.EndpointTargets(endpoints), "journal": journal, "pace": room.EndpointPace(redis)}
     finally:

@@ -8,6 +8,7 @@ from errand.webhooks.endpoints.definition import EndpointDefinition
 from errand.webhooks.endpoints.endpoint import Endpoint
 from errand.webhooks.endpoints.health import EndpointHealth
 from errand.webhooks.endpoints.journal import EndpointJournal, MadeAttempt
+from errand.webhooks.endpoints.notices import EndpointNotices
 from errand.webhooks.endpoints.pace import EndpointPace
 from errand.webhooks.endpoints.store import Endpoints
 from errand.webhooks.endpoints.targets import EndpointTargets
@@ -20,6 +21,7 @@ __all__ = [
     "EndpointDefinition",
     "EndpointHealth",
     "EndpointJournal",
+    "EndpointNotices",
     "EndpointPace",
     "EndpointTargets",
     "Endpoints",

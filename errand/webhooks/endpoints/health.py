@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from functools import partial
+from datetime import UTC, datetime
 
 import structlog
 from redis.asyncio import Redis
 
+from errand.redis import script
 from errand.webhooks.endpoints.endpoint import Endpoint
+from errand.webhooks.endpoints.notices import DISABLED, RECOVERED, EndpointNotices
 from errand.webhooks.endpoints.soon import Soon, news
 from errand.webhooks.endpoints.store import Endpoints
 from errand.wire import keys
@@ -18,6 +20,8 @@ log = structlog.get_logger("errand.webhooks")
 
 FAILING_LIMIT_S = 5 * 86_400
 """As long as other services wait, and longer than the schedule of one delivery."""
+NOTED_AFTER_S = 600
+"""An endpoint that failed for less recovers without a notice: a restart is none."""
 LOOK_EVERY_S = 60.0
 """How often one worker writes down that an endpoint goes on failing."""
 
@@ -25,9 +29,11 @@ LOOK_EVERY_S = 60.0
 class EndpointHealth:
     """What one worker process has seen of endpoints; since when each fails stands in Redis."""
 
-    def __init__(self, redis: Redis, endpoints: Endpoints) -> None:
+    def __init__(self, redis: Redis, endpoints: Endpoints, notices: EndpointNotices) -> None:
         self._redis = redis
         self._endpoints = endpoints
+        self._notices = notices
+        self._recovered = script.load(redis, "webhooks/endpoints/recovered")
         self._noted_s: dict[str, float] = {}
         """When this worker last wrote down that an endpoint fails."""
         self._took: set[str] = set()
@@ -63,14 +69,23 @@ class EndpointHealth:
             await self._disable(endpoint_id, "the receiver answered 410")
 
     async def _write_successes(self) -> None:
-        """One command that deletes nothing as a rule."""
+        """One call, which finds nothing as a rule."""
         took, self._took = self._took, set()
-        if took and await self._redis.hdel(keys.WEBHOOK_FAILING, *took):  # type: ignore[misc]  # redis-py types both its clients
-            log.info("webhook endpoints have recovered", among=sorted(took)[:10])
+        if not took:
+            return
+        recovered: list[bytes] = await self._recovered(keys=[keys.WEBHOOK_FAILING], args=sorted(took))
+        for endpoint_id, since_ms in zip(recovered[::2], recovered[1::2], strict=True):
+            await self._note_recovered(endpoint_id.decode(), since_ms=int(since_ms))
+
+    async def _note_recovered(self, endpoint_id: str, *, since_ms: int) -> None:
+        log.info("a webhook endpoint has recovered", endpoint=endpoint_id)
+        if await self._endpoints.now_ms() - since_ms >= NOTED_AFTER_S * 1000:
+            since = datetime.fromtimestamp(since_ms / 1000, UTC)
+            await self._notices.put(RECOVERED, endpoint_id, {"failing_since": since})
 
     async def _failed(self, endpoint_id: str) -> None:
         now_ms = await self._endpoints.now_ms()
-        if await self._redis.hsetnx(keys.WEBHOOK_FAILING, endpoint_id, str(now_ms)):  # type: ignore[misc]
+        if await self._redis.hsetnx(keys.WEBHOOK_FAILING, endpoint_id, str(now_ms)):  # type: ignore[misc]  # redis-py types both its clients
             return
         since = await self._redis.hget(keys.WEBHOOK_FAILING, endpoint_id)  # type: ignore[misc]
         since_ms = int(since or now_ms)
@@ -79,11 +94,15 @@ class EndpointHealth:
 
     async def _disable(self, endpoint_id: str, reason: str) -> None:
         now_ms = await self._endpoints.now_ms()
-        disabled = partial(_disabled, reason=reason, now_ms=now_ms)
+        was_enabled = False
+
+        def disabled(endpoint: Endpoint) -> Endpoint:
+            nonlocal was_enabled
+            was_enabled = endpoint.enabled
+            return endpoint.disabled(reason, now_ms=now_ms)
+
         if await self._endpoints.change(endpoint_id, disabled) is not None:
             await self._redis.hdel(keys.WEBHOOK_FAILING, endpoint_id)  # type: ignore[misc]
+        if was_enabled:  # not by another worker, or its owner, just before
             log.warning("a webhook endpoint is disabled", endpoint=endpoint_id, reason=reason)
-
-
-def _disabled(endpoint: Endpoint, *, reason: str, now_ms: int) -> Endpoint:
-    return endpoint.disabled(reason, now_ms=now_ms)
+            await self._notices.put(DISABLED, endpoint_id, {"reason": reason})

@@ -13,6 +13,7 @@ from errand.job.control import Fail, Retry
 from errand.secrets.redaction import Hide
 from errand.webhooks.endpoints.attempts import EndpointAttempts
 from errand.webhooks.endpoints.health import EndpointHealth
+from errand.webhooks.endpoints.notices import EXHAUSTED, NOTICES, EndpointNotices
 from errand.webhooks.endpoints.soon import news
 from errand.webhooks.endpoints.store import Endpoints
 from errand.webhooks.target import Target
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 BODY_LIMIT_CHARS = 1024
 """Of an answer that is a success; of another one, all that was read is kept (16 KiB)."""
 HEADERS_LIMIT_CHARS = 8 * 1024
+ERROR_LIMIT_CHARS = 500
 THROTTLING = (429, 502, 503, 504)
 """With a `Retry-After` these ask for a pause of everything, not of one delivery (Standard Webhooks 1.0: throttle)."""
 
@@ -41,6 +43,11 @@ class MadeAttempt:
     error: Fail | Retry | None = None
     asked_s: float = 0.0
     """How long the receiver asks to wait (`Retry-After`)."""
+
+    @property
+    def is_last(self) -> bool:
+        """It has failed, and no other follows."""
+        return isinstance(self.error, Fail) or (self.error is not None and self.ctx.attempt >= self.ctx.max_tries)
 
     @property
     def status(self) -> int:
@@ -76,8 +83,11 @@ class MadeAttempt:
 class EndpointJournal:
     """That of one worker process."""
 
-    def __init__(self, endpoints: Endpoints, health: EndpointHealth, attempts: EndpointAttempts) -> None:
+    def __init__(
+        self, endpoints: Endpoints, notices: EndpointNotices, health: EndpointHealth, attempts: EndpointAttempts
+    ) -> None:
         self._endpoints = endpoints
+        self._notices = notices
         self._health = health
         self._attempts = attempts
 
@@ -94,6 +104,17 @@ class EndpointJournal:
             await self._health.gone(endpoint_id)
         else:
             await self._health.note(endpoint_id, ok=made.error is None)
+        if made.is_last:
+            await self._note_exhausted(made, endpoint_id)
+
+    async def _note_exhausted(self, made: MadeAttempt, endpoint_id: str) -> None:
+        """The message has failed for good. A notice that has failed is not followed by another."""
+        if made.event in NOTICES:
+            return
+        error = made.target.hide(str(made.error))[:ERROR_LIMIT_CHARS]
+        data = {"event": made.event, "webhook_id": made.webhook_id, "job_id": made.ctx.job_id}
+        with news():
+            await self._notices.put(EXHAUSTED, endpoint_id, {**data, "attempts": made.ctx.attempt, "error": error})
 
     async def close(self) -> None:
         """Writes what is still to be written."""

@@ -112,6 +112,11 @@ class Endpoints:
         await self._look_since(time.monotonic())
         return [kept for kept in self._kept.values() if kept.definition.tenant == tenant]
 
+    async def all(self) -> list[Endpoint]:
+        """All of them, as they are at this moment."""
+        await self._look_since(time.monotonic())
+        return list(self._kept.values())
+
     async def now_ms(self) -> int:
         """The server's clock."""
         seconds, micros = await self._redis.time()

@@ -25,10 +25,9 @@ from errand.queue.new_job import Enqueued
 from errand.redis.outage import missed
 from errand.webhooks.endpoints import Endpoint
 from errand.webhooks.event_name import EventName
+from errand.webhooks.job_type import JOB_TYPE
 from errand.wire.job_id import new_job_id
 
-JOB_TYPE = "webhook"
-"""The job type that delivers."""
 FAN_OUT_LIMIT_BYTES = 64 * 1024 * 1024
 """Of one event, its data once for each endpoint: one script call writes them, and Redis does nothing else meanwhile."""
 

@@ -17,12 +17,12 @@ from errand.http.requests.job_path import JOB_ID
 from errand.http.requests.json_body import JsonRoute
 from errand.http.routes.job_list import cursor_at, start_at
 from errand.http.routes.webhooks.endpoints import PREFIX, UNKNOWN, EndpointId, as_json, unknown
-from errand.http.routes.webhooks.events import JOB_TYPE
 from errand.http.shared import Shared, SharedDep, in_time
 from errand.job.when import Moment
 from errand.monitor.job_snapshot import JobSnapshot, read_job
 from errand.monitor.timeline import JobFilter
 from errand.webhooks import safe_id
+from errand.webhooks.job_type import JOB_TYPE
 from errand.wire import codec, keys
 from errand.wire.job_id import new_job_id
 
