@@ -8,16 +8,26 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar, overload
+
+from pydantic import BaseModel
 
 from errand.job.clock import Clock
 from errand.job.control import MAX_CRASHES
 from errand.job.once import Once, nowhere
+from errand.job.producing.enqueuing import TakesArgs
+from errand.job.producing.follow_up import MAX_FOLLOW_UPS, FollowUp, follow_up
 
 Resource = TypeVar("Resource")
 
 
 Result = TypeVar("Result")
+
+
+Args = TypeVar("Args", bound=BaseModel)
+
+
+P = ParamSpec("P")
 
 
 Opener = Callable[[Any], AbstractAsyncContextManager[Resource]]
@@ -46,6 +56,8 @@ class Context:
     """The attempt's time limit; `with ctx.clock.stopped():` while it waits for its turn at something shared."""
     loop: asyncio.AbstractEventLoop | None = None
     """That of the worker, for a job in a thread."""
+    follow_ups: list[FollowUp] = field(default_factory=list)
+    """The jobs to put if this attempt succeeds."""
     report: Callable[[float, str], Awaitable[None]] | None = None
     effect: Callable[[str], Awaitable[Once]] | None = None
 
@@ -58,6 +70,28 @@ class Context:
             return typing.cast(Resource, self.resources[opener])
         except KeyError:
             raise LookupError(f"declare it first: @job(uses=[{opener.__name__}])") from None
+
+    @overload
+    def add_task(self, job_type: TakesArgs[Any, Args, Any], args: Args, /) -> FollowUp: ...
+
+    @overload
+    def add_task(self, job_type: TakesArgs[P, Any, Any], /, *ready: P.args, **args: P.kwargs) -> FollowUp: ...
+
+    def add_task(self, job_type: Any, /, *ready: Any, **args: Any) -> FollowUp:
+        """Adds a job that follows this one: its args by name, or as its model; options as with `enqueue`.
+
+        >>> ctx.add_task(send_parcel.options(delay="1h"), order=args.order)
+
+        It is put by the very call that writes this attempt's success: with it, or not at all. A failed attempt puts
+        none, nor does one that is repeated or has lost its lease, so that no follow-up is lost and none comes twice.
+        The id is known at once. Raises InvalidArgs and TypeError for args that do not fit, ValueError for a unique_key
+        and for more than 10,000.
+        """
+        if len(self.follow_ups) >= MAX_FOLLOW_UPS:
+            raise ValueError(f"an attempt puts up to {MAX_FOLLOW_UPS} follow-up jobs")
+        added = follow_up(job_type, ready, args)
+        self.follow_ups.append(added)
+        return added
 
     def wait(self, call: Coroutine[Any, Any, Result]) -> Result:
         """For a `def` job, in its thread: what that call returns or raises, which the worker's loop makes.

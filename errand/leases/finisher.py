@@ -87,7 +87,7 @@ class Finisher:
 
     def _next_group(self) -> list[Finish]:
         """As many as one call may carry, by number and by size."""
-        sizes = accumulate(len(outcome.result or b"") for outcome in self._waiting[:MAX_BATCH])
+        sizes = accumulate(_bytes_of(outcome) for outcome in self._waiting[:MAX_BATCH])
         fitting = sum(1 for size in sizes if size <= MAX_BATCH_BYTES)
         return self._waiting[: max(fitting, 1)]
 
@@ -104,3 +104,8 @@ class Finisher:
             watcher = self._watched.pop(id(outcome), None)
             if watcher is not None and not watcher.done():
                 watcher.set_result(None)
+
+
+def _bytes_of(outcome: Finish) -> int:
+    follow_ups = sum(len(row.body) for row in outcome.follow_ups) if outcome.follow_ups else 0
+    return len(outcome.result or b"") + follow_ups

@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 from redis.commands.core import AsyncScript
 from redis.exceptions import NoScriptError
 
-from errand.leases.rows import ClaimedRow, FinishRow
+from errand.leases.rows import ClaimedRow, FinishRow, FollowUpRow
 from errand.redis import script
 from errand.redis.repair import repairing
 from errand.wire import codec, keys
@@ -145,6 +145,8 @@ class Finish:
     """The attempt does not count as a try."""
     dead: str = ""
     """The job's entry among the dead jobs, if it ends as one. Such a job has no `attempt`, and is not kept for ever."""
+    follow_ups: Sequence[FollowUpRow] = ()
+    """Jobs that are put in the same moment if it has succeeded."""
     type: str = ""
     """If the job ends: its type as lists have it (`wire.indexes.type_word`). Without it the job is not listed."""
 
@@ -275,7 +277,8 @@ class Leases:
 
     async def finish(self, outcomes: Iterable[Finish]) -> list[bool]:
         """Writes outcomes in one call; False for each that was dropped because its lease is lost."""
-        arguments: list[str | bytes | int] = [keys.events(self._queue)]
+        outcomes = list(outcomes)
+        arguments: list[str | bytes | int] = [keys.events(self._queue), _follow_ups_of(outcomes)]
         for outcome in outcomes:
             arguments += _row_of(outcome, listed=self._visible)
         queue = self._queue
@@ -345,6 +348,25 @@ def _row_of(outcome: Finish, *, listed: bool) -> FinishRow:
             outcome.keep_lease_ms,
             int(outcome.give_try_back),
         )
+    )
+
+
+def _follow_ups_of(outcomes: Sequence[Finish]) -> bytes:
+    """The script's JSON; empty if no outcome has some."""
+    if not any(outcome.follow_ups for outcome in outcomes):
+        return b""
+    return codec.dumps(
+        [
+            {
+                "outcome": number,
+                "queue": queue,
+                "wake": keys.wake(queue),
+                "channel": keys.events(queue),
+                "jobs": [(*row[1:4], row.run_at_ms or False) for row in outcome.follow_ups if row.queue == queue],
+            }
+            for number, outcome in enumerate(outcomes, start=1)
+            for queue in dict.fromkeys(row.queue for row in outcome.follow_ups)
+        ]
     )
 
 

@@ -25,6 +25,17 @@ class ClaimedRow(NamedTuple):
     """1 if somebody asked to cancel the job."""
 
 
+class FollowUpRow(NamedTuple):
+    """A job that `finish.lua` puts if it accepts the success that the job follows."""
+
+    queue: str
+    """The key of its queue."""
+    id: str
+    body: bytes
+    delay_ms: int
+    run_at_ms: int | None
+
+
 class FinishRow(NamedTuple):
     """What `finish.lua` takes of one job."""
 

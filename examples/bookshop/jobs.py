@@ -43,7 +43,8 @@ async def send_parcel(ctx: Context, args: Sale) -> str:
         Outside.courier_is_busy -= 1
         raise Retry("the courier is busy", after_s=600)
     Outside.parcels.append(args.title)
-    await ask.options(delay="14d", unique_key=f"{args.email} {args.title}").enqueue(args)
+    # put in the moment in which this attempt is written as succeeded, or not at all
+    ctx.add_task(ask.options(delay="14d"), args)
     return f"a parcel for {args.email}"
 
 

@@ -51,6 +51,7 @@ def test_a_worker_that_dies_while_it_sends_sends_no_second_letter(client: TestCl
 
 
 async def test_at_no_moment_does_a_death_send_two_parcels(jobs: JobsUnderTest) -> None:
+    Outside.courier_is_busy = 1
     async for _ in jobs.dying_at_each_await():
         async with (
             app.router.lifespan_context(app),

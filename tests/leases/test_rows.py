@@ -12,7 +12,7 @@ def test_finish_takes_a_row_by_its_names() -> None:
     text = script.source("leases/finish")
     (names,) = re.findall(r"local ([\w, ]+) = unpack\(ARGV, at, at \+ 8\)", text)
     assert tuple(names.split(", ")) == FinishRow._fields
-    assert re.findall(r"for at = 2, #ARGV, (\d+) do", text) == [str(len(FinishRow._fields))]
+    assert re.findall(r"for at = 3, #ARGV, (\d+) do", text) == [str(len(FinishRow._fields))]
 
 
 def test_claim_answers_a_row_by_its_names() -> None:

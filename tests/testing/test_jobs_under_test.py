@@ -49,6 +49,14 @@ async def endless(ctx: Context, args: Name) -> None:
     await endless.enqueue()
 
 
+@job(max_tries=2)
+async def followed(ctx: Context, args: Name) -> None:
+    ctx.add_task(printed, name=f"after attempt {ctx.attempt}")
+    ctx.add_task(printed.options(delay="1h"), Name(name="later"))
+    if ctx.attempt == 1 or args.name:
+        raise ValueError(args.name)
+
+
 @job()
 async def put_off(ctx: Context, args: Name) -> None:
     if not DONE:
@@ -118,6 +126,16 @@ async def test_time_moves_for_jobs_expiries_and_unique_keys(client: Client, jobs
     jobs.move_time("1h")
     (expired,) = await jobs.run_all()
     assert expired.error is not None and expired.error.type == "Expired"
+
+
+async def test_follow_ups_are_put_with_success_alone(client: Client, jobs: JobsUnderTest) -> None:
+    await followed.enqueue(name="always fails")
+    await jobs.run_all()
+    assert jobs.added_of(printed) == []
+    await followed.enqueue()
+    done, after = await jobs.run_all()
+    assert (done.attempt, after.result) == (2, "press after attempt 2")
+    assert jobs.added_of(printed) == [Name(name="after attempt 2"), Name(name="later")]
 
 
 async def test_a_dependency_is_overridden(client: Client, jobs: JobsUnderTest) -> None:

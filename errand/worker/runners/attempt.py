@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 from errand.job.context import Context
 from errand.job.control import Cancel, Crash, Crashed, Fail, Retry, Snooze
 from errand.job.job_type import JobType
+from errand.job.producing.follow_up import FollowUp
 from errand.secrets import redaction
 from errand.secrets.redaction import Hide
 from errand.wire.records import Attempt, Block, Error, RunningAttempt
@@ -32,6 +33,8 @@ class Outcome:
     retry_after_s: float = 0.0
     wait_asked: bool = False
     """The job function itself said how long to wait."""
+    follow_ups: Sequence[FollowUp] = ()
+    """The jobs to put if it has succeeded."""
     snoozed: Snooze | None = None
     """The job is put back as if it had not been started: the attempt does not count, and is not recorded."""
 
@@ -66,7 +69,7 @@ async def run(
         if ctx.clock.overdue_s > 0:
             # it blocked the loop, or another job did, so that the deadline could not come
             return after_error(job_type, ctx, overtime(job_type), hide)
-        return Outcome("succeeded", result=_as_json(returned, hide))
+        return Outcome("succeeded", result=_as_json(returned, hide), follow_ups=ctx.follow_ups)
     except ValidationError as error:
         # final only if the args do not fit the model: the job function may raise one for an answer that it has read
         if error.title == job_type.args_model.__name__:

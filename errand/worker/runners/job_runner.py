@@ -24,7 +24,7 @@ from errand.wire import codec, records
 from errand.wire.counters import Counters
 from errand.wire.records import Attempt, Block, Error, JobFailed, Progress, RunningAttempt
 from errand.worker.isolation import Attempted, IsolatedDied, Isolation
-from errand.worker.runners import attempt
+from errand.worker.runners import attempt, follow_ups
 from errand.worker.runners.attempt import Outcome
 from errand.worker.runners.attempt_log import AttemptLog
 from errand.worker.runners.claimed_job import ClaimedJob
@@ -140,7 +140,10 @@ class JobRunner:
         job = under_way.job
         ended = outcome.end_of(under_way.started, ended_at_ms=timestamp_ms(), blocked=under_way.blocked)
         ended, record = self.records.settle(job, ended, outcome.result, progress)
-        return ended, self.transitions.after(job, ended, record)
+        finish = self.transitions.after(job, ended, record)
+        if outcome.follow_ups and ended.outcome == "succeeded":
+            finish.follow_ups = follow_ups.rows_of(outcome.follow_ups)
+        return ended, finish
 
     async def finish(self, job: ClaimedJob, outcome: Finish) -> None:
         """Returns at once: the slot is free for the next job while outcomes are written together."""
