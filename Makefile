@@ -1,6 +1,6 @@
 # Every target does the set-up that it needs. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help run run-api run-worker doctor key test check format lock bench bench-peers chaos soak fuzz screenshots fuzz-images
+.PHONY: help run run-api run-worker doctor key test check format lock bench bench-peers chaos soak fuzz fuzz-images screenshots docs docs-serve
 
 # the newest Python >= 3.11 on the PATH; name another with `make PYTHON=…`
 PYTHON ?= $(shell for name in python3.14 python3.13 python3.12 python3.11 python3 python; do \
@@ -58,6 +58,12 @@ fuzz-images: $(VENV)/.dev ## 100,000 damaged images: each is made smaller or ref
 
 screenshots: $(VENV)/.dev ## the pictures in the docs, taken by Chromium (apt install chromium); SUBJECTS="letter"
 	@$(BIN)/python -m tests.screenshots $(SUBJECTS)
+
+docs: $(VENV)/.dev ## the documentation as a site, in var/docs/html; a warning is an error
+	@$(BIN)/python -m docs.site build
+
+docs-serve: $(VENV)/.dev ## the same, served while you write: http://127.0.0.1:8000
+	@$(BIN)/python -m docs.site serve
 
 format: $(VENV)/.dev ## fix what lint can fix, then format the code
 	@$(BIN)/ruff check --fix --quiet .

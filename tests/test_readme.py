@@ -7,13 +7,14 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from textwrap import indent
+from textwrap import dedent, indent
 from typing import Any
 
 import httpx
 import pytest
 from arq.connections import ArqRedis
 
+from docs.site.stage import MADE
 from errand.monitor.job_snapshot import read_job
 from errand.server import run
 from settings import Settings
@@ -21,7 +22,7 @@ from tests.conftest import OpenClient
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 MAX_CODE_COLUMNS = 100
 
 
@@ -30,7 +31,8 @@ def docs(name: str) -> str:
 
 
 def blocks(page: str, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    found = re.findall(rf"^( *)```{language}\n(.*?)^\1```", page, re.MULTILINE | re.DOTALL)
+    return [dedent(code) for _, code in found]
 
 
 def own_app() -> dict[str, str]:
@@ -128,6 +130,8 @@ def test_all_python_that_a_page_shows_can_be_compiled(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_file_and_heading_that_a_page_links_to_is_there(page: Path) -> None:
     for target, anchor in re.findall(r"\]\((?!https?://)([^)#]*)#?([^)]*)\)", page.read_text()):
+        if target.removeprefix("../") in MADE:
+            continue  # made with the site, which checks links to it
         linked = page.parent / target if target else page
         assert linked.exists(), target
         if anchor:

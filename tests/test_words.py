@@ -61,6 +61,7 @@ ALLOWED = {
     ("errand/job/once.py", "begun"): "the value of a marker in Redis",
     ("errand/wire/keys.py", "bell"): "a part of a key's name in Redis",
     ("errand/http/routes/schedules.py", "unfit"): "a problem's `type`, which clients know",
+    ("errand/http/answers/problem_kinds.py", "unfit"): "the same",
 }
 
 

@@ -20,7 +20,7 @@ from errand.events.feed import JobFeed
 from errand.events.listener import JobEvents
 from errand.extras import ExtraMissing
 from errand.http.answers import problems
-from errand.http.document import openapi
+from errand.http.document import openapi, problem_pages
 from errand.http.document import pages as docs_pages
 from errand.http.gates import known_query
 from errand.http.gates.answer_headers import AnswerHeaders
@@ -159,6 +159,7 @@ def create_api(settings: Settings, *, redis_url: str | None = None, dependencies
     app.add_middleware(BodyLimit, limit_of=_limit_of(settings, catalog))
     problems.install(app)
     docs_pages.install(app)
+    problem_pages.install(app)
     openapi.install(app, catalog)
     enqueueing.install(app, catalog, dependencies=dependencies)
     for router in _routers(settings, catalog, dependencies):

@@ -21,7 +21,7 @@ def by_vips(photo: str, target: str) -> None:
 
 
 def by_pillow(photo: str, target: str) -> None:
-    from PIL import Image, ImageOps  # type: ignore[import-not-found]  # of an environment of its own
+    from PIL import Image, ImageOps  # of an environment of its own
 
     with Image.open(photo) as image:
         image.thumbnail((WIDTH, WIDTH))

@@ -43,7 +43,7 @@ BY_TOKEN = "/v1/uploads/{token}"
 """The path itself is the permission; with any other token nothing is there, for nobody."""
 
 
-OPEN_PATHS = {"/healthz", "/readyz"}
+OPEN_PATHS = {"/healthz", "/readyz", "/problems/{kind}"}
 OPEN = {
     *(("GET", path) for path in OPEN_PATHS),
     ("GET", "/dashboard/static/{digest}/{name}"),

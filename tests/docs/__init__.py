@@ -1,0 +1,1 @@
+"""The documentation: its site builds without a warning, and its reference has everything."""
