@@ -50,7 +50,8 @@ class Settings(
         given: list[str] = []
         if self.redis_url:
             given += RedisUrl.parse(self.redis_url.get_secret_value()).passwords
-        for url in (*self.smtp_urls, self.storage_url or ""):
+        proxy = self.webhook_proxy.get_secret_value() if self.webhook_proxy else ""
+        for url in (*self.smtp_urls, self.storage_url or "", proxy):
             given += passwords_in(url)
         secrets = (self.webhook_secret, self.mailgun_signing_key, self.postmark_webhook_password, *self.file_url_keys)
         own = [secret.get_secret_value() for secret in secrets if secret]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64decode
 from binascii import Error as Base64Error
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, Field, SecretStr
 from pydantic_settings import NoDecode
@@ -32,6 +33,17 @@ Origin = Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?$"
 """Of web pages: no path, and nothing that could end the directive of a policy that it stands in."""
 
 
+def _check_proxy(url: SecretStr) -> SecretStr:
+    try:
+        parts = urlsplit(url.get_secret_value())
+        usable = parts.scheme == "http" and bool(parts.hostname) and parts.port != 0 and parts.path in ("", "/")
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError("must be http://host:port or http://user:password@host:port")
+    return url
+
+
 Port = Annotated[int, Field(ge=1, le=65_535)]
 
 
@@ -43,6 +55,7 @@ class WebhookSettings(BaseModel):
     webhook_allow_ports: Annotated[tuple[Port, ...], NoDecode, comma_separated()] = ()
     webhook_https_only: bool = False
     webhook_portal_frames: Annotated[tuple[Origin, ...], NoDecode, comma_separated()] = ()
+    webhook_proxy: Annotated[SecretStr, AfterValidator(_check_proxy)] | None = None
     webhook_host_concurrency: int = Field(100, ge=1, le=10_000)
     webhook_attempts_kept: int = Field(1000, ge=0, le=100_000)
     webhook_sink_port: int = Field(8010, ge=0, le=65_535)

@@ -172,16 +172,18 @@ async def deliverer(settings: Settings) -> AsyncIterator[Deliverer]:
     address of that machine that the guard lets through."""
     with needs("webhooks"):
         from errand.resources.guard import AddressGuard, UrlPolicy
-        from errand.webhooks.post import Poster
+        from errand.webhooks.post import EgressProxy, Poster
         from errand.webhooks.sink import opened_sink
 
     slots = settings.queue_shares([WEBHOOK_QUEUE]).get(WEBHOOK_QUEUE, settings.webhook_concurrency)
     async with AsyncExitStack() as stack:
         allowed = await stack.enter_async_context(opened_sink(settings))
         guard = AddressGuard(settings.webhook_allow_networks, allow_endpoints=allowed, policy=UrlPolicy.of(settings))
+        url = settings.webhook_proxy
+        proxy = EgressProxy.at(url.get_secret_value(), direct=allowed) if url else None
         of_endpoints = await stack.enter_async_context(_opened_endpoints(settings))
         yield Deliverer(
-            poster=await stack.enter_async_context(Poster.open(guard)),
+            poster=await stack.enter_async_context(Poster.open(guard, proxy=proxy)),
             secret=installation_secret(settings),
             receivers=Receivers(slots=slots),
             host_limit=settings.webhook_host_concurrency,

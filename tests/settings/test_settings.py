@@ -129,6 +129,8 @@ BAD = {
     "MAIL_CONNECTIONS": ["0", "1001", "many"],
     "WEBHOOK_CONCURRENCY": ["0", "10001", "many"],
     "WEBHOOK_HOST_CONCURRENCY": ["0", "10001", "many"],
+    "WEBHOOK_PORTAL_FRAMES": ["*", "acme.example", "https://acme.example/path"],
+    "WEBHOOK_PROXY": ["proxy:4750", "https://proxy", "http://", "http://a:b", "http://a/path"],
     "WEBHOOK_ATTEMPTS_KEPT": ["-1", "100001", "all"],
     "WEBHOOK_ALLOW_PORTS": ["0", "65536", "http"],
     "WEBHOOK_HTTPS_ONLY": ["perhaps"],

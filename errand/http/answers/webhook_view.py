@@ -83,7 +83,7 @@ class EndpointAttemptView(BaseModel):
     event: str
     outcome: Literal["delivered", "failed"]
     status: int | None = Field(description="of the answer; null if there was none")
-    fault: str | None = Field(description="its kind: dns, refused, tls, timeout, reset, protocol, blocked or status")
+    fault: str | None = Field(description="its kind, as `dns` or `timeout`; `status` for an answer that is no success")
     error: str | None
     remote: str = Field(description="address and port of the receiver")
     timings_ms: dict[str, float]

@@ -15,6 +15,7 @@ from errand.resources.guard import AddressGuard, AddressInfo, AddressRefused
 from errand.webhooks.post.connection import PostConnection
 from errand.webhooks.post.fault import PostFault
 from errand.webhooks.post.names import Names
+from errand.webhooks.post.proxy import EgressProxy, is_address
 
 NEXT_ADDRESS_S = 0.25
 """RFC 8305 §8: how long one address may take before the next is tried beside it."""
@@ -33,21 +34,32 @@ class Origin:
 class Dialer:
     """Opens guarded connections."""
 
-    def __init__(self, guard: AddressGuard) -> None:
+    def __init__(self, guard: AddressGuard, proxy: EgressProxy | None = None) -> None:
         self._guard = guard
+        self._proxy = proxy
         self._names = Names()
 
     async def dial(self, origin: Origin, timings_ms: dict[str, float]) -> PostConnection:
         """A new connection; notes in `timings_ms` how long the lookup and the connection took. Raises PostFault."""
         started_s = time.perf_counter()
         self._check(origin)
-        addresses = self._allowed(await self._names.addresses(origin.host, origin.port))
-        found_s = time.perf_counter()
-        timings_ms["dns"] = round((found_s - started_s) * 1000, 3)
-        taken = await self._connect(addresses, origin.host)
+        if self._proxy is None or not self._proxy.leads_to(origin.host, origin.port):
+            addresses = self._allowed(await self._names.addresses(origin.host, origin.port))
+            found_s = time.perf_counter()
+            timings_ms["dns"] = round((found_s - started_s) * 1000, 3)
+            taken = await self._connect(addresses, origin.host)
+        else:
+            found_s, timings_ms["dns"] = started_s, 0.0
+            taken = await self._through(self._proxy, origin)
         connection = await _shake_hands(taken, origin)
         timings_ms["connect"] = round((time.perf_counter() - found_s) * 1000, 3)
         return connection
+
+    async def _through(self, proxy: EgressProxy, origin: Origin) -> socket.socket:
+        """The proxy looks up names and judges their addresses; an address in the URL is judged here, too."""
+        if is_address(origin.host):
+            self._allowed(await self._names.addresses(origin.host, origin.port))
+        return await proxy.connect(self._names, origin.host, origin.port)
 
     def _check(self, origin: Origin) -> None:
         try:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-FaultKind = Literal["blocked", "dns", "refused", "tls", "timeout", "reset", "protocol"]
+FaultKind = Literal["blocked", "dns", "refused", "tls", "timeout", "reset", "protocol", "proxy"]
 """`blocked`: the guard or the URL forbids it. `dns`: the name has no address. `refused`: no connection. `tls`: no
 trust, or no handshake. `timeout`: no status line in time. `reset`: closed before a status line. `protocol`: what came
-is no HTTP/1 answer."""
+is no HTTP/1 answer. `proxy`: the egress proxy is not there, or made no connection."""
 
 
 class PostFault(Exception):

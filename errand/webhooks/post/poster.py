@@ -19,6 +19,7 @@ from errand.webhooks.post.connection import DeadConnection, PostConnection
 from errand.webhooks.post.dial import Dialer, Origin
 from errand.webhooks.post.fault import PostFault
 from errand.webhooks.post.kept import KeptConnections
+from errand.webhooks.post.proxy import EgressProxy
 
 VISIBLE = re.compile(r"[\x21-\x7e]+")
 FIELD = re.compile(rf"{HEADER_NAME.pattern}: [\x20-\x7e\t]*\r\n")
@@ -36,19 +37,24 @@ class ParsedUrl:
 
 
 class Poster:
-    """An HTTP/1.1 client for POSTs to untrusted URLs. It follows no redirect and uses no proxy, cookie or netrc."""
+    """An HTTP/1.1 client for POSTs to untrusted URLs. It follows no redirect, has no cookies and no netrc, and uses no
+    proxy but the one that it is given."""
 
-    def __init__(self, guard: AddressGuard, *, trust: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, guard: AddressGuard, *, trust: ssl.SSLContext | None = None, proxy: EgressProxy | None = None
+    ) -> None:
         """`trust`: which certificates are trusted; those of the system without it."""
-        self._dialer = Dialer(guard)
+        self._dialer = Dialer(guard, proxy)
         self._kept = KeptConnections()
         self._trust = trust or trusted()
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, guard: AddressGuard, *, trust: ssl.SSLContext | None = None) -> AsyncIterator[Poster]:
+    async def open(
+        cls, guard: AddressGuard, *, trust: ssl.SSLContext | None = None, proxy: EgressProxy | None = None
+    ) -> AsyncIterator[Poster]:
         """For as long as the block lasts; then its connections are closed."""
-        poster = cls(guard, trust=trust)
+        poster = cls(guard, trust=trust, proxy=proxy)
         try:
             yield poster
         finally:
