@@ -46,22 +46,19 @@ class Deliveries:
         return DeliveryState(**codec.loads(kept)) if kept else None
 
     async def accepted(self, job_id: str, recipients: Sequence[str], *, detail: str) -> None:
-        """The mail server has taken the letter, addressed to the first of these and copied to the others."""
-        await self._note(job_id, recipients[0], "accepted", detail, [normal(each) for each in recipients])
+        """The mail server has taken the letter, addressed to the first of these and copied to the others.
 
-    async def _note(self, job_id: str, address: str, state: State, detail: str, recipients: Sequence[str] = ()) -> None:
+        The first of all states: kept only if none is known, which is one call.
+        """
+        new = _state(job_id, recipients[0], "accepted", detail, [normal(each) for each in recipients])
+        await self._redis.set(keys.delivery(job_id), codec.dumps(asdict(new)), px=self._ttl_ms, nx=True)
+
+    async def _note(self, job_id: str, address: str, state: State, detail: str) -> None:
         """Keeps the state, unless a later one is known."""
         known = await self.find(job_id)
         if known is not None and RANK[known.state] >= RANK[state]:
             return
-        new = DeliveryState(
-            job_id=job_id,
-            address=address,
-            state=state,
-            detail=detail[:500],
-            at_ms=int(time.time() * 1000),
-            recipients=recipients or (known.recipients if known else ()),
-        )
+        new = _state(job_id, address, state, detail, known.recipients if known else ())
         await self._redis.set(keys.delivery(job_id), codec.dumps(asdict(new)), px=self._ttl_ms)
 
     async def take(self, event: EmailEvent) -> None:
@@ -83,6 +80,17 @@ class Deliveries:
             return False
         await self.take(event)
         return True
+
+
+def _state(job_id: str, address: str, state: State, detail: str, recipients: Sequence[str]) -> DeliveryState:
+    return DeliveryState(
+        job_id=job_id,
+        address=address,
+        state=state,
+        detail=detail[:500],
+        at_ms=int(time.time() * 1000),
+        recipients=recipients,
+    )
 
 
 def _reason_to_suppress(event: EmailEvent) -> Reason | None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from email import policy
-from email.message import EmailMessage
 from email.utils import parseaddr
 from urllib.parse import quote
 
@@ -15,13 +13,10 @@ from errand.mail.return_path import of_job
 from errand.mail.writing import headers
 from errand.mail.writing.address import ascii_domain
 from errand.mail.writing.dkim import DkimKey
-from errand.mail.writing.header_text import check_header_text
 from errand.mail.writing.headers import HeaderRefused
 from errand.mail.writing.message import OWN_HEADERS, Attachment, Message
+from errand.mail.writing.parts import MultipartWriter, file_part, text_part
 from errand.mail.writing.templates import RenderedMail, Templates
-
-SEVEN_BIT = policy.SMTP.clone(cte_type="7bit")
-"""For any server: bodies are encoded, because not every server takes 8 bits (RFC 6152)."""
 
 
 def compose(
@@ -127,35 +122,13 @@ def _unsubscribe_headers(url: str) -> Iterator[Written]:
 
 def _body(rendered: RenderedMail, attachments: Sequence[Attachment], *, seed: str) -> bytes:
     """The parts as bytes, with the headers that say what they are; always the same for the same job."""
-    body = EmailMessage(SEVEN_BIT)
-    body.set_content(rendered.text)
+    writer = MultipartWriter(hashlib.sha256(seed.encode()).hexdigest()[:32])
+    shown = [file_part(each) for each in attachments if each.cid is not None]
+    enclosed = [file_part(each) for each in attachments if each.cid is None]
+    body = text_part(rendered.text, "plain")
     if rendered.html is not None:
-        body.add_alternative(rendered.html, subtype="html")
-    for attachment in attachments:
-        _enclose(body, attachment)
-    digest = hashlib.sha256(seed.encode()).hexdigest()[:32]
-    for number, part in enumerate(part for part in body.walk() if part.is_multipart()):
-        part.set_boundary(f"=_{digest}{f'-{number}' if number else ''}")
-    return body.as_bytes()
-
-
-def _enclose(body: EmailMessage, attachment: Attachment) -> None:
-    try:
-        check_header_text(attachment.filename)
-        maintype, subtype = check_header_text(attachment.content_type).split("/")
-    except ValueError:
-        raise HeaderRefused("an attachment needs a plain filename, and a content_type such as image/png") from None
-    if attachment.cid is None:
-        body.add_attachment(attachment.content, maintype=maintype, subtype=subtype, filename=attachment.filename)
-        return
-    shown_in = body.get_body(("html",))
-    if shown_in is None or not headers.NAME.fullmatch(attachment.cid):
-        raise HeaderRefused("an inline image needs an HTML template, and a cid of letters, digits and '-'")
-    shown_in.add_related(
-        attachment.content,
-        maintype=maintype,
-        subtype=subtype,
-        filename=attachment.filename,
-        cid=f"<{attachment.cid}>",
-        disposition="inline",
-    )
+        html = text_part(rendered.html, "html")
+        body = writer.together("alternative", [body, writer.together("related", [html, *shown]) if shown else html])
+    elif shown:
+        raise HeaderRefused("an inline image needs an HTML template")
+    return b"MIME-Version: 1.0\r\n" + (writer.together("mixed", [body, *enclosed]) if enclosed else body)
