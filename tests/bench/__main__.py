@@ -22,9 +22,11 @@ from tests.bench.runs import (
     Candidate,
     Figures,
     beside_a_hanging_one,
+    beside_hanging_mail,
     fanned_out,
     fill_and_list,
     in_turn,
+    letters_sent,
     posted,
     serve_and_load,
     share_the_queue,
@@ -35,6 +37,7 @@ from tests.bench.runs import (
 JOBS, SHIPPED_JOBS, TUNED_JOBS, PEER_JOBS = 60_000, 600, 10_000, 5_000
 PICKUPS = 300
 EVENTS = 20_000
+LETTERS = 3_000
 
 
 def main() -> int:
@@ -57,6 +60,8 @@ def main() -> int:
         webhooks,
         fan_out,
         hanging,
+        letters,
+        hanging_mail,
         idle,
         images,
     ):
@@ -276,6 +281,36 @@ def hanging(report: Report, peers: list[Candidate], *, runs: int) -> None:
         p99 = alone[f"{kind}_p99_ms"] / beside[f"{kind}_p99_ms"]
         detail = f"p50 {beside[f'{kind}_p50_ms']:.0f} ms, p99 {beside[f'{kind}_p99_ms']:.0f} ms"
         report.line(f"{kind}, p99", f"{p99:.2f} x", detail, Bar.at_least(0.95, p99))
+
+
+def letters(report: Report, peers: list[Candidate], *, runs: int) -> None:
+    """Letters a second over 8 kept connections: as jobs of one worker, against a bare loop that makes a message of text
+    and HTML for each and sends it by aiosmtplib; then the connections alone, with the same bytes for each."""
+    measures = ("bare", "jobs", "bare_bytes", "pool_bytes")
+    taken = in_turn({name: partial(letters_sent, name, letters=LETTERS) for name in measures}, runs=runs)
+    report.section("Letters", " ".join((letters.__doc__ or "").split()))
+    for what, mine, bare in (("as jobs", "jobs", "bare"), ("connections alone", "pool_bytes", "bare_bytes")):
+        ratio = taken[mine]["per_s"] / taken[bare]["per_s"]
+        by_processor = taken[bare]["cpu_us"] / taken[mine]["cpu_us"]
+        report.line(what, f"{ratio:.2f} x", f"{taken[mine]['per_s']:,.0f}/s", Bar.at_least(0.85, ratio))
+        report.line("… by processor time", f"{by_processor:.2f} x", f"{taken[mine]['cpu_us']:.0f} µs each")
+        report.line("… a bare loop", "1", f"{taken[bare]['per_s']:,.0f}/s")
+
+
+def hanging_mail(report: Report, peers: list[Candidate], *, runs: int) -> None:
+    """Webhooks and images a second of one worker process whose mail server hangs while 2,000 letters wait, against the
+    same without letters."""
+    taken = in_turn(
+        {
+            "alone": partial(beside_hanging_mail, letters=0),
+            "beside": partial(beside_hanging_mail, letters=2_000),
+        },
+        runs=runs,
+    )
+    report.section("Beside a mail server that hangs", " ".join((hanging_mail.__doc__ or "").split()))
+    for kind in ("webhooks", "images"):
+        rate = taken["beside"][f"{kind}_per_s"] / taken["alone"][f"{kind}_per_s"]
+        report.line(kind, f"{rate:.2f} x", f"{taken['beside'][f'{kind}_per_s']:,.0f}/s", Bar.at_least(0.95, rate))
 
 
 def idle(report: Report, peers: list[Candidate], *, runs: int) -> None:

@@ -78,6 +78,7 @@ HTTP = Candidate("HTTP", ours("http_side"))
 LISTS = Candidate("lists", ours("list_side"))
 WATCHING = Candidate("watching", ours("watch_side"))
 FANNING = Candidate("fan-out", ours("fan_out_side"))
+LETTERS = Candidate("letters", ours("letter_side"))
 DELIVERING = Candidate("webhooks", ours("delivery_side"))
 
 
@@ -175,6 +176,28 @@ def fanned_out(*, endpoints: int, events: int) -> Figures:
     with private_redis() as url, HTTP.started("serve", port, 0.0, url=url):
         _wait_for(f"http://127.0.0.1:{port}/openapi.json")
         return FANNING.measure("fan_out", port, endpoints, events, url=url)
+
+
+def letters_sent(measure: str, *, letters: int) -> Figures:
+    """A mail server in a process of its own, and one that sends to it."""
+    port = free_port()
+    with private_redis() as url, LETTERS.started("receive", port, url=url):
+        wait_for_port(port)
+        return LETTERS.measure(measure, port, letters, url=url)
+
+
+def beside_hanging_mail(*, letters: int) -> Figures:
+    """A worker process whose mail server hangs, with so many letters waiting; its webhooks and images."""
+    mail, hooks = free_port(), free_port()
+    with (
+        private_redis() as url,
+        LETTERS.started("receive", mail, 1, url=url),
+        DELIVERING.started("receive", hooks, url=url),
+        LETTERS.started("work", mail, url=url),
+    ):
+        wait_for_port(mail)
+        wait_for_port(hooks)
+        return LETTERS.measure("beside", mail, hooks, letters, url=url)
 
 
 def wait_for_port(port: int) -> None:
