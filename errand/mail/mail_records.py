@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from errand.job.context import Context
 from errand.job.control import Cancel, Snooze
 from errand.mail.deliveries import Deliveries
-from errand.mail.slow_domains import SlowDomains, asks_for_less
+from errand.mail.domains.slow_domains import SlowDomains, asks_for_less
 from errand.mail.suppressions import Suppressions
 from errand.redis.outage import Outage, missed
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from errand.extras import needs
 from errand.job.control import Fail, Retry
 from errand.job.job_type import job
 from errand.job.retry_policy import Delays
+from errand.mail.domains.pace import DomainConnections, DomainRates
 from errand.mail.mail_records import MailRecords
 from errand.mail.suppressions import normal
 from errand.mail.unsure import decide, decide_again
@@ -72,6 +73,8 @@ class Mailer:
     when_unsure: WhenUnsure
     records: MailRecords | None = None
     """None outside a worker, as in a test of a job's function."""
+    connections: DomainConnections = field(default_factory=lambda: DomainConnections(None))
+    rates: DomainRates | None = None
     dkim: DkimKey | None = None
     return_path: str | None = None
 
@@ -79,8 +82,8 @@ class Mailer:
         """Sends the message as a letter, unless an attempt of this job is known to have sent it.
 
         `when_unsure` stands in for the setting. Raises Cancel if an address is suppressed, Fail if the letter cannot
-        be sent, now or ever; Retry if the mail server is away or says so; Snooze while the recipient's domain asks for
-        less mail.
+        be sent, now or ever; Retry if the mail server is away or says so; Snooze while the recipient's domain gets no
+        more, by setting or because it asked for less.
         """
         policy, domain = when_unsure or self.when_unsure, normal(message.to).rpartition("@")[2]
         sending = await ctx.once("sending")
@@ -88,10 +91,13 @@ class Mailer:
             return EmailReceipt.model_validate(sending.value)
         recipients = [message.to, *message.cc]
         was_slow = self.records is not None and await self.records.admit(recipients, domain=domain)
-        if sending.started:
-            await decide_again(ctx, policy)
-        letter = await self._compose(ctx, message)
-        response = await self._send(ctx, letter, sending, policy, domain)
+        with self.connections.one_for(domain):
+            if self.rates is not None:
+                await self.rates.admit(ctx, domain)
+            if sending.started:
+                await decide_again(ctx, policy)
+            letter = await self._compose(ctx, message)
+            response = await self._send(ctx, letter, sending, policy, domain)
         receipt = EmailReceipt(message_id=letter.message_id, response=response)
         await sending.finish(receipt.model_dump())
         if self.records is not None:
@@ -174,11 +180,12 @@ async def mailer(settings: Settings) -> AsyncIterator[Mailer]:
         domain = ascii_domain(f"x@{settings.mail_domain}").removeprefix("x@")
         dkim = DkimKey.load(settings.dkim_key_file, domain=domain, selector=settings.dkim_selector)
     async with AsyncExitStack() as stack:
-        records = None
+        records = rates = None
         if settings.redis_url is not None:
             redis = connect(settings.redis_url.get_secret_value(), reply_timeout_s=REPLY_TIMEOUT_S)
             await stack.enter_async_context(aclosing(redis))
             records = MailRecords.of(redis, ttl_s=settings.result_ttl_s)
+            rates = DomainRates(redis, {rate.domain: rate for rate in settings.mail_domain_rates})
         urls = settings.smtp_urls or [
             await stack.enter_async_context(opened_sink(settings.data_dir / "mail", faults=settings.sink_faults))
         ]
@@ -191,6 +198,8 @@ async def mailer(settings: Settings) -> AsyncIterator[Mailer]:
             sender=settings.mail_from,
             when_unsure=settings.mail_when_unsure,
             records=records,
+            connections=DomainConnections(settings.mail_domain_connections),
+            rates=rates,
             dkim=dkim,
             return_path=settings.mail_return_path,
         )

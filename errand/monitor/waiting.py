@@ -26,6 +26,8 @@ Code = Literal[
     "asked_to_wait",
     "put_back",
     "domain_slowed",
+    "domain_busy",
+    "domain_paced",
     "endpoint_busy",
     "endpoint_throttled",
     "endpoint_failing",

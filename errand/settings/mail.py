@@ -62,6 +62,26 @@ class SinkFault(BaseModel):
 SCHEMES = ("smtp", "smtps", "ses", "postmark")
 
 
+class DomainRate(BaseModel):
+    """How many letters a recipient domain gets in how many seconds."""
+
+    model_config = ConfigDict(frozen=True)
+
+    domain: str
+    """`*`: each that has no rate of its own."""
+    quota: int = Field(ge=1, le=1_000_000)
+    window_s: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """`gmail.com=20/s`, `*=600/min`. Raises ValueError."""
+        found = re.fullmatch(r"(\*|[A-Za-z0-9.-]+\.[A-Za-z0-9-]+)=([1-9]\d{0,5})/(s|min|h|d)", text)
+        if not found:
+            raise ValueError("must be DOMAIN=NUMBER/TIME or *=NUMBER/TIME, such as gmail.com=20/s,*=600/min")
+        window_s = {"s": 1, "min": 60, "h": 3600, "d": 86_400}[found[3]]
+        return cls(domain=found[1].lower(), quota=int(found[2]), window_s=window_s)
+
+
 NEXT_URL = re.compile(rf"\s*,\s*(?=(?:{'|'.join(SCHEMES)})://)")
 """Between two relays: a comma in a password is none."""
 
@@ -86,6 +106,8 @@ class MailSettings(BaseModel):
     ses_topic_arn: str | None = Field(None, pattern=TOPIC_ARN)
     postmark_webhook_password: Annotated[SecretStr, Field(min_length=8)] | None = None
     sink_faults: Annotated[tuple[SinkFault, ...], NoDecode, comma_separated(SinkFault.parse)] = ()
+    mail_domain_connections: int | None = Field(None, ge=1, le=1000)
+    mail_domain_rates: Annotated[tuple[DomainRate, ...], NoDecode, comma_separated(DomainRate.parse)] = ()
     mail_ehlo_name: str | None = Field(None, pattern=EHLO_NAME, max_length=253)
 
     @model_validator(mode="after")

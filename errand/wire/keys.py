@@ -94,6 +94,11 @@ def slow_domain(domain: str) -> str:
     return f"errand:slow-domain:{domain}"
 
 
+def domain_rate(domain: str) -> str:
+    """When the next letter to that domain may go, in us of the server's clock."""
+    return f"errand:domain-rate:{domain}"
+
+
 def delivery(job_id: str) -> str:
     """JSON: how far the letter of that job has come."""
     return f"errand:delivery:{job_id}"

@@ -11,7 +11,7 @@ from arq.connections import ArqRedis
 from pydantic import BaseModel, ValidationError
 
 from errand import Context, job
-from errand.mail.slow_domains import SlowDomains, asks_for_less
+from errand.mail.domains.slow_domains import SlowDomains, asks_for_less
 from errand.mail.smtp.reply import SmtpReply
 from errand.mail.suppressions import Suppressions
 from errand.mail.unsure import HOLD_S

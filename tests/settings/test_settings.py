@@ -86,6 +86,8 @@ BAD = {
     "DASHBOARD": ["yes"],
     "DASHBOARD_SESSION_S": ["59", "2592001", "long"],
     "SMTP_URL": ["smtp.example.com", "smtp://", "http://h", "smtp://h:port", "ses://"],
+    "MAIL_DOMAIN_CONNECTIONS": ["0", "many"],
+    "MAIL_DOMAIN_RATES": ["gmail.com", "gmail.com=20", "*=0/s", "gmail=1/s", "x.example=1/week"],
     "SES_TOPIC_ARN": ["mail", "arn:aws:sqs:eu-west-1:123456789012:mail", "arn:aws:sns:eu-west-1:1:mail"],
     "MAIL_FROM": ["Ada", "Ada <ada>", "<>", "a@b.c\nBcc: d@e.f", "=?utf-8?q?x?= <a@b.c>", "a@b.c, d@e.f"],
     "STORAGE_URL": ["ftp://h", "/srv/files", "file://", "file://relative/files", "s3://"],
