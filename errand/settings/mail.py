@@ -126,6 +126,11 @@ class MailSettings(BaseModel):
         """The relays, in the order in which they are preferred."""
         return NEXT_URL.split(self.smtp_url.get_secret_value()) if self.smtp_url else []
 
+    @property
+    def takes_addresses_beyond_ascii(self) -> bool:
+        """False if each relay is a provider whose API takes none. A mail server says so itself, at EHLO (RFC 6531)."""
+        return not self.smtp_urls or any(url.startswith(("smtp:", "smtps:")) for url in self.smtp_urls)
+
     @field_validator("mail_from")
     @classmethod
     def _check_sender(cls, sender: str) -> str:

@@ -11,6 +11,7 @@ from arq.connections import ArqRedis
 from pydantic import BaseModel, ValidationError
 
 from errand import Context, job
+from errand.job.args_context import ArgsContext
 from errand.mail.domains.slow_domains import SlowDomains, asks_for_less
 from errand.mail.smtp.reply import SmtpReply
 from errand.mail.suppressions import Suppressions
@@ -51,6 +52,19 @@ def settings(tmp_path: Path, mail_server: SmtpReceiver) -> Settings:
 def test_args_that_make_no_letter_are_refused(faulty: dict[str, str]) -> None:
     with pytest.raises(ValidationError):
         WelcomeEmail.model_validate({"to": "ada@example.com", "name": "Ada", **faulty})
+
+
+def test_an_address_that_no_relay_can_take_is_refused_at_the_door(tmp_path: Path) -> None:
+    to_joerg = {"to": "jörg@example.com", "name": "Jörg"}
+    providers = "ses://k:s@eu-west-1,postmark://:t@api.postmarkapp.com"
+    for smtp_url in (providers, None, f"{providers},smtp://localhost"):
+        context = ArgsContext(settings=make_settings(tmp_path, smtp_url=smtp_url))
+        if smtp_url == providers:
+            with pytest.raises(ValidationError, match="no configured provider"):
+                WelcomeEmail.model_validate(to_joerg, context=context)
+        else:
+            WelcomeEmail.model_validate(to_joerg, context=context)
+        WelcomeEmail.model_validate({"to": "ada@bücher.example", "name": "Ada"}, context=context)
 
 
 # --- the job

@@ -6,13 +6,15 @@ import re
 from typing import Annotated
 
 from email_validator import EmailNotValidError, validate_email
-from pydantic import AfterValidator, EmailStr
+from pydantic import AfterValidator, EmailStr, ValidationInfo
+
+from errand.job.args_context import ArgsContext
 
 ENCODED_WORD = re.compile(r"=\?[^?\s]+\?[bq]\?[^?\s]*\?=", re.IGNORECASE)
 
 
-def check_address(address: str) -> str:
-    """The address, if a letter can be composed to it. Raises ValueError.
+def check_address(address: str, info: ValidationInfo) -> str:
+    """The address, if a letter can be composed to it, and may be taken by a configured relay. Raises ValueError.
 
     `=?` alone is a fine local part; a whole encoded word (RFC 2047) is refused, because readers that decode it there,
     as they must not, would see another address.
@@ -20,6 +22,9 @@ def check_address(address: str) -> str:
     if ENCODED_WORD.search(address):
         raise ValueError("must not hold an encoded word (=?…?=)")
     ascii_domain(address)
+    settings = info.context.settings if isinstance(info.context, ArgsContext) else None
+    if settings is not None and not (address.rpartition("@")[0].isascii() or settings.takes_addresses_beyond_ascii):
+        raise ValueError("has characters beyond ASCII before the @, which no configured provider of mail takes")
     return address
 
 
