@@ -81,8 +81,11 @@ class RawServer:
             if command == b"STARTTLS" and self.tls is not None:
                 await writer.start_tls(self.tls)
             if command == b"DATA" and self._last == DEFAULTS[b"DATA"]:
-                if self._next(b"HEADERS", b"") == HANGS_UP:
+                if (midst := self._next(b"HEADERS", b"")) == HANGS_UP:
                     return
+                if midst == MUTE:
+                    self.said.append(b"HEADERS")
+                    await asyncio.Event().wait()
                 self.letters.append(await reader.readuntil(b"\r\n.\r\n"))
                 if not await self._answer(b"DOT", writer):
                     return

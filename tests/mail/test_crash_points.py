@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from errand.queue.queue import Queue
 from errand.settings import MAIL_QUEUE
 from errand.wire import keys
 from tests.conftest import RunWorker, make_settings
-from tests.mail.crash_jobs import JOB_TYPES
+from tests.mail.crash_jobs import HANGS_AFTER, JOB_TYPES
 from tests.mail.raw_server import MUTE, RawServer
 from tests.waiting import eventually
 
@@ -33,7 +33,9 @@ PERHAPS_SENT = {"resent_letter": (2, "succeeded"), "failed_letter": (1, "failed"
 
 
 @asynccontextmanager
-async def doomed_worker(folder: Path, redis_url: str, smtp_url: str) -> AsyncIterator[asyncio.subprocess.Process]:
+async def doomed_worker(
+    folder: Path, redis_url: str, smtp_url: str, **more: str
+) -> AsyncIterator[asyncio.subprocess.Process]:
     """A worker process with a short lease; killed at the end, if it still lives."""
     environment = {
         **os.environ,
@@ -43,6 +45,7 @@ async def doomed_worker(folder: Path, redis_url: str, smtp_url: str) -> AsyncIte
         "JOB_PACKAGES": "tests.mail.crash_jobs",
         "WORKER_QUEUES": MAIL_QUEUE,
         "LEASE_S": "1",
+        **more,
     }
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "jobs", env=environment, stdout=asyncio.subprocess.DEVNULL
@@ -61,13 +64,22 @@ async def stop_writes(redis: ArqRedis, all_have_come: asyncio.Barrier) -> None:
     await redis.client_pause(60_000, all=False)
 
 
+async def all_are_marked(redis: ArqRedis, ids: Iterable[str]) -> bool:
+    marks = [await redis.hget(keys.once(job_id), "sending") for job_id in ids]  # type: ignore[misc]  # types both
+    return all(mark is not None and b"done" in mark for mark in marks)
+
+
 @pytest.mark.parametrize(
     ("point", "expected"),
     [
+        ("CONNECT", SENT),
+        ("MAIL", SENT),
         ("RCPT", SENT),
         ("DATA", NOT_SENT),  # the marker is set, and the server has nothing: it cannot be known from here
+        ("HEADERS", NOT_SENT),  # in the midst of the message
         ("DOT", PERHAPS_SENT),
         ("250", PERHAPS_SENT),  # the server has said yes, and the marker does not know it yet
+        ("MARKED", SENT),  # the marker knows it, and the job's end is not written
     ],
 )
 async def test_a_worker_killed_in_the_middle_of_a_letter(
@@ -79,12 +91,16 @@ async def test_a_worker_killed_in_the_middle_of_a_letter(
     expected: dict[str, tuple[int, str]],
 ) -> None:
     queue = Queue(redis, name=MAIL_QUEUE, ended_ttl_s=600)
-    async with RawServer.serving({point.encode(): MUTE} if point != "250" else {}) as raw:
+    async with RawServer.serving({point.encode(): MUTE} if point not in ("250", "MARKED") else {}) as raw:
         if point == "250":
             raw.before_dot = partial(stop_writes, redis, asyncio.Barrier(len(POLICIES)))
         ids = {name: (await queue.enqueue(name, {"to": f"{name}@example.com"})).job_id for name in POLICIES}
-        async with doomed_worker(tmp_path, redis_url, f"smtp://{raw.url}"):
-            await eventually(lambda: raw.has_come_to(point, len(ids)))
+        hangs = {HANGS_AFTER: "1"} if point == "MARKED" else {}
+        async with doomed_worker(tmp_path, redis_url, f"smtp://{raw.url}", **hangs):
+            if point == "MARKED":
+                await eventually(lambda: all_are_marked(redis, ids.values()))
+            else:
+                await eventually(lambda: raw.has_come_to(point, len(ids)))
         await redis.client_unpause()
         raw.always, raw.before_dot = {}, None
         async with run_worker(JOB_TYPES, make_settings(tmp_path, smtp_url=f"smtp://{raw.url}"), lease_s=1):
