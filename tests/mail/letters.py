@@ -159,3 +159,22 @@ def part(message: EmailMessage, kind: str) -> str:
     body = message.get_body((kind,))
     assert body is not None
     return str(body.get_content()).replace("\r\n", "\n")
+
+
+DATA = [
+    *(f"a{end}Bcc: e@x.example" for end in ("\r\n", "\n", "\r", "\r\n\r\n", "\n ", " \r\n\t")),
+    *("\r\n.\r\nMAIL FROM:<e@x.example>", "\n.\n", ".", "..", "\r\n--=_x--\r\n", "Content-Type: text/html\r\n\r\n<b>"),
+    *("<script>alert(1)</script>", "</style><p>", "{{ 7 * 7 }}", "{% raw %}", "{# x #}", "&lt;b&gt;", "&#10;", "<!--"),
+    *(
+        "=?utf-8?q?x=0d=0aBcc=3a_e=40x?=",
+        "=0D=0A",
+        "=3D",
+        "a=\r\nb",
+        "%0d%0aBcc: e",
+        "\\r\\n",
+        "x" * 1_000,
+        "é" * 1_000,
+    ),
+    *("\N{WAVING HAND SIGN}" * 40, "\u202etxt", "\ufeffx", "a\u00a0b", "  two  spaces  ", "From x", "Zażółć\tgęślą"),
+]
+"""What a template may be given to show, in its subject too."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import html
+import re
+import unicodedata
 from email.header import decode_header, make_header
 from email.parser import BytesParser
 from email.policy import compat32
@@ -11,10 +14,12 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from errand.mail.writing.address import MailAddress
+from errand.mail.writing.compose import compose
 from errand.mail.writing.header_text import HeaderText, PersonName
 from errand.mail.writing.headers import HeaderRefused
-from errand.mail.writing.message import Attachment
-from tests.mail.letters import ADDRESSES, DATE, INJECTIONS, NAMES, NOT_NAMES, SENDER, letter, mailbox, part, read
+from errand.mail.writing.message import Attachment, Message
+from errand.mail.writing.templates import Templates
+from tests.mail.letters import ADDRESSES, DATA, DATE, INJECTIONS, NAMES, NOT_NAMES, SENDER, letter, mailbox, part, read
 
 BODY_HEADERS = ["MIME-Version", "Content-Type"]
 HEADER_TEXT: TypeAdapter[str] = TypeAdapter(HeaderText)
@@ -175,3 +180,31 @@ def test_files_are_enclosed_and_images_shown_in_place_the_same_each_time() -> No
     (logo,) = (inner for inner in message.walk() if inner.get_content_type() == "image/png")
     assert (logo["Content-ID"], logo.get_content()) == ("<logo>", b"PNG")
     assert "Hello Ada," in part(message, "html")
+
+
+@pytest.fixture(scope="module")
+def with_own_template(tmp_path_factory: pytest.TempPathFactory) -> Templates:
+    folder = tmp_path_factory.mktemp("templates")
+    (folder / "own.html.j2").write_text("{% block subject %}[{{ data.v }}]{% endblock %}<pre>[{{ data.v }}]</pre>")
+    (folder / "own.txt.j2").write_text("[{{ data.v }}]")
+    return Templates(folder)
+
+
+@pytest.mark.parametrize("value", DATA)
+def test_data_are_shown_as_they_are_and_make_nothing_else_of_the_letter(
+    value: str, with_own_template: Templates
+) -> None:
+    message = Message(to="ada@example.com", template="own", data={"v": value})
+    try:
+        content = compose(message, with_own_template, sender=SENDER, job_id="1", date=DATE).content
+    except HeaderRefused:
+        assert "\u202e" not in value and any(unicodedata.category(c) == "Cc" and c not in "\r\n" for c in value)
+        return
+    seen = read(content)
+    assert seen.keys() == read(letter().content).keys()
+    assert seen["Subject"] == re.sub(r"[ \t]*[\r\n]+[ \t]*", " ", f"[{value}]")
+    as_lines = re.sub(r"\r\n|\r", "\n", f"[{value}]\n")
+    assert part(seen, "plain") == as_lines
+    assert html.unescape(part(seen, "html")) == html.unescape(f"<pre>{html.escape(as_lines.rstrip(chr(10)))}</pre>\n")
+    assert [inner.get_content_type() for inner in seen.walk()] == ["multipart/alternative", "text/plain", "text/html"]
+    assert content.count(b"\r\n") == content.count(b"\n") == content.count(b"\r")
