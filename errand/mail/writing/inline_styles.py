@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from functools import cache
-from typing import TYPE_CHECKING
+from css_inline import CSSInliner
 
-if TYPE_CHECKING:
-    from css_inline import CSSInliner
+INLINER = CSSInliner(keep_style_tags=True, remove_inlined_selectors=True, load_remote_stylesheets=False)
 
 
 def with_inline_styles(html: str) -> str:
@@ -15,11 +13,4 @@ def with_inline_styles(html: str) -> str:
     Rules that no element can hold (`@media`, `:hover`) stay in `<style>`: they need `!important` to win over what is
     inline. Nothing is fetched, and `<link>` is dropped. HTML without `<style>` is returned as it is.
     """
-    return _inliner().inline(html) if "<style" in html else html
-
-
-@cache
-def _inliner() -> CSSInliner:
-    from css_inline import CSSInliner
-
-    return CSSInliner(keep_style_tags=True, remove_inlined_selectors=True, load_remote_stylesheets=False)
+    return INLINER.inline(html) if "<style" in html else html
