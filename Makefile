@@ -70,7 +70,7 @@ format: $(VENV)/.dev ## fix what lint can fix, then format the code
 	@$(BIN)/ruff format .
 
 lock: ## resolve the dependencies again into requirements/ (needs uv)
-	@uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	@uv pip compile pyproject.toml --extra all --extra dkim --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 		--upgrade --quiet --output-file requirements/run.lock
 	@uv pip compile pyproject.toml --all-extras --group dev --constraint requirements/run.lock --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements/dev.lock

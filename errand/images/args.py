@@ -48,7 +48,8 @@ class ImageArgs(BaseModel):
     @classmethod
     def _is_an_image(cls, file: StoredFile | None, info: ValidationInfo) -> StoredFile | None:
         if file is not None and isinstance(info.context, ArgsContext) and info.context.file_start is not None:
-            check_file(info.context.file_start, named=file.filename is not None)
+            extra = info.context.settings.image_extra_formats
+            check_file(info.context.file_start, named=file.filename is not None, extra=extra)
         return file
 
     @model_validator(mode="after")

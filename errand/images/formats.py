@@ -53,6 +53,21 @@ BRANDS = {
 """The brands of an ISO base media file (ISO/IEC 23008-12, AV1 Image File Format)."""
 
 
+EXTRA_FORMATS = ("heic", "bmp", "ico", "svg", "pdf")
+"""What an installation can read besides (`IMAGE_EXTRA_FORMATS`), by the names of `sniff` in small letters."""
+
+
+LIBRARIES = {"heic": "pi_heif", "bmp": "PIL", "ico": "PIL", "pdf": "pypdfium2"}
+"""Their modules; libvips itself reads SVG."""
+
+
+KEPT_AS: dict[str, Format] = {"heic": "jpeg"}
+"""What an output is if it should keep such a format: a photo a JPEG, all others a PNG."""
+
+
+SourceFormat = Literal["jpeg", "png", "webp", "avif", "gif", "tiff", "heic", "bmp", "ico", "svg", "pdf"]
+
+
 FORMATS: frozenset[str] = frozenset(WEIGHT)
 
 

@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from errand.images.formats import AVIF_WEIGHT_OF_EFFORT, SIDE_LIMIT, WEIGHT, Format
+from errand.extras import Extra, require
+from errand.images.formats import AVIF_WEIGHT_OF_EFFORT, LIBRARIES, SIDE_LIMIT, WEIGHT, Format
 from errand.images.plan import Plan
 from errand.images.refusal import ImageRefused
 from errand.images.size import Size
@@ -29,6 +30,9 @@ LOSSLESS_WEBP = 4
 MEGAPIXELS_OF_CPU_LIMIT = 50
 """By so many, read or written at weight 1, the limit grows by itself: with 10 s, to four times what a slow core needs.
 Above it the work is not what the header says."""
+
+
+EXTRAS: dict[str, Extra] = {"heic": "heic", "pdf": "pdf"}
 
 
 PRESETS: dict[str, Size] = {
@@ -58,6 +62,7 @@ class ImageOptions:
     memory_bytes: int = 1024**3
     cpu_s: float = 10
     avif_effort: int = 1
+    extra_formats: tuple[str, ...] = ()
     presets: Mapping[str, Size] = field(default_factory=lambda: PRESETS)
 
     @classmethod
@@ -69,6 +74,7 @@ class ImageOptions:
             memory_bytes=settings.cpu_memory_limit_bytes,
             cpu_s=settings.image_cpu_s,
             avif_effort=settings.avif_effort,
+            extra_formats=settings.image_extra_formats,
             presets={**PRESETS, **{name: Size(**size) for name, size in settings.image_presets.items()}},
         )
 
@@ -123,5 +129,9 @@ def _check_sides(rendition: Rendition) -> None:
 
 @asynccontextmanager
 async def image_options(settings: Settings) -> AsyncIterator[ImageOptions]:
-    """The resource of a worker: `@job(uses=[image_options])`."""
-    yield ImageOptions.of(settings)
+    """The resource of a worker: `@job(uses=[image_options])`. Raises ExtraMissing for a format without its library."""
+    options = ImageOptions.of(settings)
+    for name in options.extra_formats:
+        if name in LIBRARIES:
+            require(EXTRAS.get(name, "bitmaps"), LIBRARIES[name])
+    yield options

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from errand.images.formats import FORMATS, READABLE, sniff
 
 
@@ -9,16 +11,20 @@ class ImageRefused(Exception):
     """The bytes are not an image that can be resized as asked; another attempt would not help."""
 
 
-def not_an_image(start: bytes) -> str:
-    """What is said of a file whose first bytes, at least 256 if it has as many, are of no readable format."""
+def not_an_image(start: bytes, extra: Collection[str] = ()) -> str:
+    """What is said of a file whose first bytes, at least 256 if it has as many, are of no readable format.
+
+    `extra`: the formats that this installation reads besides.
+    """
     kind = sniff(start)
+    readable = ", ".join([READABLE, *(name.upper() for name in extra)])
     if not start:
-        return f"the file is empty: send an image ({READABLE})"
-    if kind in FORMATS:
-        return f"not an image that can be read ({READABLE}): it begins like {_shown(kind)} and is damaged or cut short"
+        return f"the file is empty: send an image ({readable})"
+    if kind in FORMATS or kind.lower() in extra:
+        return f"not an image that can be read ({readable}): it begins like {_shown(kind)} and is damaged or cut short"
     if kind:
-        return f"not an image that can be read ({READABLE}): it is {kind}, convert it to one of these"
-    return f"not an image that can be read ({READABLE})"
+        return f"not an image that can be read ({readable}): it is {kind}, convert it to one of these"
+    return f"not an image that can be read ({readable})"
 
 
 def damaged(kind: str, reason: str) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from errand.images.formats import sniff
+from errand.images.formats import FORMATS, sniff
 from errand.images.header import ImageShape, announced_size, format_of
 from errand.images.options import ImageOptions, Rendition
 from errand.images.plan import plan
@@ -12,14 +12,15 @@ from errand.images.refusal import ImageRefused, not_an_image
 from errand.images.size import Size, resolved, with_presets
 
 
-def check_file(start: bytes, *, named: bool) -> None:
-    """Raises ValueError if a file that begins so is of no known format; `named` if it came with a file's name.
+def check_file(start: bytes, *, named: bool, extra: Collection[str] = ()) -> None:
+    """Raises ValueError if a file that begins so is not read here; `named` if it came with a file's name.
 
-    A known format that is not read here may be read by a worker, which has other libraries.
+    `extra`: the formats that this installation reads besides the usual ones.
     """
-    if not sniff(start):
+    kind = sniff(start)
+    if kind not in FORMATS and kind.lower() not in extra:
         hint = "" if named else "; curl sends the file itself with -F file=@photo.jpg, the @ is needed"
-        raise ValueError(not_an_image(start) + hint)
+        raise ValueError(not_an_image(start, extra) + hint)
 
 
 def check_cost(sizes: Sequence[Size], start: bytes | None, options: ImageOptions) -> None:

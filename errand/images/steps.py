@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from errand.extras import needs
 from errand.images.args import ImageArgs
-from errand.images.formats import Format
+from errand.images.formats import Format, SourceFormat
 from errand.images.options import image_options
 from errand.images.refusal import ImageRefused
 from errand.images.size import Size, UnknownPreset, with_presets
@@ -70,7 +70,7 @@ class SourceInfo(BaseModel):
 
     width: int
     height: int
-    format: Format
+    format: SourceFormat
     frames: int
     bytes: int
     sha256: str

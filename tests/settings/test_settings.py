@@ -112,6 +112,7 @@ BAD = {
     "IMAGE_OUTPUT_MEGAPIXELS": ["0", "inf", "nan"],
     "IMAGE_CPU_S": ["0", "241", "10s"],
     "AVIF_EFFORT": ["-1", "10", "fast"],
+    "IMAGE_EXTRA_FORMATS": ["heif", "heic;pdf"],
     "IMAGE_PRESETS": ["avatar", "[]", '{"avatar": 1}'],
     "LEASE_S": ["0", "nan", "inf", "10s"],
     "DRAIN_S": ["-1"],

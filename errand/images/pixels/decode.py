@@ -11,6 +11,7 @@ import pyvips
 
 from errand.images.options import ImageOptions
 from errand.images.pixels.colour import in_srgb, is_srgb
+from errand.images.pixels.foreign import decoded
 from errand.images.pixels.libvips import clear_errors, faults_noted, is_out_of_memory, reason_of
 from errand.images.pixels.source import Source, damage, memory_bytes
 from errand.images.refusal import ImageRefused
@@ -34,12 +35,24 @@ def decode(
     _check_memory(memory_bytes(source) + width * height * BASE_BANDS, options)
     converts = not keep_profile and source.profile is not None and not is_srgb(source.profile)
     # in an option string after the path `fail_on` would be ignored (libvips 8.18), so all are arguments
-    asked: dict[str, Any] = {"size": "force", "fail_on": FAIL_ON[strictness]}
+    asked: dict[str, Any] = {"size": "force"}
+    if converts:
+        asked["output_profile"] = "srgb"
     with _damage_raised(source, strictness, options):
-        image = pyvips.Image.thumbnail(
-            str(source.path), width, height=height, **asked, **({"output_profile": "srgb"} if converts else {})
-        )
+        if source.foreign is not None:
+            image = _foreign_pixels(source, scale).thumbnail_image(width, height=height, **asked)
+        else:
+            image = pyvips.Image.thumbnail(str(source.path), width, height=height, **asked, fail_on=FAIL_ON[strictness])
         return in_srgb(image).copy_memory()
+
+
+def _foreign_pixels(source: Source, scale: float) -> pyvips.Image:
+    assert source.foreign is not None
+    image = decoded(source.foreign, source.kind, scale)
+    if source.profile is not None:
+        image = image.copy()
+        image.set_type(pyvips.GValue.blob_type, "icc-profile-data", source.profile)
+    return image
 
 
 def decode_frames(source: Source, strictness: Strictness, options: ImageOptions) -> Sequence[pyvips.Image]:
@@ -58,6 +71,8 @@ def _damage_raised(source: Source, strictness: Strictness, options: ImageOptions
     clear_errors()
     try:
         yield
+    except MemoryError:
+        raise _too_much_memory(options) from None
     except pyvips.Error as error:
         if is_out_of_memory(error):
             raise _too_much_memory(options) from None

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyvips
 
-from errand.images.formats import Format
+from errand.images.formats import SourceFormat
 from errand.images.pixels.source import Source
 
 VIEW_PIXELS = 16
@@ -42,7 +42,7 @@ class Described:
 
     width: int
     height: int
-    format: Format
+    format: SourceFormat
     frames: int
     bytes: int
     sha256: str
@@ -63,7 +63,7 @@ def described(source: Source, base: pyvips.Image, *, sha256: str, size_bytes: in
     return Described(
         width=source.width,
         height=source.height,
-        format=source.format,
+        format=source.kind,
         frames=source.frames,
         bytes=size_bytes,
         sha256=sha256,

@@ -56,7 +56,7 @@ def render(path: Path, folder: Path, request: Request, options: ImageOptions) ->
     limit_cpu_time(options.cpu_s)
     set_up()
     sha256, size_bytes = hash_of(path)
-    source = read_source(path, request.strictness)
+    source = read_source(path, request.strictness, options.extra_formats)
     frames = source.frames if request.animation == "keep" else 1
     options.check_source(source.width, source.height, frames)
     limit_cpu_time(options.cpu_limit_s(source.width * source.height * frames, 0))

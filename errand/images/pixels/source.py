@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import pyvips
 
-from errand.images.formats import FORMATS, READABLE, Format, sniff
+from errand.images.formats import FORMATS, KEPT_AS, READABLE, Format, SourceFormat, sniff
+from errand.images.pixels.foreign import Foreign, opened
 from errand.images.refusal import ImageRefused, damaged, not_an_image
 from errand.images.size import Strictness
 
@@ -42,6 +45,8 @@ class Source:
 
     path: Path
     format: Format
+    """What an output is that keeps the format."""
+    kind: SourceFormat
     width: int
     height: int
     bytes_per_pixel: int
@@ -49,6 +54,8 @@ class Source:
     profile: bytes | None
     """The ICC profile that is embedded."""
     frames: int = 1
+    foreign: Foreign | None = None
+    """If it is read by another library than libvips."""
     palette: bool = False
     """True if it has at most 256 colours, in a table."""
 
@@ -58,15 +65,17 @@ class Source:
         return self.profile is not None and self.profile[16:20] == b"RGB "
 
 
-def read_source(path: Path, strictness: Strictness) -> Source:
+def read_source(path: Path, strictness: Strictness, extra: Collection[str] = ()) -> Source:
     """Reads the header. The file at that path becomes another one if every browser would forgive what it lacks.
 
-    Raises ImageRefused if it is no image that can be read.
+    `extra`: formats that are read besides the usual ones. Raises ImageRefused if it is no image that can be read.
     """
     with path.open("rb") as file:
         start = file.read(START_BYTES)
+    if (kind := sniff(start).lower()) in extra:
+        return _foreign(path, kind)
     if sniff(start) not in FORMATS:
-        raise ImageRefused(not_an_image(start))
+        raise ImageRefused(not_an_image(start, extra))
     if strictness != "strict":
         _complete(path, start)
     try:
@@ -85,6 +94,7 @@ def _described(path: Path, header: pyvips.Image, form: Format) -> Source:
     return Source(
         path=path,
         format=form,
+        kind=form,
         width=width,
         height=height,
         bytes_per_pixel=header.bands * BYTES_OF[header.format],
@@ -92,6 +102,21 @@ def _described(path: Path, header: pyvips.Image, form: Format) -> Source:
         profile=header.get("icc-profile-data") if header.get_typeof("icc-profile-data") else None,
         frames=header.get("n-pages") if form in ANIMATED and header.get_typeof("n-pages") else 1,
         palette=form == "gif" or bool(header.get_typeof("palette")),
+    )
+
+
+def _foreign(path: Path, kind: str) -> Source:
+    found = opened(path, kind)
+    return Source(
+        path=path,
+        format=KEPT_AS.get(kind, "png"),
+        kind=cast(SourceFormat, kind),
+        width=found.width,
+        height=found.height,
+        bytes_per_pixel=4,
+        interlaced=False,
+        profile=found.profile,
+        foreign=found,
     )
 
 
@@ -126,9 +151,15 @@ def _patch(path: Path, content: bytes, *, at: int) -> None:
     copy.replace(path)
 
 
+FOREIGN_BYTES = 12
+"""A pixel of what another library decodes: in its own colours, in ours, and a copy."""
+
+
 def memory_bytes(source: Source) -> int:
     """What a decoder holds of the image at once, about; a row or a few, if it can hand them on as it reads."""
     pixels = source.width * source.height
+    if source.foreign is not None:
+        return pixels * FOREIGN_BYTES
     if source.format == "jpeg":
         return pixels * 2 * source.bytes_per_pixel if source.interlaced else 0
     if source.format == "png" and not source.interlaced:
@@ -138,4 +169,4 @@ def memory_bytes(source: Source) -> int:
 
 def damage(source: Source, reason: str) -> ImageRefused:
     """The refusal of a source that cannot be decoded to its end."""
-    return ImageRefused(damaged(source.format, reason))
+    return ImageRefused(damaged(source.kind, reason))
