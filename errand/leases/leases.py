@@ -362,7 +362,11 @@ def _follow_ups_of(outcomes: Sequence[Finish]) -> bytes:
                 "queue": queue,
                 "wake": keys.wake(queue),
                 "channel": keys.events(queue),
-                "jobs": [(*row[1:4], row.run_at_ms or False) for row in outcome.follow_ups if row.queue == queue],
+                "jobs": [
+                    (*row[1:4], row.run_at_ms or False, row.expires_in_ms or False)
+                    for row in outcome.follow_ups
+                    if row.queue == queue
+                ],
             }
             for number, outcome in enumerate(outcomes, start=1)
             for queue in dict.fromkeys(row.queue for row in outcome.follow_ups)

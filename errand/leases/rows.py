@@ -34,6 +34,7 @@ class FollowUpRow(NamedTuple):
     body: bytes
     delay_ms: int
     run_at_ms: int | None
+    expires_in_ms: int | None = None
 
 
 class FinishRow(NamedTuple):

@@ -52,7 +52,7 @@ for number = 1, number_of_jobs do
     detail = math.max(now_ms, run_at_ms or now_ms + delay_ms)
     tag = detail > now_ms and 'deferred' or 'queued'
     -- no expiry: what was accepted waits until it runs
-    redis.call('SET', body, condition and with_end(condition, job) or job)
+    redis.call('SET', body, condition and kept_job(condition, job) or job)
     if redis.call('ZADD', queue, string.format('%.0f', detail), id) == 0 then
       forget_expired(running, id)
     end

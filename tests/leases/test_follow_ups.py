@@ -11,12 +11,17 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
+from errand.job.context import Context
+from errand.job.job_type import job
 from errand.leases.leases import Claim, Finish, Leases
 from errand.leases.rows import FollowUpRow
 from errand.queue.queue import Queue
 from errand.redis.connection import connect
 from errand.wire import codec, keys
+from tests.conftest import RunWorker
 from tests.waiting import NEVER_S
+from tests.worker.test_worker import ended
+from tests.worker.test_worker_engine import Nothing
 
 QUEUE, OTHER = keys.queue("default"), keys.queue("cpu")
 
@@ -73,6 +78,29 @@ async def test_a_job_of_that_id_is_left_as_it_is(redis: ArqRedis, claim: Claim) 
     body = await redis.get(keys.body("next"))
     await leases(redis).finish([outcome(claim, "succeeded", row("next"), row("more"))])
     assert (await redis.get(keys.body("next")), await redis.exists(keys.body("more"))) == (body, 1)
+
+
+async def test_when_one_expires_is_said_by_the_servers_clock(redis: ArqRedis, claim: Claim) -> None:
+    asked = row("next")._replace(expires_in_ms=60_000)
+    await leases(redis).finish([outcome(claim, "succeeded", asked)])
+    body, due_ms = codec.loads(await redis.get(keys.body("next"))), await redis.zscore(QUEUE, "next")
+    assert (body["expires_at"], body["k"]) == (due_ms + 60_000, {"who": "Ada ♥"})
+
+
+async def test_what_a_job_asks_of_its_next_one_is_kept(redis: ArqRedis, run_worker: RunWorker) -> None:
+    @job()
+    async def second(ctx: Context, args: Nothing) -> None: ...
+
+    @job()
+    async def first(ctx: Context, args: Nothing) -> None:
+        ctx.add_task(second.options(delay="1h", expires_in="2h", max_tries=2))
+
+    put = await Queue(redis, ended_ttl_s=60).enqueue("first", {})
+    async with run_worker([first, second]):
+        await ended(redis, put.job_id)
+    (next_id,) = await redis.zrange(QUEUE, 0, -1)
+    body = codec.loads(await redis.get(keys.body(next_id.decode())))
+    assert body["max_tries"] == 2 and 0 <= body["expires_at"] - body["et"] - 7_200_000 < NEVER_S * 1000
 
 
 async def test_ten_thousand_in_one_call(redis: ArqRedis, claim: Claim) -> None:

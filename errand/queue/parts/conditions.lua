@@ -2,7 +2,7 @@
 -- it; a unique key's marker says whose it is, `end ID` until that job ends or `for ID` for a time.
 --- @include "redis/parts/now"
 --- @include "redis/parts/call_or_reset"
-local LATEST_MS = 253402300799000
+--- @include "redis/parts/with_end"
 
 -- `json`: a list of conditions, or ''; returns them by their job's number
 local function conditions_of(json)
@@ -49,13 +49,8 @@ local function kept_out(condition)
   end
 end
 
--- the serialised job with the time by which it must have started, if it has one: by this clock, by which it is judged
-local function with_end(condition, job)
-  if not condition.expires_in_ms then
-    return job
-  end
-  local expires_ms = math.min(now_ms + condition.expires_in_ms, LATEST_MS)
-  return string.sub(job, 1, -2) .. string.format(',"expires_at":%.0f}', expires_ms)
+local function kept_job(condition, job)
+  return condition.expires_in_ms and with_end(job, now_ms, condition.expires_in_ms) or job
 end
 
 -- the job was put: its keys are its own from now on

@@ -25,4 +25,5 @@ def _row_of(follow_up: FollowUp) -> FollowUpRow:
         run_at_ms=options.when.run_at_ms,
         limits=options.limits,
     )
-    return FollowUpRow(keys.queue(follow_up.queue), entry.job_id, entry.body, entry.delay_ms, entry.run_at_ms)
+    queue = keys.queue(follow_up.queue)
+    return FollowUpRow(queue, entry.job_id, entry.body, entry.delay_ms, entry.run_at_ms, entry.expires_in_ms)
