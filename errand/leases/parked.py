@@ -25,6 +25,10 @@ MAX_LOOKS = 1000
 """Entries that one call looks at: Redis answers nobody else meanwhile."""
 
 
+MAX_PARKED = 250
+"""Jobs that one call looks at, and may park; about as long as it takes Redis to claim a tenth of them."""
+
+
 class Parked:
     """The parked jobs of one queue, as a worker sees them that knows `types` and looks every `look_s` seconds."""
 
@@ -34,6 +38,7 @@ class Parked:
         self._own = [keys.parked(queue, name) for name in types]
         self._look_s = look_s
         self._release = script.load(redis, "leases/release")
+        self._park_due = script.load(redis, "leases/park_due")
         self._next_look_s = time.monotonic() if self._own else math.inf
         self._left = False
 
@@ -55,6 +60,18 @@ class Parked:
         self._left = bool(left)
         self._next_look_s = time.monotonic() + (LOOK_AGAIN_S if left else self._look_s)
         return bool(released)
+
+    async def park_due(self, type_name: str, *, wait_s: float, note: bytes) -> tuple[int, int]:
+        """Parks the jobs of a type that nobody knows among those that are due first, for half of `wait_s` at least.
+
+        Returns how many jobs were looked at, and how many were parked. Raises redis' errors.
+        """
+        queue = self._queue
+        names = [queue, keys.running(queue), keys.paused(queue), keys.parked(queue, type_name)]
+        arguments: list[str | bytes | int] = [type_name, MAX_PARKED, int(wait_s * 1000), note, keys.events(queue)]
+        called = partial(self._park_due, keys=names, args=arguments)
+        looked, parked = await repairing(self._redis, queue, called)
+        return int(looked), int(parked)
 
     async def count(self, types: Iterable[str]) -> int:
         """How many jobs of these types are parked; entries that mean nothing any more count too."""

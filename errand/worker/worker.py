@@ -52,6 +52,7 @@ from errand.worker.runners.arq_runner import ArqRunner
 from errand.worker.runners.attempt_log import AttemptLog
 from errand.worker.runners.effects import Effects
 from errand.worker.runners.job_runner import JobRunner, as_arq_function
+from errand.worker.runners.parking import Parking
 from errand.worker.runners.result_records import ResultRecords
 from errand.worker.runners.runner import Runners
 from errand.worker.runners.transitions import OutcomeTtl, Transitions
@@ -156,6 +157,7 @@ class Worker(arq.Worker):
         self._parked = Parked(
             redis, queue=queue, types=self.functions if self._job_types else (), look_s=self.poll_delay_s
         )
+        self._parking = Parking(self._parked)
         self._unknown_met: set[str] = set()
         aborts = Aborts()
         self._executor = Executor(
@@ -183,6 +185,7 @@ class Worker(arq.Worker):
             fleet=Fleet(self.pool, queue=self.queue_name, silent_s=self._lease_s),
             finisher=self._finisher,
             job_runner=self._job_runner,
+            parking=self._parking,
             met=self._unknown_met,
         )
         return Runners(
@@ -246,6 +249,7 @@ class Worker(arq.Worker):
         if self.main_task is not None:
             await asyncio.wait({self.main_task}, timeout=_left_s(until_s))
         await self._wakeups.close()
+        await self._parking.close()
         await self._finish_running(until_s)
         self._watchdog.stop()
         self._lag.stop()

@@ -10,7 +10,8 @@ from arq.connections import ArqRedis
 from errand.job.context import Context
 from errand.job.job_type import job
 from errand.leases.fleet import FleetView
-from errand.leases.leases import Claim
+from errand.leases.leases import Claim, Leases
+from errand.leases.parked import Parked
 from errand.monitor.job_snapshot import JobSnapshot, read_job
 from errand.monitor.waiting import why_waiting
 from errand.queue.queue import Queue
@@ -184,9 +185,62 @@ async def test_any_name_of_a_function_is_parked_and_others_run(
 
 
 def test_the_more_jobs_there_are_the_later_each_is_due_again() -> None:
+    def wait_s(job: ClaimedJob, seen: FleetView | None, *, known: bool = False) -> float:
+        return unknown_type._wait_s(job, unknown_type._longest_wait_s(job, seen, known=known))
+
     young = ClaimedJob(Claim("1", 0, 1, b"", [], False, ""), enqueued_at_ms=2**52)
-    waits_s = [unknown_type._wait_s(young, FleetView([], jobs), known=False) for jobs in (1, 10_000, 10**6)]
+    waits_s = [wait_s(young, FleetView([], jobs)) for jobs in (1, 10_000, 10**6)]
     assert waits_s[0] <= 2 and 25 <= waits_s[1] <= 50 and 1800 <= waits_s[2] <= 3600
     expiring = ClaimedJob(young.claim, enqueued_at_ms=2**52, limits=KeptLimits(expires_at_ms=500))
-    assert unknown_type._wait_s(expiring, None, known=True) == 0.5
-    assert unknown_type._wait_s(ClaimedJob(young.claim), None, known=False) > NEVER_S, "a job of long ago, rarely"
+    assert wait_s(expiring, None, known=True) == 0.5
+    assert wait_s(ClaimedJob(young.claim), None) > NEVER_S, "a job of long ago, rarely"
+
+
+async def test_many_of_a_type_that_nobody_knows_are_parked_without_being_claimed(
+    redis: ArqRedis, redis_url: str, queue: Queue, never_due: None
+) -> None:
+    put = [job.job_id for job in await queue.enqueue_many("note", [{}] * 2000)]
+    behind = await queue.enqueue("other", {})
+    async with running_worker(redis_url, job_types=[other], max_jobs=10, **QUICK) as worker:
+        await ended(redis, behind.job_id)
+        await eventually(lambda: _are_parked(redis, len(put)))
+        assert worker.jobs_retried < 1000
+        one = await snapshot(redis, put[-1])
+        why = await why_waiting(redis, one, silent_s=10)
+    assert why is not None and (one.status, one.tries, why.code) == ("deferred", 0, "type_unknown")
+    assert await queue.cancel(put[-1]) == "cancelled"
+
+
+async def _are_parked(redis: ArqRedis, number: int) -> bool:
+    return bool(await redis.zcard(PARKED) == number)
+
+
+async def test_only_waiting_jobs_of_that_type_that_may_begin_at_any_time_are_parked_so(
+    redis: ArqRedis, queue: Queue
+) -> None:
+    """What else there is to do with a job the claim knows."""
+    lost, held = [job.job_id for job in await queue.enqueue_many("note", [{}] * 2)]
+    await Leases(redis, queue=QUEUE, worker="dies", lease_s=10).claim(2)
+    await redis.delete(keys.lease(lost))
+    for job_id in (lost, held):
+        await redis.zadd(QUEUE, {job_id: 1})
+    expiring = await queue.enqueue("note", {}, limits=JobLimits(expires_in_ms=60_000))
+    await queue.enqueue("other", {})
+    await queue.enqueue("note", {}, delay_ms=60_000)
+    plain = await queue.enqueue("note", {"expires_at": 1})
+    due_ms = dict(await redis.zrange(QUEUE, 0, -1, withscores=True))
+    events = redis.pubsub(ignore_subscribe_messages=True)
+    parking = Parked(redis, queue=QUEUE, types=(), look_s=1)
+    async with events:
+        await events.subscribe(keys.events(QUEUE))
+        await events.get_message(timeout=1)
+        assert await parking.park_due("note", wait_s=3600, note=b"{}") == (5, 1)
+        assert (await events.get_message(timeout=1) or {})["data"] == f"deferred {plain.job_id}".encode()
+    now = dict(await redis.zrange(QUEUE, 0, -1, withscores=True))
+    moved = {job_id for job_id in now if now[job_id] != due_ms[job_id]}
+    assert moved == {plain.job_id.encode()}
+    assert now[plain.job_id.encode()] == await redis.zscore(PARKED, plain.job_id)
+    assert 1_700_000 < now[plain.job_id.encode()] - plain.due_at_ms < 3_700_000
+    assert await redis.exists(keys.put_back(plain.job_id)) and not await redis.exists(keys.put_back(expiring.job_id))
+    await queue.pause()
+    assert await parking.park_due("other", wait_s=3600, note=b"{}") == (0, 0)

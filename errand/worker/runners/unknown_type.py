@@ -21,6 +21,7 @@ from errand.leases.leases import Finish
 from errand.wire import codec, keys, records
 from errand.wire.records import PutBack
 from errand.worker.runners.claimed_job import ClaimedJob
+from errand.worker.runners.parking import Parking
 from errand.worker.runners.runner import Runner
 
 log = structlog.get_logger("errand.worker")
@@ -50,6 +51,7 @@ class UnknownTypeRunner:
     fleet: Fleet
     finisher: Finisher
     job_runner: Runner
+    parking: Parking
     met: set[str]
     """The types, as keys have them, of the jobs that it has parked in a burst, which ends with them left."""
 
@@ -70,12 +72,15 @@ class UnknownTypeRunner:
         )
         if self.worker.burst:
             self.met.add(job.function)
+        wait_s, why = _longest_wait_s(job, seen, known=known), codec.dumps(note)
+        if not known and self.worker.allow_pick_jobs:
+            self.parking.meet(job.function, wait_s=wait_s, note=why)
         return Finish(
             job_id=job.claim.job_id,
             token=job.claim.token,
             status="deferred",
-            due_in_ms=math.ceil(1000 * _wait_s(job, seen, known=known)),
-            put_back=codec.dumps(note),
+            due_in_ms=math.ceil(1000 * _wait_s(job, wait_s)),
+            put_back=why,
             parked=keys.type_in_key(job.function),
             give_try_back=True,
         )
@@ -100,13 +105,18 @@ def _reason(type_name: str, *, known: bool) -> str:
     return f"no live worker of its queue knows the type '{name}'"
 
 
-def _wait_s(job: ClaimedJob, seen: FleetView | None, *, known: bool) -> float:
-    """Until the job is due by itself: longer the more jobs there are and, if nobody knows its type, the older it is.
+def _longest_wait_s(job: ClaimedJob, seen: FleetView | None, *, known: bool) -> float:
+    """Until such jobs are due again: the later the more there are and, if nobody knows the type, the older this is."""
+    least_s = max(FIRST_WAIT_S, 0.0 if known else job.age_s, STEP_S * (seen.jobs if seen else 0))
+    return min(least_s, LONGEST_WAIT_S)
+
+
+def _wait_s(job: ClaimedJob, longest_s: float) -> float:
+    """Until this one is: between half of that and all of it, so that not all are due again at once.
 
     No longer than until it expires: any worker that comes to it then ends it as failed.
     """
-    least_s = max(FIRST_WAIT_S, 0.0 if known else job.age_s, STEP_S * (seen.jobs if seen else 0))
-    wait_s = min(least_s, LONGEST_WAIT_S) * random.uniform(0.5, 1.0)  # noqa: S311
+    wait_s = longest_s * random.uniform(0.5, 1.0)  # noqa: S311
     if job.claim.first and job.limits.expires_at_ms is not None:
         wait_s = min(wait_s, max(job.limits.expires_at_ms - job.claim.claimed_at_ms, 1) / 1000)
     return wait_s
