@@ -25,6 +25,7 @@ from errand.monitor.timeline import Timeline
 from errand.monitor.waiting import Waiting, why_waiting
 from errand.queue.queue import Queue
 from errand.redis.outage import REDIS_DEADLINE_S, within
+from errand.resources.job_files import JobFiles
 from errand.resources.storage import Storage
 from errand.resources.storage_check import StorageCheck
 from errand.schedules.store import Schedules
@@ -75,6 +76,11 @@ class Shared:
     def queue_of(self, job_type: JobType[Any, Any]) -> Queue:
         """Where jobs of that type go."""
         return self.queues[job_type.queue]
+
+    @property
+    def job_files(self) -> JobFiles:
+        """The files that jobs came with, or have made."""
+        return JobFiles(self.redis, self.storage)
 
     @property
     def queue_keys(self) -> list[str]:

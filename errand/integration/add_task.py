@@ -29,6 +29,7 @@ from errand.queue.sender import MAX_BATCH
 from errand.queue.together import enqueue_together
 from errand.redis.outage import REDIS_RETRY_S, is_outage
 from errand.resources import uploads as uploads_
+from errand.resources.job_files import JobFiles
 from errand.resources.storage import CHUNK_BYTES
 from errand.wire.job_id import new_job_id
 
@@ -230,6 +231,9 @@ async def put_together(connection: QueueConnection) -> AsyncIterator[RequestJobs
         raise
     finally:
         added.closed = True
+    if added.files:
+        for queue, job in added.jobs:
+            await JobFiles(queue.script.redis, connection.storage).note(job.job_id, job.args)
 
 
 async def _put(jobs: list[tuple[Queue, NewJob]]) -> None:

@@ -27,6 +27,7 @@ from errand.job.job_type import JobType
 from errand.process import isolated, start
 from errand.redis.connection import Refused, check_welcome, connect
 from errand.redis.outage import Outage
+from errand.resources.openers import storage
 from errand.schedules.ticker import Ticker
 from errand.settings import Settings
 from errand.wire import keys
@@ -80,8 +81,22 @@ async def serve(settings: Settings, catalog: Catalog, *, redis_url: str) -> None
         if unused := set(shares) - set(catalog.queues):
             log.warning("no job type uses these queues: is WORKER_QUEUES right?", queues=sorted(unused))
         log.info("worker ready", types=sorted(catalog), queues=shares)
-        async with Ticker(redis, catalog).running():
+        async with Ticker(redis, catalog).running(), sweeping_files(redis, settings, catalog):
             await run_until_signal(workers)
+
+
+@asynccontextmanager
+async def sweeping_files(redis: ArqRedis, settings: Settings, catalog: Catalog) -> AsyncIterator[None]:
+    """Deletes files whose time is over, if there are job types here that may have any."""
+    if not any(job_type.file_field or storage in job_type.uses for job_type in catalog.values()):
+        yield
+        return
+    from errand.resources.file_sweep import FileSweep, FileTtl
+    from errand.resources.storage import Storage
+
+    ttl = FileTtl(upload_s=settings.upload_ttl_s, output_s=settings.output_ttl_s or settings.result_ttl_s)
+    async with FileSweep(redis, Storage.at(settings.files_url), ttl=ttl).running():
+        yield
 
 
 @asynccontextmanager

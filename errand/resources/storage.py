@@ -45,6 +45,13 @@ LASTING = "private, max-age=31536000, immutable"
 """Of what is never replaced by other content."""
 
 
+LISTED_AT_ONCE = 1000
+
+
+UNFINISHED = re.compile(r"#\d+$")
+"""How the name ends under which obstore writes a file in a folder until it is whole."""
+
+
 @dataclass(frozen=True, slots=True)
 class FileInfo:
     """A stored file: its size in bytes and the entity tag that names this content, when it was written."""
@@ -79,7 +86,7 @@ class Storage:
         if parts.scheme == "file":
             folder = Path(unquote(parts.path))
             private_folder.make(folder)
-            return cls(LocalStore(folder), folder=folder)
+            return cls(LocalStore(folder, automatic_cleanup=True), folder=folder)
         return cls(from_url(url))
 
     async def write(self, key: str, chunks: AsyncIterable[bytes]) -> int:
@@ -159,12 +166,37 @@ class Storage:
         with suppress(FileMissing), _file_missing_raised(key):
             await obstore.delete_async(self._store, _checked(key))
 
+    async def delete_below(self, folder: str) -> None:
+        """Deletes all files in a folder and those in it; does nothing if there are none."""
+        async for listed in obstore.list(self._store, prefix=f"{_checked(folder)}/"):
+            for meta in listed:
+                await self.delete(meta["path"])
+
+    async def older(self, prefix: str, *, than_s: float) -> AsyncIterator[list[str]]:
+        """The keys below that prefix of what was written before that moment, in seconds since 1970; some at a time."""
+        async for listed in obstore.list(self._store, prefix=prefix, chunk_size=LISTED_AT_ONCE):
+            if old := [meta["path"] for meta in listed if meta["last_modified"].timestamp() < than_s]:
+                yield old
+
+    async def delete_unfinished(self, *, than_s: float) -> None:
+        """Deletes what was left of files that were not written whole, before that moment; a bucket has rules for it."""
+        if self._folder is not None:
+            await asyncio.to_thread(_delete_unfinished, self._folder, than_s)
+
     async def delete_older(self, prefix: str, *, than_s: float) -> None:
         """Deletes what was written below that prefix before that moment, in seconds since 1970."""
         async for listed in obstore.list(self._store, prefix=prefix):
             for meta in listed:
                 if meta["last_modified"].timestamp() < than_s:
                     await self.delete(meta["path"])
+
+
+def _delete_unfinished(folder: Path, than_s: float) -> None:
+    for found in folder.rglob("*"):
+        if UNFINISHED.search(found.name):
+            with suppress(FileNotFoundError):
+                if found.stat().st_mtime < than_s:
+                    found.unlink()
 
 
 class _Counted:

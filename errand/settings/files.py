@@ -27,6 +27,8 @@ class FileSettings(BaseModel):
     upload_limit_bytes: int = Field(64 * MIB, ge=1)
     direct_upload_limit_bytes: int = Field(1024 * MIB, ge=1)
     direct_upload_ttl_s: float = Field(86_400, ge=60, le=7 * 86_400)
+    upload_ttl_s: float = Field(30 * 86_400, ge=3600)
+    output_ttl_s: float | None = Field(None, ge=3600)
 
     @field_validator("file_url_keys")
     @classmethod

@@ -109,6 +109,15 @@ def upload(digest: str) -> str:
     return f"errand:upload:{digest}"
 
 
+def upload_jobs(file_key: str) -> str:
+    """Set: the jobs that were put with that upload, by its key in storage."""
+    return f"errand:upload-jobs:{file_key}"
+
+
+FILES_SWEPT = "errand:files-swept"
+"""Exists for a while after files have been looked through, so that one worker process does it for all."""
+
+
 def queue(name: str) -> str:
     """The sorted set of the queue called `name`; `default` is Arq's own default queue."""
     return default_queue_name if name == DEFAULT_QUEUE else f"{default_queue_name}:{name}"

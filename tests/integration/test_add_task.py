@@ -580,6 +580,8 @@ async def test_a_stored_upload_is_there_for_the_job(redis: ArqRedis, own: Settin
     file = job.args["file"]
     assert (file["bytes"], file["filename"], job.args["sizes"]) == (3_000_000, "cat.jpg", [{"width": 1}])
     assert (own.data_dir / "files" / file["key"]).read_bytes() == b"p" * 3_000_000
+    # it stays as long as the job is known
+    assert await redis.smembers(keys.upload_jobs(file["key"])) == {job.id.encode()}  # type: ignore[misc]  # redis-py: async or not
 
 
 async def test_no_file_can_be_stored_for_a_response_that_is_under_way(redis: ArqRedis, own: Settings) -> None:

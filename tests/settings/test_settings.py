@@ -95,6 +95,8 @@ BAD = {
     "BODY_TIMEOUT_S": ["0", "nan", "30s"],
     "BODY_LIMIT_BYTES": ["0", "1 MB"],
     "UPLOAD_LIMIT_BYTES": ["-1"],
+    "UPLOAD_TTL_S": ["60"],
+    "OUTPUT_TTL_S": ["60"],
     "BUCKET_URLS": ["maybe"],
     "DIRECT_UPLOAD_LIMIT_BYTES": ["0"],
     "DIRECT_UPLOAD_TTL_S": ["59", "604801"],

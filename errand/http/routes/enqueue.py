@@ -116,6 +116,8 @@ async def _uploaded(request: Request, to: Shared, job_type: JobType[Any, Any], o
             put = await _put(to, job_type, upload.args, options, memo=memo)
             if put.replayed:
                 await upload.forget()
+            else:
+                await to.job_files.note(put.job_id, upload.args)
     except NotUnique as conflict:
         return await _not_put(to, conflict, options)
     return _accepted(job_type, upload.args, put, options, root_path=to.root_path)

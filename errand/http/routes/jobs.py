@@ -174,13 +174,17 @@ async def reschedule_job(id: JobId, to: SharedDep, when: NewTimeDep, seen: SeenD
     operation_id="forget_job",
 )
 async def forget_job(id: JobId, to: SharedDep, seen: SeenDep) -> None:
-    """Forgets an ended job: its result, its attempts, its entry among the dead jobs."""
+    """Forgets an ended job: its result, its attempts, its entry among the dead jobs, and its files.
+
+    An upload stays if another job that is known was put with it.
+    """
     found = await job_path.found(to, id)
     if not (found.ended and await in_time(_queue_of(to, found).forget(id, seen=seen.revision(found)))):
         job = await job_path.found(to, id)
         if job.ended:
             raise etags.outdated(job)
         raise Problem(409, "wrong-state", f"Job {id} is {job.status}; only a job that has ended can be forgotten.")
+    await to.job_files.forget(id, found.args)
 
 
 def _check_in_time(job: JobSnapshot, when: When) -> None:

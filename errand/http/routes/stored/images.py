@@ -199,6 +199,7 @@ async def _put(to: Shared, job_type: JobType[Any, Any], args: dict[str, Any], jo
         return
     try:
         await queue.enqueue(job_type.name, args, job_id=job_id)
+        await to.job_files.note(job_id, args)
     except JobExists:
         return  # another request was first, and this one waits with it
 
