@@ -27,7 +27,6 @@ from errand.job.job_type import JobType
 from errand.process import isolated, start
 from errand.redis.connection import Refused, check_welcome, connect
 from errand.redis.outage import Outage
-from errand.resources.openers import storage
 from errand.schedules.ticker import Ticker
 from errand.settings import Settings
 from errand.wire import keys
@@ -88,7 +87,9 @@ async def serve(settings: Settings, catalog: Catalog, *, redis_url: str) -> None
 @asynccontextmanager
 async def sweeping_files(redis: ArqRedis, settings: Settings, catalog: Catalog) -> AsyncIterator[None]:
     """Deletes files whose time is over, if there are job types here that may have any."""
-    if not any(job_type.file_field or storage in job_type.uses for job_type in catalog.values()):
+    from errand.resources.job_files import may_have_files
+
+    if not any(map(may_have_files, catalog.values())):
         yield
         return
     from errand.resources.file_sweep import FileSweep, FileTtl

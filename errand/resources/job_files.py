@@ -9,8 +9,10 @@ from typing import Any
 import structlog
 from redis.asyncio import Redis
 
+from errand.job.job_type import JobType
 from errand.job.stored_file import UPLOAD_KEY
 from errand.redis.outage import missed
+from errand.resources.openers import storage
 from errand.resources.storage import Storage
 from errand.wire import keys
 
@@ -23,6 +25,11 @@ OUTPUTS = "resize"
 
 FORGET_LIMIT_S = 10.0
 """A client that forgets a job waits no longer for a storage that is away."""
+
+
+def may_have_files(job_type: JobType[Any, Any]) -> bool:
+    """True if jobs of that type come with uploads, or may store files."""
+    return job_type.file_field is not None or storage in job_type.uses
 
 
 class JobFiles:

@@ -168,7 +168,9 @@ class Storage:
 
     async def delete_below(self, folder: str) -> None:
         """Deletes all files in a folder and those in it; does nothing if there are none."""
-        async for listed in obstore.list(self._store, prefix=f"{_checked(folder)}/"):
+        if not KEY.fullmatch(folder):
+            return
+        async for listed in obstore.list(self._store, prefix=f"{folder}/"):
             for meta in listed:
                 await self.delete(meta["path"])
 

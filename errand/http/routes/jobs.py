@@ -19,6 +19,7 @@ from errand.http.shared import Shared, SharedDep, full_view_of, in_time
 from errand.job.when import When
 from errand.monitor.job_snapshot import JobSnapshot
 from errand.queue.queue import Queue
+from errand.resources.job_files import may_have_files
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -184,7 +185,9 @@ async def forget_job(id: JobId, to: SharedDep, seen: SeenDep) -> None:
         if job.ended:
             raise etags.outdated(job)
         raise Problem(409, "wrong-state", f"Job {id} is {job.status}; only a job that has ended can be forgotten.")
-    await to.job_files.forget(id, found.args)
+    job_type = to.catalog.get(found.type)
+    if job_type is not None and may_have_files(job_type):
+        await to.job_files.forget(id, found.args)
 
 
 def _check_in_time(job: JobSnapshot, when: When) -> None:
