@@ -51,6 +51,8 @@ class Schedule:
     """The queue of its jobs; None: the job type's."""
     id: str | None = None
     """The id of the schedule; None: the job type's name."""
+    enforce: bool = False
+    """At a time when its queue holds as many jobs as `QUEUE_LIMIT` allows no job is put."""
 
     def __post_init__(self) -> None:
         for name, check in (("cron", cron.check_expression), ("timezone", cron.check_timezone)):
@@ -70,6 +72,9 @@ class Schedule:
     def definition(self, type_name: str) -> bytes:
         """The schedule as it is kept in Redis: the same bytes for the same schedule of the same job type."""
         fields = {item.name: getattr(self, item.name) for item in dataclasses.fields(self) if item.name != "id"}
+        if not self.enforce:
+            # earlier versions do not know it
+            del fields["enforce"]
         return codec.dumps({"type": type_name, **fields})
 
     @classmethod

@@ -80,7 +80,8 @@ async def serve(settings: Settings, catalog: Catalog, *, redis_url: str) -> None
         if unused := set(shares) - set(catalog.queues):
             log.warning("no job type uses these queues: is WORKER_QUEUES right?", queues=sorted(unused))
         log.info("worker ready", types=sorted(catalog), queues=shares)
-        async with Ticker(redis, catalog).running(), sweeping_files(redis, settings, catalog):
+        ticker = Ticker(redis, catalog, queue_limit=settings.queue_limit)
+        async with ticker.running(), sweeping_files(redis, settings, catalog):
             await run_until_signal(workers)
 
 

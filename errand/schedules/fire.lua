@@ -3,7 +3,9 @@
 -- ARGV  1 id  2 its time in ms  3 revision  4 its next time in ms, or +inf  5 now in ms, as the look at the times said
 --       6 1 if the time was missed, else 0  7 why it becomes no job although it should, '' nothing
 --       8 job id, '' for no job  9 serialised job  10 when the job is due, in ms  11 channel of events
--- returns 1 if this call did it; 0 if another had, or the schedule has been changed or paused
+--       12 how many unfinished jobs the queue may hold; 0 without a limit
+-- returns 1 if this call did it, 2 if it put no job because the queue is full; 0 if another had, or the schedule has been
+--       changed or paused
 --- @include "redis/parts/wake_one"
 --- @include "redis/parts/publish_changes"
 local index, schedule, queue, wake, body, result = unpack(KEYS)
@@ -13,6 +15,12 @@ local job_id, job, due_ms, channel = unpack(ARGV, 8, 11)
 local is_its_time = tonumber(redis.call('ZSCORE', index, id)) == tonumber(time_ms)
 if not is_its_time or redis.call('HGET', schedule, 'revision') ~= revision then
   return 0
+end
+
+local limit = tonumber(ARGV[12])
+local is_full = job_id ~= '' and limit > 0 and redis.call('ZCARD', queue) >= limit
+if is_full then
+  job_id, problem = '', 'its queue is full'
 end
 
 -- as enqueue.lua puts one; before anything is written of the schedule: if this fails, its time is still to come
@@ -39,4 +47,4 @@ elseif job_id ~= '' then
   redis.call('HSET', schedule, 'fire', time_ms .. ' ' .. now_ms .. ' ' .. job_id)
   redis.call('HDEL', schedule, 'problem')
 end
-return 1
+return is_full and 2 or 1

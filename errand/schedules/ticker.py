@@ -59,11 +59,24 @@ class Look:
     due: Sequence[Due]
 
 
+FULL = 2
+"""The script's answer if it put no job because the queue holds as many as it may."""
+
+
 class Ticker:
     """Fires the schedules of the job types that this process knows, and leaves others to processes that know those."""
 
-    def __init__(self, redis: Redis, job_types: Mapping[str, JobType[Any, Any]], *, poll_s: float = POLL_S) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        job_types: Mapping[str, JobType[Any, Any]],
+        *,
+        poll_s: float = POLL_S,
+        queue_limit: int = 0,
+    ) -> None:
+        """`queue_limit`: how many unfinished jobs a queue may hold for a schedule that heeds it; 0 without a limit."""
         self._redis = redis
+        self._queue_limit = queue_limit
         self._job_types = job_types
         self._poll_s = poll_s
         self._schedules = Schedules(redis)
@@ -177,7 +190,7 @@ class Ticker:
         problem = _problem_of(job_type, schedule) if turn.runs else ""
         runs = turn.runs and not problem
         job_id = job_id_of(due.id, due.due_ms)
-        if await self._write(
+        written = await self._write(
             due,
             turn,
             now_ms=now_ms,
@@ -186,8 +199,10 @@ class Ticker:
             body=codec.dumps({"t": None, "f": type_name, "a": (), "k": schedule.args, "et": now_ms}),
             job_due_ms=schedule.job_due_ms(job_id, due.due_ms),
             queue=keys.queue(schedule.queue or job_type.queue),
-        ):
-            _say(due, turn, now_ms=now_ms, problem=problem)
+            limit=self._queue_limit if schedule.enforce else 0,
+        )
+        if written:
+            _say(due, turn, now_ms=now_ms, problem="its queue is full" if written == FULL else problem)
         return True
 
     async def _write(
@@ -201,8 +216,9 @@ class Ticker:
         body: bytes,
         job_due_ms: int,
         queue: str,
-    ) -> bool:
-        """Writes what becomes of the time, with no job if the id is empty; False if another worker had written it."""
+        limit: int,
+    ) -> int:
+        """Writes what becomes of the time, with no job if the id is empty; 0 if another worker had written it."""
         written: int = await self._turn(
             keys=[
                 keys.SCHEDULES,
@@ -224,9 +240,10 @@ class Ticker:
                 body,
                 job_due_ms,
                 keys.events(queue),
+                limit,
             ],
         )
-        return bool(written)
+        return written
 
     def _leave(self, due: Due, error: Exception) -> None:
         if (due.id, due.revision) not in self._left:

@@ -113,6 +113,22 @@ async def test_a_job_goes_to_the_queue_of_its_schedule_or_else_of_its_type(redis
     assert await jobs_put(redis, keys.queue("other")) == [job_id_of("b", NINE_MS)]
 
 
+async def test_a_schedule_that_heeds_the_limit_puts_no_job_into_a_full_queue(redis: ArqRedis, kept: Schedules) -> None:
+    ticker = Ticker(redis, KNOWN, queue_limit=1)
+    await put(kept, Schedule("0 * * * *", enforce=True), next_ms=NINE_MS, name="heeds")
+    await put(kept, Schedule("0 * * * *"), next_ms=NINE_MS, name="puts")
+    await redis.zadd(QUEUE, {"other": 1})
+    with capture_logs() as logs:
+        await ticker.tick(now_ms=NINE_MS)
+    assert await jobs_put(redis) == ["other", job_id_of("puts", NINE_MS)]
+    assert ((await read(kept, "heeds")).problem, len(logs)) == ("its queue is full", 1)
+    await redis.delete(QUEUE)
+    await ticker.tick(now_ms=NINE_MS + HOUR_MS)
+    assert job_id_of("heeds", NINE_MS + HOUR_MS) in await jobs_put(redis)
+    assert (await read(kept, "heeds")).problem is None
+    assert b"enforce" not in Schedule("0 * * * *").definition("report"), "earlier versions do not know it"
+
+
 async def test_jitter_defers_the_job_not_the_schedule(redis: ArqRedis, kept: Schedules, ticker: Ticker) -> None:
     await put(kept, Schedule("0 * * * *", jitter_s=600), next_ms=NINE_MS)
     assert await ticker.tick(now_ms=NINE_MS) == HOUR_MS

@@ -42,6 +42,7 @@ class ScheduleView(BaseModel):
     misfire: Misfire
     grace_s: float
     jitter_s: float
+    enforce: bool = Field(description="no job is put while its queue is full (`QUEUE_LIMIT`)")
     paused: bool
     source: Source = Field(description="`code`: defined by `@job(schedule=…)`, and changed there")
     next_fires: list[TimeView] = Field(description="the next five; none while it is paused")
@@ -74,6 +75,7 @@ def schedule_view(kept: KeptSchedule, catalog: Catalog, *, root_path: str) -> Sc
         misfire=schedule.misfire,
         grace_s=schedule.grace_s,
         jitter_s=schedule.jitter_s,
+        enforce=schedule.enforce,
         paused=kept.paused,
         source=kept.source,
         next_fires=[TimeView(utc=_at(at_ms), local=_at(at_ms).astimezone(zone)) for at_ms in kept.coming_ms],

@@ -100,6 +100,7 @@ SCHEDULE: dict[str, Any] = {
     "misfire": "skip",
     "grace_s": 60.0,
     "jitter_s": 0.0,
+    "enforce": False,
     "paused": False,
     "source": "http",
     "next_fires": [{"utc": "2026-11-21T08:00:00Z", "local": "2026-11-21T09:00:00+01:00"}],

@@ -72,6 +72,7 @@ class ScheduleBody(BaseModel):
     grace_s: LateS = Field(GRACE_S, description="a time counts as missed once it is that late")
     jitter_s: LateS = Field(0, description="each job is due up to this much later than its time")
     queue: str | None = Field(None, max_length=MAX_NAME_CHARS, description="null: the job type's")
+    enforce: bool = Field(False, description="whether no job is put while its queue is full (`QUEUE_LIMIT`)")
 
     @field_validator("type")
     @classmethod
