@@ -149,7 +149,6 @@ async def test_a_parked_job_whose_time_to_begin_has_passed_fails(
 ) -> None:
     put = await queue.enqueue("note", {}, limits=JobLimits(expires_in_ms=1500))
     async with running_worker(redis_url, job_types=[other], **QUICK):
-        await parked(redis, put.job_id)
         done = await ended(redis, put.job_id)
     assert done.status == "failed" and done.error is not None and done.error.type == "Expired"
 
