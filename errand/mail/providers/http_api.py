@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 
 from errand.job.clock import Clock
-from errand.mail.verdict import Stage, Unavailable, Unsure
+from errand.mail.verdict import Stage, TooLarge, Unavailable, Unsure
 from errand.settings import is_loopback
 
 CONNECT_S = 30.0
@@ -68,15 +68,21 @@ class HttpApi:
             self._free.release()
 
     async def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> ApiAnswer:
-        """Posts a letter. Raises Unavailable if nothing was sent, Unsure if something was, and no whole answer came."""
+        """Posts a letter. Raises Unavailable if nothing was sent, Unsure if something was, and no whole answer came.
+
+        TooLarge for a 413: providers take less than mail servers do.
+        """
         try:
             async with asyncio.timeout(ANSWER_S):
-                return await self._exchange(path, body, headers)
+                answer = await self._exchange(path, body, headers)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise Unavailable(f"no connection to the provider: {error}", stage=Stage.CONNECT) from None
         except (aiohttp.ClientError, OSError, TimeoutError, asyncio.IncompleteReadError) as error:
             said = f"{type(error).__name__}: {error}".removesuffix(": ")
             raise Unsure(f"after the letter was posted: {said}", stage=Stage.CONTENT) from None
+        if answer.status == 413:
+            raise TooLarge(f"the provider takes no letter of {len(body)} bytes", stage=Stage.MAIL)
+        return answer
 
     async def _exchange(self, path: str, body: bytes, headers: Mapping[str, str]) -> ApiAnswer:
         url = f"{self.origin}{path}"

@@ -150,12 +150,17 @@ class SesSender:
         return f"{answer.status} {answer.fields.get('MessageId', '')}".strip()
 
     def _body(self, letter: Letter) -> bytes:
-        """SendEmail's, with the letter as it is. The envelope's recipients are named, whatever the headers say."""
+        """SendEmail's, with the letter as it is. The envelope's recipients are named, whatever the headers say.
+
+        `FromEmailAddress` is left out: it would take the place of the From header, and break DKIM's signature.
+        """
         request: dict[str, Any] = {
-            "FromEmailAddress": letter.sender,
             "Destination": {"ToAddresses": letter.recipients},
             "Content": {"Raw": {"Data": b64encode(letter.content).decode()}},
         }
+        if letter.fields is not None and letter.sender != letter.fields.sender[1]:
+            # SES has a return path of its own, and passes on what comes there
+            request["FeedbackForwardingEmailAddress"] = letter.sender
         if re.fullmatch(TAG_VALUE, letter.job_id):
             request["EmailTags"] = [{"Name": JOB_TAG, "Value": letter.job_id}]
         if self._account.configuration_set:

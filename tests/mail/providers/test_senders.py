@@ -16,8 +16,9 @@ from errand.mail.providers import http_api
 from errand.mail.relays import Transport, opened_relays
 from errand.mail.smtp import PoolLimits
 from errand.mail.verdict import Kind, Refusal
-from errand.mail.writing.message import Attachment
-from tests.mail.letters import letter
+from errand.mail.writing.compose import compose
+from errand.mail.writing.message import Attachment, Message
+from tests.mail.letters import DATE, SENDER, TEMPLATES, letter
 from tests.mail.providers.scripted_api import HANGS_UP, MUTE, Answer, ScriptedApi
 from tests.mail.raw_server import RawServer
 from tests.waiting import eventually
@@ -52,10 +53,22 @@ async def test_ses_gets_the_letter_as_it_is_signed_and_tagged() -> None:
     assert path == "/v2/email/outbound-emails"
     assert b64decode(asked["Content"]["Raw"]["Data"]) == sent.content
     assert asked["Destination"] == {"ToAddresses": ["ada@xn--bcher-kva.example", "bo@example.com"]}
-    assert (asked["FromEmailAddress"], asked["ConfigurationSetName"]) == ("hello@acme.example", "events")
+    assert asked["ConfigurationSetName"] == "events"
+    # it would take the place of the header From, which is signed
+    assert "FromEmailAddress" not in asked and "FeedbackForwardingEmailAddress" not in asked
     assert asked["EmailTags"] == [{"Name": "job-id", "Value": "job-1"}]
     assert "/eu-west-1/ses/aws4_request, SignedHeaders=content-type;host;x-amz-date, " in headers["Authorization"]
     assert headers["Host"] == api.address
+
+
+async def test_ses_passes_bounces_on_to_the_return_path() -> None:
+    message = Message(to="ada@example.com", template="welcome")
+    back = "bounces@acme.example"
+    sent = compose(message, TEMPLATES, sender=SENDER, job_id="job-1", date=DATE, return_path=back)
+    async with ScriptedApi(SES_YES).serving() as api, sending(ses_url(api)) as transport:
+        await transport.send(sent)
+    ((_, _, body),) = api.requests
+    assert json.loads(body)["FeedbackForwardingEmailAddress"] == "bounces+job-1@acme.example"
 
 
 async def test_keys_of_ses_in_a_file_are_read_again_for_each_letter(tmp_path: Path) -> None:
@@ -171,6 +184,14 @@ async def test_a_provider_that_refuses_who_sends_is_passed_over_for_the_next(ans
             for number in range(2):
                 await transport.send(letter(job_id=f"job-{number}"))
     assert (len(api.requests), len(raw.letters)) == (1, 2)
+
+
+async def test_a_letter_too_large_for_a_provider_goes_by_the_next_and_the_others_as_before() -> None:
+    async with ScriptedApi(POSTMARK_YES, [(413, "")]).serving() as api, RawServer.serving() as raw:
+        async with sending(postmark_url(api), f"smtp://{raw.url}") as transport:
+            for number in range(2):
+                await transport.send(letter(job_id=f"job-{number}"))
+    assert (len(api.requests), len(raw.letters)) == (2, 1)
 
 
 async def test_what_is_unsure_goes_to_no_other_relay() -> None:
