@@ -1,0 +1,76 @@
+"""`examples/report.py` and `examples/outbox.py`: no step of theirs is lost or doubled, whatever dies when."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator
+from datetime import date
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+from errand import Client
+from errand.testing import JobsUnderTest
+from examples import outbox, report
+from examples.outbox import Signup, greet
+from settings import Settings
+from tests.conftest import make_settings
+
+
+@pytest.fixture
+def errand_settings(tmp_path: Path) -> Settings:
+    return make_settings(tmp_path, job_packages="examples.report,examples.outbox")
+
+
+@pytest.fixture
+async def client(jobs: JobsUnderTest, errand_settings: Settings) -> AsyncIterator[Client]:
+    async with Client(errand_settings) as opened:
+        yield opened
+
+
+async def test_a_report_goes_through_its_steps_once_whatever_dies_and_is_away(
+    client: Client, jobs: JobsUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async for _ in jobs.dying_at_each_await():
+        monkeypatch.setattr(report.Outside, "letters", [])
+        monkeypatch.setattr(report.Outside, "mail_is_away", 2)
+        await report.gather_sales.enqueue(day=date(2030, 1, 31))
+        ran = await jobs.run_all()
+        assert [job.type for job in ran] == ["gather_sales", "render_report", "mail_report"]
+        assert [job.status for job in ran] == ["succeeded"] * 3
+        assert report.Outside.letters == ["2030-01-31: 42 in all"]
+    for effect in ("started", "finished"):
+        jobs.clear()
+        monkeypatch.setattr(report.Outside, "letters", [])
+        await report.gather_sales.enqueue()
+        with jobs.fail_at("letter", when=effect):
+            await jobs.run_all()
+        assert len(report.Outside.letters) == 1
+        assert len(jobs.added_of(report.mail_report)) == 1
+
+
+class DiesBeforeDelete(sqlite3.Connection):
+    """A relay that ends after it has put a job."""
+
+    def __enter__(self) -> Self:
+        raise ConnectionAbortedError
+
+
+async def test_what_was_committed_is_put_once_and_what_was_rolled_back_never(
+    client: Client, jobs: JobsUnderTest, tmp_path: Path
+) -> None:
+    path = tmp_path / "app.db"
+    database = outbox.opened(path)
+    first = outbox.sign_up(database, "ada@example.com")
+    with pytest.raises(sqlite3.IntegrityError):
+        outbox.sign_up(database, "ada@example.com")
+    # the relay dies between the queue and the database, and another one goes on
+    with pytest.raises(ConnectionAbortedError):
+        await outbox.relay(sqlite3.connect(path, factory=DiesBeforeDelete))
+    outbox.sign_up(database, "eve@example.com")
+    assert await outbox.relay(database) == 2
+    assert await outbox.relay(database) == 0
+    assert jobs.added_of(greet) == [Signup(email="ada@example.com"), Signup(email="eve@example.com")]
+    assert await client.job(first).status() == "queued"
+    assert [job.result for job in await jobs.run_all()] == ["Hello ada@example.com", "Hello eve@example.com"]
