@@ -193,7 +193,7 @@ class HttpProtocol(Framing):
 
     def _wait_for_turn(self, problem: Problem) -> None:
         """Nothing more is read or parsed; the request itself, if it waits for its body among the others, is dropped."""
-        self._refused, self._unparsed, self.flow.held = problem, b"", False
+        self._refused, self._unparsed, self.flow.held = problem, memoryview(b""), False
         self.flow.pause_reading()
         if self.part == "body":
             self.pipeline.popleft()

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from tests.bench.hostile_side import KINDS
 from tests.bench.peers.environments import PEERS, candidate_of
 from tests.bench.pictures.section import images
 from tests.bench.report import Bar, Report
@@ -23,6 +24,7 @@ from tests.bench.runs import (
     Figures,
     beside_a_hanging_one,
     beside_hanging_mail,
+    beside_hostile_ones,
     fanned_out,
     fill_and_list,
     in_turn,
@@ -38,6 +40,7 @@ JOBS, SHIPPED_JOBS, TUNED_JOBS, PEER_JOBS = 60_000, 600, 10_000, 5_000
 PICKUPS = 300
 EVENTS = 20_000
 LETTERS = 3_000
+HOSTILE_ASKS = 300
 
 
 def main() -> int:
@@ -52,6 +55,7 @@ def main() -> int:
         depth,
         workers,
         http,
+        hostile,
         lists,
         watchers,
         waits,
@@ -172,6 +176,19 @@ def http(report: Report, peers: list[Candidate], *, runs: int) -> None:
     report.line("a bare route", "1", f"{bare:,.0f}/s")
     batch = taken["batch"]["jobs_per_s"]
     report.line("POST …/batch", f"{batch:,.0f} jobs/s", "5,000 in each", Bar.at_least(30_000, batch))
+
+
+def hostile(report: Report, peers: list[Candidate], *, runs: int) -> None:
+    """One client that asks `/healthz` now and then, each time on a new connection: alone, and beside five that send
+    without end and read nothing. Whoever is cut off comes again."""
+    report.section("Beside hostile clients", " ".join((hostile.__doc__ or "").split()))
+    for number, kind in enumerate(KINDS):
+        figures = in_turn({"": partial(beside_hostile_ones, number, asks=HOSTILE_ASKS)}, runs=runs)[""]
+        ratio = figures["beside_p99_ms"] / figures["alone_p99_ms"]
+        detail = f"p99 {figures['beside_p99_ms']:.1f} ms against {figures['alone_p99_ms']:.1f} ms"
+        report.line(f"{kind}, p99 of others", f"{ratio:.1f} x", detail, Bar.at_most(2, ratio))
+        grown_mib = figures["grown_mib"]
+        report.line(f"{kind}, memory", f"{grown_mib:+.0f} MiB", "", Bar.at_most(50, grown_mib))
 
 
 def lists(report: Report, peers: list[Candidate], *, runs: int) -> None:

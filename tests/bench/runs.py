@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.server import free_port, private_redis
+from tests.contract.raw.endless import resident_mib
 
 ROOT = Path(__file__).parent.parent.parent
 LIMIT_S = 300
@@ -77,6 +78,7 @@ ARQ_TUNED = Candidate("arq, tuned", ours("arq_side"), (1,))
 HTTP = Candidate("HTTP", ours("http_side"))
 LISTS = Candidate("lists", ours("list_side"))
 WATCHING = Candidate("watching", ours("watch_side"))
+HOSTILE = Candidate("hostile", ours("hostile_side"))
 FANNING = Candidate("fan-out", ours("fan_out_side"))
 LETTERS = Candidate("letters", ours("letter_side"))
 DELIVERING = Candidate("webhooks", ours("delivery_side"))
@@ -198,6 +200,31 @@ def beside_hanging_mail(*, letters: int) -> Figures:
         wait_for_port(mail)
         wait_for_port(hooks)
         return LETTERS.measure("beside", mail, hooks, letters, url=url)
+
+
+def beside_hostile_ones(kind: int, *, asks: int) -> Figures:
+    """How long others wait for an answer of one API process, alone and beside five clients that send without end."""
+    port = free_port()
+    with private_redis() as url, HTTP.started("serve", port, 0.0, url=url) as (served, _):
+        _wait_for(f"http://127.0.0.1:{port}/openapi.json")
+        HOSTILE.measure("ask", port, asks // 10, url=url)
+        alone = HOSTILE.measure("ask", port, asks, url=url)
+        before_mib = resident_mib(served.pid)
+        with (
+            HOSTILE.started("flood", port, kind, url=url),
+            HOSTILE.started("ask", port, asks, url=url) as (asking, out),
+        ):
+            peak_mib = before_mib
+            while asking.poll() is None:
+                peak_mib = max(peak_mib, resident_mib(served.pid))
+                time.sleep(0.02)
+            beside = json.loads(out.read_text())
+    return {
+        "grown_mib": peak_mib - before_mib,
+        "alone_p99_ms": alone["p99_ms"],
+        "beside_p50_ms": beside["p50_ms"],
+        "beside_p99_ms": beside["p99_ms"],
+    }
 
 
 def wait_for_port(port: int) -> None:

@@ -7,11 +7,19 @@ import contextlib
 import os
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 from arq.connections import ArqRedis
 
-from errand.server.framing import BETWEEN_LIMIT_BYTES, MAX_PIPELINED, SLICE_BYTES, TRAILERS_LIMIT_BYTES, Framing
+from errand.server.framing import (
+    AHEAD_AT_ONCE,
+    BETWEEN_LIMIT_BYTES,
+    MAX_PIPELINED,
+    SLICE_BYTES,
+    TRAILERS_LIMIT_BYTES,
+    Framing,
+)
 from errand.settings import ApiKey
 from settings import Settings
 from tests.contract.raw.attack import fault_of
@@ -162,7 +170,7 @@ async def test_an_old_client_without_a_host_is_served(port: int) -> None:
 
 
 async def test_every_pipelined_request_is_answered_in_order(port: int) -> None:
-    number = MAX_PIPELINED * 40
+    number = MAX_PIPELINED * 10
     paths = ["/healthz" if at % 3 else "/nowhere" for at in range(number)]
     async with connected(port) as connection:
         sent = asyncio.ensure_future(
@@ -174,7 +182,7 @@ async def test_every_pipelined_request_is_answered_in_order(port: int) -> None:
 
 
 async def test_every_pipelined_request_with_an_upgrade_is_answered_in_order(port: int) -> None:
-    number = MAX_PIPELINED * 40
+    number = MAX_PIPELINED * 10
     paths = ["/healthz" if at % 3 else "/nowhere" for at in range(number)]
     requests = [b"GET %b HTTP/1.1\r\nHost: a\r\n%b\r\n" % (path.encode(), UPGRADES[0]) for path in paths]
     async with connected(port) as connection, asyncio.timeout(60):
@@ -226,7 +234,7 @@ async def test_what_a_client_sends_ahead_is_held_within_a_bound(port: int, monke
 
     async def many_served() -> bool:
         """They are, as long as their answers can be sent."""
-        return len(waiting) > 1_000
+        return len(waiting) > 200
 
     async with connected(port) as connection:
         sending = asyncio.create_task(send_for_ever())
@@ -312,3 +320,22 @@ async def test_no_conversation_is_answered_otherwise_than_it_must_be(
     assert faults == {}
     assert not await redis.keys("*paused*")
     assert "Traceback" not in caplog.text and "Exception" not in caplog.text
+
+
+async def test_who_goes_on_sending_ahead_is_served_with_pauses(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that others are served meanwhile; who waits for answers is served at once again."""
+    paused: list[int] = []
+    start = Framing._start_if_open
+
+    def counted(self: Framing, *args: Any) -> None:
+        paused.append(1)
+        start(self, *args)
+
+    monkeypatch.setattr(Framing, "_start_if_open", counted)
+    request = GET + b"\r\n"
+    async with connected(port) as connection:
+        for number, expected in ((AHEAD_AT_ONCE // 2, 0), (AHEAD_AT_ONCE // 2, 0), (AHEAD_AT_ONCE + 20, 10), (1, 0)):
+            paused.clear()
+            await connection.send(request * number)
+            assert [(await connection.answer())[0] for _ in range(number)] == [200] * number
+            assert expected <= len(paused) <= 2 * expected

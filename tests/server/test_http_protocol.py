@@ -42,7 +42,9 @@ async def port(settings: Settings, redis: ArqRedis, redis_url: str) -> AsyncIter
 async def served(settings: Settings, redis_url: str, *, timeout_s: float = TIMEOUT_S) -> AsyncIterator[int]:
     """Its port, with other settings."""
     app = create_app(settings, redis_url=redis_url)
-    config = uvicorn.Config(app, port=0, http=protocol(timeout_s), log_config=None, access_log=False)
+    config = uvicorn.Config(
+        app, port=0, http=protocol(timeout_s), log_config=None, access_log=False, timeout_graceful_shutdown=1
+    )
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
 

@@ -1,0 +1,35 @@
+"""Five clients that send without end and read nothing, and one that asks beside them; two processes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import uvloop
+
+from tests.bench.candidate import main, percentile_ms
+from tests.contract.raw.endless import ENDLESS, asked_ms, hostile
+
+KINDS = tuple(ENDLESS)
+PAUSE_S = 0.005
+"""Between two questions: one client that asks now and then, as most do."""
+
+
+async def flood(url: str, port: float, kind: float) -> dict[str, Any]:
+    """Until it is killed."""
+    async with hostile(KINDS[int(kind)], port=int(port)):
+        await asyncio.Event().wait()
+    return {}
+
+
+async def ask(url: str, port: float, number: float) -> dict[str, Any]:
+    """How long a client waits for an answer, on a new connection for each question."""
+    times_s = []
+    for _ in range(int(number)):
+        times_s.append(await asked_ms(int(port)) / 1000)
+        await asyncio.sleep(PAUSE_S)
+    return {"p50_ms": percentile_ms(times_s, 0.5), "p99_ms": percentile_ms(times_s, 0.99)}
+
+
+if __name__ == "__main__":
+    main({"flood": flood, "ask": ask}, uvloop.run)
