@@ -32,6 +32,10 @@ NOT_SENT = {"resent_letter": (1, "succeeded"), "failed_letter": (0, "failed"), "
 PERHAPS_SENT = {"resent_letter": (2, "succeeded"), "failed_letter": (1, "failed"), "held_letter": (1, "deferred")}
 
 
+BEFORE_DATA = {"CONNECT": [b"220 ready", b"220 ready", MUTE], "MAIL": [b"250 OK", MUTE], "RCPT": [MUTE]}
+"""Of three conversations the third gets no greeting, the second no reply to MAIL, the first none to RCPT."""
+
+
 @asynccontextmanager
 async def doomed_worker(
     folder: Path, redis_url: str, smtp_url: str, **more: str
@@ -64,6 +68,10 @@ async def stop_writes(redis: ArqRedis, all_have_come: asyncio.Barrier) -> None:
     await redis.client_pause(60_000, all=False)
 
 
+async def hold_one_each(raw: RawServer) -> bool:
+    return [raw.said.count(command.encode()) for command in BEFORE_DATA] == [3, 2, 1]
+
+
 async def all_are_marked(redis: ArqRedis, ids: Iterable[str]) -> bool:
     marks = [await redis.hget(keys.once(job_id), "sending") for job_id in ids]  # type: ignore[misc]  # types both
     return all(mark is not None and b"done" in mark for mark in marks)
@@ -72,9 +80,7 @@ async def all_are_marked(redis: ArqRedis, ids: Iterable[str]) -> bool:
 @pytest.mark.parametrize(
     ("point", "expected"),
     [
-        ("CONNECT", SENT),
-        ("MAIL", SENT),
-        ("RCPT", SENT),
+        ("before DATA", SENT),  # one at the greeting, one at MAIL, one at RCPT
         ("DATA", NOT_SENT),  # the marker is set, and the server has nothing: it cannot be known from here
         ("HEADERS", NOT_SENT),  # in the midst of the message
         ("DOT", PERHAPS_SENT),
@@ -91,7 +97,8 @@ async def test_a_worker_killed_in_the_middle_of_a_letter(
     expected: dict[str, tuple[int, str]],
 ) -> None:
     queue = Queue(redis, name=MAIL_QUEUE, ended_ttl_s=600)
-    async with RawServer.serving({point.encode(): MUTE} if point not in ("250", "MARKED") else {}) as raw:
+    mute = {point.encode(): MUTE} if point in ("DATA", "HEADERS", "DOT") else {}
+    async with RawServer.serving(mute, script=BEFORE_DATA if point == "before DATA" else None) as raw:
         if point == "250":
             raw.before_dot = partial(stop_writes, redis, asyncio.Barrier(len(POLICIES)))
         ids = {name: (await queue.enqueue(name, {"to": f"{name}@example.com"})).job_id for name in POLICIES}
@@ -99,10 +106,12 @@ async def test_a_worker_killed_in_the_middle_of_a_letter(
         async with doomed_worker(tmp_path, redis_url, f"smtp://{raw.url}", **hangs):
             if point == "MARKED":
                 await eventually(lambda: all_are_marked(redis, ids.values()))
+            elif point == "before DATA":
+                await eventually(lambda: hold_one_each(raw))
             else:
                 await eventually(lambda: raw.has_come_to(point, len(ids)))
         await redis.client_unpause()
-        raw.always, raw.before_dot = {}, None
+        raw.always, raw.replies, raw.before_dot = {}, {}, None
         async with run_worker(JOB_TYPES, make_settings(tmp_path, smtp_url=f"smtp://{raw.url}"), lease_s=1):
             for name, (_, status) in expected.items():
 
