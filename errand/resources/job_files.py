@@ -8,10 +8,10 @@ from typing import Any
 
 import structlog
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from errand.job.job_type import JobType
 from errand.job.stored_file import UPLOAD_KEY
-from errand.redis.outage import missed
 from errand.resources.openers import storage
 from errand.resources.storage import Storage
 from errand.wire import keys
@@ -42,16 +42,18 @@ class JobFiles:
     async def note(self, job_id: str, args: Any) -> None:
         """The job was put with the uploads that its args name: they stay as long as it is known.
 
-        Missed while Redis is away: such an upload stays for its own time only.
+        The job is put by now, so an error is only logged: such an upload stays for its own time only.
         """
         uploads = set(uploads_in(args))
         if not uploads:
             return
-        with missed():
+        try:
             async with self._redis.pipeline(transaction=False) as pipeline:
                 for upload in uploads:
                     pipeline.sadd(keys.upload_jobs(upload), job_id)
                 await pipeline.execute()
+        except RedisError as error:
+            log.warning("it is not known which job an upload came with", job_id=job_id, error=str(error))
 
     async def forget(self, job_id: str, args: Any) -> None:
         """Deletes what the job has made, and its uploads if no other job that is known was put with them.

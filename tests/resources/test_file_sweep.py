@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from arq.connections import ArqRedis
+from structlog.testing import capture_logs
 
 from errand.queue.queue import Queue
 from errand.resources import file_sweep
@@ -70,6 +71,16 @@ async def test_a_sweep_deletes_what_is_old_and_belongs_to_no_job_that_is_known(
     assert await sweep.sweep() == 3
     assert stored(tmp_path) == {*kept, *young}
     assert await redis.exists(*(f"errand:upload-jobs:{upload}" for upload in UPLOADS[2:])) == 0
+
+
+async def test_a_key_that_another_program_has_written_takes_no_answer_from_a_job_that_was_put(
+    redis: ArqRedis, storage: Storage
+) -> None:
+    await redis.set(f"errand:upload-jobs:{UPLOADS[0]}", b"another program's")
+    with capture_logs() as logs:
+        await JobFiles(redis, storage).note("a", {"file": {"key": UPLOADS[0]}})
+        await JobFiles(redis, storage).forget("a", {"file": {"key": UPLOADS[0]}})
+    assert [line["log_level"] for line in logs] == ["warning"] * 2
 
 
 async def test_a_process_sweeps_by_itself_and_once_a_day_for_all(
