@@ -58,7 +58,7 @@ from errand.schedules.store import Schedules
 from errand.settings import ApiKey, Settings
 from errand.uploads.sessions import UploadSessions
 from errand.version import VERSION
-from errand.webhooks.endpoints import EndpointAttempts, Endpoints
+from errand.webhooks.endpoints import EndpointAttempts, EndpointLines, Endpoints
 from errand.webhooks.event_types import declared_in
 from errand.webhooks.sent_events import SentEvents
 
@@ -238,6 +238,7 @@ async def opened(settings: Settings, catalog: Catalog, *, redis_url: str) -> Asy
                 schedules=Schedules(redis),
                 webhook_endpoints=Endpoints(redis),
                 webhook_attempts=EndpointAttempts(redis, limit=settings.webhook_attempts_kept),
+                webhook_lines=EndpointLines(redis),
                 audit=AuditTrail(redis, limit=settings.audit_limit),
                 sent_events=SentEvents(redis),
                 timeline=Timeline(redis, queues=queue_keys),

@@ -31,7 +31,7 @@ from errand.resources.storage_check import StorageCheck
 from errand.schedules.store import Schedules
 from errand.settings import Settings
 from errand.uploads.sessions import UploadSessions
-from errand.webhooks.endpoints import EndpointAttempts, Endpoints
+from errand.webhooks.endpoints import EndpointAttempts, EndpointLines, Endpoints
 from errand.webhooks.sent_events import SentEvents
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class Shared:
     schedules: Schedules
     webhook_endpoints: Endpoints
     webhook_attempts: EndpointAttempts
+    webhook_lines: EndpointLines
     audit: AuditTrail
     sent_events: SentEvents
     timeline: Timeline

@@ -32,6 +32,7 @@ Code = Literal[
     "endpoint_throttled",
     "endpoint_failing",
     "endpoint_rate",
+    "endpoint_order",
     "queue_paused",
     "no_worker",
     "type_unknown",

@@ -24,7 +24,7 @@ from errand.webhooks.secret import installation_secret
 from errand.webhooks.target import Target, target_of_url
 
 if TYPE_CHECKING:
-    from errand.webhooks.endpoints import EndpointJournal, EndpointPace, EndpointTargets, MadeAttempt
+    from errand.webhooks.endpoints import EndpointJournal, EndpointLines, EndpointPace, EndpointTargets, MadeAttempt
     from errand.webhooks.post import HttpAnswer, Poster, PostFault
 
 
@@ -70,6 +70,7 @@ class Deliverer:
     targets: EndpointTargets | None = None
     journal: EndpointJournal | None = None
     pace: EndpointPace | None = None
+    lines: EndpointLines | None = None
     """None, as the targets and the journal, if the settings name no Redis."""
 
     def to_url(self, url: str) -> Target:
@@ -93,7 +94,7 @@ class Deliverer:
 
         made = MadeAttempt(ctx=ctx, target=target, event=str(event["type"]), webhook_id=webhook_id)
         try:
-            made.answer = await self._post(target, to_json(event), webhook_id)
+            made.answer = await self._post(made, to_json(event))
             made.asked_s = retry_after_s(made.answer.header("retry-after"), now=datetime.now(UTC))
             _check_taken(ctx, target, made.answer, asked_s=made.asked_s)
         except PostFault as fault:
@@ -107,16 +108,17 @@ class Deliverer:
         await self._note(made)
         return Delivery.of(made.answer, target)
 
-    async def _post(self, target: Target, body: bytes, webhook_id: str) -> HttpAnswer:
+    async def _post(self, made: MadeAttempt, body: bytes) -> HttpAnswer:
         """One attempt, when its turn has come. Raises PostFault, Snooze."""
         from errand.webhooks.post import PostFault
 
+        target = made.target
         async with self.receivers.turn(*target.limits(of_host=self.host_limit)):
             # inside: much may have failed while this one waited for its turn
             with self.breakers.attempt(target.endpoint_id) as attempt:
-                if self.pace is not None and target.endpoint_id and target.rate_per_s:
-                    await self.pace.take(target.endpoint_id, rate_per_s=target.rate_per_s)
-                headers = {**target.signer.headers(webhook_id, body, now=datetime.now(UTC)), **target.headers}
+                await self._wait_at_endpoint(made)
+                now = datetime.now(UTC)
+                headers = {**target.signer.headers(made.webhook_id, body, now=now), **target.headers}
                 try:
                     answer = await self.poster.post(
                         target.url, body=body, headers=headers, deadline_s=target.timeout_s, tls=target.tls
@@ -125,9 +127,26 @@ class Deliverer:
                     attempt.ok = False
                     raise
                 attempt.ok = answer.status < 500 and answer.status != 429
-                return answer
+            if 200 <= answer.status < 300:
+                await self._leave_line(made)  # before the turn of the next
+            return answer
+
+    async def _wait_at_endpoint(self, made: MadeAttempt) -> None:
+        """For its place in line, and for the rate. Raises Snooze."""
+        target = made.target
+        if self.lines is not None and target.endpoint_id and target.ordered:
+            await self.lines.wait(target.endpoint_id, made.webhook_id, job_id=made.ctx.job_id)
+        if self.pace is not None and target.endpoint_id and target.rate_per_s:
+            await self.pace.take(target.endpoint_id, rate_per_s=target.rate_per_s)
+
+    async def _leave_line(self, made: MadeAttempt) -> None:
+        target = made.target
+        if self.lines is not None and target.endpoint_id and target.ordered:
+            await self.lines.leave([target.endpoint_id], made.webhook_id)
 
     async def _note(self, made: MadeAttempt) -> None:
+        if made.is_last:
+            await self._leave_line(made)
         if self.journal is not None:
             await self.journal.note(made)
 
@@ -164,6 +183,7 @@ class _OfEndpoints(TypedDict, total=False):
     targets: EndpointTargets
     journal: EndpointJournal
     pace: EndpointPace
+    lines: EndpointLines
 
 
 @asynccontextmanager
@@ -211,7 +231,12 @@ async def _opened_endpoints(settings: Settings) -> AsyncIterator[_OfEndpoints]:
     )
     journal = room.EndpointJournal(endpoints, notices, room.EndpointHealth(redis, endpoints, notices), attempts)
     try:
-        yield {"targets": room.EndpointTargets(endpoints), "journal": journal, "pace": room.EndpointPace(redis)}
+        yield {
+            "targets": room.EndpointTargets(endpoints),
+            "journal": journal,
+            "pace": room.EndpointPace(redis),
+            "lines": room.EndpointLines(redis),
+        }
     finally:
         await journal.close()
         await redis.aclose()

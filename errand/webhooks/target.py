@@ -29,6 +29,8 @@ class Target:
     endpoint_id: str | None = None
     concurrency: int | None = None
     """How many deliveries it may have at once, beside the limit of its host."""
+    ordered: bool = False
+    """Its deliveries are made in the order of their events."""
     rate_per_s: float | None = None
     """How many deliveries it takes in a second, of all workers together."""
     tls: ssl.SSLContext | None = None

@@ -307,6 +307,16 @@ def schedule(schedule_id: str) -> str:
     return f"errand:schedule:{schedule_id}"
 
 
+def webhook_line(endpoint_id: str) -> str:
+    """Sorted set: the messages to an ordered endpoint that have not ended; score = when they joined, in µs."""
+    return f"errand:webhooks:line:{endpoint_id}"
+
+
+def webhook_line_jobs(endpoint_id: str) -> str:
+    """Hash: message id → its job, as far as a worker has seen it."""
+    return f"errand:webhooks:line-jobs:{endpoint_id}"
+
+
 def webhook_pace(endpoint_id: str) -> str:
     """When an endpoint with a rate has, at that, taken all that was let through, in µs since the epoch."""
     return f"errand:webhooks:pace:{endpoint_id}"

@@ -21,7 +21,7 @@ from errand.webhooks.signing import Signer
 from errand.webhooks.target import Target
 from tests.peers import HttpReceiver
 
-CTX = cast(Context, SimpleNamespace(attempt=1))
+CTX = cast(Context, SimpleNamespace(attempt=1, max_tries=10))
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 

@@ -161,6 +161,7 @@ ENDPOINT: dict[str, Any] = {
     "retry_s": [5, 300, 1800],
     "concurrency": 100,
     "rate_per_s": None,
+    "ordered": False,
     "client_certificate": None,
     "ca": None,
     "enabled": True,

@@ -6,10 +6,10 @@ It knows no HTTP route and no job type: it says who an event goes to, and what a
 from errand.webhooks.endpoints.attempts import AttemptFilter, EndpointAttempt, EndpointAttempts
 from errand.webhooks.endpoints.definition import EndpointDefinition
 from errand.webhooks.endpoints.endpoint import Endpoint
+from errand.webhooks.endpoints.gates import EndpointLines, EndpointPace
 from errand.webhooks.endpoints.health import EndpointHealth
 from errand.webhooks.endpoints.journal import EndpointJournal, MadeAttempt
 from errand.webhooks.endpoints.notices import EndpointNotices
-from errand.webhooks.endpoints.pace import EndpointPace
 from errand.webhooks.endpoints.store import Endpoints
 from errand.webhooks.endpoints.targets import EndpointTargets
 
@@ -21,6 +21,7 @@ __all__ = [
     "EndpointDefinition",
     "EndpointHealth",
     "EndpointJournal",
+    "EndpointLines",
     "EndpointNotices",
     "EndpointPace",
     "EndpointTargets",

@@ -115,6 +115,10 @@ class EndpointDefinition(BaseModel):
     asymmetric: bool = Field(
         False, description="sign with ed25519 (`v1a`) too: the receiver needs no secret, only the `public_key` shown"
     )
+    ordered: bool = Field(
+        False,
+        description="one delivery after another, in the order of their events: each waits for those before it",
+    )
     concurrency: int = Field(100, ge=1, le=1000, description="deliveries at once, of each worker")
     rate_per_s: float | None = Field(
         None,

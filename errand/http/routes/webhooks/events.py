@@ -95,14 +95,21 @@ async def _put(
     to: Shared, event: dict[str, Any], endpoints: Sequence[Endpoint], keyed: KeyedRequest | None
 ) -> Sequence[Enqueued]:
     """One delivery for each endpoint. Raises Problem 422 if the key was used for another event."""
+    ordered = [endpoint.id for endpoint in endpoints if endpoint.definition.ordered]
+    is_new = await in_time(to.webhook_lines.join(ordered, event["message_id"]))
+    put: Sequence[Enqueued] = ()
     try:
-        return await to.queue_of(to.catalog[JOB_TYPE]).enqueue_many(
+        put = await to.queue_of(to.catalog[JOB_TYPE]).enqueue_many(
             JOB_TYPE,
             [{"endpoint_id": endpoint.id, **event} for endpoint in endpoints],
             idempotency=None if keyed is None else keyed.idempotency(memo=event["message_id"]),
         )
+        return put
     except KeyReused:
         raise idempotency.reused() from None
+    finally:
+        if is_new and (not put or put[0].replayed):  # else others would wait for it
+            await in_time(to.webhook_lines.leave(ordered, event["message_id"]))
 
 
 async def _show(to: Shared, event: dict[str, Any], *, tenant: str | None) -> None:

@@ -23,7 +23,7 @@ class EndpointPace:
     """That of all endpoints, as one worker process asks for it."""
 
     def __init__(self, redis: Redis) -> None:
-        self._pace = script.load(redis, "webhooks/endpoints/pace")
+        self._pace = script.load(redis, "webhooks/endpoints/gates/pace")
         self._line_s: dict[str, float] = {}
         """When the turn of the last delivery comes that this worker has put back, for each endpoint."""
 

@@ -1,0 +1,32 @@
+-- Where a delivery stands in the line of an ordered endpoint; it joins the end if it is not in it.
+-- KEYS  1 the line, message ids by when they joined, in µs  2 the job of each that was here, or '@' and since when, in
+--       ms, others have waited for one that was not
+-- ARGV  1 message id  2 job id  3 how long others wait for such a one, in ms  4 how long a line without news is kept
+-- returns how many are before it, the first of them, and what is known of that one
+--- @include "redis/parts/now"
+local line, jobs = KEYS[1], KEYS[2]
+local message, job, patience_ms, keep_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+
+if not redis.call('ZSCORE', line, message) then
+  redis.call('ZADD', line, time[1] * 1000000 + time[2], message)
+end
+redis.call('HSET', jobs, message, job)
+redis.call('PEXPIRE', line, keep_ms)
+redis.call('PEXPIRE', jobs, keep_ms)
+while true do
+  local first = redis.call('ZRANGE', line, 0, 0)[1]
+  if first == message then
+    return {0, '', ''}
+  end
+  local known = redis.call('HGET', jobs, first)
+  if not known then
+    known = '@' .. now_ms
+    redis.call('HSET', jobs, first, known)
+  end
+  local waited_since_ms = tonumber(string.match(known, '^@(%d+)$'))
+  if not waited_since_ms or now_ms - waited_since_ms <= patience_ms then
+    return {redis.call('ZRANK', line, message), first, known}
+  end
+  redis.call('ZREM', line, first) -- it was announced, and never put
+  redis.call('HDEL', jobs, first)
+end

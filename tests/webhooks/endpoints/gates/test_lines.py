@@ -1,0 +1,139 @@
+"""An ordered endpoint gets its events one after another, in the order in which they were put."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import AsyncExitStack
+
+import httpx
+import pytest
+from aiohttp import web
+from arq.connections import ArqRedis
+from redis.exceptions import ConnectionError
+
+from errand.job.control import Snooze
+from errand.monitor.job_snapshot import read_job
+from errand.queue.queue import Queue
+from errand.settings import WEBHOOK_QUEUE
+from errand.webhooks.endpoints import EndpointLines
+from errand.webhooks.endpoints.gates import lines as module
+from errand.wire import keys
+from jobs.webhook import webhook
+from tests.conftest import RunWorker
+from tests.peers import HttpReceiver
+from tests.waiting import eventually
+from tests.webhooks.endpoints.test_endpoints import EVENT, ended, make, send
+
+
+def numbers(receiver: HttpReceiver) -> list[int]:
+    return [json.loads(request.body)["data"] for request in receiver.requests]
+
+
+async def is_first(lines: EndpointLines, message: str, job_id: str = "no-job") -> bool:
+    try:
+        await lines.wait("one", message, job_id=job_id)
+    except Snooze as put_back:
+        return put_back.code != "endpoint_order"
+    return True
+
+
+async def put_job(redis: ArqRedis, *, delay_ms: int = 0) -> str:
+    queue = Queue(redis, name=WEBHOOK_QUEUE, ended_ttl_s=60)
+    return (await queue.enqueue("webhook", {"endpoint_id": "one", **EVENT}, delay_ms=delay_ms)).job_id
+
+
+async def test_events_come_in_their_order_from_two_workers_and_a_failure_holds_up_those_behind_it(
+    redis: ArqRedis, client: httpx.AsyncClient, run_worker: RunWorker, receiver: HttpReceiver
+) -> None:
+    await make(client, "one", receiver.url, ordered=True, retry_s=[1])
+    receiver.answers = [204, 503]
+    jobs = [(await send(client, data=number))["deliveries"][0]["job_id"] for number in range(8)]
+    async with AsyncExitStack() as stack:
+        for _ in range(2):
+            await stack.enter_async_context(run_worker([webhook]))
+        for job_id in jobs:
+            assert (await ended(redis, job_id)).status == "succeeded"
+    assert numbers(receiver) == [0, 1, 1, 2, 3, 4, 5, 6, 7]
+    assert not await redis.exists(keys.webhook_line("one"), keys.webhook_line_jobs("one"))
+
+
+async def test_one_that_has_failed_for_good_lets_the_next_go(
+    redis: ArqRedis, client: httpx.AsyncClient, run_worker: RunWorker, receiver: HttpReceiver
+) -> None:
+    await make(client, "one", receiver.url, ordered=True, retry_s=[])
+    receiver.answers = [web.Response(status=500), 204]
+    jobs = [(await send(client, data=number))["deliveries"][0]["job_id"] for number in range(2)]
+    async with run_worker([webhook]):
+        assert [(await ended(redis, job_id)).status for job_id in jobs] == ["failed", "succeeded"]
+
+
+async def test_what_waits_says_so_and_uses_no_try(
+    redis: ArqRedis, client: httpx.AsyncClient, run_worker: RunWorker, receiver: HttpReceiver
+) -> None:
+    await make(client, "one", receiver.url, ordered=True)
+    receiver.answers = [503]
+    jobs = [(await send(client, data=number))["deliveries"][0]["job_id"] for number in range(2)]
+    async with run_worker([webhook]):
+
+        async def second_waits() -> bool:
+            job = await read_job(redis, jobs[1], queues=[keys.queue(WEBHOOK_QUEUE)])
+            return job is not None and job.put_back is not None and job.put_back.code == "endpoint_order"
+
+        await eventually(second_waits)
+    view = (await client.get(f"/v1/jobs/{jobs[1]}")).json()
+    assert (view["waiting"]["code"], view["attempts"]) == ("endpoint_order", [])
+    assert numbers(receiver) == [0]
+
+
+async def test_a_later_one_that_is_looked_at_first_waits_for_the_earlier(redis: ArqRedis) -> None:
+    lines, job_id = EndpointLines(redis), await put_job(redis)
+    for message in ("first", "second"):
+        assert await lines.join(["one"], message)
+    assert not await lines.join(["one"], "first"), "it was in the line"
+    assert not await is_first(lines, "second")
+    assert await is_first(lines, "first", job_id)
+    assert not await is_first(lines, "second") and not await is_first(lines, "not-announced")
+    await lines.leave(["one"], "first")
+    assert await is_first(lines, "second")
+
+
+async def test_one_that_ended_without_a_word_is_removed_by_the_next(redis: ArqRedis) -> None:
+    lines, job_id = EndpointLines(redis), await put_job(redis)
+    assert await is_first(lines, "first", job_id)
+    assert not await is_first(lines, "second")
+    await Queue(redis, name=WEBHOOK_QUEUE, ended_ttl_s=60).cancel(job_id)
+    assert await is_first(lines, "second")
+
+
+async def test_one_that_was_announced_and_never_put_is_waited_for_a_while(
+    redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = EndpointLines(redis)
+    await lines.join(["one"], "never-put")
+    assert not await is_first(lines, "second")
+    assert not await is_first(lines, "second")
+    monkeypatch.setattr(module, "PATIENCE_MS", 0)
+    await asyncio.sleep(0.002)
+    assert await is_first(lines, "second")
+
+
+async def test_others_wait_until_the_first_is_due(redis: ArqRedis) -> None:
+    lines, job_id = EndpointLines(redis), await put_job(redis, delay_ms=40_000)
+    assert await is_first(lines, "first", job_id)
+    with pytest.raises(Snooze) as put_back:
+        await lines.wait("one", "second", job_id="no-job")
+    assert 30 < put_back.value.after_s <= 41
+
+
+async def test_events_that_are_refused_hold_up_nobody(
+    redis: ArqRedis, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make(client, "one", "https://acme.example/", ordered=True)
+
+    async def away(*_: object, **__: object) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(Queue, "enqueue_many", away)
+    assert (await client.post("/v1/webhook-events", json=EVENT)).status_code == 503
+    assert not await redis.exists(keys.webhook_line("one"))
