@@ -18,6 +18,7 @@ from errand.mail.smtp import PoolLimits
 from errand.mail.verdict import Kind, Refusal
 from errand.mail.writing.compose import compose
 from errand.mail.writing.message import Attachment, Message
+from tests.conftest import make_settings
 from tests.mail.letters import DATE, SENDER, TEMPLATES, letter
 from tests.mail.providers.scripted_api import HANGS_UP, MUTE, Answer, ScriptedApi
 from tests.mail.raw_server import RawServer
@@ -261,3 +262,10 @@ def test_letters_leave_this_machine_over_tls_alone() -> None:
     assert http_api.origin_of("email.eu-west-1.amazonaws.com", None) == "https://email.eu-west-1.amazonaws.com"
     assert http_api.origin_of("vpce.example", 8443) == "https://vpce.example:8443"
     assert http_api.origin_of("127.0.0.1", 8080) == "http://127.0.0.1:8080"
+
+
+def test_keys_and_tokens_in_urls_are_secrets_of_the_installation(tmp_path: Path) -> None:
+    url = "ses://AKID:se%2Fcret@eu-west-1,postmark://:tok%2Fen@api.postmarkapp.com"
+    settings = make_settings(tmp_path, smtp_url=url)
+    assert {"se%2Fcret", "se/cret", "tok%2Fen", "tok/en"} <= set(settings.secrets)
+    assert "%2Fcret" not in repr(settings) and "%2Fen" not in repr(settings)
