@@ -6,6 +6,7 @@ counts only if the lease still has it; a write with any other token is dropped.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,12 +17,12 @@ from typing import Any
 import structlog
 from redis.asyncio import Redis
 from redis.commands.core import AsyncScript
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, RedisError
 
 from errand.leases.rows import ClaimedRow, FinishRow, FollowUpRow
 from errand.redis import script
 from errand.redis.repair import repairing
-from errand.wire import codec, keys
+from errand.wire import codec, keys, minute_counts
 
 log = structlog.get_logger("errand.worker")
 
@@ -170,6 +171,7 @@ class Leases:
         self._renew = script.load(redis, "leases/renew")
         self._progress = script.load(redis, "leases/progress")
         self._finish = script.load(redis, "leases/finish")
+        self._day = script.load(redis, "leases/day")
 
     async def claim(self, most: int) -> Claimed:
         """Leases up to `most` jobs that are due by the server's clock, and counts a try for each."""
@@ -257,7 +259,16 @@ class Leases:
             ],
         )
         self._reported_s = sent_s if self._visible else None
+        await self._add_to_day(counters)
         return Renewed([job_id.decode() for job_id in lost], [job_id.decode() for job_id in to_cancel])
+
+    async def _add_to_day(self, counters: Mapping[str, int]) -> None:
+        """Adds to what charts show. The heartbeat has succeeded by now: what is missing there is a gap, no fault."""
+        counted = minute_counts.positioned(counters)
+        if counted and self._visible:
+            with contextlib.suppress(RedisError):
+                arguments = [len(minute_counts.COUNTERS), minute_counts.KEPT_MS, *counted]
+                await self._day(keys=[keys.day_counts(self._queue)], args=arguments)
 
     async def show_progress(self, claim: Claim, progress: bytes, *, keep_ms: int) -> bool:
         """Shows how far a claimed job is, for `keep_ms`; False if it was dropped because the lease is lost."""

@@ -19,6 +19,7 @@ CHANNELS = "errand:*"
 
 
 CALLS = """
+    bitfield K get u8 0
     blpop K 1; decr K; del K; eval s 0; evalsha s 0; exists K; get K; getex K; getrange K 0 1; hdel K f; hexists K f
     hget K f; hgetall K; hincrby K f 1; hkeys K; hlen K; hmget K f; hset K f v; hsetnx K f v; incr K; llen K
     lpush K v; lrange K 0 1; lset K 0 v; mget K; persist K; pexpire K 1; ping; psetex K 1 v; pttl K; publish K m

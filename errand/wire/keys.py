@@ -284,6 +284,16 @@ def minutes(queue: str) -> str:
     return f"errand:{queue}:minutes"
 
 
+def day_counts(queue: str) -> str:
+    """The beginning of the names of strings that hold the counters of each minute; see `minute_counts`."""
+    return f"errand:{queue}:day:1"
+
+
+def hour_counts(queue: str, hour: int) -> str:
+    """String: the counters of each minute of that hour, counted in hours since the epoch."""
+    return f"{day_counts(queue)}:{hour}"
+
+
 def events(queue: str) -> str:
     """Channel: each message holds changes of state, a line `status id` each.
 

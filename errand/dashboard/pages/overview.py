@@ -5,7 +5,8 @@ from __future__ import annotations
 from fastapi import Depends, Request, Response
 
 from errand.dashboard import attention, gate
-from errand.dashboard.charts import minutes
+from errand.dashboard.charts import past
+from errand.dashboard.history.day import Span, read_history
 from errand.dashboard.page_route import page_router
 from errand.dashboard.rendering import page
 from errand.http.shared import SharedDep, in_time
@@ -16,15 +17,20 @@ router = page_router()
 
 @router.get("", dependencies=[Depends(gate.may_look)])
 async def show_overview(request: Request, to: SharedDep) -> Response:
-    """Queues, workers, the last minutes, and what needs attention."""
+    """Queues, workers, the last hour or day, and what needs attention."""
     names, silent_s = list(to.queues), to.settings.lease_s
     queues = await in_time(read_queues(to.redis, names, silent_s=silent_s))
     workers = await in_time(read_workers(to.redis, names, silent_s=silent_s))
+    span: Span = "day" if request.query_params.get("span") == "day" else "hour"
+    history = await in_time(read_history(to.redis, to.queue_keys, span))
     return page(
         request,
         "overview.html.j2",
         queues=queues,
         workers=workers,
         needs=attention.needs(queues, workers),
-        chart=minutes.drawn(queues),
+        span=span,
+        attempts=past.attempts(history),
+        waits=past.times(history, "wait_ms"),
+        runs=past.times(history, "run_ms"),
     )
