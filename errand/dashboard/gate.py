@@ -32,6 +32,8 @@ class Viewer:
     name: str
     scopes: frozenset[Scope]
     """What the buttons go by; the server checks again."""
+    audits: bool
+    """True if the page of the audit is for the viewer."""
     session: session.Session | None
 
     @property
@@ -49,7 +51,8 @@ def viewer_of(request: Request) -> Viewer:
     scopes = key.scopes if key else ALL_SCOPES
     if is_read_only(request):
         scopes = scopes & {"read"}
-    return Viewer(name=key.shown_as if key else "", scopes=scopes, session=request.scope.get(SESSION))
+    audits = key is None or "admin" in key.scopes
+    return Viewer(name=key.shown_as if key else "", scopes=scopes, audits=audits, session=request.scope.get(SESSION))
 
 
 def is_read_only(request: Request) -> bool:
@@ -59,6 +62,17 @@ def is_read_only(request: Request) -> bool:
 async def may_look(request: Request) -> None:
     """A dependency of every page. Raises Problem 401 or 403."""
     await _admit(request, "read")
+
+
+def may_see(scope: Scope) -> Callable[[Request], Awaitable[None]]:
+    """A dependency of pages that need more than `read`. Raises Problem 403."""
+
+    async def dependency(request: Request) -> None:
+        key: ApiKey | None = request.scope.get(auth.ADMITTED_BY)
+        if key is not None:
+            auth.check_scope(request, key, scope)
+
+    return dependency
 
 
 def may_act(scope: Scope) -> Callable[[Request], Awaitable[None]]:

@@ -57,6 +57,8 @@ NAVIGATION = (
     ("/workers", "Workers"),
     ("/schedules", "Schedules"),
     ("/job-types", "Job types"),
+    ("/webhook-endpoints", "Webhooks"),
+    ("/audit", "Audit"),
 )
 """The path of each page that the navigation shows, below the dashboard's, and what it is called."""
 
@@ -101,7 +103,7 @@ def base_path(request: Request) -> str:
 
 def page(request: Request, template: str, *, status: int = 200, **known: Any) -> HTMLResponse:
     """The page that this template makes of what is known."""
-    base = base_path(request)
+    base, viewer = base_path(request), gate.viewer_of(request)
     theme = request.cookies.get(THEME_COOKIE)
     text = (
         environment()
@@ -109,11 +111,11 @@ def page(request: Request, template: str, *, status: int = 200, **known: Any) ->
         .render(
             base=base,
             asset=lambda name: f"{base}{asset_path(name)}",
-            viewer=gate.viewer_of(request),
+            viewer=viewer,
             read_only=gate.is_read_only(request),
             theme=theme if theme in THEMES else "system",
             path=api_path(request.scope).removeprefix(PATH),
-            nav=NAVIGATION,
+            nav=[shown for shown in NAVIGATION if viewer.audits or shown[0] != "/audit"],
             lives=status == 200,
             **{"here": here(request), **known},
         )

@@ -6,6 +6,8 @@ from fastapi import APIRouter
 
 from errand.dashboard import assets
 from errand.dashboard.pages import (
+    audit,
+    bulk,
     dead_jobs,
     job,
     job_actions,
@@ -16,10 +18,14 @@ from errand.dashboard.pages import (
     queues,
     schedules,
     sign_in,
+    webhooks,
     workers,
 )
 
-PAGES = (overview, jobs, job, job_actions, dead_jobs, queues, workers, schedules, job_types, live, sign_in)
+PAGES = (
+    *(overview, jobs, job, job_actions, bulk, dead_jobs, queues, workers),
+    *(schedules, job_types, webhooks, audit, live, sign_in),
+)
 
 
 def router() -> APIRouter:

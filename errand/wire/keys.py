@@ -89,6 +89,16 @@ def seen_signature(digest: str) -> str:
     return f"errand:seen-signature:{digest}"
 
 
+def bulk_run(run_id: str) -> str:
+    """JSON: how far an action on many jobs has come."""
+    return f"errand:dashboard:bulk:{run_id}"
+
+
+def bulk_stop(run_id: str) -> str:
+    """Exists if that run is to stop."""
+    return f"errand:dashboard:bulk:{run_id}:stop"
+
+
 def slow_domain(domain: str) -> str:
     """JSON: until when letters to that domain wait, and the how manyth pause it is."""
     return f"errand:slow-domain:{domain}"

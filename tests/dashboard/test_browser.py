@@ -89,7 +89,14 @@ def paths_of(house: House) -> list[str]:
     jobs = {job["status"]: f"/jobs/{job['id']}" for job in listed}
     schedules = house.http.get(f"{house.url}/v1/schedules").json()["schedules"]
     lists = ["", "/jobs", "/dead-jobs", "/dead-jobs/replay?type=webhook", "/queues", "/workers", "/schedules"]
-    forms = ["/schedules/new", f"/schedules/{schedules[0]['id']}", "/job-types", "/job-types/resize"]
+    forms = [
+        "/schedules/new",
+        f"/schedules/{schedules[0]['id']}",
+        "/job-types",
+        "/job-types/resize",
+        "/audit",
+        "/webhook-endpoints",
+    ]
     return [*lists, *forms, *jobs.values()]
 
 

@@ -8,7 +8,7 @@ import pytest
 from arq.connections import ArqRedis
 
 from errand.dashboard.charts import past
-from errand.dashboard.history.day import BYTES_IN_HOUR, History, read_history
+from errand.dashboard.history.day import BYTES_IN_HOUR, PastMinutes, read_history
 from errand.dashboard.history.quantiles import quantile_ms
 from errand.leases.leases import Leases
 from errand.wire import keys
@@ -60,7 +60,7 @@ def test_quantiles_are_those_of_the_buckets(counted: dict[str, int], share: floa
 
 def test_lines_have_gaps_and_words() -> None:
     busy = {"wait_ms:10": 5}
-    chart = past.times(History("hour", [busy, busy, {}, busy], 1, 0), "wait_ms")
+    chart = past.times(PastMinutes("hour", [busy, busy, {}, busy], 1, 0), "wait_ms")
     assert chart.quantiles[0] == ("p50", "8 ms")
     assert chart.svg.count("M") == 6 and chart.svg.count("L") == 3
 

@@ -19,7 +19,18 @@ from tests.ports import free_port
 from tests.waiting import eventually
 
 HOSTILE = "<img src=x onerror=fire()>\u202e"
-PATHS = ("", "/jobs", "/dead-jobs", "/queues", "/workers", "/schedules", "/schedules/new", "/job-types")
+PATHS = (
+    "",
+    "/jobs",
+    "/dead-jobs",
+    "/queues",
+    "/workers",
+    "/schedules",
+    "/schedules/new",
+    "/job-types",
+    "/webhook-endpoints",
+    "/audit",
+)
 
 
 async def die(client: httpx.AsyncClient, run_worker: RunWorker, *, event: str = "user.created") -> str:

@@ -149,3 +149,16 @@ async def test_without_keys_it_is_for_this_machine_alone(open_client: OpenClient
     async with open_client() as client:
         rebound = await client.get("/dashboard", headers={"host": "evil.example"})
         assert rebound.status_code == 403
+
+
+async def test_the_audit_says_who_did_what_and_is_for_admins(guarded_client: httpx.AsyncClient) -> None:
+    await sign_in(guarded_client, READER)
+    assert "Audit" not in (await seen(guarded_client, "/dashboard")).links
+    assert (await guarded_client.get("/dashboard/audit")).status_code == 403
+    await sign_in(guarded_client, OWNER)
+    await guarded_client.post("/dashboard/queues/cpu/pause", headers=OWN_PAGE)
+    page = await seen(guarded_client, "/dashboard/audit?kind=changed&by=olga")
+    assert "pause queue" in page.text and "/dashboard/queues/cpu/pause" in page.text and "sign in" in page.text
+    refused = await seen(guarded_client, "/dashboard/audit?kind=refused")
+    assert "refused: scope" in refused.text
+    assert (await guarded_client.get("/dashboard/audit?kind=x")).status_code == 422

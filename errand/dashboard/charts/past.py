@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from errand.dashboard.charts.outcomes import KINDS
 from errand.dashboard.charts.svg import drawing, element
-from errand.dashboard.history.day import History
+from errand.dashboard.history.day import PastMinutes
 from errand.dashboard.history.quantiles import SHOWN, Measure, quantile_ms
 from errand.dashboard.wording import duration
 
@@ -42,7 +42,7 @@ class TimesChart:
     quantiles: Sequence[tuple[str, str]]
 
 
-def attempts(history: History) -> AttemptsChart:
+def attempts(history: PastMinutes) -> AttemptsChart:
     """Attempts that ended, in a bar for each point."""
     bars = [_outcomes(point) for point in history.points]
     highest = max((bar.total() for bar in bars), default=0)
@@ -53,7 +53,7 @@ def attempts(history: History) -> AttemptsChart:
     return AttemptsChart(drawing(WIDTH, HEIGHT, title, rects), totals, per_minute)
 
 
-def times(history: History, measure: Measure) -> TimesChart:
+def times(history: PastMinutes, measure: Measure) -> TimesChart:
     """A line for each quantile; a gap where there was nothing."""
     lines = [
         element("line", x1=0, x2=WIDTH, y1=_height(ms), y2=_height(ms), class_="axis") for ms in (10, 1_000, 100_000)

@@ -23,7 +23,7 @@ BYTES_IN_HOUR = MINUTES_IN_HOUR * len(COUNTERS) * BYTES_EACH
 
 
 @dataclass(frozen=True, slots=True)
-class History:
+class PastMinutes:
     """What was counted in each point of a span, the oldest first."""
 
     span: Span
@@ -34,7 +34,7 @@ class History:
     """When the first point begins, in ms since the epoch."""
 
 
-async def read_history(redis: Redis, queues: Sequence[str], span: Span) -> History:
+async def read_history(redis: Redis, queues: Sequence[str], span: Span) -> PastMinutes:
     """The counts of these queues (their keys) together, up to this minute."""
     number, minutes_each = POINTS[span]
     last = int(time.time() // 60)
@@ -48,7 +48,7 @@ async def read_history(redis: Redis, queues: Sequence[str], span: Span) -> Histo
     first = (begin - hours[0] * MINUTES_IN_HOUR) * len(COUNTERS)
     step = minutes_each * len(COUNTERS)
     points = [_point(counts[first + at * step : first + (at + 1) * step]) for at in range(number)]
-    return History(span, points, minutes_each, begin * 60_000)
+    return PastMinutes(span, points, minutes_each, begin * 60_000)
 
 
 def _added(strings: Sequence[bytes | None], *, hours: int) -> array[int]:

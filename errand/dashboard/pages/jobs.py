@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 from fastapi import Depends, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import TypeAdapter, ValidationError
+from starlette.datastructures import QueryParams
 
 from errand.dashboard import gate
 from errand.dashboard.page_route import page_router
@@ -17,7 +18,7 @@ from errand.dashboard.rendering import base_path, page
 from errand.http.answers.job_view import PLAIN
 from errand.http.requests import json_body
 from errand.http.routes.job_list import job_filter, job_page, query_of
-from errand.http.shared import SharedDep, in_time
+from errand.http.shared import Shared, SharedDep, in_time
 from errand.job.when import Moment
 from errand.monitor.job_snapshot import Status, read_job
 from errand.monitor.timeline import JobFilter
@@ -41,7 +42,7 @@ async def list_jobs(request: Request, to: SharedDep) -> Response:
     sought = given.get("find", "").strip()
     if sought and await _is_id(to, sought):
         return RedirectResponse(job_path(request, sought), status_code=303)
-    filter = await _filter(to, request)
+    filter = await filter_in(to, request.query_params)
     cursor = given.get("cursor")
     shown = await job_page(to, filter, limit=ROWS, cursor=cursor)
     return page(
@@ -55,6 +56,7 @@ async def list_jobs(request: Request, to: SharedDep) -> Response:
         sought=sought,
         since=_moment(given.get("since"), "query.since"),
         until=_moment(given.get("until"), "query.until"),
+        query=urlencode(query_of(filter)),
         first=_list_path(request, filter) if cursor else None,
         next=_list_path(request, filter, cursor=shown.cursor) if shown.cursor else None,
     )
@@ -71,10 +73,10 @@ async def _is_id(to: SharedDep, text: str) -> bool:
     return await in_time(read_job(to.redis, text, queues=to.queue_keys)) is not None
 
 
-async def _filter(to: SharedDep, request: Request) -> JobFilter:
+async def filter_in(to: Shared, query: QueryParams) -> JobFilter:
     """The filter in the query, in which a field of the form may be empty. Raises Problem 422."""
-    given = {name: value for name, value in request.query_params.items() if value}
-    statuses = [status for status in request.query_params.getlist("status") if status]
+    given = {name: value for name, value in query.items() if value}
+    statuses = [status for status in query.getlist("status") if status]
     if unknown := [status for status in statuses if status not in STATUSES]:
         raise json_body.invalid("query.status", f"{unknown[0][:50]} is none of {', '.join(STATUSES)}")
     since = _moment(given.get("since"), "query.since")

@@ -1,0 +1,40 @@
+"""The webhook endpoints, and what each has answered lately."""
+
+from __future__ import annotations
+
+from fastapi import Depends, Request, Response
+
+from errand.dashboard import gate
+from errand.dashboard.page_route import page_router
+from errand.dashboard.rendering import page
+from errand.http.answers.webhook_view import attempt_view, endpoint_view
+from errand.http.routes.webhooks.endpoints import EndpointId, unknown
+from errand.http.shared import SharedDep, in_time
+from errand.webhooks.endpoints import AttemptFilter
+
+ROWS, ATTEMPTS = 100, 50
+
+router = page_router("/webhook-endpoints")
+
+
+@router.get("", dependencies=[Depends(gate.may_look)])
+async def list_endpoints(request: Request, to: SharedDep) -> Response:
+    """All of them, in the order of their ids, a page at a time."""
+    kept, after = await in_time(to.webhook_endpoints.page(after=request.query_params.get("after", ""), most=ROWS))
+    views = [endpoint_view(endpoint, root_path=to.root_path) for endpoint in kept]
+    return page(request, "webhook_endpoints.html.j2", endpoints=views, after=after)
+
+
+@router.get("/{id}", dependencies=[Depends(gate.may_look)])
+async def show_endpoint(id: EndpointId, request: Request, to: SharedDep) -> Response:
+    """One endpoint, with its latest attempts."""
+    endpoint = await in_time(to.webhook_endpoints.read(id))
+    if endpoint is None:
+        raise unknown(id)
+    attempts, _ = await in_time(to.webhook_attempts.page(id, AttemptFilter(), limit=ATTEMPTS, before=None))
+    return page(
+        request,
+        "webhook_endpoint.html.j2",
+        endpoint=endpoint_view(endpoint, root_path=to.root_path),
+        attempts=[attempt_view(attempt, root_path=to.root_path) for attempt in attempts],
+    )
