@@ -63,7 +63,7 @@ class SeenPage(HTMLParser):
             self.links[data.strip()] = self._link
         if self._open and self._open[-1] == "title" and "svg" not in self._open:
             self.title += data
-        if self._open and self._open[-1] == "button" and self.forms:
+        if self._open and self._open[-1] == "button" and "form" in self._open:
             self.forms[-1].button = data.strip()
 
     def form(self, button: str) -> SeenForm:
