@@ -110,6 +110,22 @@ def doctor(packages: Packages = None, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def top(
+    job_id: Annotated[str | None, typer.Argument(metavar="JOB", help="The id of a job, to follow that one.")] = None,
+    packages: Packages = None,
+    every: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="How often to look.")] = 1.0,
+    once: Annotated[bool, typer.Option("--once", help="Print what is there now, and end.")] = False,
+) -> None:
+    """Show queues, workers and the newest jobs in the terminal, live, until Ctrl-C.
+
+    It reads Redis as the settings name it, and needs no API.
+    """
+    from errand.cli.top import show
+
+    raise typer.Exit(show(_settings(packages), job_id=job_id, every_s=every, once=once))
+
+
+@app.command()
 def key(scopes: Scopes = "", name: KeyName = "", expires: Expires = "") -> None:
     """Make an API key, and its entry for API_KEYS.
 
