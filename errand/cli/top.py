@@ -38,7 +38,7 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u206
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Screen:
     """What one look at Redis has found."""
 
     queues: Sequence[QueueState]
@@ -89,7 +89,7 @@ async def _drawn(
     if job_id is not None:
         job = await read_job(redis, job_id, queues=queues)
         return None if job is None else draw_job(job)
-    look = Look(
+    look = Screen(
         await read_queues(redis, names, silent_s=settings.lease_s),
         await read_workers(redis, names, silent_s=settings.lease_s),
         (await Timeline(redis, queues=queues).page(JobFilter(), limit=ROWS)).jobs,
@@ -97,7 +97,7 @@ async def _drawn(
     return draw(look)
 
 
-def draw(look: Look) -> RenderableType:
+def draw(look: Screen) -> RenderableType:
     """Queues, workers and the newest jobs, one above the other."""
     queues = _table("Queue", "Due", "Deferred", "Running", "Dead", "Oldest due", "Workers")
     for queue in look.queues:

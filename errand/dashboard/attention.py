@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -24,9 +24,24 @@ class Need:
     """Where to do it, below the dashboard's path."""
 
 
-def needs(queues: Sequence[QueueState], workers: Sequence[WorkerState]) -> list[Need]:
-    """All of them, the worst first; none if all is well."""
-    return [*_of_queues(queues), *_of_workers(workers), *_dead(queues)]
+def needs(
+    queues: Sequence[QueueState],
+    workers: Sequence[WorkerState],
+    *,
+    types: Mapping[str, str],
+    disabled: Sequence[str] = (),
+) -> list[Need]:
+    """All of them, the worst first; none if all is well.
+
+    `types` are the job types of this service, each with its queue; `disabled` the ids of webhook endpoints.
+    """
+    return [
+        *_of_queues(queues),
+        *_unknown(types, workers),
+        *_of_workers(workers),
+        *_dead(queues),
+        *(Need(f"The webhook endpoint {id_} is disabled.", "See why", f"/webhook-endpoints/{id_}") for id_ in disabled),
+    ]
 
 
 def _of_queues(queues: Sequence[QueueState]) -> Iterator[Need]:
@@ -37,6 +52,15 @@ def _of_queues(queues: Sequence[QueueState]) -> Iterator[Need]:
         elif queue.workers == 0 and waiting:
             says = f"No live worker serves the queue {queue.name}; {_jobs(queue.due)} due."
             yield Need(says, "Start one: make run-worker", "/workers")
+
+
+def _unknown(types: Mapping[str, str], workers: Sequence[WorkerState]) -> Iterator[Need]:
+    """Types that none of the live workers of their queue knows, if all of these say what they know."""
+    for name, queue in types.items():
+        serving = [worker for worker in workers if queue in worker.queues]
+        if serving and all(worker.types is not None and name not in worker.types for worker in serving):
+            says = f"No live worker of the queue {queue} knows the type {name}: its jobs wait."
+            yield Need(says, "Name its package in the workers' JOB_PACKAGES", "/workers")
 
 
 def _of_workers(workers: Sequence[WorkerState]) -> Iterator[Need]:

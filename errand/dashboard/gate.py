@@ -64,15 +64,9 @@ async def may_look(request: Request) -> None:
     await _admit(request, "read")
 
 
-def may_see(scope: Scope) -> Callable[[Request], Awaitable[None]]:
-    """A dependency of pages that need more than `read`. Raises Problem 403."""
-
-    async def dependency(request: Request) -> None:
-        key: ApiKey | None = request.scope.get(auth.ADMITTED_BY)
-        if key is not None:
-            auth.check_scope(request, key, scope)
-
-    return dependency
+async def may_audit(request: Request) -> None:
+    """A dependency of the page of the audit. Raises Problem 401 or 403."""
+    await _admit(request, "admin")
 
 
 def may_act(scope: Scope) -> Callable[[Request], Awaitable[None]]:

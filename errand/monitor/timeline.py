@@ -11,7 +11,7 @@ it was deferred and somebody has made it due earlier.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
@@ -58,6 +58,9 @@ class JobFilter:
     def includes(self, status: Status) -> bool:
         """True if the list holds jobs with that status."""
         return not self.statuses or status in self.statuses
+
+
+Matches = Callable[[JobSnapshot], bool]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -117,8 +120,12 @@ class Timeline:
         self._read_entries = script.load(redis, "monitor/timeline")
         self._prune_index = script.load(redis, "monitor/prune_index")
 
-    async def page(self, filter: JobFilter, *, limit: int, start: PageStart | None = None) -> Page:
+    async def page(
+        self, filter: JobFilter, *, limit: int, start: PageStart | None = None, matches: Matches | None = None
+    ) -> Page:
         """Up to `limit` jobs that match, from the top or from that start on.
+
+        `matches` is asked of each job that matches the filter, with its args and result still in it.
 
         Reads 1,000 jobs at most: a page may hold fewer than `limit` although others follow.
         """
@@ -126,11 +133,12 @@ class Timeline:
         jobs: list[JobSnapshot] = []
         looked_at = 0
         while looked_at < MAX_LOOKED_AT:
-            most = _how_many(filter, missing=limit - len(jobs), left=MAX_LOOKED_AT - looked_at)
+            missing, left = limit - len(jobs), MAX_LOOKED_AT - looked_at
+            most = _how_many(filter, missing=missing, left=left, searches=matches is not None)
             entries, started_ms = await self._entries(filter, start, most=most)
             for part in _parts(entries[:most]):
                 looked_at += len(part)
-                for entry, job in zip(part, await self._jobs_of(part, filter), strict=True):
+                for entry, job in zip(part, await self._jobs_of(part, filter, matches), strict=True):
                     start = PageStart(entry.position, started_ms)
                     jobs += [job] if job else []
                     if len(jobs) == limit:
@@ -156,7 +164,9 @@ class Timeline:
         started_ms = min(float(now_ms) for now_ms, *_ in answers) if start.started_ms is None else start.started_ms
         return [entry for entry in entries[: most + 1] if entry.position.at_ms >= since_ms], started_ms
 
-    async def _jobs_of(self, entries: Sequence[_Entry], filter: JobFilter) -> list[JobSnapshot | None]:
+    async def _jobs_of(
+        self, entries: Sequence[_Entry], filter: JobFilter, matches: Matches | None = None
+    ) -> list[JobSnapshot | None]:
         """The job of each entry as it is now; None if it is gone, or does not match."""
         names = [_names_of(entry) for entry in entries]
         values = iter(await self._redis.mget([name for of_one in names for name in of_one]))
@@ -167,7 +177,8 @@ class Timeline:
             if entry.index is not None and not _is_listed(job, entry.index):
                 outdated.append(entry)
                 job = None
-            jobs.append(_without_large_fields(job) if job and _matches(job, filter) else None)
+            fits = job is not None and _matches(job, filter) and (matches is None or matches(job))
+            jobs.append(_without_large_fields(job) if job and fits else None)
         await self._prune(outdated)
         return jobs
 
@@ -181,10 +192,10 @@ class Timeline:
             await self._prune_index(keys=[index], args=ids_and_times)
 
 
-def _how_many(filter: JobFilter, *, missing: int, left: int) -> int:
+def _how_many(filter: JobFilter, *, missing: int, left: int, searches: bool = False) -> int:
     """How many jobs to read in one round trip."""
     unfinished: tuple[Status, ...] = ("queued", "deferred", "in_progress")
-    searches = filter.type is not None and any(map(filter.includes, unfinished))
+    searches = searches or (filter.type is not None and any(map(filter.includes, unfinished)))
     return min(max(missing, SEARCHED_AT_ONCE if searches else 0), left)
 
 

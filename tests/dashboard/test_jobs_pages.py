@@ -44,7 +44,25 @@ async def test_the_list_filters_and_leads_on(client: httpx.AsyncClient) -> None:
     assert "No job matches" in (await seen(client, "/dashboard/jobs?queue=cpu")).text
     found = await client.get("/dashboard/jobs", params={"find": ids[7]})
     assert (found.status_code, found.headers["location"]) == (303, f"/dashboard/jobs/{ids[7]}")
-    assert "no job with the id" in (await seen(client, "/dashboard/jobs?find=nothing")).text
+
+
+async def test_jobs_are_found_by_unique_key_and_by_what_stands_in_their_args(
+    client: httpx.AsyncClient, redis: ArqRedis
+) -> None:
+    held = await put(client, "?delay=1h&unique_key=ada-42")
+    found = await client.get("/dashboard/jobs", params={"find": "ada-42"})
+    assert found.headers["location"] == f"/dashboard/jobs/{held}"
+    grace = {"to": "grace@example.com", "name": "Grace"}
+    ids = [(await client.post("/v1/jobs/welcome_email?delay=2h", json=grace)).json()["id"] for _ in range(52)]
+    page = await seen(client, "/dashboard/jobs?find=GRACE%40&status=deferred")
+    assert [text for text in page.links if text in ids] == ids[:1:-1] and held not in page.links
+    rest = await seen(client, page.links["Older"])
+    assert [text for text in rest.links if text in ids] == ids[1::-1]
+    nothing = await seen(client, "/dashboard/jobs?find=nothing")
+    assert "in none of the newest 10,000" in nothing.text
+    # what is hidden cannot be guessed at: args of a type that is not known are all hidden
+    await redis.enqueue_job("strange", token="hunter2")
+    assert "in none" in (await seen(client, "/dashboard/jobs?find=hunter2")).text
 
 
 @pytest.mark.parametrize("query", ["status=dead", "queue=none", "since=yesterday", "cursor=x"])

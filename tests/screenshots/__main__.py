@@ -7,12 +7,15 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
-from tests.screenshots import letter
+from tests.screenshots import dashboard, letter
 from tests.screenshots.browser import Browser
 
 FOLDER = Path(__file__).parents[2] / "docs" / "images"
 
-SUBJECTS: Mapping[str, Callable[[Browser, Path], Awaitable[None]]] = {"letter": letter.take}
+SUBJECTS: Mapping[str, Callable[[Browser, Path], Awaitable[None]]] = {
+    "letter": letter.take,
+    "dashboard": dashboard.take,
+}
 
 
 async def main(names: list[str]) -> None:

@@ -21,7 +21,7 @@ KINDS: tuple[Kind, ...] = typing.get_args(Kind)
 router = page_router("/audit")
 
 
-@router.get("", dependencies=[Depends(gate.may_look), Depends(gate.may_see("admin"))])
+@router.get("", dependencies=[Depends(gate.may_audit)])
 async def show_audit(request: Request, to: SharedDep) -> Response:
     """The newest entries first, a page at a time."""
     given = {name: value for name, value in request.query_params.items() if value}

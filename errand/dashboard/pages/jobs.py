@@ -12,15 +12,15 @@ from fastapi.responses import RedirectResponse
 from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import QueryParams
 
-from errand.dashboard import gate
+from errand.dashboard import gate, search
 from errand.dashboard.page_route import page_router
 from errand.dashboard.rendering import base_path, page
 from errand.http.answers.job_view import PLAIN
 from errand.http.requests import json_body
 from errand.http.routes.job_list import job_filter, job_page, query_of
-from errand.http.shared import Shared, SharedDep, in_time
+from errand.http.shared import Shared, SharedDep
 from errand.job.when import Moment
-from errand.monitor.job_snapshot import Status, read_job
+from errand.monitor.job_snapshot import Status
 from errand.monitor.timeline import JobFilter
 
 ROWS = 50
@@ -30,21 +30,23 @@ STATUSES: tuple[Status, ...] = typing.get_args(Status)
 PERIODS = {"1h": timedelta(hours=1), "24h": timedelta(days=1), "7d": timedelta(days=7)}
 """For the list of the last hour, day, week."""
 
-MAX_ID_CHARS = 128
+MAX_SOUGHT_CHARS = 200
 
 router = page_router()
 
 
 @router.get("/jobs", dependencies=[Depends(gate.may_look)])
 async def list_jobs(request: Request, to: SharedDep) -> Response:
-    """Jobs of all queues; `find` leads to the job with that id."""
+    """Jobs of all queues; `find` leads to the job with that id or unique key, or lists those whose args have it."""
     given = {name: value for name, value in request.query_params.items() if value}
-    sought = given.get("find", "").strip()
-    if sought and await _is_id(to, sought):
-        return RedirectResponse(job_path(request, sought), status_code=303)
+    sought, cursor = given.get("find", "").strip()[:MAX_SOUGHT_CHARS], given.get("cursor")
+    if sought and cursor is None and (job_id := await search.named(to, sought)):
+        return RedirectResponse(job_path(request, job_id), status_code=303)
     filter = await filter_in(to, request.query_params)
-    cursor = given.get("cursor")
-    shown = await job_page(to, filter, limit=ROWS, cursor=cursor)
+    if sought:
+        shown = await search.containing(to, sought, filter, limit=ROWS, cursor=cursor)
+    else:
+        shown = await job_page(to, filter, limit=ROWS, cursor=cursor)
     return page(
         request,
         "jobs.html.j2",
@@ -57,20 +59,15 @@ async def list_jobs(request: Request, to: SharedDep) -> Response:
         since=_moment(given.get("since"), "query.since"),
         until=_moment(given.get("until"), "query.until"),
         query=urlencode(query_of(filter)),
-        first=_list_path(request, filter) if cursor else None,
-        next=_list_path(request, filter, cursor=shown.cursor) if shown.cursor else None,
+        most_searched=search.MAX_SEARCHED,
+        first=_list_path(request, filter, find=sought) if cursor else None,
+        next=_list_path(request, filter, find=sought, cursor=shown.cursor) if shown.cursor else None,
     )
 
 
 def job_path(request: Request, job_id: str) -> str:
     """The path of a job's page."""
     return f"{base_path(request)}/jobs/{quote(job_id, safe=PLAIN, errors='replace')}"
-
-
-async def _is_id(to: SharedDep, text: str) -> bool:
-    if len(text) > MAX_ID_CHARS:
-        return False
-    return await in_time(read_job(to.redis, text, queues=to.queue_keys)) is not None
 
 
 async def filter_in(to: Shared, query: QueryParams) -> JobFilter:
@@ -109,6 +106,7 @@ def _moment(text: str | None, field: str) -> Any:
 _MOMENT: TypeAdapter[Any] = TypeAdapter(Moment)
 
 
-def _list_path(request: Request, filter: JobFilter, *, cursor: str | None = None) -> str:
-    query = urlencode([*query_of(filter), *([("cursor", cursor)] if cursor else [])])
+def _list_path(request: Request, filter: JobFilter, *, find: str = "", cursor: str | None = None) -> str:
+    more = {name: value for name, value in (("find", find), ("cursor", cursor)) if value}
+    query = urlencode([*query_of(filter), *more.items()])
     return f"{base_path(request)}/jobs{f'?{query}' if query else ''}"

@@ -12,6 +12,9 @@ from errand.dashboard.rendering import page
 from errand.http.shared import SharedDep, in_time
 from errand.monitor.queues import read_queues, read_workers
 
+MAX_ENDPOINTS = 200
+"""So many are looked at, in the order of their ids: is one disabled?"""
+
 router = page_router()
 
 
@@ -21,6 +24,7 @@ async def show_overview(request: Request, to: SharedDep) -> Response:
     names, silent_s = list(to.queues), to.settings.lease_s
     queues = await in_time(read_queues(to.redis, names, silent_s=silent_s))
     workers = await in_time(read_workers(to.redis, names, silent_s=silent_s))
+    endpoints, _ = await in_time(to.webhook_endpoints.page(after="", most=MAX_ENDPOINTS))
     span: Span = "day" if request.query_params.get("span") == "day" else "hour"
     history = await in_time(read_history(to.redis, to.queue_keys, span))
     return page(
@@ -28,7 +32,12 @@ async def show_overview(request: Request, to: SharedDep) -> Response:
         "overview.html.j2",
         queues=queues,
         workers=workers,
-        needs=attention.needs(queues, workers),
+        needs=attention.needs(
+            queues,
+            workers,
+            types={known.name: known.queue for known in to.catalog.values()},
+            disabled=[endpoint.id for endpoint in endpoints if not endpoint.enabled],
+        ),
         span=span,
         attempts=past.attempts(history),
         waits=past.times(history, "wait_ms"),

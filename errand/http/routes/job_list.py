@@ -21,7 +21,7 @@ from errand.http.requests.filters import QueueName, TypeName, check_queue
 from errand.http.shared import Shared, SharedDep, in_time
 from errand.job.when import Moment
 from errand.monitor.job_snapshot import JobSnapshot, Status
-from errand.monitor.timeline import JobFilter, PageStart, Position
+from errand.monitor.timeline import JobFilter, Matches, PageStart, Position
 
 MAX_PAGE = 500
 
@@ -145,10 +145,12 @@ async def list_jobs(
     return json_response(page, headers={"Link": f'<{page.next}>; rel="next"'} if page.next else None)
 
 
-async def job_page(to: Shared, filter: JobFilter, *, limit: int, cursor: str | None = None) -> JobPage:
+async def job_page(
+    to: Shared, filter: JobFilter, *, limit: int, cursor: str | None = None, matches: Matches | None = None
+) -> JobPage:
     """The page of the list that begins at that cursor. Raises Problem 422 for a cursor that is none of this list."""
     start = None if cursor is None else start_at(cursor, filter, field="query.cursor")
-    page = await in_time(to.timeline.page(filter, limit=limit, start=start))
+    page = await in_time(to.timeline.page(filter, limit=limit, start=start, matches=matches))
     jobs = [_view(job, to) for job in page.jobs]
     if page.next is None:
         return JobPage(jobs=jobs, next=None, cursor=None)
