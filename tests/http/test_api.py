@@ -10,6 +10,7 @@ import pytest
 from fastapi.openapi.models import OpenAPI
 from pydantic import SecretStr
 
+from errand.http.routes.stored.files import EXAMPLE_KEY
 from settings import Settings
 from tests.conftest import OpenClient
 
@@ -100,9 +101,17 @@ async def test_every_error_is_documented_as_the_problem_that_it_is(document: Doc
 async def test_the_examples_of_every_type_are_accepted_as_they_stand(
     open_client: OpenClient, settings: Settings, document: Document
 ) -> None:
+    _store(settings, EXAMPLE_KEY)
     signing = settings.model_copy(update={"file_url_keys": (SecretStr(SIGNING_KEY),)})
     async with open_client(signing) as client:
         await _post_examples(client, document)
+
+
+def _store(settings: Settings, key: str) -> None:
+    """A file under that key."""
+    path = settings.data_dir / "files" / key
+    path.parent.mkdir(parents=True)
+    path.touch()
 
 
 async def _post_examples(client: httpx.AsyncClient, document: Document) -> None:
