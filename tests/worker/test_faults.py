@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -78,6 +80,13 @@ async def configured(redis: ArqRedis, name: str, value: int) -> AsyncIterator[No
         await redis.config_set(name, before)
 
 
+def _listens(path: Path) -> bool:
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        return True
+    return False
+
+
 @asynccontextmanager
 async def server_that_cannot_save(folder: Path) -> AsyncIterator[str]:
     """A server of its own, which answers MISCONF to every write once a save has failed."""
@@ -86,7 +95,7 @@ async def server_that_cannot_save(folder: Path) -> AsyncIterator[str]:
     arguments = ["--port", "0", "--unixsocket", str(path), "--save", "3600 1", "--dir", str(gone)]
     server = subprocess.Popen([str(get_binary_path()), *arguments], stdout=subprocess.DEVNULL)  # noqa: ASYNC220
     try:
-        await eventually(holds(path.exists))
+        await eventually(holds(lambda: _listens(path)))
         gone.rmdir()
         yield f"unix://{path}"
     finally:

@@ -175,7 +175,8 @@ async def test_retry_decides_its_own_wait(redis: ArqRedis, queue: Queue, run_wor
         done = await ended(redis, put.job_id)
     first, second = done.attempts
     assert (first.next_attempt_at_ms or 0) - first.ended_at_ms == 50
-    assert abs(second.due_at_ms - (first.next_attempt_at_ms or 0)) < 50, "the wait is added by the server's clock"
+    # the wait is added by the server's clock when the outcome is written
+    assert 0 <= second.due_at_ms - (first.next_attempt_at_ms or 0) < 4_000
     assert second.started_at_ms >= second.due_at_ms
 
 
