@@ -22,6 +22,7 @@ from errand.job.job_type import JobType
 from errand.process.worker import opened
 from errand.redis.connection import connect
 from errand.server.app import create_app
+from errand.testing.server import listens
 from errand.wire import keys
 from errand.worker.worker import Worker
 from settings import Settings
@@ -80,7 +81,7 @@ def redis_url() -> Iterator[str]:
         ]
         server = subprocess.Popen([str(get_binary_path()), *arguments], stdout=subprocess.DEVNULL)
         deadline_s = time.monotonic() + 10
-        while not path.exists() and time.monotonic() < deadline_s:
+        while not listens(path) and time.monotonic() < deadline_s:
             time.sleep(0.01)
         yield f"unix://{path}"
         server.kill()

