@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 import threading
 from base64 import b64decode, b64encode
@@ -23,6 +24,18 @@ SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 def test_signatures_are_those_of_the_specification() -> None:
     signature = Signer(SECRET).sign("msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", b'{"test": 2432232314}')
     assert signature == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+    at = datetime.fromtimestamp(1614265330, tz=UTC)
+    theirs = standardwebhooks.Webhook(SECRET).sign("msg_p5jXN8AQM9LWM0D4loKWxJek", at, '{"test": 2432232314}')
+    assert signature == theirs
+
+
+def test_the_delivery_that_receivers_are_shown_is_signed_with_the_secret_that_they_are_shown() -> None:
+    page = (Path(__file__).parent.parent.parent / "docs" / "receiving-webhooks.md").read_text()
+    head, _, body = page.partition("```http\n")[2].partition("\n```")[0].partition("\n\n")
+    headers = dict(re.findall(r"^([\w-]+): (.*)$", head, re.MULTILINE))
+    (secret,) = re.findall(r"is signed with `(whsec_\S+)`", page)
+    signature = Signer(secret).sign(headers["webhook-id"], headers["webhook-timestamp"], body.encode())
+    assert signature == headers["webhook-signature"]
 
 
 @pytest.mark.parametrize(
