@@ -167,6 +167,13 @@ async def test_a_process_has_so_many_listeners_and_no_more(redis: ArqRedis, api:
     await eventually(left)
 
 
+@pytest.mark.parametrize("cursor", ["null", "1-", "9" * 20 + "-0"])
+async def test_a_position_that_no_stream_has_named_is_none(redis: ArqRedis, api: Service, cursor: str) -> None:
+    async with api.watching("/v1/webhook-events", after=cursor) as stream:
+        sent = await send(api.client)
+        assert [event.data["id"] for event in await stream.events(1)] == [sent]
+
+
 async def test_what_the_api_refuses_ends_it(tmp_path: Path, redis: ArqRedis, redis_url: str) -> None:
     settings = make_settings(tmp_path, api_keys="k" * 20)
     async with serving(settings, redis_url) as api:

@@ -22,7 +22,10 @@ MORE_THAN_A_SCHEMA_SAYS = (
     (r"query\.(delay|expires_in|unique_for)", "Input should be (less|greater) than"),
     (r"body\.(grace|jitter)_s", "Input should be (less|greater) than"),
     # opaque: only what the service gave is one
-    ("query.cursor", "must be the '?cursor'? of a page|is of a list with other filters|is none that a page has named"),
+    (
+        r"(query|body)\.cursor",
+        "must be the '?cursor'? of a page|is of a list with other|is none that a page has named",
+    ),
     # the queues of this installation
     ("query.queue", "is unknown: "),
     # what a text means, past its pattern
@@ -35,14 +38,19 @@ MORE_THAN_A_SCHEMA_SAYS = (
     (r"body(\.\d+)?\.(name|detail)", "must be plain text|must not be blank|may not hold|must hold no"),
     (r"body(\.\d+)?\.(to|address)", "not a valid email address"),
     (r"body\.events\.\d+(\.address)?", "not a valid email address|must be the name of an event"),
-    (r"query\.events\.\d+", "must be the name of an event"),
+    (r"query\.events?(\.\d+)?", "must be the name of an event"),
+    (r"body\.(ca|client_certificate)(\..*)?", "must be (one or more certificates|a certificate) in PEM|stands for"),
     (r"body\.(auth|headers)\..*", "must be|is not the name|is set by|stands for"),
     (r"body(\.\d+)?\.(template|data)(\..*)?", "there is no template|cannot be rendered"),
     (r"body\.expires_in", "Input should be"),
     (r"body(\.\d+)?\.file", "image|HEIC|PDF|SVG"),
     (r"body\.secret", "must be whsec_"),
     (r"body(\.\d+)?\.(source_)?url", ""),
-    (r"body(\.\d+)?", "give either a file|give either a url|does not fit in more than|needs a type or a fingerprint"),
+    (
+        r"body(\.\d+)?",
+        "only a url of https has certificates|give either a file|give either a url|does not fit in more than|"
+        "needs a type or a fingerprint",
+    ),
     (r"body(\.\d+)?\.sizes\.\d+(\..*)?", ""),
 )
 """Fields (a pattern) and what a 422 says of them (a pattern) where a request that fits the document is refused."""

@@ -17,7 +17,7 @@ PEM_LIMIT_CHARS = 64 * 1024
 def _check_authority(pem: str) -> str:
     try:
         ssl.create_default_context(cadata=pem)
-    except (ssl.SSLError, ValueError):
+    except (ssl.SSLError, ValueError, TypeError):  # TypeError: it is not ASCII
         raise ValueError("must be one or more certificates in PEM") from None
     return pem
 

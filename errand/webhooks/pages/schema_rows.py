@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,11 +17,10 @@ BOUNDS = {
     "exclusiveMinimum": "above {}",
     "maximum": "to {}",
     "exclusiveMaximum": "below {}",
-    "minLength": "at least {} characters",
-    "maxLength": "at most {} characters",
-    "minItems": "at least {} items",
-    "maxItems": "at most {} items",
-    "default": "otherwise {!r}",
+    "minLength": "characters: from {}",
+    "maxLength": "characters: to {}",
+    "minItems": "items: from {}",
+    "maxItems": "items: to {}",
 }
 
 
@@ -73,9 +73,9 @@ def _kind(node: Mapping[str, Any], root: Mapping[str, Any]) -> str:
 
 def _kind_of_one(node: Mapping[str, Any], root: Mapping[str, Any]) -> str:
     if "const" in node:
-        return repr(node["const"])
+        return json.dumps(node["const"])
     if "enum" in node:
-        return " or ".join(map(repr, node["enum"]))
+        return " or ".join(map(json.dumps, node["enum"]))
     if node.get("type") == "array":
         return f"list of {_kind(node.get('items', {}), root)}"
     return str(node.get("type", "any"))

@@ -10,4 +10,4 @@ LANGUAGES = {"py": "Python", "ts": "TypeScript", "go": "Go"}
 
 def snippet(language: str, *, event: str) -> str:
     """A whole file that verifies deliveries, and takes the events of that name. An event's name needs no escapes."""
-    return code(f"snippets/verify.{language}.j2", name=event)
+    return code(f"templates/verify.{language}.j2", name=event)

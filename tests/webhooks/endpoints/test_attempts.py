@@ -152,6 +152,13 @@ async def test_a_search_that_makes_no_sense_is_refused(client: httpx.AsyncClient
     assert (await client.get(f"{PATH}/one/attempts?{query}")).status_code == 422
 
 
+async def test_a_time_before_1970_is_one_before_all_attempts(client: httpx.AsyncClient) -> None:
+    await make(client, "one", "https://acme.example/")
+    for name in ("since", "until"):
+        answer = await client.get(f"{PATH}/one/attempts?{name}=1913-02-02T17:53:28-12:16")
+        assert (answer.status_code, answer.json()["attempts"]) == (200, [])
+
+
 async def test_while_redis_is_away_deliveries_go_on_and_memory_is_bounded(
     redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:

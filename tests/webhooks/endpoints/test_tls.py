@@ -67,6 +67,7 @@ async def test_certificates_that_cannot_work_are_refused(client: httpx.AsyncClie
     good, other = certificate(authority), certificate(trustme.CA())
     refused: list[dict[str, Any]] = [
         {"ca": "rubbish"},
+        {"ca": "Žofie"},
         {"ca": ""},
         {"client_certificate": {**good, "key": other["key"]}},
         {"client_certificate": {**good, "certificate": "rubbish"}},

@@ -131,7 +131,7 @@ async def test_a_page_shows_what_an_event_carries_without_scripts(client: httpx.
         "It comes once",
         "lines[].cents",
         "a price, <b>before</b> tax",
-        "'card' or 'transfer' or null",
+        '"card" or "transfer" or null',
         "from 0",
     ):
         assert shown in page.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 from urllib.parse import urlencode
 
@@ -49,9 +50,14 @@ class AttemptSearch(BaseModel):
             outcome=self.outcome,
             status=self.status,
             fault=self.fault,
-            since_ms=None if self.since is None else int(self.since.timestamp() * 1000),
-            until_ms=None if self.until is None else int(self.until.timestamp() * 1000),
+            since_ms=_ms(self.since),
+            until_ms=_ms(self.until),
         )
+
+
+def _ms(moment: datetime | None) -> int | None:
+    """From 1970 on: no attempt was made before, and Redis has no such positions."""
+    return None if moment is None else max(int(moment.timestamp() * 1000), 1)
 
 
 @router.get(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import partial
@@ -25,6 +26,7 @@ from errand.webhooks.sent_events import LISTENED_MS, MAX_LISTENERS, SentEvent, S
 LOOK_EVERY_S = 0.25
 HEARTBEAT_S = 15.0
 RETRY_S = 10
+POSITION = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
 EXAMPLE = """\
 : watching
 id: 0-0
@@ -74,7 +76,7 @@ async def listen_to_webhook_events(
         str | None,
         Header(
             alias="Last-Event-ID",
-            pattern=r"^[0-9]{1,19}-[0-9]{1,19}$",
+            max_length=128,
             description="the `id` of the last event that was received: the stream goes on after it, within two minutes",
             examples=["1795237200123-0"],
         ),
@@ -94,7 +96,12 @@ async def listen_to_webhook_events(
         detail = f"{MAX_LISTENERS} clients listen to this process, which is the most. Try again in {RETRY_S} seconds."
         raise Problem(503, "too-many-listeners", detail, headers={"Retry-After": str(RETRY_S)}) from None
     shown = partial(_is_shown, patterns=tuple(events), tenant=tenant)
-    return PolledStream(partial(_followed, sent, last_event_id or last, shown), at_end=sent.leave)
+    return PolledStream(partial(_followed, sent, _position(last_event_id) or last, shown), at_end=sent.leave)
+
+
+def _position(cursor: str | None) -> str | None:
+    """None for what no stream of ours has named: it goes on from now, as without one."""
+    return cursor if cursor is not None and POSITION.fullmatch(cursor) else None
 
 
 def _is_shown(event: SentEvent, *, patterns: tuple[str, ...], tenant: str | None) -> bool:
