@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,10 @@ class Foreign:
 def opened(path: Path, kind: str) -> Foreign:
     """Raises ImageRefused for what its library does not take, ExtraMissing if that is not installed."""
     try:
-        return OPENERS[kind](path)
+        found = OPENERS[kind](path)
+        if min(found.width, found.height) < 1:
+            raise ImageRefused(damaged(kind, "it announces no pixels"))
+        return found
     except (ImportError, ImageRefused, MemoryError):
         raise
     except Exception as error:  # noqa: BLE001  # each library has errors of its own
@@ -76,12 +80,14 @@ def _by_pillow(name: str) -> Callable[[Path], Foreign]:
     def open_(path: Path) -> Foreign:
         with needs("bitmaps"):
             from PIL import Image
-        Image.MAX_IMAGE_PIXELS = None  # the limits are ours
         image = Image.open(io.BytesIO(path.read_bytes()), formats=[name])
         width, height = image.size
 
         def decode(scale: float) -> pyvips.Image:
-            pixels = image.convert("RGBA" if image.mode in ("RGBA", "LA", "PA", "P") else "RGB")
+            # an icon has whole pictures inside, of any size: none may be larger than what was announced and checked
+            Image.MAX_IMAGE_PIXELS = width * height
+            with warnings.catch_warnings(action="error"):
+                pixels = image.convert("RGBA" if image.mode in ("RGBA", "LA", "PA", "P") else "RGB")
             return _of_rows(pixels.tobytes(), width, height, bands=len(pixels.mode), stride=width * len(pixels.mode))
 
         return Foreign(width, height, decode)

@@ -84,6 +84,23 @@ def test_another_format_has_the_same_limits_and_refusals(tmp_path: Path, kind: s
     assert "/" not in str(refused.value) and kind.upper() in str(refused.value)
 
 
+def test_an_icon_is_as_large_as_it_announces(tmp_path: Path) -> None:
+    """The pictures in it have sizes of their own: a kilobyte could hold any number of pixels."""
+    with io.BytesIO() as file:
+        Image.new("RGB", (256, 256)).save(file, "ICO", sizes=[(256, 256)])
+        content = bytearray(file.getvalue())
+    content[6:8] = (16, 16)  # in the directory: width and height of the first picture
+    with pytest.raises(ImageRefused, match="ICO is damaged"):
+        rendered(tmp_path, bytes(content), ImageOptions(extra_formats=("ico",)))
+
+
+def test_a_heic_without_pixels_is_refused(tmp_path: Path) -> None:
+    size = HEIC.index(b"ispe") + 8
+    content = HEIC[:size] + bytes(4) + HEIC[size + 4 :]
+    with pytest.raises(ImageRefused, match="HEIC"):
+        rendered(tmp_path, content, ImageOptions(extra_formats=("heic",)))
+
+
 def test_a_drawing_names_no_file_of_this_machine(tmp_path: Path) -> None:
     Image.new("RGB", (64, 48), (0, 255, 0)).save(tmp_path / "secret.png")
     reference = f'<image href="file://{tmp_path}/secret.png" width="64" height="48"/></svg>'
