@@ -15,6 +15,8 @@ def retry_after_s(value: str, *, now: datetime) -> float:
     up the tries of three days.
     """
     value = value.strip()
+    if not value:
+        return 0.0
     if value.isascii() and value.isdigit():
         asked_s = float(value[:12])
     else:

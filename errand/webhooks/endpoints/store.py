@@ -79,7 +79,9 @@ class Endpoints:
 
     async def get(self, endpoint_id: str) -> Endpoint | None:
         """The endpoint as it was a second ago at most."""
-        await self._look_since(time.monotonic() - FRESH_S)
+        since_s = time.monotonic() - FRESH_S
+        if self._looked_s < since_s:
+            await self._look_since(since_s)
         return self._kept.get(endpoint_id)
 
     async def throttle(self, endpoint_id: str, *, for_s: float) -> None:

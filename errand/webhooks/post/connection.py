@@ -30,6 +30,8 @@ class PostConnection(asyncio.Protocol):
         self.used = False
         """It has carried a request."""
         self._transport: asyncio.Transport | None = None
+        self._look = select.poll()
+        """Says whether anything has come; made once, as that takes longer than the look."""
         self._reader: AnswerReader | None = None
         self._over: asyncio.Future[None] | None = None
         self._gone: Callable[[PostConnection], None] | None = None
@@ -46,12 +48,8 @@ class PostConnection(asyncio.Protocol):
     @property
     def is_usable(self) -> bool:
         """Open, and nothing has come unasked, which would be taken for the next answer."""
-        if self._transport is None or not self.is_open:
-            return False
         # the event loop may not have come to read it yet
-        look = select.poll()
-        look.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
-        return not look.poll(0)
+        return self.is_open and not self._look.poll(0)
 
     async def exchange(self, request: bytes, *, until_s: float) -> HttpAnswer:
         """Sends `request` and returns the answer, whose status line must have come by `until_s` of the loop's clock.
@@ -105,6 +103,7 @@ class PostConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's are not derived from it
+        self._look.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
         peer = transport.get_extra_info("peername") or ("", 0)
         self.remote = f"[{peer[0]}]:{peer[1]}" if ":" in str(peer[0]) else f"{peer[0]}:{peer[1]}"
 
