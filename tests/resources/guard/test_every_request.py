@@ -43,6 +43,7 @@ NAMED_BY_NO_CALLER = {
     "errand/mail/events/sns.py": "the hosts of Amazon SNS alone, whatever a message names",
     "errand/webhooks/post/proxy.py": "the egress proxy, which judges addresses in the guard's place",
     "errand/redis/guardian.py": "the embedded Redis",
+    "errand/testing/server.py": "the Redis of an app that is tested",
     "errand/server/run.py": "the API that it has started",
     "errand/cli/listen.py": "a developer's API and a developer's program",
 }
