@@ -26,6 +26,10 @@ PDF_PIXELS_PER_POINT = 150 / 72
 """A page is as large as printed at 150 dots an inch."""
 
 
+MAX_ICON_PIXELS = 256 * 256
+"""The directory of an icon has a byte for each side of a picture."""
+
+
 @dataclass(frozen=True, slots=True)
 class Foreign:
     """A file whose header has been read. The first picture, or page, of several is taken."""
@@ -80,14 +84,14 @@ def _by_pillow(name: str) -> Callable[[Path], Foreign]:
     def open_(path: Path) -> Foreign:
         with needs("bitmaps"):
             from PIL import Image
-        image = Image.open(io.BytesIO(path.read_bytes()), formats=[name])
+        # an icon has whole pictures inside, of any size, and Pillow decodes one to open it
+        Image.MAX_IMAGE_PIXELS = MAX_ICON_PIXELS if name == "ICO" else None
+        with warnings.catch_warnings(action="error"):
+            image = Image.open(io.BytesIO(path.read_bytes()), formats=[name])
         width, height = image.size
 
         def decode(scale: float) -> pyvips.Image:
-            # an icon has whole pictures inside, of any size: none may be larger than what was announced and checked
-            Image.MAX_IMAGE_PIXELS = width * height
-            with warnings.catch_warnings(action="error"):
-                pixels = image.convert("RGBA" if image.mode in ("RGBA", "LA", "PA", "P") else "RGB")
+            pixels = image.convert("RGBA" if image.mode in ("RGBA", "LA", "PA", "P") else "RGB")
             return _of_rows(pixels.tobytes(), width, height, bands=len(pixels.mode), stride=width * len(pixels.mode))
 
         return Foreign(width, height, decode)
