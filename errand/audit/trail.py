@@ -119,7 +119,7 @@ class AuditTrail:
         self, kind: Kind, filter: AuditFilter, below: AuditPosition | None
     ) -> AsyncIterator[tuple[AuditPosition, AuditEntry | None]]:
         """The entries of one kind; None in place of one that somebody else has written."""
-        first, last = str(filter.since_ms or 0), _last(kind, filter, below)
+        first, last = str(max(filter.since_ms or 0, 0)), _last(kind, filter, below)
         while rows := await self._redis.xrevrange(keys.audit(kind), last, first, count=CHUNK):
             for id, record in rows:
                 at_ms, _, number = id.decode().partition("-")

@@ -142,6 +142,8 @@ async def test_the_audit_is_kept_and_read_by_admins_page_by_page(client: httpx.A
     assert await audit(kind="refused") == [everything[0], everything[4]]
     at = everything[2]["at"]
     assert await audit(since=at) + await audit(until=at) == everything
+    assert await audit(since="0001-01-01T00:00:00Z", until="9999-12-31T23:59:59Z") == everything
+    assert await audit(until="0001-01-01T00:00:00Z") == []
     problem_of(await client.get("/v1/audit?cursor=x", headers=bearer(OLD)), 422, "invalid-request")
 
 
