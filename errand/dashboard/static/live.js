@@ -19,7 +19,7 @@ function say(kind, text) {
 }
 
 // The page as the server has it now, put where the old one stands. What the reader has opened stays open.
-async function refresh() {
+async function refresh(asked = false) {
   if (refreshing) { refreshAgain = true; return; }
   refreshing = true;
   try {
@@ -31,7 +31,9 @@ async function refresh() {
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     if (plain(page.getElementById("main")) === plain(main)) return;
     if (pressing) await new Promise((done) => addEventListener("pointerup", () => setTimeout(done), { once: true }));
-    if (isTyping()) { offer("This page has changed.", "Show"); return; }
+    // asked again here: the reader may have come to the list while it was read
+    if (isTyping()) { offer("This page has changed.", "Show it"); return; }
+    if (!asked && isPointedAt()) { offer("Other jobs have changed.", "Show them"); return; }
     replace(page);
   } finally {
     refreshing = false;
@@ -61,6 +63,7 @@ function replace(page) {
   const icon = page.querySelector("link[rel=icon]");
   if (icon) document.querySelector("link[rel=icon]").href = icon.getAttribute("href");
   newer = 0;
+  document.getElementById("offer").hidden = true;
   showTimes();
 }
 
@@ -90,7 +93,7 @@ function offer(text, label) {
 // A list moves under nobody's pointer: while it is pointed at, or used, the reader decides when it does.
 function isPointedAt() {
   const table = main.querySelector("table.jobs");
-  return table !== null && (table.matches(":hover") || table.contains(document.activeElement)) || scrollY > 80;
+  return table !== null && (table.matches(":hover") || table.contains(document.activeElement) || scrollY > 80);
 }
 
 function onBeat(beat) {
@@ -217,7 +220,7 @@ document.getElementById("theme").addEventListener("change", (event) => event.tar
 document.getElementById("offer").lastElementChild.addEventListener("click", () => {
   document.getElementById("offer").hidden = true;
   newer = 0;
-  refresh();
+  refresh(true);
 });
 
 showTimes();
