@@ -47,15 +47,17 @@ def names_of(model: type[BaseModel]) -> tuple[str, ...] | None:
 
 def unknown_in(model: type[BaseModel], args: Any) -> dict[str, str]:
     """Each name in `args` that the model does not have, with a message that names the one that was probably meant."""
-    known = names_of(model)
-    if known is None or not isinstance(args, Mapping) or args.keys() <= set(known):
+    if _knows_all(model, args):
         return {}
+    known = names_of(model) or ()
     unknown = [name for name in args if name not in known]
     return {str(name)[:MAX_NAME_CHARS]: _message(str(name), known) for name in unknown[:MAX_NAMED]}
 
 
 def unknown_names(args: BaseModel, given: Any) -> dict[Path, str]:
     """The same for the args and the models within them, by where the names stand; `args` was read from `given`."""
+    if _is_flat(type(args)) and _knows_all(type(args), given):
+        return {}  # at once: it is asked for each attempt
     return {
         **{(name,): message for name, message in unknown_in(type(args), given).items()},
         **unknown_below(args, given),
@@ -70,6 +72,23 @@ def unknown_below(args: BaseModel, given: Any) -> dict[Path, str]:
     if not models_below(type(args)):
         return {}
     return dict(islice(_unknown_in_fields(args, given, ()), MAX_NAMED))
+
+
+def _knows_all(model: type[BaseModel], args: Any) -> bool:
+    """True if the model has each of the names, or decides itself about others."""
+    known = _known_to(model)
+    return known is None or not (type(args) is dict or isinstance(args, Mapping)) or args.keys() <= known
+
+
+@cache
+def _known_to(model: type[BaseModel]) -> frozenset[str] | None:
+    names = names_of(model)
+    return None if names is None else frozenset(names)
+
+
+@cache
+def _is_flat(model: type[BaseModel]) -> bool:
+    return not models_below(model)
 
 
 @cache
