@@ -170,7 +170,10 @@ async def test_what_is_wrong_with_a_secret_is_said_without_it(
         assert faulty_fields(answer)[0].startswith(f"{place}.{field}".rstrip("."))
     for text in (*heard.texts, logged()):
         assert spilt(text) == []
-    assert await redis.dbsize() == 0
+    kept = await redis.keys("*")
+    assert [key for key in kept if not key.startswith(b"errand:audit:")] == []
+    for key in kept:
+        assert spilt(repr(await redis.xrange(key))) == []
 
 
 async def test_of_a_type_that_is_not_known_no_value_is_shown(

@@ -161,6 +161,9 @@ KINDS: Mapping[str, ProblemKind] = {
         "Too many wrong keys came from this address (`REFUSAL_LIMIT`).",
         "Correct the key of the client, then wait for the seconds that `Retry-After` names.",
     ),
+    "too-many-runs": ProblemKind(
+        503, "As many bulk runs are under way as may be.", "Wait for the end of one of them, or stop it."
+    ),
     "too-many-schedules": ProblemKind(409, "There are as many schedules as can be kept.", "Delete some."),
     "too-many-watchers": ProblemKind(
         503,
@@ -197,6 +200,7 @@ KINDS: Mapping[str, ProblemKind] = {
     ),
     "unknown-letter": ProblemKind(404, "The mail sink has no such letter.", LOOK),
     "unknown-queue": ProblemKind(404, "There is no queue of this name.", "`GET /v1/queues` lists them."),
+    "unknown-run": ProblemKind(404, "There is no such bulk run, or it was more than a day ago.", LOOK),
     "unknown-schedule": ProblemKind(404, "There is no schedule with this id.", "`GET /v1/schedules` lists them."),
     "unknown-upload": ProblemKind(404, "There is no such upload, or it has expired.", "Begin a new upload."),
     "unsupported-media-type": ProblemKind(
