@@ -131,8 +131,12 @@ class Framing(HttpToolsProtocol):
             self._read_on()
 
     def _read_on(self) -> None:
-        """uvicorn pauses where the pieces of a body pile up, and goes on when the application has taken them."""
-        if not self._unparsed and len(self.pipeline) <= READ_ON_AT and len(self.cycle.body) <= HIGH_WATER_LIMIT:
+        """uvicorn pauses where the pieces of a body pile up, and goes on when the application has taken them.
+
+        One that has answered takes no more: then the rest is read and thrown away.
+        """
+        taken = self.cycle.response_complete or len(self.cycle.body) <= HIGH_WATER_LIMIT
+        if taken and not self._unparsed and len(self.pipeline) <= READ_ON_AT:
             self.flow.resume_reading()
 
     def _parse_slice(self, data: memoryview) -> None:

@@ -32,6 +32,9 @@ MORE_THAN_A_SCHEMA_SAYS = (
     (r"body\.cron", "is no cron expression|names no time|has"),
     (r"body\.timezone", "is no time zone"),
     (r"query\.(run_at|since|until)", "must be within the years"),
+    # one way to announce an upload: as JSON, or by headers
+    ("body", "is missing: send JSON"),
+    (r"header\.Upload-(Length|Metadata|Offset)", ""),
     # a schedule's args are those of the type that is named beside them
     (r"body\.args(\..*)?", ""),
     # validators of the job types' own: addresses of letters, receivers, sources of pictures
@@ -54,6 +57,13 @@ MORE_THAN_A_SCHEMA_SAYS = (
     (r"body(\.\d+)?\.sizes\.\d+(\..*)?", ""),
 )
 """Fields (a pattern) and what a 422 says of them (a pattern) where a request that fits the document is refused."""
+SAID_ELSEWHERE = {
+    "/problems/idempotency-key-reused",
+    # tus: the version that the client speaks, and as many bytes as were announced
+    "/problems/tus-version",
+    "/problems/content-too-large",
+}
+"""Refusals that depend on more than one request, or on what another protocol says."""
 MAX_WAIT_S = 0.3
 RECEIVER = os.environ.get("CONTRACT_RECEIVER", "127.0.0.1:9999")
 
@@ -69,7 +79,7 @@ def fitting_data_acceptance(ctx: Any, response: Any, case: Any) -> bool | None:
     """A request that fits the document is accepted, or refused for one of the reasons above and no other."""
     if response.status_code == 422 and all(map(_is_more_than_a_schema, response.json().get("errors", [{}]))):
         return None
-    if response.status_code == 422 and response.json()["type"] == "/problems/idempotency-key-reused":
+    if response.status_code in (412, 413, 422) and response.json()["type"] in SAID_ELSEWHERE:
         return None
     if response.status_code in (400, 412) and "If-Match" in case.headers:
         # what tag a job has only a look at it shows; and not all that is made for a header's pattern fits it

@@ -83,6 +83,19 @@ async def test_an_upgrade_without_a_body_is_a_request_like_any_other(port: int) 
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n" + b"%x\r\n%b\r\n" % (len(BODY), BODY)
 
 
+async def test_a_body_that_nobody_wants_is_read_to_its_end(port: int) -> None:
+    """The answer comes before the body has: a client that sends all of it first must not wait for ever."""
+    path = b"/v1/jobs/welcome_email/batch?delay=10m&run_at=2030-01-01T09:00:00Z"
+    head = POST.replace(b"/v1/jobs/welcome_email", path) + b"Content-Length: %d\r\n\r\n"
+    body = b" " * 12 * 1024 * 1024
+    async with asyncio.timeout(60), connected(port) as connection:
+        for _ in range(3):
+            await connection.send(head % len(body) + body)
+            assert (await connection.answer())[0] == 422
+        await connection.send(GET + b"\r\n")
+        assert (await connection.answer())[0] == 200
+
+
 async def test_a_key_in_a_trailer_does_not_authenticate(settings: Settings, redis: ArqRedis, redis_url: str) -> None:
     guarded = settings.model_copy(update={"api_keys": (ApiKey.parse(KEY.decode()),)})
     # in one piece: the trailers are there before the application looks at the headers
