@@ -27,6 +27,7 @@ NO_CHANGES = ("enqueue_", "send_webhook_event", "preview_email", "create_upload"
 is a secret of its client's."""
 REPORTS = ("take_email_", "take_mailgun_", "take_postmark_", "take_ses_")
 """How those begin that take what became of letters."""
+CHANGING = ("POST", "PUT", "PATCH", "DELETE")
 MAX_SHOWN_CHARS = 200
 LINES_IN_A_MINUTE = 60
 """Of refused credentials: a flood of them must not fill the disk. What has no line is counted all the same."""
@@ -70,7 +71,7 @@ class Record:
         if reasons:
             if (left_out := self.refused.add(reasons[0])) is not None:
                 await self._write("refused", scope, status, action=action, reason=reasons[0], left_out=left_out)
-        elif scope["method"] not in ("GET", "HEAD") and action and not action.startswith(NO_CHANGES):
+        elif scope["method"] in CHANGING and action and not action.startswith(NO_CHANGES):
             kind: Kind = "reported" if action.startswith(REPORTS) else "changed"
             await self._write(kind, scope, status, action=action, made=made)
 

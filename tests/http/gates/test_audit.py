@@ -43,7 +43,8 @@ async def test_each_change_is_logged_with_the_name_of_its_key(client: httpx.Asyn
     with capture_logs() as lines:
         for key, path in ((OLD, f"{job}/cancel"), (NEW, f"{job}/cancel"), (NEW, "/v1/queues/default/pause")):
             await client.post(path, headers=bearer(key))
-        await client.get(job, headers=bearer(READER))
+        for looks, path in (("GET", job), ("OPTIONS", "/v1/uploads"), ("TRACE", job)):
+            await client.request(looks, path, headers=bearer(OLD))
         await client.post("/v1/jobs/welcome_email?delay=1h", json=LETTER, headers=bearer(OLD))
     said = [line for line in lines if line["event"] == "changed"]
     assert [(line["who"], line["action"], line["path"], line["status"]) for line in said] == [
