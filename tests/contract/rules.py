@@ -46,7 +46,7 @@ MORE_THAN_A_SCHEMA_SAYS = (
     (r"body\.(auth|headers)\..*", "must be|is not the name|is set by|stands for"),
     (r"body(\.\d+)?\.(template|data)(\..*)?", "there is no template|cannot be rendered"),
     (r"body\.expires_in", "Input should be"),
-    (r"body(\.\d+)?\.file", "image|HEIC|PDF|SVG"),
+    (r"body(\.\d+)?\.file", "image|HEIC|PDF|SVG|is not stored"),
     (r"body\.secret", "must be whsec_"),
     (r"body(\.\d+)?\.(source_)?url", ""),
     (

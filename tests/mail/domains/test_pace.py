@@ -46,7 +46,9 @@ async def test_a_domain_gets_so_many_letters_in_a_time_each_at_a_moment_of_its_o
             await due_now(redis, first.id, queue=MAIL_QUEUE)
             done = await ended(redis, first.id)
     due_s = [round(((job.run_at_ms or 0) / 1000 - time.time()) / 3600) for job in (first, second, again)]
-    assert due_s == [1, 2, 1] and await code_of(redis, second) == "domain_paced"
+    # the two run at once: either may have been first
+    assert sorted(due_s[:2]) == [1, 2] and due_s[2] == due_s[0]
+    assert await code_of(redis, second) == "domain_paced"
     assert (first.attempt, first.attempts, done.status, done.attempt) == (0, (), "succeeded", 1)
 
 
