@@ -100,7 +100,9 @@ async def test_what_a_job_asks_of_its_next_one_is_kept(redis: ArqRedis, run_work
         await ended(redis, put.job_id)
     (next_id,) = await redis.zrange(QUEUE, 0, -1)
     body = codec.loads(await redis.get(keys.body(next_id.decode())))
-    assert body["max_tries"] == 2 and 0 <= body["expires_at"] - body["et"] - 7_200_000 < NEVER_S * 1000
+    late_ms = body["expires_at"] - body["et"] - 7_200_000
+    # by the server's clock the one, by the worker's the other
+    assert body["max_tries"] == 2 and -1_000 < late_ms < NEVER_S * 1000
 
 
 async def test_ten_thousand_in_one_call(redis: ArqRedis, claim: Claim) -> None:
