@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 
 class Clock:
@@ -46,3 +46,13 @@ class Clock:
             yield
         finally:
             self._deadline.reschedule(asyncio.get_running_loop().time() + self._limit_s)
+
+    @asynccontextmanager
+    async def turn(self, free: asyncio.Semaphore) -> AsyncIterator[None]:
+        """One of what is `free` is the attempt's for the block; the wait for it is not a part of its time."""
+        with self.stopped():
+            await free.acquire()
+        try:
+            yield
+        finally:
+            free.release()

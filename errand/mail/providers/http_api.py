@@ -11,7 +11,6 @@ from typing import Any
 
 import aiohttp
 
-from errand.job.clock import Clock
 from errand.mail.verdict import Stage, TooLarge, Unavailable, Unsure
 from errand.settings import is_loopback
 
@@ -45,7 +44,8 @@ class HttpApi:
     def __init__(self, session: aiohttp.ClientSession, origin: str, *, connections: int) -> None:
         self._session = session
         self.origin = origin
-        self._free = asyncio.Semaphore(connections)
+        self.free = asyncio.Semaphore(connections)
+        """The connections that no letter has; a letter takes its turn by `Clock.turn`."""
 
     @classmethod
     @asynccontextmanager
@@ -56,16 +56,6 @@ class HttpApi:
         jar = aiohttp.DummyCookieJar()
         async with aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=jar) as session:
             yield cls(session, origin, connections=connections)
-
-    @asynccontextmanager
-    async def turn(self, clock: Clock) -> AsyncIterator[None]:
-        """One of the connections is the letter's; the wait for it is not a part of the attempt's time."""
-        with clock.stopped():
-            await self._free.acquire()
-        try:
-            yield
-        finally:
-            self._free.release()
 
     async def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> ApiAnswer:
         """Posts a letter. Raises Unavailable if nothing was sent, Unsure if something was, and no whole answer came.

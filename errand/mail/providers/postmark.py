@@ -66,7 +66,7 @@ class PostmarkSender:
         """The id that Postmark gave it. Raises Refusal; see `errand.mail.relays.Transport`."""
         refuse_beyond_ascii(letter, "Postmark")
         assert letter.fields is not None
-        async with self._api.turn(clock or Clock()):
+        async with (clock or Clock()).turn(self._api.free):
             body = await asyncio.to_thread(self._body, letter, letter.fields)
             if begin is not None:
                 await begin()

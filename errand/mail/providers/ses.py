@@ -130,7 +130,7 @@ class SesSender:
     ) -> str:
         """The id that SES gave it. Raises Refusal; see `errand.mail.relays.Transport`."""
         refuse_beyond_ascii(letter, "SES")
-        async with self._api.turn(clock or Clock()):
+        async with (clock or Clock()).turn(self._api.free):
             credentials = await self._account.current_credentials()
             body = await asyncio.to_thread(self._body, letter)
             host = self._api.origin.partition("://")[2]

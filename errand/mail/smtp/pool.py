@@ -81,22 +81,12 @@ class SmtpPool:
         `begin` is awaited right before the message itself goes out, when the server has taken sender and recipients.
         `clock` is stopped while the letter waits for a free connection.
         """
-        async with self._turn(clock or Clock()):
+        async with (clock or Clock()).turn(self._free):
             reply = await self._by_kept(letter, begin or _nothing)
             if reply is None:
                 connection = await self._server.connect(name=self._name, timeouts=self._timeouts)
                 reply = await self._deliver(_Kept(connection, 0, 0), letter, begin or _nothing)
         return str(reply)
-
-    @asynccontextmanager
-    async def _turn(self, clock: Clock) -> AsyncIterator[None]:
-        """One of the connections is the letter's; the wait for it is not a part of the attempt's time."""
-        with clock.stopped():
-            await self._free.acquire()
-        try:
-            yield
-        finally:
-            self._free.release()
 
     async def _by_kept(self, letter: Letter, begin: Begin) -> SmtpReply | None:
         """Over a connection that was kept; None if there is none, or the one that there was has gone stale."""
