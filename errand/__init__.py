@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from errand.job.context import Context
     from errand.job.control import Cancel, Fail, Retry, Snooze
     from errand.job.functions.depends import Depends
+    from errand.job.hooks import DeadJob, SeenAttempt, on_attempt, on_dead
     from errand.job.job_type import JobType, job
     from errand.job.producing.checked_args import InvalidArgs
     from errand.job.producing.handle import JobHandle
@@ -40,6 +41,7 @@ _LAZY = {
     "Cancel": "errand.job.control",
     "Client": "errand.client.client",
     "Context": "errand.job.context",
+    "DeadJob": "errand.job.hooks",
     "Delays": "errand.job.retry_policy",
     "Depends": "errand.job.functions.depends",
     "Exponential": "errand.job.retry_policy",
@@ -56,6 +58,7 @@ _LAZY = {
     "RequestJobs": "errand.integration.add_task",
     "Retry": "errand.job.control",
     "Schedule": "errand.job.schedule",
+    "SeenAttempt": "errand.job.hooks",
     "Settings": "errand.settings",
     "Snooze": "errand.job.control",
     "StoredFile": "errand.job.stored_file",
@@ -64,6 +67,8 @@ _LAZY = {
     "job": "errand.job.job_type",
     "jobs_lifespan": "errand.integration.lifespan",
     "jobs_of": "errand.integration.add_task",
+    "on_attempt": "errand.job.hooks",
+    "on_dead": "errand.job.hooks",
 }
 
 __all__ = [
@@ -71,6 +76,7 @@ __all__ = [
     "Cancel",
     "Client",
     "Context",
+    "DeadJob",
     "Delays",
     "Depends",
     "Exponential",
@@ -87,6 +93,7 @@ __all__ = [
     "RequestJobs",
     "Retry",
     "Schedule",
+    "SeenAttempt",
     "Settings",
     "Snooze",
     "StoredFile",
@@ -96,6 +103,8 @@ __all__ = [
     "job",
     "jobs_lifespan",
     "jobs_of",
+    "on_attempt",
+    "on_dead",
 ]
 
 

@@ -10,17 +10,19 @@ from types import ModuleType
 from typing import Any
 
 from errand.extras import ExtraMissing
+from errand.job.hooks import AttemptHook, DeadHook, Hook
 from errand.job.job_type import JobType
 from errand.wire.keys import DEFAULT_QUEUE
 
 
 class Catalog(Mapping[str, JobType[Any, Any]]):
-    """Job types by name.
+    """Job types by name, and the hooks around them.
 
     Raises ValueError if two types share a name, or two schedules an id.
     """
 
-    def __init__(self, job_types: Iterable[JobType[Any, Any]]) -> None:
+    def __init__(self, job_types: Iterable[JobType[Any, Any]], hooks: Iterable[Hook] = ()) -> None:
+        self.hooks = tuple(dict.fromkeys(hooks))
         self._by_name: dict[str, JobType[Any, Any]] = {}
         for job_type in job_types:
             known = self._by_name.setdefault(job_type.name, job_type)
@@ -51,18 +53,15 @@ class Catalog(Mapping[str, JobType[Any, Any]]):
 
 
 def discover(packages: Iterable[str]) -> Catalog:
-    """The job types in these packages, and in the modules directly in them; a module may be named as well.
+    """The job types and hooks in these packages, and in the modules directly in them; a module may be named as well.
 
     Raises ImportError if a module cannot be imported, ValueError if two types share a name.
     """
-    found = [
-        job_type
-        for package in packages
-        for module in modules_of(package)
-        for job_type in vars(module).values()
-        if isinstance(job_type, JobType)
-    ]
-    return Catalog(found)
+    found = [value for package in packages for module in modules_of(package) for value in vars(module).values()]
+    return Catalog(
+        [value for value in found if isinstance(value, JobType)],
+        [value for value in found if isinstance(value, AttemptHook | DeadHook)],
+    )
 
 
 def modules_of(package: str) -> Iterator[ModuleType]:

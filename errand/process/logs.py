@@ -23,6 +23,8 @@ TRACES = ("exception", "stack")
 def configure(*, level: str, form: Literal["console", "json"]) -> None:
     """Sends structlog and the standard library's loggers to standard output in one form."""
     shared: list[Any] = [
+        # what a hook has bound for its attempt
+        structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

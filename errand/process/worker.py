@@ -163,6 +163,7 @@ def worker_of(
     return Worker(
         job_types=list(catalog.values()),
         resources=resources,
+        hooks=catalog.hooks,
         queue_name=keys.queue(queue),
         redis_pool=redis,
         job_serializer=redis.job_serializer,

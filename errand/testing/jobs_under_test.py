@@ -186,6 +186,7 @@ class Workers:
         # what jobs use finds the Redis of the test in its settings
         self._settings = settings.model_copy(update={"redis_url": SecretStr(url)})
         self._job_types = {job_type.name: job_type for job_type in job_types}
+        self._hooks = catalog.hooks
         self._resources: dict[Opener[Any], Any] = {}
         self.by_queue = {queue: self._worker(queue) for queue in catalog.queues}
 
@@ -193,6 +194,7 @@ class Workers:
         return Worker(
             job_types=list(self._job_types.values()),
             resources=self._resources,
+            hooks=self._hooks,
             queue_name=keys.queue(queue),
             redis_pool=self._redis,
             job_serializer=self._redis.job_serializer,

@@ -26,6 +26,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from errand.job.context import Opener
 from errand.job.control import MAX_CRASHES
+from errand.job.hooks import AttemptHook, Hook, of_type
 from errand.job.job_type import JobType
 from errand.leases.claiming import Claiming
 from errand.leases.finisher import Finisher
@@ -44,6 +45,7 @@ from errand.worker.arq_options import ArqOptions, signature_with_arqs
 from errand.worker.cancel_calls import CancelCalls
 from errand.worker.crashes import Suspects
 from errand.worker.executor import Executor
+from errand.worker.hooks.dead import DeadHooks
 from errand.worker.intake import Intake
 from errand.worker.isolation import Attempted
 from errand.worker.loop_lag import LoopLag
@@ -80,11 +82,11 @@ LEAVE_S = 1.0
 class Worker(arq.Worker):
     """Runs the jobs of one queue: Errand's job types and plain Arq functions alike.
 
-    Beyond Arq's parameters it takes: `job_types` to run and the `resources` that they use; `lease_s` (how long a job
-    stays claimed without a heartbeat); `result_ttl_s` and `dead_ttl_s` (how long ended jobs of those types are kept,
-    the latter if they failed); `max_crashes` (how many attempts of one job may be proved to have ended their process);
-    `suspects` (shared by the workers of a process); `attempt_log` (the form of the line that each attempt leaves in
-    the log).
+    Beyond Arq's parameters it takes: `job_types` to run, the `resources` that they use and the `hooks` around them;
+    `lease_s` (how long a job stays claimed without a heartbeat); `result_ttl_s` and `dead_ttl_s` (how long ended jobs
+    of those types are kept, the latter if they failed); `max_crashes` (how many attempts of one job may be proved to
+    have ended their process); `suspects` (shared by the workers of a process); `attempt_log` (the form of the line that
+    each attempt leaves in the log).
 
     >>> worker = Worker(job_types=[send_invoice], redis_pool=pool)
     >>> await worker.async_run()
@@ -96,6 +98,7 @@ class Worker(arq.Worker):
         *,
         job_types: Sequence[JobType[Any, Any]] = (),
         resources: Mapping[Opener[Any], Any] | None = None,
+        hooks: Sequence[Hook] = (),
         lease_s: float = 10,
         result_ttl_s: float = 7 * 86_400,
         dead_ttl_s: float = 30 * 86_400,
@@ -108,6 +111,7 @@ class Worker(arq.Worker):
         self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
         self._job_types = {job_type.name: job_type for job_type in job_types}
         self._resources = {} if resources is None else resources
+        self._hooks = hooks
         self._ttl = OutcomeTtl(ended_s=result_ttl_s, dead_s=dead_ttl_s)
         self._max_crashes = max_crashes
         self._suspects = suspects or Suspects()
@@ -143,6 +147,7 @@ class Worker(arq.Worker):
             stop=self._stop,
             cancel=self._cancel,
         )
+        self._dead_hooks = DeadHooks(self._hooks, queue=queue, job_types=self._job_types)
         self._job_runner = self._new_job_runner()
         self._watchdog = Watchdog(
             self,
@@ -183,7 +188,6 @@ class Worker(arq.Worker):
         unknown = UnknownTypeRunner(
             worker=self,
             fleet=Fleet(self.pool, queue=self.queue_name, silent_s=self._lease_s),
-            finisher=self._finisher,
             job_runner=self._job_runner,
             parking=self._parking,
             met=self._unknown_met,
@@ -211,7 +215,14 @@ class Worker(arq.Worker):
             counters=self._counters,
             max_crashes=self._max_crashes,
             isolation=self._suspects.isolation,
+            attempt_hooks=self._attempt_hooks(),
+            dead_hooks=self._dead_hooks,
         )
+
+    def _attempt_hooks(self) -> Mapping[str, Sequence[AttemptHook]]:
+        hooks = [hook for hook in self._hooks if isinstance(hook, AttemptHook)]
+        of_types = {name: of_type(hooks, name) for name in self._job_types}
+        return {name: found for name, found in of_types.items() if found}
 
     async def attempt(self, claim: Claim) -> Attempted:
         """One attempt at a job that another process has claimed, which writes what becomes of it."""
@@ -299,6 +310,7 @@ class Worker(arq.Worker):
             # the other half of the time is for writing their outcomes
             await asyncio.wait(self.tasks.values(), timeout=_left_s(until_s) / 2)
         unwritten = await self._finisher.drain(_left_s(until_s))
+        await self._dead_hooks.close(_left_s(until_s))
         if unwritten:
             log.error("outcomes not written: redis is away; the jobs will run again", jobs=unwritten)
 
@@ -359,6 +371,7 @@ class Worker(arq.Worker):
         # whatever an attempt raises concerns its own job
         await asyncio.gather(*self.tasks.values(), return_exceptions=True)
         await self._finisher.drain(CLOSE_LIMIT_S)
+        await self._dead_hooks.close(CLOSE_LIMIT_S)
         return [claim.job_id for claim in claimed.claims]
 
     async def _burst_is_over(self) -> bool:
@@ -390,6 +403,7 @@ class Worker(arq.Worker):
 
     def _release(self, outcomes: Sequence[Finish], written: Sequence[bool]) -> None:
         self._intake.release(outcomes, written)
+        self._dead_hooks.note(outcomes, written)
 
 
 def _left_s(until_s: float) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -53,19 +53,24 @@ class Outcome:
 
 
 async def run(
-    job_type: JobType[Any, Any], ctx: Context, kwargs: Mapping[str, Any], *, hide: Hide = redaction.hide
+    job_type: JobType[Any, Any],
+    ctx: Context,
+    kwargs: Mapping[str, Any],
+    *,
+    hide: Hide = redaction.hide,
+    call: Callable[..., Awaitable[Any]] | None = None,
 ) -> Outcome:
     """Runs one attempt and decides its outcome; raises only CancelledError, when its task is cancelled from outside.
 
     An exception or a timeout is retried by the type's policy while tries are left; `Fail` and args that do not
     fit the model end the job at once. `hide` takes the secrets of the args out of
-    the result and out of the text of an error.
+    the result and out of the text of an error. `call` is called in place of the type's function, if it is given.
     """
     deadline = ctx.clock.start(job_type.timeout_s)
     try:
         args = job_type.read_args(kwargs)
         async with deadline:
-            returned = await job_type.function(ctx, args)
+            returned = await (call or job_type.function)(ctx, args)
         if ctx.clock.overdue_s > 0:
             # it blocked the loop, or another job did, so that the deadline could not come
             return after_error(job_type, ctx, overtime(job_type), hide)

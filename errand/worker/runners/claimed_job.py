@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +46,17 @@ class ClaimedJob:
     @property
     def age_s(self) -> float:
         return (timestamp_ms() - self.enqueued_at_ms) / 1000
+
+    @property
+    def named_args(self) -> Mapping[str, Any]:
+        """The args by name. A stock producer may pass them as one positional mapping; nothing else has names."""
+        match self.args:
+            case () | []:
+                return self.kwargs
+            case [Mapping() as only] if not self.kwargs:
+                return only
+            case _:
+                return {**self.kwargs, "positional arguments": list(self.args)}
 
 
 def read(claim: Claim, deserializer: Deserializer | None) -> ClaimedJob:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,14 +15,17 @@ from arq.worker import Function, Worker, func
 
 from errand.job.context import Context, Opener
 from errand.job.control import Crashed, Snooze
+from errand.job.hooks import AttemptHook
 from errand.job.job_type import JobType
 from errand.leases.finisher import Finisher
 from errand.leases.leases import Claim, Finish, Leases
 from errand.redis.outage import missed
 from errand.secrets.redaction import Hide
-from errand.wire import codec, records
+from errand.wire import codec, keys, records
 from errand.wire.counters import Counters
 from errand.wire.records import Attempt, Block, Error, JobFailed, Progress, RunningAttempt
+from errand.worker.hooks.around import AroundAttempt
+from errand.worker.hooks.dead import DeadHooks
 from errand.worker.isolation import Attempted, IsolatedDied, Isolation
 from errand.worker.runners import attempt, follow_ups
 from errand.worker.runners.attempt import Outcome
@@ -76,6 +79,9 @@ class JobRunner:
     max_crashes: int
     isolation: Isolation | None
     """If there is none, suspects run in this process."""
+    attempt_hooks: Mapping[str, Sequence[AttemptHook]]
+    """For the types that have some, in the order in which they are entered."""
+    dead_hooks: DeadHooks
     under_way: dict[int, UnderWay] = field(default_factory=dict)
     """The attempts that run, by the id of the object; the watchdog's thread reads it."""
     early: set[int] = field(default_factory=set)
@@ -125,7 +131,7 @@ class JobRunner:
         return finish
 
     def _started(self, job: ClaimedJob) -> UnderWay:
-        job_type, kwargs = self.job_types[job.function], _keywords(job.args, job.kwargs)
+        job_type, kwargs = self.job_types[job.function], job.named_args
         hide = job_type.hider(kwargs)
         reported: list[Progress] = []
         started = RunningAttempt(
@@ -149,6 +155,8 @@ class JobRunner:
 
     async def finish(self, job: ClaimedJob, outcome: Finish) -> None:
         """Returns at once: the slot is free for the next job while outcomes are written together."""
+        if outcome.dead:
+            self.dead_hooks.expect(job, outcome)
         if self.early and id(outcome) in self.early:
             self.early.discard(id(outcome))
             self.finisher.note_written(outcome)
@@ -161,12 +169,16 @@ class JobRunner:
 
     async def _attempt(self, under_way: UnderWay) -> Attempted:
         job, job_type, ctx = under_way.job, under_way.job_type, under_way.ctx
+        around = self._around(under_way) if self.attempt_hooks else None
         try:
             if self.isolation is not None and job.claim.suspect:
                 return await self._isolated(self.isolation, job_type, ctx, job.claim)
-            outcome = await attempt.run(job_type, ctx, under_way.kwargs, hide=under_way.hide)
+            call = job_type.function if around is None else around.call
+            outcome = await attempt.run(job_type, ctx, under_way.kwargs, hide=under_way.hide, call=call)
         except asyncio.CancelledError:
             outcome = self._interrupted(job.claim.job_id)
+        if around is not None:
+            await around.end(outcome)
         return outcome, under_way.reported[0] if under_way.reported else None
 
     async def _isolated(
@@ -190,6 +202,18 @@ class JobRunner:
         finally:
             with missed():
                 await self.leases.end_isolated(claim)
+
+    def _around(self, under_way: UnderWay) -> AroundAttempt | None:
+        hooks = self.attempt_hooks.get(under_way.job_type.name)
+        if hooks is None:
+            return None
+        return AroundAttempt(
+            hooks=hooks,
+            function=under_way.job_type.function,
+            type=under_way.job_type.name,
+            queue=keys.queue_name(self.worker.queue_name),
+            due_at_ms=under_way.started.due_at_ms,
+        )
 
     def _interrupted(self, job_id: str) -> Outcome:
         if job_id not in self.worker.aborting_tasks:
@@ -221,17 +245,6 @@ class JobRunner:
     def _note(self, job: ClaimedJob, ended: Attempt) -> None:
         self.attempt_log.add(job.function, job.claim.job_id, ended)
         self.counters.count(ended)
-
-
-def _keywords(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A job's args by name. A stock producer may pass them as one positional mapping; nothing else has names."""
-    match args:
-        case () | []:
-            return kwargs
-        case [Mapping() as only] if not kwargs:
-            return only
-        case _:
-            return {**kwargs, "positional arguments": list(args)}
 
 
 def as_arq_function(job_type: JobType[Any, Any]) -> Function:

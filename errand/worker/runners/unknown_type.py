@@ -15,7 +15,6 @@ import structlog
 from arq.utils import timestamp_ms
 from arq.worker import Worker
 
-from errand.leases.finisher import Finisher
 from errand.leases.fleet import Fleet, FleetView
 from errand.leases.leases import Finish
 from errand.wire import codec, keys, records
@@ -49,7 +48,6 @@ class UnknownTypeRunner:
 
     worker: Worker
     fleet: Fleet
-    finisher: Finisher
     job_runner: Runner
     parking: Parking
     met: set[str]
@@ -87,7 +85,7 @@ class UnknownTypeRunner:
 
     async def finish(self, job: ClaimedJob, outcome: Finish) -> None:
         """Returns at once, as for jobs of known types."""
-        self.finisher.put(outcome)
+        await self.job_runner.finish(job, outcome)
 
     async def _seen(self) -> FleetView | None:
         """The workers of the queue; None if Redis does not say: the job is then parked as if somebody knew its type."""

@@ -1,0 +1,1 @@
+"""The examples do what they show: each is run, some by their own tests."""
