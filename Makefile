@@ -37,6 +37,9 @@ check: $(VENV)/.dev ## lint, format and types: what CI runs
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/pyright
+	@$(BIN)/python -m docs.site.code_blocks
+	@$(BIN)/mypy var/docs-code
+	@$(BIN)/pyright var/docs-code
 
 bench: $(VENV)/.dev ## the engine against stock Arq and its own bars; about ten minutes
 	@$(BIN)/python -m tests.bench $(ARGS)
