@@ -36,7 +36,7 @@ class Parked:
         self._redis = redis
         self._queue = queue
         self._own = [keys.parked(queue, name) for name in types]
-        self._look_s = look_s
+        self.look_s = look_s
         self._release = script.load(redis, "leases/release")
         self._park_due = script.load(redis, "leases/park_due")
         self._next_look_s = time.monotonic() if self._own else math.inf
@@ -46,6 +46,11 @@ class Parked:
     def left_due_in_s(self) -> float:
         """In how many seconds to come for what the last look left; infinite if it left nothing."""
         return self._next_look_s - time.monotonic() if self._left else math.inf
+
+    def look_now(self) -> None:
+        """The next call of `release` looks, whenever the last one has."""
+        if self._own:
+            self._next_look_s = time.monotonic()
 
     async def release(self, most: int) -> bool:
         """Makes up to `most` parked jobs of these types due now, if it is time to look; True if there were any.
@@ -58,7 +63,7 @@ class Parked:
         called = partial(self._release, keys=names, args=[most, keys.events(self._queue), MAX_LOOKS])
         released, left = await repairing(self._redis, self._queue, called)
         self._left = bool(left)
-        self._next_look_s = time.monotonic() + (LOOK_AGAIN_S if left else self._look_s)
+        self._next_look_s = time.monotonic() + (LOOK_AGAIN_S if left else self.look_s)
         return bool(released)
 
     async def park_due(self, type_name: str, *, wait_s: float, note: bytes) -> tuple[int, int]:

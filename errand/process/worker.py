@@ -32,6 +32,7 @@ from errand.settings import Settings
 from errand.wire import keys
 from errand.worker.crashes import Suspects
 from errand.worker.isolation import Isolation
+from errand.worker.lookout import Lookout
 from errand.worker.runners.attempt_log import AttemptLog
 from errand.worker.worker import Worker
 
@@ -39,8 +40,8 @@ log = structlog.get_logger("errand.worker")
 
 
 POLL_S = 1.0
-"""How often an idle worker looks at its queue. Errand wakes it for a new job; stock Arq does not, and a wake-up can be
-lost."""
+"""How often the queues of an idle process are looked at. Errand wakes a worker for a new job; stock Arq does not, and a
+wake-up can be lost."""
 
 
 REPLY_TIMEOUT_S = 5.0
@@ -81,7 +82,8 @@ async def serve(settings: Settings, catalog: Catalog, *, redis_url: str) -> None
             log.warning("no job type uses these queues: is WORKER_QUEUES right?", queues=sorted(unused))
         log.info("worker ready", types=sorted(catalog), queues=shares)
         ticker = Ticker(redis, catalog, queue_limit=settings.queue_limit)
-        async with ticker.running(), sweeping_files(redis, settings, catalog):
+        lookout = Lookout(redis, workers, every_s=POLL_S)
+        async with ticker.running(), sweeping_files(redis, settings, catalog), lookout.running():
             await run_until_signal(workers)
 
 

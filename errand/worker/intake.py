@@ -54,6 +54,19 @@ class Intake:
         self._heartbeat = heartbeat
         self._executor = executor
         self._counters = counters
+        self._rest_limit_s = worker.poll_delay_s
+
+    def rest_longer(self, limit_s: float) -> None:
+        """An idle worker looks at its queue and for parked jobs this often, unless `note_next_due` is called."""
+        self._rest_limit_s = self._parked.look_s = limit_s
+
+    def note_next_due(self, due_in_ms: int) -> None:
+        """Ends the rest if the queue's first job is due sooner than was known; see `Worker.note_next_due`."""
+        if due_in_ms == 0:
+            self._parked.look_now()
+            self._wakeups.nudge()
+        elif self._claiming.note_due_again(due_in_ms):
+            self._wakeups.nudge()
 
     @property
     def free_slots(self) -> int:
@@ -124,12 +137,11 @@ class Intake:
 
     async def _sleep(self) -> None:
         """Waits until the queue is to be looked at; jobs that a wake-up brings with it start meanwhile."""
-        poll_delay_s = self._worker.poll_delay_s
-        until_s = time.monotonic() + poll_delay_s
+        until_s = time.monotonic() + self._rest_limit_s
         while not await self._wakeups.wait(min(self._idle_s(), until_s - time.monotonic()), reserve=self._reserve()):
             if not self._worker.tasks:
                 # the claim behind a wake-up found nothing: it has looked at the queue all the same
-                until_s = time.monotonic() + poll_delay_s
+                until_s = time.monotonic() + self._rest_limit_s
             if self._claiming.more_is_due or self.free_slots <= 0 or time.monotonic() >= until_s:
                 return
             if await self._released():
@@ -148,7 +160,9 @@ class Intake:
         return self._claimable(self.free_slots // 2)
 
     def _idle_s(self) -> float:
-        limits_s = [self._worker.poll_delay_s, self._claiming.next_due_in_s, self._parked.left_due_in_s]
+        limits_s = [self._rest_limit_s, self._claiming.next_due_in_s, self._parked.left_due_in_s]
         if self._worker.cron_jobs:
             limits_s.append(CRON_LOOK_S)
+        # arq's sign of life ends a second after it is due again
+        limits_s.append(self._worker._last_health_check + self._worker.health_check_interval - time.time())
         return max(min(limits_s), 0.0)

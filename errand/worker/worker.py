@@ -67,6 +67,10 @@ log = structlog.get_logger("errand.worker")
 arq_log = logging.getLogger("arq.worker")
 
 
+REST_WITH_LOOKOUT_S = 60.0
+"""An idle worker looks at its queue this often all the same if somebody else does so for it each second."""
+
+
 REFUSED_PAUSE_S = 1.0
 """The wait after a claim that Redis refused, so that the log is not flooded."""
 
@@ -227,6 +231,14 @@ class Worker(arq.Worker):
     async def attempt(self, claim: Claim) -> Attempted:
         """One attempt at a job that another process has claimed, which writes what becomes of it."""
         return await self._job_runner.attempt(claimed_job.read(claim, self.job_deserializer))
+
+    def rely_on_lookout(self) -> None:
+        """From now on somebody calls `note_next_due` about each second: the worker itself looks at its queue rarely."""
+        self._intake.rest_longer(REST_WITH_LOOKOUT_S)
+
+    def note_next_due(self, due_in_ms: int) -> None:
+        """The first job of the queue is due in so many milliseconds; 0 also if there are parked jobs that it knows."""
+        self._intake.note_next_due(due_in_ms)
 
     # --- the life of the process
 
