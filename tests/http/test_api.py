@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from fastapi.openapi.models import OpenAPI
 from pydantic import SecretStr
 
+from errand.http.api import create_api
 from errand.http.routes.stored.files import EXAMPLE_KEY
 from settings import Settings
 from tests.conftest import OpenClient
@@ -154,3 +157,13 @@ async def test_the_service_opens_and_closes_again_and_again(open_client: OpenCli
     for _ in range(2):
         async with open_client() as client:
             assert (await client.get("/v1/jobs/x")).status_code == 404
+
+
+def test_an_api_that_nobody_uses_any_more_is_not_kept(settings: Settings) -> None:
+    """FastAPI remembers of thousands of functions what kind they are: none may lead back to the API it was made for."""
+    api = create_api(settings)
+    api.openapi()
+    seen = weakref.ref(api)
+    del api
+    gc.collect()
+    assert seen() is None

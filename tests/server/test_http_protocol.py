@@ -14,9 +14,9 @@ import pytest
 import uvicorn
 from arq.connections import ArqRedis
 
-from errand.server.app import create_app
 from errand.server.http_protocol import HEAD_LIMIT_BYTES, HEADERS_LIMIT, LEAST_BYTES_PER_S, URL_LIMIT_BYTES, protocol
 from settings import Settings
+from tests.apps import app_with
 from tests.http.answers_seen import LETTER, stored_files
 from tests.waiting import NEVER_S, eventually
 
@@ -41,7 +41,7 @@ async def port(settings: Settings, redis: ArqRedis, redis_url: str) -> AsyncIter
 @asynccontextmanager
 async def served(settings: Settings, redis_url: str, *, timeout_s: float = TIMEOUT_S) -> AsyncIterator[int]:
     """Its port, with other settings."""
-    app = create_app(settings, redis_url=redis_url)
+    app = app_with(settings, redis_url=redis_url)
     config = uvicorn.Config(
         app, port=0, http=protocol(timeout_s), log_config=None, access_log=False, timeout_graceful_shutdown=1
     )

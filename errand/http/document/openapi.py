@@ -101,9 +101,10 @@ def install(app: FastAPI, catalog: Catalog) -> None:
 
     @app.get(PATH, include_in_schema=False, dependencies=[Depends(auth.require_reader_of_pages)])
     async def document(request: Request) -> JSONResponse:
-        # FastAPI's own route would not run the app's dependencies
-        root = root_path(request.scope)
-        return JSONResponse({**app.openapi(), "servers": [{"url": root}]} if root else app.openapi())
+        # FastAPI's own route would not run the app's dependencies. It keeps functions for good that it has once called
+        # for a request: through this one it would keep the app
+        root, whole = root_path(request.scope), request.app.openapi()
+        return JSONResponse({**whole, "servers": [{"url": root}]} if root else whole)
 
 
 def _document_of(app: FastAPI, catalog: Catalog) -> Callable[[], Document]:

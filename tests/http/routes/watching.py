@@ -13,9 +13,9 @@ import httpx
 import uvicorn
 
 from errand.http.shared import Shared
-from errand.server.app import create_app
 from errand.server.http_protocol import protocol
 from settings import Settings
+from tests.apps import app_with
 from tests.waiting import eventually
 
 LONG_S = 10
@@ -103,7 +103,7 @@ class Stream:
 @asynccontextmanager
 async def serving(settings: Settings, redis_url: str, *, port: int = 0) -> AsyncIterator[Service]:
     """The service on a port of its own, or on that one, from its start to its end."""
-    app = create_app(settings, redis_url=redis_url)
+    app = app_with(settings, redis_url=redis_url)
     http = protocol(settings.body_timeout_s)
     config = uvicorn.Config(
         app, port=port, http=http, log_config=None, access_log=False, timeout_graceful_shutdown=LONG_S
