@@ -27,9 +27,12 @@ if TYPE_CHECKING:
     from errand.job.producing.checked_args import InvalidArgs
     from errand.job.producing.handle import JobHandle
     from errand.job.producing.producer import JobUpdate, QueueUnavailable
+    from errand.job.producing.signature import OUTCOMES, PREVIOUS, RESULTS, Signature
+    from errand.job.producing.steps import Chain, ChainHandle, Group, chain, group
     from errand.job.retry_policy import Delays, Exponential
     from errand.job.schedule import Schedule
     from errand.job.stored_file import StoredFile
+    from errand.queue.new_job import UnknownDependency
     from errand.queue.uniqueness import NotUnique
     from errand.settings import Settings
     from errand.wire.records import JobFailed
@@ -39,6 +42,8 @@ __version__ = VERSION
 _LAZY = {
     "AddedJob": "errand.integration.add_task",
     "Cancel": "errand.job.control",
+    "Chain": "errand.job.producing.steps",
+    "ChainHandle": "errand.job.producing.steps",
     "Client": "errand.client.client",
     "Context": "errand.job.context",
     "DeadJob": "errand.job.hooks",
@@ -46,6 +51,7 @@ _LAZY = {
     "Depends": "errand.job.functions.depends",
     "Exponential": "errand.job.retry_policy",
     "Fail": "errand.job.control",
+    "Group": "errand.job.producing.steps",
     "InvalidArgs": "errand.job.producing.checked_args",
     "JobFailed": "errand.wire.records",
     "JobHandle": "errand.job.producing.handle",
@@ -54,16 +60,23 @@ _LAZY = {
     "Jobs": "errand.integration.add_task",
     "JobsUnavailable": "errand.integration.add_task",
     "NotUnique": "errand.queue.uniqueness",
+    "OUTCOMES": "errand.job.producing.signature",
+    "PREVIOUS": "errand.job.producing.signature",
     "QueueUnavailable": "errand.job.producing.producer",
+    "RESULTS": "errand.job.producing.signature",
     "RequestJobs": "errand.integration.add_task",
     "Retry": "errand.job.control",
     "Schedule": "errand.job.schedule",
     "SeenAttempt": "errand.job.hooks",
     "Settings": "errand.settings",
+    "Signature": "errand.job.producing.signature",
     "Snooze": "errand.job.control",
     "StoredFile": "errand.job.stored_file",
     "SyncClient": "errand.client.sync_client",
+    "UnknownDependency": "errand.queue.new_job",
+    "chain": "errand.job.producing.steps",
     "create_api": "errand.http.api",
+    "group": "errand.job.producing.steps",
     "job": "errand.job.job_type",
     "jobs_lifespan": "errand.integration.lifespan",
     "jobs_of": "errand.integration.add_task",
@@ -72,8 +85,13 @@ _LAZY = {
 }
 
 __all__ = [
+    "OUTCOMES",
+    "PREVIOUS",
+    "RESULTS",
     "AddedJob",
     "Cancel",
+    "Chain",
+    "ChainHandle",
     "Client",
     "Context",
     "DeadJob",
@@ -81,6 +99,7 @@ __all__ = [
     "Depends",
     "Exponential",
     "Fail",
+    "Group",
     "InvalidArgs",
     "JobFailed",
     "JobHandle",
@@ -95,11 +114,15 @@ __all__ = [
     "Schedule",
     "SeenAttempt",
     "Settings",
+    "Signature",
     "Snooze",
     "StoredFile",
     "SyncClient",
+    "UnknownDependency",
     "__version__",
+    "chain",
     "create_api",
+    "group",
     "job",
     "jobs_lifespan",
     "jobs_of",

@@ -15,13 +15,14 @@ from mypy.plugin import MethodSigContext, Plugin
 from mypy.types import CallableType, FunctionLike, Instance, ProperType, get_proper_type
 
 ENQUEUE = {
-    f"errand.job.{name}.enqueue"
+    f"errand.job.{name}.{method}"
     for name in ("job_type.JobType", "producing.enqueuing.Enqueuing", "producing.enqueuing.WithOptions")
+    for method in ("enqueue", "s")
 }
 
 
 class ErrandPlugin(Plugin):
-    """Gives `enqueue` the parameters of its job type."""
+    """Gives `enqueue` and `s` the parameters of their job type."""
 
     def get_method_signature_hook(self, fullname: str) -> Callable[[MethodSigContext], FunctionLike] | None:
         return _with_args_of_model if fullname in ENQUEUE else None

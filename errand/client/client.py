@@ -15,12 +15,14 @@ from errand.job.producing.handle import JobHandle
 from errand.job.producing.options import GivenOptions, JobOptions
 from errand.job.producing.producer import CancelAnswer, JobEnd, JobUpdate, PutJob, QueueUnavailable, offered
 from errand.monitor.job_snapshot import JobSnapshot, read_job
-from errand.queue.new_job import JobExists
+from errand.queue.new_job import JobExists, UnknownDependency, step_of
 from errand.queue.queue import Queue
+from errand.queue.together import enqueue_together
 from errand.queue.uniqueness import NotUnique, Unique
 from errand.redis.outage import REDIS_DEADLINE_S, is_outage, within
 from errand.settings import Settings
 from errand.wire import keys
+from errand.wire.flow import NO_FLOW, Flow, Needs, PlannedJob
 from errand.wire.records import Error, JobStatus
 
 
@@ -106,17 +108,37 @@ class ByConnection:
         self, type_name: str, many_args: Sequence[Mapping[str, Any]], *, queue: str, options: JobOptions
     ) -> Sequence[PutJob]:
         to = self._connection.queue(queue)
+        flow = await self._flow_of(options)
         with outage_in_words():
             if len(many_args) == 1:
-                return [await _put_one(to, type_name, many_args[0], options)]
+                return [await _put_one(to, type_name, many_args[0], options, flow)]
             put = await to.enqueue_many(
                 type_name,
                 many_args,
                 delay_ms=options.when.delay_ms,
                 run_at_ms=options.when.run_at_ms,
                 limits=options.limits,
+                flow=flow,
             )
         return [PutJob(job.job_id) for job in put]
+
+    async def _flow_of(self, options: JobOptions) -> Flow:
+        """What the jobs are to wait for. Raises UnknownDependency."""
+        if not options.depends_on:
+            return NO_FLOW
+        jobs = []
+        for job_id, queue in options.depends_on:
+            try:
+                jobs.append((job_id, queue or (await self._found(job_id, None)).queue))
+            except LookupError:
+                raise UnknownDependency(job_id) from None
+        return Flow(needs=Needs(jobs=tuple(jobs), run_after=options.run_after))
+
+    async def put_steps(self, jobs: Sequence[tuple[PlannedJob, Flow]]) -> Sequence[PutJob]:
+        together = [(self._connection.queue(job.queue), step_of(job, its_flow)) for job, its_flow in jobs]
+        with outage_in_words():
+            answers = await enqueue_together(together)
+        return [PutJob(job.id, existing=put is None) for (job, _), put in zip(jobs, answers, strict=True)]
 
     async def status(self, job_id: str, *, queue: str | None) -> JobStatus:
         return (await self._found(job_id, queue)).status
@@ -163,7 +185,7 @@ class ByConnection:
         return self._watching[queue]
 
 
-async def _put_one(queue: Queue, type_name: str, args: Mapping[str, Any], options: JobOptions) -> PutJob:
+async def _put_one(queue: Queue, type_name: str, args: Mapping[str, Any], options: JobOptions, flow: Flow) -> PutJob:
     """Raises NotUnique, if the options say so."""
     unique = None
     if options.unique_key is not None:
@@ -178,6 +200,7 @@ async def _put_one(queue: Queue, type_name: str, args: Mapping[str, Any], option
             run_at_ms=options.when.run_at_ms,
             unique=unique,
             limits=options.limits,
+            flow=flow,
         )
     except JobExists:
         assert options.job_id is not None

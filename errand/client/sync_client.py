@@ -17,6 +17,7 @@ from errand.job.producing.enqueuing import TakesArgs
 from errand.job.producing.handle import JobHandle
 from errand.job.producing.options import GivenOptions
 from errand.job.producing.producer import CancelAnswer, JobUpdate
+from errand.job.producing.steps import Chain, ChainHandle, Group
 from errand.settings import Settings
 from errand.wire.records import JobStatus
 
@@ -57,7 +58,7 @@ class SyncJob(Generic[Result]):
     """A job that was put. What its calls do and raise stands at `JobHandle`."""
 
     loop: Loop
-    handle: JobHandle[Result]
+    handle: JobHandle[Result] | ChainHandle[Result]
 
     @property
     def id(self) -> str:
@@ -123,13 +124,23 @@ class SyncClient:
         return SyncEnqueuing(self, options)
 
     @overload
+    def enqueue(self, job_type: Chain[Result] | Group[Result], /) -> SyncJob[Result]: ...
+
+    @overload
     def enqueue(self, job_type: str, args: Mapping[str, Any], /) -> SyncJob[Any]: ...
 
     @overload
     def enqueue(self, job_type: TakesArgs[P, Any, Result], /, *ready: P.args, **args: P.kwargs) -> SyncJob[Result]: ...
 
     def enqueue(self, job_type: Any, /, *ready: Any, **args: Any) -> Any:
-        """Puts a job: of a job type, its args by name or as its model; or by the type's name, its args as a mapping."""
+        """Puts a job: of a job type, its args by name or as its model; or by the type's name, its args as a mapping.
+
+        A chain or a group is put as it is: `client.enqueue(chain(…))`.
+        """
+        if isinstance(job_type, Chain | Group):
+            opened = self.opened()
+            put: Coroutine[Any, Any, Any] = job_type.enqueue()
+            return SyncJob(opened.loop, opened.loop.run(put))
         return self.options().enqueue(job_type, *ready, **args)
 
     def enqueue_many(self, job_type: Any, many_args: Iterable[Any], /) -> list[SyncJob[Any]]:

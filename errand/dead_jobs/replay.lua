@@ -1,13 +1,15 @@
 -- Puts ended jobs again, each under its own id and with all of its tries.
--- KEYS  1 queue  2 wake  3 dead  4 dead, by group  5 names of the indexes of ended jobs
+-- KEYS  1 queue  2 wake  3 dead  4 dead, by group  5 names of the indexes of ended jobs  6 needed
 -- ARGV  1 channel of events  2… two for each job: its options, the serialised job
 --       options, as JSON: id, digest (SHA-1 of its result), index (its index of ended jobs), and if there is one:
---       entry (its entry among the dead), run_at_ms (since the epoch)
+--       entry (its entry among the dead), run_at_ms (since the epoch), waited (true if it had waited for others),
+--       ends ({id, needed} of the last step of its chain)
 -- returns for each job when it is due, in ms since the epoch; nil if its result is gone by now, or another
 --- @include "redis/parts/now"
 --- @include "redis/parts/dead_index"
 --- @include "redis/parts/ended_index"
 --- @include "redis/parts/wake_one"
+--- @include "redis/parts/needs"
 --- @include "redis/parts/publish_changes"
 local queue, wake, dead, dead_by_group, names = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local channel = ARGV[1]
@@ -20,6 +22,18 @@ local function is_as_it_was_read(id, digest)
   local result = redis.call('GET', 'arq:result:' .. id)
   return result and redis.sha1hex(result) == digest
     and redis.call('EXISTS', 'arq:job:' .. id, 'arq:in-progress:' .. id) == 0
+end
+
+-- what is kept of its needs, and for the jobs that wait for it, would expire
+local function wait_again(id, options)
+  needed_again(KEYS[6], id)
+  if options.ends then
+    needed_again(options.ends[2], options.ends[1])
+  end
+  if options.waited then
+    redis.call('PERSIST', 'errand:needs:' .. id)
+    redis.call('HDEL', 'errand:needs:' .. id, 'cancelled')
+  end
 end
 
 local answers, changes, urgent = {}, {}, false
@@ -36,6 +50,7 @@ for at = 2, #ARGV, 2 do
     unlist_ended(names, options.index, id)
     redis.call('ZADD', queue, string.format('%.0f', due_ms), id)
     remove_dead(dead, dead_by_group, options.entry or '')
+    wait_again(id, options)
     changes[#changes + 1] = (later and 'deferred ' or 'queued ') .. id
     urgent = urgent or not later or due_ms < first_ms
   end

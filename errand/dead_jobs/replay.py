@@ -11,7 +11,7 @@ import hashlib
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from arq.connections import ArqRedis
 from pydantic_core import to_json
@@ -21,6 +21,7 @@ from errand.queue.sender import MAX_BATCH
 from errand.redis import script
 from errand.redis.outage import is_outage, within
 from errand.wire import codec, keys
+from errand.wire.flow import Flow
 from errand.wire.indexes import DeadEntry, EndedName
 from errand.wire.limits import KeptLimits
 
@@ -78,6 +79,7 @@ class _Ended:
     succeeded: bool
     index: EndedName
     """The index of ended jobs that lists it."""
+    flow: Flow
 
     @classmethod
     def read(cls, job_id: str, result: bytes | None) -> _Ended | None:
@@ -86,7 +88,7 @@ class _Ended:
             record = codec.loads(result or b"")
             job = {"t": None, **{name: record[name] for name in ("f", "a", "k", "et")}}
             # a replayed job runs although its time is over; how often it is tried stays as it was asked
-            job |= replace(KeptLimits.of(record), expires_at_ms=None).fields()
+            job |= replace(KeptLimits.of(record), expires_at_ms=None).fields() | Flow.of(record).fields()
         except (ValueError, KeyError, TypeError):
             return None
         known = job["f"] not in (codec.UNKNOWN, codec.UNREADABLE)
@@ -97,6 +99,7 @@ class _Ended:
             entry=DeadEntry.in_result(job_id, record),
             succeeded=record.get("s") is True,
             index=EndedName.in_result(record),
+            flow=Flow.of(record),
         )
 
 
@@ -243,12 +246,17 @@ class Replays:
         for job, at_ms in zip(jobs, run_at_ms, strict=True):
             arguments += (_replay_options(job, run_at_ms=at_ms), job.body or b"")
         names = [queue, keys.wake(queue), keys.dead(queue), keys.dead_by_group(queue), keys.ended(queue)]
+        names.append(keys.needed(queue))
         answers: list[int | None] = await self._replay(keys=names, args=arguments)
         return answers
 
 
 def _replay_options(job: _Ended, *, run_at_ms: int | None) -> bytes:
-    options = {"id": job.job_id, "digest": job.digest, "index": str(job.index)}
+    options: dict[str, Any] = {"id": job.job_id, "digest": job.digest, "index": str(job.index)}
+    if job.flow.needs is not None:
+        options["waited"] = True
+    if (last := job.flow.last) is not None:
+        options["ends"] = [last.id, keys.needed(keys.queue(last.queue))]
     if job.entry is not None:
         options["entry"] = str(job.entry)
     return to_json(options if run_at_ms is None else {**options, "run_at_ms": run_at_ms})

@@ -113,6 +113,8 @@ def view_of(
     to: Shared, job: JobSnapshot, waiting: Waiting | None = None, delivery: DeliveryState | None = None
 ) -> JobView:
     """The job as this request may see it."""
+    if waiting is not None and waiting.progress is not None:
+        job = replace(job, progress=waiting.progress)
     view = job_view(job, to.catalog, waiting, delivery, root_path=to.root_path)
     return view if to.may_read else without_content(view)
 

@@ -6,7 +6,7 @@ a 2xx can rely on them. FastAPI ends dependencies of the scope `function` at tha
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -22,8 +22,9 @@ from errand.job.job_type import JobType
 from errand.job.producing.checked_args import kept_args
 from errand.job.producing.enqueuing import TakesArgs
 from errand.job.producing.options import NO_OPTIONS, Duration, JobOptions
+from errand.job.producing.steps import Chain, Group, check_first
 from errand.job.stored_file import StoredFile
-from errand.queue.new_job import NewJob, QueueFull
+from errand.queue.new_job import NewJob, QueueFull, step_of
 from errand.queue.queue import Queue
 from errand.queue.sender import MAX_BATCH
 from errand.queue.together import enqueue_together
@@ -31,6 +32,8 @@ from errand.redis.outage import REDIS_RETRY_S, is_outage
 from errand.resources import uploads as uploads_
 from errand.resources.job_files import JobFiles
 from errand.resources.storage import CHUNK_BYTES
+from errand.wire import flow
+from errand.wire.flow import Step
 from errand.wire.job_id import new_job_id
 
 log = structlog.get_logger("errand.add_task")
@@ -120,6 +123,9 @@ class RequestJobs:
         self._enforce = enforce
 
     @overload
+    def add_task(self, job_type: Chain[Any] | Group[Any], /) -> AddedJob: ...
+
+    @overload
     def add_task(self, job_type: JobType[Args, Any], args: Args, /) -> AddedJob: ...
 
     @overload
@@ -131,16 +137,20 @@ class RequestJobs:
             jobs.add_task(welcome_email, to=user.email, name=user.name)
 
         The job is put after the route has returned, and not at all if the route raises. Jobs of one queue start in the
-        order in which they were added. No job waits for the end of another, or is affected by its failure.
+        order in which they were added. No job waits for the end of another, or is affected by its failure, but for the
+        steps of a chain and the join of a group: `jobs.add_task(chain(…))`, which returns its last job.
 
         A mistake of the caller is raised here: InvalidArgs (a ValueError) if an arg does not fit, TypeError for what is
         no job type and for args that it does not know, LookupError for a type that no worker would find, ValueError for
         a job id that was added before, RuntimeError once the response is under way.
         """
+        self._check_open()
+        if isinstance(job_type, Chain | Group):
+            check_first(job_type)
+            return self._add_steps(job_type.planned() if isinstance(job_type, Chain) else (job_type.planned(),))
         if not isinstance(job_type, JobType):
             raise TypeError(_no_job_type(job_type))
-        self._check_open()
-        queue = self._queue_of(job_type)
+        queue = self._queue_of(job_type.name, job_type.function.__module__)
         job = NewJob(
             type_name=job_type.name,
             args=kept_args(job_type, ready, args),
@@ -152,6 +162,13 @@ class RequestJobs:
         )
         self._added.jobs.append((queue, job))
         return AddedJob(job.job_id, self._connection.api_path)
+
+    def _add_steps(self, steps: Sequence[Step]) -> AddedJob:
+        """The options of the request's jobs are not theirs: each step has its own."""
+        for job, its_flow in flow.first_jobs(steps):
+            self._check_room(job.id)
+            self._added.jobs.append((self._queue_of(job.type, "its module"), step_of(job, its_flow)))
+        return AddedJob(flow.last_of(steps[-1]).id, self._connection.api_path)
 
     def with_options(self, *, enforce: bool = True, **given: Unpack[RequestOptions]) -> RequestJobs:
         """`jobs.with_options(delay="10m").add_task(…)`: for later, under an id of your choice, or with limits.
@@ -195,25 +212,25 @@ class RequestJobs:
                 "use `async with jobs.now() as now:` and `now.add_task(…)`"
             )
 
-    def _queue_of(self, job_type: JobType[Any, Any]) -> Queue:
-        known = self._connection.catalog.get(job_type.name)
+    def _queue_of(self, type_name: str, module: str) -> Queue:
+        known = self._connection.catalog.get(type_name)
         if known is None:
-            module = job_type.function.__module__
             raise LookupError(
-                f"no worker would find the job type {job_type.name}: name {module} in JOB_PACKAGES, "
+                f"no worker would find the job type {type_name}: name {module} in JOB_PACKAGES, "
                 "or the package that it is in, for this app and for its workers"
             )
         return self._connection.queues[known.queue]
 
     def _next_id(self) -> str:
+        asked = self._options.job_id
+        self._check_room(asked)
+        return asked or new_job_id()
+
+    def _check_room(self, job_id: str | None) -> None:
         if len(self._added.jobs) >= MAX_BATCH:
             raise ValueError(f"one request puts up to {MAX_BATCH} jobs; use `async with jobs.now()` for more")
-        job_id = self._options.job_id
-        if job_id is None:
-            return new_job_id()
-        if any(job.job_id == job_id for _, job in self._added.jobs):
+        if job_id is not None and any(job.job_id == job_id for _, job in self._added.jobs):
             raise ValueError(f"a job with the id {job_id} was added before")
-        return job_id
 
 
 @asynccontextmanager

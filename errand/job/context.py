@@ -16,7 +16,9 @@ from errand.job.clock import Clock
 from errand.job.control import MAX_CRASHES
 from errand.job.once import Once, nowhere
 from errand.job.producing.enqueuing import TakesArgs
-from errand.job.producing.follow_up import MAX_FOLLOW_UPS, FollowUp, follow_up
+from errand.job.producing.follow_up import MAX_FOLLOW_UPS, FollowUp, first_follow_ups, follow_up, planned
+from errand.job.producing.steps import Chain, Group, check_first
+from errand.wire.flow import last_of
 
 Resource = TypeVar("Resource")
 
@@ -72,6 +74,9 @@ class Context:
             raise LookupError(f"declare it first: @job(uses=[{opener.__name__}])") from None
 
     @overload
+    def add_task(self, job_type: Chain[Any] | Group[Any], /) -> FollowUp: ...
+
+    @overload
     def add_task(self, job_type: TakesArgs[Any, Args, Any], args: Args, /) -> FollowUp: ...
 
     @overload
@@ -84,14 +89,28 @@ class Context:
 
         It is put by the very call that writes this attempt's success: with it, or not at all. A failed attempt puts
         none, nor does one that is repeated or has lost its lease, so that no follow-up is lost and none comes twice.
-        The id is known at once. Raises InvalidArgs and TypeError for args that do not fit, ValueError for a unique_key
-        and for more than 10,000.
+        A chain or a group follows by `ctx.add_task(chain(…))`, which returns its last job. The id is known at once.
+        Raises InvalidArgs and TypeError for args that do not fit, ValueError for a unique_key and for more than 10,000.
         """
-        if len(self.follow_ups) >= MAX_FOLLOW_UPS:
-            raise ValueError(f"an attempt puts up to {MAX_FOLLOW_UPS} follow-up jobs")
+        if isinstance(job_type, Chain | Group):
+            return self._add_steps(job_type)
+        self._check_room(1)
         added = follow_up(job_type, ready, args)
         self.follow_ups.append(added)
         return added
+
+    def _add_steps(self, steps: Chain[Any] | Group[Any]) -> FollowUp:
+        check_first(steps)
+        planned_steps = steps.planned() if isinstance(steps, Chain) else (steps.planned(),)
+        first = first_follow_ups(planned_steps)
+        # without the job that joins a group
+        self._check_room(sum(job.flow.needs is None for job in first))
+        self.follow_ups.extend(first)
+        return planned(last_of(planned_steps[-1]))
+
+    def _check_room(self, jobs: int) -> None:
+        if len(self.follow_ups) + jobs > MAX_FOLLOW_UPS:
+            raise ValueError(f"an attempt puts up to {MAX_FOLLOW_UPS} follow-up jobs")
 
     def wait(self, call: Coroutine[Any, Any, Result]) -> Result:
         """For a `def` job, in its thread: what that call returns or raises, which the worker's loop makes.

@@ -1,23 +1,23 @@
 #!lua flags=allow-oom
 -- Writes what became of claimed jobs. Only the owner of a lease has a say: the outcome of any other is dropped.
--- KEYS  1 queue  2 running  3 wake  4 cancels  5 dead  6 dead, by group  7 names of the indexes of ended jobs
--- ARGV  1 channel of events  2 follow-up jobs as JSON, or ''  3… of each job a FinishRow (errand/leases/rows.py)
+-- KEYS  1 queue  2 running  3 wake  4 cancels  5 dead  6 dead, by group  7 names of the indexes of ended jobs  8 needed
+-- ARGV  1 channel of events  2 what the ends mean for others, as JSON, or ''  3… of each job a FinishRow (errand/leases/rows.py)
 -- returns of each job 1 if it was written, 0 if the lease was not the caller's
 --- @include "redis/parts/now"
 --- @include "redis/parts/still_owned"
 --- @include "leases/parts/lived_on"
 --- @include "leases/parts/outcome"
 --- @include "leases/parts/park"
---- @include "leases/parts/follow_ups"
+--- @include "leases/parts/go_on"
 --- @include "redis/parts/dead_index"
 --- @include "redis/parts/ended_index"
 --- @include "leases/parts/ended_batch"
 --- @include "redis/parts/wake_one"
 --- @include "redis/parts/publish_changes"
 local queue, running, wake, cancels, dead, dead_by_group = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local names, channel, this_moment, follow_ups = KEYS[7], ARGV[1], moment(time), follow_ups_of(ARGV[2])
+local names, channel, this_moment, parts = KEYS[7], ARGV[1], moment(time), parts_of(ARGV[2])
 
-local any_cancels = redis.call('EXISTS', cancels) == 1
+local any_cancels, needed = redis.call('EXISTS', cancels) == 1, redis.call('EXISTS', KEYS[8]) == 1 and KEYS[8]
 local answers, changes, handed_back = {}, {}, false
 for at = 3, #ARGV, 9 do
   local id, token, name, result, keep_ms, due_in_ms, record, keep_lease_ms, give_back = unpack(ARGV, at, at + 8)
@@ -37,7 +37,7 @@ for at = 3, #ARGV, 9 do
     end
     if due_in_ms == '' then
       ended(queue, id, kind.status, result, keep_ms, keep_lease_ms == '0' and lease or nil)
-      put_follow_ups(follow_ups, #answers, kind.status, now_ms)
+      go_on(parts and parts[#answers], needed, id, kind.status, result, keep_ms, now_ms)
       if record ~= '' then
         add_dead(dead, dead_by_group, record, now_ms, keep_ms)
       end

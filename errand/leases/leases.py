@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
+from operator import itemgetter
 from typing import Any
 
 import structlog
@@ -23,6 +24,7 @@ from errand.leases.rows import ClaimedRow, FinishRow, FollowUpRow
 from errand.redis import script
 from errand.redis.repair import repairing
 from errand.wire import codec, keys, minute_counts
+from errand.wire.flow import Flow
 
 log = structlog.get_logger("errand.worker")
 
@@ -148,6 +150,8 @@ class Finish:
     """The job's entry among the dead jobs, if it ends as one. Such a job has no `attempt`, and is not kept for ever."""
     follow_ups: Sequence[FollowUpRow] = ()
     """Jobs that are put in the same moment if it has succeeded."""
+    flow: Flow | None = None
+    """If the job ends: what it has to do with others."""
     type: str = ""
     """If the job ends: its type as lists have it (`wire.indexes.type_word`). Without it the job is not listed."""
 
@@ -289,7 +293,7 @@ class Leases:
     async def finish(self, outcomes: Iterable[Finish]) -> list[bool]:
         """Writes outcomes in one call; False for each that was dropped because its lease is lost."""
         outcomes = list(outcomes)
-        arguments: list[str | bytes | int] = [keys.events(self._queue), _follow_ups_of(outcomes)]
+        arguments: list[str | bytes | int] = [keys.events(self._queue), _parts_of(outcomes)]
         for outcome in outcomes:
             arguments += _row_of(outcome, listed=self._visible)
         queue = self._queue
@@ -303,6 +307,7 @@ class Leases:
                 keys.dead(queue),
                 keys.dead_by_group(queue),
                 keys.ended(queue),
+                keys.needed(queue),
             ],
             arguments,
         )
@@ -362,27 +367,35 @@ def _row_of(outcome: Finish, *, listed: bool) -> FinishRow:
     )
 
 
-def _follow_ups_of(outcomes: Sequence[Finish]) -> bytes:
-    """The script's JSON; empty if no outcome has some."""
-    if not any(outcome.follow_ups for outcome in outcomes):
+def _parts_of(outcomes: Sequence[Finish]) -> bytes:
+    """What the ends mean for other jobs, as the script's JSON; empty if they mean nothing."""
+    if not any(outcome.follow_ups or outcome.flow for outcome in outcomes):
         return b""
     return codec.dumps(
-        [
-            {
-                "outcome": number,
-                "queue": queue,
-                "wake": keys.wake(queue),
-                "channel": keys.events(queue),
-                "jobs": [
-                    (*row[1:4], row.run_at_ms or False, row.expires_in_ms or False)
-                    for row in outcome.follow_ups
-                    if row.queue == queue
-                ],
-            }
-            for number, outcome in enumerate(outcomes, start=1)
-            for queue in dict.fromkeys(row.queue for row in outcome.follow_ups)
-        ]
+        [part for number, outcome in enumerate(outcomes, start=1) for part in _parts_of_one(number, outcome)]
     )
+
+
+def _parts_of_one(number: int, outcome: Finish) -> Iterator[Mapping[str, Any]]:
+    # those last that wait for others: these are there by then
+    for queue, waits in sorted({(row.queue, row.needs is not None) for row in outcome.follow_ups}, key=itemgetter(1)):
+        rows = [row for row in outcome.follow_ups if row.queue == queue and (row.needs is not None) == waits]
+        yield {
+            "outcome": number,
+            "queue": queue,
+            "wake": keys.wake(queue),
+            "channel": keys.events(queue),
+            "jobs": [_follow_up_of(row, before=outcome.job_id) for row in rows],
+        }
+    if outcome.flow is not None:
+        last = outcome.flow.last
+        ends = last is not None and (last.id, keys.needed(keys.queue(last.queue)))
+        yield {"outcome": number, "waited": outcome.flow.needs is not None, "ends": ends}
+
+
+def _follow_up_of(row: FollowUpRow, *, before: str) -> Sequence[Any]:
+    run_at_ms, expires_in_ms = row.run_at_ms or False, row.expires_in_ms or False
+    return (row.id, row.body, row.delay_ms, run_at_ms, expires_in_ms, row.parent or before, row.needs or False)
 
 
 def deaths_of(attempts: Sequence[bytes]) -> tuple[int, int]:

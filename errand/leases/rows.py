@@ -7,7 +7,8 @@ slots made finishing 7 to 14 % slower, JSON for each job 13 to 37 %. Names in th
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 
 class ClaimedRow(NamedTuple):
@@ -35,6 +36,10 @@ class FollowUpRow(NamedTuple):
     delay_ms: int
     run_at_ms: int | None
     expires_in_ms: int | None = None
+    parent: str = ""
+    """If it is not the job that it follows."""
+    needs: Mapping[str, Any] | None = None
+    """What it waits for, as `held.lua` reads it."""
 
 
 class FinishRow(NamedTuple):

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from errand.redis.rows import rows_of
 from errand.wire import codec, keys
+from errand.wire.flow import HELD_MS, NO_FLOW, Flow
 from errand.wire.indexes import end_of
 from errand.wire.limits import KeptLimits, shown_ms
 from errand.wire.records import (
@@ -79,6 +80,9 @@ class JobSnapshot:
     """Asked for this job alone; None if its type's counts."""
     expires_at_ms: int | None = None
     """If no attempt has started by then, it fails."""
+    flow: Flow = NO_FLOW
+    held: bool = False
+    """It waits for other jobs: it is due when they have ended."""
     revision: str = ""
     """Differs after each change of what Redis keeps of the job, except a renewed lease; empty in lists of jobs."""
 
@@ -138,6 +142,7 @@ async def _read_job(
         job_id,
         job,
         limits=KeptLimits.of(record),
+        flow=Flow.of(record),
         queue=queue,
         attempts=_attempts_in(attempts),
         due_at_ms=None if score is None else shown_ms(score),
@@ -250,6 +255,7 @@ def ended_job(job_id: str, record: bytes) -> JobSnapshot:
         finished_at_ms=to_unix_ms(result.finish_time),
         max_tries=limits.max_tries,
         expires_at_ms=limits.expires_at_ms,
+        flow=Flow.of(fields),
     )
 
 
@@ -258,6 +264,7 @@ def live_job(
     job: JobDef,
     *,
     limits: KeptLimits,
+    flow: Flow = NO_FLOW,
     queue: str,
     attempts: tuple[Attempt, ...] = (),
     due_at_ms: int | None,
@@ -272,6 +279,7 @@ def live_job(
     """A job that has not ended, from what Redis holds of it."""
     waiting: Status = "deferred" if due_at_ms is not None and due_at_ms > now_ms else "queued"
     last = running or (attempts[-1] if attempts else None)
+    held = flow.needs is not None and due_at_ms == shown_ms(HELD_MS)
     return JobSnapshot(
         id=job_id,
         type=job.function,
@@ -285,9 +293,17 @@ def live_job(
         put_back=put_back,
         enqueued_at_ms=to_unix_ms(job.enqueue_time),
         # the queue holds the end of a running job's lease, not when it was due
-        run_at_ms=running.due_at_ms if running else due_at_ms,
+        run_at_ms=running.due_at_ms if running else None if held else due_at_ms,
         started_at_ms=last.started_at_ms if last else None,
         max_tries=limits.max_tries,
         expires_at_ms=limits.expires_at_ms,
+        flow=flow,
+        held=held,
         revision=revision,
     )
+
+
+def without_large_fields(job: JobSnapshot) -> JobSnapshot:
+    """The job as lists have it: without its args, result and attempts."""
+    error = job.error and replace(job.error, traceback=None)
+    return replace(job, args={}, result=None, attempts=(), progress=None, error=error)

@@ -12,16 +12,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import structlog
 from arq.connections import ArqRedis
 from arq.jobs import DeserializationError
 from pydantic_core import to_json
 
-from errand.monitor.job_snapshot import ENDS, JobSnapshot, Status, ended_job, live_job, number_in
+from errand.monitor.job_snapshot import ENDS, JobSnapshot, Status, ended_job, live_job, number_in, without_large_fields
 from errand.redis import script
 from errand.wire import codec, keys
+from errand.wire.flow import Flow
 from errand.wire.indexes import SHARED, EndedName, type_word
 from errand.wire.limits import KeptLimits, shown_ms
 from errand.wire.records import RunningAttempt
@@ -178,7 +179,7 @@ class Timeline:
                 outdated.append(entry)
                 job = None
             fits = job is not None and _matches(job, filter) and (matches is None or matches(job))
-            jobs.append(_without_large_fields(job) if job and fits else None)
+            jobs.append(without_large_fields(job) if job and fits else None)
         await self._prune(outdated)
         return jobs
 
@@ -274,6 +275,7 @@ def _job_of(entry: _Entry, values: Sequence[bytes | None]) -> JobSnapshot | None
         entry.job_id,
         job,
         limits=KeptLimits.of(record),
+        flow=Flow.of(record),
         queue=entry.queue,
         due_at_ms=shown_ms(entry.position.at_ms),
         running=entry.running,
@@ -290,8 +292,3 @@ def _is_listed(job: JobSnapshot | None, index: EndedName) -> bool:
 
 def _matches(job: JobSnapshot, filter: JobFilter) -> bool:
     return filter.includes(job.status) and filter.type in (None, job.type)
-
-
-def _without_large_fields(job: JobSnapshot) -> JobSnapshot:
-    error = job.error and replace(job.error, traceback=None)
-    return replace(job, args={}, result=None, attempts=(), progress=None, error=error)

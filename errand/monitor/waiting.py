@@ -17,6 +17,8 @@ from arq.connections import ArqRedis
 from errand.job.schedule import schedule_of
 from errand.monitor.job_snapshot import JobSnapshot
 from errand.wire import keys
+from errand.wire.flow import Needs
+from errand.wire.records import Progress
 from errand.wire.worker_report import WorkerReport, live_reports
 
 Code = Literal[
@@ -24,6 +26,7 @@ Code = Literal[
     "scheduled",
     "retrying",
     "asked_to_wait",
+    "dependency",
     "put_back",
     "domain_slowed",
     "domain_busy",
@@ -42,6 +45,13 @@ Code = Literal[
 ]
 
 
+MAX_LOOKED_AT = 100
+"""Of the jobs that one waits for, to name some that have not ended."""
+
+
+MAX_NAMED = 3
+
+
 CODES = frozenset(typing.get_args(Code))
 
 
@@ -52,10 +62,14 @@ class Waiting:
     code: Code
     detail: str
     until_ms: int | None = None
+    progress: Progress | None = None
+    """Of a job that waits for others: how many of them have ended."""
 
 
 async def why_waiting(redis: ArqRedis, job: JobSnapshot, *, silent_s: float) -> Waiting | None:
     """None if the job runs or has ended; a worker that was silent for `silent_s` seconds does not count."""
+    if job.held and job.flow.needs is not None:
+        return await _for_others(redis, job.id, job.flow.needs)
     if job.status == "deferred" and job.run_at_ms is not None:
         return _for_its_time(job, job.run_at_ms)
     if job.status not in ("queued", "deferred"):
@@ -78,6 +92,27 @@ async def why_waiting(redis: ArqRedis, job: JobSnapshot, *, silent_s: float) -> 
         return Waiting("queue_paused", f"The queue '{job.queue}' is paused; the job can begin when it is resumed.")
     live = live_reports(heartbeats, reports, since_ms=now_ms - int(silent_s * 1000))
     return _for_a_worker(job, live.values(), running)
+
+
+async def _for_others(redis: ArqRedis, job_id: str, needs: Needs) -> Waiting:
+    named = [other for other, _ in needs.jobs[:MAX_LOOKED_AT]]
+    async with redis.pipeline(transaction=True) as pipeline:
+        pipeline.hmget(keys.needs(job_id), ["left", *(f"job:{other}" for other in named)])
+        pipeline.time()
+        (left, *ends), (seconds, micros) = await pipeline.execute()
+    number, still = len(needs.jobs), int(left or 0)
+    running = [other for other, end in zip(named, ends, strict=True) if end == b""]
+    such_as = f", such as {', '.join(running[:MAX_NAMED])}" if running else ""
+    if number == 1:
+        detail = f"Waits for the end of the job {needs.jobs[0][0]}."
+    else:
+        detail = f"Waits for the end of {still} of {number} jobs{such_as}."
+    progress = Progress(
+        fraction=(number - still) / number,
+        note=f"{number - still} of {number} jobs have ended",
+        at_ms=seconds * 1000 + micros // 1000,
+    )
+    return Waiting("dependency", detail, progress=progress)
 
 
 def _for_its_time(job: JobSnapshot, until_ms: int) -> Waiting:

@@ -11,6 +11,7 @@ from arq.utils import timestamp_ms, to_unix_ms
 from errand.queue.uniqueness import UNTIL_END_LIMIT_MS
 from errand.redis import script
 from errand.wire import codec, keys, records
+from errand.wire.flow import Flow
 from errand.wire.indexes import DeadEntry, EndedName
 from errand.wire.limits import KeptLimits
 from errand.wire.running import lost_attempt
@@ -18,7 +19,7 @@ from errand.wire.running import lost_attempt
 CancelAnswer = Literal["cancelled", "cancelling", "ended", "unknown", "changed"]
 
 
-RescheduleAnswer = Literal["rescheduled", "in_progress", "ended", "unknown", "changed"]
+RescheduleAnswer = Literal["rescheduled", "in_progress", "ended", "unknown", "changed", "held"]
 
 
 RetryAnswer = Literal["retried", "queued", "deferred", "in_progress", "ended", "unknown", "changed"]
@@ -74,7 +75,7 @@ class QueueActions:
         answer: bytes = await self._reschedule(
             keys=names, args=[job_id, keys.events(self.key), delay_ms, run_at, UNTIL_END_LIMIT_MS, seen]
         )
-        return answer.decode()  # type: ignore[return-value]  # the script's five words
+        return answer.decode()  # type: ignore[return-value]  # the script's six words
 
     def _names_of(self, job_id: str) -> list[str]:
         """What the scripts look at that move a job which waits."""
@@ -107,6 +108,9 @@ class QueueActions:
                     keys.result(job_id),
                     keys.once(job_id),
                     keys.ended(self.key),
+                    keys.needs(job_id),
+                    keys.needed_by(job_id),
+                    keys.children(job_id),
                 ],
                 args=[str(entry or ""), str(EndedName.in_result(record)), job_id, seen],
             )
@@ -139,12 +143,16 @@ class QueueActions:
             keys.once(job_id),
             keys.cancels(self.key),
             keys.ended(self.key),
+            keys.needed(self.key),
         ]
         outcome = await self._cancelled_outcome(job_id)
-        type_name = EndedName.in_result(codec.loads(outcome)).type if outcome else ""
+        record = codec.loads(outcome) if outcome else {}
+        type_name, last = EndedName.in_result(record).type if outcome else "", Flow.of(record).last
+        names.append(keys.needed(keys.queue(last.queue)) if last else keys.needed(self.key))
         keep_ms = int(self._ended_ttl_s * 1000)
         channels = keys.events(self.key), keys.cancel_calls(self.key)
-        return names, [job_id, outcome, keep_ms, *channels, int(spare_running), type_name, seen, not_after]
+        ends = last.id if last else ""
+        return names, [job_id, outcome, keep_ms, *channels, int(spare_running), type_name, seen, not_after, ends]
 
     async def _cancelled_outcome(self, job_id: str) -> bytes:
         """The result record of a cancelled job; empty for an unknown one, which the script will not use."""
@@ -160,7 +168,7 @@ class QueueActions:
         # the script ends a job that was started only if its lease has gone: its worker may live on, unheard
         lost = lost_attempt(started, at_ms=now_ms) if started is not None else None
         made = [*codec.readable(attempts), *([lost] if lost else [])]
-        more = {"attempts": made, **KeptLimits.of(record).fields()}
+        more = {"attempts": made, **KeptLimits.of(record).fields(), **Flow.of(record).fields()}
         error = records.Error(
             "Cancel", "cancelled after its worker was lost" if lost else "cancelled before it started"
         )

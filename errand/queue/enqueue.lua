@@ -2,14 +2,14 @@
 -- KEYS  1 queue  2 wake  3 running  4… of each job: body, result; then those that conditions name by their number
 -- ARGV  1 channel of events  2 how many unfinished jobs the queue may hold; 0 without a limit
 --       3 whether all are put or none if they do not all fit (0 or 1)
---       4 '' or conditions as JSON, a list of {job, whole, mark, unique, expires_in_ms}: job: its number; whole: it stands
---         for all; mark {at, record, keep_ms}: the first answer under a key; unique {at, for_ms or limit_ms, replaces}
+--       4 '' or conditions as JSON, a list of {job, whole, mark, unique, expires_in_ms, flow}: job: its number; whole: it
+--         stands for all; mark {at, record, keep_ms}; unique {at, for_ms or limit_ms, replaces}; flow: see `flow.lua`
 --       5 when the caller waits no longer, in ms since the epoch, or ''
 --       6… of each job: id, serialised job, delay in ms, run-at in ms since the epoch or ''
--- returns {tags, details, now in ms}; both lists have an entry for each job (if one stands for all and is kept out, or if
---         it is too late: one entry): queued, deferred: when it is due, in ms since the epoch; exists: a job of its id
---         does, 0; full: the queue is, 0; answered: the first answer under its key; held: 'STATE ID' of the job that
---         holds its unique key; late: the caller has given up, 0
+-- returns {tags, details, now in ms}; both lists have an entry for each job (one if it stands for all and is kept out, or
+--         is too late): queued, deferred: when it is due, in ms since the epoch; exists: a job of its id does, 0; full: the
+--         queue is, 0; answered: the first answer under its key; held: 'STATE ID' of the job that holds its unique key;
+--         unknown: a job that it is to wait for; late: the caller has given up, 0
 --- @include "redis/parts/now"
 --- @include "queue/parts/conditions"
 --- @include "queue/parts/expired"

@@ -19,6 +19,7 @@ from errand.redis.outage import REPLY_TIMEOUT_S, is_outage, within
 from errand.redis.repair import repairing
 from errand.redis.server_clock import ServerClock
 from errand.wire import codec, keys
+from errand.wire.flow import HELD_MS
 
 T = TypeVar("T")
 
@@ -133,6 +134,8 @@ class EnqueueScript:
         for entry in entries:
             names += (keys.body(entry.job_id), keys.result(entry.job_id))
             run_at_ms = "" if entry.run_at_ms is None else entry.run_at_ms
+            if entry.flow.needs is not None:
+                run_at_ms = HELD_MS
             jobs += (entry.job_id, entry.body, entry.delay_ms, run_at_ms)
         # adds the keys that conditions name to the names
         conditions = self._conditions(entries, names)
@@ -160,4 +163,8 @@ class EnqueueScript:
             condition["unique"] = entry.unique.hold(at=len(names), replaces=entry.replaces)
         if entry.expires_in_ms is not None:
             condition["expires_in_ms"] = entry.expires_in_ms
+        if entry.flow.concerns_others:
+            condition["flow"] = entry.flow.for_script(
+                self._queue_key, delay_ms=entry.delay_ms, run_at_ms=entry.run_at_ms
+            )
         return condition

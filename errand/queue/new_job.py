@@ -12,12 +12,21 @@ from errand.queue.idempotency import FirstAnswer, Idempotency
 from errand.queue.uniqueness import NotUnique, Unique
 from errand.redis.durability import Grade
 from errand.wire import codec
+from errand.wire.flow import NO_FLOW, Flow, PlannedJob
 from errand.wire.job_id import new_job_id
 from errand.wire.limits import MAX_TRIES, JobLimits
 
 
 class JobExists(Exception):
     """A job of that id is queued, running, or still remembered."""
+
+
+class UnknownDependency(ValueError):
+    """A job is to wait for one that is not known: it has been forgotten, or was never put. Nothing was put."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"no job {job_id} is known, for which another one could wait")
+        self.job_id = job_id
 
 
 class QueueFull(Exception):
@@ -58,6 +67,7 @@ class NewJob:
     limits: JobLimits | None = None
     enforce: bool = True
     """It is not put if its queue is full."""
+    flow: Flow = NO_FLOW
 
 
 @dataclass(slots=True)
@@ -77,13 +87,21 @@ class Entry:
     """The job that is cancelled in the same transaction for this one."""
 
     enforce: bool = True
+    flow: Flow = NO_FLOW
     stands_for: Sequence[str] = ()
     """All jobs of its call, which its idempotency key is for."""
 
     @property
     def is_conditional(self) -> bool:
-        """True if an idempotency key or a unique key may keep it out of the queue, or it has a time to start by."""
-        return self.idempotency is not None or self.unique is not None or self.expires_in_ms is not None
+        """True if an idempotency key or a unique key may keep it out of the queue, it has a time to start by, or it has
+        to do with other jobs.
+        """
+        return (
+            self.idempotency is not None
+            or self.unique is not None
+            or self.expires_in_ms is not None
+            or (self.flow is not NO_FLOW and self.flow.concerns_others)
+        )
 
 
 PUT = (b"queued", b"deferred")
@@ -94,9 +112,11 @@ class Answer(NamedTuple):
     """The script's answer to one job."""
 
     tag: bytes
-    """`queued`, `deferred`, `exists`, `full`, `answered` or `held`, as the head of the script says."""
+    """`queued`, `deferred`, `exists`, `full`, `answered`, `held` or `unknown`, as the head of the script says."""
     detail: int | bytes
-    """When the job is due (ms since the epoch), the first answer under its key, or the job that holds its key."""
+    """When the job is due (ms since the epoch), the first answer under its key, the job that holds its key, or one that
+    it is to wait for.
+    """
     at_ms: int
     """When the script ran, by the server's clock."""
     durability: Grade
@@ -113,6 +133,19 @@ class Answer(NamedTuple):
         return isinstance(self.detail, bytes)
 
 
+def step_of(job: PlannedJob, flow: Flow) -> NewJob:
+    """A step of a chain, or a job of a group, that is put now."""
+    return NewJob(
+        type_name=job.type,
+        args=job.args,
+        job_id=job.id,
+        delay_ms=job.delay_ms,
+        run_at_ms=job.run_at_ms,
+        limits=job.limits,
+        flow=flow,
+    )
+
+
 def entry_of(job: NewJob) -> Entry:
     entry = new_entry(
         job.type_name,
@@ -121,6 +154,7 @@ def entry_of(job: NewJob) -> Entry:
         delay_ms=job.delay_ms,
         run_at_ms=job.run_at_ms,
         limits=job.limits,
+        flow=job.flow,
     )
     entry.enforce = job.enforce
     return entry
@@ -136,6 +170,7 @@ def new_entry(
     idempotency: Idempotency | None = None,
     unique: Unique | None = None,
     limits: JobLimits | None = None,
+    flow: Flow = NO_FLOW,
 ) -> Entry:
     enqueued_at_ms = timestamp_ms()
     job = {"t": None, "f": type_name, "a": (), "k": args, "et": enqueued_at_ms}
@@ -143,6 +178,8 @@ def new_entry(
         job[codec.UNIQUE_KEY] = unique.key
     if limits is not None and limits.max_tries is not None:
         job[MAX_TRIES] = limits.max_tries
+    if flow is not NO_FLOW:
+        job |= flow.fields()
     return Entry(
         job_id or new_job_id(),
         type_name,
@@ -154,6 +191,7 @@ def new_entry(
         unique,
         # by the server's clock: the script adds it to the body
         expires_in_ms=None if limits is None else limits.expires_in_ms,
+        flow=flow,
     )
 
 
@@ -178,8 +216,10 @@ def enqueued(queue: str, entry: Entry, answer: Answer) -> Enqueued:
 
 
 def first_answered(entry: Entry, answer: Answer) -> list[Enqueued]:
-    """The jobs that an earlier request under the same key has put. Raises KeyReused or NotUnique."""
+    """The jobs that an earlier request under the same key has put. Raises KeyReused, NotUnique or UnknownDependency."""
     assert isinstance(answer.detail, bytes)
+    if answer.tag == b"unknown":
+        raise UnknownDependency(answer.detail.decode())
     if answer.tag == b"held":
         raise NotUnique.parse(answer.detail)
     assert entry.idempotency is not None

@@ -19,6 +19,7 @@ from errand.redis import script
 from errand.redis.durability import Durability
 from errand.redis.outage import missed, within
 from errand.wire import keys
+from errand.wire.flow import NO_FLOW, Flow
 from errand.wire.limits import JobLimits
 
 IN_FLIGHT_S = 60
@@ -66,6 +67,7 @@ class Queue(QueueActions):
         idempotency: Idempotency | None = None,
         unique: Unique | None = None,
         limits: JobLimits | None = None,
+        flow: Flow = NO_FLOW,
     ) -> Enqueued:
         """Puts a job of that type; `args` are its keyword arguments, JSON values only.
 
@@ -74,7 +76,7 @@ class Queue(QueueActions):
         their order. With `idempotency` the job of the first call under that key is returned again.
 
         Raises KeyReused if the first call under that key was another request, NotUnique if another job holds the key
-        of `unique` and does not give way, JobExists, QueueFull, and redis' errors if Redis is away.
+        of `unique` and does not give way, JobExists, QueueFull, UnknownDependency, and redis' errors if Redis is away.
         """
         entry = new_entry(
             type_name,
@@ -85,6 +87,7 @@ class Queue(QueueActions):
             idempotency=idempotency,
             unique=unique,
             limits=limits,
+            flow=flow,
         )
         try:
             return enqueued(self.name, entry, await self.sender.send(entry))
@@ -102,6 +105,7 @@ class Queue(QueueActions):
         run_at_ms: int | None = None,
         idempotency: Idempotency | None = None,
         limits: JobLimits | None = None,
+        flow: Flow = NO_FLOW,
     ) -> list[Enqueued]:
         """Puts up to 10,000 jobs of one type in one call: all or none.
 
@@ -111,7 +115,7 @@ class Queue(QueueActions):
         they do not all fit, and redis' errors if Redis is away.
         """
         entries = [
-            new_entry(type_name, args, job_id=None, delay_ms=delay_ms, run_at_ms=run_at_ms, limits=limits)
+            new_entry(type_name, args, job_id=None, delay_ms=delay_ms, run_at_ms=run_at_ms, limits=limits, flow=flow)
             for args in many_args
         ]
         if len(entries) > MAX_BATCH:

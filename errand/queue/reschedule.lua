@@ -5,9 +5,10 @@
 -- ARGV  1 job id  2 channel of events  3 delay in ms  4 run-at in ms since the epoch or ''
 --       5 how long the marker is kept after the job is due, in ms  6 the revision that it must have, or ''
 -- returns 'rescheduled', or what the job is instead: 'in_progress', 'ended', 'unknown', 'changed' (it has another
---         revision)
+--         revision), 'held' (it waits for other jobs)
 --- @include "redis/parts/wake_one"
 --- @include "redis/parts/publish_changes"
+--- @include "redis/parts/held_ms"
 local queue, wake, body, result, lease, marker = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[10]
 local names = {queue = queue, running = KEYS[7], lease = lease, tries = KEYS[6], attempts = KEYS[8], progress = KEYS[9]}
 local id, channel, delay_ms, run_at_ms, limit_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
@@ -20,6 +21,8 @@ elseif redis.call('EXISTS', lease) == 1 then
   return 'in_progress'
 elseif redis.call('EXISTS', body) == 0 or not redis.call('ZSCORE', queue, id) then
   return 'unknown'
+elseif tonumber(redis.call('ZSCORE', queue, id)) == HELD_MS then
+  return 'held'
 elseif not as_seen(ARGV[6], id, names) then
   return 'changed'
 end

@@ -37,6 +37,9 @@ local function check_job(id)
   check_type('errand:progress:' .. id, 'string')
   check_type('errand:put-back:' .. id, 'string')
   check_type('errand:once:' .. id, 'hash')
+  check_type('errand:needs:' .. id, 'hash')
+  check_type('errand:needed-by:' .. id, 'set')
+  check_type('errand:children:' .. id, 'zset')
 end
 
 for number, key in ipairs(KEYS) do

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, cast
 from redis import Redis
 
 from errand.wire import codec, keys
+from errand.wire.flow import HELD_MS
 from errand.wire.limits import EXPIRES_AT
 
 
@@ -76,7 +77,9 @@ class WaitingJobs:
     def move_time(self, by_ms: int) -> None:
         """Makes all that Redis keeps so much older: what is due later, or expires, does so sooner."""
         for queue in self.queues():
-            for job_id in self.waiting(queue):
+            for job_id, due_ms in self.waiting(queue).items():
+                if due_ms == HELD_MS:
+                    continue
                 self._redis.zincrby(keys.queue(queue), -by_ms, job_id)
                 self._move_expiry(job_id, by_ms)
         for key in cast(list[bytes], self._redis.keys("*")):

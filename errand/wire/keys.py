@@ -175,6 +175,21 @@ def put_back(job_id: str) -> str:
     return f"errand:put-back:{job_id}"
 
 
+def needs(job_id: str) -> str:
+    """Hash: the jobs that this one waits for, each with how it has ended; `held.lua` says what else is in it."""
+    return f"errand:needs:{job_id}"
+
+
+def needed_by(job_id: str) -> str:
+    """Set: ids of the jobs that wait for this one."""
+    return f"errand:needed-by:{job_id}"
+
+
+def children(job_id: str) -> str:
+    """Sorted set: `<queue> <id>` of each job that this one has put or waits for as its group, score = when, in ms."""
+    return f"errand:children:{job_id}"
+
+
 def once(job_id: str) -> str:
     """Hash: name of an effect → how far it has come, as JSON; kept with a job until it has succeeded."""
     return f"errand:once:{job_id}"
@@ -199,6 +214,11 @@ def parked(queue: str, type_name: str) -> str:
 def running(queue: str) -> str:
     """Hash: job id → the attempt that was started last, as `number due_ms started_ms token`."""
     return f"errand:{queue}:running"
+
+
+def needed(queue: str) -> str:
+    """Set: ids of the queue's jobs that others wait for."""
+    return f"errand:{queue}:needed"
 
 
 def isolated(queue: str) -> str:
@@ -379,6 +399,7 @@ def types(queue: str, job_ids: Iterable[str] = ()) -> dict[str, str]:
         dead_by_group(queue): "zset",
         watched(queue): "string",
         history(queue): "stream",
+        needed(queue): "set",
         ABORT: "zset",
         **{audit(kind): "stream" for kind in ("changed", "refused", "reported")},
     }
@@ -389,6 +410,9 @@ def types(queue: str, job_ids: Iterable[str] = ()) -> dict[str, str]:
             **dict.fromkeys((body, lease, tries, result, progress, put_back), "string"),
             attempts: "list",
             once: "hash",
+            needs: "hash",
+            needed_by: "set",
+            children: "zset",
         }.items()
     }
     return own | of_jobs

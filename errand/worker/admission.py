@@ -10,6 +10,7 @@ from arq.worker import Worker
 from errand.leases.leases import Claim
 from errand.wire import keys
 from errand.wire.limits import Expired
+from errand.worker import needs
 from errand.worker.aborts import Aborts
 from errand.worker.crashes import Suspects
 from errand.worker.runners.claimed_job import ClaimedJob
@@ -36,7 +37,10 @@ class Admission:
             arq_log.info("%6.2fs ⊘ %s aborted before start", job.age_s, job.ref)
             await self._worker.pool.zrem(keys.ABORT, job.claim.job_id)
             return asyncio.CancelledError()
-        return _expired(job) or runner.refusal(job)
+        refusal = _expired(job) or runner.refusal(job)
+        if refusal is None and job.flow.needs is not None:
+            return await needs.refusal(self._worker.pool, job, job.flow.needs)
+        return refusal
 
     def must_wait(self, claim: Claim) -> bool:
         """True if the job is a suspect and another one runs for this process. Else `leave` must follow."""

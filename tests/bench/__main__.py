@@ -51,6 +51,7 @@ def main() -> int:
     for section in (
         throughput,
         pickup,
+        chains,
         deferred,
         depth,
         workers,
@@ -115,6 +116,14 @@ def pickup(report: Report, peers: list[Candidate], *, runs: int) -> None:
         best = min(figures[share] for name, figures in taken.items() if name != ERRAND.name)
         ratio = mine[share] / best
         report.line(f"{share[:3]} against the best peer", f"{ratio:.2f} x", "", Bar.at_most(1.0, ratio))
+
+
+def chains(report: Report, peers: list[Candidate], *, runs: int) -> None:
+    """From the last line of a chain's step to the first line of the next one, which its success puts."""
+    figures = in_turn({"chains": partial(ERRAND.measure, "chains", PICKUPS)}, runs=runs)["chains"]
+    report.section("Chains", chains.__doc__)
+    p99 = f"p99 {figures['p99_ms']:.2f} ms"
+    report.line("p50", f"{figures['p50_ms']:.2f} ms", p99, Bar.at_most(2, figures["p50_ms"]))
 
 
 def deferred(report: Report, peers: list[Candidate], *, runs: int) -> None:

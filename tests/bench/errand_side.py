@@ -17,11 +17,16 @@ import uvloop
 from arq.connections import ArqRedis
 
 from errand.job.catalog import discover
+from errand.job.producing.signature import PREVIOUS
+from errand.job.producing.steps import chain
 from errand.process.worker import serve
+from errand.queue.new_job import step_of
 from errand.queue.queue import Queue
 from errand.queue.sender import MAX_BATCH
+from errand.queue.together import enqueue_together
 from errand.redis.connection import connect
 from errand.redis.redis_py import packed
+from errand.wire import flow
 from errand.worker.worker import Worker
 from settings import Settings
 from tests.bench import jobs_here
@@ -44,7 +49,14 @@ async def working(url: str) -> AsyncIterator[Worker]:
     """A worker as `python -m jobs` runs it, with Arq's 100 jobs at once."""
     pool = connect(url, reply_timeout_s=60)
     worker = Worker(
-        job_types=[jobs_here.noop, jobs_here.noted, jobs_here.timed, jobs_here.lasting, jobs_here.patient],
+        job_types=[
+            jobs_here.noop,
+            jobs_here.noted,
+            jobs_here.timed,
+            jobs_here.now,
+            jobs_here.lasting,
+            jobs_here.patient,
+        ],
         redis_pool=pool,
         job_serializer=pool.job_serializer,
         job_deserializer=pool.job_deserializer,
@@ -106,6 +118,18 @@ async def latency(url: str, number: float) -> dict[str, Any]:
         await asyncio.sleep(0.5)
         for count in range(1, int(number) + 1):
             await queue.enqueue("timed", {"at_s": time.time()})
+            await until(lambda count=count: len(jobs_here.Seen.late_s) >= count)
+            await asyncio.sleep(0.01)
+    return {f"p{share:g}_ms": percentile_ms(jobs_here.Seen.late_s, share / 100) for share in (50, 99)}
+
+
+async def chains(url: str, number: float) -> dict[str, Any]:
+    """From the last line of a step to the first line of the next, one chain at a time, the worker idle before it."""
+    async with opened(url) as (_, queue), working(url):
+        await asyncio.sleep(0.5)
+        for count in range(1, int(number) + 1):
+            steps = chain(jobs_here.now.s(), jobs_here.timed.s(at_s=PREVIOUS)).planned()
+            await enqueue_together([(queue, step_of(job, its_flow)) for job, its_flow in flow.first_jobs(steps)])
             await until(lambda count=count: len(jobs_here.Seen.late_s) >= count)
             await asyncio.sleep(0.01)
     return {f"p{share:g}_ms": percentile_ms(jobs_here.Seen.late_s, share / 100) for share in (50, 99)}
@@ -232,7 +256,7 @@ if __name__ == "__main__":
     main(
         {
             measure.__name__: measure
-            for measure in (throughput, latency, cancels, busy, deferred, idle, prepare, share, enqueue, memory)
+            for measure in (throughput, latency, chains, cancels, busy, deferred, idle, prepare, share, enqueue, memory)
         },
         uvloop.run,
     )

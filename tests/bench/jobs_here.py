@@ -49,6 +49,12 @@ async def timed(ctx: Context, args: Sent) -> None:
 
 
 @job()
+async def now(ctx: Context, args: Nothing) -> float:
+    """Returns when it ended, in seconds since the epoch."""
+    return time.time()
+
+
+@job()
 async def lasting(ctx: Context, args: Nothing) -> float:
     """Takes a moment; returns when it ended, in seconds since the epoch."""
     await asyncio.sleep(0.1)

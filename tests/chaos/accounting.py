@@ -16,7 +16,7 @@ from errand.job.control import Crashed
 from errand.monitor.job_snapshot import ENDS, JobSnapshot, Status, read_job
 from errand.redis.connection import connect
 from errand.wire import codec, keys, records
-from tests.chaos.load import Ledger, Request, Wish, mark_of
+from tests.chaos.load import STEP_TYPES, Ledger, Request, Wish, mark_of
 from tests.waiting import eventually
 
 AT_ONCE = 500
@@ -50,6 +50,8 @@ class Record:
     result: Any
     mark: int | None
     """The number of the request that it came with."""
+    path: str = ""
+    """Which step it is of those that follow its root."""
 
     @property
     def interrupted(self) -> int:
@@ -107,13 +109,14 @@ class Accounts:
         """The jobs in Redis that got no 202, by why they may be there; each with its requests' numbers."""
         found: dict[str, Counter[str]] = {"unknown": Counter(), "refused": Counter(), "nobody's": Counter()}
         for record in self.records.values():
-            if record.id not in self.wishes:
+            if record.id not in self.wishes and record.type not in STEP_TYPES:
                 found[self._excuse(record)][str(record.mark)] += 1
         return found
 
     def torn_batches(self) -> int:
         """Requests without a 202 of whose jobs some are there and some are not: all or none was promised."""
-        there = Counter(record.mark for record in self.records.values() if record.id not in self.wishes)
+        strange = [record for record in self.records.values() if record.id not in self.wishes]
+        there = Counter(record.mark for record in strange if record.type not in STEP_TYPES)
         return sum(0 < there[request.number] < len(request.jobs) for request in self.requests if request.status != 202)
 
     def not_as_wished(self) -> tuple[int, Counter[str]]:
@@ -153,6 +156,13 @@ async def read(redis_url: str, ledger: Ledger) -> Accounts:
             async for job_id in _ids(redis, keys.once(""))
             if job_id in found and found[job_id].status == "succeeded"
         ]
+        left_over += [
+            keys.needs(job_id)
+            async for job_id in _ids(redis, keys.needs(""))
+            if job_id in found and found[job_id].status == "succeeded"
+        ]
+        for queue in QUEUES:
+            left_over += [f"{keys.needed(queue)} {name.decode()}" for name in await redis.smembers(keys.needed(queue))]  # type: ignore[misc]
         stale = sum([await _stale(redis, queue) for queue in QUEUES])
         return Accounts(ledger.accepted, found, ledger.requests, stale, left_over)
     finally:
@@ -214,6 +224,7 @@ def _ended_record(job_id: str, fields: Mapping[str, Any]) -> Record:
         error=failure.error.type if failure is not None else "",
         result=fields["r"] if failure is None else None,
         mark=mark_of(fields["f"], fields["k"]),
+        path=_path_in(fields["k"]),
     )
 
 
@@ -236,7 +247,12 @@ def _end_of(failure: Any) -> Status:
 
 def _record_of(job: JobSnapshot) -> Record:
     attempts = tuple(_ended(asdict(attempt)) for attempt in job.attempts)
-    return Record(job.id, job.type, job.status, attempts, "", None, mark_of(job.type, job.args))
+    path = _path_in(job.args)
+    return Record(job.id, job.type, job.status, attempts, "", None, mark_of(job.type, job.args), path)
+
+
+def _path_in(args: Mapping[str, Any]) -> str:
+    return str(args.get("path", ""))
 
 
 def pid_of(worker: str) -> int:

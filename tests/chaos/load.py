@@ -23,6 +23,8 @@ AT_ONCE = 200
 KEEP_ALIVE_S = 2.0
 """Well before the API ends an idle connection: a request must not meet a closing connection."""
 BATCH_EVERY_S = 0.25
+STEP_TYPES = frozenset({"step", "join"})
+"""Of jobs that nobody asks for by a request: the success of others puts them."""
 FAR_OFF_S = 3600
 
 
@@ -92,13 +94,17 @@ class Mix:
     letters: float
     images: float
     far_off: float = 0.2
+    roots: float = 0
+    """Each has six steps follow."""
     plain_share: float = 0.75
     """Of the batched no-ops: how many do nothing but note that they ran; the others take time, or fail."""
 
     @classmethod
     def of_chaos(cls, rate: float) -> Mix:
         """`rate` jobs a second in all, of all kinds."""
-        return cls(batched=rate - 17, single=8, cancelled=1, webhooks=4, letters=3, images=0.8)
+        roots = rate / 40
+        batched = rate - 17 - 7 * roots
+        return cls(batched=batched, single=8, cancelled=1, webhooks=4, letters=3, images=0.8, roots=roots)
 
     @classmethod
     def of_soak(cls, rate: float) -> Mix:
@@ -144,6 +150,7 @@ class Load:
             (_every_s(mix.letters), self._letter),
             (_every_s(mix.images), self._image),
             (_every_s(mix.far_off), self._far_off),
+            (_every_s(mix.roots), self._root),
         ]
         return [(every_s, send) for every_s, send in wanted if every_s]
 
@@ -186,6 +193,12 @@ class Load:
     async def _far_off(self) -> None:
         job = Job("noop", {}, "pending")
         await self._put("/v1/jobs/noop", [job], {"delay": str(FAR_OFF_S)}, json=job.args)
+
+    async def _root(self) -> None:
+        """Steps that take no time, some time, or fail; it succeeds itself."""
+        kinds: list[dict[str, Any]] = [{}, {"run_s": 0.1 * self._lease_s}, {"fail_first": 1}, {"doomed": True}]
+        job = Job("root", {**self._random.choices(kinds, weights=[60, 20, 10, 10])[0]})
+        await self._put("/v1/jobs/root", [job], json=job.args)
 
     async def _webhook(self) -> None:
         kinds: list[tuple[dict[str, int], End]] = [
@@ -266,7 +279,7 @@ def mark_of(type_name: str, args: Mapping[str, Any]) -> int | None:
     """The number of the request that a job in Redis came with; None for one that is not of this load."""
     try:
         match type_name:
-            case "noop":
+            case "noop" | "root" | "step" | "join":
                 return int(args["mark"])
             case "webhook":
                 return int(args["data"]["mark"])
@@ -281,7 +294,7 @@ def mark_of(type_name: str, args: Mapping[str, Any]) -> int | None:
 
 def _mark(job: Job, number: int) -> None:
     match job.type:
-        case "noop":
+        case "noop" | "root":
             job.args["mark"] = str(number)
         case "webhook":
             job.args["data"]["mark"] = number

@@ -14,6 +14,7 @@ from pathlib import Path
 from tests.bench.report import Bar
 from tests.chaos import recovery
 from tests.chaos.faults import Fault
+from tests.chaos.flows.accounts import Steps
 from tests.chaos.load import Request
 from tests.chaos.recovery import Delay
 from tests.chaos.run import LEASE_S, SETTLE_LIMIT_S, Run
@@ -47,6 +48,7 @@ def lines_of(run: Run, *, leeway: float = 1.0) -> list[Line]:
         *_load_lines(run),
         *_fault_lines(run),
         *_account_lines(run),
+        *_step_lines(run),
         *_effect_lines(run),
         *_time_lines(run, leeway),
         *_answer_lines(run, leeway),
@@ -159,6 +161,15 @@ def _account_lines(run: Run) -> Iterator[Line]:
     torn = accounts.torn_batches()
     yield Line(section, "batches that are there in part", f"{torn}", Bar.at_most(0, torn))
     yield _none(section, "keys left by ended jobs", accounts.left_over)
+
+
+def _step_lines(run: Run) -> Iterator[Line]:
+    steps, section = Steps.of(run.accounts.records.values()), "Steps that follow others"
+    yield Line(section, "steps of chains and groups", f"{steps.number:,}", Bar.at_least(1, steps.number))
+    yield _none(section, "lost: what they follow has succeeded, and they have not ended", steps.lost)
+    yield _none(section, "there twice", steps.doubled)
+    yield _none(section, "there, or started, before what they follow had succeeded", steps.early)
+    yield _none(section, "ended otherwise than asked", steps.wrong)
 
 
 def _effect_lines(run: Run) -> Iterator[Line]:

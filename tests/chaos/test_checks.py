@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from tests.chaos import report
 from tests.chaos.accounting import Accounts, Ended, Record
 from tests.chaos.effects import Effects
 from tests.chaos.faults import Fault
+from tests.chaos.flows.accounts import Steps
 from tests.chaos.journal import Entry, What
 from tests.chaos.link import Link
 from tests.chaos.load import End, Job, Request, Wish
@@ -104,6 +106,43 @@ def test_an_end_that_nobody_asked_for_is_found() -> None:
     assert accounts(ONCE).not_as_wished() == (0, Counter())
     assert accounts(dead).not_as_wished() == (0, Counter({"succeeded → failed ValueError": 1}))
     assert accounts(replace(dead, error="Crashed")).not_as_wished() == (1, Counter())
+
+
+def steps(*changed: Record, without: str | None = None) -> Steps:
+    """A root and all of its steps, each right after the one before."""
+    times = {"": 0, "a1": 10, "b": 10, "c": 10, "a2": 20, "join": 30, "end": 40}
+    of_root = {
+        path: Record(
+            path or "root",
+            "step" if path else "root",
+            "succeeded",
+            (attempt(1, "succeeded", start_ms=at_ms, end_ms=at_ms + 10),),
+            *("", None, 7, path),
+        )
+        for path, at_ms in times.items()
+        if path != without
+    }
+    kept = [one for one in of_root.values() if one.id not in {other.id for other in changed}]
+    return Steps.of([*kept, *changed])
+
+
+def test_a_step_that_is_lost_doubled_early_or_ends_otherwise_is_found() -> None:
+    def step(path: str, **changes: Any) -> Record:
+        return replace(
+            Record(path or "root", "step" if path else "root", "succeeded", (), "", None, 7, path), **changes
+        )
+
+    whole = steps()
+    assert (whole.number, whole.lost, whole.doubled, whole.early, whole.wrong) == (6, [], [], [], [])
+    assert steps(without="end").lost == ["7 end"] == steps(step("end", status="queued")).lost
+    assert steps(step("b", id="another")).doubled == ["7 b"]
+    assert steps(step("c", status="failed", error="Fail")).early == []
+    assert steps(step("a1", status="failed", error="Fail")).early == ["7 a2: what it follows has not succeeded"]
+    assert steps(step("join", attempts=(attempt(1, "succeeded", start_ms=15, end_ms=20),))).early == [
+        "7 join: began before a2 had ended"
+    ]
+    assert len(steps(step("", status="failed")).early) == 6
+    assert steps(step("end", status="failed", error="DependencyFailed")).wrong == ["7 end: failed DependencyFailed"]
 
 
 def test_an_effect_that_never_arrived_is_missing() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -189,6 +190,64 @@ def test_killed_workers_neither_lose_nor_double_a_follow_up(new_house: Callable[
     ]
     assert all(step["s"] for step in steps)
     assert any(attempt["outcome"] == "lost" for step in steps for attempt in step["attempts"])
+
+
+FAN = """
+import asyncio
+from pydantic import BaseModel
+from errand import PREVIOUS, RESULTS, Context, chain, group, job
+
+class Part(BaseModel):
+    fan: int
+    number: int = 0
+
+class Parts(BaseModel):
+    fan: int
+    numbers: list[int]
+
+@job(max_tries=50)
+async def part(ctx: Context, args: Part) -> int:
+    await asyncio.sleep(0.005)
+    return args.number
+
+@job(max_tries=50)
+async def total(ctx: Context, args: Parts) -> int:
+    await asyncio.sleep(0.005)
+    return sum(args.numbers)
+
+@job(max_tries=50)
+async def fan(ctx: Context, args: Part) -> None:
+    parts = [
+        chain(part.s(fan=args.fan, number=number), part.s(fan=args.fan, number=PREVIOUS)) for number in range(10)
+    ]
+    joined = group(*parts, then=total.s(fan=args.fan, numbers=RESULTS))
+    ctx.add_task(chain(joined, part.s(fan=args.fan, number=PREVIOUS)))
+"""
+
+
+def test_killed_workers_neither_lose_nor_double_a_step_or_a_join(
+    new_house: Callable[..., House], tmp_path: Path
+) -> None:
+    """Groups of chains, each put by a job's success and joined; workers are killed in the midst of them."""
+    fans = 15
+    (tmp_path / "fan_jobs.py").write_text(FAN)
+    environment = {"JOB_PACKAGES": "fan_jobs", "PYTHONPATH": f"{ROOT}:{tmp_path}", "LEASE_S": "2"}
+    house = new_house(environment=environment)
+    house.api()
+    assert len(house.post("/v1/jobs/fan/batch", json=[{"fan": number} for number in range(fans)])["ids"]) == fans
+    redis = sync_redis.Redis(unix_socket_path=str(socket_path(house.data_dir / "redis")))
+    worker = house.worker()
+    eventually_sync(lambda: len(_results(redis)) > fans * 23 / 3)
+    worker.kill()
+    house.worker()
+    eventually_sync(lambda: not redis.exists(keys.queue("default")))
+    ended = [codec.loads(result) for result in redis.mget(_results(redis))]  # type: ignore[union-attr]
+    assert all(job["s"] for job in ended)
+    found = Counter((job["f"], job["k"]["fan"], job["r"]) for job in ended)
+    parts = Counter({("part", fan, number): 2 for fan in range(fans) for number in range(10)})
+    joined = Counter((name, fan, 45) for fan in range(fans) for name in ("total", "part"))
+    assert found == parts + joined + Counter(("fan", fan, None) for fan in range(fans))
+    assert any(attempt["outcome"] == "lost" for job in ended for attempt in job["attempts"])
 
 
 def _results(redis: sync_redis.Redis) -> list[bytes]:

@@ -1,8 +1,9 @@
-"""`examples/report.py` and `examples/outbox.py`: no step of theirs is lost or doubled, whatever dies when."""
+"""`examples/report.py`, `nightly.py` and `outbox.py`: no step of theirs is lost or doubled, whatever dies when."""
 
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import date
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from errand import Client
 from errand.testing import JobsUnderTest
-from examples import outbox, report
+from examples import nightly, outbox, report
 from examples.outbox import Signup, greet
 from settings import Settings
 from tests.conftest import make_settings
@@ -20,7 +21,7 @@ from tests.conftest import make_settings
 
 @pytest.fixture
 def errand_settings(tmp_path: Path) -> Settings:
-    return make_settings(tmp_path, job_packages="examples.report,examples.outbox")
+    return make_settings(tmp_path, job_packages="examples.report,examples.nightly,examples.outbox")
 
 
 @pytest.fixture
@@ -48,6 +49,24 @@ async def test_a_report_goes_through_its_steps_once_whatever_dies_and_is_away(
             await jobs.run_all()
         assert len(report.Outside.letters) == 1
         assert len(jobs.added_of(report.mail_report)) == 1
+
+
+async def test_a_nightly_report_joins_its_shops_once_whatever_dies(
+    client: Client, jobs: JobsUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nightly.Outside, "shut", {"Rome"})
+    async for _ in jobs.dying_at_each_await():
+        monkeypatch.setattr(nightly.Outside, "letters", [])
+        await nightly.nightly_report.enqueue(day=date(2030, 1, 31))
+        ran = await jobs.run_all()
+        assert Counter((job.type, job.status) for job in ran) == {
+            ("nightly_report", "succeeded"): 1,
+            ("read_shop", "succeeded"): 2,
+            ("read_shop", "failed"): 1,
+            ("render_page", "succeeded"): 1,
+            ("mail_page", "succeeded"): 1,
+        }
+        assert nightly.Outside.letters == ["ada@example.com: 2030-01-31: 42 in 2 shops; the books of Rome are shut"]
 
 
 class DiesBeforeDelete(sqlite3.Connection):

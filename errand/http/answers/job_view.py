@@ -11,7 +11,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, Field
 from pydantic_core import to_json
 
-from errand.http.answers.planned_times import plan_as_json
+from errand.http.answers.planned_times import NO_PLAN, plan_as_json
 from errand.job.catalog import Catalog
 from errand.job.job_type import JobType
 from errand.job.stored_file import FILES_PATH
@@ -228,9 +228,11 @@ def without_content(view: JobView) -> JobView:
 
 def new_job_json(job: JobSnapshot, job_type: JobType[Any, Any], *, durability: Grade, root_path: str = "") -> bytes:
     """An AcceptedJobView as JSON, written without a model."""
-    assert job.run_at_ms is not None
     max_tries = job.max_tries or job_type.max_tries
-    plan = plan_as_json(job.run_at_ms, offsets_ms(job_type, started=0, max_tries=max_tries))
+    # of one that waits for others nobody knows when it is due
+    plan = NO_PLAN
+    if job.run_at_ms is not None:
+        plan = plan_as_json(job.run_at_ms, offsets_ms(job_type, started=0, max_tries=max_tries))
     shown = to_json(
         {
             **NEW_JOB,
@@ -280,7 +282,11 @@ def links_of(job: JobSnapshot, root_path: str) -> dict[str, str]:
     """The job's own path, and what can be done with it now."""
     path = path_of(job.id, root_path)
     links = {"self": path} | ({} if job.ended else {"wait": f"{path}?wait=30", "cancel": f"{path}/cancel"})
-    if job.status in ("queued", "deferred"):
+    if job.flow.parent is not None:
+        links["parent"] = path_of(job.flow.parent, root_path)
+    if job.ended or job.flow.needs is not None:
+        links["children"] = f"{path}/children"
+    if job.status in ("queued", "deferred") and not job.held:
         links["reschedule"] = f"{path}/reschedule"
     if job.status in ("failed", "cancelled") or (job.status == "deferred" and job.attempt > 0):
         links["retry"] = f"{path}/retry"

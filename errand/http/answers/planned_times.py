@@ -17,6 +17,9 @@ FRACTION = b"~"
 """Marks where the fraction of the second belongs; the text of a time never contains it."""
 
 
+NO_PLAN = b'"planned_attempts":[],"gives_up_at":null'
+
+
 def plan_as_json(first_ms: int, offsets_ms: tuple[int, ...]) -> bytes:
     """`"planned_attempts":[…],"gives_up_at":…` of a job due at `first_ms`, with times as Pydantic writes them."""
     second, ms = divmod(first_ms, 1000)

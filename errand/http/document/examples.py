@@ -77,7 +77,7 @@ ENDED_JOB: dict[str, Any] = {
     "finished_at": ENDED,
     "planned_attempts": None,
     "gives_up_at": None,
-    "links": {"self": JOB_PATH},
+    "links": {"self": JOB_PATH, "children": f"{JOB_PATH}/children"},
 }
 
 
@@ -200,6 +200,7 @@ ANSWERS: dict[str, Any] = {
     "JobView": ENDED_JOB,
     "Batch": {"count": 2, "ids": [JOB_ID, OTHER_ID], "durability": "fsync-always"},
     "JobPage": {"jobs": [LISTED_JOB], "next": None, "cursor": None},
+    "ChildrenPage": {"jobs": [LISTED_JOB], "next": None, "cursor": None},
     "DeadJobPage": {"jobs": [DEAD_JOB], "cursor": None},
     "DeadGroups": {"groups": [DEAD_GROUP], "more": 0},
     "ReplayedView": {

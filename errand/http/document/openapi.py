@@ -85,6 +85,7 @@ LEADS_TO = {
     "AcceptedJobView": ("/v1/jobs/{id}", "/id"),
     "Batch": ("/v1/jobs/{id}", "/ids/0"),
     "JobPage": ("/v1/jobs/{id}", "/jobs/0/id"),
+    "ChildrenPage": ("/v1/jobs/{id}", "/jobs/0/id"),
     "DeadJobPage": ("/v1/jobs/{id}", "/jobs/0/id"),
     "ReplayedView": ("/v1/jobs/{id}", "/ids/0"),
     "ScheduleView": ("/v1/schedules/{id}", "/id"),

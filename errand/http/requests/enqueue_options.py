@@ -10,8 +10,8 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
 from errand.http.gates import known_query
-from errand.http.requests import idempotency
-from errand.http.requests.due import DueQuery
+from errand.http.requests import idempotency, json_body
+from errand.http.requests.due import Dependencies, DependsQuery, DueQuery
 from errand.http.requests.idempotency import KeyedRequest, KeyHeader
 from errand.http.requests.limits import LimitsQuery, check_due
 from errand.http.requests.uniqueness import Uniqueness, UniqueQuery
@@ -28,6 +28,7 @@ class EnqueueOptions:
     unique: Uniqueness | None = None
     keyed: KeyedRequest | None = None
     limits: JobLimits | None = None
+    dependencies: Dependencies | None = None
 
 
 class BatchQuery(LimitsQuery, DueQuery):
@@ -40,13 +41,17 @@ class BatchQuery(LimitsQuery, DueQuery):
         return EnqueueOptions(when=when, keyed=keyed, limits=limits)
 
 
-class EnqueueQuery(UniqueQuery, BatchQuery):
+class EnqueueQuery(DependsQuery, UniqueQuery, BatchQuery):
     """The query parameters of a request that puts one job."""
 
     def options(self, keyed: KeyedRequest | None) -> EnqueueOptions:
         """Raises Problem 422 for parameters that contradict each other."""
-        shared = super().options(keyed)
-        return EnqueueOptions(when=shared.when, unique=self.uniqueness(), keyed=keyed, limits=shared.limits)
+        shared, unique, dependencies = super().options(keyed), self.uniqueness(), self.dependencies()
+        if unique is not None and dependencies is not None:
+            raise json_body.invalid("query.unique_key", "cannot be given together with depends_on")
+        return EnqueueOptions(
+            when=shared.when, unique=unique, keyed=keyed, limits=shared.limits, dependencies=dependencies
+        )
 
 
 NONE = EnqueueOptions()

@@ -15,6 +15,7 @@ from errand.http.gates import auth
 from errand.http.requests import args as job_args
 from errand.http.requests import enqueue_options, idempotency, uniqueness, uploads, waits
 from errand.http.requests.args import KeptArgs
+from errand.http.requests.due import unknown_dependency
 from errand.http.requests.enqueue_options import EnqueueOptions, enqueue_parameters
 from errand.http.routes.enqueue_route import Endpoint, EnqueueRoute, FastRoute, guarded_by
 from errand.http.shared import Shared, shared_of
@@ -22,8 +23,9 @@ from errand.job.catalog import Catalog
 from errand.job.job_type import JobType
 from errand.monitor.job_snapshot import JobSnapshot
 from errand.queue.idempotency import FirstAnswer, KeyReused
-from errand.queue.new_job import Enqueued
+from errand.queue.new_job import Enqueued, UnknownDependency
 from errand.queue.uniqueness import NotUnique
+from errand.wire.flow import NO_FLOW
 
 EXISTING: dict[int | str, dict[str, Any]] = {
     200: {
@@ -183,9 +185,12 @@ async def _put(
             idempotency=None if options.keyed is None else options.keyed.idempotency(memo),
             unique=None if options.unique is None else options.unique.unique,
             limits=options.limits,
+            flow=NO_FLOW if options.dependencies is None else await options.dependencies.flow(to),
         )
     except KeyReused:
         raise idempotency.reused() from None
+    except UnknownDependency as error:
+        raise unknown_dependency(error.job_id) from None
 
 
 def _accepted(
@@ -204,6 +209,8 @@ def _accepted(
         # also if the request was sent again: its query is that of the first
         kept = options.limits.kept(put.accepted_at_ms)
         job = replace(job, max_tries=kept.max_tries, expires_at_ms=kept.expires_at_ms)
+    if options.dependencies is not None:
+        job = replace(job, run_at_ms=None, held=True)
     shown = new_job_json(job, job_type, durability=put.durability, root_path=root_path)
     headers = {"Location": path_of(put.job_id, root_path), **(idempotency.REPLAYED if put.replayed else {})}
     return Response(shown, status_code=202, media_type="application/json", headers=headers)

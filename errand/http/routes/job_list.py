@@ -13,13 +13,24 @@ from arq.utils import to_unix_ms
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, Field
 
-from errand.http.answers.job_view import ErrorView, JobHead, error_view, json_response, links_of, utc, utc_or_none
+from errand.http.answers.job_view import (
+    ErrorView,
+    JobHead,
+    error_view,
+    json_response,
+    links_of,
+    path_of,
+    utc,
+    utc_or_none,
+)
 from errand.http.answers.problems import ERRORS, Problem
 from errand.http.gates import auth
-from errand.http.requests import json_body
+from errand.http.requests import job_path, json_body
 from errand.http.requests.filters import QueueName, TypeName, check_queue
+from errand.http.requests.job_path import JOB_ID, UNKNOWN, JobId
 from errand.http.shared import Shared, SharedDep, in_time
 from errand.job.when import Moment
+from errand.monitor.children import children_of
 from errand.monitor.job_snapshot import JobSnapshot, Status
 from errand.monitor.timeline import JobFilter, Matches, PageStart, Position
 
@@ -35,6 +46,12 @@ CURSOR_VERSION = "1"
 CURSOR_EXAMPLE = (
     "MSBlM2IwYzQ0Mjk4ZmMgMTc5NTIyMjU1NTYwMC4wIDE3OTUyMjI1NTU1MTguMCAwMWExZmIzZS1jOWI2LTdiYTEtYTZjZi1mZWJjNTEyMTkyMTk"
 )
+
+
+CHILDREN_CURSOR_EXAMPLE = "YzUw"
+
+
+MAX_DIGITS = 12
 
 
 MAX_ID_BYTES = 1_000
@@ -143,6 +160,62 @@ async def list_jobs(
     """
     page = await job_page(to, filter, limit=limit, cursor=cursor)
     return json_response(page, headers={"Link": f'<{page.next}>; rel="next"'} if page.next else None)
+
+
+class ChildrenPage(BaseModel):
+    """Jobs, in the order in which they were put."""
+
+    jobs: list[ListedJobView] = Field(
+        description="may be fewer than `limit`: those that have been forgotten are left out"
+    )
+    next: str | None = Field(
+        description="the next page; null at the end",
+        examples=[f"/v1/jobs/{JOB_ID}/children?cursor={CHILDREN_CURSOR_EXAMPLE}"],
+    )
+    cursor: str | None = Field(description="for the next page; null at the end")
+
+
+@router.get(
+    "/{id}/children",
+    response_model=ChildrenPage,
+    responses={**ERRORS, **UNKNOWN, **LINK},
+    dependencies=[Depends(auth.require("read"))],
+    operation_id="list_children",
+)
+async def list_children(
+    id: JobId,
+    to: SharedDep,
+    limit: Annotated[
+        int, Query(ge=1, le=MAX_PAGE, description="how many at most", examples=[DEFAULT_PAGE])
+    ] = DEFAULT_PAGE,
+    cursor: Annotated[
+        str | None, Query(max_length=100, description="of the page before", examples=[CHILDREN_CURSOR_EXAMPLE])
+    ] = None,
+) -> Response:
+    """The jobs that a job has put by its success, its next step among them, or that it waits for as its group.
+
+    In the order in which they were put; jobs that are put later come later. Follow `next`, or the `Link` header, until
+    it is null. The list is kept as long as the job is.
+    """
+    await job_path.found(to, id)
+    first = 0 if cursor is None else _number_in(cursor)
+    page = await in_time(children_of(to.redis, id, first=first, limit=limit))
+    next_cursor = None if page.next is None else urlsafe_b64encode(f"c{page.next}".encode()).rstrip(b"=").decode()
+    query = urlencode([("limit", limit), ("cursor", next_cursor)])
+    next_ = next_cursor and f"{path_of(id, to.root_path)}/children?{query}"
+    view = ChildrenPage(jobs=[_view(job, to) for job in page.jobs], next=next_, cursor=next_cursor)
+    return json_response(view, headers={"Link": f'<{next_}>; rel="next"'} if next_ else None)
+
+
+def _number_in(cursor: str) -> int:
+    """Raises Problem 422 for a text that is no cursor of this list."""
+    try:
+        text = urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4)).decode("ascii")
+    except ValueError:
+        raise _no_cursor("query.cursor") from None
+    if not (text[:1] == "c" and text[1:].isdigit() and len(text) <= MAX_DIGITS):
+        raise _no_cursor("query.cursor")
+    return int(text[1:])
 
 
 async def job_page(

@@ -161,6 +161,9 @@ async def reschedule_job(id: JobId, to: SharedDep, when: NewTimeDep, seen: SeenD
     job = await job_path.found(to, id)
     if answer == "changed":
         raise etags.outdated(job)
+    if answer == "held":
+        detail = f"Job {id} waits for other jobs, and is due when they have ended; it cannot be given another time."
+        raise Problem(409, "wrong-state", detail)
     if answer != "rescheduled":
         detail = f"Job {id} is {job.status}; only a job that is deferred or queued can be given another time."
         raise Problem(409, "wrong-state", detail)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import from_json
+from pydantic_core import ErrorDetails, from_json
 
 from errand.job.args_names import Path, unknown_below, unknown_in
 from errand.secrets import secret_args
@@ -56,6 +56,29 @@ def kept_args(job_type: HasArgs, ready: tuple[Any, ...], args: Mapping[str, Any]
     model = checked(job_type, ready, args)
     # through JSON text, so that a value without a JSON form is refused here
     return secret_args.revealed(from_json(model.model_dump_json(exclude_defaults=True)), model)
+
+
+def partly_kept_args(job_type: HasArgs, args: Mapping[str, Any], *, later: Collection[str]) -> dict[str, Any]:
+    """Args of which some come `later`, by name: these are checked as far as they can be, and all when the job runs.
+
+    Raises what `kept_args` raises.
+    """
+    model: type[BaseModel] = job_type.args_model
+    named = {**dict.fromkeys(later), **args}
+    _refuse_unknown(job_type, {(name,): message for name, message in unknown_in(model, named).items()})
+    try:
+        read = model.model_validate(args, by_alias=True, by_name=True)
+    except ValidationError as error:
+        if not all(_concerns(fault, later) for fault in error.errors(include_url=False)):
+            raise InvalidArgs(job_type, args, error) from None
+        read = model.model_construct(**args)
+    shown = from_json(read.model_dump_json(exclude_unset=True, warnings=False))
+    return secret_args.revealed(shown, read)
+
+
+def _concerns(fault: ErrorDetails, later: Collection[str]) -> bool:
+    """True if the fault may be gone when the later args have come; so may any fault of the args as a whole."""
+    return not fault["loc"] or (fault["type"] == "missing" and fault["loc"][0] in later)
 
 
 def checked(job_type: HasArgs, ready: tuple[Any, ...], args: Mapping[str, Any]) -> BaseModel:

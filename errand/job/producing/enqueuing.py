@@ -13,6 +13,7 @@ from errand.job.producing.checked_args import kept_args
 from errand.job.producing.handle import JobHandle
 from errand.job.producing.options import NO_OPTIONS, GivenOptions, JobOptions
 from errand.job.producing.producer import PutJob, current
+from errand.job.producing.signature import Signature, signature
 from errand.secrets.redaction import Hide
 
 Args = TypeVar("Args", bound=BaseModel)
@@ -106,6 +107,40 @@ class EnqueueOfType:
         return Enqueue(job_type)
 
 
+class Signs(Generic[P, Args, Result]):
+    """`s` of one job type."""
+
+    __slots__ = ("_job_type",)
+
+    def __init__(self, job_type: Any) -> None:
+        self._job_type = job_type
+
+    @overload
+    def __call__(self, args: Args, /) -> Signature[Result]: ...
+
+    @overload
+    def __call__(self, /, *ready: P.args, **args: P.kwargs) -> Signature[Result]: ...
+
+    def __call__(self, /, *ready: Any, **args: Any) -> Signature[Result]:
+        """Describes a job of this type, for a chain or a group: its args by name, or as its model.
+
+        >>> chain(fetch.s(url="https://example.com"), count_words.options(max_tries=1).s(text=PREVIOUS))
+
+        An arg that is `PREVIOUS` comes from the step before. Raises InvalidArgs if another does not fit, TypeError for
+        an unknown one, ValueError for a unique_key.
+        """
+        return signature(self._job_type, ready, args)
+
+
+class SignsOfType:
+    """The attribute `s`, as `EnqueueOfType`."""
+
+    def __get__(
+        self, job_type: TakesArgs[P, ArgsOut, ResultOut], owner: type[Any] | None = None
+    ) -> Signs[P, ArgsOut, ResultOut]:
+        return Signs(job_type)
+
+
 class Enqueuing(Generic[Args, Result]):
     """What job types offer to those who put their jobs."""
 
@@ -115,8 +150,11 @@ class Enqueuing(Generic[Args, Result]):
 
         async def enqueue(self, *ready: Args, **args: Any) -> JobHandle[Result]: ...
 
+        def s(self, *ready: Args, **args: Any) -> Signature[Result]: ...
+
     else:
         enqueue: EnqueueOfType = EnqueueOfType()
+        s: SignsOfType = SignsOfType()
 
     async def enqueue_many(self: Any, many_args: Iterable[Args | Mapping[str, Any]]) -> list[JobHandle[Result]]:
         """Puts up to 10,000 jobs of this type in one call, all or none; their handles, in order.

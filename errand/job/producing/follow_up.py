@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from errand.job.producing.checked_args import kept_args
 from errand.job.producing.enqueuing import Describes
-from errand.job.producing.options import JobOptions
+from errand.job.producing.options import NO_OPTIONS, JobOptions
+from errand.job.when import When
+from errand.wire import flow
+from errand.wire.flow import NO_FLOW, Flow, Needs, PlannedJob, Step
 from errand.wire.job_id import new_job_id
 
 MAX_FOLLOW_UPS = 10_000
@@ -23,7 +26,9 @@ class FollowUp:
     type_name: str
     queue: str
     args: Mapping[str, Any]
-    options: JobOptions
+    options: JobOptions = NO_OPTIONS
+    flow: Flow = NO_FLOW
+    """What follows it in turn, and what it waits for."""
 
 
 def follow_up(job_type: Describes, ready: tuple[Any, ...], args: Mapping[str, Any]) -> FollowUp:
@@ -37,4 +42,27 @@ def follow_up(job_type: Describes, ready: tuple[Any, ...], args: Mapping[str, An
         queue=job_type.queue,
         args=kept_args(job_type, ready, args),
         options=options,
+        flow=_flow_of(options),
     )
+
+
+def _flow_of(options: JobOptions) -> Flow:
+    """What it waits for. Raises ValueError for a bare id: which queue that job is in is not known here."""
+    if not options.depends_on:
+        return NO_FLOW
+    jobs = tuple((job_id, queue) for job_id, queue in options.depends_on if queue is not None)
+    if len(jobs) < len(options.depends_on):
+        raise ValueError("name the jobs that a follow-up waits for by what ctx.add_task or enqueue has returned")
+    return Flow(needs=Needs(jobs=jobs, run_after=options.run_after))
+
+
+def first_follow_ups(steps: Sequence[Step]) -> list[FollowUp]:
+    """The jobs with which these steps begin; the others follow those."""
+    return [planned(job, its_flow) for job, its_flow in flow.first_jobs(steps)]
+
+
+def planned(job: PlannedJob, its_flow: Flow = NO_FLOW) -> FollowUp:
+    """A step as a follow-up."""
+    when = When(delay_ms=job.delay_ms, run_at_ms=job.run_at_ms)
+    options = JobOptions(when=when, limits=job.limits, job_id=job.id)
+    return FollowUp(id=job.id, type_name=job.type, queue=job.queue, args=job.args, options=options, flow=its_flow)

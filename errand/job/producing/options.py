@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal, TypedDict, Unpack, get_args
+from typing import Literal, Protocol, TypedDict, Unpack, get_args
 
 from arq.utils import to_unix_ms
 from pydantic import TypeAdapter
 
 from errand.job.when import AT_ONCE, DurationS, Moment, When
+from errand.wire.flow import RunAfter
 from errand.wire.limits import JobLimits
 
 Duration = float | str | timedelta
@@ -25,6 +27,20 @@ JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+-]{0,127}")
 
 MAX_UNIQUE_KEY_CHARS = 200
 """As the HTTP API takes it."""
+
+
+MAX_DEPENDS_ON = 1_000
+"""One call takes them all to Redis."""
+
+
+class NamesJob(Protocol):
+    """A job that was put, or will be: a `JobHandle`, or what `ctx.add_task` returns."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def queue(self) -> str | None: ...
 
 
 class GivenOptions(TypedDict, total=False):
@@ -46,6 +62,10 @@ class GivenOptions(TypedDict, total=False):
     """How long it holds the key, from now; without it until it has ended."""
     on_conflict: OnConflict
     """If another job holds the key: `return` that one (the default), `reject` this one, or `replace` that one."""
+    depends_on: Sequence[NamesJob | str]
+    """Jobs, or their ids, that must have succeeded before this one is due: it waits in its queue, without a slot."""
+    run_after: RunAfter
+    """`all_succeeded` (the default): it ends as they do if one of them fails or is cancelled; `all_ended`: it runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +78,9 @@ class JobOptions:
     unique_key: str | None = None
     unique_for_s: float | None = None
     on_conflict: OnConflict = "return"
+    depends_on: tuple[tuple[str, str | None], ...] = ()
+    """The ids of the jobs, and the names of their queues as far as they are known."""
+    run_after: RunAfter = "all_succeeded"
 
     @classmethod
     def of(cls, **given: Unpack[GivenOptions]) -> JobOptions:
@@ -74,7 +97,13 @@ class JobOptions:
             raise ValueError("unique_for and on_conflict say nothing without unique_key")
         if unique_key is not None and not (0 < len(unique_key) <= MAX_UNIQUE_KEY_CHARS and unique_key.isprintable()):
             raise ValueError(f"unique_key has 1 to {MAX_UNIQUE_KEY_CHARS} printable characters")
+        if "run_after" in given and not given.get("depends_on"):
+            raise ValueError("run_after says nothing without depends_on")
+        if unique_key is not None and given.get("depends_on"):
+            raise ValueError("a job that waits for others has no unique_key")
         return cls(
+            depends_on=_named(given.get("depends_on", ())),
+            run_after=_run_after(given.get("run_after", "all_succeeded")),
             when=_when(given.get("delay"), given.get("run_at")),
             limits=_limits(given.get("expires_in"), given.get("max_tries")),
             job_id=job_id,
@@ -91,6 +120,23 @@ class JobOptions:
 
 
 NO_OPTIONS = JobOptions()
+
+
+def _named(jobs: Sequence[NamesJob | str]) -> tuple[tuple[str, str | None], ...]:
+    if isinstance(jobs, str):
+        raise ValueError("depends_on is a list of jobs or of their ids")
+    if len(jobs) > MAX_DEPENDS_ON:
+        raise ValueError(f"a job waits for up to {MAX_DEPENDS_ON} others; a group may have more")
+    if any(hasattr(job, "steps") for job in jobs):
+        raise ValueError("a chain's last job is not there yet: have the job that waits for it be its next step")
+    named = dict((job, None) if isinstance(job, str) else (job.id, job.queue) for job in jobs)
+    return tuple(named.items())
+
+
+def _run_after(name: RunAfter) -> RunAfter:
+    if name not in get_args(RunAfter):
+        raise ValueError(f"run_after is one of {', '.join(get_args(RunAfter))}")
+    return name
 
 
 def _when(delay: Duration | None, run_at: datetime | None) -> When:

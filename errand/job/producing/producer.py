@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from errand.job.producing.options import JobOptions
+from errand.wire.flow import Flow, PlannedJob
 from errand.wire.records import Error, JobStatus, Progress
 
 CancelAnswer = Literal["cancelled", "cancelling", "ended"]
@@ -53,6 +54,9 @@ class Producer(Protocol):
         self, type_name: str, many_args: Sequence[Mapping[str, Any]], *, queue: str, options: JobOptions
     ) -> Sequence[PutJob]:
         """Puts a job for each of these args, all or none. Raises NotUnique."""
+
+    async def put_steps(self, jobs: Sequence[tuple[PlannedJob, Flow]]) -> Sequence[PutJob]:
+        """Puts these jobs, which belong together, in one call, all or none."""
 
     async def status(self, job_id: str, *, queue: str | None) -> JobStatus:
         """Raises LookupError for an unknown job."""

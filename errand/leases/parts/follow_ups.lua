@@ -3,27 +3,16 @@
 --- @include "redis/parts/wake_one"
 --- @include "redis/parts/publish_changes"
 --- @include "redis/parts/with_end"
+--- @include "redis/parts/held"
+--- @include "redis/parts/children"
 
--- `json`: '', or a list of {outcome, queue, wake, channel, jobs}: outcome: the number of the outcome in this call that they
--- follow; jobs: of each {id, serialised job, delay in ms, run-at in ms since the epoch or false, by when it must have
--- started, in ms from now, or false}
-local function follow_ups_of(json)
-  if json == '' then
-    return nil
-  end
-  local of_outcomes = {}
-  for _, in_queue in ipairs(cjson.decode(json)) do
-    local known = of_outcomes[in_queue.outcome] or {}
-    known[#known + 1] = in_queue
-    of_outcomes[in_queue.outcome] = known
-  end
-  return of_outcomes
-end
-
+-- of `job`: id, serialised job, delay in ms, run-at in ms since the epoch or false, by when it must have started, in ms from
+-- now, or false, its parent, what it waits for (`held.lua`) or false  `before`: the job that it follows
 -- a job whose id exists is left as it is
-local function put_follow_up(queue, job, now_ms)
-  local id, body, delay_ms, run_at_ms, expires_in_ms = unpack(job)
-  if redis.call('EXISTS', 'arq:job:' .. id, 'arq:result:' .. id) > 0 then
+local function put_follow_up(queue, job, before, now_ms)
+  local id, body, delay_ms, run_at_ms, expires_in_ms, parent, needs = unpack(job)
+  local is_cancelled = parent ~= before and call_or_reset('errand:needs:' .. parent, 'HEXISTS', 'cancelled') == 1
+  if is_cancelled or redis.call('EXISTS', 'arq:job:' .. id, 'arq:result:' .. id) > 0 then
     return nil
   end
   local due_ms = math.max(now_ms, run_at_ms or now_ms + delay_ms)
@@ -32,21 +21,20 @@ local function put_follow_up(queue, job, now_ms)
     -- the body of an earlier job of that id has expired
     redis.call('DEL', 'arq:retry:' .. id, 'errand:attempts:' .. id, 'errand:progress:' .. id, 'errand:once:' .. id)
   end
+  add_child(parent, queue, id, now_ms)
+  if needs then
+    hold(id, needs, now_ms)
+  end
   return (due_ms > now_ms and 'deferred ' or 'queued ') .. id
 end
 
-local function put_follow_ups(of_outcomes, number, status, now_ms)
-  if not of_outcomes or status ~= 'succeeded' then
-    return
+local function put_follow_ups(part, before, now_ms)
+  local changes = {}
+  for _, job in ipairs(part.jobs) do
+    changes[#changes + 1] = put_follow_up(part.queue, job, before, now_ms)
   end
-  for _, in_queue in ipairs(of_outcomes[number] or {}) do
-    local changes = {}
-    for _, job in ipairs(in_queue.jobs) do
-      changes[#changes + 1] = put_follow_up(in_queue.queue, job, now_ms)
-    end
-    if #changes > 0 then
-      wake_one(in_queue.wake)
-      publish_changes(in_queue.channel, changes)
-    end
+  if #changes > 0 then
+    wake_one(part.wake)
+    publish_changes(part.channel, changes)
   end
 end

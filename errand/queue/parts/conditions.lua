@@ -3,6 +3,7 @@
 --- @include "redis/parts/now"
 --- @include "redis/parts/call_or_reset"
 --- @include "redis/parts/with_end"
+--- @include "queue/parts/flow"
 
 -- `json`: a list of conditions, or ''; returns them by their job's number
 local function conditions_of(json)
@@ -43,9 +44,10 @@ local function kept_out(condition)
   if first then
     return 'answered', first
   end
+  local unknown = condition.flow and unknown_need(condition.flow.needs)
   local held = condition.unique and holder(condition.unique)
-  if held then
-    return 'held', held
+  if unknown or held then
+    return unknown and 'unknown' or 'held', unknown or held
   end
 end
 
@@ -65,4 +67,5 @@ local function remember(condition, id, due_ms)
     local keep_ms = string.format('%.0f', unique.for_ms or due_ms - now_ms + unique.limit_ms)
     redis.call('SET', KEYS[unique.at], (unique.for_ms and 'for ' or 'end ') .. id, 'PX', keep_ms)
   end
+  begin_flow(condition.flow or {}, id, now_ms)
 end

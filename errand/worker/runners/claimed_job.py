@@ -13,6 +13,7 @@ from arq.worker import JobExecutionFailed
 
 from errand.leases.leases import Claim
 from errand.wire.codec import UNKNOWN
+from errand.wire.flow import NO_FLOW, Flow, may_have_flow
 from errand.wire.limits import LATEST_MS, NO_LIMITS, KeptLimits, may_have_limits
 
 logger = logging.getLogger("arq.worker")
@@ -33,6 +34,9 @@ class ClaimedJob:
     started_at_ms: int = 0
     """When its function was started, or refused; only `ArqRunner` sets it."""
     limits: KeptLimits = NO_LIMITS
+    flow: Flow = NO_FLOW
+    given: dict[str, Any] = field(default_factory=dict)
+    """The args that the jobs for which it waited have given it; they are not kept a second time in its result."""
     unreadable: Exception | None = None
     """Why the body cannot be read; such a job ends unstarted."""
     hook_ctx: dict[str, Any] | None = None
@@ -66,8 +70,8 @@ def read(claim: Claim, deserializer: Deserializer | None) -> ClaimedJob:
         logger.warning("job %s expired", claim.job_id)
         job.unreadable = JobExecutionFailed("job expired")
         return job
-    if deserializer is not None and may_have_limits(claim.body):
-        deserializer = _noting_limits(job, deserializer)
+    if deserializer is not None and (may_have_limits(claim.body) or may_have_flow(claim.body)):
+        deserializer = _noting_more(job, deserializer)
     try:
         job.function, job.args, job.kwargs, asked_try, job.enqueued_at_ms = deserialize_job_raw(
             claim.body, deserializer=deserializer
@@ -84,12 +88,12 @@ def read(claim: Claim, deserializer: Deserializer | None) -> ClaimedJob:
     return job
 
 
-def _noting_limits(job: ClaimedJob, deserializer: Deserializer) -> Deserializer:
-    """The deserializer, which also notes the job's limits: Arq returns only the fields that it knows."""
+def _noting_more(job: ClaimedJob, deserializer: Deserializer) -> Deserializer:
+    """The deserializer, which also notes the job's limits and its flow: Arq returns only the fields that it knows."""
 
     def deserialize(body: bytes) -> dict[str, Any]:
         record = deserializer(body)
-        job.limits = KeptLimits.of(record)
+        job.limits, job.flow = KeptLimits.of(record), Flow.of(record)
         return record
 
     return deserialize

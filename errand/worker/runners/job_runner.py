@@ -93,9 +93,18 @@ class JobRunner:
         return refusal_by_arq(self.worker, job)
 
     def unstarted(self, job: ClaimedJob, error: BaseException) -> Finish:
-        """The end of a job without another attempt: unknown, unreadable, aborted, or out of tries."""
+        """The end of a job without another attempt: unknown, unreadable, aborted, or out of tries.
+
+        One that is to wait once more is put back.
+        """
         cancelled, now_ms = isinstance(error, asyncio.CancelledError), timestamp_ms()
-        reason = Error("Cancel", "aborted before it started") if cancelled else Error.of(error, with_traceback=False)
+        if isinstance(error, Snooze):
+            return self.transitions.put_back(job, error, at_ms=now_ms)
+        reason = (
+            Error("Cancel", str(error) or "aborted before it started")
+            if cancelled
+            else Error.of(error, with_traceback=False)
+        )
         record = self.records.unstarted(job, JobFailed(reason, cancelled=cancelled), at_ms=now_ms)
         return self.transitions.end(job, "cancelled" if cancelled else "failed", record, error=reason, at_ms=now_ms)
 
@@ -132,6 +141,8 @@ class JobRunner:
 
     def _started(self, job: ClaimedJob) -> UnderWay:
         job_type, kwargs = self.job_types[job.function], job.named_args
+        if job.given:
+            kwargs = {**kwargs, **job.given}
         hide = job_type.hider(kwargs)
         reported: list[Progress] = []
         started = RunningAttempt(
@@ -149,8 +160,8 @@ class JobRunner:
         ended = outcome.end_of(under_way.started, ended_at_ms=timestamp_ms(), blocked=under_way.blocked)
         ended, record = self.records.settle(job, ended, outcome.result, progress)
         finish = self.transitions.after(job, ended, record)
-        if outcome.follow_ups and ended.outcome == "succeeded":
-            finish.follow_ups = follow_ups.rows_of(outcome.follow_ups)
+        if (outcome.follow_ups or job.flow.then) and ended.outcome == "succeeded":
+            finish.follow_ups = follow_ups.rows_of(job, outcome)
         return ended, finish
 
     async def finish(self, job: ClaimedJob, outcome: Finish) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic_core import PydanticSerializationError
 
 from errand.wire import codec
+from errand.wire.flow import NO_FLOW
 from errand.wire.limits import NO_LIMITS
 from errand.wire.records import Attempt, Error, JobFailed, Progress
 from errand.worker.runners.claimed_job import ClaimedJob
@@ -67,8 +68,8 @@ class ResultRecords:
     def _fields(
         self, job: ClaimedJob, result: Any, *, succeeded: bool, started_at_ms: int, ended_at_ms: int
     ) -> dict[str, Any]:
-        """Arq's, under its own short names, and the job's limits if it has some."""
-        fields = {
+        """Arq's, under its own short names; the job's limits and its flow if it has some."""
+        fields: dict[str, Any] = {
             "t": job.job_try,
             "f": job.function,
             "a": job.args,
@@ -81,7 +82,12 @@ class ResultRecords:
             "q": self.queue,
             "id": job.claim.job_id,
         }
-        return fields if job.limits is NO_LIMITS else fields | job.limits.fields()
+        if job.limits is not NO_LIMITS:
+            fields |= job.limits.fields()
+        if job.flow is not NO_FLOW:
+            # once it has succeeded, its next step is put, and what it waited for counts no more
+            fields |= (replace(job.flow, then=(), needs=None, handed={}) if succeeded else job.flow).fields()
+        return fields
 
 
 def _earlier_attempts(job: ClaimedJob) -> list[Any]:

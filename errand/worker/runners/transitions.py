@@ -9,6 +9,7 @@ from typing import Literal
 from errand.job.control import Snooze
 from errand.leases.leases import Finish
 from errand.wire import codec, records
+from errand.wire.flow import NO_FLOW
 from errand.wire.indexes import DeadEntry, type_word
 from errand.wire.records import Attempt, AttemptOutcome, Error, PutBack
 from errand.worker.runners.claimed_job import ClaimedJob
@@ -86,5 +87,6 @@ class Transitions:
             result=record,
             keep_result_ms=self.ttl.of_ms(state),
             dead=dead,
+            flow=job.flow if job.flow is not NO_FLOW and (job.flow.then or job.flow.needs) else None,
             type=type_word(job.function),
         )

@@ -69,7 +69,7 @@ async def test_an_ended_job_shows_its_result_and_every_attempt(
     assert done["result"]["status"] == 204
     assert [attempt["outcome"] for attempt in done["attempts"]] == ["retry", "succeeded"]
     assert done["started_at"] <= done["finished_at"]
-    assert done["links"] == {"self": path}
+    assert done["links"] == {"self": path, "children": f"{path}/children"}
 
 
 async def test_a_job_shows_when_it_would_be_tried_and_given_up_until_it_has_ended(client: httpx.AsyncClient) -> None:

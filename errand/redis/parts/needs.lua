@@ -1,0 +1,68 @@
+-- Jobs that wait for others: a part of the scripts that put jobs, and of those that end them.
+-- `errand:needs:<id>`, hash, what a job waits for: `queue` (its own), `after`, `delay_ms` and `run_at_ms` (from when they
+--   have ended), `left` (how many have not), and of each `job:<id>`: '' until it has ended, then `<end> <its result>`.
+-- `errand:needed-by:<id>`, set: the jobs that wait for it. `errand:<queue>:needed`, set: the queue's jobs that have one.
+--- @include "redis/parts/call_or_reset"
+--- @include "redis/parts/wake_one"
+--- @include "redis/parts/publish_changes"
+--- @include "redis/parts/held_ms"
+
+local function release(id, needs, now_ms, at_once)
+  local queue, delay_ms, run_at_ms = unpack(redis.call('HMGET', needs, 'queue', 'delay_ms', 'run_at_ms'))
+  -- if it has been made due before, it may run by now
+  if not queue or tonumber(call_or_reset(queue, 'ZSCORE', id) or 0) ~= HELD_MS then
+    return
+  end
+  local due_ms = at_once and now_ms or math.max(now_ms, tonumber(run_at_ms) or now_ms + delay_ms)
+  redis.call('ZADD', queue, 'XX', string.format('%.0f', due_ms), id)
+  wake_one('errand:' .. queue .. ':wake')
+  publish_changes('errand:' .. queue .. ':events', {(due_ms > now_ms and 'deferred ' or 'queued ') .. id})
+end
+
+-- an end that was noted before does not count again
+local function note_end_for(waiting, id, status, record, now_ms)
+  local needs = 'errand:needs:' .. waiting
+  local known = call_or_reset(needs, 'HGET', 'job:' .. id)
+  if not known then
+    return
+  end
+  redis.call('HSET', needs, 'job:' .. id, status .. ' ' .. record)
+  local left = known == '' and redis.call('HINCRBY', needs, 'left', -1) or tonumber(redis.call('HGET', needs, 'left'))
+  local unmet = status ~= 'succeeded' and redis.call('HGET', needs, 'after') ~= 'all_ended'
+  if left == 0 or unmet then
+    release(waiting, needs, now_ms, unmet)
+  end
+end
+
+-- `keep_ms`: how long the result is kept, '' for ever: until then an unsuccessful job may be replayed
+local function note_end(needed, id, status, record, keep_ms, now_ms)
+  if call_or_reset(needed, 'SREM', id) == 0 then
+    return
+  end
+  local needed_by = 'errand:needed-by:' .. id
+  for _, waiting in ipairs(call_or_reset(needed_by, 'SMEMBERS')) do
+    note_end_for(waiting, id, status, record, now_ms)
+  end
+  if status == 'succeeded' then
+    redis.call('DEL', needed_by)
+  elseif keep_ms ~= '' then
+    redis.call('PEXPIRE', needed_by, keep_ms)
+  end
+end
+
+-- a job is replayed: the jobs that wait for it do so again; `as`: itself, or the last step of the chain that it is in
+local function needed_again(needed, as)
+  local needed_by = 'errand:needed-by:' .. as
+  local waiting = call_or_reset(needed_by, 'SMEMBERS')
+  for _, other in ipairs(waiting) do
+    local needs = 'errand:needs:' .. other
+    if (call_or_reset(needs, 'HGET', 'job:' .. as) or '') ~= '' then
+      redis.call('HSET', needs, 'job:' .. as, '')
+      redis.call('HINCRBY', needs, 'left', 1)
+    end
+  end
+  if #waiting > 0 then
+    call_or_reset(needed, 'SADD', as)
+    redis.call('PERSIST', needed_by)
+  end
+end
