@@ -116,7 +116,7 @@ def top(
     every: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="How often to look.")] = 1.0,
     once: Annotated[bool, typer.Option("--once", help="Print what is there now, and end.")] = False,
 ) -> None:
-    """Show queues, workers and the newest jobs in the terminal, live, until Ctrl-C.
+    """Show queues, workers and the newest jobs in the terminal, live, until Ctrl-C or q; ? shows all keys.
 
     It reads Redis as the settings name it, and needs no API.
     """

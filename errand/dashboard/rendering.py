@@ -12,6 +12,7 @@ from errand.dashboard import gate, wording
 from errand.dashboard.assets import PATH, asset_path
 from errand.dashboard.json_text import json_html
 from errand.http.scope import api_path, root_path
+from errand.webhooks.job_type import JOB_TYPE
 
 if TYPE_CHECKING:
     import jinja2
@@ -58,6 +59,7 @@ NAVIGATION = (
     ("/schedules", "Schedules"),
     ("/job-types", "Job types"),
     ("/webhook-endpoints", "Webhooks"),
+    ("/mail", "Mail"),
     ("/audit", "Audit"),
 )
 """The path of each page that the navigation shows, below the dashboard's, and what it is called."""
@@ -115,13 +117,24 @@ def page(request: Request, template: str, *, status: int = 200, **known: Any) ->
             read_only=gate.is_read_only(request),
             theme=theme if theme in THEMES else "system",
             path=api_path(request.scope).removeprefix(PATH),
-            nav=[shown for shown in NAVIGATION if viewer.audits or shown[0] != "/audit"],
+            nav=_navigation(request, viewer),
             lives=status == 200,
             **{"here": here(request), **known},
         )
     )
     # lone surrogates, which JSON may hold, cannot be sent
     return HTMLResponse(text.encode("utf-8", "replace"), status_code=status, headers=HEADERS)
+
+
+def _navigation(request: Request, viewer: gate.Viewer) -> list[tuple[str, str]]:
+    """The pages that are for this viewer, of those that this installation has."""
+    hidden = {"/audit"} if not viewer.audits else set()
+    to = request.app.state.shared
+    if not to.letter_types:
+        hidden.add("/mail")
+    if JOB_TYPE not in to.catalog:
+        hidden.add("/webhook-endpoints")
+    return [shown for shown in NAVIGATION if shown[0] not in hidden]
 
 
 def here(request: Request) -> str:

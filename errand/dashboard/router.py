@@ -14,17 +14,20 @@ from errand.dashboard.pages import (
     job_types,
     jobs,
     live,
+    made,
     overview,
     queues,
     schedules,
     sign_in,
-    webhooks,
     workers,
 )
+from errand.dashboard.pages.webhooks import actions as webhook_actions
+from errand.dashboard.pages.webhooks import endpoints as webhook_endpoints
+from errand.extras import ExtraMissing
 
 PAGES = (
-    *(overview, jobs, job, job_actions, bulk, dead_jobs, queues, workers),
-    *(schedules, job_types, webhooks, audit, live, sign_in),
+    *(overview, jobs, job, job_actions, made, bulk, dead_jobs, queues, workers),
+    *(schedules, job_types, webhook_endpoints, webhook_actions, audit, live, sign_in),
 )
 
 
@@ -34,4 +37,15 @@ def router() -> APIRouter:
     joined.include_router(assets.router)
     for page in PAGES:
         joined.include_router(page.router)
+    for router in _mail_pages():
+        joined.include_router(router)
     return joined
+
+
+def _mail_pages() -> tuple[APIRouter, ...]:
+    """None in an installation without `errand[mail]`."""
+    try:
+        from errand.dashboard.pages.mail import letters, templates
+    except ExtraMissing:
+        return ()
+    return (letters.router, templates.router)

@@ -25,6 +25,8 @@ MONTH_S, YEAR_S = 86_400 * 30.44, 86_400 * 365.25
 
 def visible(text: str, *, most: int) -> str:
     """The text with what cannot be seen spelt out, cut after so many characters."""
+    if len(text) <= most and text.isascii() and text.isprintable():
+        return text  # as most are
     cut = text[:most]
     shown = UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", cut)
     return shown if len(text) <= most else f"{shown}… ({len(text):,} characters)"

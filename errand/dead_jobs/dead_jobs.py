@@ -32,6 +32,10 @@ RESULTS_AT_ONCE = 50
 """A result holds the job's args and may be large: no more of them are in memory at a time."""
 
 
+STEPS = 30
+"""Of the time since the first job of a group died, in which deaths are counted."""
+
+
 MAX_ROUNDS = 10
 """So often a page whose jobs have all expired is followed by the next at once."""
 
@@ -102,6 +106,7 @@ class DeadJobs:
         self._queues = queues
         self._ttl_ms = int(ttl_s * 1000)
         self._groups = script.load(redis, "dead_jobs/groups")
+        self._deaths = script.load(redis, "dead_jobs/deaths")
 
     async def groups(self, filter: DeadJobFilter) -> list[DeadGroup]:
         """Every group that matches, without examples; the largest first.
@@ -116,6 +121,23 @@ class DeadJobs:
         listed = [(group, _Listed(DeadPosition(0, str(group.newest)), group.queue)) for group in groups]
         jobs = await self._read([newest for _, newest in listed])
         return [replace(group, example=jobs.get(newest)) for group, newest in listed]
+
+    async def deaths(self, groups: Sequence[DeadGroup], *, until_ms: int) -> list[list[int]]:
+        """How many jobs of each group died in each step from its first death until then.
+
+        They are counted in the index of the groups: nothing more is kept for it.
+        """
+        of_queues: dict[str, list[DeadGroup]] = {}
+        for group in groups:
+            of_queues.setdefault(group.queue, []).append(group)
+        calls = [([keys.dead_by_group(queue)], _steps_of(some, until_ms)) for queue, some in of_queues.items()]
+        answers = await script.call_each(self._redis, self._deaths, calls)
+        found = {
+            (queue, group.name): counts
+            for (queue, some), answer in zip(of_queues.items(), answers, strict=True)
+            for group, counts in zip(some, answer, strict=True)
+        }
+        return [found[group.queue, group.name] for group in groups]
 
     async def page(self, filter: DeadJobFilter, *, limit: int, before: DeadPosition | None = None) -> DeadPage:
         """Up to `limit` dead jobs that match, newest first, from that position on.
@@ -238,6 +260,15 @@ class DeadJobs:
         entries = [_entry_in(one.position.entry) for one in listed]
         results = await self._redis.mget([keys.result(entry.job_id) for entry in entries])
         return [_dead_job(entry, result) for entry, result in zip(entries, results, strict=True)]
+
+
+def _steps_of(groups: Sequence[DeadGroup], until_ms: int) -> list[str | int]:
+    """The arguments of `deaths.lua`."""
+    arguments: list[str | int] = [STEPS]
+    for group in groups:
+        first_ms = group.oldest.ended_at_ms
+        arguments += [group.name, first_ms, max(-(-(until_ms - first_ms) // STEPS), 1)]
+    return arguments
 
 
 def _entry_in(text: str) -> DeadEntry:

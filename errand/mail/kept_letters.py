@@ -11,6 +11,7 @@ from email import policy
 from email.message import EmailMessage
 from email.parser import BytesHeaderParser, BytesParser
 from pathlib import Path
+from urllib.parse import quote
 
 NAME = re.compile(r"(?P<at_ns>\d{15,20})-[A-Za-z0-9-]{0,64}\.eml")
 
@@ -43,6 +44,23 @@ def newest_letters(folder: Path, *, limit: int) -> list[KeptLetter]:
         return []
     names = sorted((file.name for file in folder.iterdir() if NAME.fullmatch(file.name)), reverse=True)
     return [_listed(folder, name) for name in names[:limit]]
+
+
+def label_of(message_id: str) -> str:
+    """What of a `Message-ID` stands in the name of its file."""
+    label = "".join(char for char in message_id.partition("@")[0] if char.isalnum() or char == "-")
+    return label[:64]
+
+
+def letter_of_job(folder: Path, job_id: str) -> tuple[str, OpenedLetter] | None:
+    """The letter that a job sent last, with its name; None if there is none."""
+    start = f"<{quote(job_id, safe='')}@"
+    end = f"-{label_of(start)}.eml"
+    names = sorted(file.name for file in folder.iterdir() if file.name.endswith(end)) if folder.is_dir() else []
+    letter = open_letter(folder, names[-1]) if names else None
+    # ids that differ in other characters alone have the same label
+    is_its = letter is not None and dict(letter.headers).get("Message-ID", "").startswith(start)
+    return (names[-1], letter) if letter is not None and is_its else None
 
 
 def open_letter(folder: Path, name: str) -> OpenedLetter | None:

@@ -16,6 +16,7 @@ import structlog
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from errand import private_folder
+from errand.mail.kept_letters import label_of
 from errand.settings.mail import SinkFault
 
 log = structlog.get_logger("errand.mail_sink")
@@ -59,9 +60,8 @@ class MailFolder:
 
     def _keep(self, content: bytes) -> None:
         headers = BytesHeaderParser(policy=policy.default).parsebytes(content)
-        label = "".join(char for char in str(headers["Message-ID"]).partition("@")[0] if char.isalnum() or char == "-")
         private_folder.make(self._folder)
-        kept = self._folder / f"{time.time_ns()}-{label[:64]}.eml"
+        kept = self._folder / f"{time.time_ns()}-{label_of(str(headers['Message-ID']))}.eml"
         unfinished = kept.with_suffix(".part")
         with unfinished.open("wb") as file:
             file.write(content)

@@ -89,8 +89,13 @@ def seen_signature(digest: str) -> str:
     return f"errand:seen-signature:{digest}"
 
 
+BULK_RUNS = "errand:dashboard:bulk-runs"
+"""Sorted set: the ids of actions on many jobs that have neither finished nor been stopped, score = when they last said
+how far they are, in seconds since the epoch."""
+
+
 def bulk_run(run_id: str) -> str:
-    """JSON: how far an action on many jobs has come."""
+    """JSON: what an action on many jobs is to do, and how far it has come."""
     return f"errand:dashboard:bulk:{run_id}"
 
 

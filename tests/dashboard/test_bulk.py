@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import re
 
 import httpx
+from arq.connections import ArqRedis
 
+from errand.dashboard.pages import bulk as pages_bulk
+from errand.wire import keys
 from tests.dashboard.page_seen import OWN_PAGE, SeenPage, pressed, seen
 from tests.http.answers_seen import LETTER
 from tests.waiting import eventually
@@ -77,6 +82,37 @@ async def test_a_run_keeps_its_pace_and_stops_when_it_is_asked_to(client: httpx.
     stopped = await ended(client, path, "It has been stopped")
     done = re.search(r"(\d+) done", stopped.text)
     assert done is not None and int(done[1]) < 20
+
+
+async def test_a_run_whose_process_ends_is_seen_as_interrupted_and_goes_on_where_it_stopped(
+    client: httpx.AsyncClient, redis: ArqRedis
+) -> None:
+    ids = await put(client, 205)
+    look = await sent(client, "/dashboard/bulk", [("action", "cancel"), ("all", "yes"), ("query", "")])
+    path = (await pressed(client, look, "Cancel them", per_second="20")).headers["location"]
+
+    async def two_done() -> bool:
+        return list((await statuses(client)).values()).count("cancelled") > 1
+
+    await eventually(two_done)
+    kept = keys.bulk_run(path.rpartition("/")[2])
+    record = json.loads(await redis.get(kept))
+    (acting,) = pages_bulk._running
+    acting.cancel()
+    await asyncio.wait({acting})
+    # as a process that was killed leaves it: what it has done since is not known, and it says nothing any more
+    await redis.set(kept, json.dumps({**record, "saved_s": record["saved_s"] - 60, "per_second": 1000}))
+    (later,) = await put(client, 1)
+    assert "The run that was to cancel many jobs was interrupted after" in (await seen(client, "/dashboard")).text
+    page = await seen(client, path)
+    assert "It was interrupted" in page.text and {"Go on", "Leave it"} <= page.buttons
+    assert (await pressed(client, page, "Go on")).headers["location"] == path
+    done = re.search(r"(\d+) done, (\d+) skipped", (await ended(client, path, "It has finished")).text)
+    assert done is not None and int(done[1]) + int(done[2]) == 205
+    assert (await pressed(client, page, "Go on")).status_code == 409
+    now = await statuses(client)
+    assert {now[job_id] for job_id in ids} == {"cancelled"} and now[later] == "deferred"
+    assert "interrupted" not in (await seen(client, "/dashboard")).text
 
 
 async def test_what_makes_no_sense_is_refused(client: httpx.AsyncClient) -> None:

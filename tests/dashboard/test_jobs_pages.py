@@ -11,7 +11,7 @@ from arq.connections import ArqRedis
 from errand.monitor.job_snapshot import read_job
 from errand.wire import keys
 from jobs.welcome_email import welcome_email
-from tests.conftest import RunWorker
+from tests.conftest import OpenClient, RunWorker
 from tests.dashboard.page_seen import OWN_PAGE, SeenPage, foreign_tags, pressed, seen
 from tests.http.answers_seen import LETTER
 
@@ -22,13 +22,22 @@ async def put(client: httpx.AsyncClient, query: str = "") -> str:
     return str((await client.post(f"/v1/jobs/welcome_email{query}", json=LETTER)).json()["id"])
 
 
-async def test_the_overview_says_whether_all_is_right(client: httpx.AsyncClient, run_worker: RunWorker) -> None:
-    async with run_worker([welcome_email]):
-        well = await seen(client, "/dashboard")
-        assert "Everything is all right" in well.text and well.title == "✓ Errand"
-    await put(client)
-    await client.post("/v1/queues/cpu/pause")
-    page = await seen(client, "/dashboard")
+async def test_the_overview_says_whether_all_is_right(
+    open_client: OpenClient, run_worker: RunWorker, redis: ArqRedis
+) -> None:
+    async with open_client() as client:
+        doubtful = await seen(client, "/dashboard")
+        assert doubtful.title == "⚠ 1 Errand"
+        assert "nothing is written to disk" in doubtful.text and "appendonly yes" in doubtful.text
+    await redis.config_set("appendonly", "yes")
+    async with open_client() as client:
+        async with run_worker([welcome_email]):
+            well = await seen(client, "/dashboard")
+            assert "Everything is all right" in well.text and well.title == "✓ Errand"
+        await put(client)
+        await client.post("/v1/queues/cpu/pause")
+        page = await seen(client, "/dashboard")
+    await redis.config_set("appendonly", "no")
     assert page.title == "⚠ 2 Errand" and "The queue cpu is paused" in page.text
     assert "No live worker serves the queue mail" in page.text
     assert page.links["due"].endswith("/jobs?status=queued")

@@ -29,6 +29,8 @@ PATHS = (
     "/schedules/new",
     "/job-types",
     "/webhook-endpoints",
+    "/mail",
+    "/mail/templates/welcome",
     "/audit",
 )
 
@@ -49,6 +51,7 @@ async def test_dead_jobs_are_grouped_and_replayed_after_a_look(
     job_id = await die(client, run_worker)
     groups = await seen(client, "/dashboard/dead-jobs")
     assert "webhook in webhooks" in groups.text and groups.links[job_id].endswith(job_id)
+    assert "1 job of the type webhook failed for good" in (await seen(client, "/dashboard")).text
     assert foreign_tags(groups) == []
     look = groups.form("Replay…")
     preview = await seen(client, look.action, params=look.fields)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -17,25 +16,8 @@ from errand.settings import ApiKey
 from settings import Settings
 from tests.conftest import OpenClient, make_settings
 from tests.dashboard.page_seen import OWN_PAGE, seen
+from tests.dashboard.signed_in import OWNER, READER, sign_in
 from tests.http.answers_seen import LETTER
-
-READER, OWNER = "reader-0123456789", "owner-01234567890"
-
-
-@pytest.fixture
-def guarded(tmp_path: Path, redis_url: str) -> Settings:
-    return make_settings(tmp_path, redis_url=redis_url, api_keys=f"rita={READER}:read,olga={OWNER}")
-
-
-@pytest.fixture
-async def guarded_client(open_client: OpenClient, guarded: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    async with open_client(guarded, client=("203.0.113.7", 50_000)) as client:
-        client.base_url = httpx.URL("https://errand.example")
-        yield client
-
-
-async def sign_in(client: httpx.AsyncClient, key: str, *, back: str = "/dashboard/jobs") -> httpx.Response:
-    return await client.post("/dashboard/sign-in", data={"key": key, "back": back}, headers=OWN_PAGE)
 
 
 async def test_a_key_opens_a_session_that_its_cookie_alone_names(guarded_client: httpx.AsyncClient) -> None:

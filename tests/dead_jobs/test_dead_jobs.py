@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -438,3 +439,21 @@ def test_an_entry_keeps_an_id_with_spaces_and_its_order_is_that_of_time() -> Non
     assert DeadEntry.parse(str(early)) == early == DeadEntry("fax_machine", "No_Luck", 999, "a b  c")
     assert str(early) < str(DeadEntry.of("a", "fax machine", Error("No Luck", "x"), ended_at_ms=1_000))
     assert DeadPosition(1, "b") < DeadPosition(2, "a") < DeadPosition(2, "b")
+
+
+async def test_deaths_are_counted_in_steps_from_the_first_one(redis: ArqRedis, dead: DeadJobs) -> None:
+    """In one call for each queue, whatever dies meanwhile, and of its own group alone."""
+    now_ms = int(time.time() * 1000)
+    first_ms = now_ms - dead_jobs.STEPS * 1000
+    for queue, group, after_s in (
+        *((QUEUE, "a", 0), (QUEUE, "a", 0.999), (QUEUE, "a", 1), (QUEUE, "a", 29.5), (QUEUE, "a", 31)),
+        *((QUEUE, "ab", 2), (CPU, "a", 5)),
+    ):
+        entry = str(DeadEntry(group, "E@x:y", first_ms + int(after_s * 1000), f"job {after_s}"))
+        await redis.zadd(keys.dead_by_group(queue), {entry: 0})
+    groups = {(group.queue, group.newest.type): group for group in await dead.groups(EVERY)}
+    chosen = [groups[CPU, "a"], groups[QUEUE, "a"], groups[QUEUE, "ab"]]
+    alone, many, other = await dead.deaths(chosen, until_ms=now_ms)
+    assert [sum(alone), sum(other), len(many)] == [1, 1, dead_jobs.STEPS]
+    assert (many[0], many[1], many[-1], sum(many)) == (2, 1, 2, 5)
+    assert await dead.deaths([], until_ms=now_ms) == []

@@ -27,8 +27,9 @@ NAMES = ("Ada", "Grace", "Barbara", "Edsger", "Margaret", "Alan")
 async def take(browser: Browser, folder: Path) -> None:
     """`dashboard-overview-light.webp` and so on."""
     async with _busy() as house:
-        failed = house.http.get(f"{house.url}/v1/jobs?type=webhook&status=deferred&limit=1").json()["jobs"][0]
-        pages = {"overview": "", "jobs": "/jobs", "job": f"/jobs/{failed['id']}", "dead-jobs": "/dead-jobs"}
+        failed = _newest(house, type="webhook", status="deferred")
+        letter = _newest(house, type="welcome_email", status="succeeded")
+        pages = {"overview": "", "jobs": "/jobs", "job": failed, "letter": letter, "dead-jobs": "/dead-jobs"}
         for name, path in pages.items():
             for scheme in SCHEMES:
                 await browser.show(f"{house.url}/dashboard{path}", width=1280, height=720, scheme=scheme)
@@ -36,6 +37,12 @@ async def take(browser: Browser, folder: Path) -> None:
                 await browser.value_of("new Promise((done) => setTimeout(done, 1500))")
                 await browser.value_of(SHORTENED)
                 write_picture(await browser.picture(), folder, f"dashboard-{name}-{scheme}")
+
+
+def _newest(house: House, **filter: str) -> str:
+    """The path of the page of the newest such job."""
+    (found,) = house.http.get(f"{house.url}/v1/jobs", params={**filter, "limit": 1}).json()["jobs"]
+    return f"/jobs/{found['id']}"
 
 
 @asynccontextmanager

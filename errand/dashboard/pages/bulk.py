@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import typing
-from collections.abc import AsyncIterator
 from urllib.parse import parse_qsl
 
 from fastapi import Depends, Request, Response
 from starlette.datastructures import QueryParams
 
 from errand.dashboard import gate
+from errand.dashboard.bulk import kept
 from errand.dashboard.bulk import run as bulk
-from errand.dashboard.bulk.run import Action, BulkRun
+from errand.dashboard.bulk.kept import Action, BulkRun
 from errand.dashboard.forms import Form, FormDep, done
 from errand.dashboard.page_route import page_router
 from errand.dashboard.pages.job_actions import time_in
@@ -22,6 +22,7 @@ from errand.http.answers.problems import Problem
 from errand.http.requests import json_body
 from errand.http.shared import Shared, SharedDep
 from errand.job.when import AT_ONCE
+from errand.monitor.timeline import JobFilter
 
 router = page_router("/bulk")
 
@@ -43,12 +44,13 @@ _running: set[asyncio.Task[None]] = set()
 @router.post("", dependencies=WRITES)
 async def look(request: Request, to: SharedDep, form: FormDep) -> Response:
     """What would be done: nothing is, yet."""
-    count, more = await bulk.counted(await _ids(to, form))
+    filter, ids = await _jobs(to, form)
+    count, more = (len(ids), False) if filter is None else await bulk.counted(to, filter)
     return page(
         request,
         "bulk.html.j2",
         action=_action(form),
-        ids=_chosen(form),
+        ids=ids,
         query=form.get("query"),
         count=count,
         more=more,
@@ -61,44 +63,56 @@ async def look(request: Request, to: SharedDep, form: FormDep) -> Response:
 @router.post("/run", dependencies=WRITES, operation_id="act_on_many_jobs")
 async def start(request: Request, to: SharedDep, form: FormDep) -> Response:
     """Begins, and leads to the page that shows how far it is."""
-    if len(_running) >= MAX_RUNS:
-        raise Problem(503, "too-many-runs", f"{MAX_RUNS} such runs are under way; wait for one of them, or stop it.")
-    action, ids = _action(form), await _ids(to, form)
+    _check_room()
+    filter, ids = await _jobs(to, form)
+    action = _action(form)
     when = time_in(form.get("delay"), form.get("run_at")) if action == "reschedule" else AT_ONCE
-    run = BulkRun(action=action, by=gate.viewer_of(request).name)
+    by = gate.viewer_of(request).name
+    run = BulkRun(action=action, by=by, per_second=_pace(form), when=when, filter=filter, left=ids)
     await bulk.begin(to, run)
-    _keep(bulk.act(to, run, ids, per_second=_pace(form), when=when))
-    return done(request, f"{base_path(request)}/bulk/{run.id}")
+    return _acting(request, to, run)
 
 
 @router.get("/{id}", dependencies=[Depends(gate.may_look)])
 async def show(id: str, request: Request, to: SharedDep) -> Response:
     """How far it is."""
-    run = await bulk.read_run(to, id[:64])
-    if run is None:
-        raise Problem(404, "unknown-run", "There is no such run, or it was more than a day ago.")
-    return page(request, "bulk_run.html.j2", run=run)
+    return page(request, "bulk_run.html.j2", run=await _found(to, id))
 
 
 @router.post("/{id}/stop", dependencies=WRITES, operation_id="stop_acting_on_many_jobs")
 async def stop(id: str, request: Request, to: SharedDep) -> Response:
     """Has it stop before its next job."""
-    await bulk.stop(to, id[:64])
-    return done(request, f"{base_path(request)}/bulk/{id[:64]}")
+    run = await _found(to, id)
+    await kept.stop(to, run)
+    return done(request, _path(request, run))
 
 
-async def _ids(to: Shared, form: Form) -> AsyncIterator[str]:
-    """Those that were chosen, or all that match the list's own filter."""
+@router.post("/{id}/go-on", dependencies=WRITES, operation_id="go_on_acting_on_many_jobs")
+async def go_on(id: str, request: Request, to: SharedDep) -> Response:
+    """Goes on with one that was stopped, or that ended with its process, where it stopped."""
+    _check_room()
+    run = await _found(to, id)
+    if run.runs or run.ended == "finished":
+        raise Problem(409, "run-not-stopped", "This run has not stopped: there is nothing to go on with.")
+    await kept.take_over(to, run)
+    return _acting(request, to, run)
+
+
+async def _found(to: Shared, run_id: str) -> BulkRun:
+    run = await kept.read_run(to, run_id[:64])
+    if run is None:
+        raise Problem(404, "unknown-run", "There is no such run, or it was more than a day ago.")
+    return run
+
+
+async def _jobs(to: Shared, form: Form) -> tuple[JobFilter | None, list[str]]:
+    """The list's own filter for all that match, or the ids of those that were chosen."""
     if form.get("all"):
-        return bulk.matching(to, await filter_in(to, QueryParams(parse_qsl(form.get("query")))))
-    ids = _chosen(form)
+        return await filter_in(to, QueryParams(parse_qsl(form.get("query")))), []
+    ids = [job_id for job_id in form.all("id") if job_id]
     if not ids:
         raise json_body.invalid("id", "choose at least one job, or all that match")
-    return bulk.chosen(ids)
-
-
-def _chosen(form: Form) -> list[str]:
-    return [] if form.get("all") else [job_id for job_id in form.all("id") if job_id]
+    return None, ids
 
 
 def _action(form: Form) -> Action:
@@ -120,8 +134,18 @@ def _pace(form: Form) -> float:
     return pace
 
 
-def _keep(acting: typing.Coroutine[None, None, None]) -> None:
-    """A task that nobody holds may be collected before it ends."""
-    task = asyncio.create_task(acting)
+def _check_room() -> None:
+    if len(_running) >= MAX_RUNS:
+        raise Problem(503, "too-many-runs", f"{MAX_RUNS} such runs are under way; wait for one of them, or stop it.")
+
+
+def _acting(request: Request, to: Shared, run: BulkRun) -> Response:
+    """Begins, and leads to the page of the run. A task that nobody holds may be collected before it ends."""
+    task = asyncio.create_task(bulk.act(to, run))
     _running.add(task)
     task.add_done_callback(_running.discard)
+    return done(request, _path(request, run))
+
+
+def _path(request: Request, run: BulkRun) -> str:
+    return f"{base_path(request)}/bulk/{run.id}"

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from fastapi import Depends, Request, Response
 from pydantic import ValidationError
 
 from errand.dashboard import gate
+from errand.dashboard.charts import spark
 from errand.dashboard.forms import FormDep
 from errand.dashboard.page_route import page_router
 from errand.dashboard.rendering import page
-from errand.dead_jobs.dead_jobs import DeadJobFilter
+from errand.dashboard.wording import exact, of_ms
+from errand.dead_jobs.dead_jobs import DeadGroup, DeadJobFilter
 from errand.dead_jobs.replay import Replayed
 from errand.http.requests import json_body
 from errand.http.requests.filters import check_queue
 from errand.http.routes.dead_jobs import DEFAULT_REPLAY, Replay, groups_bounded, largest, replayed
 from errand.http.shared import Shared, SharedDep, in_time
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 GROUPS = 50
 
@@ -31,7 +38,9 @@ async def list_groups(request: Request, to: SharedDep) -> Response:
     check_queue(to, filter.queue, field="query.queue")
     with groups_bounded():
         groups, more = await in_time(largest(to, filter, GROUPS))
-    return page(request, "dead_jobs.html.j2", groups=groups, more=more)
+    deaths = await in_time(to.dead.deaths(groups, until_ms=int(time.time() * 1000)))
+    sparks = [_spark(group, counts) for group, counts in zip(groups, deaths, strict=True)]
+    return page(request, "dead_jobs.html.j2", groups=groups, sparks=sparks, more=more)
 
 
 @router.get("/replay", dependencies=[Depends(gate.may_look)])
@@ -64,6 +73,11 @@ def _replay(given: dict[str, str], *, dry_run: bool) -> Replay:
     except ValidationError as error:
         fault: Any = error.errors(include_url=False)[0]
         raise json_body.invalid(".".join(map(str, fault["loc"])) or "type", fault["msg"]) from None
+
+
+def _spark(group: DeadGroup, counts: Sequence[int]) -> Markup:
+    first, most = of_ms(group.oldest.ended_at_ms), max(counts)
+    return spark.drawn(counts, f"Deaths since {exact(first)}, at most {most} in a thirtieth of the time")
 
 
 def _shown(request: Request, replay: Replay, done: Replayed) -> Response:

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import json
 import shlex
+from typing import TYPE_CHECKING
 
 from fastapi import Depends, Request, Response
 from pydantic import BaseModel
 
 from errand.dashboard import gate
 from errand.dashboard.charts import attempts
+from errand.dashboard.made.deliveries import deliveries_of
+from errand.dashboard.made.pictures import pictures_of
 from errand.dashboard.page_route import page_router
 from errand.dashboard.rendering import page
 from errand.http.answers.job_view import JobView, json_response
 from errand.http.requests import job_path
 from errand.http.requests.job_path import JobId
 from errand.http.scope import root_path
-from errand.http.shared import SharedDep, view_of, waiting_of
+from errand.http.shared import Shared, SharedDep, full_view_of
+from errand.monitor.job_snapshot import JobSnapshot
+
+if TYPE_CHECKING:
+    from errand.dashboard.made.letter import ShownLetter
 
 CURL_LIMIT_CHARS = 4_000
 
@@ -36,13 +43,16 @@ router = page_router()
 async def show_job(id: JobId, request: Request, to: SharedDep) -> Response:
     """The page of one job."""
     job = await job_path.found(to, id)
-    view = view_of(to, job, await waiting_of(to, job))
+    view = await full_view_of(to, job)
     known = to.catalog.get(job.type)
     return page(
         request,
         "job.html.j2",
         job=view,
         timeline=attempts.drawn(view),
+        letter=await _letter(request, to, job),
+        pictures=pictures_of(job.result),
+        deliveries=await deliveries_of(to, job),
         curl=_curl(request, view) if known and not known.file_field else None,
         known=known is not None,
         done=DONE.get(request.query_params.get("done", "")),
@@ -53,8 +63,18 @@ async def show_job(id: JobId, request: Request, to: SharedDep) -> Response:
 async def show_job_json(id: JobId, to: SharedDep) -> Response:
     """The job as the API answers it: whole."""
     job = await job_path.found(to, id)
-    view: BaseModel = view_of(to, job, await waiting_of(to, job))
+    view: BaseModel = await full_view_of(to, job)
     return json_response(view, headers={"Content-Disposition": "inline"})
+
+
+async def _letter(request: Request, to: Shared, job: JobSnapshot) -> ShownLetter | None:
+    """None for most jobs: what letters need is loaded only where types send them, by `errand[mail]`."""
+    if job.type not in to.letter_types:
+        return None
+    from errand.dashboard.made.letter import letter_of
+    from errand.http.routes.dev_mail import letters_folder
+
+    return await letter_of(to, job, letters_folder(request, to))
 
 
 def _curl(request: Request, job: JobView) -> str | None:

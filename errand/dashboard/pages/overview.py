@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fastapi import Depends, Request, Response
 
 from errand.dashboard import attention, gate
+from errand.dashboard.bulk.kept import unfinished
 from errand.dashboard.charts import past
+from errand.dashboard.checkup import checkup_of
 from errand.dashboard.history.day import Span, read_history
 from errand.dashboard.page_route import page_router
 from errand.dashboard.rendering import page
-from errand.http.shared import SharedDep, in_time
-from errand.monitor.queues import read_queues, read_workers
+from errand.dead_jobs.dead_jobs import DeadGroup, DeadJobFilter, TooManyGroups
+from errand.http.shared import Shared, SharedDep, in_time
+from errand.monitor.queues import QueueState, WorkerState, read_queues, read_workers
 
 MAX_ENDPOINTS = 200
-"""So many are looked at, in the order of their ids: is one disabled?"""
+"""So many are looked at, in the order of their ids: is one disabled, or throttled?"""
 
 router = page_router()
 
@@ -24,7 +29,6 @@ async def show_overview(request: Request, to: SharedDep) -> Response:
     names, silent_s = list(to.queues), to.settings.lease_s
     queues = await in_time(read_queues(to.redis, names, silent_s=silent_s))
     workers = await in_time(read_workers(to.redis, names, silent_s=silent_s))
-    endpoints, _ = await in_time(to.webhook_endpoints.page(after="", most=MAX_ENDPOINTS))
     span: Span = "day" if request.query_params.get("span") == "day" else "hour"
     history = await in_time(read_history(to.redis, to.queue_keys, span))
     return page(
@@ -32,14 +36,36 @@ async def show_overview(request: Request, to: SharedDep) -> Response:
         "overview.html.j2",
         queues=queues,
         workers=workers,
-        needs=attention.needs(
-            queues,
-            workers,
-            types={known.name: known.queue for known in to.catalog.values()},
-            disabled=[endpoint.id for endpoint in endpoints if not endpoint.enabled],
-        ),
+        needs=attention.needs(await _overview(request, to, queues, workers)),
         span=span,
         attempts=past.attempts(history),
         waits=past.times(history, "wait_ms"),
         runs=past.times(history, "run_ms"),
     )
+
+
+async def _overview(
+    request: Request, to: Shared, queues: Sequence[QueueState], workers: Sequence[WorkerState]
+) -> attention.Overview:
+    endpoints, _ = await in_time(to.webhook_endpoints.page(after="", most=MAX_ENDPOINTS))
+    enabled = [endpoint.id for endpoint in endpoints if endpoint.enabled]
+    return attention.Overview(
+        queues=queues,
+        workers=workers,
+        types={known.name: known.queue for known in to.catalog.values()},
+        groups=await _groups(to, queues),
+        disabled=[endpoint.id for endpoint in endpoints if not endpoint.enabled],
+        throttled=await in_time(to.webhook_endpoints.throttled_until_ms(enabled)),
+        interrupted=[run for run in await unfinished(to) if run.interrupted],
+        findings=await checkup_of(request.app, to).warnings(),
+    )
+
+
+async def _groups(to: Shared, queues: Sequence[QueueState]) -> Sequence[DeadGroup]:
+    """The largest first; none if a queue has more of them than one call looks at."""
+    if not any(queue.dead for queue in queues):
+        return []
+    try:
+        return await in_time(to.dead.groups(DeadJobFilter()))
+    except TooManyGroups:
+        return []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from html import escape
 from pathlib import Path
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse
@@ -14,18 +15,29 @@ from errand.http.gates import auth
 from errand.http.shared import Shared, SharedDep
 from errand.mail.kept_letters import OpenedLetter, newest_letters, open_letter
 
-
-async def _check_owner(request: Request) -> None:
-    """Raises Problem 404 if another app's dependencies admit requests: they may admit other machines."""
-    if auth.is_off(request.app):
-        raise _not_there()
+router = APIRouter(prefix="/dev/mail", include_in_schema=False, dependencies=[Depends(auth.require("read"))])
 
 
-router = APIRouter(
-    prefix="/dev/mail",
-    include_in_schema=False,
-    dependencies=[Depends(auth.require("read")), Depends(_check_owner)],
-)
+def letters_folder(request: Request, to: Shared) -> Path | None:
+    """Where the mail sink keeps letters; None if they leave this machine, or if others can reach the API.
+
+    Others can if keys guard it, or another app's dependencies: these may admit other machines.
+    """
+    if auth.is_off(request.app) or to.settings.smtp_url is not None or to.settings.api_keys:
+        return None
+    return to.settings.data_dir / "mail"
+
+
+async def _folder(request: Request, to: SharedDep) -> Path:
+    """Raises Problem 404 if there is none to be shown."""
+    folder = letters_folder(request, to)
+    if folder is None:
+        detail = "The mail page is there only while the mail sink keeps letters, without API_KEYS."
+        raise Problem(404, "not-found", detail)
+    return folder
+
+
+FolderDep = Annotated[Path, Depends(_folder)]
 
 
 SHOWN = 200
@@ -55,9 +67,9 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere; border: 1px solid #8884; p
 
 
 @router.get("")
-async def list_letters(to: SharedDep) -> HTMLResponse:
+async def list_letters(to: SharedDep, folder: FolderDep) -> HTMLResponse:
     """The newest letters, as a page."""
-    letters = await asyncio.to_thread(newest_letters, _folder(to), limit=SHOWN)
+    letters = await asyncio.to_thread(newest_letters, folder, limit=SHOWN)
     rows = "".join(
         f"<tr><td>{letter.at:%Y-%m-%d %H:%M:%S}</td><td>{escape(letter.recipient)}</td>"
         f'<td><a href="{to.root_path}/dev/mail/{letter.name}">{escape(letter.subject) or "(no subject)"}</a></td></tr>'
@@ -65,13 +77,13 @@ async def list_letters(to: SharedDep) -> HTMLResponse:
     )
     empty = "" if letters else "<p>Nothing was sent yet.</p>"
     table = f"<table><tr><th>UTC</th><th>To</th><th>Subject</th></tr>{rows}</table>{empty}"
-    return _page("Mail", f"<h1>Mail</h1><p>Kept in {escape(str(_folder(to)))}, the newest first.</p>{table}")
+    return _page("Mail", f"<h1>Mail</h1><p>Kept in {escape(str(folder))}, the newest first.</p>{table}")
 
 
 @router.get("/{name}")
-async def show_letter(to: SharedDep, name: str) -> HTMLResponse:
+async def show_letter(to: SharedDep, folder: FolderDep, name: str) -> HTMLResponse:
     """One letter, as a page: its headers, its HTML in a frame that may do nothing, its text."""
-    letter = await _opened(to, name)
+    letter = await opened(folder, name)
     own = f"{to.root_path}/dev/mail/{name}"
     headers = "".join(f"<tr><th>{escape(key)}</th><td>{escape(value)}</td></tr>" for key, value in letter.headers)
     frame = f'<h2>HTML</h2><iframe sandbox src="{own}/html" title="the letter"></iframe>' if letter.html else ""
@@ -85,35 +97,29 @@ async def show_letter(to: SharedDep, name: str) -> HTMLResponse:
 
 
 @router.get("/{name}/html")
-async def show_html(to: SharedDep, name: str) -> HTMLResponse:
+async def show_html(folder: FolderDep, name: str) -> HTMLResponse:
     """The HTML of a letter by itself, for the frame."""
-    letter = await _opened(to, name)
-    if letter.html is None:
-        raise Problem(404, "unknown-letter", "This letter has no HTML.")
-    return HTMLResponse(letter.html, headers=LETTER_POLICY)
+    return framed((await opened(folder, name)).html)
 
 
 @router.get("/{name}/raw")
-async def show_raw(to: SharedDep, name: str) -> Response:
+async def show_raw(folder: FolderDep, name: str) -> Response:
     """A letter as it came, byte for byte."""
-    letter = await _opened(to, name)
+    letter = await opened(folder, name)
     disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
     return Response(letter.raw, media_type="message/rfc822", headers=disposition)
 
 
-def _folder(to: Shared) -> Path:
-    """Raises Problem 404 if letters leave this machine, or keys guard the API: then others can reach it."""
-    if to.settings.smtp_url is not None or to.settings.api_keys:
-        raise _not_there()
-    return to.settings.data_dir / "mail"
+def framed(html: str | None) -> HTMLResponse:
+    """The HTML of a letter, for a frame of a page of ours. Raises Problem 404 if it has none."""
+    if html is None:
+        raise Problem(404, "unknown-letter", "This letter has no HTML.")
+    return HTMLResponse(html.encode("utf-8", "replace"), headers=LETTER_POLICY)
 
 
-def _not_there() -> Problem:
-    return Problem(404, "not-found", "The mail page is there only while the mail sink keeps letters, without API_KEYS.")
-
-
-async def _opened(to: Shared, name: str) -> OpenedLetter:
-    letter = await asyncio.to_thread(open_letter, _folder(to), name)
+async def opened(folder: Path, name: str) -> OpenedLetter:
+    """That letter. Raises Problem 404."""
+    letter = await asyncio.to_thread(open_letter, folder, name)
     if letter is None:
         raise Problem(404, "unknown-letter", f"There is no letter '{name}'.")
     return letter

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
+from pathlib import Path as FilePath
 from typing import Annotated
 from urllib.parse import quote
 
@@ -92,7 +93,7 @@ async def preview_email(
 ) -> Response:
     """Renders a template without sending it."""
     message = Message(**preview.model_dump())
-    return json_response(await asyncio.to_thread(_rendered, message, to.settings.mail_from, to.settings.template_dir))
+    return json_response(await asyncio.to_thread(rendered, message, to.settings.mail_from, to.settings.template_dir))
 
 
 @router.get(
@@ -163,19 +164,26 @@ async def remove_suppression(to: SharedDep, address: Address) -> Response:
     return Response(status_code=204)
 
 
-def _rendered(message: Message, sender: str, folder: object) -> PreviewView:
-    """Off the loop: templates may come from a disk."""
+def rendered(message: Message, sender: str, folder: FilePath | None) -> PreviewView:
+    """Off the loop: templates may come from a disk. Raises Problem 422."""
     with needs("mail"):
         from errand.mail.writing.compose import render
         from errand.mail.writing.templates import TemplateFault, Templates
     try:
-        seen = render(message, Templates(folder), sender=sender)  # type: ignore[arg-type]  # a path or None
+        seen = render(message, Templates(folder), sender=sender)
     except TemplateFault as fault:
         field = FaultyField(field="body.template", message=str(fault))
         raise Problem(
             422, "invalid-request", "The template cannot be rendered with these data.", errors=[field]
         ) from None
     return PreviewView(subject=seen.subject, text=seen.text, html=seen.html)
+
+
+def template_names(folder: FilePath | None) -> dict[str, list[str]]:
+    """The templates that there are, with their languages. Off the loop, as above."""
+    with needs("mail"):
+        from errand.mail.writing.templates import Templates
+    return Templates(folder).names()
 
 
 def _position(cursor: str) -> tuple[int, str]:

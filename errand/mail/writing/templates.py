@@ -60,6 +60,15 @@ class Templates:
                 raise ValueError(f"TEMPLATE_DIR: {file} is not UTF-8 text") from None
             self._check_subject(file, template)
 
+    def names(self) -> dict[str, list[str]]:
+        """The name of each message, in their order, with the languages that have a template of their own for it."""
+        names: dict[str, set[str]] = {}
+        for file in self._text.list_templates():
+            found = FILE.fullmatch(file)
+            if found and not file.startswith(SHARED):
+                names.setdefault(found["name"], set()).update([found["locale"]] if found["locale"] else ())
+        return {name: sorted(locales) for name, locales in sorted(names.items())}
+
     def render(self, name: str, locale: str | None, known: Mapping[str, Any]) -> RenderedMail:
         """The message of that name, in the locale or the nearest there is. Raises TemplateFault."""
         if not re.fullmatch(TEMPLATE_NAME, name):

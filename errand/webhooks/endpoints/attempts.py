@@ -23,6 +23,8 @@ MAX_PENDING = 10_000
 WRITTEN_AT_ONCE = 200
 READ_AT_ONCE, MAX_READ = 200, 10_000
 """How many are read in one call, and looked at for one page: a filter may fit none of them."""
+MAX_READ_FOR_JOB = 1_000
+"""Of the latest ones, in which those of one job are looked for."""
 
 
 Outcome = Literal["delivered", "failed"]
@@ -115,6 +117,23 @@ class EndpointAttempts:
             if len(entries) < READ_AT_ONCE:
                 return found, None
         return found, end[1:]
+
+    async def of_job(self, endpoint_id: str, job_id: str, *, most: int) -> list[EndpointAttempt]:
+        """Up to so many attempts of one delivery, the latest first, if they are among the endpoint's latest."""
+        found: list[EndpointAttempt] = []
+        end = "+"
+        for _ in range(MAX_READ_FOR_JOB // READ_AT_ONCE):
+            entries: Sequence[tuple[bytes, dict[bytes, bytes]]] = await self._redis.xrevrange(
+                keys.webhook_attempts(endpoint_id), end, "-", count=READ_AT_ONCE
+            )
+            # most are of other jobs: they are not worth a model
+            read = [fields[b"attempt"] for _, fields in entries if job_id.encode() in fields[b"attempt"]]
+            attempts = [EndpointAttempt.model_validate(from_json(record)) for record in read]
+            found += [attempt for attempt in attempts if attempt.job_id == job_id]
+            if len(found) >= most or len(entries) < READ_AT_ONCE:
+                break
+            end = f"({entries[-1][0].decode()}"
+        return found[:most]
 
     async def _write(self) -> None:
         """By a script: a command for each of them would cost the worker half as much as to post it."""

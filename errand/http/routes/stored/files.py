@@ -137,6 +137,11 @@ async def file_answer(key: str, request: Request, to: Shared, *, until_s: float 
     """
     if to.settings.bucket_urls and (answer := await _redirect(key, request, to, until_s)) is not None:
         return answer
+    return await streamed_answer(key, request, to, until_s=until_s)
+
+
+async def streamed_answer(key: str, request: Request, to: Shared, *, until_s: float | None) -> Response:
+    """The same, and never a redirect. Raises Problem 404 and 416."""
     info = await _info(to, key)
     headers = _headers(key, info, until_s)
     media_type = MEDIA_TYPES.guess_type(key)[0] or "application/octet-stream"
