@@ -1,12 +1,13 @@
 # Every target does the set-up that it needs. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help run run-api run-worker doctor key test check format lock bench bench-peers chaos soak fuzz fuzz-images screenshots docs docs-serve
+.PHONY: help run dev run-api run-worker doctor key test check format lock check-deploy bench bench-peers chaos soak fuzz fuzz-images screenshots docs docs-serve
 
 # the newest Python >= 3.11 on the PATH; name another with `make PYTHON=…`
 PYTHON ?= $(shell for name in python3.14 python3.13 python3.12 python3.11 python3 python; do \
 	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$name"; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
+DEPLOY_TOOLS := .cache/check-deploy
 
 # the variables among these that were given, as options: SECONDS=300 becomes --seconds 300
 given = $(foreach name,$(1),$(if $($(name)),--$(shell echo $(name) | tr A-Z a-z) $($(name))))
@@ -16,6 +17,9 @@ help: ## this list
 
 run: $(VENV)/.run ## API, worker and what they need, until Ctrl-C
 	@exec $(BIN)/python -m service.run
+
+dev: $(VENV)/.dev ## the same, both started again when a file changes
+	@exec $(BIN)/python -m service.dev
 
 run-api: $(VENV)/.run ## the API alone
 	@exec $(BIN)/python -m service
@@ -40,6 +44,9 @@ check: $(VENV)/.dev ## lint, format and types: what CI runs
 	@$(BIN)/python -m docs.site.code_blocks
 	@$(BIN)/mypy var/docs-code
 	@$(BIN)/pyright var/docs-code
+
+check-deploy: $(VENV)/.dev $(DEPLOY_TOOLS)/.done ## the files of deploy/, each by its own tool; says what cannot be checked here
+	@DEPLOY_TOOLS=$(DEPLOY_TOOLS) $(BIN)/python -m tests.deploy
 
 bench: $(VENV)/.dev ## the engine against stock Arq and its own bars; about ten minutes
 	@$(BIN)/python -m tests.bench $(ARGS)
@@ -77,6 +84,14 @@ lock: ## resolve the dependencies again into requirements/ (needs uv)
 		--upgrade --quiet --output-file requirements/run.lock
 	@uv pip compile pyproject.toml --all-extras --group dev --constraint requirements/run.lock --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements/dev.lock
+	@uv pip compile --group deploy --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
+		--output-file requirements/deploy.lock
+
+$(DEPLOY_TOOLS)/.done: requirements/deploy.lock | $(VENV)/bin/python
+	@echo "installing what reads deployments (once)"
+	@$(BIN)/python -m venv --clear $(DEPLOY_TOOLS)
+	@$(DEPLOY_TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
 
 $(VENV)/.run: requirements/run.lock | $(VENV)/bin/python
 	@echo "installing what Errand runs on (once)"

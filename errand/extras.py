@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Literal
 
-Extra = Literal["mail", "providers", "dkim", "webhooks", "images", "heic", "bitmaps", "pdf", "embedded", "client"]
+Extra = Literal[
+    "mail", "providers", "dkim", "webhooks", "images", "heic", "bitmaps", "pdf", "embedded", "client", "dev"
+]
 
 
 class ExtraMissing(ImportError):

@@ -20,7 +20,8 @@ FLOORS: list[set[str]] = [
     {"errand.redis"},
     {"errand.job", "errand.queue", "errand.leases"},
     {"errand.worker", "errand.audit", "errand.monitor", "errand.schedules", "errand.resources"},
-    {"errand.mail", "errand.images", "errand.webhooks", "errand.events", "errand.dead_jobs", "errand.doctor"},
+    {"errand.mail", "errand.images", "errand.webhooks", "errand.events", "errand.dead_jobs", "errand.doctor"}
+    | {"errand.move"},
     {"errand.client", "errand.uploads"},
     {"errand.integration", "errand.http.answers", "errand.process"},
     {"errand.http.gates"},
@@ -151,6 +152,7 @@ def test_only_entry_points_read_the_environment() -> None:
         "jobs.__main__",
         "service.__main__",
         "service.app",
+        "service.dev",
         "service.run",
         "errand.cli.main",
         "errand.cli.doctor",

@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 import sys
 from functools import partial
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 import typer
 
 from errand.cli.program import EndWithStdin, execute, new_app
 from errand.settings import Settings
+from errand.settings.units import parse_processes
 from errand.version import VERSION
 
 HELP = """FastAPI's BackgroundTasks made durable, on Arq's Redis queue.
@@ -36,6 +38,11 @@ Packages = Annotated[
     ),
 ]
 
+Processes = Annotated[
+    str | None,
+    typer.Option("--processes", metavar="N", help="How many, or 'auto': one for each processor. Replaces the setting."),
+]
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print each finding as a JSON object in a line of its own.")]
 
 Scopes = Annotated[
@@ -49,6 +56,16 @@ KeyName = Annotated[
 
 Expires = Annotated[
     str, typer.Option("--expires", metavar="DATE", help="Until when it is valid, such as 2027-01-31 (UTC).")
+]
+
+
+RedisUrlArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="URL",
+        envvar="ERRAND_MOVE_URL",
+        help="As REDIS_URL; in ERRAND_MOVE_URL no other user sees its password.",
+    ),
 ]
 
 
@@ -68,30 +85,48 @@ def run(packages: Packages = None) -> None:
 
     settings = _settings(packages)
     check_importable(settings.packages)
-    chosen = ["--packages", ",".join(settings.packages)]
-    raise typer.Exit(processes.run(settings, {name: ["-m", "errand", name, *chosen] for name in ("api", "worker")}))
+    raise typer.Exit(processes.run(settings, _api_and_worker(settings)))
 
 
 @app.command()
-def api(packages: Packages = None, end_with_stdin: EndWithStdin = False) -> None:
+def dev(packages: Packages = None) -> None:
+    """Start the API and a worker, and start both again when a file changes, until Ctrl-C.
+
+    Python files, templates and .env are watched, in the current folder and where the packages are. What runs is handed
+    back to the queue before, and costs no try.
+    """
+    from errand.process.start import check_importable
+    from errand.server import dev as development
+
+    settings = _settings(packages)
+    check_importable(settings.packages)
+    env_file = os.environ.get("ENV_FILE")
+    raise typer.Exit(development.run(settings, _api_and_worker(settings), folder=Path.cwd(), env_file=env_file))
+
+
+@app.command()
+def api(packages: Packages = None, processes: Processes = None, end_with_stdin: EndWithStdin = False) -> None:
     """Serve the HTTP API, until Ctrl-C or SIGTERM.
 
-    HOST and PORT name the address; the default is 127.0.0.1:8000.
+    HOST and PORT name the address; the default is 127.0.0.1:8000. With several processes (API_PROCESSES) one more
+    supervises them; all share the address.
     """
     from errand.server import process
 
-    process.run(_settings(packages), read_again=lambda: _settings(packages))
+    settings = _with_processes(_settings(packages), "api_processes", processes)
+    process.run(settings, read_again=partial(_settings, packages))
 
 
 @app.command()
-def worker(packages: Packages = None, end_with_stdin: EndWithStdin = False) -> None:
+def worker(packages: Packages = None, processes: Processes = None, end_with_stdin: EndWithStdin = False) -> None:
     """Run jobs, until Ctrl-C or SIGTERM. Start as many workers as you like.
 
     The first signal lets running jobs end for up to DRAIN_S seconds; a second one hands them back to the queue at once.
+    With several processes (WORKER_PROCESSES) one more supervises them: it starts one again that dies.
     """
     from errand.process import worker as process
 
-    process.run(_settings(packages))
+    process.run(_with_processes(_settings(packages), "worker_processes", processes))
 
 
 @app.command()
@@ -107,6 +142,22 @@ def doctor(packages: Packages = None, as_json: AsJson = False) -> None:
     sys.stdout.flush()
     # not typer.Exit: obstore's threads, with a file just written, can abort an interpreter that is taken down at once
     os._exit(code)
+
+
+@app.command()
+def health(
+    of: Annotated[Literal["api", "worker"], typer.Argument(metavar="[api|worker]", help="Which one.")] = "api",
+) -> None:
+    """Say whether the API, or the worker, of this machine or container is healthy: exit code 0 or 1.
+
+    The API answers GET /healthz. A worker is healthy if Redis has had its heartbeat lately; if Redis cannot be asked
+    that is no fault of the worker's. For health checks of containers that have no curl.
+    """
+    from errand.cli.health import fault_of_api, fault_of_worker
+
+    fault = (fault_of_api if of == "api" else fault_of_worker)(Settings.read())
+    print(fault or "healthy")
+    raise typer.Exit(int(fault is not None))
 
 
 @app.command()
@@ -209,9 +260,64 @@ def listen(
 
 
 @app.command()
+def move(
+    url: RedisUrlArgument,
+    cancel: Annotated[bool, typer.Option("--cancel", help="Give up a move that was not completed.")] = False,
+    beside_other_data: Annotated[
+        bool, typer.Option("--beside-other-data", help="The new server may hold keys of other programs.")
+    ] = False,
+    ignore_connections: Annotated[
+        bool, typer.Option("--ignore-connections", help="Others may be connected to the old server.")
+    ] = False,
+) -> None:
+    """Move all jobs, schedules and records from this installation's Redis to the one at URL.
+
+    Stop API and workers first. Everything is copied, compared, and then removed from the old server, on which nothing
+    starts any more. If it is interrupted, run it again: until the end the old server has everything.
+    """
+    from errand.cli.move import move as moved
+
+    raise typer.Exit(
+        moved(
+            _settings(None),
+            _redis_url(url),
+            cancel=cancel,
+            beside_other_data=beside_other_data,
+            ignore_connections=ignore_connections,
+        )
+    )
+
+
+@app.command()
+def move_from_arq(
+    url: RedisUrlArgument,
+    arq_queue: Annotated[str, typer.Option("--arq-queue", metavar="KEY", help="The key of Arq's queue.")] = "arq:queue",
+    packages: Packages = None,
+) -> None:
+    """Move the waiting jobs of a stock Arq queue in the Redis at URL to this installation's.
+
+    They keep their ids, times and tries; args that were given by position get the names of the job type's model. What
+    cannot be moved stays, is counted with its reason, and makes the exit code 3. It may be run again.
+    """
+    from errand.cli.move import move_from_arq as moved
+
+    raise typer.Exit(moved(_settings(packages), _redis_url(url), arq_queue=arq_queue))
+
+
+@app.command()
 def version() -> None:
     """Print the version of Errand."""
     print(f"errand {VERSION}")
+
+
+def _redis_url(url: str) -> str:
+    from errand.redis_url import RedisUrl
+
+    try:
+        RedisUrl.parse(url)
+    except ValueError as error:
+        raise typer.BadParameter(f"URL {error}") from None
+    return url
 
 
 def _web_url(url: str, option: str) -> str:
@@ -233,6 +339,22 @@ def _signing_secret(given: str, settings: Settings) -> str:
     except ValidationError:
         raise typer.BadParameter("--secret must be whsec_ and the base64 of 24 to 64 bytes") from None
     return given
+
+
+def _api_and_worker(settings: Settings) -> dict[str, list[str]]:
+    """The programs of `errand run`: the arguments of each for Python."""
+    chosen = ["--packages", ",".join(settings.packages)]
+    return {name: ["-m", "errand", name, *chosen] for name in ("api", "worker")}
+
+
+def _with_processes(settings: Settings, name: str, given: str | None) -> Settings:
+    """The settings with that number of processes, if one was given."""
+    if given is None:
+        return settings
+    try:
+        return settings.model_copy(update={name: parse_processes(given)})
+    except ValueError as error:
+        raise typer.BadParameter(f"--processes {error}") from None
 
 
 def _settings(packages: list[str] | None) -> Settings:

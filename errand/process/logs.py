@@ -20,8 +20,11 @@ TRACES = ("exception", "stack")
 """Fields of many lines."""
 
 
-def configure(*, level: str, form: Literal["console", "json"]) -> None:
-    """Sends structlog and the standard library's loggers to standard output in one form."""
+def configure(*, level: str, form: Literal["console", "json"], process: int | None = None) -> None:
+    """Sends structlog and the standard library's loggers to standard output in one form.
+
+    Each line says which `process` of several it is of, if there is a number.
+    """
     shared: list[Any] = [
         # what a hook has bound for its attempt
         structlog.contextvars.merge_contextvars,
@@ -29,6 +32,7 @@ def configure(*, level: str, form: Literal["console", "json"]) -> None:
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
+        *([] if process is None else [_of_process(process)]),
     ]
     renderer: Any = (
         structlog.processors.JSONRenderer()
@@ -54,6 +58,13 @@ def configure(*, level: str, form: Literal["console", "json"]) -> None:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
     sys.excepthook = _report_exception
     logging.getLogger("arq.worker").addFilter(_is_not_an_attempt)
+
+
+def _of_process(process: int) -> structlog.typing.Processor:
+    def add(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        return {**event, "process": process}
+
+    return add
 
 
 def _in_one_line(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

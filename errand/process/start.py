@@ -22,11 +22,14 @@ def prepare(settings: Settings) -> None:
     prepare_child(settings)
 
 
-def prepare_child(settings: Settings) -> None:
-    """The same for a process that a prepared one has started, which ends it by other means."""
+def prepare_child(settings: Settings, *, process: int | None = None) -> None:
+    """The same for a process that a prepared one has started, which ends it by other means.
+
+    `process` is its number if there are several of its kind.
+    """
     os.umask(0o077)
     forks.isolate_children()
-    logs.configure(level=settings.log_level, form=settings.log_format)
+    logs.configure(level=settings.log_level, form=settings.log_format, process=process)
     redaction.configure(settings.secrets)
 
 

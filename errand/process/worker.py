@@ -24,7 +24,9 @@ from errand.doctor.examine import Installation
 from errand.job.catalog import Catalog, discover
 from errand.job.context import Opener
 from errand.job.job_type import JobType
-from errand.process import isolated, start
+from errand.process import isolated, processors, start
+from errand.process.hangup import on_hangup
+from errand.process.supervisor import Body, Ready, supervise
 from errand.redis.connection import Refused, check_welcome, connect
 from errand.redis.outage import Outage
 from errand.schedules.ticker import Ticker
@@ -49,15 +51,47 @@ REPLY_TIMEOUT_S = 5.0
 
 
 def run(settings: Settings) -> None:
-    """Runs the worker process until SIGTERM or SIGINT. Blocks; exits with one line if it cannot start."""
+    """Runs the worker process, or `WORKER_PROCESSES` of them under this one, until SIGTERM or SIGINT.
+
+    Blocks; exits with one line if it cannot start.
+    """
     start.prepare(settings)
+    processes = processors.count(settings.worker_processes)
+    if processes == 1:
+        run_one(settings)
+    else:
+        run_several(settings, processes)
+
+
+def run_several(settings: Settings, processes: int) -> None:
+    """Runs so many worker processes under this one. Exits with code 1 if they cannot start."""
+    shared = settings.for_one_of(processes)
+    # the embedded server stays, though all of them may be away for a moment
+    with start.redis_url(settings):
+        code = supervise("worker", processes, partial(_body, shared), stop_within_s=settings.drain_s)
+    if code:
+        raise SystemExit(code)
+
+
+def _body(settings: Settings, process: int) -> Body:
+    return partial(run_child, settings, process)
+
+
+def run_child(settings: Settings, process: int, ready: Ready) -> None:
+    """Runs the worker process with that number, of several under one parent."""
+    start.prepare_child(settings, process=process)
+    run_one(settings, ready)
+
+
+def run_one(settings: Settings, ready: Ready = lambda: None) -> None:
+    """Runs a worker in this process until a signal stops it; `ready` is called when it does its work."""
     with start.exit_if_unusable():
         catalog = discover(settings.packages)
     with start.redis_url(settings) as url, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(settings, catalog, redis_url=url))
+        runner.run(serve(settings, catalog, redis_url=url, ready=ready))
 
 
-async def serve(settings: Settings, catalog: Catalog, *, redis_url: str) -> None:
+async def serve(settings: Settings, catalog: Catalog, *, redis_url: str, ready: Ready = lambda: None) -> None:
     """Runs a worker for each queue of this process until a signal stops them."""
     redis = connect(redis_url, reply_timeout_s=REPLY_TIMEOUT_S)
     await wait_for(redis)
@@ -84,7 +118,7 @@ async def serve(settings: Settings, catalog: Catalog, *, redis_url: str) -> None
         ticker = Ticker(redis, catalog, queue_limit=settings.queue_limit)
         lookout = Lookout(redis, workers, every_s=POLL_S)
         async with ticker.running(), sweeping_files(redis, settings, catalog), lookout.running():
-            await run_until_signal(workers)
+            await run_until_signal(workers, ready)
 
 
 @asynccontextmanager
@@ -184,12 +218,17 @@ def worker_of(
     )
 
 
-async def run_until_signal(workers: Sequence[Worker]) -> None:
+async def run_until_signal(workers: Sequence[Worker], ready: Ready = lambda: None) -> None:
     """Runs the workers side by side until a signal. The first starts a drain, a second ends it at once."""
     loop, stop = asyncio.get_running_loop(), Stop(workers)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, number)
+    on_hangup(
+        reload=lambda: log.info("SIGHUP: a worker has no keys to read again"),
+        stop=lambda: signal.raise_signal(signal.SIGTERM),
+    )
     running = [asyncio.create_task(worker.async_run()) for worker in workers]
+    ready()
     try:
         # a worker that a signal stops ends by cancellation; one that ends by an exception is broken
         ended, _ = await asyncio.wait(running, return_when=asyncio.FIRST_EXCEPTION)

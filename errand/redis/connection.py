@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from arq.connections import ArqRedis
@@ -15,7 +16,8 @@ from errand.redis.redis_py import Pool
 from errand.redis.rights import lacking, missing_rights
 from errand.redis.sentinel import SentinelPool, UnknownMaster
 from errand.redis_url import RedisUrl
-from errand.wire import codec
+from errand.wire import codec, keys
+from errand.wire.move_record import MoveRecord
 
 CONNECT_TIMEOUT_S = 1.0
 
@@ -24,14 +26,14 @@ class Refused(Exception):
     """Redis, or Sentinel, answers and refuses us: a wrong password, certificate, or master's name."""
 
 
-def connect(url: str, *, reply_timeout_s: float) -> ArqRedis:
+def connect(url: str, *, reply_timeout_s: float, name: str | None = None) -> ArqRedis:
     """A client of the Redis at `url` (`redis[s]://`, `unix://`, `redis[s]+sentinel://`); connects at its first use.
 
-    A reply that takes longer than `reply_timeout_s` seconds raises redis' TimeoutError. Raises ValueError for any other
-    URL, or one with an unknown option.
+    A reply that takes longer than `reply_timeout_s` seconds raises redis' TimeoutError. Redis lists its connections
+    under `name`. Raises ValueError for any other URL, or one with an unknown option.
     """
     client = ArqRedis(
-        connection_pool=_pool_at(RedisUrl.parse(url), reply_timeout_s=reply_timeout_s),
+        connection_pool=_pool_at(RedisUrl.parse(url), reply_timeout_s=reply_timeout_s, name=name),
         job_serializer=codec.dumps,
         job_deserializer=codec.loads,
     )
@@ -39,8 +41,10 @@ def connect(url: str, *, reply_timeout_s: float) -> ArqRedis:
     return client
 
 
-def _pool_at(url: RedisUrl, *, reply_timeout_s: float) -> Pool:
+def _pool_at(url: RedisUrl, *, reply_timeout_s: float, name: str | None = None) -> Pool:
     limits: dict[str, Any] = {"socket_connect_timeout": CONNECT_TIMEOUT_S, "socket_timeout": reply_timeout_s}
+    if name is not None:
+        limits["client_name"] = name
     if url.socket:
         return Pool(UnixDomainSocketConnection, path=url.socket, **limits, **url.servers.options)
     limits["socket_keepalive"] = True
@@ -54,17 +58,23 @@ def _pool_at(url: RedisUrl, *, reply_timeout_s: float) -> Pool:
 async def check_welcome(redis: ArqRedis, *, within_s: float | None = None) -> None:
     """Asks Redis whether it lets us in and do our work. Raises Refused if it does not and no waiting will change that.
 
+    So it is if its jobs are on their way to another server, or those of another to this one.
+
     Raises redis' errors if Redis is away, or does not answer within `within_s` seconds.
     """
     try:
         await within(within_s, redis.execute_command("PING"))  # type: ignore[no-untyped-call]
         missing = await within(within_s, missing_rights(redis))
+        moving = None if missing else await within(within_s, redis.execute_command("GET", keys.MOVE))  # type: ignore[no-untyped-call]
     except Exception as error:
         if reason := _refusal_in(error):
             raise Refused(reason) from error
         raise
     if missing:
         raise Refused(lacking(missing))
+    if moving is not None:
+        with suppress(ValueError):  # another program's
+            raise Refused(MoveRecord.parse(moving).in_words)
 
 
 def _refusal_in(error: BaseException) -> str | None:

@@ -6,17 +6,21 @@ import asyncio
 import gc
 import resource
 import signal
+import socket
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import structlog
 import uvicorn
 from redis.exceptions import RedisError
+from uvicorn.config import STARTUP_FAILURE
 
 from errand.http.api import Api
-from errand.process import start
+from errand.process import processors, start
 from errand.process.hangup import on_hangup
+from errand.process.supervisor import Body, Ready, supervise
 from errand.redis.connection import Refused, check_welcome, connect
 from errand.server.app import create_app
 from errand.server.http_protocol import protocol
@@ -37,8 +41,72 @@ COLLECT_AFTER = (5_000, 10, 20)
 
 
 def run(settings: Settings, *, read_again: Callable[[], Settings]) -> None:
-    """Serves until SIGTERM or SIGINT. Blocks. On SIGHUP the keys of the settings that are read again then count."""
+    """Serves until SIGTERM or SIGINT, by `API_PROCESSES` processes under this one if that is more than one. Blocks.
+
+    On SIGHUP the keys of the settings that are read again then count. `read_again` must be one that can be pickled.
+    """
     start.prepare(settings)
+    processes = processors.count(settings.api_processes)
+    if processes == 1:
+        run_one(settings, read_again=read_again)
+    else:
+        run_several(settings, processes, read_again=read_again)
+
+
+def run_several(settings: Settings, processes: int, *, read_again: Callable[[], Settings]) -> None:
+    """Serves by so many processes, which accept connections from one listening socket. Exits with 1 if they cannot.
+
+    One socket and not one each (SO_REUSEPORT): there a connection is a certain process's as soon as it comes in, and is
+    reset if that one dies, or waits for it while others are idle. From this one whichever is idle takes the next, what
+    has come in waits while a process is replaced, and a port that is taken is one line at the start.
+    """
+    latest = LatestKeys(settings, read_again)
+    listening = uvicorn.Config("", **options(settings)).bind_socket()
+
+    def body_of(process: int) -> Body:
+        return partial(run_child, latest.settings, process, listening, read_again)
+
+    with start.redis_url(settings), listening:
+        code = supervise("api", processes, body_of, stop_within_s=GRACE_S, reload=latest.reload)
+    if code:
+        raise SystemExit(code)
+
+
+class LatestKeys:
+    """The settings that the next child is started with: with the keys that its siblings have since the last SIGHUP."""
+
+    def __init__(self, settings: Settings, read_again: Callable[[], Settings]) -> None:
+        self.settings = settings
+        self._read_again = read_again
+
+    def reload(self) -> None:
+        """Each child says what comes of it."""
+        with suppress(SystemExit, ValueError):
+            keys = self._read_again().api_keys
+            if keys and self.settings.api_keys:
+                self.settings = self.settings.model_copy(update={"api_keys": keys})
+
+
+def run_child(
+    settings: Settings,
+    process: int,
+    listening: socket.socket,
+    read_again: Callable[[], Settings],
+    ready: Ready,
+) -> None:
+    """Serves as the process with that number, of several under one parent."""
+    start.prepare_child(settings, process=process)
+    run_one(settings, read_again=read_again, sockets=[listening], ready=ready)
+
+
+def run_one(
+    settings: Settings,
+    *,
+    read_again: Callable[[], Settings],
+    sockets: list[socket.socket] | None = None,
+    ready: Ready = lambda: None,
+) -> None:
+    """Serves in this process, on `sockets` or on `HOST` and `PORT`; `ready` is called when it accepts connections."""
     _allow_connections()
     with start.redis_url(settings) as url:
         asyncio.run(_exit_if_refused(url))
@@ -47,7 +115,24 @@ def run(settings: Settings, *, read_again: Callable[[], Settings]) -> None:
         app.api.openapi()  # else the first request for an unknown path makes it, and holds up others for 0.4 s
         collect_less()
         on_hangup(reload=lambda: reload_keys(app.api, read_again), stop=lambda: signal.raise_signal(signal.SIGTERM))
-        uvicorn.run(app, **options(settings))
+        server = ApiServer(uvicorn.Config(app, **options(settings)), ready)
+        with suppress(KeyboardInterrupt):  # raised again by uvicorn, once it has stopped
+            server.run(sockets)
+        if not server.started:
+            raise SystemExit(STARTUP_FAILURE)
+
+
+class ApiServer(uvicorn.Server):
+    """uvicorn's server, which says when it accepts connections."""
+
+    def __init__(self, config: uvicorn.Config, ready: Ready) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Opens what the app needs, then the port."""
+        await super().startup(sockets)
+        self._ready()
 
 
 def options(settings: Settings) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from collections.abc import Container, Mapping, Sequence
 from typing import IO
 
 from errand.process import lifeline
-from errand.process.hangup import on_hangup
+from errand.process.stop_signals import StopSignals
 from errand.settings import SHIPPED_JOBS, Settings
 
 READY_LIMIT_S = 60.0
@@ -31,28 +31,6 @@ LOOK_EVERY_S = 0.1
 
 STOP_LEEWAY_S = 20.0
 """How long after the end of a drain a process may take to end before it is killed."""
-
-
-class StopSignals:
-    """Counts SIGINT and SIGTERM, and SIGHUP apart from them.
-
-    The count is a plain attribute that is looked at from time to time. An Event takes a lock, and the signal may arrive
-    while that lock is held.
-    """
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.hangups = 0
-        """How often the API is to read its keys again."""
-        on_hangup(reload=self._receive_hangup, stop=self._receive)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._receive)
-
-    def _receive(self, *_: object) -> None:
-        self.count += 1
-
-    def _receive_hangup(self) -> None:
-        self.hangups += 1
 
 
 class Program:

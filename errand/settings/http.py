@@ -11,7 +11,7 @@ from errand.settings.api_keys import ApiKey
 from errand.settings.comma_separated import comma_separated
 from errand.settings.loopback import is_loopback
 from errand.settings.networks import IpNetwork
-from errand.settings.units import DAY_S, MAX_TTL_S, MIB
+from errand.settings.units import DAY_S, MAX_TTL_S, MIB, Processes
 
 WINDOW_S = {"s": 1, "min": 60, "h": 3600, "d": DAY_S}
 
@@ -42,6 +42,7 @@ class HttpSettings(BaseModel):
 
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=1, le=65_535)
+    api_processes: Processes = 1
     api_keys: Annotated[tuple[ApiKey, ...], NoDecode, comma_separated(ApiKey.parse)] = ()
     trusted_proxies: Annotated[tuple[IpNetwork, ...], NoDecode, comma_separated()] = ()
     rate_limit: Annotated[RequestRate | None, NoDecode, BeforeValidator(_parse_rate)] = None

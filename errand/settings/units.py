@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator
+
 DAY_S = 86_400
 
 
@@ -10,3 +14,18 @@ MAX_TTL_S = 36_500 * DAY_S
 
 
 MIB = 1024 * 1024
+
+
+MAX_PROCESSES = 256
+
+
+def parse_processes(value: object) -> object:
+    """A number of processes, or `auto`. Raises ValueError."""
+    number = int(str(value)) if str(value).isdecimal() else 0
+    if value == "auto" or 1 <= number <= MAX_PROCESSES:
+        return value if value == "auto" else number
+    raise ValueError(f"must be a number of processes from 1 to {MAX_PROCESSES}, or auto")
+
+
+Processes = Annotated[int | Literal["auto"], BeforeValidator(parse_processes)]
+"""`auto`: one for each processor that may be used."""

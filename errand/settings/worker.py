@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import NoDecode
 
 from errand.settings.comma_separated import comma_separated
-from errand.settings.units import DAY_S, MAX_TTL_S, MIB
+from errand.settings.units import DAY_S, MAX_TTL_S, MIB, Processes
 
 CPU_QUEUE = "cpu"
 MAIL_QUEUE = "mail"
@@ -43,6 +43,7 @@ class WorkerSettings(BaseModel):
     """Job types that an installation always has, beside those of `JOB_PACKAGES`; for a subclass to set."""
 
     worker_queues: Annotated[tuple[QueueShare, ...], NoDecode, comma_separated(QueueShare.parse)] = ()
+    worker_processes: Processes = 1
     worker_concurrency: int = Field(100, ge=1, le=10_000)
     cpu_processes: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256)
     cpu_memory_limit_bytes: int = Field(1024 * MIB, ge=128 * MIB)
@@ -68,6 +69,12 @@ class WorkerSettings(BaseModel):
             WEBHOOK_QUEUE: self.webhook_concurrency,
         }
         return {share.name: share.concurrency or usual.get(share.name, self.worker_concurrency) for share in shares}
+
+    def for_one_of(self, processes: int) -> Self:
+        """The settings of one of so many worker processes: unless `CPU_PROCESSES` is set they share the cores."""
+        if "cpu_processes" in self.model_fields_set:
+            return self
+        return self.model_copy(update={"cpu_processes": max(1, self.cpu_processes // processes)})
 
     @property
     def packages(self) -> tuple[str, ...]:

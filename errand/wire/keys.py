@@ -62,6 +62,10 @@ SCHEDULES_CHANGED = "errand:schedules:changed"
 """Channel: the ids of schedules whose next time was set by another program than a worker."""
 
 
+MOVE = "errand:move"
+"""JSON: of a move of all jobs from or to this server (`errand.move`); while it exists no API and no worker starts."""
+
+
 SUPPRESSIONS = "errand:{mail}:suppressions"
 """Hash: address → why it gets no mail, as JSON. The braces keep it in one slot with the next."""
 

@@ -17,8 +17,8 @@ from errand.cli.program import run_program
 from errand.version import VERSION
 
 ROOT = Path(__file__).parent.parent.parent
-COMMANDS = ["run", "api", "worker", "doctor", "key", "version"]
-PROGRAMS = ["errand", *(f"errand {command}" for command in COMMANDS), "service", "service.run", "jobs"]
+COMMANDS = ["run", "dev", "api", "worker", "doctor", "health", "move", "key", "version"]
+PROGRAMS = ["errand", *(f"errand {command}" for command in COMMANDS), "service", "service.run", "service.dev", "jobs"]
 
 
 @pytest.fixture(autouse=True)

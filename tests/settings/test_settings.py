@@ -59,6 +59,7 @@ BAD = {
     "REPLICATION_TIMEOUT_MS": ["0", "1001", "1s"],
     "HOST": ["0.0.0.0", "::", "example.com", "192.168.1.7"],
     "PORT": ["0", "65536", "http"],
+    "API_PROCESSES": ["0", "257", "many"],
     "API_KEYS": [
         "short",
         f"{KEY}:",
@@ -107,6 +108,7 @@ BAD = {
     "WEBHOOK_ALLOW_NETWORKS": ["localhost", "10.0.0.1/8", "10.0.0.0/8;127.0.0.0/8"],
     "WEBHOOK_SINK_PORT": ["-1"],
     "WORKER_CONCURRENCY": ["0"],
+    "WORKER_PROCESSES": ["0", "-1", "1.5"],
     "WORKER_QUEUES": ["default:", "default:many", "default:0", "a b", "a:b:c", ":5"],
     "CPU_PROCESSES": ["0", "257"],
     "CPU_MEMORY_LIMIT_BYTES": ["0", "134217727", "1 GB"],

@@ -1,0 +1,267 @@
+"""Moves all that Errand and Arq keep in one Redis to another: copies, compares, and only then empties the first.
+
+It can be killed anywhere and run again. Until all is copied and compared the source is whole, and the target takes no
+work; one write on the source, `moved`, is the moment from which the jobs are the target's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from arq.connections import ArqRedis
+from redis.exceptions import NoPermissionError
+
+from errand.move.values import PART, ask, copy_collection, copy_strings, fingerprint
+from errand.wire import keys
+from errand.wire.move_record import MoveRecord
+
+BATCH = 500
+AT_ONCE = 20
+"""So many lists, sets and hashes are copied side by side: each takes some round trips."""
+
+MAX_PASSES = 10
+"""The first copies all, the second compares; each further one has met a change of the source."""
+
+OURS = (b"arq:", b"errand:")
+
+CLIENT_NAME = "errand-move"
+
+KINDS = {
+    b"arq:queue": "queues",
+    b"arq:job:": "jobs that have not ended",
+    b"arq:result:": "ended jobs",
+    b"errand:schedule:": "schedules",
+    b"errand:webhooks:endpoint:": "webhook endpoints",
+}
+"""How keys are counted for people, by the beginning of their names."""
+
+Say = Callable[[str], None]
+
+
+class MoveRefused(Exception):
+    """Why nothing is moved, in words for the one who asked for it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """One end of the way."""
+
+    redis: ArqRedis
+    shown: str
+    """Its URL without passwords."""
+
+
+async def record_of(redis: ArqRedis) -> MoveRecord | None:
+    """What that server says of a move. Raises ValueError for what this version cannot read."""
+    text = await redis.get(keys.MOVE)
+    return None if text is None else MoveRecord.parse(text)
+
+
+async def _write(redis: ArqRedis, record: MoveRecord) -> None:
+    await redis.set(keys.MOVE, record.dumps())
+
+
+class Move:
+    """The move from one server to another."""
+
+    def __init__(
+        self,
+        source: Server,
+        target: Server,
+        *,
+        beside_other_data: bool = False,
+        ignore_connections: bool = False,
+        say: Say,
+    ) -> None:
+        """`beside_other_data`: the target may hold keys of other programs. `say` is given a line for each step.
+
+        `ignore_connections`: others may be connected to the source; what they write from now on may be lost.
+        """
+        self._source = source
+        self._target = target
+        self._beside_other_data = beside_other_data
+        self._ignore_connections = ignore_connections
+        self._say = say
+
+    async def run(self) -> None:
+        """Moves everything, or what an earlier run has left to move. Raises MoveRefused, and redis' errors."""
+        record = await self._started()
+        await self._check_alone()
+        if record.state == "copying":
+            counts = await self._copy()
+            self._account(counts)
+            await self._check_alone()
+            await _write(self._source.redis, MoveRecord(record.move_id, "moved", self._target.shown))
+        there = await record_of(self._target.redis)
+        if there is not None and there.move_id == record.move_id:
+            await self._target.redis.delete(keys.MOVE)
+        removed = await self._empty_source()
+        self._say(f"done: {removed:,} keys removed from {self._source.shown}, which starts no API and no worker now")
+
+    async def cancel(self) -> None:
+        """Gives up a move that has not been completed: the source works again. Raises MoveRefused."""
+        record = await record_of(self._source.redis)
+        if record is None or record.state != "copying":
+            raise MoveRefused("there is no unfinished move here that could be cancelled")
+        await self._source.redis.delete(keys.MOVE)
+        self._say(f"cancelled: {self._source.shown} has all of its jobs; what {record.other} has of them is of no use")
+
+    # --- before
+
+    async def _started(self) -> MoveRecord:
+        """The source's record of this move, of an earlier run if there was one; the target has its own."""
+        record = await record_of(self._source.redis)
+        if record is None:
+            record = MoveRecord(secrets.token_hex(8), "copying", self._target.shown)
+            await self._check_target(record.move_id)
+            await _write(self._source.redis, record)
+        elif record.state == "coming" or record.other != self._target.shown:
+            raise MoveRefused(f"{self._source.shown}: {record.in_words}")
+        else:
+            self._say("going on with a move that was interrupted")
+        if record.state == "copying":
+            await self._check_target(record.move_id)
+            await _write(self._target.redis, MoveRecord(record.move_id, "coming", self._source.shown))
+        return record
+
+    async def _check_target(self, move_id: str) -> None:
+        """Raises MoveRefused if the target holds what this move has not brought there."""
+        there = await record_of(self._target.redis)
+        if there is not None and there.move_id == move_id:
+            return
+        own, others = 0, 0
+        async for batch in _scan(self._target.redis):
+            own += sum(key.startswith(OURS) and key != keys.MOVE.encode() for key in batch)
+            others += sum(not key.startswith(OURS) for key in batch)
+        if own:
+            raise MoveRefused(f"{self._target.shown} has {own:,} keys of Errand or Arq: two queues cannot be made one")
+        if others and not self._beside_other_data:
+            raise MoveRefused(
+                f"{self._target.shown} has {others:,} keys of others: to put ours there, --beside-other-data"
+            )
+
+    async def _check_alone(self) -> None:
+        """Raises MoveRefused if somebody else is connected to the source's database, as an API or a worker is."""
+        if self._ignore_connections:
+            return
+        try:
+            clients = await self._source.redis.client_list()
+        except NoPermissionError:
+            raise MoveRefused(
+                "the source does not say who is connected to it: stop API and workers, then --ignore-connections"
+            ) from None
+        db = str(self._source.redis.connection_pool.connection_kwargs.get("db") or 0)
+        others = [
+            client
+            for client in clients
+            if client["name"] != CLIENT_NAME and client["db"] == db and not set(client["flags"]) & set("MS")
+        ]
+        if others:
+            raise MoveRefused(
+                f"{len(others)} others are connected to {self._source.shown}: stop API, workers and all that puts jobs"
+            )
+
+    # --- the copy
+
+    async def _copy(self) -> Counter[str]:
+        """Copies until a look at all keys finds each the same on both sides; returns how many there are, by kind."""
+        for _ in range(MAX_PASSES):
+            counts, copied, copied_bytes = Counter[str](), 0, 0
+            async for batch in _ours(self._source.redis):
+                different = await self._different(batch)
+                copied_bytes += await self._copy_keys(different)
+                copied += len(different)
+                counts.update(map(_kind_of, batch))
+            if not copied:
+                await self._remove_what_the_source_has_not()
+                return counts
+            self._say(f"copied {copied:,} keys, {copied_bytes:,} bytes; comparing")
+        raise MoveRefused(f"{self._source.shown} keeps changing: stop all that puts or runs jobs, then go on")
+
+    async def _different(self, batch: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Those keys that the target has not as the source has them, and their types."""
+        kinds = await ask(self._source.redis, [("TYPE", key) for key in batch])
+        there = await ask(self._target.redis, [("TYPE", key) for key in batch])
+        strings = [key for key, kind, other in zip(batch, kinds, there, strict=True) if kind == other == b"string"]
+        mine = await ask(self._source.redis, [("GET", key) for key in strings])
+        its = await ask(self._target.redis, [("GET", key) for key in strings])
+        same = {key for key, one, other in zip(strings, mine, its, strict=True) if one in (other, None)}
+        different = {}
+        for key, kind, other in zip(batch, kinds, there, strict=True):
+            if kind == b"none" or key in same:
+                continue
+            # a stream may be there and empty, which no copy of it is
+            may_be_same = other == kind != b"string" or (kind == b"stream" and other == b"none")
+            if not may_be_same or not await self._is_same(key, kind):
+                different[key] = kind
+        return different
+
+    async def _is_same(self, key: bytes, kind: bytes) -> bool:
+        one, other = await asyncio.gather(
+            fingerprint(self._source.redis, key, kind), fingerprint(self._target.redis, key, kind)
+        )
+        return one == other
+
+    async def _copy_keys(self, kinds: dict[bytes, bytes]) -> int:
+        strings = [key for key, kind in kinds.items() if kind == b"string"]
+        copied = await copy_strings(self._source.redis, self._target.redis, strings)
+        gate = asyncio.Semaphore(AT_ONCE)
+
+        async def copy(key: bytes, kind: bytes) -> int:
+            async with gate:
+                return await copy_collection(self._source.redis, self._target.redis, key, kind)
+
+        others = [copy(key, kind) for key, kind in kinds.items() if kind != b"string"]
+        return copied + sum(await asyncio.gather(*others))
+
+    async def _remove_what_the_source_has_not(self) -> None:
+        """An earlier run may have copied what has ended since, and parts of what it did not get to the end of."""
+        async for batch in _ours(self._target.redis, parts=True):
+            known = await ask(self._source.redis, [("EXISTS", key) for key in batch])
+            extra = [key for key, exists in zip(batch, known, strict=True) if not exists]
+            await ask(self._target.redis, [("DEL", key) for key in extra])
+
+    def _account(self, counts: Counter[str]) -> None:
+        self._say(f"each of {counts.total():,} keys is the same on both sides:")
+        for line in in_lines(sorted(counts.items())):
+            self._say(line)
+
+    # --- after
+
+    async def _empty_source(self) -> int:
+        """Queues first: a worker of an old version, which reads no record, finds nothing to run."""
+        removed = 0
+        for queues_only in (True, False):
+            async for batch in _ours(self._source.redis):
+                chosen = [key for key in batch if not queues_only or _kind_of(key) == "queues"]
+                removed += sum(await ask(self._source.redis, [("DEL", key) for key in chosen]))
+        return removed
+
+
+async def _ours(redis: ArqRedis, *, parts: bool = False) -> AsyncIterator[list[bytes]]:
+    """The names of all keys of Errand and Arq, without the record of the move; unfinished parts only if asked for."""
+    async for batch in _scan(redis):
+        own = [key for key in batch if key.startswith(OURS) and key != keys.MOVE.encode()]
+        yield [key for key in own if parts or not key.startswith(PART)]
+
+
+async def _scan(redis: ArqRedis) -> AsyncIterator[list[bytes]]:
+    cursor = b"0"
+    while True:
+        ((cursor, batch),) = await ask(redis, [("SCAN", cursor, "COUNT", BATCH)])
+        yield list(dict.fromkeys(batch))
+        if cursor == b"0":
+            return
+
+
+def _kind_of(key: bytes) -> str:
+    return next((kind for start, kind in KINDS.items() if key.startswith(start)), "other keys")
+
+
+def in_lines(counts: Iterable[tuple[str, int]]) -> list[str]:
+    """A line for each."""
+    return [f"  {number:>9,} {what}" for what, number in counts]

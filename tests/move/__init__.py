@@ -1,0 +1,1 @@
+"""Moves of jobs between servers, and from stock Arq."""
