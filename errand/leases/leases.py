@@ -141,7 +141,7 @@ class Finish:
     put_back: bytes = b""
     """Why it is put back as if it had not been started; such a job has no `attempt`."""
     parked: str = ""
-    """The job's type as keys have it, if it is put back because this worker does not know that type."""
+    """If it is put back: its group as keys have it, or its type, if this worker does not know that."""
     keep_lease_ms: int = 0
     """How long the lease stays after the end, so that nobody runs the job again meanwhile."""
     give_try_back: bool = False

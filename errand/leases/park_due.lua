@@ -1,15 +1,17 @@
 #!lua flags=allow-oom
--- Parks those of the jobs that are due first whose type nobody knows: many in one call, without a claim and a finish.
--- KEYS  1 queue  2 running  3 paused  4 parked jobs of that type
--- ARGV  1 the type  2 how many jobs to look at  3 how long a job is parked, in ms; half of it at least
---       4 why, as a job that is put back has it  5 channel of events
+-- Parks those of the jobs that are due first that are of a type, or of a group: many in one call, without a claim and a
+-- finish.
+-- KEYS  1 queue  2 running  3 paused  4 parked jobs of that type or group  5 the names of the groups
+-- ARGV  1 the type  2 what follows it in the bodies of these jobs, '' for any  3 their group, '' for all of the type
+--       4 how many jobs to look at  5 for how long the first of them is parked at least, in ms  6 how much longer each
+--       that is looked at after it, in ms  7 why, as a job that is put back has it  8 channel of events
 -- returns {how many were looked at, how many were parked}
 --- @include "redis/parts/now"
 --- @include "redis/parts/call_or_reset"
 --- @include "redis/parts/publish_changes"
 local PUT_BACK_KEPT_MS = 3600000
 local queue, running, parked = KEYS[1], KEYS[2], KEYS[4]
-local type_name, looks, wait_ms, note, channel = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], ARGV[5]
+local type_name, follows, group, looks, first_ms, apart_ms, note, channel = unpack(ARGV)
 
 if redis.call('EXISTS', KEYS[3]) == 1 then
   return {0, 0}
@@ -30,7 +32,8 @@ local function is_to_be_parked(index, body)
     return false
   end
   local head = redis.pcall('GETRANGE', body, 0, 199)
-  return type(head) == 'string' and string.match(head, '^{"t":[%dnul]+,"f":"([^"\\]*)"') == type_name
+  local named, rest = string.match(type(head) == 'string' and head or '', '^{"t":[%dnul]+,"f":"([^"\\]*)"(.*)$')
+  return named == type_name and string.sub(rest, 1, #follows) == follows
     and not string.find(redis.call('GETRANGE', body, -40, -1), '"expires_at":%d+}$')
 end
 
@@ -38,7 +41,7 @@ local entries, changes, last_ms = {}, {}, 0
 for index, id in ipairs(ids) do
   if is_to_be_parked(index, 'arq:job:' .. id) then
     -- spread, so that they are not all due again at once
-    local due_ms = math.ceil(now_ms + wait_ms * (0.5 + (index * 0.618) % 1 / 2))
+    local due_ms = math.ceil(now_ms + first_ms + (index - 1) * apart_ms)
     last_ms = math.max(last_ms, due_ms)
     entries[#entries + 1] = string.format('%.0f', due_ms)
     entries[#entries + 1] = id
@@ -47,6 +50,9 @@ for index, id in ipairs(ids) do
   end
 end
 if #changes > 0 then
+  if group ~= '' then
+    call_or_reset(KEYS[5], 'SADD', group)
+  end
   redis.call('ZADD', queue, 'XX', unpack(entries))
   call_or_reset(parked, 'ZREMRANGEBYSCORE', '-inf', string.format('(%.0f', now_ms))
   redis.call('ZADD', parked, unpack(entries))

@@ -72,8 +72,10 @@ class Parked:
         Returns how many jobs were looked at, and how many were parked. Raises redis' errors.
         """
         queue = self._queue
-        names = [queue, keys.running(queue), keys.paused(queue), keys.parked(queue, type_name)]
-        arguments: list[str | bytes | int] = [type_name, MAX_PARKED, int(wait_s * 1000), note, keys.events(queue)]
+        names = [queue, keys.running(queue), keys.paused(queue), keys.parked(queue, type_name), keys.groups(queue)]
+        half_ms = wait_s * 500
+        spread = [MAX_PARKED, int(half_ms), half_ms / MAX_PARKED]
+        arguments: list[str | bytes | int | float] = [type_name, "", "", *spread, note, keys.events(queue)]
         called = partial(self._park_due, keys=names, args=arguments)
         looked, parked = await repairing(self._redis, queue, called)
         return int(looked), int(parked)

@@ -55,6 +55,10 @@ MAX_NAMED = 3
 CODES = frozenset(typing.get_args(Code))
 
 
+AS_SOON_AS_THERE_IS_ROOM = ("endpoint_busy", "endpoint_failing")
+"""What waits so is made due by who knows of the room, mostly long before its own time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """Why a job waits, and until when, in ms since the epoch, if that is known."""
@@ -121,7 +125,8 @@ def _for_its_time(job: JobSnapshot, until_ms: int) -> Waiting:
         code = typing.cast(Code, job.put_back.code if job.put_back.code in CODES else "put_back")
         if code == "type_unknown":
             return Waiting(code, _unknown(job))
-        return Waiting(code, f"Waits for its turn: {job.put_back.reason}. It is looked at again at {at}.", until_ms)
+        again = f"as soon as there is room, at {at} at the latest" if code in AS_SOON_AS_THERE_IS_ROOM else f"at {at}"
+        return Waiting(code, f"Waits for its turn: {job.put_back.reason}. It is looked at again {again}.", until_ms)
     if job.attempts:
         last = job.attempts[-1]
         because = f" after {last.error.type}: {last.error.message}" if last.error else ""

@@ -13,19 +13,21 @@ from pydantic_core import to_json
 
 from errand.extras import needs
 from errand.job.context import Context
-from errand.job.control import Fail, Retry
+from errand.job.control import Fail, Retry, Snooze
 from errand.job.retry_policy import Delays
 from errand.settings import WEBHOOK_QUEUE, Settings
-from errand.webhooks.breaker import Breakers
-from errand.webhooks.receivers import Receivers
 from errand.webhooks.retry_after import retry_after_s
 from errand.webhooks.schedule import RETRY_AFTER_CAP_S, SCHEDULE_S
 from errand.webhooks.secret import installation_secret
 from errand.webhooks.target import Target, target_of_url
+from errand.webhooks.turns.breaker import Breakers
+from errand.webhooks.turns.receivers import Limit, Receivers
+from errand.wire import keys
 
 if TYPE_CHECKING:
     from errand.webhooks.endpoints import EndpointJournal, EndpointLines, EndpointPace, EndpointTargets, MadeAttempt
     from errand.webhooks.post import HttpAnswer, Poster, PostFault
+    from errand.webhooks.turns.waiting import WaitingDeliveries
 
 
 TEXT_LIMIT_CHARS = 1024
@@ -71,6 +73,7 @@ class Deliverer:
     journal: EndpointJournal | None = None
     pace: EndpointPace | None = None
     lines: EndpointLines | None = None
+    waiting: WaitingDeliveries | None = None
     """None, as the targets and the journal, if the settings name no Redis."""
 
     def to_url(self, url: str) -> Target:
@@ -110,10 +113,22 @@ class Deliverer:
 
     async def _post(self, made: MadeAttempt, body: bytes) -> HttpAnswer:
         """One attempt, when its turn has come. Raises PostFault, Snooze."""
+        limits = made.target.limits(of_host=self.host_limit)
+        try:
+            return await self._in_turn(made, body, limits)
+        except Snooze as put_back:
+            if self.waiting is not None:
+                self.waiting.note(put_back)
+            raise
+        finally:
+            if self.waiting is not None:
+                self.waiting.freed(limits)
+
+    async def _in_turn(self, made: MadeAttempt, body: bytes, limits: tuple[Limit, ...]) -> HttpAnswer:
         from errand.webhooks.post import PostFault
 
         target = made.target
-        async with self.receivers.turn(*target.limits(of_host=self.host_limit)):
+        async with self.receivers.turn(*limits):
             # inside: much may have failed while this one waited for its turn
             with self.breakers.attempt(target.endpoint_id) as attempt:
                 await self._wait_at_endpoint(made)
@@ -184,6 +199,7 @@ class _OfEndpoints(TypedDict, total=False):
     journal: EndpointJournal
     pace: EndpointPace
     lines: EndpointLines
+    waiting: WaitingDeliveries
 
 
 @asynccontextmanager
@@ -201,24 +217,30 @@ async def deliverer(settings: Settings) -> AsyncIterator[Deliverer]:
         guard = AddressGuard(settings.webhook_allow_networks, allow_endpoints=allowed, policy=UrlPolicy.of(settings))
         url = settings.webhook_proxy
         proxy = EgressProxy.at(url.get_secret_value(), direct=allowed) if url else None
-        of_endpoints = await stack.enter_async_context(_opened_endpoints(settings))
+        receivers = Receivers(slots=slots)
+        breakers = Breakers(receivers.far_off)
+        of_endpoints = await stack.enter_async_context(_opened_endpoints(settings, receivers, breakers))
         yield Deliverer(
             poster=await stack.enter_async_context(Poster.open(guard, proxy=proxy)),
             secret=installation_secret(settings),
-            receivers=Receivers(slots=slots),
+            receivers=receivers,
             host_limit=settings.webhook_host_concurrency,
-            breakers=Breakers(),
+            breakers=breakers,
             **of_endpoints,
         )
 
 
 @asynccontextmanager
-async def _opened_endpoints(settings: Settings) -> AsyncIterator[_OfEndpoints]:
+async def _opened_endpoints(
+    settings: Settings, receivers: Receivers, breakers: Breakers
+) -> AsyncIterator[_OfEndpoints]:
     """Nothing if the settings name no Redis, as in a test of a job function."""
+    from errand.leases.groups import Groups
     from errand.queue.queue import Queue
     from errand.redis.connection import connect
     from errand.redis.outage import REPLY_TIMEOUT_S
     from errand.webhooks import endpoints as room
+    from errand.webhooks.turns.waiting import WaitingDeliveries
 
     if settings.redis_url is None:
         yield {}
@@ -230,13 +252,22 @@ async def _opened_endpoints(settings: Settings) -> AsyncIterator[_OfEndpoints]:
         endpoints, Queue(redis, name=WEBHOOK_QUEUE, ended_ttl_s=settings.result_ttl_s, limit=settings.queue_limit)
     )
     journal = room.EndpointJournal(endpoints, notices, room.EndpointHealth(redis, endpoints, notices), attempts)
+    waiting = WaitingDeliveries(
+        Groups(redis, queue=keys.queue(WEBHOOK_QUEUE)),
+        endpoints,
+        receivers=receivers,
+        breakers=breakers,
+        host_limit=settings.webhook_host_concurrency,
+    )
     try:
-        yield {
-            "targets": room.EndpointTargets(endpoints),
-            "journal": journal,
-            "pace": room.EndpointPace(redis),
-            "lines": room.EndpointLines(redis),
-        }
+        async with waiting.looked_after():
+            yield {
+                "targets": room.EndpointTargets(endpoints),
+                "journal": journal,
+                "pace": room.EndpointPace(redis),
+                "lines": room.EndpointLines(redis),
+                "waiting": waiting,
+            }
     finally:
         await journal.close()
         await redis.aclose()

@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 
 from errand.secrets import redaction
 from errand.secrets.redaction import Hide
-from errand.webhooks.receivers import Limit
 from errand.webhooks.schedule import DEADLINE_S, SCHEDULE_S
 from errand.webhooks.secret import secret_of_url
 from errand.webhooks.signing import Signer
+from errand.webhooks.turns.receivers import Limit, endpoint_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,9 @@ class Target:
     def limits(self, *, of_host: int) -> tuple[Limit, ...]:
         """How many deliveries there may be at once to the endpoint, and to its host."""
         host = (self.host, of_host)
-        return (host,) if self.concurrency is None else ((f"the endpoint {self.endpoint_id}", self.concurrency), host)
+        if self.concurrency is None or self.endpoint_id is None:
+            return (host,)
+        return (endpoint_name(self.endpoint_id), self.concurrency), host
 
 
 @lru_cache(maxsize=4096)

@@ -220,6 +220,21 @@ def parked(queue: str, type_name: str) -> str:
     return f"errand:{queue}:parked:{type_in_key(type_name)}"
 
 
+def group_in_key(group: str) -> str:
+    """A group of jobs that wait for one thing, as keys have it: no type begins like that."""
+    return f"@{type_in_key(group)}"
+
+
+def in_group(queue: str, name: str) -> str:
+    """Sorted set: the same of the waiting jobs of a group; `name` is its group as keys have it."""
+    return f"errand:{queue}:parked:{name}"
+
+
+def groups(queue: str) -> str:
+    """Set: the groups of which some job waits, as keys have them."""
+    return f"errand:{queue}:groups"
+
+
 def running(queue: str) -> str:
     """Hash: job id → the attempt that was started last, as `number due_ms started_ms token`."""
     return f"errand:{queue}:running"
@@ -409,6 +424,7 @@ def types(queue: str, job_ids: Iterable[str] = ()) -> dict[str, str]:
         watched(queue): "string",
         history(queue): "stream",
         needed(queue): "set",
+        groups(queue): "set",
         ABORT: "zset",
         **{audit(kind): "stream" for kind in ("changed", "refused", "reported")},
     }

@@ -13,12 +13,12 @@ import pytest
 from errand.job.context import Context
 from errand.job.control import Retry, Snooze
 from errand.resources.guard import AddressGuard
-from errand.webhooks.breaker import LEAST, Breakers
 from errand.webhooks.delivery import Deliverer
 from errand.webhooks.post import Poster
-from errand.webhooks.receivers import Receivers
 from errand.webhooks.signing import Signer
 from errand.webhooks.target import Target
+from errand.webhooks.turns.breaker import LEAST, Breakers
+from errand.webhooks.turns.receivers import Receivers
 from tests.peers import HttpReceiver
 
 CTX = cast(Context, SimpleNamespace(attempt=1, max_tries=10))

@@ -1,11 +1,15 @@
--- Parks a job of a type that the worker which claimed it does not know: a part of finish.lua.
--- Each type has a sorted set of its parked jobs, id by when the job is due; an entry whose time has passed, or is not
--- the job's in the queue any more, means nothing.
+-- Parks a job of a type that the worker which claimed it does not know, or of a group: a part of finish.lua.
+-- Each type and group has a sorted set of its parked jobs, id by when the job is due; an entry whose time has passed, or
+-- is not the job's in the queue any more, means nothing.
 --- @include "redis/parts/call_or_reset"
 
--- `channel`: the queue's channel of events, by whose name its other keys are known
+-- `channel`: the queue's channel of events, by whose name its other keys are known  `type`: a group's begins with @
 local function park(channel, type, id, due_ms, now_ms)
-  local parked = string.sub(channel, 1, -#'events' - 1) .. 'parked:' .. type
+  local own = string.sub(channel, 1, -#'events' - 1)
+  local parked = own .. 'parked:' .. type
+  if string.sub(type, 1, 1) == '@' then
+    call_or_reset(own .. 'groups', 'SADD', type)
+  end
   call_or_reset(parked, 'ZADD', string.format('%.0f', due_ms), id)
   -- each that comes takes two along whose time has passed
   local past = redis.call('ZRANGEBYSCORE', parked, '-inf', string.format('%.0f', now_ms), 'LIMIT', 0, 2)

@@ -9,10 +9,10 @@ from errand.job.control import Cancel, Snooze
 from errand.webhooks.endpoints.endpoint import Endpoint
 from errand.webhooks.endpoints.store import Endpoints
 from errand.webhooks.endpoints.tls import context_of
-from errand.webhooks.receivers import LATEST_S
 from errand.webhooks.schedule import SCHEDULE_S
 from errand.webhooks.signing import Signer
 from errand.webhooks.target import Target
+from errand.webhooks.turns.receivers import LATEST_S
 
 
 class EndpointTargets:

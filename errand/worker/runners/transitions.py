@@ -8,7 +8,7 @@ from typing import Literal
 
 from errand.job.control import Snooze
 from errand.leases.leases import Finish
-from errand.wire import codec, records
+from errand.wire import codec, keys, records
 from errand.wire.flow import NO_FLOW
 from errand.wire.indexes import DeadEntry, type_word
 from errand.wire.records import Attempt, AttemptOutcome, Error, PutBack
@@ -72,6 +72,7 @@ class Transitions:
             status="deferred",
             due_in_ms=max(int(snoozed.after_s * 1000), 1),
             put_back=codec.dumps(note),
+            parked=keys.group_in_key(snoozed.waits_for) if snoozed.waits_for else "",
             give_try_back=True,
         )
 

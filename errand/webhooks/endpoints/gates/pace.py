@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from errand.job.control import Snooze
 from errand.redis import script
 from errand.redis.outage import is_outage
-from errand.webhooks.receivers import LATEST_S
+from errand.webhooks.turns.receivers import LATEST_S
 from errand.wire import keys
 
 AT_ONCE_S = 1.0

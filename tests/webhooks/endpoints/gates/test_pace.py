@@ -15,7 +15,7 @@ from errand.monitor.job_snapshot import read_job
 from errand.settings import WEBHOOK_QUEUE
 from errand.webhooks.endpoints import EndpointPace, Endpoints
 from errand.webhooks.endpoints.store import THROTTLE_CAP_S
-from errand.webhooks.receivers import LATEST_S
+from errand.webhooks.turns.receivers import LATEST_S
 from errand.wire import keys
 from jobs.webhook import webhook
 from tests.conftest import RunWorker

@@ -1,16 +1,16 @@
 """A circuit breaker for each endpoint: one that fails is asked now and then, not by every delivery that waits for it.
 
 While it is open, deliveries are put back without a try, so that what is queued outlives an outage of the receiver. One
-worker process has its own; it asks a failing endpoint once in each wait, which grows to ten minutes.
+worker process has its own; it asks a failing endpoint once in each wait, which grows to ten minutes (`waiting.py`).
 """
 
 from __future__ import annotations
 
-import random
 import time
 from collections import deque
 
 from errand.job.control import Snooze
+from errand.webhooks.turns.receivers import FarOff, endpoint_name
 
 LOOKED_AT = 20
 """How many of the latest attempts decide."""
@@ -24,7 +24,8 @@ FIRST_WAIT_S, LAST_WAIT_S = 30.0, 600.0
 class Breaker:
     """What is known of one endpoint."""
 
-    def __init__(self) -> None:
+    def __init__(self, far_off: FarOff | None = None) -> None:
+        self._far_off = far_off or FarOff()
         self._latest: deque[bool] = deque(maxlen=LOOKED_AT)
         self._open_until_s: float | None = None
         self._wait_s = FIRST_WAIT_S
@@ -34,16 +35,22 @@ class Breaker:
         """Around one attempt, `with`. Raises Snooze if it is open, and no probe is due."""
         return WatchedAttempt(self, name)
 
+    @property
+    def admits(self) -> int | None:
+        """How many attempts may start now; None: as many as there are."""
+        if self._open_until_s is None:
+            return None
+        return 0 if self._probing or self._open_until_s > time.monotonic() else 1
+
     def enter(self, name: str) -> bool:
         """Whether the attempt that starts is a probe. Raises Snooze."""
-        if self._open_until_s is None:
-            return False
-        left_s = self._open_until_s - time.monotonic()
-        if left_s > 0 or self._probing:
-            after_s = max(left_s, 1.0) + random.uniform(0, self._wait_s)  # noqa: S311  # not all at once
-            raise Snooze(f"{name} fails, and is asked again later", after_s=after_s, code="endpoint_failing")
-        self._probing = True
-        return True
+        admits = self.admits
+        if admits == 0:
+            after_s = self._far_off.take_s()
+            reason = f"{name} fails, and is asked again later"
+            raise Snooze(reason, after_s=after_s, code="endpoint_failing", waits_for=name)
+        self._probing = admits is not None
+        return self._probing
 
     def leave(self, *, ok: bool | None, probe: bool) -> None:
         """That attempt has ended; `ok` is None if nothing was learnt."""
@@ -55,7 +62,7 @@ class Breaker:
     def _note(self, ok: bool, *, probe: bool) -> None:
         if self._open_until_s is not None:
             if ok:
-                self.__init__()  # type: ignore[misc]  # as new: what failed before does not count any more
+                self.__init__(self._far_off)  # type: ignore[misc]  # as new: what failed before does not count any more
             elif probe:  # others that fail now started before it opened, and say nothing new
                 self._wait_s = min(self._wait_s * 2, LAST_WAIT_S)
                 self._open_until_s = time.monotonic() + self._wait_s
@@ -89,7 +96,9 @@ class WatchedAttempt:
 class Breakers:
     """Those of one worker process, by endpoint."""
 
-    def __init__(self) -> None:
+    def __init__(self, far_off: FarOff | None = None) -> None:
+        """`far_off`: when what is put back is due again."""
+        self._far_off = far_off or FarOff()
         self._breakers: dict[str, Breaker] = {}
 
     def attempt(self, endpoint_id: str | None) -> WatchedAttempt:
@@ -101,5 +110,10 @@ class Breakers:
             return WatchedAttempt(None, "")
         breaker = self._breakers.get(endpoint_id)
         if breaker is None:
-            breaker = self._breakers[endpoint_id] = Breaker()
-        return breaker.attempt(f"the endpoint {endpoint_id}")
+            breaker = self._breakers[endpoint_id] = Breaker(self._far_off)
+        return breaker.attempt(endpoint_name(endpoint_id))
+
+    def admits(self, endpoint_id: str) -> int | None:
+        """How many attempts may start now; None: as many as there are."""
+        breaker = self._breakers.get(endpoint_id)
+        return None if breaker is None else breaker.admits

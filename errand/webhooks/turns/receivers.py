@@ -1,13 +1,12 @@
 """Who may be sent a delivery now: no receiver takes the slots, or the time, of another.
 
 A delivery that finds its receiver busy waits for its turn in memory if that will come within a second; else it is put
-back into the queue without a try and holds no slot. The limits are those of one worker process.
+back into the queue without a try and holds no slot (`waiting.py`). The limits are those of one worker process.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections import deque
 from itertools import count
@@ -16,12 +15,34 @@ from errand.job.control import Snooze
 
 TURN_LIMIT_S = 1.0
 """How long a delivery may hold a slot while it waits for its turn."""
-SOONEST_S, LATEST_S = 0.1, 60.0
-"""When a delivery that was put back is looked at again."""
+LATEST_S = 60.0
+"""When a delivery that waits for an endpoint's time is looked at again."""
 SET_ASIDE = 10
 """This part of the slots is for receivers that have none."""
 WEIGHT = 0.2
 """How much the latest exchange counts in the mean of a receiver's times."""
+AHEAD_S, MAX_AHEAD = 0.05, 100
+"""So many deliveries are to wait in memory as get their turns in this time: others take a while to come."""
+EXPECTED_S = 2.0
+"""How long one that was to come is expected: another worker may have claimed it."""
+STUCK, STUCK_S = 20, 0.25
+"""A receiver is stuck if so many deliveries were put back, and for so long, since an exchange with it ended."""
+FAR_OFF_S, APART_S = 600.0, 0.005
+"""When a delivery that was put back is due again by itself, and how far from the one before it."""
+
+
+class FarOff:
+    """When the deliveries that this process puts back are due again: in their order, and never many at once."""
+
+    def __init__(self) -> None:
+        self._last_s = 0.0
+
+    def take_s(self, jobs: int = 1) -> float:
+        """In how many seconds the first of so many is due; they are `APART_S` from each other."""
+        now_s = time.monotonic()
+        first_s = max(self._last_s + APART_S, now_s + FAR_OFF_S)
+        self._last_s = first_s + (jobs - 1) * APART_S
+        return first_s - now_s
 
 
 class Receiver:
@@ -37,10 +58,12 @@ class Receiver:
         self._given = 0
         """Turns that have come and not started: a newcomer must not take their room."""
         self._mean_s = 0.1
-        self._stalled = 0
+        self._put_back = 0
         """How many deliveries were put back since an exchange ended."""
-        self._line_s = 0.0
-        """When the turn of the last delivery that was put back comes, as far as can be known."""
+        self._ended_s = time.monotonic()
+        self._expected = 0
+        self._expected_s = 0.0
+        """How many deliveries were made due for it and have not come, and since when."""
 
     @property
     def held(self) -> int:
@@ -53,11 +76,42 @@ class Receiver:
         return len(self._started_s) + self._given < self.limit
 
     @property
-    def pace_s(self) -> float:
-        """How often a turn comes, in seconds, if it goes on as it does."""
+    def exchange_s(self) -> float:
+        """How long an exchange takes, if it goes on as it does."""
         oldest_s = next(iter(self._started_s.values()), None)
-        lasting_s = 0.0 if oldest_s is None else time.monotonic() - oldest_s
-        return max(self._mean_s, lasting_s) / self.limit
+        return max(self._mean_s, 0.0 if oldest_s is None else time.monotonic() - oldest_s)
+
+    @property
+    def pace_s(self) -> float:
+        """How often a turn comes, in seconds."""
+        return self.exchange_s / self.limit
+
+    @property
+    def room(self) -> int:
+        """How many more would start, or get their turns soon."""
+        ahead = min(int(AHEAD_S / self.pace_s) + 1, MAX_AHEAD) if self.exchange_s < TURN_LIMIT_S else 0
+        return self.limit + ahead - self.held - self._still_expected
+
+    @property
+    def is_stuck(self) -> bool:
+        """Nothing has ended for a while, though many wait."""
+        return self._put_back >= STUCK and time.monotonic() - self._ended_s > STUCK_S
+
+    @property
+    def _still_expected(self) -> int:
+        return self._expected if time.monotonic() - self._expected_s < EXPECTED_S else 0
+
+    def expect(self, deliveries: int) -> None:
+        """So many more are made due for it; fewer, if the number is negative."""
+        self._expected, self._expected_s = max(self._still_expected + deliveries, 0), time.monotonic()
+
+    def came(self) -> None:
+        """A delivery has come, whether or not it was expected."""
+        self._expected = max(self._expected - 1, 0)
+
+    def put_back(self) -> None:
+        """A delivery has found it busy."""
+        self._put_back += 1
 
     def start(self) -> int:
         """An exchange with it starts; returns its number."""
@@ -69,8 +123,9 @@ class Receiver:
         """It has ended; it `counts` unless it did not happen after all. The next in turn may start."""
         started_s = self._started_s.pop(number)
         if counts:
-            self._mean_s += WEIGHT * (time.monotonic() - started_s - self._mean_s)
-            self._stalled = 0
+            self._ended_s = time.monotonic()
+            self._mean_s += WEIGHT * (self._ended_s - started_s - self._mean_s)
+            self._put_back = 0
         self._give_turn()
 
     async def turn(self) -> bool:
@@ -105,23 +160,20 @@ class Receiver:
             self.turns.remove(turn)
         return False
 
-    def wait_s(self) -> float:
-        """How long a delivery that is put back waits: until those that were put back before it have had their turns.
-
-        The longer nothing ends, the further apart they come: the backlog of a receiver that has just started to hang
-        would else come again within seconds, and all other deliveries would wait behind it.
-        """
-        now_s, pace_s = time.monotonic(), self.pace_s * (1 + self._stalled / self.limit)
-        self._stalled += 1
-        self._line_s = max(self._line_s, now_s + len(self.turns) * self.pace_s) + pace_s
-        if self._line_s - now_s > LATEST_S:
-            self._line_s = now_s + LATEST_S
-            return random.uniform(LATEST_S / 2, LATEST_S)  # noqa: S311  # spread
-        return max(self._line_s - now_s, SOONEST_S)
-
 
 Limit = tuple[str, int]
 """The name of a receiver, and how many exchanges it may have at once."""
+ENDPOINT = "the endpoint "
+
+
+def endpoint_name(endpoint_id: str) -> str:
+    """An endpoint's name as a receiver; that of a host is its host and port."""
+    return f"{ENDPOINT}{endpoint_id}"
+
+
+def endpoint_of(name: str) -> str | None:
+    """The endpoint of that name; None for a host, in whose name there is no space."""
+    return name.removeprefix(ENDPOINT) if name.startswith(ENDPOINT) else None
 
 
 class Receivers:
@@ -131,6 +183,7 @@ class Receivers:
         self._slots = slots
         self._held = 0
         self._receivers: dict[str, Receiver] = {}
+        self.far_off = FarOff()
 
     def turn(self, *limits: Limit) -> ReceiverTurn:
         """Around one exchange, `async with`; it counts with each receiver named: an endpoint, and its host.
@@ -157,8 +210,26 @@ class Receivers:
         receiver.limit = at_once
         return receiver
 
+    def room(self, limit: Limit) -> int:
+        """How many more deliveries to that receiver may come now, none of which would be put back."""
+        receiver = self.of(limit)
+        # each that comes takes one of the free slots, too, of which it may hold no more than are left
+        by_share = max((self._share() - receiver.held) // 2, 0 if receiver.held else 1)
+        return max(min(receiver.room, by_share), 0)
+
+    def expect(self, name: str, deliveries: int) -> None:
+        """So many more deliveries to the receiver of that name are made due; fewer, if the number is negative."""
+        if (receiver := self._receivers.get(name)) is not None:
+            receiver.expect(deliveries)
+
+    def is_stuck(self, name: str) -> bool:
+        """Nothing has ended for a while with the receiver of that name, though many wait."""
+        receiver = self._receivers.get(name)
+        return receiver is not None and receiver.is_stuck
+
     async def may_start(self, receiver: Receiver) -> bool:
         """Waits for its turn if that comes soon; False if it does not."""
+        receiver.came()
         if receiver.held and receiver.held >= self._share():
             return False
         if receiver.is_free and not receiver.turns:
@@ -201,14 +272,16 @@ class ReceiverTurn:
             for limit in self._limits:
                 receiver = receivers.of(limit)
                 if not await receivers.may_start(receiver):
-                    raise Snooze(f"{limit[0]} is busy", after_s=receiver.wait_s(), code="endpoint_busy")
+                    receiver.put_back()
+                    after_s = receivers.far_off.take_s()
+                    raise Snooze(f"{limit[0]} is busy", after_s=after_s, code="endpoint_busy", waits_for=limit[0])
                 self._started.append((receiver, receiver.start()))
         except BaseException:
             self._end(counts=False)
             raise
 
-    async def __aexit__(self, *_: object) -> None:
-        self._end(counts=True)
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._end(counts=kind is not Snooze)
 
     def _end(self, *, counts: bool) -> None:
         for receiver, number in reversed(self._started):
