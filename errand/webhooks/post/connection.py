@@ -29,6 +29,8 @@ class PostConnection(asyncio.Protocol):
         self.remote = ""
         self.used = False
         """It has carried a request."""
+        self.kept_since_s = 0.0
+        """Since when nobody uses it, by the loop's clock."""
         self._transport: asyncio.Transport | None = None
         self._look = select.poll()
         """Says whether anything has come; made once, as that takes longer than the look."""
@@ -85,9 +87,9 @@ class PostConnection(asyncio.Protocol):
             },
         )
 
-    def keep(self, gone: Callable[[PostConnection], None]) -> None:
-        """Nobody uses it now; `gone` is called as soon as it cannot be used any more."""
-        self._gone = gone
+    def keep(self, gone: Callable[[PostConnection], None], *, now_s: float) -> None:
+        """Nobody uses it from `now_s` on; `gone` is called as soon as it cannot be used any more."""
+        self._gone, self.kept_since_s = gone, now_s
 
     def take(self) -> None:
         """It is in use again."""

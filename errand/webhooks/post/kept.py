@@ -11,6 +11,8 @@ from errand.webhooks.post.dial import Origin
 
 KEEP_S = 30.0
 """How long an unused connection is kept. Servers close theirs after 5 (node) to 75 s (nginx)."""
+SWEEP_S = 5.0
+"""How often those are closed that were kept for so long: a timer for each would cost as much as to write a request."""
 MAX_OF_AN_ORIGIN = 100
 MAX_CONNECTIONS = 500
 """Unused connections in all: each holds a file descriptor."""
@@ -21,7 +23,9 @@ class KeptConnections:
 
     def __init__(self) -> None:
         self._kept: dict[Origin, deque[PostConnection]] = {}
-        self._ends: dict[PostConnection, asyncio.TimerHandle] = {}
+        """Of each origin, those longest unused first."""
+        self._count = 0
+        self._sweep: asyncio.TimerHandle | None = None
 
     def take(self, origin: Origin) -> PostConnection | None:
         """An open connection to that origin, if one is kept."""
@@ -35,30 +39,46 @@ class KeptConnections:
 
     def put(self, origin: Origin, connection: PostConnection) -> None:
         """Keeps it if it can carry another request and there is room, else closes it."""
-        is_full = len(self._ends) >= MAX_CONNECTIONS or len(self._kept.get(origin, ())) >= MAX_OF_AN_ORIGIN
+        of_origin = self._kept.get(origin)
+        is_full = self._count >= MAX_CONNECTIONS or (of_origin is not None and len(of_origin) >= MAX_OF_AN_ORIGIN)
         if is_full or not connection.is_open:
             connection.close()
             return
-        self._kept.setdefault(origin, deque()).append(connection)
-        connection.keep(partial(self._drop, origin))
-        self._ends[connection] = asyncio.get_running_loop().call_later(KEEP_S, self._drop, origin, connection)
+        if of_origin is None:
+            of_origin = self._kept[origin] = deque()
+        of_origin.append(connection)
+        self._count += 1
+        loop = asyncio.get_running_loop()
+        connection.keep(partial(self._drop, origin), now_s=loop.time())
+        if self._sweep is None:
+            self._sweep = loop.call_later(SWEEP_S, self._close_old)
 
     def close(self) -> None:
         """Closes all of them."""
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
         for origin, of_origin in list(self._kept.items()):
             for connection in list(of_origin):
                 self._drop(origin, connection)
+
+    def _close_old(self) -> None:
+        loop = asyncio.get_running_loop()
+        for origin, of_origin in list(self._kept.items()):
+            while of_origin and of_origin[0].kept_since_s < loop.time() - KEEP_S:
+                self._drop(origin, of_origin[0])
+        self._sweep = loop.call_later(SWEEP_S, self._close_old) if self._kept else None
 
     def _drop(self, origin: Origin, connection: PostConnection) -> None:
         of_origin = self._kept.get(origin)
         if of_origin and connection in of_origin:
             of_origin.remove(connection)
-        self._forget(origin, connection)
+            self._forget(origin, connection)
         connection.close()
 
     def _forget(self, origin: Origin, connection: PostConnection) -> None:
+        """It is out of its row."""
         connection.take()
-        if (timer := self._ends.pop(connection, None)) is not None:
-            timer.cancel()
-        if not self._kept.get(origin):
-            self._kept.pop(origin, None)
+        self._count -= 1
+        if not self._kept[origin]:
+            del self._kept[origin]
