@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -13,6 +14,7 @@ import structlog
 from errand.extras import needs
 from errand.job.clock import Clock
 from errand.mail.letter import Letter
+from errand.mail.offers import MailServerOffers
 from errand.mail.smtp import PoolLimits, SmtpPool
 from errand.mail.verdict import Refusal, Stage, Unavailable, is_too_much
 
@@ -98,17 +100,21 @@ def _is_about_the_relay(error: Refusal) -> bool:
 
 
 @asynccontextmanager
-async def opened_relays(urls: Sequence[str], *, limits: PoolLimits, name: str | None) -> AsyncIterator[Transport]:
-    """One transport for these URLs. Raises ValueError for one that cannot be read."""
+async def opened_relays(
+    urls: Sequence[str], *, limits: PoolLimits, name: str | None, offers: MailServerOffers | None = None
+) -> AsyncIterator[Transport]:
+    """One transport for these URLs; what mail servers offer is noted. Raises ValueError for one that cannot be read."""
     async with AsyncExitStack() as stack:
-        opened = [await stack.enter_async_context(_opened(url, limits, name)) for url in urls]
+        opened = [await stack.enter_async_context(_opened(url, limits, name, offers)) for url in urls]
         yield opened[0] if len(opened) == 1 else Relays(opened)
 
 
-def _opened(url: str, limits: PoolLimits, name: str | None) -> AbstractAsyncContextManager[Transport]:
+def _opened(
+    url: str, limits: PoolLimits, name: str | None, offers: MailServerOffers | None
+) -> AbstractAsyncContextManager[Transport]:
     scheme = url.partition("://")[0]
     if scheme in ("smtp", "smtps"):
-        return SmtpPool.open(url, limits=limits, name=name)
+        return SmtpPool.open(url, limits=limits, name=name, met=partial(offers.note, url) if offers else None)
     with needs("providers"):
         from errand.mail.providers.postmark import PostmarkSender
         from errand.mail.providers.ses import SesSender

@@ -19,6 +19,7 @@ from errand.job.job_type import job
 from errand.job.retry_policy import Delays
 from errand.mail.domains.pace import DomainConnections, DomainRates
 from errand.mail.mail_records import MailRecords
+from errand.mail.offers import MailServerOffers
 from errand.mail.suppressions import normal
 from errand.mail.unsure import decide, decide_again
 from errand.mail.writing.address import ascii_domain
@@ -180,17 +181,18 @@ async def mailer(settings: Settings) -> AsyncIterator[Mailer]:
         domain = ascii_domain(f"x@{settings.mail_domain}").removeprefix("x@")
         dkim = DkimKey.load(settings.dkim_key_file, domain=domain, selector=settings.dkim_selector)
     async with AsyncExitStack() as stack:
-        records = rates = None
+        records = rates = offers = None
         if settings.redis_url is not None:
             redis = connect(settings.redis_url.get_secret_value(), reply_timeout_s=REPLY_TIMEOUT_S)
             await stack.enter_async_context(aclosing(redis))
             records = MailRecords.of(redis, ttl_s=settings.result_ttl_s)
             rates = DomainRates(redis, {rate.domain: rate for rate in settings.mail_domain_rates})
+            offers = MailServerOffers(redis)
         urls = settings.smtp_urls or [
             await stack.enter_async_context(opened_sink(settings.data_dir / "mail", faults=settings.sink_faults))
         ]
         limits = PoolLimits(connections=settings.mail_connections)
-        relays = opened_relays(urls, limits=limits, name=settings.mail_ehlo_name)
+        relays = opened_relays(urls, limits=limits, name=settings.mail_ehlo_name, offers=offers)
         transport = await stack.enter_async_context(relays)
         yield Mailer(
             transport=transport,

@@ -127,9 +127,14 @@ class MailSettings(BaseModel):
         return NEXT_URL.split(self.smtp_url.get_secret_value()) if self.smtp_url else []
 
     @property
+    def smtp_servers(self) -> list[str]:
+        """Those of the relays that are mail servers, not providers."""
+        return [url for url in self.smtp_urls if url.startswith(("smtp:", "smtps:"))]
+
+    @property
     def takes_addresses_beyond_ascii(self) -> bool:
         """False if each relay is a provider whose API takes none. A mail server says so itself, at EHLO (RFC 6531)."""
-        return not self.smtp_urls or any(url.startswith(("smtp:", "smtps:")) for url in self.smtp_urls)
+        return not self.smtp_urls or bool(self.smtp_servers)
 
     @field_validator("mail_from")
     @classmethod

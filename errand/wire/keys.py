@@ -118,6 +118,11 @@ def domain_rate(domain: str) -> str:
     return f"errand:domain-rate:{domain}"
 
 
+def takes_smtputf8(server: str) -> str:
+    """1 if that mail server has offered SMTPUTF8 when it was last spoken with, 0 if not."""
+    return f"errand:smtputf8:{server}"
+
+
 def delivery(job_id: str) -> str:
     """JSON: how far the letter of that job has come."""
     return f"errand:delivery:{job_id}"

@@ -60,7 +60,9 @@ async def put_job(type: TypeInPath, request: Request, to: SharedDep, form: FormD
 
 async def _put(to: Shared, job_type: JobType[Any, Any], form: Form) -> str:
     raw = schema_form.args_in(form, job_type.args_schema)
-    args = job_args.checked(job_type, raw, context=ArgsContext(settings=to.settings))
+    context = ArgsContext(settings=to.settings)
+    args = job_args.checked(job_type, raw, context=context)
+    await job_args.check_later(to, context)
     delay, run_at = form.get("delay"), form.get("run_at")
     options = EnqueueOptions(when=time_in(delay, run_at) if delay or run_at else AT_ONCE)
     answer = await enqueue(to, job_type, args, options)

@@ -9,10 +9,12 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 
 from errand.http.requests import json_body
-from errand.http.requests.idempotency import KeyedRequest
-from errand.job.args_context import ArgsContext
+from errand.http.requests.idempotency import KeyedRequest, reused
+from errand.http.shared import Shared, in_time, shared_of
+from errand.job.args_context import ArgsContext, LaterCheck
 from errand.job.args_names import unknown_below, unknown_in
 from errand.job.job_type import JobType
+from errand.queue.idempotency import KeyReused
 from errand.secrets import secret_args
 from errand.secrets.redaction import STARS
 
@@ -30,7 +32,36 @@ async def read(request: Request, job_type: JobType[Any, Any], keyed: KeyedReques
     if keyed is not None:
         keyed.take("body", body)
     context = ArgsContext(settings=request.app.state.settings)
-    return checked(job_type, json_body.value_in(body, field="body"), context=context)
+    args = checked(job_type, json_body.value_in(body, field="body"), context=context)
+    if context.later and not (keyed is not None and await _was_answered(request, job_type, keyed)):
+        await check_later(shared_of(request), context)
+    return args
+
+
+async def check_later(to: Shared, context: ArgsContext, *path: str | int) -> None:
+    """Makes the checks that the validators left for later. Raises RequestValidationError."""
+    while context.later:
+        later = context.later.pop(0)
+        if later.about not in context.faults:
+            context.faults[later.about] = await _fault(to, later)
+        if message := context.faults[later.about]:
+            raise RequestValidationError([{"type": "value_error", "loc": ("body", *path, later.field), "msg": message}])
+
+
+async def _fault(to: Shared, later: LaterCheck) -> str:
+    try:
+        await in_time(later.check(to.redis))
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+async def _was_answered(request: Request, job_type: JobType[Any, Any], keyed: KeyedRequest) -> bool:
+    """True if a request under that key has put its job, which is answered again. Raises Problem 422 for another one."""
+    try:
+        return await shared_of(request).queue_of(job_type).first_answer(keyed.idempotency()) is not None
+    except KeyReused:
+        raise reused() from None
 
 
 def checked(job_type: JobType[Any, Any], raw: Any, *path: str | int, context: ArgsContext | None = None) -> KeptArgs:

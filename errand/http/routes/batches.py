@@ -71,7 +71,7 @@ def _endpoint(job_type: JobType[Any, Any]) -> Endpoint:
         options, to = enqueue_options.read(request, BatchQuery), shared_of(request)
         json_body.check_media_type(request)
         body = request.stream() if options.keyed is None else options.keyed.taking("body", request.stream())
-        many_args = await _checked(job_type, _items(body, to.settings), ArgsContext(settings=to.settings))
+        many_args = await _checked(to, job_type, _items(body, to.settings))
         return _accepted(await _put(to, job_type, many_args, options))
 
     return endpoint
@@ -117,10 +117,9 @@ async def _items(body: AsyncIterator[bytes], settings: Settings) -> AsyncIterato
         raise json_body.invalid("body", f"{NO_ARRAY} of 1 to {most} args")
 
 
-async def _checked(
-    job_type: JobType[Any, Any], items: AsyncIterator[tuple[int, bytes]], context: ArgsContext
-) -> list[KeptArgs]:
+async def _checked(to: Shared, job_type: JobType[Any, Any], items: AsyncIterator[tuple[int, bytes]]) -> list[KeptArgs]:
     """The args as they go into the queue; raises a 422 that names each faulty item by its index."""
+    context = ArgsContext(settings=to.settings)
     checked: list[KeptArgs] = []
     faults: list[dict[str, Any]] = []
     async for index, item in items:
@@ -129,6 +128,8 @@ async def _checked(
         args = json_body.value_in(item, field=f"body.{index}")
         try:
             checked.append(job_args.checked(job_type, args, index, context=context))
+            if context.later:
+                await job_args.check_later(to, context, index)
         except RequestValidationError as error:
             faults += error.errors()
             if len(faults) >= FAULTS_SHOWN:

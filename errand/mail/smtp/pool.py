@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -17,6 +17,10 @@ from errand.mail.smtp.transaction import transact
 from errand.mail.verdict import Refusal, Stage, Unavailable
 
 Begin = Callable[[], Awaitable[None]]
+
+
+Met = Callable[[Collection[str]], Awaitable[None]]
+"""Given what the server offers, by its keywords, whenever a connection was opened."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,11 +51,13 @@ class SmtpPool:
         limits: PoolLimits | None = None,
         timeouts: Timeouts | None = None,
         name: str | None = None,
+        met: Met | None = None,
     ) -> None:
         self._server = server
         self._limits = limits or PoolLimits()
         self._timeouts = timeouts or Timeouts()
         self._name = name
+        self._met = met
         self._free = asyncio.Semaphore(self._limits.connections)
         self._idle: list[_Kept] = []
 
@@ -64,12 +70,13 @@ class SmtpPool:
         limits: PoolLimits | None = None,
         timeouts: Timeouts | None = None,
         name: str | None = None,
+        met: Met | None = None,
     ) -> AsyncIterator[SmtpPool]:
         """A pool for `url`; it connects at the first letter. `name` is what it says after EHLO; None: the host's.
 
         Raises ValueError for a URL that it cannot read.
         """
-        pool = cls(SmtpServer.parse(url), limits=limits, timeouts=timeouts, name=name)
+        pool = cls(SmtpServer.parse(url), limits=limits, timeouts=timeouts, name=name, met=met)
         try:
             yield pool
         finally:
@@ -84,9 +91,18 @@ class SmtpPool:
         async with (clock or Clock()).turn(self._free):
             reply = await self._by_kept(letter, begin or _nothing)
             if reply is None:
-                connection = await self._server.connect(name=self._name, timeouts=self._timeouts)
-                reply = await self._deliver(_Kept(connection, 0, 0), letter, begin or _nothing)
+                reply = await self._deliver(_Kept(await self._connected(), 0, 0), letter, begin or _nothing)
         return str(reply)
+
+    async def _connected(self) -> SmtpConnection:
+        connection = await self._server.connect(name=self._name, timeouts=self._timeouts)
+        if self._met is not None:
+            try:
+                await self._met(connection.extensions)
+            except BaseException:
+                connection.close()
+                raise
+        return connection
 
     async def _by_kept(self, letter: Letter, begin: Begin) -> SmtpReply | None:
         """Over a connection that was kept; None if there is none, or the one that there was has gone stale."""

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, EmailStr, ValidationInfo
 
-from errand.job.args_context import ArgsContext
+from errand.job.args_context import ArgsContext, LaterCheck
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
 ENCODED_WORD = re.compile(r"=\?[^?\s]+\?[bq]\?[^?\s]*\?=", re.IGNORECASE)
 
@@ -22,10 +27,21 @@ def check_address(address: str, info: ValidationInfo) -> str:
     if ENCODED_WORD.search(address):
         raise ValueError("must not hold an encoded word (=?…?=)")
     ascii_domain(address)
-    settings = info.context.settings if isinstance(info.context, ArgsContext) else None
-    if settings is not None and not (address.rpartition("@")[0].isascii() or settings.takes_addresses_beyond_ascii):
-        raise ValueError("has characters beyond ASCII before the @, which no configured provider of mail takes")
+    if isinstance(info.context, ArgsContext) and not address.rpartition("@")[0].isascii():
+        settings = info.context.settings
+        if not settings.takes_addresses_beyond_ascii:
+            raise ValueError("has characters beyond ASCII before the @, which no configured provider of mail takes")
+        check = partial(_check_offered, settings.smtp_servers)
+        info.context.later.append(LaterCheck(field=info.field_name or "", about="SMTPUTF8", check=check))
     return address
+
+
+async def _check_offered(urls: Sequence[str], redis: Redis) -> None:
+    """Raises ValueError if none of these mail servers can take such an address, as far as is known."""
+    from errand.mail.offers import MailServerOffers
+
+    if await MailServerOffers(redis).none_takes_smtputf8(urls):
+        raise ValueError("has characters beyond ASCII before the @, which the mail server does not take (SMTPUTF8)")
 
 
 def ascii_domain(address: str) -> str:

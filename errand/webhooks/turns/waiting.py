@@ -159,9 +159,8 @@ class WaitingDeliveries:
     def _meet(self, put_back: Snooze, group: str) -> None:
         """Others like it are looked for if its endpoint takes nothing, and many of them come."""
         endpoint_id = endpoint_of(put_back.waits_for)
-        if endpoint_id is None or not (
-            put_back.code == "endpoint_failing" or self._receivers.is_stuck(put_back.waits_for)
-        ):
+        takes_none = put_back.code == "endpoint_failing" or self._receivers.is_stuck(put_back.waits_for)
+        if endpoint_id is None or not takes_none:
             return
         self._met[group] += 1
         if self._met[group] >= MANY and (self._search is None or self._search.done()):
