@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, contextmanager
-from typing import Any, Self, Unpack
+from typing import Any, Self, TypeVar, Unpack, overload
 
 from errand.client import connection
 from errand.client.connection import Connected
 from errand.client.published_types import PublishedTypes
 from errand.client.watching import Watching
+from errand.job.job_type import JobType
 from errand.job.producing.handle import JobHandle
 from errand.job.producing.options import GivenOptions, JobOptions
 from errand.job.producing.producer import CancelAnswer, JobEnd, JobUpdate, PutJob, QueueUnavailable, offered
@@ -24,6 +25,8 @@ from errand.settings import Settings
 from errand.wire import keys
 from errand.wire.flow import NO_FLOW, Flow, Needs, PlannedJob
 from errand.wire.records import Error, JobStatus
+
+Result = TypeVar("Result")
 
 
 class Client:
@@ -76,9 +79,22 @@ class Client:
         asked = JobOptions.of(**options).for_many()
         return await self._put(type_name, many_args, asked) if many_args else []
 
-    def job(self, job_id: str) -> JobHandle[Any]:
-        """A job that was put before, by anybody. Nothing is looked up until it is asked for something."""
-        return JobHandle(self._put_by, job_id)
+    @overload
+    def job(self, job_id: str, /) -> JobHandle[Any]: ...
+
+    @overload
+    def job(self, job_id: str, job_type: JobType[Any, Result], /) -> JobHandle[Result]: ...
+
+    def job(self, job_id: str, job_type: JobType[Any, Any] | None = None, /) -> JobHandle[Any]:
+        """A job that was put before, by anybody. Nothing is looked up until it is asked for something.
+
+        >>> await client.job(job_id, welcome_email).result()  # as the type's function returns it
+
+        Without its type it is searched for in the queues of the types that workers have published.
+        """
+        if job_type is None:
+            return JobHandle(self._put_by, job_id)
+        return JobHandle(self._put_by, job_id, queue=job_type.queue, read=job_type.read_result)
 
     async def _put(
         self, type_name: str, many_args: Sequence[Mapping[str, Any]], options: JobOptions

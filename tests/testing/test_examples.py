@@ -1,27 +1,24 @@
-"""`examples/report.py`, `nightly.py` and `outbox.py`: no step of theirs is lost or doubled, whatever dies when."""
+"""`examples/report.py` and `nightly.py`: no step of theirs is lost or doubled, whatever dies when."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import date
 from pathlib import Path
-from typing import Self
 
 import pytest
 
 from errand import Client
 from errand.testing import JobsUnderTest
-from examples import nightly, outbox, report
-from examples.outbox import Signup, greet
+from examples import nightly, report
 from settings import Settings
 from tests.conftest import make_settings
 
 
 @pytest.fixture
 def errand_settings(tmp_path: Path) -> Settings:
-    return make_settings(tmp_path, job_packages="examples.report,examples.nightly,examples.outbox")
+    return make_settings(tmp_path, job_packages="examples.report,examples.nightly")
 
 
 @pytest.fixture
@@ -67,29 +64,3 @@ async def test_a_nightly_report_joins_its_shops_once_whatever_dies(
             ("mail_page", "succeeded"): 1,
         }
         assert nightly.Outside.letters == ["ada@example.com: 2030-01-31: 42 in 2 shops; the books of Rome are shut"]
-
-
-class DiesBeforeDelete(sqlite3.Connection):
-    """A relay that ends after it has put a job."""
-
-    def __enter__(self) -> Self:
-        raise ConnectionAbortedError
-
-
-async def test_what_was_committed_is_put_once_and_what_was_rolled_back_never(
-    client: Client, jobs: JobsUnderTest, tmp_path: Path
-) -> None:
-    path = tmp_path / "app.db"
-    database = outbox.opened(path)
-    first = outbox.sign_up(database, "ada@example.com")
-    with pytest.raises(sqlite3.IntegrityError):
-        outbox.sign_up(database, "ada@example.com")
-    # the relay dies between the queue and the database, and another one goes on
-    with pytest.raises(ConnectionAbortedError):
-        await outbox.relay(sqlite3.connect(path, factory=DiesBeforeDelete))
-    outbox.sign_up(database, "eve@example.com")
-    assert await outbox.relay(database) == 2
-    assert await outbox.relay(database) == 0
-    assert jobs.added_of(greet) == [Signup(email="ada@example.com"), Signup(email="eve@example.com")]
-    assert await client.job(first).status() == "queued"
-    assert [job.result for job in await jobs.run_all()] == ["Hello ada@example.com", "Hello eve@example.com"]
