@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from errand.job.functions.depends import Depends
     from errand.job.hooks import DeadJob, SeenAttempt, on_attempt, on_dead
     from errand.job.job_type import JobType, job
+    from errand.job.limits.limit import Concurrency, Rate
     from errand.job.producing.checked_args import InvalidArgs
     from errand.job.producing.handle import JobHandle
     from errand.job.producing.producer import JobUpdate, QueueUnavailable
@@ -45,6 +46,7 @@ _LAZY = {
     "Chain": "errand.job.producing.steps",
     "ChainHandle": "errand.job.producing.steps",
     "Client": "errand.client.client",
+    "Concurrency": "errand.job.limits.limit",
     "Context": "errand.job.context",
     "DeadJob": "errand.job.hooks",
     "Delays": "errand.job.retry_policy",
@@ -65,6 +67,7 @@ _LAZY = {
     "QueueUnavailable": "errand.job.producing.producer",
     "RESULTS": "errand.job.producing.signature",
     "RequestJobs": "errand.integration.add_task",
+    "Rate": "errand.job.limits.limit",
     "Retry": "errand.job.control",
     "Schedule": "errand.job.schedule",
     "SeenAttempt": "errand.job.hooks",
@@ -93,6 +96,7 @@ __all__ = [
     "Chain",
     "ChainHandle",
     "Client",
+    "Concurrency",
     "Context",
     "DeadJob",
     "Delays",
@@ -109,6 +113,7 @@ __all__ = [
     "JobsUnavailable",
     "NotUnique",
     "QueueUnavailable",
+    "Rate",
     "RequestJobs",
     "Retry",
     "Schedule",

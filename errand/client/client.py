@@ -103,7 +103,8 @@ class Client:
             published = await within(REDIS_DEADLINE_S, self._put_by.types.named(type_name))
         for args in many_args:
             published.check(args)
-        put = await self._put_by.put(type_name, many_args, queue=published.queue, options=options)
+        asked = options.of_type(priority=published.priority)
+        put = await self._put_by.put(type_name, many_args, queue=published.queue, options=asked)
         return [JobHandle(self._put_by, job.id, queue=published.queue, existing=job.existing) for job in put]
 
 
@@ -207,12 +208,14 @@ async def _put_one(queue: Queue, type_name: str, args: Mapping[str, Any], option
     if options.unique_key is not None:
         replaces = options.on_conflict == "replace"
         unique = Unique(key=options.unique_key, for_s=options.unique_for_s, replace=replaces)
+    elif options.repeats is not None:
+        unique = Unique.of_repeats(options.repeats, args)
     try:
         put = await queue.enqueue(
             type_name,
             args,
             job_id=options.job_id,
-            delay_ms=options.when.delay_ms,
+            delay_ms=options.delay_ms,
             run_at_ms=options.when.run_at_ms,
             unique=unique,
             limits=options.limits,

@@ -50,6 +50,7 @@ class PublishedType:
     queue: str
     faults_of: Callable[[Any], Iterable[Any]]
     """What does not fit the schema of the args."""
+    priority: int = 0
 
     def check(self, args: Mapping[str, Any]) -> None:
         """Raises ValueError, which names each arg that does not fit, without its value."""
@@ -108,13 +109,21 @@ def _published(name: str, record: Mapping[str, Any]) -> PublishedType:
         import jsonschema_rs
     schema = record["args_schema"]
     # masked: an error must not quote an arg, which may be a secret
-    return PublishedType(name, record["queue"], jsonschema_rs.validator_for(schema, mask="its value").iter_errors)
+    faults_of = jsonschema_rs.validator_for(schema, mask="its value").iter_errors
+    return PublishedType(name, record["queue"], faults_of, record.get("priority", 0))
 
 
 @asynccontextmanager
 async def published(redis: Redis, job_types: Iterable[JobType[Any, Any]]) -> AsyncIterator[None]:
     """Publishes these job types for the block, now and again; misses it while Redis is away."""
-    records = {job_type.name: {"queue": job_type.queue, "args_schema": job_type.args_schema} for job_type in job_types}
+    records = {
+        job_type.name: {
+            "queue": job_type.queue,
+            "args_schema": job_type.args_schema,
+            "priority": job_type.priority,
+        }
+        for job_type in job_types
+    }
     publishing = asyncio.create_task(_publish_for_ever(redis, records))
     try:
         yield

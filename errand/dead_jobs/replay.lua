@@ -11,6 +11,7 @@
 --- @include "redis/parts/wake_one"
 --- @include "redis/parts/needs"
 --- @include "redis/parts/publish_changes"
+--- @include "redis/parts/lane"
 local queue, wake, dead, dead_by_group, names = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local channel = ARGV[1]
 
@@ -49,6 +50,7 @@ for at = 2, #ARGV, 2 do
     redis.call('SET', 'arq:job:' .. id, job)
     unlist_ended(names, options.index, id)
     redis.call('ZADD', queue, string.format('%.0f', due_ms), id)
+    put_in_lane_of(channel, id, job, due_ms)
     remove_dead(dead, dead_by_group, options.entry or '')
     wait_again(id, options)
     changes[#changes + 1] = (later and 'deferred ' or 'queued ') .. id

@@ -28,6 +28,7 @@ from errand.queue.new_job import NewJob, QueueFull, step_of
 from errand.queue.queue import Queue
 from errand.queue.sender import MAX_BATCH
 from errand.queue.together import enqueue_together
+from errand.queue.uniqueness import Unique
 from errand.redis.outage import REDIS_RETRY_S, is_outage
 from errand.resources import uploads as uploads_
 from errand.resources.job_files import JobFiles
@@ -56,6 +57,11 @@ class RequestOptions(TypedDict, total=False):
     job_id: str | None
     expires_in: Duration | None
     max_tries: int | None
+    priority: int | None
+    debounce: Duration | None
+    debounce_key: str | None
+    throttle: Duration | None
+    throttle_key: str | None
 
 
 class JobsUnavailable(HTTPException):
@@ -151,13 +157,16 @@ class RequestJobs:
         if not isinstance(job_type, JobType):
             raise TypeError(_no_job_type(job_type))
         queue = self._queue_of(job_type.name, job_type.function.__module__)
+        options = self._options.of_type(priority=job_type.priority, repeats=job_type.repeats)
+        kept = kept_args(job_type, ready, args)
         job = NewJob(
             type_name=job_type.name,
-            args=kept_args(job_type, ready, args),
+            args=kept,
             job_id=self._next_id(),
-            delay_ms=self._options.when.delay_ms,
-            run_at_ms=self._options.when.run_at_ms,
-            limits=self._options.limits,
+            delay_ms=options.delay_ms,
+            run_at_ms=options.when.run_at_ms,
+            unique=None if options.repeats is None else Unique.of_repeats(options.repeats, kept),
+            limits=options.limits,
             enforce=self._enforce,
         )
         self._added.jobs.append((queue, job))
@@ -175,8 +184,9 @@ class RequestJobs:
 
         `delay` is seconds, `10m`-like or a timedelta; `run_at` a moment with its time zone, which means at once if it
         has passed. While a job with this `job_id` exists or is remembered, no other is put. A job that has not started
-        after `expires_in` fails as `Expired`; `max_tries` replaces that of the job type. With `enforce=False` it is put
-        though its queue holds as many jobs as `QUEUE_LIMIT` allows. Raises ValueError.
+        after `expires_in` fails as `Expired`; `max_tries` and `priority` replace those of the job type; `debounce` and
+        `throttle` are as those of `@job`: if an equal job stands for this one, none has its id. With `enforce=False` it
+        is put though its queue holds as many jobs as `QUEUE_LIMIT` allows. Raises ValueError.
         """
         if unknown := given.keys() - RequestOptions.__annotations__.keys():
             raise TypeError(f"with_options does not know {', '.join(sorted(unknown))}")
@@ -265,7 +275,7 @@ async def _put(jobs: list[tuple[Queue, NewJob]]) -> None:
         raise JobsUnavailable from error
     for (_, job), answer in zip(jobs, answers, strict=True):
         if answer is None:
-            log.info("a job of this id exists, no other was put", job_id=job.job_id, type=job.type_name)
+            log.info("an equal job stands for this one, which was not put", job_id=job.job_id, type=job.type_name)
 
 
 async def request_jobs(request: HTTPConnection) -> AsyncIterator[RequestJobs]:

@@ -7,7 +7,7 @@ import re
 import typing
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Concatenate, Generic, Literal, Protocol, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Concatenate, Generic, Literal, Protocol, TypeVar, Unpack, overload
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -15,8 +15,11 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from errand.job.args_names import Closed, names_of, unknown_names
 from errand.job.context import Context, Opener
 from errand.job.functions.shape import shape_of
+from errand.job.limits.control import StartControl, StartOptions
+from errand.job.limits.limit import Limit
 from errand.job.producing.enqueuing import Enqueuing, read_as
 from errand.job.producing.options import NO_OPTIONS, JobOptions
+from errand.job.producing.repeats import Repeats
 from errand.job.retry_policy import Exponential, RetryPolicy
 from errand.job.schedule import Schedule
 from errand.job.stored_file import StoredFile
@@ -54,6 +57,12 @@ class JobType(Enqueuing[Args, Result], Generic[Args, Result]):
     examples: tuple[Mapping[str, Any], ...]
     schedules: tuple[Schedule, ...] = ()
     """The schedules that the code defines, each with its id, and with its args as they are enqueued."""
+    limits: tuple[Limit, ...] = ()
+    """How many of its jobs may run at once, or start within a time, in all workers together."""
+    priority: int = 0
+    """From 0, the lowest, to 9, unless a caller says otherwise."""
+    repeats: Repeats | None = None
+    """What becomes of equal jobs that are put one after another, unless a caller says otherwise."""
 
     def __call__(self, ctx: Context, args: Args, **dependencies: Any) -> Awaitable[Result]:
         """A dependency that is given by name is not asked for."""
@@ -126,10 +135,7 @@ class JobType(Enqueuing[Args, Result], Generic[Args, Result]):
     @property
     def file_field(self) -> str | None:
         """The args field that an upload fills; None if this type takes no upload."""
-        for name, info in self.args_model.model_fields.items():
-            if info.annotation is StoredFile or StoredFile in typing.get_args(info.annotation):
-                return name
-        return None
+        return file_field_of(self.args_model)
 
 
 class MakesJobType(Protocol):
@@ -150,7 +156,7 @@ class MakesJobTypeOfProcess(Protocol):
     def __call__(self, function: Callable[[Args], Result], /) -> JobType[Args, Result]: ...
 
 
-class JobTypeOptions(TypedDict, total=False):
+class JobTypeOptions(StartOptions, total=False):
     """What `@job` takes."""
 
     queue: str
@@ -180,6 +186,7 @@ def job(
     uses: Iterable[Opener[Any]] = (),
     examples: Iterable[Mapping[str, Any]] = (),
     schedule: str | Schedule | Iterable[Schedule] = (),
+    **flow: Unpack[StartOptions],
 ) -> Any:
     """Makes `async def name(ctx: Context, args: SomeModel) -> Result` a job type called `name`.
 
@@ -193,6 +200,9 @@ def job(
     >>> @job(max_tries=8, timeout_s=60)
     ... async def send_invoice(ctx: Context, args: Invoice) -> Receipt: ...
 
+    `concurrency` and `rate` limit how many run at once and start within a time, in all workers together, `priority` has
+    some start before others, `debounce` and `throttle` have one job stand for equal ones: `StartOptions` has these.
+
     Further parameters are dependencies (`Depends`). A `def` runs in a thread, and may block. With `process` a
     `def name(args: SomeModel)` runs in the process pool, where it may compute, and is killed after `timeout_s`.
 
@@ -201,9 +211,11 @@ def job(
     check_queue_name(queue)
     if max_tries < 1 or timeout_s <= 0:
         raise ValueError("@job needs max_tries >= 1 and timeout_s > 0")
+    control = StartControl.of(**flow)
 
     def describe(function: Callable[..., Any]) -> JobType[Any, Any]:
         shape = shape_of(function, process=process, timeout_s=timeout_s)
+        control.check(shape.args_model, takes_file=file_field_of(shape.args_model) is not None)
         return JobType(
             name=function.__name__,
             function=shape.call,
@@ -217,9 +229,20 @@ def job(
             summary=(inspect.getdoc(function) or function.__name__.replace("_", " ")).partition("\n")[0],
             examples=tuple(examples),
             schedules=_schedules_of(function.__name__, shape.args_model, schedule),
+            limits=control.limits,
+            priority=control.priority,
+            repeats=control.repeats,
         )
 
     return describe
+
+
+def file_field_of(args_model: type[BaseModel]) -> str | None:
+    """The field that an upload fills, if there is one."""
+    for name, info in args_model.model_fields.items():
+        if info.annotation is StoredFile or StoredFile in typing.get_args(info.annotation):
+            return name
+    return None
 
 
 def check_queue_name(name: str) -> None:

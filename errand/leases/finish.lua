@@ -8,6 +8,7 @@
 --- @include "leases/parts/lived_on"
 --- @include "leases/parts/outcome"
 --- @include "leases/parts/park"
+--- @include "leases/parts/started"
 --- @include "leases/parts/go_on"
 --- @include "redis/parts/dead_index"
 --- @include "redis/parts/ended_index"
@@ -18,15 +19,14 @@ local queue, running, wake, cancels, dead, dead_by_group = KEYS[1], KEYS[2], KEY
 local names, channel, this_moment, parts = KEYS[7], ARGV[1], moment(time), parts_of(ARGV[2])
 
 local any_cancels, needed = redis.call('EXISTS', cancels) == 1, redis.call('EXISTS', KEYS[8]) == 1 and KEYS[8]
-local answers, changes, handed_back = {}, {}, false
+local answers, changes, handed_back, of_limits = {}, {}, false, prefix_of_limits(channel)
 for at = 3, #ARGV, 9 do
   local id, token, name, result, keep_ms, due_in_ms, record, keep_lease_ms, give_back = unpack(ARGV, at, at + 8)
   local lease = 'arq:in-progress:' .. id
   local owned = still_owned(running, lease, 'arq:retry:' .. id, id, token)
   answers[#answers + 1] = owned and 1 or 0
   if owned then
-    local kind = kind_of(name)
-    local asked = any_cancels and redis.call('HGET', cancels, id)
+    local kind, asked = kind_of(name), any_cancels and redis.call('HGET', cancels, id)
     if asked then
       redis.call('HDEL', cancels, id)
     end
@@ -58,13 +58,14 @@ for at = 3, #ARGV, 9 do
       redis.call('SET', lease, 'kept', 'PX', keep_lease_ms)
     end
     redis.call('HDEL', running, id)
+    handed_back = of_limits and free_slots(of_limits, id, now_ms) or handed_back
     changes[#changes + 1] = kind.status .. ' ' .. id
   else
     note_lived_on(id, token)
   end
 end
 list_gathered(names, now_ms)
--- what a worker gives up at once is for another, which may be asleep
+-- what a worker gives up at once, or what waited for this end, is for another, which may be asleep
 if handed_back then
   wake_one(wake)
 end

@@ -159,14 +159,20 @@ class Finish:
 class Leases:
     """The leases of one worker on one queue, `lease_s` seconds long unless renewed."""
 
-    def __init__(self, redis: Redis, *, queue: str, worker: str, lease_s: float, visible: bool = True) -> None:
-        """If the worker is not `visible`, only the keys that stock Arq would write are written: it is in no list."""
+    def __init__(
+        self, redis: Redis, *, queue: str, worker: str, lease_s: float, visible: bool = True, limits: bytes = b""
+    ) -> None:
+        """If the worker is not `visible`, only the keys that stock Arq would write are written: it is in no list.
+
+        `limits` are those of the types that it knows, as `job.limits` writes them.
+        """
         self.interval_s = lease_s / 3
         """From one heartbeat to the next: a third of a lease, so that two in a row may be lost."""
         self._redis = redis
         self._queue = queue
         self._worker = worker
         self._visible = visible
+        self._limits = limits
         self._lease_ms = int(lease_s * 1000)
         self._numbers = count(1)
         self._reported_s: float | None = None
@@ -197,7 +203,7 @@ class Leases:
         asked_s = time.monotonic()
         async with patient.pipeline(transaction=False) as both:
             both.blpop([keys.wake(self._queue), own_wakeup], timeout=timeout_s)  # type: ignore[arg-type]  # redis-py says int and takes any number
-            both.evalsha(self._claim.sha, len(names), *names, *map(str, arguments))
+            both.evalsha(self._claim.sha, len(names), *names, *arguments)  # type: ignore[arg-type]  # redis-py says str
             wakeup, answer = await both.execute(raise_on_error=False)
         refused = wakeup if isinstance(wakeup, Exception) else None
         # a server that does not know the script yet is sent it by the next plain claim
@@ -212,13 +218,14 @@ class Leases:
 
     def _call_of_claim(
         self, most: int, *, ahead_for: str = "", waits_s: float = 0.0
-    ) -> tuple[list[str], list[str | int]]:
+    ) -> tuple[list[str], list[str | bytes | int]]:
         token = f"{self._worker}#{next(self._numbers)}"
         queue = self._queue
         names = [queue, keys.running(queue), keys.wake(queue), keys.paused(queue), keys.cancels(queue)]
         names += [keys.isolated(queue), keys.workers(queue), keys.clock_set(queue)]
         evidence = self._evidence_of_time(waits_s)
-        return names, [token, self._lease_ms, most, keys.events(queue), ahead_for, self._worker, *evidence]
+        arguments = [token, self._lease_ms, most, keys.events(queue), ahead_for, self._worker, *evidence, self._limits]
+        return names, arguments
 
     def _evidence_of_time(self, waits_s: float = 0.0) -> tuple[int | str, int]:
         """How many ms ago the last report was sent, '' if never; how many ms more the server may count until the call.

@@ -83,6 +83,7 @@ class JobSnapshot:
     flow: Flow = NO_FLOW
     held: bool = False
     """It waits for other jobs: it is due when they have ended."""
+    priority: int = 0
     revision: str = ""
     """Differs after each change of what Redis keeps of the job, except a renewed lease; empty in lists of jobs."""
 
@@ -256,6 +257,7 @@ def ended_job(job_id: str, record: bytes) -> JobSnapshot:
         max_tries=limits.max_tries,
         expires_at_ms=limits.expires_at_ms,
         flow=Flow.of(fields),
+        priority=limits.priority or 0,
     )
 
 
@@ -299,6 +301,7 @@ def live_job(
         expires_at_ms=limits.expires_at_ms,
         flow=flow,
         held=held,
+        priority=limits.priority or 0,
         revision=revision,
     )
 

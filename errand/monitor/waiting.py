@@ -36,6 +36,8 @@ Code = Literal[
     "endpoint_failing",
     "endpoint_rate",
     "endpoint_order",
+    "concurrency_limit",
+    "rate_limit",
     "queue_paused",
     "no_worker",
     "type_unknown",
@@ -125,6 +127,8 @@ def _for_its_time(job: JobSnapshot, until_ms: int) -> Waiting:
         code = typing.cast(Code, job.put_back.code if job.put_back.code in CODES else "put_back")
         if code == "type_unknown":
             return Waiting(code, _unknown(job))
+        if code in ("concurrency_limit", "rate_limit"):
+            return Waiting(code, f"Waits in line: {job.put_back.reason}.")
         again = f"as soon as there is room, at {at} at the latest" if code in AS_SOON_AS_THERE_IS_ROOM else f"at {at}"
         return Waiting(code, f"Waits for its turn: {job.put_back.reason}. It is looked at again {again}.", until_ms)
     if job.attempts:

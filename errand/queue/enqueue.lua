@@ -2,8 +2,8 @@
 -- KEYS  1 queue  2 wake  3 running  4… of each job: body, result; then those that conditions name by their number
 -- ARGV  1 channel of events  2 how many unfinished jobs the queue may hold; 0 without a limit
 --       3 whether all are put or none if they do not all fit (0 or 1)
---       4 '' or conditions as JSON, a list of {job, whole, mark, unique, expires_in_ms, flow}: job: its number; whole: it
---         stands for all; mark {at, record, keep_ms}; unique {at, for_ms or limit_ms, replaces}; flow: see `flow.lua`
+--       4 '' or conditions as JSON, a list of {job, whole, mark, unique, expires_in_ms, flow, priority}: job: its number;
+--         whole: it stands for all; mark {at, record, keep_ms}; unique {at, for_ms or limit_ms, replaces, moves}
 --       5 when the caller waits no longer, in ms since the epoch, or ''
 --       6… of each job: id, serialised job, delay in ms, run-at in ms since the epoch or ''
 -- returns {tags, details, now in ms}; both lists have an entry for each job (one if it stands for all and is kept out, or
@@ -35,10 +35,10 @@ for number = 1, number_of_jobs do
   local at = number * 4 + 2
   local id, job, delay_ms, run_at_ms = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
   local body, result = KEYS[number * 2 + 2], KEYS[number * 2 + 3]
-  local condition = conditions[number]
-  local tag, detail
+  local due_ms = math.max(now_ms, run_at_ms or now_ms + delay_ms)
+  local condition, tag, detail = conditions[number]
   if condition then
-    tag, detail = kept_out(condition)
+    tag, detail = kept_out(condition, {queue = queue, job = job, due_ms = due_ms, changes = changes})
     if tag and condition.whole then
       return {{tag}, {detail}, now_ms}
     end
@@ -49,7 +49,7 @@ for number = 1, number_of_jobs do
     tag, detail = 'full', 0
   elseif not tag then
     room = room - 1
-    detail = math.max(now_ms, run_at_ms or now_ms + delay_ms)
+    detail = due_ms
     tag = detail > now_ms and 'deferred' or 'queued'
     -- no expiry: what was accepted waits until it runs
     redis.call('SET', body, condition and kept_job(condition, job) or job)
@@ -59,7 +59,7 @@ for number = 1, number_of_jobs do
     changes[#changes + 1] = tag .. ' ' .. id
     urgent = urgent or tag == 'queued' or detail < first_ms
     if condition then
-      remember(condition, id, detail)
+      remember(condition, channel, id, detail)
     end
   end
   tags[number], details[number] = tag, detail

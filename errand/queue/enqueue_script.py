@@ -167,4 +167,6 @@ class EnqueueScript:
             condition["flow"] = entry.flow.for_script(
                 self._queue_key, delay_ms=entry.delay_ms, run_at_ms=entry.run_at_ms
             )
+        if entry.priority:
+            condition["priority"] = entry.priority
         return condition

@@ -14,7 +14,7 @@ from errand.redis.durability import Grade
 from errand.wire import codec
 from errand.wire.flow import NO_FLOW, Flow, PlannedJob
 from errand.wire.job_id import new_job_id
-from errand.wire.limits import MAX_TRIES, JobLimits
+from errand.wire.limits import MAX_TRIES, PRIORITY, JobLimits
 
 
 class JobExists(Exception):
@@ -64,6 +64,7 @@ class NewJob:
     job_id: str
     delay_ms: int = 0
     run_at_ms: int | None = None
+    unique: Unique | None = None
     limits: JobLimits | None = None
     enforce: bool = True
     """It is not put if its queue is full."""
@@ -83,6 +84,7 @@ class Entry:
     idempotency: Idempotency | None = None
     unique: Unique | None = None
     expires_in_ms: int | None = None
+    priority: int = 0
     replaces: str | None = None
     """The job that is cancelled in the same transaction for this one."""
 
@@ -93,13 +95,12 @@ class Entry:
 
     @property
     def is_conditional(self) -> bool:
-        """True if an idempotency key or a unique key may keep it out of the queue, it has a time to start by, or it has
-        to do with other jobs.
-        """
+        """True if a key may keep it out, or it has a time to start by, a priority, or to do with others."""
         return (
             self.idempotency is not None
             or self.unique is not None
             or self.expires_in_ms is not None
+            or self.priority > 0
             or (self.flow is not NO_FLOW and self.flow.concerns_others)
         )
 
@@ -132,6 +133,11 @@ class Answer(NamedTuple):
         """True if the job was not put because of its idempotency key or its unique key."""
         return isinstance(self.detail, bytes)
 
+    @property
+    def is_held(self) -> bool:
+        """True if another job holds its unique key, and no other was put."""
+        return self.tag == b"held"
+
 
 def step_of(job: PlannedJob, flow: Flow) -> NewJob:
     """A step of a chain, or a job of a group, that is put now."""
@@ -153,6 +159,7 @@ def entry_of(job: NewJob) -> Entry:
         job_id=job.job_id,
         delay_ms=job.delay_ms,
         run_at_ms=job.run_at_ms,
+        unique=job.unique,
         limits=job.limits,
         flow=job.flow,
     )
@@ -178,6 +185,9 @@ def new_entry(
         job[codec.UNIQUE_KEY] = unique.key
     if limits is not None and limits.max_tries is not None:
         job[MAX_TRIES] = limits.max_tries
+    priority = 0 if limits is None else limits.priority or 0
+    if priority:
+        job[PRIORITY] = priority
     if flow is not NO_FLOW:
         job |= flow.fields()
     return Entry(
@@ -191,6 +201,7 @@ def new_entry(
         unique,
         # by the server's clock: the script adds it to the body
         expires_in_ms=None if limits is None else limits.expires_in_ms,
+        priority=priority,
         flow=flow,
     )
 

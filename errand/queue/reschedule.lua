@@ -8,6 +8,7 @@
 --         revision), 'held' (it waits for other jobs)
 --- @include "redis/parts/wake_one"
 --- @include "redis/parts/publish_changes"
+--- @include "redis/parts/lane"
 --- @include "redis/parts/held_ms"
 local queue, wake, body, result, lease, marker = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[10]
 local names = {queue = queue, running = KEYS[7], lease = lease, tries = KEYS[6], attempts = KEYS[8], progress = KEYS[9]}
@@ -34,8 +35,9 @@ local head = redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')
 
 -- a stock claim under way WATCHes the lease: touching it makes that claim give up, and look when the job is due
 redis.call('SET', lease, 'moved')
-redis.call('DEL', lease)
+redis.call('DEL', lease, 'errand:put-back:' .. id)
 redis.call('ZADD', queue, 'XX', string.format('%.0f', due_ms), id)
+move_in_lane(channel, id, due_ms)
 
 -- a stock producer's body may expire: not before the new time, and then as long after it as it was to
 local left_ms = redis.call('PTTL', body)

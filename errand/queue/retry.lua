@@ -5,6 +5,7 @@
 --         'unknown', 'changed' (it has another revision)
 --- @include "redis/parts/wake_one"
 --- @include "redis/parts/publish_changes"
+--- @include "redis/parts/lane"
 local queue, wake, body, result, lease, tries = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local id, channel = ARGV[1], ARGV[2]
 local names = {queue = queue, running = KEYS[7], lease = lease, tries = tries, attempts = KEYS[8], progress = KEYS[9]}
@@ -31,6 +32,7 @@ elseif not as_seen(ARGV[3], id, names) then
 end
 
 redis.call('ZADD', queue, 'XX', string.format('%.0f', now_ms), id)
+move_in_lane(channel, id, now_ms)
 wake_one(wake)
 publish_changes(channel, {'queued ' .. id})
 return 'retried'

@@ -13,8 +13,9 @@ async def enqueue_together(jobs: Sequence[tuple[Queue, NewJob]]) -> list[Enqueue
     """Puts jobs of any types into queues of one Redis in one call: all, or none if Redis is away or a queue is full.
 
     Those of one queue that are due at once are claimed in this order, as long as their ids sort so. A job whose id
-    exists is left as it is (None in its place), the others are put. Raises QueueFull and redis' errors. If there are
-    several queues, their room is looked at right before the call; what others put meanwhile is not seen.
+    exists, or whose unique key is held, is not put (None in its place), the others are. Raises QueueFull and redis'
+    errors. If there are several queues, their room is looked at right before the call; what others put meanwhile is
+    not seen.
     """
     if not jobs:
         return []
@@ -42,7 +43,7 @@ async def _enqueue_one(queue: Queue, job: NewJob) -> Enqueued | None:
 
 
 def _unless_it_exists(queue: Queue, entry: Entry, answer: Answer) -> Enqueued | None:
-    return None if answer.exists else enqueued(queue.name, entry, answer)
+    return None if answer.exists or answer.is_held else enqueued(queue.name, entry, answer)
 
 
 async def _put(by_queue: Mapping[Queue, Sequence[Entry]]) -> list[list[Answer]]:

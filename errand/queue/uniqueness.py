@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal, Protocol, Self
 
-State = Literal["waiting", "running", "ended"]
+State = Literal["waiting", "running", "ended", "moved"]
+"""`moved`: it waited, and has taken over what the other one asked for."""
 
 
 UNTIL_END_LIMIT_MS = 7 * 86_400_000
@@ -18,7 +19,10 @@ UNTIL_END_LIMIT_MS = 7 * 86_400_000
 
 
 class NotUnique(Exception):
-    """Another job holds the unique key: one that is waiting or running, or has ended and holds it for a while."""
+    """Another job holds the unique key: one that is waiting or running, or has ended and holds it for a while.
+
+    One that is debounced has taken the args of this one.
+    """
 
     def __init__(self, job_id: str, state: State) -> None:
         super().__init__(f"job {job_id}, which is {state}, holds the unique key")
@@ -29,7 +33,19 @@ class NotUnique(Exception):
     def parse(cls, holder: bytes) -> Self:
         """From the script's `STATE ID`."""
         state, job_id = holder.decode().split(" ", 1)
-        return cls(job_id, state)  # type: ignore[arg-type]  # one of the script's three words
+        return cls(job_id, state)  # type: ignore[arg-type]  # one of the script's four words
+
+
+class Repeated(Protocol):
+    """How a job stands for its equals, as `job.producing.repeats` has it."""
+
+    @property
+    def for_s(self) -> float | None: ...
+
+    @property
+    def moves(self) -> bool: ...
+
+    def key_of(self, args: Mapping[str, Any]) -> str: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +57,20 @@ class Unique:
     """How long the job holds the key, from its enqueue; None: until it ends."""
     replace: bool = False
     """A job that holds the key and does not run gives way, as `cancelled`."""
+    moves: bool = False
+    """A job that holds the key and waits for its first attempt takes over what this one asks for; else this is put."""
+
+    @classmethod
+    def of_repeats(cls, repeats: Repeated, args: Mapping[str, Any]) -> Self:
+        """The key of a job with these args that is debounced or throttled."""
+        return cls(key=repeats.key_of(args), for_s=repeats.for_s, moves=repeats.moves)
 
     def hold(self, *, at: int, replaces: str | None) -> Mapping[str, Any]:
         """The script's condition: KEYS[at] is the marker. `replaces`: the job that was just cancelled for this one."""
         until = {"limit_ms": UNTIL_END_LIMIT_MS} if self.for_s is None else {"for_ms": int(self.for_s * 1000)}
-        return {"at": at, **until, **({"replaces": replaces} if replaces else {})}
+        return {
+            "at": at,
+            **until,
+            **({"replaces": replaces} if replaces else {}),
+            **({"moves": True} if self.moves else {}),
+        }

@@ -8,6 +8,7 @@
 --       changed or paused
 --- @include "redis/parts/wake_one"
 --- @include "redis/parts/publish_changes"
+--- @include "redis/parts/lane"
 local index, schedule, queue, wake, body, result = unpack(KEYS)
 local id, time_ms, revision, next_ms, now_ms, missed, problem = unpack(ARGV, 1, 7)
 local job_id, job, due_ms, channel = unpack(ARGV, 8, 11)
@@ -31,6 +32,7 @@ if job_id ~= '' and redis.call('EXISTS', body, result) == 0 then
   local first = not head[2] or at_ms < tonumber(head[2])
   redis.call('ZADD', queue, string.format('%.0f', at_ms), job_id)
   redis.call('SET', body, job)
+  put_in_lane_of(channel, job_id, job, at_ms)
   if first or not later then
     wake_one(wake)
   end

@@ -25,6 +25,7 @@ from errand.redis.outage import Outage, is_outage
 from errand.redis.repair import repair
 from errand.schedules.store import NEVER, Schedules
 from errand.wire import codec, keys
+from errand.wire.limits import PRIORITY
 
 log = structlog.get_logger("errand.schedules")
 
@@ -196,7 +197,7 @@ class Ticker:
             now_ms=now_ms,
             problem=problem,
             job_id=job_id if runs else "",
-            body=codec.dumps({"t": None, "f": type_name, "a": (), "k": schedule.args, "et": now_ms}),
+            body=_body(job_type, schedule, now_ms=now_ms),
             job_due_ms=schedule.job_due_ms(job_id, due.due_ms),
             queue=keys.queue(schedule.queue or job_type.queue),
             limit=self._queue_limit if schedule.enforce else 0,
@@ -250,6 +251,11 @@ class Ticker:
             self._left.add((due.id, due.revision))
             reason = "no job type of this worker" if isinstance(error, KeyError) else "cannot be read"
             log.warning("a schedule is left to other workers", schedule=due.id, reason=reason, error=str(error))
+
+
+def _body(job_type: JobType[Any, Any], schedule: Schedule, *, now_ms: int) -> bytes:
+    body = {"t": None, "f": job_type.name, "a": (), "k": schedule.args, "et": now_ms}
+    return codec.dumps({**body, PRIORITY: job_type.priority} if job_type.priority else body)
 
 
 def _problem_of(job_type: JobType[Any, Any], schedule: Schedule) -> str:

@@ -82,6 +82,9 @@ class WaitingJobs:
                     continue
                 self._redis.zincrby(keys.queue(queue), -by_ms, job_id)
                 self._move_expiry(job_id, by_ms)
+        for lines in cast(list[bytes], self._redis.keys(f"{keys.limit_lines('*', '')}*")):
+            for name in cast(list[bytes], self._redis.zrange(lines, 0, -1)):
+                self._redis.zincrby(lines, -by_ms, name)
         for key in cast(list[bytes], self._redis.keys("*")):
             left_ms = cast(int, self._redis.pttl(key))
             if left_ms > 0:

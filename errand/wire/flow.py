@@ -54,12 +54,14 @@ class PlannedJob:
     run_at_ms: int | None = None
     max_tries: int | None = None
     expires_in_ms: int | None = None
+    asked_priority: int | None = None
+    """Not `priority`: by that word the scripts find the priority of the job that carries this one along."""
 
     @property
     def limits(self) -> JobLimits | None:
-        if self.max_tries is None and self.expires_in_ms is None:
+        if self.max_tries is None and self.expires_in_ms is None and self.asked_priority is None:
             return None
-        return JobLimits(max_tries=self.max_tries, expires_in_ms=self.expires_in_ms)
+        return JobLimits(max_tries=self.max_tries, expires_in_ms=self.expires_in_ms, priority=self.asked_priority)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -240,6 +240,47 @@ def groups(queue: str) -> str:
     return f"errand:{queue}:groups"
 
 
+def limit_lines(queue: str, type_name: str) -> str:
+    """Sorted set: the names of the lines in which a limit holds back jobs of that type, score = when a claim looks at
+    that line, in ms of the server's clock. A name is `type:limit`, or `type:limit:SHA-1 of a key`.
+    """
+    return f"errand:{queue}:lines:{type_in_key(type_name)}"
+
+
+def limit_line(queue: str, name: str) -> str:
+    """Sorted set: ids of the jobs in that line, score = when each was due. An entry counts while the job has its
+    `put_back`.
+    """
+    return f"errand:{queue}:line:{name}"
+
+
+def limit_slots(queue: str, name: str) -> str:
+    """Set: ids of the jobs that run under that limit; one whose lease is gone does not count."""
+    return f"errand:{queue}:slots:{name}"
+
+
+def limit_starts(queue: str, name: str) -> str:
+    """List: when the latest attempts under that rate started, in ms of the server's clock, newest first."""
+    return f"errand:{queue}:starts:{name}"
+
+
+def held_slots(queue: str) -> str:
+    """Hash: id of a job that runs → the names of the limits under which it holds a slot, with spaces between them."""
+    return f"errand:{queue}:held-slots"
+
+
+def lanes(queue: str) -> str:
+    """Set: the priorities above 0 that jobs of the queue have."""
+    return f"errand:{queue}:lanes"
+
+
+def lane(queue: str, priority: int) -> str:
+    """Sorted set: ids of the jobs of that priority, score = when each is due, as far as a claim has seen. One of a job
+    that has ended goes when its time comes.
+    """
+    return f"errand:{queue}:lane:{priority}"
+
+
 def running(queue: str) -> str:
     """Hash: job id → the attempt that was started last, as `number due_ms started_ms token`."""
     return f"errand:{queue}:running"
@@ -423,6 +464,9 @@ def types(queue: str, job_ids: Iterable[str] = ()) -> dict[str, str]:
         paused(queue): "string",
         cancels(queue): "hash",
         isolated(queue): "hash",
+        held_slots(queue): "hash",
+        lanes(queue): "set",
+        **{lane(queue, priority): "zset" for priority in range(1, 10)},
         clock_set(queue): "string",
         dead(queue): "zset",
         dead_by_group(queue): "zset",

@@ -1,4 +1,4 @@
-"""What a producer may ask of one job: how often it is tried, and by when it must have started.
+"""What a producer may ask of one job: how often it is tried, by when it must have started, which others it overtakes.
 
 It travels in the job's body and result beside Arq's fields, which stock Arq passes over: a stock worker runs such a job
 as any other. A job of which nothing is asked carries nothing.
@@ -7,14 +7,18 @@ as any other. A job of which nothing is asked carries nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 TRIES_LIMIT = 100
 
 
-MAX_TRIES, EXPIRES_AT = "max_tries", "expires_at"
+HIGHEST_PRIORITY = 9
+"""The scripts know one digit; 0, the lowest, is that of a job of which nothing is asked."""
+
+
+MAX_TRIES, EXPIRES_AT, PRIORITY = "max_tries", "expires_at", "priority"
 
 
 LATEST_MS = 253_402_300_799_000
@@ -42,20 +46,23 @@ class KeptLimits:
     """None: the job type's."""
     expires_at_ms: int | None = None
     """Ms since the epoch; None: it may begin at any time."""
+    priority: int | None = None
+    """From 1 to 9; None: 0, the lowest."""
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> KeptLimits:
         """Those in that record; what makes no sense there limits nothing, a body may be anybody's."""
-        if MAX_TRIES not in record and EXPIRES_AT not in record:
+        if MAX_TRIES not in record and EXPIRES_AT not in record and PRIORITY not in record:
             return NO_LIMITS
         return cls(
             max_tries=_between(1, record.get(MAX_TRIES), TRIES_LIMIT),
             expires_at_ms=_between(0, record.get(EXPIRES_AT), LATEST_MS),
+            priority=_between(1, record.get(PRIORITY), HIGHEST_PRIORITY),
         )
 
     def fields(self) -> dict[str, int]:
         """What they add to a record."""
-        named = {MAX_TRIES: self.max_tries, EXPIRES_AT: self.expires_at_ms}
+        named = {MAX_TRIES: self.max_tries, EXPIRES_AT: self.expires_at_ms, PRIORITY: self.priority}
         return {name: value for name, value in named.items() if value is not None}
 
 
@@ -64,7 +71,7 @@ NO_LIMITS = KeptLimits()
 
 def may_have_limits(body: bytes) -> bool:
     """False if the body surely has none: a look at its bytes, which costs a job without them next to nothing."""
-    return b'"max_tries":' in body or b'"expires_at":' in body
+    return b'"max_tries":' in body or b'"expires_at":' in body or b'"priority":' in body
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,17 +81,34 @@ class JobLimits:
     max_tries: int | None = None
     expires_in_ms: int | None = None
     """From when the job is accepted."""
+    priority: int | None = None
+    """From 0, the lowest, to 9; None: that of the job type."""
 
     def __post_init__(self) -> None:
         if self.max_tries is not None and not 1 <= self.max_tries <= TRIES_LIMIT:
             raise ValueError(f"max_tries is a number from 1 to {TRIES_LIMIT}")
         if self.expires_in_ms is not None and self.expires_in_ms < 1:
             raise ValueError("expires_in must be at least a millisecond")
+        if self.priority is not None:
+            check_priority(self.priority)
 
     def kept(self, accepted_at_ms: int) -> KeptLimits:
         """As the job has them that was accepted then, by the server's clock."""
         expires_at_ms = None if self.expires_in_ms is None else min(accepted_at_ms + self.expires_in_ms, LATEST_MS)
-        return KeptLimits(max_tries=self.max_tries, expires_at_ms=expires_at_ms)
+        return KeptLimits(max_tries=self.max_tries, expires_at_ms=expires_at_ms, priority=self.priority or None)
+
+
+def check_priority(priority: int) -> None:
+    """Raises ValueError for a number out of range."""
+    if not 0 <= priority <= HIGHEST_PRIORITY:
+        raise ValueError(f"priority is a number from 0, the lowest, to {HIGHEST_PRIORITY}")
+
+
+def of_type(limits: JobLimits | None, *, priority: int) -> JobLimits | None:
+    """The same for a job of a type that has this priority, which counts unless another one is asked for."""
+    if not priority or (limits is not None and limits.priority is not None):
+        return limits
+    return replace(limits or JobLimits(), priority=priority)
 
 
 def _between(least: int, value: object, most: int) -> int | None:

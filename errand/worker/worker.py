@@ -28,6 +28,7 @@ from errand.job.context import Opener
 from errand.job.control import MAX_CRASHES
 from errand.job.hooks import AttemptHook, Hook, of_type
 from errand.job.job_type import JobType
+from errand.job.limits.wire import limits_for_claims
 from errand.leases.claiming import Claiming
 from errand.leases.finisher import Finisher
 from errand.leases.fleet import Fleet
@@ -137,7 +138,12 @@ class Worker(arq.Worker):
         queue, redis = self.queue_name, self.pool
         # Redis lists the workers and the ended jobs of job types; stock Arq's contents stay as Arq leaves them
         self._leases = Leases(
-            redis, queue=queue, worker=self.name, lease_s=self._lease_s, visible=bool(self._job_types)
+            redis,
+            queue=queue,
+            worker=self.name,
+            lease_s=self._lease_s,
+            visible=bool(self._job_types),
+            limits=limits_for_claims(self._job_types.values()),
         )
         self._finisher = Finisher(self._leases, self._outage, done=self._release)
         self._claiming = Claiming(self._leases, self._finisher)

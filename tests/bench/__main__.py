@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from tests.bench.flow_section import flow
 from tests.bench.hostile_side import KINDS
 from tests.bench.peers.environments import PEERS, candidate_of
 from tests.bench.pictures.section import images
@@ -55,6 +56,7 @@ def main() -> int:
         deferred,
         depth,
         workers,
+        flow,
         http,
         hostile,
         lists,

@@ -73,9 +73,9 @@ async def working(url: str) -> AsyncIterator[Worker]:
         await asyncio.gather(running, return_exceptions=True)
 
 
-async def fill(queue: Queue, name: str, number: int, **when: int) -> None:
+async def fill(queue: Queue, name: str, number: int, *, delay_ms: int = 0) -> None:
     for start in range(0, number, FILL):
-        await queue.enqueue_many(name, [{}] * min(FILL, number - start), **when)
+        await queue.enqueue_many(name, [{}] * min(FILL, number - start), delay_ms=delay_ms)
 
 
 async def until(done: Any) -> None:

@@ -73,6 +73,16 @@ async def slow_at_first(ctx: Context, args: Nothing) -> int:
         await asyncio.Event().wait()
     return ctx.attempt
 
+@job(concurrency=2, max_tries=9)
+async def limited(ctx: Context, args: Nothing) -> None:
+    note("start", ctx.job_id)
+    await asyncio.sleep(0.02)
+    note("end", ctx.job_id)
+
+def note(what: str, job_id: str) -> None:
+    with open(os.environ["GO_ON"], "a") as journal:
+        journal.write(f"{what} {os.getpid()} {job_id}\\n")
+
 def computed():
     while not Path(os.environ["GO_ON"]).exists():
         time.sleep(0.01)
@@ -115,6 +125,39 @@ def test_a_killed_workers_jobs_run_elsewhere_and_its_processes_end(house_of_jobs
     ends = [house.ended(job) for job in jobs]
     assert [[attempt["outcome"] for attempt in job["attempts"]] for job in ends] == [["lost", "succeeded"]] * len(jobs)
     assert rescuer.poll() is None
+
+
+def test_a_limit_holds_over_workers_and_its_slots_come_free_when_one_is_killed(
+    house_of_jobs: House, go_on: Path
+) -> None:
+    house, journal = house_of_jobs, go_on
+    house.api()
+    workers = [house.worker() for _ in range(2)]
+    put = house.post("/v1/jobs/limited/batch", json=[{}] * 60)
+    victim = eventually_sync(lambda: _first_pid_in(journal))
+    killed = next(worker for worker in workers if worker.pid == victim)
+    killed.kill()
+    killed.wait()
+    with journal.open("a") as shared:
+        shared.write(f"killed {victim} -\n")
+    ends = [house.ended({"id": job_id}) for job_id in put["ids"]]
+    assert {job["status"] for job in ends} == {"succeeded"}
+    running: set[tuple[str, str]] = set()
+    for line in journal.read_text().splitlines():
+        what, pid, job_id = line.split()
+        if what == "start":
+            running.add((pid, job_id))
+        elif what == "end":
+            running.discard((pid, job_id))
+        else:
+            running = {each for each in running if each[0] != pid}
+        assert len(running) <= 2
+
+
+def _first_pid_in(journal: Path) -> int | None:
+    """A process that has started a job, when some have run."""
+    lines = journal.read_text().splitlines() if journal.exists() else []
+    return int(lines[19].split()[1]) if len(lines) > 20 else None
 
 
 def test_a_worker_that_a_signal_stops_ends_its_jobs_first(house_of_jobs: House, go_on: Path) -> None:

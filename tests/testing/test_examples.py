@@ -1,4 +1,4 @@
-"""`examples/report.py` and `nightly.py`: no step of theirs is lost or doubled, whatever dies when."""
+"""`examples/report.py`, `nightly.py` and `llm_batch.py`: no step is lost or doubled, and limits hold."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pytest
 
 from errand import Client
 from errand.testing import JobsUnderTest
-from examples import nightly, report
+from examples import llm_batch, nightly, report
 from settings import Settings
 from tests.conftest import make_settings
 
 
 @pytest.fixture
 def errand_settings(tmp_path: Path) -> Settings:
-    return make_settings(tmp_path, job_packages="examples.report,examples.nightly")
+    return make_settings(tmp_path, job_packages="examples.report,examples.nightly,examples.llm_batch")
 
 
 @pytest.fixture
@@ -64,3 +64,20 @@ async def test_a_nightly_report_joins_its_shops_once_whatever_dies(
             ("mail_page", "succeeded"): 1,
         }
         assert nightly.Outside.letters == ["ada@example.com: 2030-01-31: 42 in 2 shops; the books of Rome are shut"]
+
+
+async def test_prompts_keep_to_their_tenants_rates_and_nobody_waits_for_another(
+    client: Client, jobs: JobsUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(llm_batch.Provider, "asked", [])
+    large = await llm_batch.put("large", [f"{number}" for number in range(25)])
+    (small,) = await llm_batch.put("small", ["hello"])
+    (urgent,) = await llm_batch.put("other", ["now"], urgent=True)
+    assert len(await jobs.run_all()) == 12, "ten of the large tenant in a minute, and those of the two others"
+    assert set(llm_batch.Provider.asked[:4]) == {"large", "small", "other"}
+    assert llm_batch.Provider.most_seen <= llm_batch.Provider.MOST_AT_ONCE
+    assert (await small.result(), await urgent.result()) == ("small: olleh", "other: won")
+    for _ in range(2):
+        jobs.move_time("1m")
+        await jobs.run_all()
+    assert [await each.status() for each in large] == ["succeeded"] * 25

@@ -117,6 +117,7 @@ class JobFields(JobHead):
     expires_at: datetime | None = Field(
         description="if no attempt has started by then, it fails; null if it never expires"
     )
+    priority: int = Field(0, description="from 0, the lowest, to 9: those that are due start in its order")
     planned_attempts: list[datetime] | None = Field(
         description="when each attempt that has not started would start if each failed at once, by the type's retry "
         "policy without its jitter; null if the job has ended, or if this service does not know the type"
@@ -202,6 +203,7 @@ def job_view(
         finished_at=utc_or_none(job.finished_at_ms),
         links=links_of(job, root_path),
         expires_at=utc_or_none(job.expires_at_ms),
+        priority=job.priority,
         planned_attempts=plan and [utc(at_ms) for at_ms in plan.attempts_ms],
         gives_up_at=plan and utc_or_none(plan.gives_up_ms),
         waiting=waiting and WaitingView(code=waiting.code, detail=waiting.detail, until=utc_or_none(waiting.until_ms)),
@@ -248,6 +250,7 @@ def new_job_json(job: JobSnapshot, job_type: JobType[Any, Any], *, durability: G
             "run_at": utc_or_none(job.run_at_ms),
             "links": links_of(job, root_path),
             "expires_at": utc_or_none(job.expires_at_ms),
+            "priority": job.priority,
         }
     )
     return b'%b,%b,"durability":"%b"}' % (shown[:-1], plan, durability.encode())

@@ -43,6 +43,7 @@ WAITING_JOB: dict[str, Any] = {
     "started_at": None,
     "finished_at": None,
     "expires_at": None,
+    "priority": 0,
     "planned_attempts": [PUT_AT, "2026-11-20T23:16:08.518000Z"],
     "gives_up_at": "2026-11-20T23:16:08.518000Z",
     "links": {
@@ -247,6 +248,9 @@ ANSWERS: dict[str, Any] = {
         "max_tries": 3,
         "timeout_s": 10.0,
         "retry": {"kind": "exponential", "base_s": 5, "cap_s": 3600},
+        "priority": 0,
+        "limits": [{"kind": "concurrency", "most": 5, "per_s": None, "key": "{customer_id}"}],
+        "repeats": {"kind": "debounce", "period_s": 30.0, "key": None},
         "links": {"enqueue": "/v1/jobs/shout"},
     },
     "Health": {"status": "ok"},

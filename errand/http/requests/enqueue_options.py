@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
 
 from fastapi import Query, Request
 from fastapi.exceptions import RequestValidationError
@@ -11,13 +11,16 @@ from pydantic import ValidationError
 
 from errand.http.gates import known_query
 from errand.http.requests import idempotency, json_body
+from errand.http.requests.args import KeptArgs
 from errand.http.requests.due import Dependencies, DependsQuery, DueQuery
 from errand.http.requests.idempotency import KeyedRequest, KeyHeader
 from errand.http.requests.limits import LimitsQuery, check_due
 from errand.http.requests.uniqueness import Uniqueness, UniqueQuery
 from errand.http.requests.waits import PreferHeader
+from errand.job.job_type import JobType
 from errand.job.when import AT_ONCE, When
-from errand.wire.limits import JobLimits
+from errand.queue.uniqueness import Unique
+from errand.wire.limits import JobLimits, of_type
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,16 @@ class EnqueueOptions:
     keyed: KeyedRequest | None = None
     limits: JobLimits | None = None
     dependencies: Dependencies | None = None
+
+    def of_type(self, job_type: JobType[Any, Any], args: KeptArgs) -> EnqueueOptions:
+        """The same for a job of that type, with what the type asks for unless the request does."""
+        limits = of_type(self.limits, priority=job_type.priority)
+        repeats = job_type.repeats if self.unique is None else None
+        if repeats is None:
+            return self if limits is self.limits else replace(self, limits=limits)
+        unique = Uniqueness(Unique.of_repeats(repeats, args), "return")
+        when = When(delay_ms=repeats.delay_ms) if self.when == AT_ONCE else self.when
+        return replace(self, when=when, unique=unique, limits=limits)
 
 
 class BatchQuery(LimitsQuery, DueQuery):

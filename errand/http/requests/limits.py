@@ -1,4 +1,4 @@
-"""`expires_in` and `max_tries`: what a request may ask of its own jobs."""
+"""`expires_in`, `max_tries` and `priority`: what a request may ask of its own jobs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from errand.http.requests import json_body
 from errand.job.when import DurationS
-from errand.wire.limits import TRIES_LIMIT, JobLimits
+from errand.wire.limits import HIGHEST_PRIORITY, TRIES_LIMIT, JobLimits
 
 if TYPE_CHECKING:
     from errand.job.when import When
@@ -31,18 +31,29 @@ MaxTries = Annotated[
 ]
 
 
+Priority = Annotated[
+    Annotated[int, Field(ge=0, le=HIGHEST_PRIORITY)] | None,
+    Query(
+        description="of the jobs that are due, those of the highest priority start first; 0, the lowest, unless its "
+        "type has another. One start in ten is that of the job that has been due longest, whatever its priority",
+        examples=[5],
+    ),
+]
+
+
 class LimitsQuery(BaseModel):
     """The query parameters that limit a job."""
 
     expires_in: ExpiresIn = None
     max_tries: MaxTries = None
+    priority: Priority = None
 
     def limits(self) -> JobLimits | None:
-        """None if neither is given."""
-        if self.expires_in is None and self.max_tries is None:
+        """None if none is given."""
+        if self.expires_in is None and self.max_tries is None and self.priority is None:
             return None
         expires_in_ms = None if self.expires_in is None else int(self.expires_in * 1000)
-        return JobLimits(max_tries=self.max_tries, expires_in_ms=expires_in_ms)
+        return JobLimits(max_tries=self.max_tries, expires_in_ms=expires_in_ms, priority=self.priority)
 
 
 def check_due(limits: JobLimits | None, when: When) -> None:

@@ -28,6 +28,7 @@ from errand.queue.new_job import Enqueued
 from errand.queue.sender import MAX_BATCH
 from errand.redis.durability import Grade
 from errand.settings import Settings
+from errand.wire.limits import of_type
 
 STRETCH = 200
 """Items that are checked in one turn of the event loop: other requests wait no longer than these take."""
@@ -69,6 +70,9 @@ def _endpoint(job_type: JobType[Any, Any]) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         await auth.admit(request, "write")
         options, to = enqueue_options.read(request, BatchQuery), shared_of(request)
+        if job_type.repeats is not None:
+            what = f"{job_type.repeats.kind} of this type has one job stand for equal ones"
+            raise json_body.invalid("body", f"{what}: put them one by one")
         json_body.check_media_type(request)
         body = request.stream() if options.keyed is None else options.keyed.taking("body", request.stream())
         many_args = await _checked(to, job_type, _items(body, to.settings))
@@ -87,7 +91,7 @@ async def _put(
             delay_ms=options.when.delay_ms,
             run_at_ms=options.when.run_at_ms,
             idempotency=None if options.keyed is None else options.keyed.idempotency(),
-            limits=options.limits,
+            limits=of_type(options.limits, priority=job_type.priority),
         )
     except KeyReused:
         raise idempotency.reused() from None

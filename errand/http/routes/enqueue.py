@@ -115,6 +115,7 @@ async def _uploaded(request: Request, to: Shared, job_type: JobType[Any, Any], o
     try:
         async with uploads.received_args(request, to.storage, job_type, options.keyed) as upload:
             memo = to_json(job_type.shown_args(upload.args)).decode()
+            options = options.of_type(job_type, upload.args)
             put = await _put(to, job_type, upload.args, options, memo=memo)
             if put.replayed:
                 await upload.forget()
@@ -154,6 +155,7 @@ async def enqueue(
     That needs no second look at Redis. The args are not in the answer if they are not the client's own. Raises Problem
     409 or 422 for keys that do not allow it.
     """
+    options = options.of_type(job_type, args)
     try:
         put = await _put(to, job_type, args, options, queue=queue)
     except NotUnique as conflict:
@@ -208,7 +210,7 @@ def _accepted(
     if options.limits is not None:
         # also if the request was sent again: its query is that of the first
         kept = options.limits.kept(put.accepted_at_ms)
-        job = replace(job, max_tries=kept.max_tries, expires_at_ms=kept.expires_at_ms)
+        job = replace(job, max_tries=kept.max_tries, expires_at_ms=kept.expires_at_ms, priority=kept.priority or 0)
     if options.dependencies is not None:
         job = replace(job, run_at_ms=None, held=True)
     shown = new_job_json(job, job_type, durability=put.durability, root_path=root_path)

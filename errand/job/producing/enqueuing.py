@@ -13,6 +13,7 @@ from errand.job.producing.checked_args import kept_args
 from errand.job.producing.handle import JobHandle
 from errand.job.producing.options import NO_OPTIONS, GivenOptions, JobOptions
 from errand.job.producing.producer import PutJob, current
+from errand.job.producing.repeats import Repeats
 from errand.job.producing.signature import Signature, signature
 from errand.secrets.redaction import Hide
 
@@ -62,6 +63,12 @@ class Describes(Protocol):
 
     @property
     def asked(self) -> JobOptions: ...
+
+    @property
+    def priority(self) -> int: ...
+
+    @property
+    def repeats(self) -> Repeats | None: ...
 
     def hider(self, args: Any) -> Hide: ...
 
@@ -163,7 +170,7 @@ class Enqueuing(Generic[Args, Result]):
 
         Raises what `enqueue` raises, and ValueError for more jobs, or for a `job_id` or a `unique_key`.
         """
-        self.asked.for_many()
+        asked_of(self).for_many()
         drafts = [
             kept_args(self, (), args) if isinstance(args, Mapping) else kept_args(self, (args,), {})
             for args in many_args
@@ -194,6 +201,15 @@ class WithOptions(Enqueuing[Args, Result]):
         return str(self.job_type.queue)
 
     @property
+    def priority(self) -> int:
+        return int(self.job_type.priority)
+
+    @property
+    def repeats(self) -> Repeats | None:
+        repeats: Repeats | None = self.job_type.repeats
+        return repeats
+
+    @property
     def args_model(self) -> type[Args]:
         model: type[Args] = self.job_type.args_model
         return model
@@ -215,9 +231,14 @@ class WithOptions(Enqueuing[Args, Result]):
         return self.job_type.read_result(kept)
 
 
+def asked_of(job_type: Describes) -> JobOptions:
+    """What the next call asks for, by its options and by its type."""
+    return job_type.asked.of_type(priority=job_type.priority, repeats=job_type.repeats)
+
+
 async def _put(job_type: Describes, drafts: Sequence[Mapping[str, Any]]) -> list[JobHandle[Any]]:
-    producer = current()
-    put: Sequence[PutJob] = await producer.put(job_type.name, drafts, queue=job_type.queue, options=job_type.asked)
+    producer, options = current(), asked_of(job_type)
+    put: Sequence[PutJob] = await producer.put(job_type.name, drafts, queue=job_type.queue, options=options)
     return [
         JobHandle(producer, job.id, queue=job_type.queue, existing=job.existing, read=job_type.read_result)
         for job in put

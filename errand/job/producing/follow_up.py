@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from errand.job.producing.checked_args import kept_args
-from errand.job.producing.enqueuing import Describes
+from errand.job.producing.enqueuing import Describes, asked_of
 from errand.job.producing.options import NO_OPTIONS, JobOptions
 from errand.job.when import When
 from errand.wire import flow
@@ -33,9 +33,9 @@ class FollowUp:
 
 def follow_up(job_type: Describes, ready: tuple[Any, ...], args: Mapping[str, Any]) -> FollowUp:
     """The job, its args checked. Raises what `enqueue` raises for them, and ValueError for a unique key."""
-    options = job_type.asked
-    if options.unique_key is not None:
-        raise ValueError("a follow-up has no unique_key: give it a job_id, which no other job has")
+    options = asked_of(job_type)
+    if options.unique_key is not None or options.repeats is not None:
+        raise ValueError("a follow-up has no unique_key, debounce or throttle: give it a job_id, which no other has")
     return FollowUp(
         id=options.job_id or new_job_id(),
         type_name=job_type.name,

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal, Protocol, TypedDict, Unpack, get_args
 
 from arq.utils import to_unix_ms
 from pydantic import TypeAdapter
 
+from errand.job.producing.repeats import Repeats, repeats_of
 from errand.job.when import AT_ONCE, DurationS, Moment, When
 from errand.wire.flow import RunAfter
-from errand.wire.limits import JobLimits
+from errand.wire.limits import JobLimits, of_type
 
 Duration = float | str | timedelta
 """Seconds, a text such as `10m` or `2h30m`, or a timedelta."""
@@ -56,10 +57,20 @@ class GivenOptions(TypedDict, total=False):
     """A job that has not started by then fails as `Expired`."""
     max_tries: int | None
     """Replaces that of the job type."""
+    priority: int | None
+    """From 0, the lowest, to 9; replaces that of the job type."""
     unique_key: str | None
     """The job is put only if no other of its type holds this key."""
     unique_for: Duration | None
     """How long it holds the key, from now; without it until it has ended."""
+    debounce: Duration | None
+    """It runs when no equal job has been put for so long, once, with the args of the last."""
+    debounce_key: str | None
+    """Which jobs are equal, as a template over the args: `"{document_id}"`. Without it those whose args all are."""
+    throttle: Duration | None
+    """If an equal job was put so long ago or less, this one is not."""
+    throttle_key: str | None
+    """As `debounce_key`."""
     on_conflict: OnConflict
     """If another job holds the key: `return` that one (the default), `reject` this one, or `replace` that one."""
     depends_on: Sequence[NamesJob | str]
@@ -81,6 +92,7 @@ class JobOptions:
     depends_on: tuple[tuple[str, str | None], ...] = ()
     """The ids of the jobs, and the names of their queues as far as they are known."""
     run_after: RunAfter = "all_succeeded"
+    repeats: Repeats | None = None
 
     @classmethod
     def of(cls, **given: Unpack[GivenOptions]) -> JobOptions:
@@ -99,24 +111,45 @@ class JobOptions:
             raise ValueError(f"unique_key has 1 to {MAX_UNIQUE_KEY_CHARS} printable characters")
         if "run_after" in given and not given.get("depends_on"):
             raise ValueError("run_after says nothing without depends_on")
-        if unique_key is not None and given.get("depends_on"):
-            raise ValueError("a job that waits for others has no unique_key")
+        repeats = _repeats(given)
+        if (unique_key is not None or repeats is not None) and given.get("depends_on"):
+            raise ValueError("a job that waits for others has no unique_key, debounce or throttle")
+        if repeats is not None and unique_key is not None:
+            raise ValueError("unique_key says which jobs are equal, and so do debounce and throttle: give one of them")
+        if repeats is not None and repeats.moves and (given.get("delay") or given.get("run_at")):
+            raise ValueError("debounce says when the job is due: give no delay and no run_at")
         return cls(
             depends_on=_named(given.get("depends_on", ())),
             run_after=_run_after(given.get("run_after", "all_succeeded")),
             when=_when(given.get("delay"), given.get("run_at")),
-            limits=_limits(given.get("expires_in"), given.get("max_tries")),
+            limits=_limits(given.get("expires_in"), given.get("max_tries"), given.get("priority")),
             job_id=job_id,
             unique_key=unique_key,
             unique_for_s=None if unique_for is None else ms_of(unique_for) / 1000,
             on_conflict=on_conflict,
+            repeats=repeats,
         )
+
+    def of_type(self, *, priority: int, repeats: Repeats | None = None) -> JobOptions:
+        """The same for a job of a type that has these, unless others are asked for."""
+        if not priority and repeats is None:
+            return self
+        if self.repeats is not None or self.unique_key is not None or self.depends_on:
+            repeats = self.repeats
+        return replace(self, limits=of_type(self.limits, priority=priority), repeats=repeats)
 
     def for_many(self) -> JobOptions:
         """The same, for several jobs. Raises ValueError for what only one job can have."""
         if self.job_id is not None or self.unique_key is not None:
             raise ValueError("a job_id or a unique_key is for one job: put them one by one")
+        if self.repeats is not None:
+            raise ValueError(f"jobs with {self.repeats.kind} stand for one another: put them one by one")
         return self
+
+    @property
+    def delay_ms(self) -> int:
+        """From the enqueue."""
+        return self.when.delay_ms or (0 if self.repeats is None else self.repeats.delay_ms)
 
 
 NO_OPTIONS = JobOptions()
@@ -147,10 +180,21 @@ def _when(delay: Duration | None, run_at: datetime | None) -> When:
     return When(delay_ms=ms_of(delay or 0))
 
 
-def _limits(expires_in: Duration | None, max_tries: int | None) -> JobLimits | None:
-    if expires_in is None and max_tries is None:
+def _repeats(given: GivenOptions) -> Repeats | None:
+    debounce, throttle = given.get("debounce"), given.get("throttle")
+    return repeats_of(
+        None if debounce is None else ms_of(debounce) / 1000,
+        given.get("debounce_key"),
+        None if throttle is None else ms_of(throttle) / 1000,
+        given.get("throttle_key"),
+    )
+
+
+def _limits(expires_in: Duration | None, max_tries: int | None, priority: int | None) -> JobLimits | None:
+    if expires_in is None and max_tries is None and priority is None:
         return None
-    return JobLimits(max_tries=max_tries, expires_in_ms=None if expires_in is None else ms_of(expires_in))
+    expires_in_ms = None if expires_in is None else ms_of(expires_in)
+    return JobLimits(max_tries=max_tries, expires_in_ms=expires_in_ms, priority=priority)
 
 
 def ms_of(duration: Duration) -> int:

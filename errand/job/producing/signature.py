@@ -59,14 +59,15 @@ class Signature(Generic[ResultOut]):
             run_at_ms=when.run_at_ms,
             max_tries=None if limits is None else limits.max_tries,
             expires_in_ms=None if limits is None else limits.expires_in_ms,
+            asked_priority=None if limits is None else limits.priority,
         )
 
 
 def signature(job_type: Any, ready: tuple[Any, ...], args: Mapping[str, Any]) -> Signature[Any]:
     """The job, its args checked. Raises what `enqueue` raises for them, and ValueError for a unique key."""
-    options: JobOptions = job_type.asked
-    if options.unique_key is not None:
-        raise ValueError("a step has no unique_key: give it a job_id, which no other job has")
+    options: JobOptions = job_type.asked.of_type(priority=job_type.priority, repeats=job_type.repeats)
+    if options.unique_key is not None or options.repeats is not None:
+        raise ValueError("a step has no unique_key, debounce or throttle: give it a job_id, which no other job has")
     if options.depends_on:
         raise ValueError("a step has no depends_on: its place in a chain or a group says what it waits for")
     handed = {name: value.what for name, value in args.items() if isinstance(value, HandedOn)}

@@ -2,8 +2,9 @@
 -- it; a unique key's marker says whose it is, `end ID` until that job ends or `for ID` for a time.
 --- @include "redis/parts/now"
 --- @include "redis/parts/call_or_reset"
---- @include "redis/parts/with_end"
 --- @include "queue/parts/flow"
+--- @include "queue/parts/kept"
+--- @include "queue/parts/move"
 
 -- `json`: a list of conditions, or ''; returns them by their job's number
 local function conditions_of(json)
@@ -39,33 +40,19 @@ local function holder(unique)
 end
 
 -- the tag and the detail of the answer to a job that is not put because of its condition; nothing if it may be put
-local function kept_out(condition)
+-- `put`: as is_moved has it
+local function kept_out(condition, put)
   local first = condition.mark and first_answer(condition.mark)
   if first then
     return 'answered', first
   end
   local unknown = condition.flow and unknown_need(condition.flow.needs)
   local held = condition.unique and holder(condition.unique)
+  if held and condition.unique.moves then
+    put.job = kept_job(condition, put.job)
+    held = moved(held, put)
+  end
   if unknown or held then
     return unknown and 'unknown' or 'held', unknown or held
   end
-end
-
-local function kept_job(condition, job)
-  return condition.expires_in_ms and with_end(job, now_ms, condition.expires_in_ms) or job
-end
-
--- the job was put: its keys are its own from now on
-local function remember(condition, id, due_ms)
-  local mark, unique = condition.mark, condition.unique
-  if mark then
-    -- as earlier versions wrote it: negative if it is due later
-    local due = string.format('%.0f ', due_ms > now_ms and -due_ms or due_ms)
-    redis.call('SET', KEYS[mark.at], due .. mark.record, 'PX', mark.keep_ms)
-  end
-  if unique then
-    local keep_ms = string.format('%.0f', unique.for_ms or due_ms - now_ms + unique.limit_ms)
-    redis.call('SET', KEYS[unique.at], (unique.for_ms and 'for ' or 'end ') .. id, 'PX', keep_ms)
-  end
-  begin_flow(condition.flow or {}, id, now_ms)
 end

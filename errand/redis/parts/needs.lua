@@ -6,6 +6,7 @@
 --- @include "redis/parts/wake_one"
 --- @include "redis/parts/publish_changes"
 --- @include "redis/parts/held_ms"
+--- @include "redis/parts/lane"
 
 local function release(id, needs, now_ms, at_once)
   local queue, delay_ms, run_at_ms = unpack(redis.call('HMGET', needs, 'queue', 'delay_ms', 'run_at_ms'))
@@ -15,6 +16,7 @@ local function release(id, needs, now_ms, at_once)
   end
   local due_ms = at_once and now_ms or math.max(now_ms, tonumber(run_at_ms) or now_ms + delay_ms)
   redis.call('ZADD', queue, 'XX', string.format('%.0f', due_ms), id)
+  move_in_lane('errand:' .. queue .. ':events', id, due_ms)
   wake_one('errand:' .. queue .. ':wake')
   publish_changes('errand:' .. queue .. ':events', {(due_ms > now_ms and 'deferred ' or 'queued ') .. id})
 end

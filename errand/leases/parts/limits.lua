@@ -1,0 +1,69 @@
+-- Whether the limits of its type let a job start now: a part of claim.lua.
+-- A limit counts under a name, `<type>:<limit>`, with a digest of the key behind it if jobs of one key count together.
+-- `slots:<name>` is the set of the jobs that run, `starts:<name>` the list of the latest starts, in ms, newest first.
+--- @include "redis/parts/call_or_reset"
+local TYPE_IN_HEAD = '^{%s*"t":%s*[%dnul]+,%s*"f":%s*"([^"\\]*)"'
+
+-- `part`: {text} as it stands, or {names, default}: an arg by its names
+local function text_of(part, args, body)
+  for _, name in ipairs(part.names or {}) do
+    local value = args[name]
+    if type(value) == 'number' and value % 1 == 0 then
+      -- a double does not have all digits of a long one
+      return math.abs(value) >= 2 ^ 53 and string.match(body, '"' .. name .. '":%s*(%-?%d+)') or string.format('%.0f', value)
+    elseif value ~= nil then
+      return type(value) == 'string' and value or cjson.encode(value)
+    end
+  end
+  return part.text or part.default
+end
+
+local function name_of(limit, args, body)
+  local texts = {}
+  for number, part in ipairs(limit.key or {}) do
+    texts[number] = text_of(part, args, body)
+  end
+  return limit.key and limit.name .. ':' .. redis.sha1hex(table.concat(texts)) or limit.name
+end
+
+-- the job and the names under which its limits count it; nil if it has none, or will end without a start
+local function limited_job(limits, id)
+  local head = redis.pcall('GETRANGE', 'arq:job:' .. id, 0, 199)
+  local type_name = type(head) == 'string' and string.match(head, TYPE_IN_HEAD)
+  local of_type = type_name and limits.of[type_name]
+  if not of_type then
+    return nil
+  end
+  local body = redis.call('GET', 'arq:job:' .. id)
+  local readable, record = pcall(cjson.decode, body)
+  if not readable or type(record.k) ~= 'table' then
+    return nil
+  end
+  local args = next(record.k) == nil and type(record.a) == 'table' and type(record.a[1]) == 'table' and record.a[1] or record.k
+  local job = {id = id, type = type_name, limits = of_type, names = {}}
+  job.expires_ms, job.priority = tonumber(record.expires_at), tonumber(record.priority) or 0
+  for number, limit in ipairs(of_type) do
+    job.names[number] = name_of(limit, args, body)
+  end
+  return (job.expires_ms or math.huge) > limits.now_ms and job or nil
+end
+
+-- what has no lease does not run any more: its worker was killed
+local function has_slot(limits, name, most)
+  local slots = limits.prefix .. 'slots:' .. name
+  if call_or_reset(slots, 'SCARD') < most then
+    return true
+  end
+  for _, id in ipairs(redis.call('SMEMBERS', slots)) do
+    if redis.call('EXISTS', 'arq:in-progress:' .. id) == 0 then
+      redis.call('SREM', slots, id)
+    end
+  end
+  return redis.call('SCARD', slots) < most
+end
+
+-- in how many ms one more may start: within `per_ms` there are never more than `most`
+local function start_in_ms(limits, name, limit)
+  local oldest = call_or_reset(limits.prefix .. 'starts:' .. name, 'LINDEX', limit.most - 1)
+  return math.max((tonumber(oldest) or 0) + limit.per_ms - limits.now_ms, 0)
+end

@@ -1,0 +1,52 @@
+-- Counts a job under the limits of its type from its start to its end: a part of claim.lua and finish.lua.
+-- `held-slots` has for each job that runs the names under which it counts; `prefix` begins the names of a queue's keys.
+
+-- limits, job: as limits.lua has them
+local function count_start(limits, job)
+  local held = {}
+  for number, limit in ipairs(job.limits) do
+    local name = job.names[number]
+    if limit.per_ms then
+      local starts = limits.prefix .. 'starts:' .. name
+      redis.call('LPUSH', starts, string.format('%.0f', limits.now_ms))
+      redis.call('LTRIM', starts, 0, limit.most - 1)
+      redis.call('PEXPIRE', starts, limit.per_ms)
+    else
+      redis.call('SADD', limits.prefix .. 'slots:' .. name, job.id)
+      held[#held + 1] = name
+    end
+  end
+  if #held > 0 then
+    redis.call('HSET', limits.prefix .. 'held-slots', job.id, table.concat(held, ' '))
+  end
+end
+
+-- the beginning of the names of the queue's keys; nil if no job that runs counts under limits
+local function prefix_of_limits(channel)
+  local prefix = string.sub(channel, 1, -#'events' - 1)
+  return redis.call('EXISTS', prefix .. 'held-slots') == 1 and prefix or nil
+end
+
+-- the job runs no more; true if another waits for what it held: the next claim looks at that line
+local function free_slots(prefix, id, now_ms)
+  local held, is_awaited = redis.call('HGET', prefix .. 'held-slots', id), false
+  if held then
+    redis.call('HDEL', prefix .. 'held-slots', id)
+  end
+  for name in string.gmatch(held or '', '%S+') do
+    redis.call('SREM', prefix .. 'slots:' .. name, id)
+    if redis.call('EXISTS', prefix .. 'line:' .. name) == 1 then
+      redis.call('ZADD', prefix .. 'lines:' .. string.match(name, '^[^:]*'), string.format('%.0f', now_ms), name)
+      is_awaited = true
+    end
+  end
+  return is_awaited
+end
+
+-- what ended without a word to us, as a stock worker's does, holds nothing: one job is looked at by each claim
+local function free_slots_of_ended(prefix, now_ms)
+  local id = redis.call('HRANDFIELD', prefix .. 'held-slots')
+  if id and redis.call('EXISTS', 'arq:job:' .. id) == 0 then
+    free_slots(prefix, id, now_ms)
+  end
+end
