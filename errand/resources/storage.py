@@ -19,6 +19,7 @@ from obstore.exceptions import BaseError, GenericError, NotFoundError
 from obstore.store import AzureStore, GCSStore, LocalStore, ObjectStore, S3Store, from_url
 
 from errand import private_folder
+from errand.resources import folder_files
 
 SEGMENT = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 
@@ -46,10 +47,6 @@ LASTING = "private, max-age=31536000, immutable"
 
 
 LISTED_AT_ONCE = 1000
-
-
-UNFINISHED = re.compile(r"#\d+$")
-"""How the name ends under which obstore writes a file in a folder until it is whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +91,11 @@ class Storage:
 
         Raises StorageFault, and what `chunks` raises.
         """
+        if self._folder is not None:
+            try:
+                return await folder_files.write(self._folder / _checked(key), chunks)
+            except folder_files.FolderFault as fault:
+                raise StorageFault(str(fault)) from fault
         source = _Counted(chunks)
         try:
             await obstore.put_async(self._store, _checked(key), source.read(), chunk_size=PART_BYTES, max_concurrency=2)
@@ -105,7 +107,8 @@ class Storage:
 
     async def save(self, key: str, source: Path, *, media_type: str | None = None) -> int:
         """Stores a local file; returns its size in bytes. `media_type`: as what a bucket serves it by itself."""
-        # a folder keeps no such thing
+        if self._folder is not None:  # it keeps no media types
+            return await folder_files.copy(source, self._folder / _checked(key))
         served = {"Content-Type": media_type, "Cache-Control": LASTING} if media_type and self._bucket else None
         await obstore.put_async(
             self._store, _checked(key), source, attributes=served, chunk_size=PART_BYTES, max_concurrency=2
@@ -195,7 +198,7 @@ class Storage:
 
 def _delete_unfinished(folder: Path, than_s: float) -> None:
     for found in folder.rglob("*"):
-        if UNFINISHED.search(found.name):
+        if folder_files.UNFINISHED.search(found.name):
             with suppress(FileNotFoundError):
                 if found.stat().st_mtime < than_s:
                     found.unlink()

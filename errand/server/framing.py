@@ -28,8 +28,8 @@ SLICE_BYTES = 512
 """What has arrived is parsed in slices: between them the work that was done and the number of waiting requests are
 looked at. Five clients that send chunks of one byte without end took 1.7 ms of processor time of each turn of the loop
 with slices of 2 KiB, and take 0.25 ms."""
-PLAIN_SLICE_BYTES = 64 * 1024
-"""Within a body whose length was announced: all of a slice is content, whatever stands in it."""
+PLAIN_SLICE_BYTES = 256 * 1024
+"""Within a body whose length was announced: all of a slice is content, whatever stands in it. uvloop reads as much."""
 WORK_IN_A_TURN = 40
 """So much is parsed before the other connections have a turn, in pieces of a body and trailers; a head is `HEAD_WORK`
 of them. A mebibyte in chunks of one byte each would hold up everybody for a second otherwise."""
@@ -217,7 +217,20 @@ class Framing(HttpToolsProtocol):
         self._work += 1 + len(body) // SLICE_BYTES // HEAD_WORK
         self._announced_left = max(self._announced_left - len(body), 0)
         self._framing_bytes -= len(body) * (1 + FRAMING_PER_BODY_BYTE)
-        super().on_body(body)
+        if len(body) > HIGH_WATER_LIMIT and not self.cycle.body:
+            self._take_whole(body)
+        else:
+            super().on_body(body)
+
+    def _take_whole(self, body: bytes) -> None:
+        """As uvicorn takes a piece of a body, but not by a copy into a buffer, of which the application gets another.
+
+        Of an upload they cost as much as to receive it.
+        """
+        if not self.cycle.response_complete:
+            self.cycle.body = body  # type: ignore[assignment]  # it is asked for its length, added to and copied
+            self.flow.pause_reading()
+            self.cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         if not self._upgrade_body:

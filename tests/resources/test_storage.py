@@ -166,3 +166,23 @@ async def test_a_linked_file_is_the_stored_one_and_outlives_it(storage: Storage,
     for missing in (KEY, f"{KEY}/below", "resize"):
         with pytest.raises(FileMissing):
             await storage.link(missing, tmp_path / "none")
+
+
+async def test_two_writers_of_one_key_leave_one_whole_file(storage: Storage, tmp_path: Path) -> None:
+    contents = [bytes([number]) * (3 * MIB) for number in range(4)]
+    await asyncio.gather(*(storage.write(KEY, chunks(content[:MIB], content[MIB:])) for content in contents))
+    assert await content_of(storage, KEY) in contents
+    assert stored(tmp_path / "files") == [KEY]
+
+
+async def test_a_folder_that_empties_while_a_file_is_written_into_it_is_made_again(storage: Storage) -> None:
+    async def rival() -> None:
+        for _ in range(50):
+            await storage.write("resize/1/b.png", chunks(b"b"))
+            await storage.delete("resize/1/b.png")
+
+    rivals = asyncio.create_task(rival())
+    while not rivals.done():
+        await storage.write(KEY, chunks(b"abc"))
+        await storage.delete(KEY)
+    await rivals

@@ -76,7 +76,7 @@ async def instead_of(accepted: Response, request: Request, to: Shared) -> Respon
     accepted.headers.update(applied(wait_s))
     job_id = unquote(accepted.headers["location"].rpartition("/")[2])
     try:
-        job = await ended_or_after(request, to, job_id, wait_s=wait_s) if wait_s else None
+        job = await _ended_or_after(request, to, job_id, time.monotonic() + wait_s) if wait_s else None
         view = await full_view_of(to, job) if job is not None else None
     except (Problem, RedisError) as error:
         if isinstance(error, RedisError) and not is_outage(error):
@@ -129,8 +129,10 @@ async def ended_or_after(request: Request, to: Shared, job_id: str, *, wait_s: f
     until_s = time.monotonic() + wait_s
     # before anything is subscribed to: an unknown job is answered at once
     job = await found(to, job_id)
-    if job.ended:
-        return job
+    return job if job.ended else await _ended_or_after(request, to, job_id, until_s)
+
+
+async def _ended_or_after(request: Request, to: Shared, job_id: str, until_s: float) -> JobSnapshot:
     with stop_notifying(request) as stop:
         async with to.events.end_of(job_id) as ended:
             stop.wakes = ended
