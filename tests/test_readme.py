@@ -77,6 +77,16 @@ async def test_the_ended_job_of_the_api_page_has_the_fields_of_a_real_one(open_c
     assert shown.keys() == real.keys()
 
 
+@pytest.mark.parametrize("page", [README, docs("compare")], ids=["README", "compare"])
+def test_the_figures_of_the_comparison_are_those_of_the_benchmarks(page: str) -> None:
+    candidates = "Errand|arq, tuned|arq, as shipped|SAQ [0-9.]+|taskiq [0-9.]+"
+    measured = re.findall(rf"^\| (?:{candidates}) \|[^|]*\| ([\d,]+) jobs/s \|", docs("benchmarks"), re.MULTILINE)
+    (row,) = re.findall(r"^\| no-op jobs a second \|.*", page, re.MULTILINE)
+    figures = [int(figure.replace(",", "")) for figure in measured]
+    three_digits = {f"{float(f'{figure:.3g}'):,.0f}" for figure in figures}
+    assert set(re.findall(r"\d[\d,]+", row)) == three_digits and len(measured) == 5
+
+
 def test_every_setting_is_in_the_table_and_nothing_else() -> None:
     rows = re.findall(r"^\| (`[A-Z].*?) \|", docs("settings"), re.MULTILINE)
     named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
