@@ -102,7 +102,7 @@ class Mix:
     @classmethod
     def of_chaos(cls, rate: float) -> Mix:
         """`rate` jobs a second in all, of all kinds."""
-        roots = rate / 40
+        roots = rate / 20
         batched = rate - 17 - 7 * roots
         return cls(batched=batched, single=8, cancelled=1, webhooks=4, letters=3, images=0.8, roots=roots)
 

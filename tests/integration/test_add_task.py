@@ -20,6 +20,7 @@ from pydantic_core import PydanticSerializationError
 from redis.exceptions import ResponseError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from errand import PREVIOUS, RESULTS, chain, group
 from errand.images.size import Size
 from errand.integration.add_task import Jobs, JobsUnavailable, RequestJobs, jobs_of, put_together
 from errand.integration.lifespan import jobs_lifespan, opened
@@ -445,6 +446,21 @@ async def test_outside_of_requests_a_block_of_the_app_puts_jobs_or_none(redis: A
                 jobs.add_task(shout, text="not put")
                 raise KeyError
     assert await queued(redis) == ["shout"]
+
+
+async def test_a_chain_and_a_group_over_two_queues_are_put_with_the_rest(redis: ArqRedis, own: Settings) -> None:
+    app = FastAPI(lifespan=jobs_lifespan(own))
+    image = resize.s(source_url=HttpUrl("http://a.example"), sizes=[Size(width=1)])
+    async with app.router.lifespan_context(app), jobs_of(app) as jobs:
+        last = jobs.add_task(chain(shout.s(text="first"), shout.s(text=PREVIOUS)))
+        join = jobs.add_task(group(image, shout.s(text="beside"), then=opened_wide.s(value=RESULTS)))
+        jobs.add_task(shout, text="alone")
+    assert sorted(await queued(redis)) == ["opened_wide", "resize", "shout", "shout", "shout"]
+    assert await read_job(redis, last.id) is None
+    held = await read_job(redis, join.id)
+    assert held is not None and held.held and await redis.hget(keys.needs(join.id), "left") == b"2"  # type: ignore[misc]
+    assert [await redis.scard(keys.needed(queue)) for queue in QUEUES[:2]] == [1, 1]  # type: ignore[misc]
+    assert [name async for name in redis.scan_iter(f"{keys.children(join.id)}*")] == [keys.children(join.id).encode()]
 
 
 # --- what a caller may give

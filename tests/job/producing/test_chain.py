@@ -6,7 +6,7 @@ import pytest
 from arq.connections import ArqRedis
 from pydantic import BaseModel, SecretStr, model_validator
 
-from errand import PREVIOUS, Client, Context, Fail, InvalidArgs, JobFailed, SyncClient, chain, job
+from errand import PREVIOUS, Client, Context, Fail, InvalidArgs, JobFailed, SyncClient, chain, group, job
 from errand.dead_jobs.dead_jobs import DeadJobs
 from errand.dead_jobs.replay import Replays
 from errand.monitor.job_snapshot import read_job
@@ -124,6 +124,8 @@ def test_a_program_without_a_loop_puts_one(redis_url: str, settings: Settings) -
     with SyncClient(settings, redis_url=redis_url) as client:
         handle = client.enqueue(chain(say.options(delay="1h").s(text="x"), count.s(text=PREVIOUS)))
         assert handle.cancel() == "cancelled"
+        joined = client.enqueue(group(say.options(delay="1h").s(text="x"), then=say.s(text="all have ended")))
+        assert (joined.status(), joined.cancel()) == ("deferred", "cancelled")
 
 
 async def test_what_does_not_fit_is_refused_before_anything_is_put() -> None:

@@ -170,6 +170,13 @@ async def test_what_it_waits_for_is_shown(putting: Client, client: httpx.AsyncCl
     (third,) = (await client.get(page["next"])).json()["jobs"]
     assert third["id"] not in {child["id"] for child in page["jobs"]}
     assert (await client.get(view["links"]["children"], params={"cursor": "x"})).status_code == 422
+    # a parent that is forgotten leaves its children as they are
+    await client.post(f"/v1/jobs/{handle.id}/cancel")
+    assert (await client.delete(f"/v1/jobs/{handle.id}")).status_code == 204
+    assert (await client.get(view["links"]["children"])).status_code == 404
+    assert (await client.get(third["links"]["self"])).json()["links"]["parent"] == f"/v1/jobs/{handle.id}"
+    left = {key.decode() for key in await redis.keys("errand:*") if handle.id.encode() in key}
+    assert left == set()
 
 
 async def test_a_cancel_of_the_join_reaches_those_that_wait_and_run(
