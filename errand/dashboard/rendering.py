@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +28,9 @@ MAX_SHOWN_CHARS = 2_000
 """Of any one text on a page: a line of a megabyte would hold up the browser."""
 
 MAX_LONG_CHARS = 10_000
+
+COMPILED_AFTER_S = 1.0
+"""After the first page, so that it is not slowed by what others will need."""
 
 POLICY = "; ".join(
     (
@@ -74,12 +79,27 @@ def environment() -> jinja2.Environment:
         loader=jinja2.PackageLoader("errand.dashboard"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        auto_reload=False,
         finalize=_finalized,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     made.filters.update(wording.FILTERS, json_html=json_html, long=_long)
     return made
+
+
+@lru_cache(maxsize=1)
+def _compile_soon(wait_s: float = COMPILED_AFTER_S) -> None:
+    """Has the templates of the other pages compiled once, in a thread, while the first page is read.
+
+    Each takes 3 to 25 ms: the first reader of each page waited for that, and the jobs and pages of others with it.
+    """
+    asyncio.get_running_loop().call_later(wait_s, threading.Thread(target=_compile, daemon=True).start)
+
+
+def _compile() -> None:
+    for name in environment().list_templates():
+        environment().get_template(name)
 
 
 def _finalized(value: Any) -> Any:
@@ -122,6 +142,7 @@ def page(request: Request, template: str, *, status: int = 200, **known: Any) ->
             **{"here": here(request), **known},
         )
     )
+    _compile_soon()
     # lone surrogates, which JSON may hold, cannot be sent
     return HTMLResponse(text.encode("utf-8", "replace"), status_code=status, headers=HEADERS)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 from aiohttp import web
 
+from errand import RESULTS, Client, group
 from errand.dashboard.made.pictures import pictures_of
 from jobs.resize import resize
 from jobs.webhook import webhook
@@ -133,3 +134,17 @@ async def test_deliveries_say_status_duration_and_answer(
 
     await eventually(written)
     assert re.search(r"✕ 418[^✕]*of an endpoint", (await seen(client, f"/dashboard/jobs/{to_endpoint}")).text)
+
+
+async def test_a_job_shows_its_parent_and_its_children(
+    client: httpx.AsyncClient, settings: Settings, redis_url: str
+) -> None:
+    letters = [welcome_email.s(to="ada@example.com", name=name) for name in ("Ada", "Grace")]
+    said = webhook.s(url="https://a.example/", event="a.b", data=RESULTS)
+    async with Client(settings, redis_url=redis_url):
+        join = await group(*letters, then=said).enqueue()
+    page = await seen(client, f"/dashboard/jobs/{join.id}")
+    assert page.text.count("welcome_email") == 2 and "this job" in page.text and "its parent" not in page.text
+    first = next(link for link in page.links.values() if link.startswith("/dashboard/jobs/") and join.id not in link)
+    child = await seen(client, first)
+    assert child.links[join.id] == f"/dashboard/jobs/{join.id}" and "its parent" in child.text

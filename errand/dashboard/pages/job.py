@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import Depends, Request, Response
 from pydantic import BaseModel
@@ -19,13 +19,16 @@ from errand.http.answers.job_view import JobView, json_response
 from errand.http.requests import job_path
 from errand.http.requests.job_path import JobId
 from errand.http.scope import root_path
-from errand.http.shared import Shared, SharedDep, full_view_of
+from errand.http.shared import Shared, SharedDep, full_view_of, in_time
+from errand.monitor.children import children_of
 from errand.monitor.job_snapshot import JobSnapshot
 
 if TYPE_CHECKING:
     from errand.dashboard.made.letter import ShownLetter
 
 CURL_LIMIT_CHARS = 4_000
+
+MAX_CHILDREN = 50
 
 DONE = {
     "cancelled": "The job is cancelled, or its worker has been asked to stop it.",
@@ -53,6 +56,8 @@ async def show_job(id: JobId, request: Request, to: SharedDep) -> Response:
         letter=await _letter(request, to, job),
         pictures=pictures_of(job.result),
         deliveries=await deliveries_of(to, job),
+        parent=job.flow.parent,
+        **await _children(to, view),
         curl=_curl(request, view) if known and not known.file_field else None,
         known=known is not None,
         done=DONE.get(request.query_params.get("done", "")),
@@ -75,6 +80,14 @@ async def _letter(request: Request, to: Shared, job: JobSnapshot) -> ShownLetter
     from errand.http.routes.dev_mail import letters_folder
 
     return await letter_of(to, job, letters_folder(request, to))
+
+
+async def _children(to: Shared, view: JobView) -> dict[str, Any]:
+    """The first of the jobs that this one has put, or waits for, and whether there are more."""
+    if "children" not in view.links:
+        return {"children": [], "more_children": False}
+    found = await in_time(children_of(to.redis, view.id, first=0, limit=MAX_CHILDREN))
+    return {"children": found.jobs, "more_children": found.next is not None}
 
 
 def _curl(request: Request, job: JobView) -> str | None:
