@@ -44,10 +44,10 @@ class Webhook(BaseModel):
     @classmethod
     def _fits_its_event(cls, data: JsonValue, info: ValidationInfo) -> JsonValue:
         """Only as it comes in: what is queued is delivered, however the declaration has changed since."""
-        if isinstance(info.context, ArgsContext) and "event" in info.data:
-            event_type = declared_in(info.context.settings.packages).get(info.data["event"])
-            if event_type is not None and (faults := event_type.faults_of(data)):
-                raise ValueError(f"is not what {event_type.name} carries: {in_words(faults)}")
+        if isinstance(info.context, ArgsContext) and (name := info.data.get("event")):
+            declared = declared_in(info.context.settings.packages)
+            if name in declared and (faults := declared[name].faults_of(data)):
+                raise ValueError(f"is not what {name} carries: {in_words(faults)}")
         return data
 
     @model_validator(mode="after")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import Request
@@ -12,7 +13,7 @@ from errand.http.requests import json_body
 from errand.http.requests.idempotency import KeyedRequest, reused
 from errand.http.shared import Shared, in_time, shared_of
 from errand.job.args_context import ArgsContext, LaterCheck
-from errand.job.args_names import unknown_below, unknown_in
+from errand.job.args_names import Path, unknown_in, unknown_names
 from errand.job.job_type import JobType
 from errand.queue.idempotency import KeyReused
 from errand.secrets import secret_args
@@ -71,20 +72,14 @@ def checked(job_type: JobType[Any, Any], raw: Any, *path: str | int, context: Ar
     client that sends back what it was shown has not meant them.
     """
     model: type[BaseModel] = job_type.args_model
-    faults = [
-        {"type": "unknown_arg", "loc": ("body", *path, name), "msg": message}
-        for name, message in unknown_in(model, raw).items()
-    ]
     try:
         args = model.model_validate(raw, context=context)
-        faults += [
-            {"type": "unknown_arg", "loc": ("body", *path, *below), "msg": message}
-            for below, message in unknown_below(args, raw).items()
-        ]
     except ValidationError as error:
-        faults = [*json_body.faults_of(error, *path, hide=job_type.hider(raw)), *faults]
-    if faults:
-        raise RequestValidationError(faults)
+        faults = json_body.faults_of(error, *path, hide=job_type.hider(raw))
+        unknown: dict[Path, str] = {(name,): message for name, message in unknown_in(model, raw).items()}
+        raise RequestValidationError([*faults, *_unknown_args(unknown, path)]) from None
+    if names := unknown_names(args, raw):
+        raise RequestValidationError(_unknown_args(names, path))
     if secret_args.has_stars(model, raw):
         message = f"has '{STARS}' instead of a secret: views show that instead of it, send the secret itself"
         raise RequestValidationError([{"type": "masked", "loc": ("body", *path), "msg": message}])
@@ -92,3 +87,7 @@ def checked(job_type: JobType[Any, Any], raw: Any, *path: str | int, context: Ar
         return secret_args.kept(args)
     except ValueError as error:
         raise RequestValidationError([{"type": "secret", "loc": ("body", *path), "msg": str(error)}]) from None
+
+
+def _unknown_args(names: Mapping[Path, str], path: Path) -> list[dict[str, Any]]:
+    return [{"type": "unknown_arg", "loc": ("body", *path, *name), "msg": message} for name, message in names.items()]

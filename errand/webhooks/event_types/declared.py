@@ -24,6 +24,9 @@ class EventTypes(Mapping[str, EventType]):
     def __getitem__(self, name: str) -> EventType:
         return self._by_name[name]
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._by_name  # not by an exception, as a Mapping does: it is asked for each event put
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._by_name)
 
