@@ -45,6 +45,7 @@ NAMED_BY_NO_CALLER = {
     "errand/redis/guardian.py": "the embedded Redis",
     "errand/testing/server.py": "the Redis of an app that is tested",
     "errand/server/run.py": "the API that it has started",
+    "errand/cli/health.py": "the API on PORT of this machine",
     "errand/cli/listen.py": "a developer's API and a developer's program",
 }
 
