@@ -156,6 +156,20 @@ class MakesJobTypeOfProcess(Protocol):
     def __call__(self, function: Callable[[Args], Result], /) -> JobType[Args, Result]: ...
 
 
+class MakesJobTypeOfBatch(Protocol):
+    """What `@job(batch=…)` returns."""
+
+    @overload
+    def __call__(
+        self, function: Callable[[list[Context], list[Args]], Coroutine[Any, Any, None]], /
+    ) -> JobType[Args, None]: ...
+
+    @overload
+    def __call__(
+        self, function: Callable[[list[Context], list[Args]], Coroutine[Any, Any, list[Result]]], /
+    ) -> JobType[Args, Result]: ...
+
+
 class JobTypeOptions(StartOptions, total=False):
     """What `@job` takes."""
 
@@ -176,9 +190,15 @@ def job(*, process: Literal[False] = False, **options: Unpack[JobTypeOptions]) -
 def job(*, process: Literal[True], **options: Unpack[JobTypeOptions]) -> MakesJobTypeOfProcess: ...
 
 
+@overload
+def job(*, batch: int, batch_wait_s: float = ..., **options: Unpack[JobTypeOptions]) -> MakesJobTypeOfBatch: ...
+
+
 def job(
     *,
     process: bool = False,
+    batch: int | None = None,
+    batch_wait_s: float = 0.1,
     queue: str = DEFAULT_QUEUE,
     max_tries: int = 5,
     timeout_s: float = 300,
@@ -197,14 +217,12 @@ def job(
     OpenAPI document shows. `schedule` runs it again and again: a cron expression, or one or more `Schedule`s, which
     workers follow from their start.
 
-    >>> @job(max_tries=8, timeout_s=60)
-    ... async def send_invoice(ctx: Context, args: Invoice) -> Receipt: ...
-
     `concurrency` and `rate` limit how many run at once and start within a time, in all workers together, `priority` has
     some start before others, `debounce` and `throttle` have one job stand for equal ones: `StartOptions` has these.
 
     Further parameters are dependencies (`Depends`). A `def` runs in a thread, and may block. With `process` a
-    `def name(args: SomeModel)` runs in the process pool, where it may compute, and is killed after `timeout_s`.
+    `def name(args: SomeModel)` runs in the process pool, where it may compute, and is killed after `timeout_s`. With
+    `batch` one call of `async def name(ctxs: list[Context], many: list[SomeModel])` runs up to so many jobs.
 
     Raises TypeError for a function of another shape, ValueError for a number out of range or an invalid schedule.
     """
@@ -214,7 +232,7 @@ def job(
     control = StartControl.of(**flow)
 
     def describe(function: Callable[..., Any]) -> JobType[Any, Any]:
-        shape = shape_of(function, process=process, timeout_s=timeout_s)
+        shape = shape_of(function, process=process, timeout_s=timeout_s, batch=batch, wait_s=batch_wait_s)
         control.check(shape.args_model, takes_file=file_field_of(shape.args_model) is not None)
         return JobType(
             name=function.__name__,

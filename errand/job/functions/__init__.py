@@ -2,5 +2,5 @@
 
 `shape.py` reads a function's signature; `depends.py` has the marker of a dependency, and what takes its place in tests;
 `solving.py` calls a function with its dependencies, `threads.py` a `def` in a thread, `processes.py` one in the process
-pool. An `async def` without dependencies is called as it is.
+pool, `batches.py` one function for many jobs. An `async def` without dependencies is called as it is.
 """
