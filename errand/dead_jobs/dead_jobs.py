@@ -32,7 +32,7 @@ RESULTS_AT_ONCE = 50
 """A result holds the job's args and may be large: no more of them are in memory at a time."""
 
 
-STEPS = 30
+STEPS = 20
 """Of the time since the first job of a group died, in which deaths are counted."""
 
 

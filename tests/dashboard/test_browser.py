@@ -165,7 +165,9 @@ def barriers(page: Page, path: str) -> list[str]:
     """What axe-core finds. It is run past the page's policy, which lets no foreign script in."""
     if not page.evaluate("'axe' in globalThis"):
         page.context.new_cdp_session(page).send("Runtime.evaluate", {"expression": AXE})
-    found = page.evaluate("() => axe.run(document, {resultTypes: ['violations']})")["violations"]
+    found = page.evaluate("() => axe.run(document, {resultTypes: ['violations'], preload: false, iframes: false})")[
+        "violations"
+    ]
     return [f"{path}: {each['id']}: {json.dumps([node['html'][:200] for node in each['nodes']])}" for each in found]
 
 

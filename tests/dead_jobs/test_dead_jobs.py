@@ -446,7 +446,7 @@ async def test_deaths_are_counted_in_steps_from_the_first_one(redis: ArqRedis, d
     now_ms = int(time.time() * 1000)
     first_ms = now_ms - dead_jobs.STEPS * 1000
     for queue, group, after_s in (
-        *((QUEUE, "a", 0), (QUEUE, "a", 0.999), (QUEUE, "a", 1), (QUEUE, "a", 29.5), (QUEUE, "a", 31)),
+        *((QUEUE, "a", 0), (QUEUE, "a", 0.999), (QUEUE, "a", 1), (QUEUE, "a", 19.5), (QUEUE, "a", 21)),
         *((QUEUE, "ab", 2), (CPU, "a", 5)),
     ):
         entry = str(DeadEntry(group, "E@x:y", first_ms + int(after_s * 1000), f"job {after_s}"))

@@ -19,7 +19,7 @@ Scheme = Literal["light", "dark"]
 
 START_S = 30
 ANSWER_S = 30
-QUALITY = 90
+QUALITY = 75
 
 
 class Browser:

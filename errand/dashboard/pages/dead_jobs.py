@@ -77,7 +77,7 @@ def _replay(given: dict[str, str], *, dry_run: bool) -> Replay:
 
 def _spark(group: DeadGroup, counts: Sequence[int]) -> Markup:
     first, most = of_ms(group.oldest.ended_at_ms), max(counts)
-    return spark.drawn(counts, f"Deaths since {exact(first)}, at most {most} in a thirtieth of the time")
+    return spark.drawn(counts, f"Deaths since {exact(first)}, at most {most} in a twentieth of the time")
 
 
 def _shown(request: Request, replay: Replay, done: Replayed) -> Response:
