@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ hypothesis_settings.register_profile("quick", max_examples=80, derandomize=True,
 hypothesis_settings.register_profile("long", max_examples=2500, derandomize=False, database=None, print_blob=True)
 hypothesis_settings.load_profile("quick")
 
+KNOWN_SETTINGS = {"env_file", *Settings.model_fields}
 MAX_PROCESSES = 8
 """More would wait for the slowest tests alone."""
 
@@ -48,6 +50,26 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     if len(chosen) == 1 and ".py" in chosen[0]:
         return 0
     return min(2 * (os.cpu_count() or 1), MAX_PROCESSES)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that start processes of their own are the longest: they come first, in half of the shares that xdist makes.
+
+    Behind all others they would be waited for at the end, and in one share they would be run one after the other.
+    """
+    shares, number = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)), len(items)
+    streams = max(shares // 2, 1)
+    long = [item for item in items if item.path.parent.name == "processes"]
+    files = [[*tests] for _, tests in groupby(long, key=lambda item: item.path)]
+    others = [item for item in items if item.path.parent.name != "processes"]
+    items.clear()
+    for share in range(shares):
+        heads = files[share::streams] if share < streams else []
+        items += [item for tests in heads for item in tests]
+        room = max(number * (share + 1) // shares - len(items), 0)
+        items += others[:room]
+        del others[:room]
 
 
 SHOWN_LINES = 60
@@ -101,9 +123,8 @@ async def redis(redis_url: str) -> AsyncIterator[ArqRedis]:
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine's own environment and `.env` must not decide how a test ends."""
-    for name in ("env_file", *Settings.model_fields):
-        for spelt in (name, name.upper()):
-            monkeypatch.delenv(spelt, raising=False)
+    for name in [name for name in os.environ if name.lower() in KNOWN_SETTINGS]:
+        monkeypatch.delenv(name)
     monkeypatch.setitem(Settings.model_config, "env_file", None)
 
 

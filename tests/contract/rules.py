@@ -18,6 +18,11 @@ MORE_THAN_A_SCHEMA_SAYS = (
     ("query.unique_for", "says nothing without unique_key"),
     ("query.on_conflict", "says nothing without unique_key"),
     (r"query\.unique_key", "must hold printable characters"),
+    ("query.run_after", "says nothing without depends_on"),
+    # jobs that are known
+    ("query.depends_on", "names the job .*, which is not known"),
+    ("query.depends_on", "names 1 to"),
+    ("query.unique_key", "cannot be given together with depends_on"),
     # how long a text such as `10m` is
     (r"query\.(delay|expires_in|unique_for)", "Input should be (less|greater) than"),
     (r"body\.(grace|jitter)_s", "Input should be (less|greater) than"),
