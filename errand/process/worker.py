@@ -25,6 +25,7 @@ from errand.job.catalog import Catalog, discover
 from errand.job.context import Opener
 from errand.job.job_type import JobType
 from errand.process import isolated, processors, start
+from errand.process.garbage import collect_less
 from errand.process.hangup import on_hangup
 from errand.process.supervisor import Body, Ready, supervise
 from errand.redis.connection import Refused, check_welcome, connect
@@ -118,6 +119,7 @@ async def serve(settings: Settings, catalog: Catalog, *, redis_url: str, ready: 
         ticker = Ticker(redis, catalog, queue_limit=settings.queue_limit)
         lookout = Lookout(redis, workers, every_s=POLL_S)
         async with ticker.running(), sweeping_files(redis, settings, catalog), lookout.running():
+            collect_less()
             await run_until_signal(workers, ready)
 
 

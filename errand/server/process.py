@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import resource
 import signal
 import socket
@@ -19,6 +18,7 @@ from uvicorn.config import STARTUP_FAILURE
 
 from errand.http.api import Api
 from errand.process import processors, start
+from errand.process.garbage import collect_less
 from errand.process.hangup import on_hangup
 from errand.process.supervisor import Body, Ready, supervise
 from errand.redis.connection import Refused, check_welcome, connect
@@ -35,9 +35,6 @@ REFUSAL_LIMIT_S = 1.5
 """How long the start waits for Redis to say whether it accepts the user and password."""
 
 MAX_FILES = 65_536
-
-COLLECT_AFTER = (5_000, 10, 20)
-"""New objects before the youngest are looked through, and how often that is done before the next generation's turn."""
 
 
 def run(settings: Settings, *, read_again: Callable[[], Settings]) -> None:
@@ -150,18 +147,6 @@ def options(settings: Settings) -> dict[str, Any]:
         "forwarded_allow_ips": [str(network) for network in settings.trusted_proxies],
         "timeout_graceful_shutdown": GRACE_S,
     }
-
-
-def collect_less() -> None:
-    """Has Python's garbage collector leave alone what is here to stay, and look through all the rest less often.
-
-    Each look through all objects holds up every request: with 2,000 watchers and a batch of 10,000 jobs it took 360 ms
-    of processor time, and the longest turn of the loop takes 47 ms without it. What refers to nothing but itself may
-    stay in memory longer for it: a million objects.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*COLLECT_AFTER)
 
 
 def reload_keys(api: Api, read_again: Callable[[], Settings]) -> None:

@@ -16,6 +16,8 @@ from errand.job.context import Context
 from errand.job.control import Fail, Retry, Snooze
 from errand.job.retry_policy import Delays
 from errand.settings import WEBHOOK_QUEUE, Settings
+from errand.webhooks.made_attempt import MadeAttempt
+from errand.webhooks.post_fault import PostFault
 from errand.webhooks.retry_after import retry_after_s
 from errand.webhooks.schedule import RETRY_AFTER_CAP_S, SCHEDULE_S
 from errand.webhooks.secret import installation_secret
@@ -25,8 +27,8 @@ from errand.webhooks.turns.receivers import Limit, Receivers
 from errand.wire import keys
 
 if TYPE_CHECKING:
-    from errand.webhooks.endpoints import EndpointJournal, EndpointLines, EndpointPace, EndpointTargets, MadeAttempt
-    from errand.webhooks.post import HttpAnswer, Poster, PostFault
+    from errand.webhooks.endpoints import EndpointJournal, EndpointLines, EndpointPace, EndpointTargets
+    from errand.webhooks.post import HttpAnswer, Poster
     from errand.webhooks.turns.waiting import WaitingDeliveries
 
 
@@ -92,14 +94,12 @@ class Deliverer:
         ended; Retry for any other answer but a 2xx, whose wait is no shorter than what the receiver asks for; Snooze
         if it is busy.
         """
-        from errand.webhooks.endpoints import MadeAttempt
-        from errand.webhooks.post import PostFault
-
         made = MadeAttempt(ctx=ctx, target=target, event=str(event["type"]), webhook_id=webhook_id)
         try:
             made.answer = await self._post(made, to_json(event))
-            made.asked_s = retry_after_s(made.answer.header("retry-after"), now=datetime.now(UTC))
-            _check_taken(ctx, target, made.answer, asked_s=made.asked_s)
+            if not 200 <= made.answer.status < 300:
+                made.asked_s = retry_after_s(made.answer.header("retry-after"), now=datetime.now(UTC))
+                _check_taken(ctx, target, made.answer, asked_s=made.asked_s)
         except PostFault as fault:
             made.fault, made.error = fault.kind, _after_fault(ctx, target, fault)
             await self._note(made)
@@ -125,8 +125,6 @@ class Deliverer:
                 self.waiting.freed(limits)
 
     async def _in_turn(self, made: MadeAttempt, body: bytes, limits: tuple[Limit, ...]) -> HttpAnswer:
-        from errand.webhooks.post import PostFault
-
         target = made.target
         async with self.receivers.turn(*limits):
             # inside: much may have failed while this one waited for its turn
@@ -168,8 +166,6 @@ class Deliverer:
 
 def _check_taken(ctx: Context, target: Target, answer: HttpAnswer, *, asked_s: float) -> None:
     """Standard Webhooks 1.0: 2xx is success, 410 says stop, anything else is tried again."""
-    if 200 <= answer.status < 300:
-        return
     said = target.readable(answer.body, limit_chars=200).strip()
     reason = f"the receiver answered {answer.status}" + (f": {said}" if said else "")
     if answer.status == 410:

@@ -18,6 +18,7 @@ from pydantic_core import from_json, to_json
 
 from errand.job.catalog import Catalog, discover
 from errand.process import logs
+from errand.process.garbage import collect_less
 from errand.process.worker import opened, serve
 from errand.queue.queue import Queue
 from errand.redis.connection import connect
@@ -126,6 +127,7 @@ async def deliver(url: str, port: float, number: float) -> dict[str, Any]:
                 poll_delay=1.0,
                 allow_abort_jobs=True,
             )
+            collect_less()  # as the worker process does
             used_s, started_s = cpu_s(), time.perf_counter()
             running = asyncio.create_task(worker.async_run())
             while worker.jobs_complete < number and not worker.jobs_failed:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ import uvicorn
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
-from errand.server.process import COLLECT_AFTER, collect_less, options
+from errand.server.process import options
 from settings import Settings
 from tests.conftest import make_settings
 from tests.waiting import eventually
@@ -50,14 +49,3 @@ async def test_an_address_that_a_header_names_counts_only_from_a_proxy_that_a_se
     forwarded = {"X-Forwarded-For": "198.51.100.1, 203.0.113.7, 10.1.2.3"}
     async with served(make_settings(tmp_path, trusted_proxies=proxies)) as url, httpx.AsyncClient() as asking:
         assert (await asking.get(url, headers=forwarded)).json() == client
-
-
-def test_the_garbage_collector_leaves_alone_what_is_here_to_stay() -> None:
-    """A look through all objects of an API with many watchers held up every request for a third of a second."""
-    before = gc.get_threshold()
-    try:
-        collect_less()
-        assert gc.get_freeze_count() > 10_000 and gc.get_threshold() == COLLECT_AFTER
-    finally:
-        gc.unfreeze()
-        gc.set_threshold(*before)

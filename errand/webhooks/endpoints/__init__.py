@@ -8,7 +8,7 @@ from errand.webhooks.endpoints.definition import EndpointDefinition
 from errand.webhooks.endpoints.endpoint import Endpoint
 from errand.webhooks.endpoints.gates import EndpointLines, EndpointPace
 from errand.webhooks.endpoints.health import EndpointHealth
-from errand.webhooks.endpoints.journal import EndpointJournal, MadeAttempt
+from errand.webhooks.endpoints.journal import EndpointJournal
 from errand.webhooks.endpoints.notices import EndpointNotices
 from errand.webhooks.endpoints.store import Endpoints
 from errand.webhooks.endpoints.targets import EndpointTargets
@@ -26,5 +26,4 @@ __all__ = [
     "EndpointPace",
     "EndpointTargets",
     "Endpoints",
-    "MadeAttempt",
 ]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import cast
 
 from errand.webhooks.post.answer import AnswerReader, HttpAnswer, NotHttp
-from errand.webhooks.post.fault import PostFault
+from errand.webhooks.post_fault import PostFault
 
 REST_S = 5.0
 """How long the rest of an answer is waited for when its status is known: the attempt is decided by then."""
@@ -30,7 +30,7 @@ class PostConnection(asyncio.Protocol):
         self.used = False
         """It has carried a request."""
         self.kept_since_s = 0.0
-        """Since when nobody uses it, by the loop's clock."""
+        """Since when nobody uses it, on the monotonic clock."""
         self._transport: asyncio.Transport | None = None
         self._look = select.poll()
         """Says whether anything has come; made once, as that takes longer than the look."""

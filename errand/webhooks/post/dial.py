@@ -7,22 +7,21 @@ import ipaddress
 import socket
 import ssl
 import time
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import aiohappyeyeballs
 
 from errand.resources.guard import AddressGuard, AddressInfo, AddressRefused
 from errand.webhooks.post.connection import PostConnection
-from errand.webhooks.post.fault import PostFault
 from errand.webhooks.post.names import Names
 from errand.webhooks.post.proxy import EgressProxy, is_address
+from errand.webhooks.post_fault import PostFault
 
 NEXT_ADDRESS_S = 0.25
 """RFC 8305 §8: how long one address may take before the next is tried beside it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """Whom a connection leads to; connections of one origin serve any of its URLs."""
 
     host: str

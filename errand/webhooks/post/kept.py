@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from functools import partial
 
@@ -48,10 +49,9 @@ class KeptConnections:
             of_origin = self._kept[origin] = deque()
         of_origin.append(connection)
         self._count += 1
-        loop = asyncio.get_running_loop()
-        connection.keep(partial(self._drop, origin), now_s=loop.time())
+        connection.keep(partial(self._drop, origin), now_s=time.monotonic())
         if self._sweep is None:
-            self._sweep = loop.call_later(SWEEP_S, self._close_old)
+            self._sweep = asyncio.get_running_loop().call_later(SWEEP_S, self._close_old)
 
     def close(self) -> None:
         """Closes all of them."""
@@ -63,10 +63,10 @@ class KeptConnections:
                 self._drop(origin, connection)
 
     def _close_old(self) -> None:
-        loop = asyncio.get_running_loop()
         for origin, of_origin in list(self._kept.items()):
-            while of_origin and of_origin[0].kept_since_s < loop.time() - KEEP_S:
+            while of_origin and of_origin[0].kept_since_s < time.monotonic() - KEEP_S:
                 self._drop(origin, of_origin[0])
+        loop = asyncio.get_running_loop()
         self._sweep = loop.call_later(SWEEP_S, self._close_old) if self._kept else None
 
     def _drop(self, origin: Origin, connection: PostConnection) -> None:

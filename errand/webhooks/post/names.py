@@ -11,7 +11,7 @@ import threading
 import time
 
 from errand.resources.guard import AddressInfo
-from errand.webhooks.post.fault import PostFault
+from errand.webhooks.post_fault import PostFault
 
 KEEP_S = 10.0
 """How long an answer is used again. The guard looks at the address of every connection, whenever it was looked up."""

@@ -17,12 +17,12 @@ from errand.webhooks.header_name import HEADER_NAME
 from errand.webhooks.post.answer import HttpAnswer
 from errand.webhooks.post.connection import DeadConnection, PostConnection
 from errand.webhooks.post.dial import Dialer, Origin
-from errand.webhooks.post.fault import PostFault
 from errand.webhooks.post.kept import KeptConnections
 from errand.webhooks.post.proxy import EgressProxy
+from errand.webhooks.post_fault import PostFault
 
 VISIBLE = re.compile(r"[\x21-\x7e]+")
-FIELD = re.compile(rf"{HEADER_NAME.pattern}: [\x20-\x7e\t]*\r\n")
+FIELDS = re.compile(rf"(?:{HEADER_NAME.pattern}: [\x20-\x7e\t]*\r\n)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,16 +135,22 @@ def parsed_url(url: str) -> ParsedUrl:
 
 
 def _request(target: ParsedUrl, headers: Mapping[str, str], body: bytes) -> bytes:
-    fields = [_field(name, value) for name, value in headers.items()]
     head = (
         f"{target.head}User-Agent: Errand/{VERSION}\r\nAccept: */*\r\nAccept-Encoding: identity\r\n"
-        f"Content-Length: {len(body)}\r\n{''.join(fields)}\r\n"
+        f"Content-Length: {len(body)}\r\n{_fields(headers)}\r\n"
     )
     return head.encode("ascii") + body
 
 
-def _field(name: str, value: str) -> str:
-    field = f"{name}: {value}\r\n"
-    if not FIELD.fullmatch(field):
-        raise ValueError(f"not a header: {name!r}")
-    return field
+def _fields(headers: Mapping[str, str]) -> str:
+    """Raises ValueError for one that is no header."""
+    fields = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    # all at once; a value with a line break in it makes one line more
+    if fields.count("\r\n") != len(headers) or not FIELDS.fullmatch(fields):
+        odd = next(name for name, value in headers.items() if not _is_field(f"{name}: {value}\r\n"))
+        raise ValueError(f"not a header: {odd!r}")
+    return fields
+
+
+def _is_field(line: str) -> bool:
+    return line.count("\r\n") == 1 and FIELDS.fullmatch(line) is not None

@@ -13,8 +13,8 @@ from urllib.parse import unquote, urlsplit
 
 import aiohappyeyeballs
 
-from errand.webhooks.post.fault import PostFault
 from errand.webhooks.post.names import Names
+from errand.webhooks.post_fault import PostFault
 
 STATUS_LINE = re.compile(rb"HTTP/1\.\d (\d{3})[^\r\n]*")
 HEAD_LIMIT_BYTES = 16 * 1024

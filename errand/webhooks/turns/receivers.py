@@ -107,7 +107,8 @@ class Receiver:
 
     def came(self) -> None:
         """A delivery has come, whether or not it was expected."""
-        self._expected = max(self._expected - 1, 0)
+        if self._expected:
+            self._expected -= 1
 
     def put_back(self) -> None:
         """A delivery has found it busy."""
@@ -227,16 +228,20 @@ class Receivers:
         receiver = self._receivers.get(name)
         return receiver is not None and receiver.is_stuck
 
-    async def may_start(self, receiver: Receiver) -> bool:
-        """Waits for its turn if that comes soon; False if it does not."""
+    def may_start(self, receiver: Receiver) -> bool:
+        """A delivery has come, and may start at once."""
         receiver.came()
-        if receiver.held and receiver.held >= self._share():
-            return False
-        if receiver.is_free and not receiver.turns:
-            return True
-        if (len(receiver.turns) + 1) * receiver.pace_s > TURN_LIMIT_S:
+        return receiver.is_free and not receiver.turns and self._has_share(receiver)
+
+    async def may_start_soon(self, receiver: Receiver) -> bool:
+        """Waits for its turn if that comes soon; False if it does not."""
+        if not self._has_share(receiver) or (len(receiver.turns) + 1) * receiver.pace_s > TURN_LIMIT_S:
             return False
         return await receiver.turn()
+
+    def _has_share(self, receiver: Receiver) -> bool:
+        held = receiver.held
+        return held == 0 or held < self._share()
 
     def _share(self) -> int:
         """How many slots one receiver may hold: as many as are free, a tenth of all set aside; one in any case.
@@ -271,7 +276,7 @@ class ReceiverTurn:
         try:
             for limit in self._limits:
                 receiver = receivers.of(limit)
-                if not await receivers.may_start(receiver):
+                if not (receivers.may_start(receiver) or await receivers.may_start_soon(receiver)):
                     receiver.put_back()
                     after_s = receivers.far_off.take_s()
                     raise Snooze(f"{limit[0]} is busy", after_s=after_s, code="endpoint_busy", waits_for=limit[0])
