@@ -6,6 +6,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from errand.http.api import Api, create_api
 from errand.http.routes.enqueue_route import fast_endpoints
+from errand.server import guide
 from errand.server.fast_path import FastPath
 from errand.settings import Settings
 
@@ -29,4 +30,6 @@ def create_app(settings: Settings, *, redis_url: str) -> Service:
 
     Raises ImportError, TypeError or ValueError if a package of job types cannot be used.
     """
-    return Service(create_api(settings, redis_url=redis_url), limit_bytes=settings.body_limit_bytes)
+    api = create_api(settings, redis_url=redis_url)
+    guide.install(api, settings)
+    return Service(api, limit_bytes=settings.body_limit_bytes)
