@@ -28,6 +28,10 @@ async def test_a_template_of_ones_own_is_shown(open_client: OpenClient, settings
         seen = await client.post("/v1/email-previews", json={"template": "note", "data": {"total": 7}})
         assert seen.json() == {"subject": "Note", "text": "7\n", "html": None}
         lacking = await client.post("/v1/email-previews", json={"template": "note"})
+        # one that stands in for a shipped template is seen at once
+        assert (await client.post("/v1/email-previews", json={})).json()["subject"] == "Welcome, Ada!"
+        (tmp_path / "welcome.html.j2").write_text("{% block subject %}Our own{% endblock %}")
+        assert (await client.post("/v1/email-previews", json={})).json()["subject"] == "Our own"
     assert faulty_fields(lacking) == ["body.template"] and "total" in lacking.text
 
 
