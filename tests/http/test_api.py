@@ -60,6 +60,7 @@ async def test_every_operation_has_a_stable_name_and_says_what_it_does(document:
     operations = operations_of(document)
     assert set(operations) == {
         *("enqueue_resize", "enqueue_webhook", "enqueue_welcome_email", "list_jobs", "get_job", "cancel_job"),
+        "list_children",
         *("retry_job", "reschedule_job", "forget_job", "list_dead_jobs", "list_dead_job_groups", "replay_dead_jobs"),
         *("enqueue_resize_batch", "enqueue_webhook_batch", "enqueue_welcome_email_batch"),
         *("list_job_types", "get_file", "sign_file_url", "get_image", "sign_image_url", "healthz", "readyz"),
@@ -142,9 +143,13 @@ async def test_a_type_that_takes_a_file_documents_both_ways_to_send_its_args(doc
 async def test_the_same_terms_can_be_given_for_every_type(document: Document) -> None:
     for name, operation in operations_of(document).items():
         if name.startswith("enqueue_"):
-            alone = set() if name.endswith("_batch") else {"unique_key", "unique_for", "on_conflict", "Prefer"}
+            alone = (
+                set()
+                if name.endswith("_batch")
+                else {"unique_key", "unique_for", "on_conflict", "depends_on", "run_after", "Prefer"}
+            )
             given = {parameter["name"] for parameter in operation["parameters"]}
-            assert given == {"delay", "run_at", "expires_in", "max_tries", "Idempotency-Key"} | alone
+            assert given == {"delay", "run_at", "expires_in", "max_tries", "priority", "Idempotency-Key"} | alone
             shown = operation["responses"]["202"]["content"]["application/json"]["schema"]["$ref"]
             assert shown.endswith("/Batch" if name.endswith("_batch") else "/AcceptedJobView")
 
