@@ -148,6 +148,9 @@ KINDS: Mapping[str, ProblemKind] = {
     "request-timeout": ProblemKind(
         408, "The request came too slowly.", "Send it again; `BODY_TIMEOUT_S` sets the limit."
     ),
+    "run-not-stopped": ProblemKind(
+        409, "The bulk run goes on, or has come to its end: there is nothing to go on with.", "Start another run."
+    ),
     "storage-unavailable": ProblemKind(
         503, "The storage of files cannot be read or written: it is full, read-only or unreachable.", AGAIN
     ),
@@ -202,6 +205,7 @@ KINDS: Mapping[str, ProblemKind] = {
     "unknown-queue": ProblemKind(404, "There is no queue of this name.", "`GET /v1/queues` lists them."),
     "unknown-run": ProblemKind(404, "There is no such bulk run, or it was more than a day ago.", LOOK),
     "unknown-schedule": ProblemKind(404, "There is no schedule with this id.", "`GET /v1/schedules` lists them."),
+    "unknown-template": ProblemKind(404, "There is no template of this name.", "Look into `TEMPLATE_DIR`."),
     "unknown-upload": ProblemKind(404, "There is no such upload, or it has expired.", "Begin a new upload."),
     "unsupported-media-type": ProblemKind(
         415, "The body is of a type that this route does not take.", "The detail names the type to send."

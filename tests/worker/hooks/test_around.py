@@ -240,3 +240,17 @@ async def test_what_is_no_hook_is_refused_where_it_is_written() -> None:
     journal: list[str] = []
     async with noting("a", journal)(attempt):
         assert journal == ["a enters"], "a test may enter it by itself"
+
+
+async def test_each_job_of_a_batch_has_its_hooks(redis: ArqRedis, run_worker: RunWorker, queue: Queue) -> None:
+    journal: list[str] = []
+
+    @job(max_tries=1, batch=2)
+    async def together(ctx: list[Context], args: list[How]) -> list[str | Fail]:
+        return [Fail("no") if one.how == "fail" else "done" for one in args]
+
+    async with run_worker([together], hooks=[noting("a", journal)]):
+        put = await queue.enqueue_many("together", [{}, {"how": "fail"}])
+        ends = [(await ended(redis, one.job_id)).status for one in put]
+    assert ends == ["succeeded", "failed"]
+    assert sorted(journal) == ["a enters"] * 2 + ["a leaves: failed", "a leaves: succeeded", "a sees Fail"]
