@@ -20,6 +20,7 @@ from errand.redis.durability import Durability
 from errand.redis.outage import missed, within
 from errand.wire import keys
 from errand.wire.flow import NO_FLOW, Flow
+from errand.wire.job_id import new_job_ids
 from errand.wire.limits import JobLimits
 
 IN_FLIGHT_S = 60
@@ -114,12 +115,13 @@ class Queue(QueueActions):
         Raises KeyReused if the first call under that key was another request, ValueError for more jobs, QueueFull if
         they do not all fit, and redis' errors if Redis is away.
         """
+        many_args = list(many_args)
+        if len(many_args) > MAX_BATCH:
+            raise ValueError(f"{len(many_args)} jobs are over the limit of {MAX_BATCH} for one call")
         entries = [
-            new_entry(type_name, args, job_id=None, delay_ms=delay_ms, run_at_ms=run_at_ms, limits=limits, flow=flow)
-            for args in many_args
+            new_entry(type_name, args, job_id=job_id, delay_ms=delay_ms, run_at_ms=run_at_ms, limits=limits, flow=flow)
+            for job_id, args in zip(new_job_ids(len(many_args)), many_args, strict=True)
         ]
-        if len(entries) > MAX_BATCH:
-            raise ValueError(f"{len(entries)} jobs are over the limit of {MAX_BATCH} for one call")
         if entries and idempotency:
             # the first of a call stands for all of it
             entries[0] = replace(entries[0], idempotency=idempotency, stands_for=[entry.job_id for entry in entries])

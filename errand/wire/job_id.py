@@ -15,17 +15,42 @@ _lock = threading.Lock()
 _last = 0
 
 
+RANDOM_BYTES = 4
+"""Of the step from one id to the next within a millisecond."""
+
+
 def new_job_id() -> str:
     """A UUIDv7 (RFC 9562 §5.7), greater than every earlier one of this process."""
-    global _last
     with _lock:
-        now_ms = time.time_ns() // 1_000_000
-        if now_ms > _last >> 74:
-            _last = now_ms << 74 | secrets.randbits(74)
-        else:
-            # RFC 9562 §6.2, method 2: within one millisecond the random part counts on
-            _last += 1 + secrets.randbits(32)
-        value = _last
+        value = _next(secrets.token_bytes(RANDOM_BYTES))
+    return _written(value)
+
+
+def new_job_ids(number: int) -> list[str]:
+    """So many of them, in their order.
+
+    Asked for together, their randomness is one call of the system: one by one it was a tenth of what an event for a
+    thousand receivers takes.
+    """
+    random = secrets.token_bytes(number * RANDOM_BYTES)
+    with _lock:
+        values = [_next(random[at : at + RANDOM_BYTES]) for at in range(0, len(random), RANDOM_BYTES)]
+    return [_written(value) for value in values]
+
+
+def _next(random: bytes) -> int:
+    """The 48 bits of the time and 74 random ones. The lock must be held."""
+    global _last
+    now_ms = time.time_ns() // 1_000_000
+    if now_ms > _last >> 74:
+        _last = now_ms << 74 | secrets.randbits(74)
+    else:
+        # RFC 9562 §6.2, method 2: within one millisecond the random part counts on
+        _last += 1 + int.from_bytes(random)
+    return _last
+
+
+def _written(value: int) -> str:
     unix_ms, random = value >> 74, value & (1 << 74) - 1
     bits = unix_ms << 80 | 0x7 << 76 | random >> 62 << 64 | 0b10 << 62 | random & (1 << 62) - 1
     # by hand: uuid.UUID takes three times as long, and each enqueue waits for it

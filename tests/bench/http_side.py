@@ -14,6 +14,7 @@ import uvicorn
 import uvloop
 from fastapi import FastAPI
 
+from errand.process.garbage import collect_less
 from errand.server.app import create_app
 from errand.server.http_protocol import protocol
 from jobs.webhook import Webhook
@@ -46,6 +47,7 @@ async def serve(url: str, port: float, bare: float) -> dict[str, Any]:
     app = bare_app() if bare else create_app(settings.model_copy(update={"storage_url": "memory://"}), redis_url=url)
     http = "httptools" if bare else protocol(settings.body_timeout_s)
     config = uvicorn.Config(app, port=int(port), log_level="warning", access_log=False, http=http)
+    collect_less()  # as the API's process does, and here for a bare route, too
     await uvicorn.Server(config).serve()
     return {}
 
