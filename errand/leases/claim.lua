@@ -27,8 +27,9 @@ local any_cancels, any_lanes = redis.call('EXISTS', cancels) == 1, redis.call('E
 local unsure = clock_was_set(KEYS[8], KEYS[7], ARGV[6], ARGV[7], tonumber(ARGV[8]), now_ms, lease_ms)
 
 local jobs, changes, skipped = {}, {}, 0
-local limits = limits_in(ARGV[9], channel, {
+local limits = ARGV[9] ~= '' and limits_in(ARGV[9], channel, {
   queue = queue, running = running, cancels = cancels, changes = changes, lease_ms = lease_ms, now_ms = now_ms,
+  lined = {}, notes = {},
 })
 --- @include "leases/parts/start"
 
@@ -37,7 +38,7 @@ if limits then
 end
 if any_lanes then
   local by_priority = most_by_priority(most, tonumber(string.match(token, '%d+$')) or 0)
-  serve_lanes(prefix, queue, now_ms, function() return by_priority - #jobs end, consider)
+  serve_lanes(prefix, queue, now_ms, lease_end, function() return by_priority - #jobs end, consider)
 end
 while #jobs < most and (not limits or limits.looks > 0) do
   local due = redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'WITHSCORES', 'LIMIT', skipped, most - #jobs)

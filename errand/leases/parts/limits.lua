@@ -1,7 +1,7 @@
 -- Whether the limits of its type let a job start now: a part of claim.lua.
 -- A limit counts under a name, `<type>:<limit>`, with a digest of the key behind it if jobs of one key count together.
 -- `slots:<name>` is the set of the jobs that run, `starts:<name>` the list of the latest starts, in ms, newest first.
---- @include "redis/parts/call_or_reset"
+local WHOLE_BYTES = 2048 -- of a body that is read in one call; a longer one is looked at for its type first
 local TYPE_IN_HEAD = '^{%s*"t":%s*[%dnul]+,%s*"f":%s*"([^"\\]*)"'
 
 -- `part`: {text} as it stands, or {names, default}: an arg by its names
@@ -28,13 +28,13 @@ end
 
 -- the job and the names under which its limits count it; nil if it has none, or will end without a start
 local function limited_job(limits, id)
-  local head = redis.pcall('GETRANGE', 'arq:job:' .. id, 0, 199)
-  local type_name = type(head) == 'string' and string.match(head, TYPE_IN_HEAD)
+  local body = redis.pcall('GETRANGE', 'arq:job:' .. id, 0, WHOLE_BYTES - 1)
+  local type_name = type(body) == 'string' and string.match(body, TYPE_IN_HEAD)
   local of_type = type_name and limits.of[type_name]
   if not of_type then
     return nil
   end
-  local body = redis.call('GET', 'arq:job:' .. id)
+  body = #body < WHOLE_BYTES and body or redis.call('GET', 'arq:job:' .. id)
   local readable, record = pcall(cjson.decode, body)
   if not readable or type(record.k) ~= 'table' then
     return nil
@@ -46,24 +46,4 @@ local function limited_job(limits, id)
     job.names[number] = name_of(limit, args, body)
   end
   return (job.expires_ms or math.huge) > limits.now_ms and job or nil
-end
-
--- what has no lease does not run any more: its worker was killed
-local function has_slot(limits, name, most)
-  local slots = limits.prefix .. 'slots:' .. name
-  if call_or_reset(slots, 'SCARD') < most then
-    return true
-  end
-  for _, id in ipairs(redis.call('SMEMBERS', slots)) do
-    if redis.call('EXISTS', 'arq:in-progress:' .. id) == 0 then
-      redis.call('SREM', slots, id)
-    end
-  end
-  return redis.call('SCARD', slots) < most
-end
-
--- in how many ms one more may start: within `per_ms` there are never more than `most`
-local function start_in_ms(limits, name, limit)
-  local oldest = call_or_reset(limits.prefix .. 'starts:' .. name, 'LINDEX', limit.most - 1)
-  return math.max((tonumber(oldest) or 0) + limit.per_ms - limits.now_ms, 0)
 end

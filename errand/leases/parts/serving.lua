@@ -2,17 +2,15 @@
 -- time, so that a hundred thousand jobs of one key do not delay one of another key.
 --- @include "redis/parts/call_or_reset"
 --- @include "leases/parts/limits"
+--- @include "leases/parts/refusal"
 --- @include "leases/parts/lines"
 --- @include "leases/parts/started"
 local MOST_LOOKS = 1000 -- at jobs with limits, by one call: Redis answers nobody else meanwhile
 
--- `json`: '', or {type: [limit…]}: limit: {name, most, code, reason}, per_ms if it is one of starts in that time, key if
+-- `json`: {type: [limit…]}: limit: {name, most, code, reason}, per_ms if it is one of starts in that time, key if
 -- jobs of one key count together, a list of parts as text_of has them; turn: why one waits though its limit has room
--- `known`: {queue, running, cancels, changes, lease_ms, now_ms}
+-- `known`: {queue, running, cancels, changes, lease_ms, now_ms}, lined: the lines that jobs have joined, notes: why
 local function limits_in(json, channel, known)
-  if json == '' then
-    return nil
-  end
   known.of, known.types = cjson.decode(json), {}
   for type_name in pairs(known.of) do
     known.types[#known.types + 1] = type_name
@@ -29,7 +27,7 @@ local function serve_line(limits, lines, name, claim)
     limits.looks = limits.looks - 1
     local id, order = unpack(call_or_reset(line, 'ZRANGE', 0, 0, 'WITHSCORES'))
     if not id then
-      return redis.call('ZREM', lines, name) < 0
+      return forget_line(limits, lines, name)
     end
     -- it counts only while it waits for its turn: it may have been cancelled, or rescheduled
     local waits = redis.call('EXISTS', 'errand:put-back:' .. id) == 1 and redis.call('ZSCORE', limits.queue, id)
