@@ -242,17 +242,17 @@ async def test_a_replayed_webhook_is_delivered_under_its_id(
     assert len(receiver.requests) == 2
 
 
-async def test_ten_thousand_are_listed_and_replayed_over_http(
+async def test_more_than_a_page_are_listed_and_replayed_at_a_pace_over_http(
     client: httpx.AsyncClient, redis: ArqRedis, run_worker: RunWorker
 ) -> None:
-    died = await die(redis, run_worker, [{}] * 10_000)
+    died = await die(redis, run_worker, [{}] * 1_000)
     (group,) = (await get(client, GROUPS))["groups"]
-    assert group["count"] == 10_000
+    assert group["count"] == 1_000
     assert set(await ids(client, limit=100)) == set(died)
-    done = (await client.post(REPLAY, json={"type": "fragile", "limit": 10_000, "per_second": 1_000})).json()
-    assert (done["count"], done["skipped"], done["remaining"]) == (10_000, 0, 0)
+    done = (await client.post(REPLAY, json={"type": "fragile", "limit": 10_000, "per_second": 100})).json()
+    assert (done["count"], done["skipped"], done["remaining"]) == (1_000, 0, 0)
     due = [at_ms for _, at_ms in await redis.zrange(QUEUE, 0, -1, withscores=True)]
-    assert len(due) == 10_000 and max(due) - min(due) > 5_000
+    assert len(due) == 1_000 and max(due) - min(due) > 5_000
 
 
 async def test_a_replayed_job_runs_whatever_died_of_it_before(
