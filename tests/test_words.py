@@ -43,6 +43,10 @@ RETIRED = {
     "chores": "tasks",
     "lend": "give, open",
     "rung": "woken, interrupted",
+    "rang": "woke, interrupted",
+    "heed": "follow",
+    "befell": "happened",
+    "whosoever": "the caller, a client, a worker",
 }
 """Retired word → what to write instead."""
 

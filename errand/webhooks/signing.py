@@ -32,7 +32,7 @@ class Signer:
     """
 
     def __init__(self, *keys: str) -> None:
-        self._signs: Sequence[Callable[[bytes], str]] = [_signing_with(key) for key in keys]
+        self._signers: Sequence[Callable[[bytes], str]] = [_signing_with(key) for key in keys]
 
     def headers(self, webhook_id: str, body: bytes, *, now: datetime) -> dict[str, str]:
         """The headers of one attempt, sent at `now`. Raises ValueError for an id that `safe_id` would change."""
@@ -49,7 +49,7 @@ class Signer:
     def sign(self, webhook_id: str, timestamp: str, body: bytes) -> str:
         """For each secret its version and the base64 signature of `id.timestamp.body`, separated by spaces."""
         signed = b".".join((webhook_id.encode(), timestamp.encode(), body))
-        return " ".join(sign(signed) for sign in self._signs)
+        return " ".join(sign(signed) for sign in self._signers)
 
 
 def safe_id(job_id: str) -> str:
