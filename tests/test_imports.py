@@ -17,7 +17,7 @@ FLOORS: list[set[str]] = [
     {"errand.http", "errand.http.scope", "errand.version", "errand.secrets"}
     | {"errand.extras", "errand.redis_url", "errand.private_folder", "errand.mypy_plugin"},
     {"errand.settings", "errand.wire"},
-    {"errand.redis"},
+    {"errand.redis", "errand.tracing"},
     {"errand.job", "errand.queue", "errand.leases"},
     {"errand.worker", "errand.audit", "errand.monitor", "errand.schedules", "errand.resources"},
     {"errand.mail", "errand.images", "errand.webhooks", "errand.events", "errand.dead_jobs", "errand.doctor"}
@@ -163,6 +163,7 @@ def test_only_entry_points_read_the_environment() -> None:
         "errand.settings.settings",
         "errand.testing.plugin",
         "errand.resources.pool_process",
+        "errand.tracing.switch",  # OpenTelemetry's own variables
     }
 
 
@@ -172,7 +173,7 @@ def reads_the_environment(path: Path) -> bool:
     return not used.isdisjoint({"Settings.read", "os.environ"})
 
 
-HEAVY = ("pyvips", "aiosmtpd", "aiohttp", "jinja2", "pebble")
+HEAVY = ("pyvips", "aiosmtpd", "aiohttp", "jinja2", "pebble", "opentelemetry.sdk")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from errand.redis.connection import connect
 from errand.redis.durability import Durability
 from errand.redis.outage import REDIS_DEADLINE_S, REPLY_TIMEOUT_S
 from errand.settings import Settings
+from errand.tracing import switch
 
 _INSTEAD: list[str] = []
 """The Redis that takes the place of all others, for tests; the last one counts."""
@@ -56,6 +57,7 @@ class Connected:
 @asynccontextmanager
 async def opened(settings: Settings, *, redis_url: str | None = None) -> AsyncIterator[Connected]:
     """The connection for these settings, to `redis_url` if it is given. A Redis that is away may come later."""
+    switch.by_program()
     async with redis_of(settings, redis_url) as url:
         redis = connect(url, reply_timeout_s=REPLY_TIMEOUT_S)
         durability = Durability(redis, replicas=settings.replicas, timeout_ms=settings.replication_timeout_ms)

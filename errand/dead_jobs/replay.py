@@ -24,6 +24,7 @@ from errand.wire import codec, keys
 from errand.wire.flow import Flow
 from errand.wire.indexes import DeadEntry, EndedName
 from errand.wire.limits import KeptLimits
+from errand.wire.origin import JobOrigin
 
 ReplayAnswer = Literal["replayed", "succeeded", "bodiless", "gone", "changed"]
 
@@ -89,6 +90,7 @@ class _Ended:
             job = {"t": None, **{name: record[name] for name in ("f", "a", "k", "et")}}
             # a replayed job runs although its time is over; how often it is tried stays as it was asked
             job |= replace(KeptLimits.of(record), expires_at_ms=None).fields() | Flow.of(record).fields()
+            job |= JobOrigin.of(record).fields()
         except (ValueError, KeyError, TypeError):
             return None
         known = job["f"] not in (codec.UNKNOWN, codec.UNREADABLE)

@@ -30,6 +30,7 @@ from errand.http.gates.body_limit import MULTIPART_OVERHEAD_BYTES, BodyLimit
 from errand.http.gates.head_requests import HeadRequests
 from errand.http.gates.throttle import RefusalThrottle
 from errand.http.gates.token_bucket import RateLimit
+from errand.http.gates.untraced import is_untraced
 from errand.http.routes import (
     audit,
     batches,
@@ -56,6 +57,7 @@ from errand.resources.storage import Storage
 from errand.resources.storage_check import StorageCheck
 from errand.schedules.store import Schedules
 from errand.settings import ApiKey, Settings
+from errand.tracing import switch
 from errand.uploads.sessions import UploadSessions
 from errand.version import VERSION
 from errand.webhooks.endpoints import EndpointAttempts, EndpointLines, Endpoints
@@ -146,6 +148,7 @@ def create_api(settings: Settings, *, redis_url: str | None = None, dependencies
         # a redirect has no content: a client such as curl would show nothing at all
         redirect_slashes=False,
         dependencies=[*dependencies, Depends(known_query.refuse_unknown)],
+        telemetry={"exclude": is_untraced, "logs": False, "operation_spans": False, "auto_configure": False},
     )
     app.catalog = catalog
     app.state.settings = settings
@@ -205,6 +208,7 @@ async def opened(settings: Settings, catalog: Catalog, *, redis_url: str) -> Asy
     """Opens what requests share. Redis may be away: requests are then answered 503."""
     redis = connect(redis_url, reply_timeout_s=REPLY_TIMEOUT_S)
     subscriber = connect(redis_url, reply_timeout_s=REPLY_TIMEOUT_S)
+    switch.by_program()
     durability = Durability(redis, replicas=settings.replicas, timeout_ms=settings.replication_timeout_ms)
     try:
         queues = {

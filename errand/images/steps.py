@@ -23,6 +23,7 @@ from errand.job.control import Fail
 from errand.job.stored_file import path_of_file
 from errand.resources.openers import outbound, process_pool, storage
 from errand.resources.reports import Listener, listening
+from errand.tracing import current
 
 if TYPE_CHECKING:
     from errand.images.pixels.encode import Rendered
@@ -96,7 +97,8 @@ async def fetched(ctx: Context, args: ImageArgs) -> AsyncIterator[SourceFile]:
     """The upload, or what is at the URL, as a local file. Raises Fail."""
     with tempfile.TemporaryDirectory(prefix="errand-images-") as folder:
         source = SourceFile(Path(folder, "source"), Path(folder))
-        await _fetch(ctx, args, source.path)
+        with current.span("image fetch"):
+            await _fetch(ctx, args, source.path)
         await ctx.progress(FETCHED, "source fetched")
         yield source
 
@@ -137,8 +139,9 @@ async def rendered(ctx: Context, source: SourceFile, args: ImageArgs) -> Result:
             watermarks=await _fetch_watermarks(ctx, source.folder, sizes),
             reports=source.folder / "reports",
         )
-        async with listening(source.folder / "reports", _shown(ctx, sizes)):
-            return await pool.run(RENDER_LIMIT_S, render, source.path, source.folder, request, options)
+        with current.span("image render"):
+            async with listening(source.folder / "reports", _shown(ctx, sizes)):
+                return await pool.run(RENDER_LIMIT_S, render, source.path, source.folder, request, options)
     except (ImageRefused, UnknownPreset) as error:
         raise Fail(str(error)) from None
     except CpuTimeSpent:
@@ -153,6 +156,7 @@ def _shown(ctx: Context, sizes: Sequence[Size]) -> Listener:
     async def show(report: str) -> None:
         nonlocal done
         done += 1
+        current.event(report)
         await ctx.progress(FETCHED + (RENDERED - FETCHED) * done / steps, report)
 
     return show
@@ -174,7 +178,8 @@ async def _fetch_watermarks(ctx: Context, folder: Path, sizes: Sequence[Size]) -
 
 async def stored(ctx: Context, made: Result) -> list[Output]:
     """Stores the outputs under the job's id, each by its own content, in their order."""
-    return list(await asyncio.gather(*(_store(ctx, image) for image in made.outputs)))
+    with current.span("image store"):
+        return list(await asyncio.gather(*(_store(ctx, image) for image in made.outputs)))
 
 
 async def _store(ctx: Context, image: Rendered) -> Output:

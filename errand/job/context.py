@@ -39,6 +39,10 @@ A job type names it in `@job(uses=[opener])`; the job function gets what it yiel
 """
 
 
+def _not_counted(counter: str) -> None:
+    """Outside of a worker nothing is counted."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """What one attempt may know and use besides its args. A test of a job function makes one itself."""
@@ -60,6 +64,8 @@ class Context:
     """That of the worker, for a job in a thread."""
     follow_ups: list[FollowUp] = field(default_factory=list)
     """The jobs to put if this attempt succeeds."""
+    count: Callable[[str], None] = _not_counted
+    """Adds 1 to a counter of the worker, such as `letters:sent`: `/metrics` shows those that it knows."""
     report: Callable[[float, str], Awaitable[None]] | None = None
     effect: Callable[[str], Awaitable[Once]] | None = None
 

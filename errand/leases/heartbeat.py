@@ -96,6 +96,10 @@ class Heartbeat:
         """True if this process was silent for long since it sent the claim: others may have run the jobs by now."""
         return bool(claimed.claims) and (self._was_silent or claimed.asked_s < self._unbroken_since_s)
 
+    def count(self, name: str) -> None:
+        """Adds 1 to a counter of that name, which goes with the next heartbeat."""
+        self._counters.add(name)
+
     async def prove(self) -> bool:
         """Renews the leases held, and stops the jobs whose leases were lost; False if Redis gave no answer."""
         try:
@@ -116,6 +120,8 @@ class Heartbeat:
         if started_s - self._renewed_s > self._longest_silence_s:
             self._unbroken_since_s = started_s
         self._renewed_s = started_s
+        if renewed.lost:
+            self._counters.add("leases_lost", len(renewed.lost))
         self._give_up({job_id: held[job_id] for job_id in renewed.lost})
         self._cancel(renewed.to_cancel)
 

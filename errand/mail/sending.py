@@ -131,11 +131,15 @@ class Mailer:
         from errand.mail.verdict import Refusal, Unsure, asked_wait_s
 
         try:
-            return await self.transport.send(letter, begin=sending.start, clock=ctx.clock)
+            response = await self.transport.send(letter, begin=sending.start, clock=ctx.clock)
+            ctx.count("letters:sent")
+            return response
         except Unsure as error:
+            ctx.count("letters:unsure")
             await decide(ctx, policy, why=str(error))
             raise AssertionError("unsure, and undecided") from None
         except Refusal as error:
+            ctx.count(f"letters:{_outcome_of(error)}")
             await sending.forget()
             wait_s = asked_wait_s(error.reply) or 0.0
             snooze = None
@@ -149,6 +153,15 @@ class Mailer:
 def _is_young(ctx: Context) -> bool:
     """What uses no try would never end: a letter older than its tries would last is a failure like others."""
     return (datetime.now(UTC) - ctx.enqueued_at).total_seconds() < sum(RETRY.delays_s)
+
+
+def _outcome_of(error: Refusal) -> str:
+    """The word for it in metrics."""
+    from errand.mail.verdict import Rejected, SenderRefused
+
+    if isinstance(error, Rejected):
+        return "rejected"
+    return "sender_refused" if isinstance(error, SenderRefused) else "put_off"
 
 
 def _verdict_on(error: Refusal, job_id: str, *, at_least_s: float) -> Exception:

@@ -20,6 +20,7 @@ from errand.wire import codec, keys
 from errand.wire.flow import HELD_MS, NO_FLOW, Flow
 from errand.wire.indexes import end_of
 from errand.wire.limits import KeptLimits, shown_ms
+from errand.wire.origin import NO_ORIGIN, JobOrigin
 from errand.wire.records import (
     Attempt,
     Block,
@@ -83,6 +84,8 @@ class JobSnapshot:
     flow: Flow = NO_FLOW
     held: bool = False
     """It waits for other jobs: it is due when they have ended."""
+    origin: JobOrigin = NO_ORIGIN
+    """The trace and the request in which it was put."""
     priority: int = 0
     revision: str = ""
     """Differs after each change of what Redis keeps of the job, except a renewed lease; empty in lists of jobs."""
@@ -144,6 +147,7 @@ async def _read_job(
         job,
         limits=KeptLimits.of(record),
         flow=Flow.of(record),
+        origin=JobOrigin.of(record),
         queue=queue,
         attempts=_attempts_in(attempts),
         due_at_ms=None if score is None else shown_ms(score),
@@ -257,6 +261,7 @@ def ended_job(job_id: str, record: bytes) -> JobSnapshot:
         max_tries=limits.max_tries,
         expires_at_ms=limits.expires_at_ms,
         flow=Flow.of(fields),
+        origin=JobOrigin.of(fields),
         priority=limits.priority or 0,
     )
 
@@ -267,6 +272,7 @@ def live_job(
     *,
     limits: KeptLimits,
     flow: Flow = NO_FLOW,
+    origin: JobOrigin = NO_ORIGIN,
     queue: str,
     attempts: tuple[Attempt, ...] = (),
     due_at_ms: int | None,
@@ -300,6 +306,7 @@ def live_job(
         max_tries=limits.max_tries,
         expires_at_ms=limits.expires_at_ms,
         flow=flow,
+        origin=origin,
         held=held,
         priority=limits.priority or 0,
         revision=revision,

@@ -11,26 +11,28 @@ from errand.process import forks, lifeline, logs
 from errand.redis import embedded
 from errand.secrets import redaction
 from errand.settings import SHIPPED_JOBS, Settings
+from errand.tracing import switch
 
 
-def prepare(settings: Settings) -> None:
+def prepare(settings: Settings, *, program: str) -> None:
     """Logs in one form and without secrets; an end with the parent if it asked for that.
 
     Files are made for this user alone, forks without the signal handlers of this process.
     """
     lifeline.hold()
-    prepare_child(settings)
+    prepare_child(settings, program=program)
 
 
-def prepare_child(settings: Settings, *, process: int | None = None) -> None:
+def prepare_child(settings: Settings, *, program: str, process: int | None = None) -> None:
     """The same for a process that a prepared one has started, which ends it by other means.
 
-    `process` is its number if there are several of its kind.
+    `program` is its name in traces, `process` its number if there are several of its kind.
     """
     os.umask(0o077)
     forks.isolate_children()
     logs.configure(level=settings.log_level, form=settings.log_format, process=process)
     redaction.configure(settings.secrets)
+    switch.by_environment(program)
 
 
 @contextmanager

@@ -56,7 +56,7 @@ def run(settings: Settings) -> None:
 
     Blocks; exits with one line if it cannot start.
     """
-    start.prepare(settings)
+    start.prepare(settings, program="worker")
     processes = processors.count(settings.worker_processes)
     if processes == 1:
         run_one(settings)
@@ -80,7 +80,7 @@ def _body(settings: Settings, process: int) -> Body:
 
 def run_child(settings: Settings, process: int, ready: Ready) -> None:
     """Runs the worker process with that number, of several under one parent."""
-    start.prepare_child(settings, process=process)
+    start.prepare_child(settings, program="worker", process=process)
     run_one(settings, ready)
 
 
@@ -157,7 +157,7 @@ def _isolated_process(settings: Settings, redis_url: str, connection: Connection
 
 def run_isolated(settings: Settings, redis_url: str, connection: Connection) -> None:
     """Makes the attempts that a worker process asks for over the connection, until that process ends."""
-    start.prepare_child(settings)
+    start.prepare_child(settings, program="worker")
     isolated.ignore_signals()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve_isolated(settings, redis_url, connection))

@@ -14,6 +14,7 @@ from errand.wire import codec, keys, records
 from errand.wire.flow import Flow
 from errand.wire.indexes import DeadEntry, EndedName
 from errand.wire.limits import KeptLimits
+from errand.wire.origin import JobOrigin
 from errand.wire.running import lost_attempt
 
 CancelAnswer = Literal["cancelled", "cancelling", "ended", "unknown", "changed"]
@@ -169,6 +170,7 @@ class QueueActions:
         lost = lost_attempt(started, at_ms=now_ms) if started is not None else None
         made = [*codec.readable(attempts), *([lost] if lost else [])]
         more = {"attempts": made, **KeptLimits.of(record).fields(), **Flow.of(record).fields()}
+        more |= JobOrigin.of(record).fields()
         error = records.Error(
             "Cancel", "cancelled after its worker was lost" if lost else "cancelled before it started"
         )

@@ -11,10 +11,12 @@ from arq.utils import timestamp_ms
 from errand.queue.idempotency import FirstAnswer, Idempotency
 from errand.queue.uniqueness import NotUnique, Unique
 from errand.redis.durability import Grade
+from errand.tracing import current
 from errand.wire import codec
 from errand.wire.flow import NO_FLOW, Flow, PlannedJob
 from errand.wire.job_id import new_job_id
 from errand.wire.limits import MAX_TRIES, PRIORITY, JobLimits
+from errand.wire.origin import NO_ORIGIN, JobOrigin
 
 
 class JobExists(Exception):
@@ -178,7 +180,9 @@ def new_entry(
     unique: Unique | None = None,
     limits: JobLimits | None = None,
     flow: Flow = NO_FLOW,
+    origin: JobOrigin | None = None,
 ) -> Entry:
+    """`origin`: what it comes from, if that is not what is traced and answered now."""
     enqueued_at_ms = timestamp_ms()
     job = {"t": None, "f": type_name, "a": (), "k": args, "et": enqueued_at_ms}
     if unique is not None:
@@ -190,6 +194,9 @@ def new_entry(
         job[PRIORITY] = priority
     if flow is not NO_FLOW:
         job |= flow.fields()
+    origin = current.origin() if origin is None else origin
+    if origin is not NO_ORIGIN:
+        job |= origin.fields()
     return Entry(
         job_id or new_job_id(),
         type_name,

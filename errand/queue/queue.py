@@ -18,9 +18,10 @@ from errand.queue.uniqueness import NotUnique, Unique
 from errand.redis import script
 from errand.redis.durability import Durability
 from errand.redis.outage import missed, within
+from errand.tracing import current
 from errand.wire import keys
 from errand.wire.flow import NO_FLOW, Flow
-from errand.wire.job_id import new_job_ids
+from errand.wire.job_id import new_job_id, new_job_ids
 from errand.wire.limits import JobLimits
 
 IN_FLIGHT_S = 60
@@ -79,23 +80,25 @@ class Queue(QueueActions):
         Raises KeyReused if the first call under that key was another request, NotUnique if another job holds the key
         of `unique` and does not give way, JobExists, QueueFull, UnknownDependency, and redis' errors if Redis is away.
         """
-        entry = new_entry(
-            type_name,
-            args,
-            job_id=job_id,
-            delay_ms=delay_ms,
-            run_at_ms=run_at_ms,
-            idempotency=idempotency,
-            unique=unique,
-            limits=limits,
-            flow=flow,
-        )
-        try:
-            return enqueued(self.name, entry, await self.sender.send(entry))
-        except NotUnique as conflict:
-            if unique is None or not unique.replace:
-                raise
-            return await self._replace_holder(conflict, entry)
+        job_id = job_id or new_job_id()
+        with current.putting(type_name, self.name, job_id=job_id):
+            entry = new_entry(
+                type_name,
+                args,
+                job_id=job_id,
+                delay_ms=delay_ms,
+                run_at_ms=run_at_ms,
+                idempotency=idempotency,
+                unique=unique,
+                limits=limits,
+                flow=flow,
+            )
+            try:
+                return enqueued(self.name, entry, await self.sender.send(entry))
+            except NotUnique as conflict:
+                if unique is None or not unique.replace:
+                    raise
+                return await self._replace_holder(conflict, entry)
 
     async def enqueue_many(
         self,
@@ -118,15 +121,30 @@ class Queue(QueueActions):
         many_args = list(many_args)
         if len(many_args) > MAX_BATCH:
             raise ValueError(f"{len(many_args)} jobs are over the limit of {MAX_BATCH} for one call")
-        entries = [
-            new_entry(type_name, args, job_id=job_id, delay_ms=delay_ms, run_at_ms=run_at_ms, limits=limits, flow=flow)
-            for job_id, args in zip(new_job_ids(len(many_args)), many_args, strict=True)
-        ]
-        if entries and idempotency:
+        with current.putting(type_name, self.name):
+            current.note_number(len(many_args))
+            origin = current.origin()
+            entries = [
+                new_entry(
+                    type_name,
+                    args,
+                    job_id=job_id,
+                    delay_ms=delay_ms,
+                    run_at_ms=run_at_ms,
+                    limits=limits,
+                    flow=flow,
+                    origin=origin,
+                )
+                for job_id, args in zip(new_job_ids(len(many_args)), many_args, strict=True)
+            ]
+            return await self._put_all(entries, idempotency) if entries else []
+
+    async def _put_all(self, entries: list[Entry], idempotency: Idempotency | None) -> list[Enqueued]:
+        if idempotency:
             # the first of a call stands for all of it
             entries[0] = replace(entries[0], idempotency=idempotency, stands_for=[entry.job_id for entry in entries])
-        answers = await self.script.put(entries, together=True) if entries else []
-        if answers and answers[0].is_kept_out:
+        answers = await self.script.put(entries, together=True)
+        if answers[0].is_kept_out:
             return first_answered(entries[0], answers[0])
         return [enqueued(self.name, entry, answer) for entry, answer in zip(entries, answers, strict=True)]
 

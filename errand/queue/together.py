@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from errand.queue.new_job import Answer, Enqueued, Entry, NewJob, QueueFull, enqueued, entry_of
 from errand.queue.queue import Queue
 from errand.redis import script
+from errand.tracing import current
 
 
 async def enqueue_together(jobs: Sequence[tuple[Queue, NewJob]]) -> list[Enqueued | None]:
@@ -23,7 +24,8 @@ async def enqueue_together(jobs: Sequence[tuple[Queue, NewJob]]) -> list[Enqueue
         return [await _enqueue_one(*jobs[0])]
     by_queue: dict[Queue, list[Entry]] = {}
     for queue, job in jobs:
-        by_queue.setdefault(queue, []).append(entry_of(job))
+        with current.putting(job.type_name, queue.name, job_id=job.job_id):
+            by_queue.setdefault(queue, []).append(entry_of(job))
     put = {
         entry.job_id: _unless_it_exists(queue, entry, answer)
         for (queue, entries), answers in zip(by_queue.items(), await _put(by_queue), strict=True)
@@ -33,13 +35,14 @@ async def enqueue_together(jobs: Sequence[tuple[Queue, NewJob]]) -> list[Enqueue
 
 
 async def _enqueue_one(queue: Queue, job: NewJob) -> Enqueued | None:
-    entry = entry_of(job)
-    if not job.enforce and queue.script.has_limit:
-        (answer,) = await queue.script.put([entry], enforce=False)
-    else:
-        # in a call that is shared with others who enqueue at the moment
-        answer = await queue.sender.send(entry)
-    return _unless_it_exists(queue, entry, answer)
+    with current.putting(job.type_name, queue.name, job_id=job.job_id):
+        entry = entry_of(job)
+        if not job.enforce and queue.script.has_limit:
+            (answer,) = await queue.script.put([entry], enforce=False)
+        else:
+            # in a call that is shared with others who enqueue at the moment
+            answer = await queue.sender.send(entry)
+        return _unless_it_exists(queue, entry, answer)
 
 
 def _unless_it_exists(queue: Queue, entry: Entry, answer: Answer) -> Enqueued | None:

@@ -19,6 +19,7 @@ from errand.http.gates.audit import Record
 from errand.http.gates.auth import REFUSED_FOR
 from errand.http.routes.enqueue_route import Endpoint
 from errand.http.scope import announced_bytes
+from errand.tracing import current
 
 GUARDS = [*ALWAYS, *UNLESS_SAID]
 
@@ -27,7 +28,7 @@ class FastPath:
     """ASGI middleware in front of `app`: `endpoints` are its enqueue endpoints, by their paths.
 
     A request is usual if it is a POST without a query whose body is announced with at most `limit_bytes`. Its answers,
-    to errors as well, are those that the app would give.
+    to errors as well, are those that the app would give. None is while traces are on: the app makes the request's span.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class FastPath:
         self._limit_bytes = limit_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "POST" and not scope["query_string"]:
+        if scope["type"] == "http" and scope["method"] == "POST" and not (scope["query_string"] or current.is_on()):
             endpoint = self._endpoints.get(scope["path"])
             if endpoint is not None and self._is_short(scope):
                 await self._answer(endpoint, scope, receive, send)

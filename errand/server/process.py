@@ -42,7 +42,7 @@ def run(settings: Settings, *, read_again: Callable[[], Settings]) -> None:
 
     On SIGHUP the keys of the settings that are read again then count. `read_again` must be one that can be pickled.
     """
-    start.prepare(settings)
+    start.prepare(settings, program="api")
     processes = processors.count(settings.api_processes)
     if processes == 1:
         run_one(settings, read_again=read_again)
@@ -92,7 +92,7 @@ def run_child(
     ready: Ready,
 ) -> None:
     """Serves as the process with that number, of several under one parent."""
-    start.prepare_child(settings, process=process)
+    start.prepare_child(settings, program="api", process=process)
     run_one(settings, read_again=read_again, sockets=[listening], ready=ready)
 
 

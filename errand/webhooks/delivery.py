@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypedDict
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 from pydantic_core import to_json
@@ -16,6 +17,7 @@ from errand.job.context import Context
 from errand.job.control import Fail, Retry, Snooze
 from errand.job.retry_policy import Delays
 from errand.settings import WEBHOOK_QUEUE, Settings
+from errand.tracing import current
 from errand.webhooks.made_attempt import MadeAttempt
 from errand.webhooks.post_fault import PostFault
 from errand.webhooks.retry_after import retry_after_s
@@ -97,10 +99,12 @@ class Deliverer:
         made = MadeAttempt(ctx=ctx, target=target, event=str(event["type"]), webhook_id=webhook_id)
         try:
             made.answer = await self._post(made, to_json(event))
+            ctx.count(f"posts:{made.answer.status // 100}xx")
             if not 200 <= made.answer.status < 300:
                 made.asked_s = retry_after_s(made.answer.header("retry-after"), now=datetime.now(UTC))
                 _check_taken(ctx, target, made.answer, asked_s=made.asked_s)
         except PostFault as fault:
+            ctx.count(f"posts:{fault.kind}")
             made.fault, made.error = fault.kind, _after_fault(ctx, target, fault)
             await self._note(made)
             raise made.error from None
@@ -133,9 +137,11 @@ class Deliverer:
                 now = datetime.now(UTC)
                 headers = {**target.signer.headers(made.webhook_id, body, now=now), **target.headers}
                 try:
-                    answer = await self.poster.post(
-                        target.url, body=body, headers=headers, deadline_s=target.timeout_s, tls=target.tls
-                    )
+                    with current.span("POST", _request_to(target.url) if current.is_on() else None, kind="client"):
+                        answer = await self.poster.post(
+                            target.url, body=body, headers=headers, deadline_s=target.timeout_s, tls=target.tls
+                        )
+                        current.note({"http.response.status_code": answer.status})
                 except PostFault:
                     attempt.ok = False
                     raise
@@ -162,6 +168,13 @@ class Deliverer:
             await self._leave_line(made)
         if self.journal is not None:
             await self.journal.note(made)
+
+
+def _request_to(url: str) -> dict[str, str | int]:
+    """What a span says of the request: not the path and the query, which may have a secret of the receiver."""
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return {"http.request.method": "POST", "server.address": parts.hostname or "", "server.port": port}
 
 
 def _check_taken(ctx: Context, target: Target, answer: HttpAnswer, *, asked_s: float) -> None:

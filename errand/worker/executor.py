@@ -122,6 +122,7 @@ class Executor:
         job = claimed_job.read(claim, self._worker.job_deserializer)
         self._enqueued_at_ms[claim.job_id] = job.enqueued_at_ms
         if claim.lost:
+            self._heartbeat.count("attempts:lost")
             log.warning("attempt lost", job_id=claim.job_id, attempt=claim.job_try - 1)
         return job
 

@@ -118,6 +118,8 @@ class JobFields(JobHead):
         description="if no attempt has started by then, it fails; null if it never expires"
     )
     priority: int = Field(0, description="from 0, the lowest, to 9: those that are due start in its order")
+    trace_id: str | None = Field(None, description="the trace in which it was put; null if none was recorded")
+    request_id: str | None = Field(None, description="the X-Request-ID of the request that put it")
     planned_attempts: list[datetime] | None = Field(
         description="when each attempt that has not started would start if each failed at once, by the type's retry "
         "policy without its jitter; null if the job has ended, or if this service does not know the type"
@@ -204,6 +206,8 @@ def job_view(
         links=links_of(job, root_path),
         expires_at=utc_or_none(job.expires_at_ms),
         priority=job.priority,
+        trace_id=job.origin.trace_id,
+        request_id=job.origin.request_id,
         planned_attempts=plan and [utc(at_ms) for at_ms in plan.attempts_ms],
         gives_up_at=plan and utc_or_none(plan.gives_up_ms),
         waiting=waiting and WaitingView(code=waiting.code, detail=waiting.detail, until=utc_or_none(waiting.until_ms)),
@@ -251,6 +255,8 @@ def new_job_json(job: JobSnapshot, job_type: JobType[Any, Any], *, durability: G
             "links": links_of(job, root_path),
             "expires_at": utc_or_none(job.expires_at_ms),
             "priority": job.priority,
+            "trace_id": job.origin.trace_id,
+            "request_id": job.origin.request_id,
         }
     )
     return b'%b,%b,"durability":"%b"}' % (shown[:-1], plan, durability.encode())

@@ -1,4 +1,8 @@
-"""Writes the state of queues in Prometheus' text format, version 0.0.4."""
+"""Writes the state of queues in Prometheus' text format, version 0.0.4.
+
+Names, base units and `_total` as https://prometheus.io/docs/practices/naming/ asks for. The labels are names of queues
+and words of fixed lists, and in one counter job types, so that a series more comes with an installation's code alone.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 
 from errand.monitor.queues import QueueState
+from errand.version import VERSION
 from errand.wire.counters import BUCKETS_MS
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -31,7 +36,25 @@ a right key, shown for the first time by an address that has tried many wrong on
 
 HISTOGRAMS = {
     "wait_ms": ("errand_wait_seconds", "From a job's due time to the beginning of an attempt."),
+    "late_ms": (
+        "errand_lateness_seconds",
+        "The same of attempts that were not due at once: delays, schedules, tries.",
+    ),
     "run_ms": ("errand_run_seconds", "How long attempts ran."),
+}
+
+
+COUNTERS = {
+    "stale": ("errand_stale_outcomes_total", "Outcomes dropped because the lease had been lost."),
+    "leases_lost": ("errand_lost_leases_total", "Leases that were another worker's, or nobody's, while their job ran."),
+}
+"""By the counters that workers report, one value for each queue."""
+
+
+COUNTERS_BY_OUTCOME = {
+    "attempts": ("errand_attempts_total", "Attempts that ended, by outcome."),
+    "letters": ("errand_letters_total", "Letters handed to mail servers and providers, by outcome."),
+    "posts": ("errand_webhook_posts_total", "Webhooks posted to receivers, by outcome: a class of status, or a fault."),
 }
 
 
@@ -40,7 +63,7 @@ def as_text(queues: Sequence[QueueState], *, refused: Mapping[str, int]) -> str:
 
     `refused`: the credentials that this API process has refused, by reason.
     """
-    lines = [*_gauges(queues), *_attempts(queues), *_blocked(queues)]
+    lines = [*_info(), *_gauges(queues), *_counters(queues), *_blocked(queues)]
     for kind in HISTOGRAMS:
         lines += _histogram(kind, queues)
     lines += _refused(refused)
@@ -68,17 +91,23 @@ def _gauge(name: str, queue: QueueState) -> float:
     }[name]
 
 
-def _attempts(queues: Iterable[QueueState]) -> Iterator[str]:
-    queues = list(queues)
-    yield from _head("errand_attempts_total", "Attempts that ended, by outcome.", "counter")
-    for queue in queues:
-        for counter, value in sorted(queue.counters.items()):
-            kind, _, outcome = counter.partition(":")
-            if kind == "attempts":
-                yield _line("errand_attempts_total", {"queue": queue.name, "outcome": outcome}, value)
-    yield from _head("errand_stale_outcomes_total", "Outcomes dropped because the lease had been lost.", "counter")
-    for queue in queues:
-        yield _line("errand_stale_outcomes_total", {"queue": queue.name}, queue.counters.get("stale", 0))
+def _info() -> Iterator[str]:
+    yield from _head("errand_info", "1; the version is that of the API process which answers.", "gauge")
+    yield _line("errand_info", {"version": VERSION}, 1)
+
+
+def _counters(queues: Sequence[QueueState]) -> Iterator[str]:
+    for kind, (name, help_) in COUNTERS_BY_OUTCOME.items():
+        yield from _head(name, help_, "counter")
+        for queue in queues:
+            for counter, value in sorted(queue.counters.items()):
+                of, _, outcome = counter.partition(":")
+                if of == kind:
+                    yield _line(name, {"queue": queue.name, "outcome": outcome}, value)
+    for kind, (name, help_) in COUNTERS.items():
+        yield from _head(name, help_, "counter")
+        for queue in queues:
+            yield _line(name, {"queue": queue.name}, queue.counters.get(kind, 0))
 
 
 def _blocked(queues: Iterable[QueueState]) -> Iterator[str]:
@@ -92,7 +121,6 @@ def _blocked(queues: Iterable[QueueState]) -> Iterator[str]:
 
 
 def _histogram(kind: str, queues: Iterable[QueueState]) -> Iterator[str]:
-    """A histogram without `_sum`: only counts are kept, which are enough for quantiles."""
     name, help_ = HISTOGRAMS[kind]
     yield from _head(name, help_, "histogram")
     for queue in queues:
@@ -101,6 +129,7 @@ def _histogram(kind: str, queues: Iterable[QueueState]) -> Iterator[str]:
         for bound, count in zip(bounds, counts, strict=True):
             le = "+Inf" if bound == "inf" else f"{int(bound) / 1000:g}"
             yield _line(f"{name}_bucket", {"queue": queue.name, "le": le}, count)
+        yield _line(f"{name}_sum", {"queue": queue.name}, queue.counters.get(f"{kind}:sum", 0) / 1000)
         yield _line(f"{name}_count", {"queue": queue.name}, count)
 
 

@@ -44,6 +44,8 @@ WAITING_JOB: dict[str, Any] = {
     "finished_at": None,
     "expires_at": None,
     "priority": 0,
+    "trace_id": None,
+    "request_id": None,
     "planned_attempts": [PUT_AT, "2026-11-20T23:16:08.518000Z"],
     "gives_up_at": "2026-11-20T23:16:08.518000Z",
     "links": {
@@ -249,6 +251,8 @@ ANSWERS: dict[str, Any] = {
         "timeout_s": 10.0,
         "retry": {"kind": "exponential", "base_s": 5, "cap_s": 3600},
         "priority": 0,
+        "trace_id": None,
+        "request_id": None,
         "limits": [{"kind": "concurrency", "most": 5, "per_s": None, "key": "{customer_id}"}],
         "repeats": {"kind": "debounce", "period_s": 30.0, "key": None},
         "links": {"enqueue": "/v1/jobs/shout"},

@@ -20,7 +20,11 @@ from errand.http.requests.waits import PreferHeader
 from errand.job.job_type import JobType
 from errand.job.when import AT_ONCE, When
 from errand.queue.uniqueness import Unique
+from errand.tracing import current
 from errand.wire.limits import JobLimits, of_type
+from errand.wire.origin import request_id
+
+REQUEST_ID_HEADER = b"x-request-id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +81,17 @@ def read(request: Request, query: type[BatchQuery] = EnqueueQuery) -> EnqueueOpt
     that is malformed.
     """
     keyed = idempotency.read(request)
+    _note_request_id(request)
     if request.scope["query_string"]:
         return _checked(request, query).options(keyed)
     return NONE if keyed is None else EnqueueOptions(keyed=keyed)
+
+
+def _note_request_id(request: Request) -> None:
+    """The jobs of this request have it, and the lines that are logged for them; one that is no id is left out."""
+    for name, value in request.scope["headers"]:
+        if name == REQUEST_ID_HEADER:
+            current.REQUEST_ID.set(request_id(value.decode("latin-1")))
 
 
 def _checked(request: Request, query: type[BatchQuery]) -> BatchQuery:

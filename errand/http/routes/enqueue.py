@@ -25,7 +25,9 @@ from errand.monitor.job_snapshot import JobSnapshot
 from errand.queue.idempotency import FirstAnswer, KeyReused
 from errand.queue.new_job import Enqueued, UnknownDependency
 from errand.queue.uniqueness import NotUnique
+from errand.tracing import current
 from errand.wire.flow import NO_FLOW
+from errand.wire.origin import NO_ORIGIN
 
 EXISTING: dict[int | str, dict[str, Any]] = {
     200: {
@@ -228,6 +230,8 @@ def _just_put(job_type: JobType[Any, Any], args: KeptArgs, put: Enqueued, *, que
         args=job_type.shown_args(args),
         enqueued_at_ms=put.enqueued_at_ms,
         run_at_ms=put.due_at_ms,
+        # one that is sent again is another request, of another trace
+        origin=NO_ORIGIN if put.replayed else current.origin(),
     )
 
 

@@ -10,9 +10,11 @@ from errand.job.producing.checked_args import kept_args
 from errand.job.producing.enqueuing import Describes, asked_of
 from errand.job.producing.options import NO_OPTIONS, JobOptions
 from errand.job.when import When
+from errand.tracing import current
 from errand.wire import flow
 from errand.wire.flow import NO_FLOW, Flow, Needs, PlannedJob, Step
 from errand.wire.job_id import new_job_id
+from errand.wire.origin import NO_ORIGIN, JobOrigin
 
 MAX_FOLLOW_UPS = 10_000
 """Of one attempt: a script call holds Redis up for everybody, and this many jobs take it some tens of milliseconds."""
@@ -29,6 +31,8 @@ class FollowUp:
     options: JobOptions = NO_OPTIONS
     flow: Flow = NO_FLOW
     """What follows it in turn, and what it waits for."""
+    origin: JobOrigin = NO_ORIGIN
+    """The attempt that added it."""
 
 
 def follow_up(job_type: Describes, ready: tuple[Any, ...], args: Mapping[str, Any]) -> FollowUp:
@@ -36,13 +40,17 @@ def follow_up(job_type: Describes, ready: tuple[Any, ...], args: Mapping[str, An
     options = asked_of(job_type)
     if options.unique_key is not None or options.repeats is not None:
         raise ValueError("a follow-up has no unique_key, debounce or throttle: give it a job_id, which no other has")
+    kept, job_id = kept_args(job_type, ready, args), options.job_id or new_job_id()
+    with current.putting(job_type.name, job_type.queue, job_id=job_id):
+        origin = current.origin(follows=True)
     return FollowUp(
-        id=options.job_id or new_job_id(),
+        id=job_id,
         type_name=job_type.name,
         queue=job_type.queue,
-        args=kept_args(job_type, ready, args),
+        args=kept,
         options=options,
         flow=_flow_of(options),
+        origin=origin,
     )
 
 

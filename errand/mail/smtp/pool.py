@@ -15,6 +15,8 @@ from errand.mail.smtp.reply import SmtpReply
 from errand.mail.smtp.server import SmtpServer
 from errand.mail.smtp.transaction import transact
 from errand.mail.verdict import Refusal, Stage, Unavailable
+from errand.tracing import current
+from errand.tracing.attributes import Attributes
 
 Begin = Callable[[], Awaitable[None]]
 
@@ -60,6 +62,11 @@ class SmtpPool:
         self._met = met
         self._free = asyncio.Semaphore(self._limits.connections)
         self._idle: list[_Kept] = []
+        self._peer: Attributes = {
+            "network.protocol.name": "smtp",
+            "server.address": server.host,
+            "server.port": server.port,
+        }
 
     @classmethod
     @asynccontextmanager
@@ -89,9 +96,11 @@ class SmtpPool:
         `clock` is stopped while the letter waits for a free connection.
         """
         async with (clock or Clock()).turn(self._free):
-            reply = await self._by_kept(letter, begin or _nothing)
-            if reply is None:
-                reply = await self._deliver(_Kept(await self._connected(), 0, 0), letter, begin or _nothing)
+            with current.span("smtp send", self._peer, kind="client"):
+                reply = await self._by_kept(letter, begin or _nothing)
+                if reply is None:
+                    reply = await self._deliver(_Kept(await self._connected(), 0, 0), letter, begin or _nothing)
+                current.note({"smtp.response.code": reply.code})
         return str(reply)
 
     async def _connected(self) -> SmtpConnection:

@@ -27,13 +27,28 @@ class AttemptLog:
         self._failures_only = level not in ("debug", "info")
         self._lines: list[str] = []
 
-    def add(self, type_name: str, job_id: str, ended: Attempt) -> None:
-        """Adds the line of an attempt that has just ended. Above level `info` only failures get one."""
+    def add(
+        self,
+        type_name: str,
+        job_id: str,
+        ended: Attempt,
+        *,
+        trace_id: str | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        """Adds the line of an attempt that has just ended. Above level `info` only failures get one.
+
+        `trace_id`: of the attempt; `request_id`: of the request that put the job.
+        """
         if self._failures_only and ended.outcome != "failed":
             return
         if not self._lines:
             asyncio.get_running_loop().call_soon(self.flush)
-        self._lines.append(self._line(type_name, job_id, ended))
+        of = {}
+        if trace_id is not None or request_id is not None:
+            named = {"trace_id": trace_id, "request_id": request_id}
+            of = {name: value for name, value in named.items() if value is not None}
+        self._lines.append(self._line(type_name, job_id, ended, of))
 
     def flush(self) -> None:
         """Writes what was collected."""
@@ -43,7 +58,7 @@ class AttemptLog:
             sys.stdout.flush()
 
 
-def _as_text(type_name: str, job_id: str, ended: Attempt) -> str:
+def _as_text(type_name: str, job_id: str, ended: Attempt, of: dict[str, str]) -> str:
     line = (
         f"{_time(ended.ended_at_ms)} [{_level(ended)}] attempt [errand.worker] "
         f"job_id={_one_line(job_id)} type={type_name} "
@@ -53,6 +68,8 @@ def _as_text(type_name: str, job_id: str, ended: Attempt) -> str:
         line += f" retry_in_s={(ended.next_attempt_at_ms - ended.ended_at_ms) / 1000}"
     if ended.error is not None:
         line += f" error={f'{ended.error.type}: {ended.error.message}'!r}"
+    for name, value in of.items():
+        line += f" {name}={value}"
     return line + "\n"
 
 
@@ -61,7 +78,7 @@ def _one_line(job_id: str) -> str:
     return job_id if job_id.isprintable() else repr(job_id)
 
 
-def _as_json(type_name: str, job_id: str, ended: Attempt) -> str:
+def _as_json(type_name: str, job_id: str, ended: Attempt, of: dict[str, str]) -> str:
     line: dict[str, object] = {
         "event": "attempt",
         "level": _level(ended),
@@ -72,6 +89,7 @@ def _as_json(type_name: str, job_id: str, ended: Attempt) -> str:
         "attempt": ended.number,
         "outcome": ended.outcome,
         "duration_s": _duration_s(ended),
+        **of,
     }
     if ended.next_attempt_at_ms is not None:
         line["retry_in_s"] = (ended.next_attempt_at_ms - ended.ended_at_ms) / 1000

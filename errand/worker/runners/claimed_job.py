@@ -15,6 +15,7 @@ from errand.leases.leases import Claim
 from errand.wire.codec import UNKNOWN
 from errand.wire.flow import NO_FLOW, Flow, may_have_flow
 from errand.wire.limits import LATEST_MS, NO_LIMITS, KeptLimits, may_have_limits
+from errand.wire.origin import NO_ORIGIN, JobOrigin, may_have_origin
 
 logger = logging.getLogger("arq.worker")
 
@@ -35,6 +36,9 @@ class ClaimedJob:
     """When its function was started, or refused; only `ArqRunner` sets it."""
     limits: KeptLimits = NO_LIMITS
     flow: Flow = NO_FLOW
+    origin: JobOrigin = NO_ORIGIN
+    trace_id: str | None = None
+    """That of the attempt which runs."""
     given: dict[str, Any] = field(default_factory=dict)
     """The args that the jobs for which it waited have given it; they are not kept a second time in its result."""
     unreadable: Exception | None = None
@@ -70,7 +74,7 @@ def read(claim: Claim, deserializer: Deserializer | None) -> ClaimedJob:
         logger.warning("job %s expired", claim.job_id)
         job.unreadable = JobExecutionFailed("job expired")
         return job
-    if deserializer is not None and (may_have_limits(claim.body) or may_have_flow(claim.body)):
+    if deserializer is not None and _may_have_more(claim.body):
         deserializer = _noting_more(job, deserializer)
     try:
         job.function, job.args, job.kwargs, asked_try, job.enqueued_at_ms = deserialize_job_raw(
@@ -88,12 +92,16 @@ def read(claim: Claim, deserializer: Deserializer | None) -> ClaimedJob:
     return job
 
 
+def _may_have_more(body: bytes) -> bool:
+    return may_have_limits(body) or may_have_flow(body) or may_have_origin(body)
+
+
 def _noting_more(job: ClaimedJob, deserializer: Deserializer) -> Deserializer:
-    """The deserializer, which also notes the job's limits and its flow: Arq returns only the fields that it knows."""
+    """The deserializer, which also notes what Arq's fields do not say: limits, flow, origin."""
 
     def deserialize(body: bytes) -> dict[str, Any]:
         record = deserializer(body)
-        job.limits, job.flow = KeptLimits.of(record), Flow.of(record)
+        job.limits, job.flow, job.origin = KeptLimits.of(record), Flow.of(record), JobOrigin.of(record)
         return record
 
     return deserialize

@@ -34,6 +34,7 @@ def _row_of(follow_up: FollowUp, *, parent: str) -> FollowUpRow:
         run_at_ms=options.when.run_at_ms,
         limits=options.limits,
         flow=its_flow,
+        origin=follow_up.origin,
     )
     needs = its_flow.for_script(queue, delay_ms=entry.delay_ms, run_at_ms=entry.run_at_ms)["needs"]
     return FollowUpRow(

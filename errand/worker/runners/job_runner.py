@@ -21,8 +21,10 @@ from errand.leases.finisher import Finisher
 from errand.leases.leases import Claim, Finish, Leases
 from errand.redis.outage import missed
 from errand.secrets.redaction import Hide
+from errand.tracing import current
 from errand.wire import codec, keys, records
 from errand.wire.counters import Counters
+from errand.wire.origin import NO_ORIGIN
 from errand.wire.records import Attempt, Block, Error, JobFailed, Progress, RunningAttempt
 from errand.worker.hooks.around import AroundAttempt
 from errand.worker.hooks.dead import DeadHooks
@@ -34,6 +36,7 @@ from errand.worker.runners.claimed_job import ClaimedJob
 from errand.worker.runners.effects import Effects
 from errand.worker.runners.result_records import ResultRecords
 from errand.worker.runners.runner import refusal_by_arq
+from errand.worker.runners.traced import traced
 from errand.worker.runners.transitions import Transitions
 
 
@@ -185,7 +188,10 @@ class JobRunner:
             if self.isolation is not None and job.claim.suspect:
                 return await self._isolated(self.isolation, job_type, ctx, job.claim)
             call = job_type.function if around is None else around.call
-            outcome = await attempt.run(job_type, ctx, under_way.kwargs, hide=under_way.hide, call=call)
+            made = attempt.run(job_type, ctx, under_way.kwargs, hide=under_way.hide, call=call)
+            if job.origin is not NO_ORIGIN or current.is_on():
+                made = traced(job, made, queue=keys.queue_name(self.worker.queue_name))
+            outcome = await made
         except asyncio.CancelledError:
             outcome = self._interrupted(job.claim.job_id)
         if around is not None:
@@ -241,6 +247,7 @@ class JobRunner:
             max_crashes=self.max_crashes,
             enqueued_at=datetime.fromtimestamp(job.enqueued_at_ms / 1000, UTC),
             resources=self.resources,
+            count=self.counters.add,
             report=partial(self._report, job.claim, reported, hide),
             effect=partial(self.effects.once, job.claim),
         )
@@ -254,8 +261,10 @@ class JobRunner:
             await self.leases.show_progress(claim, codec.dumps(reported[0]), keep_ms=keep_ms)
 
     def _note(self, job: ClaimedJob, ended: Attempt) -> None:
-        self.attempt_log.add(job.function, job.claim.job_id, ended)
-        self.counters.count(ended)
+        self.attempt_log.add(
+            job.function, job.claim.job_id, ended, trace_id=job.trace_id, request_id=job.origin.request_id
+        )
+        self.counters.count(ended, enqueued_at_ms=job.enqueued_at_ms)
 
 
 def as_arq_function(job_type: JobType[Any, Any]) -> Function:

@@ -10,6 +10,7 @@ from pydantic_core import PydanticSerializationError
 from errand.wire import codec
 from errand.wire.flow import NO_FLOW
 from errand.wire.limits import NO_LIMITS
+from errand.wire.origin import NO_ORIGIN
 from errand.wire.records import Attempt, Error, JobFailed, Progress
 from errand.worker.runners.claimed_job import ClaimedJob
 
@@ -68,7 +69,7 @@ class ResultRecords:
     def _fields(
         self, job: ClaimedJob, result: Any, *, succeeded: bool, started_at_ms: int, ended_at_ms: int
     ) -> dict[str, Any]:
-        """Arq's, under its own short names; the job's limits and its flow if it has some."""
+        """Arq's, under its own short names; the job's limits and its flow and origin if it has some."""
         fields: dict[str, Any] = {
             "t": job.job_try,
             "f": job.function,
@@ -87,6 +88,8 @@ class ResultRecords:
         if job.flow is not NO_FLOW:
             # once it has succeeded, its next step is put, and what it waited for counts no more
             fields |= (replace(job.flow, then=(), needs=None, handed={}) if succeeded else job.flow).fields()
+        if job.origin is not NO_ORIGIN:
+            fields |= job.origin.fields()
         return fields
 
 

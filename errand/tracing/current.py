@@ -1,0 +1,83 @@
+"""What is traced now, for rooms that put jobs, run them, and do things for them. It costs next to nothing when off."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from errand.tracing.attributes import Attributes, Kind
+from errand.wire.origin import NO_ORIGIN, JobOrigin
+
+if TYPE_CHECKING:
+    from errand.tracing.spans import Spans
+
+NOTHING: AbstractContextManager[None] = nullcontext()
+
+REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
+"""That of the request which is answered, or of the job that runs."""
+
+
+class _Switch:
+    spans: Spans | None = None
+
+
+def use(spans: Spans | None) -> None:
+    """Switches traces on for this process, or off."""
+    _Switch.spans = spans
+
+
+def is_on() -> bool:
+    """True if this process makes spans."""
+    return _Switch.spans is not None
+
+
+def spans() -> Spans | None:
+    """What makes them."""
+    return _Switch.spans
+
+
+def origin(*, follows: bool = False) -> JobOrigin:
+    """What a job that is put now comes from; `follows`: it is put by the end of the attempt that is under way."""
+    request_id = REQUEST_ID.get()
+    if _Switch.spans is None:
+        return NO_ORIGIN if request_id is None else JobOrigin(request_id=request_id)
+    carrier = _Switch.spans.carrier()
+    if follows:
+        return JobOrigin(follows=carrier, request_id=request_id)
+    return JobOrigin(parent=carrier, request_id=request_id)
+
+
+def putting(type_name: str, queue: str, *, job_id: str | None = None) -> AbstractContextManager[Any]:
+    """A span around an enqueue: the origin of the jobs that are made within it."""
+    return NOTHING if _Switch.spans is None else _Switch.spans.putting(type_name, queue, job_id=job_id)
+
+
+def note_number(jobs: int) -> None:
+    """Says in the span of an enqueue how many jobs it puts."""
+    if _Switch.spans is not None:
+        _Switch.spans.note({"messaging.batch.message_count": jobs})
+
+
+def span(name: str, attributes: Attributes | None = None, *, kind: Kind = "internal") -> AbstractContextManager[Any]:
+    """A span around a part of an attempt. An error that passes through it is noted there."""
+    return NOTHING if _Switch.spans is None else _Switch.spans.span(name, attributes or {}, kind=kind)
+
+
+def note(attributes: Attributes) -> None:
+    """Adds these to the span that is under way."""
+    if _Switch.spans is not None:
+        _Switch.spans.note(attributes)
+
+
+def event(name: str) -> None:
+    """Notes in the span that is under way that something has happened there."""
+    if _Switch.spans is not None:
+        _Switch.spans.event(name)
+
+
+def ids() -> dict[str, str]:
+    """What a log line says of what it belongs to: `trace_id`, `span_id`, `request_id`, if they are known."""
+    known = {} if _Switch.spans is None else _Switch.spans.ids()
+    request_id = REQUEST_ID.get()
+    return known if request_id is None else {**known, "request_id": request_id}

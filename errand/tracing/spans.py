@@ -1,0 +1,125 @@
+"""The spans of jobs, named as OpenTelemetry's semantic conventions for messaging name those of messages.
+
+https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/: a job is a message, its queue and its type
+together are the destination, an enqueue is a `send`, an attempt a `process`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+from opentelemetry import propagate, trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Link, Span, SpanKind, StatusCode, TracerProvider
+
+from errand.secrets import redaction
+from errand.tracing.attributes import Attributes, Kind
+from errand.version import VERSION
+from errand.wire.origin import MAX_CHARS, Carrier, JobOrigin
+
+SYSTEM = "errand"
+
+NO_TRACEBACKS: dict[str, Any] = {"record_exception": False, "set_status_on_exception": False}
+"""The SDK would write down errors as they are, and there may be secrets in them."""
+
+KINDS: Mapping[Kind, SpanKind] = {"internal": SpanKind.INTERNAL, "client": SpanKind.CLIENT}
+
+
+class Spans:
+    """Makes the spans of this process, by that provider."""
+
+    def __init__(self, provider: TracerProvider) -> None:
+        self._tracer = provider.get_tracer("errand", VERSION)
+
+    def carrier(self) -> Carrier | None:
+        """The context of the span that is under way, as headers."""
+        carrier: dict[str, str] = {}
+        propagate.inject(carrier)
+        return {name: text for name, text in carrier.items() if len(text) <= MAX_CHARS} or None
+
+    def ids(self) -> dict[str, str]:
+        """Those of the span that is under way, in hexadecimal."""
+        context = trace.get_current_span().get_span_context()
+        if not context.is_valid:
+            return {}
+        return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
+
+    def putting(self, type_name: str, queue: str, *, job_id: str | None) -> AbstractContextManager[Span]:
+        attributes = _of_message(type_name, queue, operation=("enqueue", "send"))
+        if job_id is not None:
+            attributes["messaging.message.id"] = job_id
+        return self._started(f"enqueue {queue}:{type_name}", attributes, SpanKind.PRODUCER)
+
+    def span(self, name: str, attributes: Attributes, *, kind: Kind) -> AbstractContextManager[Span]:
+        return self._started(name, attributes, KINDS[kind])
+
+    @contextmanager
+    def _started(self, name: str, attributes: Attributes, kind: SpanKind) -> Iterator[Span]:
+        with self._tracer.start_as_current_span(name, kind=kind, attributes=attributes, **NO_TRACEBACKS) as span:
+            try:
+                yield span
+            except Exception as error:
+                note_error(span, type(error).__name__, redaction.hide(str(error)))
+                raise
+
+    def note(self, attributes: Attributes) -> None:
+        trace.get_current_span().set_attributes(attributes)
+
+    def event(self, name: str) -> None:
+        trace.get_current_span().add_event(name)
+
+    @contextmanager
+    def attempt(self, origin: JobOrigin, *, number: int, type_name: str, queue: str, job_id: str) -> Iterator[Span]:
+        """The span of an attempt: a child of the enqueue if it is the first, else a trace of its own with a link."""
+        parent = _context_of(origin.parent)
+        is_child = number == 1 and parent is not None
+        attributes = _of_message(type_name, queue, operation=("process", "process"))
+        attributes |= {"messaging.message.id": job_id, "errand.job.attempt": number}
+        linked = [None if is_child else parent, _context_of(origin.follows)]
+        with self._tracer.start_as_current_span(
+            f"process {queue}:{type_name}",
+            context=parent if is_child else Context(),
+            kind=SpanKind.CONSUMER,
+            attributes=attributes,
+            links=[_link_to(context) for context in linked if context is not None],
+            **NO_TRACEBACKS,
+        ) as span:
+            yield span
+
+    @staticmethod
+    def end_attempt(span: Span, outcome: str, error: tuple[str, str] | None) -> None:
+        """Says how it ended; `error`: its class and its message, which has no secrets."""
+        span.set_attribute("errand.job.outcome", outcome)
+        if error is not None:
+            note_error(span, *error)
+
+
+def note_error(span: Span, kind: str, message: str) -> None:
+    """Says that what the span is about went wrong; the message has no secrets."""
+    span.set_attribute("error.type", kind)
+    span.set_status(StatusCode.ERROR, f"{kind}: {message}")
+
+
+def _of_message(type_name: str, queue: str, *, operation: tuple[str, str]) -> dict[str, Any]:
+    name, kind = operation
+    return {
+        "messaging.system": SYSTEM,
+        "messaging.destination.name": f"{queue}:{type_name}",
+        "messaging.operation.name": name,
+        "messaging.operation.type": kind,
+        "errand.job.type": type_name,
+    }
+
+
+def _context_of(carrier: Carrier | None) -> Context | None:
+    """None if it names no span."""
+    if carrier is None:
+        return None
+    context = propagate.extract(carrier, context=Context())
+    return context if trace.get_current_span(context).get_span_context().is_valid else None
+
+
+def _link_to(context: Context) -> Link:
+    return Link(trace.get_current_span(context).get_span_context())

@@ -1,0 +1,42 @@
+"""An attempt within its span; what is logged meanwhile names the trace, and the request in which the job was put."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+
+from structlog.contextvars import bound_contextvars
+
+from errand.tracing import current
+from errand.worker.runners.attempt import Outcome
+from errand.worker.runners.claimed_job import ClaimedJob
+
+if TYPE_CHECKING:
+    from errand.tracing.spans import Spans
+
+Made = Coroutine[Any, Any, Outcome]
+
+
+async def traced(job: ClaimedJob, made: Made, *, queue: str) -> Outcome:
+    """Makes the attempt at a job that says where it comes from, or while traces are on."""
+    spans, entered = current.spans(), current.REQUEST_ID.set(job.origin.request_id)
+    try:
+        if spans is not None:
+            return await _in_span(spans, job, made, queue=queue)
+        with bound_contextvars(**current.ids()):
+            return await made
+    finally:
+        current.REQUEST_ID.reset(entered)
+
+
+async def _in_span(spans: Spans, job: ClaimedJob, made: Made, *, queue: str) -> Outcome:
+    with spans.attempt(
+        job.origin, number=job.job_try, type_name=job.function, queue=queue, job_id=job.claim.job_id
+    ) as span:
+        ids = current.ids()
+        job.trace_id = ids.get("trace_id")
+        with bound_contextvars(**ids):
+            outcome = await made
+        error = outcome.error
+        spans.end_attempt(span, outcome.status, None if error is None else (error.type, error.message))
+        return outcome
