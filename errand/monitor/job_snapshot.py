@@ -24,6 +24,7 @@ from errand.wire.origin import NO_ORIGIN, JobOrigin
 from errand.wire.records import (
     Attempt,
     Block,
+    BlockingAttempt,
     Error,
     JobCancelled,
     JobFailed,
@@ -34,7 +35,7 @@ from errand.wire.records import (
 )
 from errand.wire.running import running_attempt
 
-ATTEMPT_FIELDS = frozenset(field.name for field in dataclasses.fields(Attempt))
+ATTEMPT_FIELDS = frozenset(field.name for field in dataclasses.fields(BlockingAttempt))
 
 
 log = structlog.get_logger("errand.monitor")
@@ -186,11 +187,10 @@ def _attempt_from(fields: dict[str, Any]) -> Attempt:
     """From a record, which may be older or younger than this reader."""
     known = {name: value for name, value in fields.items() if name in ATTEMPT_FIELDS}
     error, blocked = known.pop("error", None), known.pop("blocked", None)
-    return Attempt(
-        **known,
-        error=Error.read(error) if error else None,
-        blocked=Block(for_ms=blocked["for_ms"], at=blocked["at"]) if blocked else None,
-    )
+    known["error"] = Error.read(error) if error else None
+    if not blocked:
+        return Attempt(**known)
+    return BlockingAttempt(**known, blocked=Block(for_ms=blocked["for_ms"], at=blocked["at"]))
 
 
 def number_in(text: bytes | None) -> int:

@@ -9,6 +9,7 @@ import asyncio
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from errand.secrets import redaction
@@ -98,8 +99,14 @@ class Attempt(RunningAttempt):
     next_attempt_at_ms: int | None = None
     wait_asked: bool = False
     """The attempt itself said how long to wait, or passed on what an endpoint's Retry-After says."""
-    blocked: Block | None = None
-    """The longest time that it held up the event loop."""
+
+    @property
+    def blocked(self) -> Block | None:
+        """The longest time that it held up the event loop.
+
+        No field, so that a record has it only if it did: a reader of v0.1.0 refuses fields that it does not know.
+        """
+        return None
 
     @classmethod
     def end(
@@ -114,7 +121,8 @@ class Attempt(RunningAttempt):
         blocked: Block | None = None,
     ) -> Attempt:
         """The end of an attempt that had started."""
-        return cls(
+        kind = Attempt if blocked is None else partial(BlockingAttempt, blocked=blocked)
+        return kind(
             number=started.number,
             due_at_ms=started.due_at_ms,
             started_at_ms=started.started_at_ms,
@@ -124,8 +132,14 @@ class Attempt(RunningAttempt):
             error=error,
             next_attempt_at_ms=next_attempt_at_ms,
             wait_asked=wait_asked,
-            blocked=blocked,
         )
+
+
+@dataclass(slots=True, kw_only=True)
+class BlockingAttempt(Attempt):
+    """One that held up the event loop."""
+
+    blocked: Block
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
