@@ -8,6 +8,7 @@ node. The scripts build a job's keys from its id with the same prefixes.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from urllib.parse import quote
 
 from arq.constants import (
@@ -225,6 +226,7 @@ def parked(queue: str, type_name: str) -> str:
     return f"errand:{queue}:parked:{type_in_key(type_name)}"
 
 
+@lru_cache(maxsize=4096)  # asked for by each delivery while any other waits
 def group_in_key(group: str) -> str:
     """A group of jobs that wait for one thing, as keys have it: no type begins like that."""
     return f"@{type_in_key(group)}"
