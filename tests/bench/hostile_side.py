@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Any
 
 import uvloop
@@ -17,6 +18,8 @@ PAUSE_S = 0.005
 
 async def flood(url: str, port: float, kind: float) -> dict[str, Any]:
     """Until it is killed."""
+    # attackers have machines of their own: what they take of this one's cores is no delay that the server causes
+    os.nice(19)
     async with hostile(KINDS[int(kind)], port=int(port)):
         await asyncio.Event().wait()
     return {}
