@@ -37,3 +37,8 @@ def app_with(settings: Settings, *, redis_url: str) -> Service:
 @lru_cache(maxsize=2)
 def _usual(redis_url: str) -> Service:
     return create_app(make_settings(Path("usual"), redis_url=redis_url), redis_url=redis_url)
+
+
+def forget_the_usual() -> None:
+    """The next test has an app made for it: the job types, say, are others now."""
+    _usual.cache_clear()

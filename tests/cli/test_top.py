@@ -83,6 +83,8 @@ def terminal(environment: Mapping[str, str]) -> Iterator[tuple[Terminal, subproc
     os.set_blocking(ours, False)
     command = [sys.executable, "-m", "errand", "top", "--packages", "jobs", "--every", "0.1"]
     known = {**os.environ, "TERM": "xterm", **environment}
+    for name in ("COLUMNS", "LINES"):  # of the terminal of whoever runs the tests
+        known.pop(name, None)
     root = Path(__file__).parents[2]
     process = subprocess.Popen(command, stdin=its, stdout=its, stderr=its, env=known, cwd=root, start_new_session=True)
     try:

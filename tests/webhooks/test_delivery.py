@@ -21,7 +21,7 @@ from errand.webhooks.turns.breaker import LEAST, Breakers
 from errand.webhooks.turns.receivers import Receivers
 from tests.peers import HttpReceiver
 
-CTX = cast(Context, SimpleNamespace(attempt=1, max_tries=10))
+CTX = cast(Context, SimpleNamespace(attempt=1, max_tries=10, count=lambda name: None))
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 

@@ -63,7 +63,7 @@ async def test_a_listed_job_is_shown_as_it_is_alone_without_its_large_fields(
     for listed in page["jobs"]:
         whole = (await client.get(listed["links"]["self"])).json()
         assert {*whole} - {*listed} == {
-            *("args", "result", "attempts", "progress", "priority"),
+            *("args", "result", "attempts", "progress", "priority", "trace_id", "request_id"),
             *("waiting", "planned_attempts", "gives_up_at", "delivery"),
         }
         for field in {*listed} - {"error"}:
