@@ -107,7 +107,8 @@ def opened(path: Path) -> BinaryIO:
     for _ in range(OPEN_TRIES):
         with suppress(FileNotFoundError):
             return path.open("xb")
-        with suppress(FileNotFoundError):  # the folder above may go as well
+        # the folder above may go as well; or this one, after mkdir has found it and before it looks what it is
+        with suppress(FileNotFoundError, FileExistsError):
             path.parent.mkdir(parents=True, exist_ok=True)
     return path.open("xb")
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from errand.resources.folder_files import opened
 from errand.resources.storage import FileMissing, Storage
 from tests.waiting import eventually
 
@@ -186,3 +188,19 @@ async def test_a_folder_that_empties_while_a_file_is_written_into_it_is_made_aga
         await storage.write(KEY, chunks(b"abc"))
         await storage.delete(KEY)
     await rivals
+
+
+def test_a_folder_that_goes_while_it_is_looked_at_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`Path.mkdir` sees that there is one, then looks whether it is a folder: by then it may be gone."""
+    make, faults = Path.mkdir, [FileExistsError()]
+
+    def mkdir(path: Path, *args: Any, **options: Any) -> None:
+        if faults:
+            raise faults.pop()
+        make(path, *args, **options)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    opened(tmp_path / "resize" / "a.png").close()
+    assert (tmp_path / "resize" / "a.png").exists()
