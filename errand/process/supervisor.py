@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
@@ -155,9 +156,9 @@ class Child:
         assert self.process is not None
         assert self._ready is not None
         if not self._is_ready and self._ready.poll():
-            # an end without a word can be read, too
-            self._is_ready = self.process.exitcode is None
-            self.was_ready = self.was_ready or self._is_ready
+            with suppress(EOFError):  # it has ended without a word, though its exit code may not be known yet
+                self._ready.recv_bytes()
+                self._is_ready = self.was_ready = True
         if self._is_ready and self.hangup_is_due and self.process.pid is not None:
             self.hangup_is_due = False
             os.kill(self.process.pid, signal.SIGHUP)
