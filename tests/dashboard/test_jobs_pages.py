@@ -34,6 +34,7 @@ async def test_the_overview_says_whether_all_is_right(
         async with run_worker([welcome_email]):
             well = await seen(client, "/dashboard")
             assert "Everything is all right" in well.text and well.title == "✓ Errand"
+            assert (await seen(client, "/dashboard/")).title == well.title
         await put(client)
         await client.post("/v1/queues/cpu/pause")
         page = await seen(client, "/dashboard")

@@ -24,6 +24,7 @@ router = page_router()
 
 
 @router.get("", dependencies=[Depends(gate.may_look)])
+@router.get("/", dependencies=[Depends(gate.may_look)])
 async def show_overview(request: Request, to: SharedDep) -> Response:
     """Queues, workers, the last hour or day, and what needs attention."""
     names, silent_s = list(to.queues), to.settings.lease_s
