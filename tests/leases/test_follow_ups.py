@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any
-
 import pytest
 from arq.connections import ArqRedis
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
 
 from errand.job.context import Context
 from errand.job.job_type import job
 from errand.leases.leases import Claim, Finish, Leases
 from errand.leases.rows import FollowUpRow
 from errand.queue.queue import Queue
-from errand.redis.connection import connect
 from errand.wire import codec, keys
 from tests.conftest import RunWorker
+from tests.leases.machine import RedisMachine
 from tests.waiting import NEVER_S
 from tests.worker.test_worker import ended
 from tests.worker.test_worker_engine import Nothing
@@ -111,16 +108,11 @@ async def test_ten_thousand_in_one_call(redis: ArqRedis, claim: Claim) -> None:
     assert await redis.zcard(QUEUE) == 10_000
 
 
-class Machine(RuleBasedStateMachine):
+class Machine(RedisMachine):
     """Two workers claim, lose their leases, and write outcomes, also twice and too late; a model knows which count."""
-
-    url: str
 
     def __init__(self) -> None:
         super().__init__()
-        self.runner = asyncio.Runner()
-        self.redis = connect(self.url, reply_timeout_s=NEVER_S)
-        self.call(self.redis.flushall())
         self.workers = [leases(self.redis, f"worker-{number}") for number in range(2)]
         self.live: set[str] = set()
         """The ids of the jobs that have not ended."""
@@ -129,19 +121,9 @@ class Machine(RuleBasedStateMachine):
         self.claims: list[tuple[Leases, Claim]] = []
         self.number = 0
 
-    def call(self, awaited: Any) -> Any:
-        async def answer() -> Any:
-            return await awaited
-
-        return self.runner.run(answer())
-
     def new_id(self) -> str:
         self.number += 1
         return f"job-{self.number}"
-
-    def teardown(self) -> None:
-        self.call(self.redis.aclose())
-        self.runner.close()
 
     @rule()
     def put(self) -> None:

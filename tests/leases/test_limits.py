@@ -9,7 +9,7 @@ import pytest
 from arq.connections import ArqRedis
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
 from pydantic import AliasChoices, BaseModel, Field
 
 from errand import Concurrency, Rate
@@ -20,10 +20,9 @@ from errand.leases.leases import Claim, Finish, Leases
 from errand.monitor.job_snapshot import read_job
 from errand.monitor.waiting import why_waiting
 from errand.queue.queue import Queue
-from errand.redis.connection import connect
 from errand.wire import keys
 from tests.conftest import RunWorker
-from tests.waiting import NEVER_S
+from tests.leases.machine import RedisMachine
 from tests.worker.test_worker import ended
 
 QUEUE = keys.queue("default")
@@ -230,28 +229,18 @@ async def test_a_worker_runs_all_in_the_end(redis: ArqRedis, queue: Queue, run_w
     assert most <= 6
 
 
-class Machine(RuleBasedStateMachine):
+class Machine(RedisMachine):
     """Two workers on types with limits: jobs are put, claimed, ended, put back; workers die and lose their leases."""
 
-    url: str
     limits: tuple[Concurrency, ...] = (Concurrency(3), Concurrency(2, "{tenant}"))
 
     def __init__(self) -> None:
         super().__init__()
-        self.runner = asyncio.Runner()
-        self.redis = connect(self.url, reply_timeout_s=NEVER_S)
-        self.call(self.redis.flushall())
         self.queue = Queue(self.redis, ended_ttl_s=60)
         self.workers = [worker_of(self.redis, call_type(limits=self.limits), name) for name in "ab"]
         self.live: dict[str, int] = {}
         self.running: dict[str, tuple[Leases, Claim]] = {}
         self.number = 0
-
-    def call(self, awaited: Any) -> Any:
-        async def answer() -> Any:
-            return await awaited
-
-        return self.runner.run(answer())
 
     def teardown(self) -> None:
         # what has not ended runs in the end, each job once at a time: none was lost

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field
-from typing import Any
 
 from arq.connections import ArqRedis
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
 
 from errand.dead_jobs.dead_jobs import DeadJobs
 from errand.dead_jobs.replay import Replays
@@ -17,12 +15,11 @@ from errand.leases.leases import Claim, Finish, Leases
 from errand.queue.new_job import step_of
 from errand.queue.queue import Queue
 from errand.queue.together import enqueue_together
-from errand.redis.connection import connect
 from errand.wire import codec, flow, keys
 from errand.wire.flow import HELD_MS, NO_FLOW, Flow, Needs, PlannedGroup, PlannedJob, RunAfter
 from errand.wire.records import Error, JobFailed
+from tests.leases.machine import RedisMachine
 from tests.leases.test_follow_ups import leases
-from tests.waiting import NEVER_S
 
 QUEUE = keys.queue("default")
 
@@ -64,31 +61,16 @@ def outcome(claim: Claim, end: str, its_flow: Flow) -> Finish:
     )
 
 
-class Machine(RuleBasedStateMachine):
+class Machine(RedisMachine):
     """Groups and waiting jobs are put, claimed, lost, ended, also twice and too late, cancelled and replayed."""
-
-    url: str
 
     def __init__(self) -> None:
         super().__init__()
-        self.runner = asyncio.Runner()
-        self.redis = connect(self.url, reply_timeout_s=NEVER_S)
-        self.call(self.redis.flushall())
         self.workers = [leases(self.redis, f"worker-{number}") for number in range(2)]
         self.queue = Queue(self.redis, ended_ttl_s=600)
         self.replays = Replays(self.redis, DeadJobs(self.redis, queues=[QUEUE], ttl_s=600))
         self.jobs: dict[str, Known] = {}
         self.claims: list[tuple[Leases, Claim]] = []
-
-    def call(self, awaited: Any) -> Any:
-        async def answer() -> Any:
-            return await awaited
-
-        return self.runner.run(answer())
-
-    def teardown(self) -> None:
-        self.call(self.redis.aclose())
-        self.runner.close()
 
     def new_job(self) -> PlannedJob:
         return PlannedJob(id=f"job-{len(self.jobs) + 1}", type="any", queue="default")
