@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from arq.connections import ArqRedis
 
+from errand.leases import wakeups
 from errand.leases.leases import Claimed, Leases
 from errand.redis.connection import connect
 from errand.wire import keys
@@ -21,6 +22,7 @@ from tests.worker.test_worker_engine import noting
 
 QUEUES = ("mail", "default")
 LOOK_S = 0.02
+LONG_S = 2 * NEVER_S
 
 
 async def until(look: Callable[[], bool]) -> None:
@@ -36,10 +38,13 @@ def ran() -> list[str]:
 
 
 @pytest.fixture
-async def workers(redis_url: str, ran: list[str], monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[Worker]]:
-    """A worker for each queue; by themselves they would look at their queues once in the time of a whole run."""
-    monkeypatch.setattr(worker_module, "REST_WITH_LOOKOUT_S", NEVER_S)
-    options: dict[str, Any] = {"job_types": [noting(ran)], "poll_delay": LOOK_S}
+async def workers(
+    request: pytest.FixtureRequest, redis_url: str, ran: list[str], monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[list[Worker]]:
+    """A worker for each queue, at rest. By themselves they look again when a test has long been given up."""
+    monkeypatch.setattr(worker_module, "REST_WITH_LOOKOUT_S", LONG_S)
+    monkeypatch.setattr(wakeups, "BLOCK_S", LONG_S)  # behind it comes a claim
+    options: dict[str, Any] = {"job_types": [noting(ran)], "poll_delay": getattr(request, "param", LONG_S)}
     async with running_worker(redis_url, "mail", **options) as mail:
         async with running_worker(redis_url, "default", **options) as default:
             await until(lambda: all(worker._wakeups.reserved for worker in (mail, default)))
@@ -95,6 +100,7 @@ async def test_workers_look_for_themselves_if_the_look_fails(
     await until(lambda: ran == [job_id])
 
 
+@pytest.mark.parametrize("workers", [LOOK_S], indirect=True)
 async def test_an_idle_process_makes_no_claims(
     redis: ArqRedis, looking: ArqRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
