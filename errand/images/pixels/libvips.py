@@ -17,7 +17,12 @@ FAULTS = {
 
 
 def set_up() -> None:
-    """One thread and no cache: the pool is the parallelism. Only loaders that libvips fuzzes with malformed files."""
+    """One thread and no cache: the pool is the parallelism. Only loaders that libvips fuzzes with malformed files.
+
+    No call of Python for libvips' warnings, which an error repeats: it would come from a thread of libvips, the garbage
+    collector might run in it and free an image, and if libvips has a warning about that, GLib ends the process.
+    """
+    pyvips._remove_log_handler()  # what pyvips itself does at the end of the process; nothing at a second call
     pyvips.cache_set_max(0)
     pyvips.concurrency_set(1)
     pyvips.block_untrusted_set(True)

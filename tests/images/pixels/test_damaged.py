@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -150,3 +152,26 @@ def test_an_animated_avif_shows_its_still_image(tmp_path: Path) -> None:
     still = image(300, 200, form="avif")
     assert still[4:12] == b"ftypavif"
     assert rendered(tmp_path, still[:8] + b"avis" + still[12:]).width == 100
+
+
+WARNED_OF = """
+import logging, sys
+from pathlib import Path
+from errand.images.options import ImageOptions
+from errand.images.pixels.pipeline import Request, render
+from errand.images.size import Size
+
+logging.basicConfig(stream=sys.stdout, level="DEBUG")
+folder = Path(sys.argv[1])
+render(folder / "cut.jpg", folder, Request(sizes=[Size(width=100)], strictness="lenient"), ImageOptions())
+"""
+
+
+def test_warnings_of_libvips_call_no_python_and_are_not_written(tmp_path: Path) -> None:
+    """The call would come from a thread of libvips; if the garbage collector ran in it, the process could end."""
+    (tmp_path / "cut.jpg").write_bytes(image(300, 200)[:-150])
+
+    ran = subprocess.run([sys.executable, "-c", WARNED_OF, tmp_path], capture_output=True, text=True, check=True)
+
+    assert [line for line in ran.stdout.splitlines() if "VIPS: " in line] == []
+    assert ran.stderr == ""
