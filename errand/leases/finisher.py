@@ -47,6 +47,10 @@ class Finisher:
         """Nothing waits to be written."""
         return self._writer is None
 
+    def writes(self, job_id: str) -> bool:
+        """An outcome of that job waits to be written, or is being written."""
+        return any(outcome.job_id == job_id for outcome in self._waiting)
+
     def put(self, outcome: Finish) -> None:
         """Takes an outcome and returns at once."""
         self._waiting.append(outcome)

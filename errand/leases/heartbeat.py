@@ -36,8 +36,8 @@ class Heartbeat:
     ) -> None:
         """Each heartbeat also carries the `counters` and the `report` of the worker.
 
-        `stop` ends the attempt of a job whose lease was lost; it returns False if none runs. `cancel` is given the ids
-        of the jobs that somebody has asked to cancel.
+        `stop` ends the attempt of a job whose lease was lost; it returns False if none runs, or it is over. `cancel`
+        is given the ids of the jobs that somebody has asked to cancel.
         """
         self._leases = leases
         self._outage = outage
@@ -120,8 +120,6 @@ class Heartbeat:
         if started_s - self._renewed_s > self._longest_silence_s:
             self._unbroken_since_s = started_s
         self._renewed_s = started_s
-        if renewed.lost:
-            self._counters.add("leases_lost", len(renewed.lost))
         self._give_up({job_id: held[job_id] for job_id in renewed.lost})
         self._cancel(renewed.to_cancel)
 
@@ -146,8 +144,12 @@ class Heartbeat:
                 await asyncio.sleep(self._leases.interval_s)
 
     def _give_up(self, lost: Mapping[str, str]) -> None:
-        """Stops the attempts whose leases were lost: another worker runs these jobs, or will."""
+        """Stops the attempts whose leases were lost: another worker runs these jobs, or will.
+
+        A lease that ended with its job while the heartbeat was under way is not lost.
+        """
         for job_id, token in lost.items():
             if self._tokens.get(job_id) == token and self._stop(job_id):
+                self._counters.add("leases_lost")
                 log.warning("lease lost, attempt stopped", job_id=job_id)
                 del self._tokens[job_id]

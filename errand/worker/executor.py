@@ -194,9 +194,13 @@ class Executor:
             del others[next(iter(others))]
 
     def stop(self, job_id: str) -> bool:
-        """Stops the attempt of a job whose lease was lost; returns False if none runs here."""
+        """Stops the attempt of a job whose lease was lost; returns False if none runs here, or it is over.
+
+        If its outcome is being written, the write ends the lease, or finds that it was lost: a heartbeat that reaches
+        Redis in between cannot say which, and Arq's last hook is still to be called.
+        """
         task = self._worker.tasks.get(job_id)
-        if task is None:
+        if task is None or self._finisher.writes(job_id):
             return False
         task.cancel()
         return True

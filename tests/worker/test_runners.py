@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from arq.connections import ArqRedis
 from arq.worker import func
 
+from errand.leases.leases import Finish
 from errand.wire import keys
 from tests.conftest import running_worker
 from tests.waiting import eventually
@@ -83,3 +86,28 @@ async def test_a_last_hook_that_raises_leaves_the_outcome_as_it_was_written(redi
         assert (worker.jobs_complete, worker.jobs_failed) == (1, 0)
     assert (await ended(redis, "run")).status == "succeeded"
     assert not await redis.hget(keys.counters(QUEUE), "stale")  # type: ignore[misc]  # redis-py's typing
+
+
+async def test_a_heartbeat_between_the_write_of_an_outcome_and_its_answer_takes_no_lease_for_lost(
+    redis: ArqRedis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last_hook = asyncio.Event()
+
+    async def after_job_end(ctx: dict[str, Any]) -> None:
+        last_hook.set()
+
+    async with running_worker(
+        redis_url, functions=[func(plain, name="plain")], after_job_end=after_job_end, max_tries=1
+    ) as worker:
+        written = worker._leases.finish
+
+        async def answered_late(outcomes: Sequence[Finish]) -> Sequence[bool]:
+            answer = await written(outcomes)
+            await worker._heartbeat.renew()
+            return answer
+
+        monkeypatch.setattr(worker._leases, "finish", answered_late)
+        await redis.enqueue_job("plain", _job_id="run")
+        await asyncio.wait_for(last_hook.wait(), 10)
+        await worker._heartbeat.renew()
+    assert await redis.hget(keys.counters(QUEUE), "leases_lost") is None  # type: ignore[misc]  # redis-py's typing

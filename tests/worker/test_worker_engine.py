@@ -139,6 +139,7 @@ async def test_a_lost_lease_stops_the_attempt_and_its_outcome_is_dropped_and_cou
             return bool(await redis.hget(keys.counters(QUEUE), "stale"))  # type: ignore[misc]  # redis-py's typing
 
         await eventually(counted)
+    assert await redis.hget(keys.counters(QUEUE), "leases_lost") == b"1"  # type: ignore[misc]  # redis-py's typing
     assert await redis.get(keys.lease(put.job_id)) == b"another worker's"
     assert await redis.exists(keys.result(put.job_id)) == 0
 
