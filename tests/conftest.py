@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
@@ -52,17 +54,49 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return min(2 * (os.cpu_count() or 1), MAX_PROCESSES)
 
 
+TESTS = Path(__file__).parent
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """What one process has compiled the others find compiled, and so do the hundreds that tests start.
+
+    Each process of a whole run reads the folders from another one on: in a new checkout all would compile the same
+    module at the same time else.
+    """
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
+    name = os.environ.get("PYTEST_XDIST_WORKER")
+    if name is not None and config.args_source is pytest.Config.ArgsSource.TESTPATHS:
+        parts = sorted(map(str, [*TESTS.glob("test_*.py"), *(init.parent for init in TESTS.glob("*/__init__.py"))]))
+        first = len(parts) * int(name.removeprefix("gw")) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+        config.args[:] = [*parts[first:], *parts[:first]]
+
+
+LONG = {
+    TESTS / "dashboard" / "test_browser.py",
+    TESTS / "http" / "test_lag.py",
+    TESTS / "job" / "test_schedule_year.py",
+    TESTS / "resources" / "test_bucket.py",
+    TESTS / "worker" / "test_arq_contract.py",
+}
+"""Files with tests of many seconds, besides those in `processes`."""
+
+
+def is_long(item: pytest.Item) -> bool:
+    return item.path.parent.name == "processes" or item.path in LONG
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that start processes of their own are the longest: they come first, in half of the shares that xdist makes.
+    """The longest tests, which start processes of their own, come first, in half of the shares that xdist makes.
 
     Behind all others they would be waited for at the end, and in one share they would be run one after the other.
     """
     shares, number = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)), len(items)
     streams = max(shares // 2, 1)
-    long = [item for item in items if item.path.parent.name == "processes"]
-    files = [[*tests] for _, tests in groupby(long, key=lambda item: item.path)]
-    others = [item for item in items if item.path.parent.name != "processes"]
+    items.sort(key=lambda item: item.path)
+    files = [[*tests] for _, tests in groupby(filter(is_long, items), key=lambda item: item.path)]
+    others = [item for item in items if not is_long(item)]
     items.clear()
     for share in range(shares):
         heads = files[share::streams] if share < streams else []
@@ -70,6 +104,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         room = max(number * (share + 1) // shares - len(items), 0)
         items += others[:room]
         del others[:room]
+
+
+def pytest_collection_finish() -> None:
+    """What collecting has made stays to the end: the garbage collector need not look at it with each test."""
+    gc.collect()
+    gc.freeze()
 
 
 SHOWN_LINES = 60

@@ -15,6 +15,8 @@ from typing import Any, cast
 from aiohttp import web
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
+from tests.waiting import NEVER_S
+
 
 @dataclass(frozen=True)
 class Received:
@@ -58,7 +60,7 @@ class HttpReceiver:
         finally:
             await runner.cleanup()
 
-    async def wait_for(self, count: int, *, timeout_s: float = 10) -> list[Received]:
+    async def wait_for(self, count: int, *, timeout_s: float = NEVER_S) -> list[Received]:
         """The requests, once that many have come; raises TimeoutError."""
         async with asyncio.timeout(timeout_s), self._news:
             await self._news.wait_for(lambda: len(self.requests) >= count)

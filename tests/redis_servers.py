@@ -28,6 +28,8 @@ from tests.waiting import eventually, eventually_sync
 WHAT_TO_INSTALL = "on Debian and Ubuntu, apt install redis-server redis-sentinel"
 MASTER = "mymaster"
 DOWN_AFTER_MS = 500
+USUAL_MS, AT_THE_START_MS = 2000, 100
+"""How often a sentinel publishes itself to others. Two seconds of each start would be nothing but the wait for that."""
 FAILOVER_TIMEOUT_MS = 1000
 """After twice as long the sentinels vote again, where their votes were split."""
 
@@ -208,11 +210,22 @@ async def sentinel_house(
                 *((f"sentinel auth-pass {MASTER} {password}",) if password else ()),
             ]
             house.sentinels.append(stack.enter_context(sentinel.running()))
+            await _say_every_ms(sentinel, AT_THE_START_MS, password, certificates)
         for sentinel in house.sentinels:
             await eventually(
                 lambda told=sentinel: _knows_all(told, replicas, sentinels, password, certificates),  # type: ignore[misc]
             )
+        for sentinel in house.sentinels:
+            await _say_every_ms(sentinel, USUAL_MS, password, certificates)
         yield house
+
+
+async def _say_every_ms(
+    sentinel: RedisServer, period_ms: int, password: str, certificates: Certificates | None
+) -> None:
+    """How often the sentinel publishes itself to the others, by which they know each other."""
+    async with _client(sentinel, password, certificates) as client:
+        await client.execute_command("SENTINEL", "DEBUG", "publish-period", period_ms)  # type: ignore[no-untyped-call]
 
 
 async def _has_replicas(server: RedisServer, number: int, password: str, certificates: Certificates | None) -> bool:

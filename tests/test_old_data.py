@@ -17,7 +17,7 @@ from jobs.resize import resize
 from jobs.webhook import webhook
 from jobs.welcome_email import welcome_email
 from settings import Settings
-from tests.apps import forget_the_usual
+from tests.apps import forget_apps
 from tests.conftest import RunWorker
 from tests.waiting import eventually
 
@@ -159,11 +159,11 @@ async def test_a_dead_job_is_replayed_under_its_id(
 
 @pytest.fixture
 def _letters_in_the_default_queue(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Where v0.1.0 put them: a key counts within its queue. The usual app has been made with the type as it is."""
+    """Where v0.1.0 put them: a key counts within its queue. Kept apps have been made with the type as it is."""
     monkeypatch.setattr("jobs.welcome_email.welcome_email", replace(welcome_email, queue="default"))
-    forget_the_usual()
+    forget_apps()
     yield
-    forget_the_usual()
+    forget_apps()
 
 
 @pytest.mark.usefixtures("_letters_in_the_default_queue")

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 
 import structlog
 
@@ -19,6 +20,10 @@ from errand.wire.counters import Counters
 from errand.wire.worker_report import WorkerReport
 
 log = structlog.get_logger("errand.worker")
+
+ANSWER_WITHIN_S = 1.0
+"""How long a stop waits for the answer to a heartbeat that is under way. Redis may have added up what came with it:
+sent again with the last heartbeat, it would count twice."""
 
 
 class Heartbeat:
@@ -48,6 +53,7 @@ class Heartbeat:
         self._tokens: dict[str, str] = {}
         """The token of each lease held, by job id."""
         self._beating = False
+        self._over = asyncio.Event()
         self._heartbeat: asyncio.Task[None] | None = None
         self._renewed_s = time.monotonic()
         self._unbroken_since_s = self._renewed_s
@@ -81,9 +87,11 @@ class Heartbeat:
             self._heartbeat = asyncio.create_task(self._beat())
 
     async def stop_beating(self) -> None:
-        """Ends the heartbeats; returns when none is under way."""
+        """Ends the heartbeats; returns when none is under way. One that has no answer after a second is given up."""
         self._beating = False
+        self._over.set()
         if self._heartbeat is not None:
+            await asyncio.wait({self._heartbeat}, timeout=ANSWER_WITHIN_S)
             self._heartbeat.cancel()
             await asyncio.gather(self._heartbeat, return_exceptions=True)
 
@@ -140,8 +148,9 @@ class Heartbeat:
             except Exception as error:  # noqa: BLE001  # whatever Redis answers, the next heartbeat must come
                 known = self._outage.lasts and is_outage(error)  # the outage is in the log already
                 log.log(logging.DEBUG if known else logging.WARNING, "heartbeat missed", error=str(error))
-            if self._beating:
-                await asyncio.sleep(self._leases.interval_s)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._leases.interval_s):
+                    await self._over.wait()
 
     def _give_up(self, lost: Mapping[str, str]) -> None:
         """Stops the attempts whose leases were lost: another worker runs these jobs, or will.

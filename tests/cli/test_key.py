@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from errand.cli.key import entry_of, new_key
+from tests import programs
 from tests.conftest import OpenClient, make_settings
-
-ROOT = Path(__file__).parent.parent.parent
 
 
 def made(*arguments: str) -> tuple[str, str]:
     """The key and the entry that the program prints."""
-    command = [sys.executable, "-m", "errand", "key", *arguments]
-    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    printed = programs.run("errand", "key", *arguments, environment=os.environ).stdout
     ((key, entry),) = re.findall(r"^key +(\S+)$.*^entry +(\S+)$", printed, re.MULTILINE | re.DOTALL)
     return key, entry
 
@@ -45,6 +42,5 @@ def test_no_two_keys_are_alike() -> None:
 def test_an_unknown_scope_is_refused() -> None:
     with pytest.raises(ValueError, match="read, write, admin"):
         entry_of(new_key(), scopes="everything")
-    command = [sys.executable, "-m", "errand", "key", "everything"]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    ended = programs.run("errand", "key", "everything", environment=os.environ)
     assert ended.returncode == 2 and "read, write, admin" in ended.stderr

@@ -15,6 +15,7 @@ import pytest
 
 from errand.cli.program import run_program
 from errand.version import VERSION
+from tests import programs
 
 ROOT = Path(__file__).parent.parent.parent
 COMMANDS = ["run", "dev", "api", "worker", "doctor", "health", "move", "key", "version"]
@@ -30,15 +31,8 @@ def _settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(program: str, *arguments: str, folder: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
     """`python -m program arguments`, its exit code and what it prints."""
-    return subprocess.run(
-        [sys.executable, "-m", *program.split(), *arguments],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    known = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    return programs.run(*program.split(), *arguments, environment=known, folder=folder)
 
 
 def run_here(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -85,7 +79,7 @@ def test_without_a_command_the_help_is_shown_and_an_unknown_command_is_refused()
 
 
 def test_it_says_its_version() -> None:
-    assert run("errand", "version").stdout == f"errand {VERSION}\n"
+    assert run("errand version").stdout == f"errand {VERSION}\n"
 
 
 @pytest.mark.parametrize("command", ["run", "api", "worker", "doctor"])

@@ -212,7 +212,7 @@ async def test_an_abort_of_the_earlier_life_does_not_reach_the_next(
 ) -> None:
     (job_id,) = await die(redis, run_worker, [{}])
     with pytest.raises(Exception, match="cup"):
-        await Job(job_id, redis, _deserializer=redis.job_deserializer).abort(timeout=1)
+        await Job(job_id, redis, _deserializer=redis.job_deserializer).abort(timeout=60)
     await replays.one(job_id, queue=QUEUE)
     async with run_worker([fragile], allow_abort_jobs=True):
         assert (await ended(redis, job_id)).status == "failed"
@@ -336,17 +336,17 @@ async def test_a_job_that_dies_again_at_once_is_not_replayed_again_by_the_same_c
         await eventually(all_died_again)
 
 
-async def test_ten_thousand_are_replayed_by_small_calls(
+async def test_thousands_are_replayed_by_small_calls(
     redis: ArqRedis, run_worker: RunWorker, replays: Replays, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(replay, "MAX_S", 3600.0)
-    died = await die(redis, run_worker, [{}] * 10_000)
+    died = await die(redis, run_worker, [{}] * 2_000)
     await redis.config_resetstat()
     done = await replays.many(FRAGILE, limit=10_000)
-    assert (done.count, done.skipped, done.remaining, len(done.ids)) == (10_000, 0, 0, 10)
+    assert (done.count, done.skipped, done.remaining, len(done.ids)) == (2_000, 0, 0, 10)
     stats = await redis.info("commandstats")
     # fifty jobs in a call, so that none holds Redis up; and the groups of two queues, before and after
-    assert stats["cmdstat_evalsha"]["calls"] == 200 + 4
+    assert stats["cmdstat_evalsha"]["calls"] == 40 + 4
     assert {name.decode() for name in await redis.zrange(QUEUE, 0, -1)} == set(died)
 
 

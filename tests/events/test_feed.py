@@ -50,7 +50,7 @@ async def live(feed: JobFeed, **filters: frozenset[str]) -> Watcher:
 
 async def taken(watcher: Watcher, number: int) -> list[str]:
     found: list[str] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while len(found) < number:
             found += [change.job_id for batch in await watcher.take() for change in batch.changes]
     return found

@@ -44,7 +44,7 @@ async def test_an_end_is_received_by_every_waiter_for_that_job_and_no_other(redi
     async with ends.end_of("a") as first, ends.end_of("a") as second, ends.end_of("b") as other:
         await eventually(lambda: subscribed(redis, keys.events(QUEUE)))
         assert await end(redis, "a") == 1, "all waiters share one subscription"
-        await asyncio.wait_for(asyncio.gather(first.wait(), second.wait()), 5)
+        await asyncio.wait_for(asyncio.gather(first.wait(), second.wait()), 60)
         assert not other.is_set()
 
 
@@ -66,7 +66,7 @@ async def test_a_waiter_that_comes_while_the_connection_is_being_made_is_not_for
             await asyncio.sleep(0)
             async with listening.end_of("a") as ended:
                 await eventually(lambda: end(redis, "a"))
-                await asyncio.wait_for(ended.wait(), 5)
+                await asyncio.wait_for(ended.wait(), 60)
 
 
 async def test_an_id_that_is_no_text_hinders_no_waiter(redis: ArqRedis, ends: JobEvents) -> None:
@@ -74,7 +74,7 @@ async def test_an_id_that_is_no_text_hinders_no_waiter(redis: ArqRedis, ends: Jo
         await eventually(lambda: subscribed(redis, keys.events(QUEUE)))
         await redis.publish(keys.events(QUEUE), b"succeeded \xff")
         await end(redis, "a")
-        await asyncio.wait_for(ended.wait(), 5)
+        await asyncio.wait_for(ended.wait(), 60)
 
 
 async def test_a_redis_that_forbids_channels_is_lived_with(
@@ -94,7 +94,7 @@ async def test_a_redis_that_forbids_channels_is_lived_with(
             await redis.execute_command("ACL", "SETUSER", "default", "allchannels")  # type: ignore[no-untyped-call]
             await eventually(lambda: subscribed(redis, keys.events(QUEUE)))
             await end(redis, "a")
-            await asyncio.wait_for(ended.wait(), 5)
+            await asyncio.wait_for(ended.wait(), 60)
     finally:
         await redis.execute_command("ACL", "SETUSER", "default", "allchannels")  # type: ignore[no-untyped-call]
         await subscriber.aclose()
@@ -105,7 +105,7 @@ async def test_a_cut_connection_is_opened_again_with_its_subscriptions(redis: Ar
         await eventually(lambda: subscribed(redis, keys.events(QUEUE)))
         await redis.client_kill_filter(_type="pubsub")
         await eventually(lambda: end(redis, "a"))
-        await asyncio.wait_for(ended.wait(), 5)
+        await asyncio.wait_for(ended.wait(), 60)
 
 
 async def test_a_subscription_whose_peer_vanished_is_made_anew(tmp_path: Path) -> None:

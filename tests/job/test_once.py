@@ -145,7 +145,7 @@ async def test_a_cancelled_job_leaves_no_marker(redis: ArqRedis, queue: Queue, r
 
     put = await queue.enqueue("trying", {})
     async with run_worker([trying]):
-        await asyncio.wait_for(tried.wait(), 10)
+        await asyncio.wait_for(tried.wait(), 60)
     assert await kept(redis, put.job_id) == {"payment": "begun"}
     assert await queue.cancel(put.job_id) == "cancelled"
     assert await kept(redis, put.job_id) == {}

@@ -23,6 +23,7 @@ from errand.job.schedule import Schedule, job_id_of
 from errand.redis.connection import connect
 from errand.schedules.ticker import Ticker
 from errand.wire import keys
+from tests.heard import so_far
 
 BEGIN, END = datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
 DEATHS = [datetime(2026, 3, 29, 4, tzinfo=UTC), datetime(2026, 11, 1, 9, tzinfo=UTC)]
@@ -31,10 +32,10 @@ SLEPT = timedelta(hours=6)
 ZONES = ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe"]
 """The last one's clocks change by half an hour, and in the south: forward in October, back in April."""
 EXPRESSIONS = {
-    "around-the-clock": "0 */4 * * *",
+    "around-the-clock": "0 */8 * * *",
     "in-the-gap": "15,45 2 * * *",
     "twice-a-year-twice": "30 1 * * *",
-    "every-so-often": "*/20 1,2 * * *",
+    "every-so-often": "*/30 1,2 * * *",
     "by-the-second": "30 10 2 * * *",
     "sundays": "0 0 * * SUN",
 }
@@ -118,14 +119,12 @@ async def test_a_year_fires_what_cronsim_names_once_with_two_of_three_workers_ki
 ) -> None:
     async with redis.pubsub(ignore_subscribe_messages=True) as heard:
         await heard.subscribe(keys.events(QUEUE))
-        await heard.get_message(timeout=1)
+        await heard.get_message(timeout=60)
         await tick_through_the_year(redis, tickers, random.Random(2026))
-        puts = Counter[str]()
-        while message := await heard.get_message(timeout=0.5):
-            puts[message["data"].decode().partition(" ")[2]] += 1
+        puts = Counter(said.partition(" ")[2] for said in await so_far(redis, keys.events(QUEUE), heard))
     assert len(tickers) == 1
     for schedule in chime.schedules:
         named = [job_id_of(str(schedule.id), at_ms) for at_ms in named_by_cronsim(schedule)]
         fired = sorted(job_id for job_id in puts if job_id.startswith(f"{schedule.id}-"))
         assert fired == named
-    assert set(puts.values()) == {1} and len(puts) > 15_000
+    assert set(puts.values()) == {1} and len(puts) > 10_000

@@ -103,8 +103,8 @@ async def test_a_heartbeat_renews_what_is_held_and_names_what_is_lost(redis: Arq
     held = {claim.job_id: claim.token for claim in (kept, lapsed, taken)}
     assert (await leases.renew(held, {})).lost == [taken.job_id]
     assert await redis.get(keys.lease(lapsed.job_id)) == lapsed.token.encode(), "nobody has claimed it meanwhile"
-    assert await redis.pttl(keys.lease(kept.job_id)) > 9_000
-    assert (await redis.zscore(QUEUE, kept.job_id) or 0) > await now_ms(redis) + 9_000
+    assert await redis.pttl(keys.lease(kept.job_id)) > 500
+    assert (await redis.zscore(QUEUE, kept.job_id) or 0) > await now_ms(redis) + 500
     assert await redis.get(keys.lease(taken.job_id)) == b"somebody else"
 
 
@@ -199,7 +199,7 @@ async def test_a_running_job_made_due_by_a_stock_abort_is_parked_again(redis: Ar
     await leases.claim(1)
     await redis.zadd(QUEUE, {put.job_id: 1})
     assert (await leases.claim(1)).claims == []
-    assert (await redis.zscore(QUEUE, put.job_id) or 0) > await now_ms(redis) + 9_000
+    assert (await redis.zscore(QUEUE, put.job_id) or 0) > await now_ms(redis) + 500
 
 
 async def test_only_the_owner_shows_progress(redis: ArqRedis, queue: Queue) -> None:

@@ -100,7 +100,7 @@ async def test_slots_kept_for_a_wake_up_are_used_if_jobs_come_without_one(
 
     @job()
     async def meeting(ctx: Context, args: Nothing) -> None:
-        await asyncio.wait_for(all_run.wait(), 10)
+        await asyncio.wait_for(all_run.wait(), 60)
 
     async with run_worker([meeting], max_jobs=4, poll_delay=0.1):
         await listens(redis)
@@ -174,7 +174,7 @@ async def test_a_job_that_a_worker_hands_back_wakes_another_worker(
 
     async with run_worker([long], poll_delay=NEVER_S):
         put = await queue.enqueue("long", {})
-        await asyncio.wait_for(started.wait(), 10)
+        await asyncio.wait_for(started.wait(), 60)
         idle = run_worker([long], poll_delay=NEVER_S)
         await idle.__aenter__()
         await listens(redis, workers=2)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
-import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from errand.wire import keys
 from tests.conftest import RunWorker, make_settings
 from tests.mail.crash_jobs import HANGS_AFTER, JOB_TYPES
 from tests.mail.raw_server import MUTE, RawServer
+from tests.programs import start
 from tests.waiting import eventually
 
 POLICIES = [job_type.name for job_type in JOB_TYPES]
@@ -36,10 +35,8 @@ BEFORE_DATA = {"CONNECT": [b"220 ready", b"220 ready", MUTE], "MAIL": [b"250 OK"
 """Of three conversations the third gets no greeting, the second no reply to MAIL, the first none to RCPT."""
 
 
-@asynccontextmanager
-async def doomed_worker(
-    folder: Path, redis_url: str, smtp_url: str, **more: str
-) -> AsyncIterator[asyncio.subprocess.Process]:
+@contextmanager
+def doomed_worker(folder: Path, redis_url: str, smtp_url: str, **more: str) -> Iterator[None]:
     """A worker process with a short lease; killed at the end, if it still lives."""
     environment = {
         **os.environ,
@@ -51,15 +48,12 @@ async def doomed_worker(
         "LEASE_S": "1",
         **more,
     }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "jobs", env=environment, stdout=asyncio.subprocess.DEVNULL
-    )
+    process = start("jobs", environment=environment, output=folder / "jobs.log")
     try:
-        yield process
+        yield
     finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGKILL)
-        await process.wait()
+        process.kill()
+        process.wait()
 
 
 async def stop_writes(redis: ArqRedis, all_have_come: asyncio.Barrier) -> None:
@@ -103,7 +97,7 @@ async def test_a_worker_killed_in_the_middle_of_a_letter(
             raw.before_dot = partial(stop_writes, redis, asyncio.Barrier(len(POLICIES)))
         ids = {name: (await queue.enqueue(name, {"to": f"{name}@example.com"})).job_id for name in POLICIES}
         hangs = {HANGS_AFTER: "1"} if point == "MARKED" else {}
-        async with doomed_worker(tmp_path, redis_url, f"smtp://{raw.url}", **hangs):
+        with doomed_worker(tmp_path, redis_url, f"smtp://{raw.url}", **hangs):
             if point == "MARKED":
                 await eventually(lambda: all_are_marked(redis, ids.values()))
             elif point == "before DATA":

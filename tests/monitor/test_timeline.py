@@ -394,7 +394,7 @@ async def test_a_running_job_stands_where_it_was_due_not_at_the_end_of_its_lease
     endless = Endless()
     async with run_worker([endless.job_type], lease_s=3600):
         job_id = await house.put("endless")
-        await asyncio.wait_for(endless.started.wait(), 10)
+        await asyncio.wait_for(endless.started.wait(), 60)
         (job,) = await house.jobs()
         assert (job.id, job.status, job.attempt) == (job_id, "in_progress", 1)
         assert job.run_at_ms is not None and job.run_at_ms <= await house.now_ms() and job.started_at_ms is not None
@@ -491,8 +491,8 @@ async def test_an_aborted_plain_function_is_listed_as_cancelled(house: House, re
     ):
         job = await redis.enqueue_job("endless")
         assert job is not None
-        await asyncio.wait_for(started.wait(), 10)
-        assert await job.abort(timeout=10, poll_delay=0.05) is True
+        await asyncio.wait_for(started.wait(), 60)
+        assert await job.abort(timeout=60, poll_delay=0.05) is True
     assert await house.ids(JobFilter(statuses=frozenset({"cancelled"}))) == [job.job_id]
 
 
@@ -535,7 +535,7 @@ async def test_a_page_of_a_rare_type_looks_at_a_bounded_number_of_jobs_and_leads
     ids=["every job", "the ended jobs of a type", "queued jobs"],
 )
 async def test_a_page_costs_the_same_however_many_jobs_there_are(house: House, filter: JobFilter) -> None:
-    shallow, deep = [await costs(house, filter, number) for number in (1_000, 100_000)]
+    shallow, deep = [await costs(house, filter, number) for number in (1_000, 20_000)]
     assert [commands for commands, _ in shallow] == [commands for commands, _ in deep]
     for (commands, few_bytes), (_, many_bytes) in zip(shallow, deep, strict=True):
         assert sum(commands.values()) < 25

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ import pytest
 
 from errand.redis import guardian as redis_guardian
 from tests.ports import free_port
+from tests.programs.start import Program, from_nothing, start
 from tests.waiting import NEVER_S, eventually_sync
 
 ROOT = Path(__file__).parent.parent.parent
@@ -32,7 +32,7 @@ class House:
     environment: dict[str, str] = field(default_factory=dict)
     root: Path = ROOT
     stdin: int | None = None
-    processes: list[subprocess.Popen[str]] = field(default_factory=list)
+    processes: list[Program] = field(default_factory=list)
     http: httpx.Client = field(default_factory=lambda: new_client())
     """For requests to any of them; each has a connection of its own, as what answers may be killed in between."""
 
@@ -40,25 +40,22 @@ class House:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self, module: str, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    def start(self, module: str, *arguments: str, **environment: str) -> Program:
         """`python -m module …` with this installation's settings; its output goes to a file beside the data."""
         known = {
+            **os.environ,
+            "PYTHONPATH": str(self.root),
             "DATA_DIR": str(self.data_dir),
             "PORT": str(self.port),
             "WEBHOOK_SINK_PORT": str(self.sink_port),
             **self.environment,
             **environment,
         }
-        self.data_dir.mkdir(parents=True, exist_ok=True)
-        with self.log(module).open("a") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments],
-                cwd=self.root,
-                env={**os.environ, "PYTHONPATH": str(self.root), **known},
-                stdin=self.stdin,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                text=True,
+        if self.root == ROOT and self.stdin is None:
+            process = start(module, *arguments, environment=known, output=self.log(module))
+        else:
+            process = from_nothing(
+                module, *arguments, folder=self.root, environment=known, output=self.log(module), stdin=self.stdin
             )
         self.processes.append(process)
         return process
@@ -66,13 +63,13 @@ class House:
     def log(self, module: str) -> Path:
         return self.data_dir / f"{module}.log"
 
-    def api(self, **environment: str) -> subprocess.Popen[str]:
+    def api(self, **environment: str) -> Program:
         """Starts the API; returns when it answers."""
         process = self.start("service", **environment)
         eventually_sync(lambda: self.answers("/healthz"))
         return process
 
-    def worker(self, **environment: str) -> subprocess.Popen[str]:
+    def worker(self, **environment: str) -> Program:
         """Starts a worker; returns when the API knows of it."""
         process = self.start("jobs", **environment)
         eventually_sync(lambda: self.answers("/readyz"))
@@ -80,9 +77,14 @@ class House:
 
     def answers(self, path: str) -> bool:
         try:
-            return self.http.get(self.url + path).status_code == 200
+            return self.listens() and self.http.get(self.url + path).status_code == 200
         except httpx.HTTPError:
             return False
+
+    def listens(self) -> bool:
+        """A look that costs nothing: a hundred a second, while a program starts, are to leave it the processor."""
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def post(self, path: str, expect: int = 202, **request: Any) -> dict[str, Any]:
         answer = self.http.post(self.url + path, **request)

@@ -16,7 +16,7 @@ LEEWAY = 1000
 
 
 def test_whatever_dies_every_accepted_job_is_accounted_for() -> None:
-    options = {"--seconds": SECONDS, "--seed": SEED, "--leeway": LEEWAY, "--rate": 120}
+    options = {"--seconds": SECONDS, "--seed": SEED, "--leeway": LEEWAY, "--rate": 60}
     command = [sys.executable, "-m", "tests.chaos", *(str(part) for option in options.items() for part in option)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as chaos:
         try:

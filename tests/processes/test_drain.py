@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.processes.conftest import ROOT, House
+from tests.programs.start import Program
 from tests.waiting import eventually_sync
 
 JOBS = """
@@ -82,7 +82,7 @@ def test_workers_replaced_one_by_one_under_load_fail_nothing_and_hand_jobs_on_at
     assert {each[-1] for each in outcomes} == {"succeeded"}
 
 
-def who_runs(house: House, job: dict[str, Any], workers: list[subprocess.Popen[str]]) -> subprocess.Popen[str] | None:
+def who_runs(house: House, job: dict[str, Any], workers: list[Program]) -> Program | None:
     """None until it has said so."""
     seen = house.http.get(f"{house.url}/v1/workers").json()
     pids = [one["pid"] for one in seen if job["id"] in [running["id"] for running in one["running"]]]

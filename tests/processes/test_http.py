@@ -9,12 +9,13 @@ import httpx
 
 from tests.ports import free_port
 from tests.processes.conftest import House
+from tests.waiting import NEVER_S
 
 
 def test_a_connection_goes_on_after_a_head(house: House) -> None:
     """A content that was sent all the same would be taken for the next answer."""
     house.api()
-    with httpx.Client(base_url=house.url) as client:
+    with httpx.Client(base_url=house.url, timeout=NEVER_S) as client:
         for _ in range(3):
             head = client.head("/v1/job-types")
             assert (head.status_code, head.content) == (200, b"") and int(head.headers["content-length"]) > 100

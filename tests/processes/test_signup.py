@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-import subprocess
 from collections.abc import Callable
 from email.parser import BytesParser
 from email.policy import default
@@ -19,6 +18,7 @@ from tests.peers import SmtpReceiver
 from tests.pictures import image, size_of
 from tests.ports import free_port
 from tests.processes.conftest import House
+from tests.programs import Program
 from tests.waiting import eventually_sync
 
 ADA = {"email": "ada@example.com", "name": "Ada"}
@@ -32,7 +32,7 @@ class Signup:
         self._port = free_port()
         self.process = self.start()
 
-    def start(self) -> subprocess.Popen[str]:
+    def start(self) -> Program:
         """The documented command."""
         process = self.house.start("uvicorn", "examples.signup:app", "--port", str(self._port))
         eventually_sync(self.answers)

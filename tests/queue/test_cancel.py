@@ -144,7 +144,7 @@ async def test_a_worker_that_missed_the_message_hears_of_it_by_its_heartbeat(
     async with run_worker([endless.job_type], lease_s=0.6) as worker:
         await worker._cancel_calls.close()
         put = await queue.enqueue("endless", {})
-        await asyncio.wait_for(endless.started.wait(), 10)
+        await asyncio.wait_for(endless.started.wait(), 60)
         await queue.cancel(put.job_id)
         assert (await ended(redis, put.job_id)).status == "cancelled"
 
@@ -224,7 +224,7 @@ async def test_a_job_that_fails_before_it_hears_of_it_is_not_tried_again(
     async with run_worker([deaf], lease_s=3600) as worker:
         await worker._cancel_calls.close()
         put = await queue.enqueue("deaf", {})
-        await asyncio.wait_for(started.wait(), 10)
+        await asyncio.wait_for(started.wait(), 60)
         await queue.cancel(put.job_id)
         go_on.set()
         done = await ended(redis, put.job_id)

@@ -138,11 +138,11 @@ async def test_whoever_watches_hears_of_it(redis: ArqRedis, queue: Queue) -> Non
     put = await queue.enqueue("any", {})
     async with redis.pubsub(ignore_subscribe_messages=True) as heard:
         await heard.subscribe(keys.events(queue.key))
-        await heard.get_message(ignore_subscribe_messages=True, timeout=5)
+        await heard.get_message(ignore_subscribe_messages=True, timeout=60)
         await queue.reschedule(put.job_id, delay_ms=HOUR_MS)
 
         async def message() -> bytes | None:
-            said = await heard.get_message(timeout=1)
+            said = await heard.get_message(timeout=60)
             return bytes(said["data"]) if said else None
 
         assert await eventually(message) == f"deferred {put.job_id}".encode()

@@ -100,9 +100,9 @@ async def test_a_waiting_job_gives_way_in_one_step(redis: ArqRedis, queue: Queue
     first = await queue.enqueue("any", {"n": 1}, unique=KEY, delay_ms=60_000)
     async with redis.pubsub(ignore_subscribe_messages=True) as heard:
         await heard.subscribe(keys.events(queue.key))
-        await heard.get_message(timeout=1)
+        await heard.get_message(timeout=60)
         second = await queue.enqueue("any", {"n": 2}, unique=GIVES_WAY)
-        told = [(await heard.get_message(timeout=1) or {})["data"].decode() for _ in range(2)]
+        told = [(await heard.get_message(timeout=60) or {})["data"].decode() for _ in range(2)]
     assert told == [f"cancelled {first.job_id}", f"queued {second.job_id}"]
     old, new = await read_job(redis, first.job_id), await read_job(redis, second.job_id)
     assert old is not None and new is not None

@@ -116,7 +116,7 @@ async def test_a_worker_that_starts_while_redis_is_away_waits_for_it(
 
             await eventually(noticed)
             gate.open()
-            await asyncio.wait_for(ran.wait(), 10)
+            await asyncio.wait_for(ran.wait(), 60)
 
 
 async def test_an_outcome_is_kept_through_an_outage_and_the_worker_goes_on(
@@ -147,7 +147,7 @@ async def test_an_outcome_is_kept_through_an_outage_and_the_worker_goes_on(
         )
         running = asyncio.create_task(worker.async_run())
         put = await queue.enqueue("effect", {})
-        await asyncio.wait_for(started.wait(), 10)
+        await asyncio.wait_for(started.wait(), 60)
         gate.shut()
         go_on.set()  # the job ends while its outcome cannot be written
 
@@ -231,7 +231,7 @@ async def test_closing_does_not_wait_for_a_redis_that_stays_away(
         async with Proxy.to(server) as proxy, client_of(server.url) as redis:
             async with running_worker(proxy.url, job_types=[effect]) as worker:
                 await Queue(redis, ended_ttl_s=60).enqueue("effect", {})
-                await asyncio.wait_for(started.wait(), 10)
+                await asyncio.wait_for(started.wait(), 60)
                 proxy.swallows = True
                 go_on.set()
                 await worker.close()

@@ -219,7 +219,7 @@ async def test_the_processes_of_a_killed_worker_end_themselves(tmp_path: Path) -
     worker.kill()
     # its processes write to the same pipe, which ends with the last of them
     assert worker.stdout is not None
-    assert await asyncio.wait_for(worker.stdout.read(), 10) == b""
+    assert await asyncio.wait_for(worker.stdout.read(), 60) == b""
     await worker.wait()
 
 

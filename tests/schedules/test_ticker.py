@@ -20,6 +20,7 @@ from errand.redis.connection import connect
 from errand.schedules.store import KeptSchedule, Schedules
 from errand.schedules.ticker import Ticker
 from errand.wire import keys
+from tests.heard import so_far
 from tests.waiting import eventually
 
 MINUTE_MS = 60_000
@@ -163,11 +164,9 @@ async def test_of_several_tickers_one_puts_the_job(redis: ArqRedis, redis_url: s
         await put(kept, Schedule("0 * * * *"), next_ms=NINE_MS, name=f"s{number}")
     async with redis.pubsub(ignore_subscribe_messages=True) as heard:
         await heard.subscribe(keys.events(QUEUE))
-        await heard.get_message(timeout=1)
+        await heard.get_message(timeout=60)
         await asyncio.gather(*(Ticker(redis, KNOWN).tick(now_ms=NINE_MS) for _ in range(3)))
-        told = []
-        while message := await heard.get_message(timeout=0.2):
-            told.append(message["data"].decode())
+        told = await so_far(redis, keys.events(QUEUE), heard)
     assert sorted(told) == sorted(f"queued {job_id_of(f's{number}', NINE_MS)}" for number in range(50))
 
 

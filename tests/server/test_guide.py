@@ -11,12 +11,6 @@ from tests.conftest import OpenClient, make_settings
 
 
 @pytest.fixture
-def settings(tmp_path: Path, redis_url: str) -> Settings:
-    """Such as no other test has: an app of its own is made of them."""
-    return make_settings(tmp_path, redis_url=redis_url, dashboard="off")
-
-
-@pytest.fixture
 def built(settings: Settings) -> Path:
     folder = settings.data_dir / "docs" / "html"
     (folder / "jobs").mkdir(parents=True)

@@ -40,21 +40,29 @@ async def port(settings: Settings, redis: ArqRedis, redis_url: str) -> AsyncIter
 
 @asynccontextmanager
 async def served(settings: Settings, redis_url: str, *, timeout_s: float = TIMEOUT_S) -> AsyncIterator[int]:
-    """Its port, with other settings."""
+    """Its port, with other settings.
+
+    Started and ended here, not by uvicorn's `serve`: its loops look ten times a second whether they are to end.
+    """
     app = app_with(settings, redis_url=redis_url)
-    config = uvicorn.Config(
-        app, port=0, http=protocol(timeout_s), log_config=None, access_log=False, timeout_graceful_shutdown=1
-    )
+    config = uvicorn.Config(app, port=0, http=protocol(timeout_s), log_config=None, access_log=False)
+    config.load()
     server = uvicorn.Server(config)
-    serving = asyncio.create_task(server.serve())
-
-    async def started() -> bool:
-        return server.started
-
-    await eventually(started)
-    yield server.servers[0].sockets[0].getsockname()[1]
-    server.should_exit = True
-    await serving
+    server.lifespan = config.lifespan_class(config)
+    await server.startup()
+    await server.on_tick(0)
+    try:
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.servers[0].close()
+        for connection in list(server.server_state.connections):
+            connection.shutdown()
+        for task in (tasks := list(server.server_state.tasks)):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for connection in list(server.server_state.connections):
+            connection.transport.close()
+        await server.lifespan.shutdown()
 
 
 class Connection:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from errand.settings import WEBHOOK_QUEUE
 from errand.wire import keys
 from jobs.webhook import webhook
 from tests.conftest import RunWorker
+from tests.programs import start
 from tests.waiting import eventually
 from tests.webhooks.post.hostile import read_request
 
@@ -79,8 +79,8 @@ class Receiver:
         writer.transport.abort()
 
 
-@asynccontextmanager
-async def doomed_worker(folder: Path, redis_url: str) -> AsyncIterator[None]:
+@contextmanager
+def doomed_worker(folder: Path, redis_url: str) -> Iterator[None]:
     """A worker process with a short lease, killed at the end of the block."""
     environment = {
         **os.environ,
@@ -91,14 +91,12 @@ async def doomed_worker(folder: Path, redis_url: str) -> AsyncIterator[None]:
         "WEBHOOK_SINK_PORT": "0",
         "LEASE_S": "1",
     }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "jobs", env=environment, stdout=asyncio.subprocess.DEVNULL
-    )
+    process = start("jobs", environment=environment, output=folder / "jobs.log")
     try:
         yield
     finally:
-        process.send_signal(signal.SIGKILL)
-        await process.wait()
+        process.kill()
+        process.wait()
 
 
 def connecting_to(port: int) -> int:
@@ -158,7 +156,7 @@ async def test_a_worker_killed_in_the_middle_of_a_delivery(
             if point != "before it connects":
                 await serve(receiver)
         fillers = fill(receivers["before it connects"])
-        async with doomed_worker(tmp_path / "doomed", redis_url):
+        with doomed_worker(tmp_path / "doomed", redis_url):
             async with asyncio.timeout(60):
                 await all_reached(redis, receivers, jobs)
                 await redis.client_pause(60_000, all=False)

@@ -94,8 +94,8 @@ async def test_what_has_started_in_time_is_tried_again_after_it(
     redis: ArqRedis, queue: Queue, run_worker: RunWorker
 ) -> None:
     """By a worker that died, and by one that drained and gave its try back."""
-    lost = await queue.enqueue("quick", {}, limits=JobLimits(expires_in_ms=300))
-    drained = await queue.enqueue("quick", {}, limits=JobLimits(expires_in_ms=300))
+    lost = await queue.enqueue("quick", {}, limits=JobLimits(expires_in_ms=1_000))
+    drained = await queue.enqueue("quick", {}, limits=JobLimits(expires_in_ms=1_000))
     leases = Leases(redis, queue=QUEUE, worker="one", lease_s=0.05)
     claims = {claim.job_id: claim for claim in (await leases.claim(2)).claims}
     record = codec.dumps(
@@ -103,7 +103,7 @@ async def test_what_has_started_in_time_is_tried_again_after_it(
     )
     handed_back = claims[drained.job_id].handed_back()
     await leases.finish([replace(handed_back, attempt=record)])
-    await eventually(lambda: passed(redis, drained.enqueued_at_ms + 300))
+    await eventually(lambda: passed(redis, drained.enqueued_at_ms + 1_000))
     async with run_worker([quick]):
         for put in (lost, drained):
             assert (await ended(redis, put.job_id)).result == "done"
@@ -177,7 +177,7 @@ async def test_a_stock_worker_runs_such_a_job_as_any_other(redis: ArqRedis, queu
         handle_signals=False,
         poll_delay=0.01,
     )
-    await asyncio.wait_for(worker.async_run(), 20)
+    await asyncio.wait_for(worker.async_run(), 60)
     assert (await seen(redis, put.job_id)).result == "by stock arq"
 
 

@@ -328,7 +328,7 @@ class World:
         await self._subscription.ping()
         changes: list[str] = []
         while True:
-            message = await self._subscription.get_message(timeout=5)
+            message = await self._subscription.get_message(timeout=60)
             assert message is not None, "no answer"
             if message["type"] == "pong":
                 return changes

@@ -151,7 +151,7 @@ async def test_after_a_first_crash_no_job_waits_for_another(
 
     @job()
     async def meeting(ctx: Context, args: Nothing) -> None:
-        await asyncio.wait_for(all_run.wait(), 10)
+        await asyncio.wait_for(all_run.wait(), 60)
 
     puts = [await queue.enqueue("meeting", {}) for _ in range(5)]
     await lost(redis, jobs=5, times=1)

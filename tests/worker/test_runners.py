@@ -35,7 +35,7 @@ async def test_a_plain_function_beside_job_types_ends_as_arq_ends_it_even_if_it_
     async with running_worker(
         redis_url, functions=[func(plain, name="plain")], job_types=[noting(ran)], dead_ttl_s=DAY_S
     ) as worker:
-        assert await run.result(timeout=10, poll_delay=0.05) == "run"
+        assert await run.result(timeout=60, poll_delay=0.05) == "run"
         for job_id in ("out-of-tries", "out-of-tries-too"):
             assert (await ended(redis, job_id)).status == "failed"
         assert (worker.jobs_complete, worker.jobs_failed, worker.jobs_retried) == (1, 2, 0)
@@ -77,7 +77,7 @@ async def test_a_last_hook_that_raises_leaves_the_outcome_as_it_was_written(redi
         after_job_end=after_job_end,
         max_tries=1,
     ) as worker:
-        await asyncio.wait_for(raised.wait(), 10)
+        await asyncio.wait_for(raised.wait(), 60)
 
         async def idle() -> bool:
             return not worker.tasks and worker._finisher.idle
@@ -108,6 +108,6 @@ async def test_a_heartbeat_between_the_write_of_an_outcome_and_its_answer_takes_
 
         monkeypatch.setattr(worker._leases, "finish", answered_late)
         await redis.enqueue_job("plain", _job_id="run")
-        await asyncio.wait_for(last_hook.wait(), 10)
+        await asyncio.wait_for(last_hook.wait(), 60)
         await worker._heartbeat.renew()
     assert await redis.hget(keys.counters(QUEUE), "leases_lost") is None  # type: ignore[misc]  # redis-py's typing

@@ -232,9 +232,9 @@ async def test_only_waiting_jobs_of_that_type_that_may_begin_at_any_time_are_par
     parking = Parked(redis, queue=QUEUE, types=(), look_s=1)
     async with events:
         await events.subscribe(keys.events(QUEUE))
-        await events.get_message(timeout=1)
+        await events.get_message(timeout=60)
         assert await parking.park_due("note", wait_s=3600, note=b"{}") == (5, 1)
-        assert (await events.get_message(timeout=1) or {})["data"] == f"deferred {plain.job_id}".encode()
+        assert (await events.get_message(timeout=60) or {})["data"] == f"deferred {plain.job_id}".encode()
     now = dict(await redis.zrange(QUEUE, 0, -1, withscores=True))
     moved = {job_id for job_id in now if now[job_id] != due_ms[job_id]}
     assert moved == {plain.job_id.encode()}

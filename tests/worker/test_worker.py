@@ -323,10 +323,10 @@ async def test_a_stock_producer_and_reader_work_with_our_worker(redis: ArqRedis,
         positional = await redis.enqueue_job("echo", {"text": "one mapping"})
         bad = await redis.enqueue_job("echo", text="bad")
         assert good is not None and positional is not None and bad is not None
-        assert await good.result(timeout=5, poll_delay=0.01) == "good"
-        assert await positional.result(timeout=5, poll_delay=0.01) == "one mapping"
+        assert await good.result(timeout=60, poll_delay=0.01) == "good"
+        assert await positional.result(timeout=60, poll_delay=0.01) == "one mapping"
         with pytest.raises(RuntimeError, match="Fail: as asked"):
-            await bad.result(timeout=5, poll_delay=0.01)
+            await bad.result(timeout=60, poll_delay=0.01)
         assert await good.status() == JobStatus.complete
 
 
@@ -344,7 +344,7 @@ async def test_a_drain_hands_jobs_back_without_costing_a_try(
 
     put = await queue.enqueue("long", {})
     async with run_worker([long]):
-        await asyncio.wait_for(started.wait(), 10)
+        await asyncio.wait_for(started.wait(), 60)
     waiting = await read_job(redis, put.job_id)
     assert waiting is not None and (waiting.status, waiting.attempts[0].outcome) == ("queued", "handed_back")
     async with run_worker([long]):
@@ -364,7 +364,7 @@ async def test_a_lease_is_short_and_renewed_while_the_job_runs(
 
     put = await queue.enqueue("long", {})
     async with run_worker([long], lease_s=1):
-        await asyncio.wait_for(started.wait(), 10)
+        await asyncio.wait_for(started.wait(), 60)
         started_s = time.monotonic()
 
         async def outlived() -> bool:
@@ -392,7 +392,7 @@ async def test_an_attempt_whose_worker_died_is_recorded_as_lost(
 
     put = await queue.enqueue("fatal", {})
     async with run_worker([fatal], lease_s=1) as dying:
-        await asyncio.wait_for(started.wait(), 10)
+        await asyncio.wait_for(started.wait(), 60)
         # a killed process writes nothing: take away its means to
         dying._leases.finish = _nothing_written  # type: ignore[method-assign]
         dying._leases.renew = _nothing_renewed  # type: ignore[method-assign]
@@ -448,7 +448,7 @@ async def test_cancel_ends_a_waiting_job_and_nothing_else(redis: ArqRedis, queue
     cancelled = await read_job(redis, put.job_id)
     assert cancelled is not None and (cancelled.status, cancelled.args) == ("cancelled", {"text": "a"})
     with pytest.raises(asyncio.CancelledError):
-        await Job(put.job_id, redis, _deserializer=redis.job_deserializer).result(timeout=1)
+        await Job(put.job_id, redis, _deserializer=redis.job_deserializer).result(timeout=60)
 
 
 async def test_cancel_stops_a_claim_that_is_under_way(redis: ArqRedis, queue: Queue) -> None:

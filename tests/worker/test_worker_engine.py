@@ -131,9 +131,9 @@ async def test_a_lost_lease_stops_the_attempt_and_its_outcome_is_dropped_and_cou
 
     put = await queue.enqueue("endless", {})
     async with running_worker(redis_url, job_types=[endless], lease_s=1):
-        await asyncio.wait_for(started.wait(), 5)
+        await asyncio.wait_for(started.wait(), 60)
         await redis.set(keys.lease(put.job_id), "another worker's")
-        await asyncio.wait_for(stopped.wait(), 5)
+        await asyncio.wait_for(stopped.wait(), 60)
 
         async def counted() -> bool:
             return bool(await redis.hget(keys.counters(QUEUE), "stale"))  # type: ignore[misc]  # redis-py's typing
@@ -146,7 +146,7 @@ async def test_a_lost_lease_stops_the_attempt_and_its_outcome_is_dropped_and_cou
 
 async def test_four_workers_share_a_queue_and_run_each_job_once(redis: ArqRedis, redis_url: str, queue: Queue) -> None:
     ran: list[str] = []
-    put = await queue.enqueue_many("note", [{}] * 5000)
+    put = await queue.enqueue_many("note", [{}] * 2000)
     async with AsyncExitStack() as stack:
         workers = [
             await stack.enter_async_context(running_worker(redis_url, job_types=[noting(ran)], max_jobs=50))
@@ -161,15 +161,15 @@ async def test_four_workers_share_a_queue_and_run_each_job_once(redis: ArqRedis,
     assert min(worker.jobs_complete for worker in workers) > 0
 
 
-async def test_a_stock_worker_and_ours_share_ten_thousand_jobs(redis: ArqRedis, redis_url: str, queue: Queue) -> None:
+async def test_a_stock_worker_and_ours_share_thousands_of_jobs(redis: ArqRedis, redis_url: str, queue: Queue) -> None:
     ran: list[str] = []
 
     async def note(ctx: dict[str, Any]) -> str:
         ran.append(ctx["job_id"])
         return "stock"
 
-    half = await queue.enqueue_many("note", [{}] * 9_000)
-    others = [await redis.enqueue_job("note") for _ in range(1_000)]
+    half = await queue.enqueue_many("note", [{}] * 2_700)
+    others = [await redis.enqueue_job("note") for _ in range(300)]
     ids = [one.job_id for one in half] + [one.job_id for one in others if one is not None]
     pool = connect(redis_url, reply_timeout_s=NEVER_S)
     stock = StockWorker(
@@ -195,7 +195,7 @@ async def test_a_stock_worker_and_ours_share_ten_thousand_jobs(redis: ArqRedis, 
     assert Counter(ran) == Counter(ids), "each ran exactly once"
     records = await redis.mget([keys.result(job_id) for job_id in ids])
     assert {codec.loads(record)["r"] for record in records} == {"ours", "stock"}
-    for job_id in (ids[0], ids[4_000], ids[-1]):
+    for job_id in (ids[0], ids[1_000], ids[-1]):
         snapshot = await read_job(redis, job_id)
         assert snapshot is not None and snapshot.status == "succeeded" and snapshot.result in ("ours", "stock")
 
@@ -212,9 +212,9 @@ async def test_a_stock_client_aborts_a_running_job_and_a_waiting_one(redis: ArqR
     later = await redis.enqueue_job("endless", _defer_by=3600)
     assert running is not None and later is not None
     async with running_worker(redis_url, job_types=[endless], allow_abort_jobs=True, poll_delay=0.1):
-        await asyncio.wait_for(started.wait(), 5)
-        assert await running.abort(timeout=5, poll_delay=0.05) is True
-        assert await later.abort(timeout=5, poll_delay=0.05) is True
+        await asyncio.wait_for(started.wait(), 60)
+        assert await running.abort(timeout=60, poll_delay=0.05) is True
+        assert await later.abort(timeout=60, poll_delay=0.05) is True
         assert await running.status() == JobStatus.complete
     for handle in (running, later):
         snapshot = await read_job(redis, handle.job_id)
@@ -228,7 +228,7 @@ async def test_an_abort_of_an_unknown_id_does_not_hit_a_later_job_of_that_id(red
     handle = await redis.enqueue_job("note", _job_id="later")
     assert handle is not None
     async with running_worker(redis_url, job_types=[noting(ran, pause_s=1.2)], allow_abort_jobs=True, poll_delay=0.1):
-        assert await handle.result(timeout=5, poll_delay=0.05) == "ours"
+        assert await handle.result(timeout=60, poll_delay=0.05) == "ours"
 
 
 async def test_a_hook_that_raises_harms_only_its_job(redis: ArqRedis, redis_url: str) -> None:
@@ -245,5 +245,5 @@ async def test_a_hook_that_raises_harms_only_its_job(redis: ArqRedis, redis_url:
     good = await redis.enqueue_job("plain", _job_id="good")
     assert good is not None
     async with running_worker(redis_url, functions=[func(plain, name="plain")], on_job_start=on_job_start):
-        assert await good.result(timeout=5, poll_delay=0.05) == "good"
+        assert await good.result(timeout=60, poll_delay=0.05) == "good"
     assert await redis.exists(keys.body("bad")) == 1, "kept: its lease runs out and it is claimed again"

@@ -16,9 +16,10 @@ from errand.http.shared import Shared
 from errand.server.http_protocol import protocol
 from settings import Settings
 from tests.apps import app_with
-from tests.waiting import eventually
+from tests.waiting import NEVER_S, eventually
 
-LONG_S = 10
+STOP_S = 10
+"""How long a stop waits for answers that are under way."""
 
 
 @dataclass
@@ -64,7 +65,7 @@ class Stream:
     async def block(self) -> Event:
         """The next block; asyncio.IncompleteReadError at the end of the stream."""
         event = Event()
-        async with asyncio.timeout(LONG_S):
+        async with asyncio.timeout(NEVER_S):
             async for line in self._lines:
                 if not line:
                     self.last_id = event.id or self.last_id
@@ -106,7 +107,7 @@ async def serving(settings: Settings, redis_url: str, *, port: int = 0) -> Async
     app = app_with(settings, redis_url=redis_url)
     http = protocol(settings.body_timeout_s)
     config = uvicorn.Config(
-        app, port=port, http=http, log_config=None, access_log=False, timeout_graceful_shutdown=LONG_S
+        app, port=port, http=http, log_config=None, access_log=False, timeout_graceful_shutdown=STOP_S
     )
     server = uvicorn.Server(config)
     running = asyncio.create_task(server.serve())
@@ -117,7 +118,7 @@ async def serving(settings: Settings, redis_url: str, *, port: int = 0) -> Async
     await eventually(started)
     url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     try:
-        async with httpx.AsyncClient(base_url=url, timeout=LONG_S, verify=False) as client:
+        async with httpx.AsyncClient(base_url=url, timeout=NEVER_S, verify=False) as client:
             yield Service(url, server, app.state.shared, client)
     finally:
         server.should_exit = True
