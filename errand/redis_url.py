@@ -15,7 +15,7 @@ from urllib.parse import unquote
 ENCODE = "(in a password, '/', '?', '#' and '@' must be %-encoded)"
 
 
-SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
+SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 SERVER_PORT, SENTINEL_PORT = 6_379, 26_379
 
 
@@ -29,6 +29,11 @@ WORDS = {
 """Option → the values that it may have."""
 
 
+INSTALLATION = "errand"
+"""The name of an installation in a cluster whose URL gives it none."""
+
+
+_INSTALLATION = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
 _REST = re.compile(r"(?:(?P<login>[^/?]*)@)?(?P<addresses>[^/?]*)(?P<path>/[^?]*)?(?:\?(?P<query>.*))?", re.DOTALL)
 _ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:,\[\]\s]+)(?::(?P<port>\d+))?")
 
@@ -44,23 +49,28 @@ class Access:
 
 @dataclass(frozen=True, kw_only=True)
 class RedisUrl:
-    """`redis[s]://…` for a server, `unix://…` for a local one, `redis[s]+sentinel://…` for the master of a Sentinel.
+    """`redis[s]://…` for a server, `unix://…` for a local one, `redis[s]+sentinel://…` for the master of a Sentinel,
+    `redis[s]+cluster://…` for a cluster.
 
     - `redis[s]://[user:password@]host[:port][/db][?option=…&…]`; `rediss` means TLS, with redis-py's options `ssl_…`;
     - `unix:///path[?db=…&username=…&password=…]`;
     - `redis[s]+sentinel://[user:password@]host[:port],…/master[/db][?option=…&…]`: user, password and database are
       those of the Redis servers, `rediss` means TLS to them and to the sentinels. Options: `sentinel_username`,
       `sentinel_password`, `sentinel_tls` and `tls` (`true` or `false`, if one of the two differs from the other), and
-      `ssl_…` for both.
+      `ssl_…` for both;
+    - `redis[s]+cluster://[user:password@]host[:port],…[/installation][?ssl_…&…]`: some nodes of the cluster, which name
+      the others. Several installations in one cluster have names of their own.
     """
 
     scheme: str
     addresses: tuple[tuple[str, int], ...]
-    """Host and port of the server, or of each sentinel; none for a unix socket."""
+    """Host and port of the server, or of each sentinel or node that is named; none for a unix socket."""
     socket: str
     """The path of the unix socket; empty for other schemes."""
     master: str
     """The name that Sentinel knows the master by; empty for other schemes."""
+    installation: str
+    """Whose jobs they are, in a cluster; empty for other schemes."""
     servers: Access
     sentinels: Access
     passwords: tuple[str, ...]
@@ -76,14 +86,15 @@ class RedisUrl:
         raw_options = _raw_options(parts["query"] or "")
         options = {name: unquote(value) for name, value in raw_options.items()}
         _check_options(scheme, options)
-        socket, master, db = _path_in(scheme, parts)
+        socket, name, db = _path_in(scheme, parts)
         servers, sentinels = _accesses(scheme, parts["login"] or "", options, db=db)
         raw_password = (parts["login"] or "").partition(":")[2]
         return cls(
             scheme=scheme,
             addresses=addresses,
             socket=socket,
-            master=master,
+            master=name if scheme.endswith("+sentinel") else "",
+            installation=name if scheme.endswith("+cluster") else "",
             servers=servers,
             sentinels=sentinels,
             passwords=tuple(
@@ -97,8 +108,12 @@ class RedisUrl:
         return self.scheme.endswith("+sentinel")
 
     @property
+    def by_cluster(self) -> bool:
+        return self.scheme.endswith("+cluster")
+
+    @property
     def hosts(self) -> tuple[str, ...]:
-        """Of the server, or of each sentinel; none for a unix socket."""
+        """Of the server, or of each sentinel or node that is named; none for a unix socket."""
         return tuple(host for host, _ in self.addresses)
 
 
@@ -118,9 +133,11 @@ def _raw_options(query: str) -> dict[str, str]:
 
 
 def _addresses_in(scheme: str, text: str) -> tuple[tuple[str, int], ...]:
-    """Each `host`, `host:port`, `[::1]` or `[::1]:port`; several for sentinels alone."""
+    """Each `host`, `host:port`, `[::1]` or `[::1]:port`; several for sentinels and nodes alone."""
     if scheme.endswith("+sentinel"):
         found, port, fault = text.split(","), SENTINEL_PORT, "has no readable sentinels: HOST:PORT, comma separated"
+    elif scheme.endswith("+cluster"):
+        found, port, fault = text.split(","), SERVER_PORT, "has no readable nodes: HOST:PORT, comma separated"
     else:
         found, port, fault = [text], SERVER_PORT, "has no readable host and port"
     if not text or (text.startswith(":") and port == SERVER_PORT and text[1:].isdecimal()):
@@ -138,16 +155,29 @@ def _address(text: str, *, default_port: int) -> tuple[str, int] | None:
 
 
 def _path_in(scheme: str, parts: re.Match[str]) -> tuple[str, str, int | None]:
-    """The socket's path, the master's name, the number of the database: those that such a URL has in its path."""
+    """The socket's path, the name of the master or the installation, the number of the database: those that such a URL
+    has in its path.
+    """
     path = parts["path"] or ""
     if scheme == "unix":
         if parts["addresses"] or not path.strip("/"):
             raise ValueError("needs an absolute path: unix:///some/where")
         return unquote(path), "", None
+    if scheme.endswith("+cluster"):
+        return "", _installation(path[1:].rstrip("/")), None
     master, _, db = path[1:].partition("/") if scheme.endswith("+sentinel") else ("", "", path[1:])
     if scheme.endswith("+sentinel") and not master:
         raise ValueError("needs the master's name: redis+sentinel://h1:26379,h2:26379/mymaster")
     return "", unquote(master), _database(db) if db.strip("/") else None
+
+
+def _installation(text: str) -> str:
+    if text and not _INSTALLATION.fullmatch(text):
+        raise ValueError(
+            "has no database to choose, for a cluster has one; what may follow the nodes names the installation, "
+            "if there are several: a letter, then up to 63 letters, digits, '.', '_' and '-'"
+        )
+    return text or INSTALLATION
 
 
 def _database(text: str) -> int:
@@ -172,7 +202,8 @@ def _known_options(scheme: str, options: Mapping[str, str]) -> frozenset[str]:
     if scheme == "unix":
         return UNIX_OPTIONS
     with_tls = scheme.startswith("rediss") or "true" in (options.get("tls"), options.get("sentinel_tls"))
-    own = SENTINEL_OPTIONS if scheme.endswith("+sentinel") else frozenset({"db"})
+    of_kind = {"sentinel": SENTINEL_OPTIONS, "cluster": frozenset[str]()}
+    own = of_kind.get(scheme.partition("+")[2], frozenset({"db"}))
     return own | (TLS_OPTIONS if with_tls else frozenset())
 
 

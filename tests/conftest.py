@@ -31,6 +31,7 @@ from settings import Settings
 from tests.apps import app_with
 from tests.apps import make_settings as make_settings
 from tests.peers import HttpReceiver, SmtpReceiver
+from tests.redis_cluster import redis_cluster
 from tests.waiting import NEVER_S
 
 RunWorker = Callable[..., AbstractAsyncContextManager[Worker]]
@@ -127,7 +128,14 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:
-    """A server for this test run, on a socket of its own; nothing of it outlives the run."""
+    """A server for this test run, on a socket of its own; nothing of it outlives the run.
+
+    With `TEST_REDIS=cluster` a cluster, for the tests of the queue: `tests/queue`, `tests/leases`, `tests/worker`.
+    """
+    if os.environ.get("TEST_REDIS") == "cluster":
+        with tempfile.TemporaryDirectory(prefix="errand-test-") as folder, redis_cluster(Path(folder)) as cluster:
+            yield cluster.url
+        return
     with tempfile.TemporaryDirectory(prefix="errand-test-") as folder:
         path = Path(folder, "redis.sock")
         arguments = [

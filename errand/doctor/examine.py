@@ -19,9 +19,11 @@ from arq.connections import ArqRedis
 from pydantic_core import from_json
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
+from errand.doctor.cluster_checks import check_cluster
 from errand.doctor.server_checks import Finding, Timing, check_server
 from errand.job.catalog import Catalog
 from errand.monitor.queues import live_workers
+from errand.redis.cluster.state import read_cluster
 from errand.redis.outage import Outage, within
 from errand.redis.rights import lacking, missing_rights
 from errand.redis.rows import rows_of
@@ -53,6 +55,10 @@ HEAD_BYTES = 2_000
 UNREADABLE = "(unreadable)"
 
 
+OF_A_CLUSTER = ("MOVED ", "CROSSSLOT")
+"""What a node of a cluster answers if it is spoken with as one server."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installation:
     """What an installation is: the names that it knows, and what it asks of Redis."""
@@ -80,8 +86,11 @@ async def examine_server(redis: ArqRedis, *, replicas: int, clock: Callable[[], 
     async def look() -> list[Finding]:
         if missing := await missing_rights(redis):
             return [_rights_finding(missing)]
-        server = check_server(await read_server(redis), await _measure(redis, clock), replicas=replicas)
-        return [Finding(check="rights", found="the user of REDIS_URL may do what Errand needs"), *server]
+        state = await read_server(redis)
+        of_server = check_server(state, await _measure(redis, clock), replicas=replicas)
+        of_cluster = check_cluster(await read_cluster(redis), state)
+        may = Finding(check="rights", found="the user of REDIS_URL may do what Errand needs")
+        return [may, *of_server, *of_cluster]
 
     return await _reaching(look())
 
@@ -132,6 +141,8 @@ async def _reaching(look: Coroutine[Any, Any, list[Finding]]) -> list[Finding]:
         found, fix = f"Redis refuses what Errand needs: {error}", "give its user these rights (ACL SETUSER)"
     except (RedisError, OSError) as error:
         found, fix = f"Redis cannot be reached: {error}", "start the server, or let REDIS_URL name it"
+        if any(word in str(error) for word in OF_A_CLUSTER):
+            found, fix = "the server is a node of a cluster", "REDIS_URL: redis+cluster://h1:6379,h2:6379"
     risk = "no job is accepted (503), and none runs, until this is fixed; what Redis has waits there"
     return [Finding(check="connection", level="warning", found=found, risk=risk, fix=fix)]
 

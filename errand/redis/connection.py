@@ -9,8 +9,10 @@ from typing import Any
 
 from arq.connections import ArqRedis
 from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection
-from redis.exceptions import AuthenticationError, NoPermissionError
+from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
 
+from errand.redis.cluster.nodes import NoCluster
+from errand.redis.cluster.pool import ClusterPool
 from errand.redis.outage import within
 from errand.redis.redis_py import Pool
 from errand.redis.rights import lacking, missing_rights
@@ -27,7 +29,9 @@ class Refused(Exception):
 
 
 def connect(url: str, *, reply_timeout_s: float, name: str | None = None) -> ArqRedis:
-    """A client of the Redis at `url` (`redis[s]://`, `unix://`, `redis[s]+sentinel://`); connects at its first use.
+    """A client of the Redis at `url` (`redis[s]://`, `unix://`, `redis[s]+sentinel://`, `redis[s]+cluster://`).
+
+    It connects at its first use.
 
     A reply that takes longer than `reply_timeout_s` seconds raises redis' TimeoutError. Redis lists its connections
     under `name`. Raises ValueError for any other URL, or one with an unknown option.
@@ -50,6 +54,8 @@ def _pool_at(url: RedisUrl, *, reply_timeout_s: float, name: str | None = None) 
     limits["socket_keepalive"] = True
     if url.by_sentinel:
         return SentinelPool.at(url, **limits)
+    if url.by_cluster:
+        return ClusterPool.at(url, **limits)
     ((host, port),) = url.addresses
     kind = SSLConnection if url.servers.tls else Connection
     return Pool(kind, host=host, port=port, **limits, **url.servers.options)
@@ -65,7 +71,7 @@ async def check_welcome(redis: ArqRedis, *, within_s: float | None = None) -> No
     try:
         await within(within_s, redis.execute_command("PING"))  # type: ignore[no-untyped-call]
         missing = await within(within_s, missing_rights(redis))
-        moving = None if missing else await within(within_s, redis.execute_command("GET", keys.MOVE))  # type: ignore[no-untyped-call]
+        moving = None if missing else await _moving(redis, within_s=within_s)
     except Exception as error:
         if reason := _refusal_in(error):
             raise Refused(reason) from error
@@ -77,14 +83,25 @@ async def check_welcome(redis: ArqRedis, *, within_s: float | None = None) -> No
             raise Refused(MoveRecord.parse(moving).in_words)
 
 
+async def _moving(redis: ArqRedis, *, within_s: float | None) -> bytes | None:
+    """What the server says of a move of its jobs.
+
+    Asked for together with another key, which a cluster refuses if it is spoken with as if it were one server.
+    """
+    record, _ = await within(within_s, redis.execute_command("MGET", keys.MOVE, keys.NEVER))  # type: ignore[no-untyped-call]
+    return record  # type: ignore[no-any-return]  # redis-py leaves it untyped
+
+
 def _refusal_in(error: BaseException) -> str | None:
     for cause in _chain(error):
         if isinstance(cause, NoPermissionError):
             return f"Redis refuses what Errand needs: {cause}"
         if isinstance(cause, AuthenticationError):
             return f"Redis refuses the user or password: {cause}"
-        if isinstance(cause, UnknownMaster):
+        if isinstance(cause, UnknownMaster | NoCluster):
             return str(cause)
+        if isinstance(cause, ResponseError) and str(cause).startswith("CROSSSLOT"):
+            return "the server is a node of a cluster: let REDIS_URL begin with redis+cluster:// or rediss+cluster://"
         # not the end of a connection: a server that is killed during the handshake comes back
         if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):
             return f"no TLS connection can be made: {cause}"

@@ -53,6 +53,10 @@ BACKOFF_CAP_S = 1.0
 """Redis is asked at least this often, so that work goes on within two seconds of its return."""
 
 
+class KeysAway(ResponseError):
+    """A node of a cluster has not all keys of the call, at the moment or any more; it has done nothing of it."""
+
+
 def is_outage(error: BaseException) -> bool:
     """True if Redis cannot take the call now but may later: away, loading, failing over, out of memory, forbidden."""
     known = isinstance(error, ResponseError) and str(error).startswith(REFUSED_FOR_NOW)
@@ -104,6 +108,7 @@ class Outage:
         BusyLoadingError,
         ReadOnlyError,
         OutOfMemoryError,
+        KeysAway,
         OSError,
     )
 

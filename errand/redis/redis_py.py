@@ -25,7 +25,7 @@ CONNECTING_AT_ONCE = 10
 """Few enough that a thousand callers share the connections which the first of them open; redis-py's way is one."""
 
 
-NO_MASTER_ANY_MORE = "MASTERDOWN"
+NO_MASTER_ANY_MORE = ("MASTERDOWN",)
 """How the answer of a server starts that has become a replica, beside READONLY; redis-py makes no class of it.
 
 Not UNBLOCKED: a claim may follow the call that was unblocked, and its answer, which says more, is still to come.
@@ -38,6 +38,9 @@ class Pool(ConnectionPool):
     redis-py keeps a connection whose server says that it is no master any more, and opens one connection after
     another: behind a silent server the tenth caller waits for the time limits of nine others.
     """
+
+    key_prefix = ""
+    """What the names of keys have before them on the server; set by pools whose connections add it."""
 
     def __init__(self, connection_class: type[AbstractConnection] = Connection, **options: Any) -> None:
         """`options` are those of redis-py's connections."""
@@ -81,6 +84,12 @@ class Pool(ConnectionPool):
         idle, self._available_connections = self._available_connections, []
         await asyncio.gather(*(connection.disconnect(nowait=True) for connection in idle), return_exceptions=True)
 
+    async def drop_except(self, address: tuple[str, int]) -> None:
+        """Closes the connections to any other host and port; a call that waits on one of them fails."""
+        known: list[Any] = [*self._available_connections, *self._in_use_connections]
+        others = [connection for connection in known if (connection.host, connection.port) != address]
+        await asyncio.gather(*(connection.disconnect(nowait=True) for connection in others), return_exceptions=True)
+
     async def disconnect(self, inuse_connections: bool = True) -> None:
         """Closes the connections; if those in use are among them, the pool has ended."""
         if inuse_connections:
@@ -121,10 +130,10 @@ def copy_of(pool: ConnectionPool, *, reply_timeout_s: float) -> ConnectionPool:
     )
 
 
-def _is_of_a_fallen_server(error: RedisError) -> bool:
-    if isinstance(error, ResponseError) and str(error).startswith(NO_MASTER_ANY_MORE):
-        return True
-    return isinstance(error, ReadOnlyError | BusyLoadingError | TimeoutError)
+def key_prefix_of(redis: Redis) -> str:
+    """What that client's pool, ours or redis-py's, puts before the names of keys."""
+    pool = redis.connection_pool
+    return pool.key_prefix if isinstance(pool, Pool) else ""
 
 
 class Packed(AbstractConnection):
@@ -138,6 +147,8 @@ class Packed(AbstractConnection):
     _writer: Any
     pack_in_c = HiredisRespSerializer()
     pool: weakref.ref[Pool] | None = None
+    given_up_at: tuple[str, ...] = NO_MASTER_ANY_MORE
+    """How answers start after which another server is to be looked for."""
 
     def pack_command(self, *args: Any) -> list[bytes]:
         packed: list[bytes] = self.pack_in_c.pack(*args)
@@ -161,9 +172,14 @@ class Packed(AbstractConnection):
         try:
             return await super().read_response(*args, **options)
         except RedisError as error:
-            if _is_of_a_fallen_server(error):
+            if self._is_of_a_fallen_server(error):
                 await self._give_up()
             raise
+
+    def _is_of_a_fallen_server(self, error: RedisError) -> bool:
+        if isinstance(error, ResponseError) and str(error).startswith(self.given_up_at):
+            return True
+        return isinstance(error, ReadOnlyError | BusyLoadingError | TimeoutError)
 
     async def _give_up(self) -> None:
         await self.disconnect(nowait=True)
@@ -235,4 +251,34 @@ class MovingConnection(Packed, Connection):
 
 
 class MovingTlsConnection(MovingConnection, SSLConnection):
+    """The same over TLS."""
+
+
+class RenamingConnection(MovingConnection):
+    """A connection to a server that knows keys by other names than its callers do; a subclass says how."""
+
+    def on_server(self, command: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The command with the server's names."""
+        raise NotImplementedError
+
+    def from_server(self, reply: Any) -> Any:
+        """The reply with the callers' names."""
+        raise NotImplementedError
+
+    def error_from_server(self, error: ResponseError) -> ResponseError:
+        """The error as it is raised."""
+        return error
+
+    def pack_command(self, *args: Any) -> list[bytes]:
+        return super().pack_command(*self.on_server(args))
+
+    async def read_response(self, *args: Any, **options: Any) -> Any:
+        try:
+            reply = await super().read_response(*args, **options)
+        except ResponseError as error:
+            raise self.error_from_server(error) from None
+        return self.from_server(reply)
+
+
+class RenamingTlsConnection(RenamingConnection, MovingTlsConnection):
     """The same over TLS."""

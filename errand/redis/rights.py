@@ -12,7 +12,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, ReadOnlyError
 
-from errand.redis.redis_py import unread_pipeline
+from errand.redis.redis_py import key_prefix_of, unread_pipeline
 
 KEYS = ("arq:*", "errand:*")
 CHANNELS = "errand:*"
@@ -41,12 +41,13 @@ async def missing_rights(redis: Redis) -> list[str]:
     Nothing is done to Redis: the calls stand in a transaction that is discarded. Of a replica, which does none of them,
     nothing is known. Raises redis' errors if Redis is away.
     """
+    prefix = key_prefix_of(redis)
     first = await _answers(redis, [("MULTI",), ("EXEC",), ("MULTI",), ("DISCARD",), ("DEL", _matching(CHANNELS))])
-    missing = _missing_in(first)
+    missing = _missing_in(first, prefix)
     # without these the calls would be done; a replica refuses them even if its user has the rights, and is given up
     if missing or isinstance(first[-1][1], ReadOnlyError):
         return missing
-    return _missing_in(await _answers(redis, [("MULTI",), *_calls(), ("DISCARD",)]))
+    return _missing_in(await _answers(redis, [("MULTI",), *_calls(), ("DISCARD",)]), prefix)
 
 
 def lacking(rights: Sequence[str]) -> str:
@@ -74,15 +75,18 @@ async def _answers(redis: Redis, calls: Sequence[Sequence[str]]) -> list[tuple[S
         return list(zip(calls, await pipeline.execute(raise_on_error=False), strict=True))
 
 
-def _missing_in(answers: Sequence[tuple[Sequence[str], Any]]) -> list[str]:
+def _missing_in(answers: Sequence[tuple[Sequence[str], Any]], prefix: str) -> list[str]:
+    """`prefix`: what keys and channels have before them on the server."""
     refused = [(call, str(error)) for call, error in answers if isinstance(error, NoPermissionError)]
-    return list(dict.fromkeys(_right_for(call, words) for call, words in refused))
+    return list(dict.fromkeys(_right_for(call, words, prefix) for call, words in refused))
 
 
-def _right_for(call: Sequence[str], words: str) -> str:
+def _right_for(call: Sequence[str], words: str, prefix: str) -> str:
     """By the answers of Redis 7 and Valkey 9: to run a command, or to access a key or a channel."""
     if command := re.search(r"run the '([^']+)' command", words):
         return f"+{command[1]}"
     if "channel" in words:
-        return f"&{CHANNELS}"
-    return next(f"~{pattern}" for pattern in KEYS if _matching(pattern) in call)
+        return f"&{prefix}{CHANNELS}"
+    # in a cluster a script's call has a key of its own
+    pattern = next((pattern for pattern in KEYS if _matching(pattern) in call), CHANNELS)
+    return f"~{prefix}{pattern}"

@@ -11,9 +11,13 @@ from redis.asyncio import Redis
 from redis.commands.core import AsyncScript
 from redis.exceptions import NoScriptError
 
+from errand.redis.redis_py import key_prefix_of
+
 INCLUDE = re.compile(r'^--- @include "([\w/]+)"$', re.MULTILINE)
 """A line of a script that is replaced by the part it names. A part names the parts that it needs itself."""
 ROOT = Path(__file__).parent.parent
+TAGGED = "redis/cluster/tagged"
+"""What stands before each script in a cluster."""
 
 
 def load(redis: Redis, name: str) -> AsyncScript:
@@ -21,7 +25,8 @@ def load(redis: Redis, name: str) -> AsyncScript:
 
     The server is sent the text only if it does not know it yet.
     """
-    return redis.register_script(source(name))
+    prefix = key_prefix_of(redis)
+    return redis.register_script(tagged(source(name), prefix) if prefix else source(name))
 
 
 def source(name: str) -> str:
@@ -38,6 +43,12 @@ def source(name: str) -> str:
         return text(line[1])
 
     return text(name)
+
+
+def tagged(text: str, prefix: str) -> str:
+    """That script as a cluster is sent it: its keys get the prefix, without its knowing."""
+    flags, newline, rest = text.partition("\n") if text.startswith("#!") else ("", "", text)
+    return flags + newline + (ROOT / f"{TAGGED}.lua").read_text().replace("%TAG%", prefix) + rest
 
 
 async def call_then(

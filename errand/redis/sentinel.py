@@ -8,9 +8,9 @@ wait for each dead sentinel's time limit in turn and believe the first answer; t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing, suppress
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from redis.asyncio import Redis
 from redis.asyncio.connection import Connection, SSLConnection
@@ -19,6 +19,9 @@ from redis.exceptions import AuthenticationError, ConnectionError, NoPermissionE
 from errand.redis.redis_py import MovingConnection, MovingTlsConnection, Pool
 from errand.redis.subscription import messages
 from errand.redis_url import RedisUrl
+
+T = TypeVar("T")
+
 
 HEAD_START_S = 0.2
 """A sentinel that has not answered by then may be dead: the next one is asked as well."""
@@ -62,35 +65,47 @@ class Sentinels:
         The next sentinel is asked when one has answered and its answer was not usable, has failed, or is slow. Raises
         ConnectionError if none of them names one.
         """
-        waiting = list(self.clients)
-        asked: dict[asyncio.Future[tuple[str, int]], Redis] = {}
         seen: set[tuple[str, int]] = set()
         errors: list[BaseException] = []
-        try:
-            while waiting or asked:
-                if waiting:
-                    sentinel = waiting.pop(0)
-                    asked[asyncio.ensure_future(_ask(sentinel, master))] = sentinel
-                answered, _ = await asyncio.wait(
-                    asked, timeout=HEAD_START_S if waiting else None, return_when=asyncio.FIRST_COMPLETED
-                )
-                for answer in answered:
-                    answering = asked.pop(answer)
-                    if error := answer.exception():
-                        errors.append(error)
-                    elif (address := answer.result()) not in seen:
-                        seen.add(address)
-                        self._put_first(answering)
-                        yield address
-        finally:
-            for answer in asked:
-                answer.cancel()
-                answer.add_done_callback(lambda left: left.cancelled() or left.exception())
+        async with aclosing(answers_in_turn(self.clients, lambda sentinel: _ask(sentinel, master))) as answers:
+            async for sentinel, answer in answers:
+                if isinstance(answer, BaseException):
+                    errors.append(answer)
+                elif answer not in seen:
+                    seen.add(answer)
+                    self._put_first(sentinel)
+                    yield answer
         if not seen:
             raise _error_to_raise(errors, master)
 
     def _put_first(self, sentinel: Redis) -> None:
         self.clients.sort(key=lambda other: other is not sentinel)
+
+
+async def answers_in_turn(
+    clients: Iterable[Redis], ask: Callable[[Redis], Awaitable[T]]
+) -> AsyncGenerator[tuple[Redis, T | BaseException], None]:
+    """What each of several servers that know the same answers, or its error, as they come.
+
+    The next one is asked when one has answered and the caller goes on, or when it is slow.
+    """
+    waiting = list(clients)
+    asked: dict[asyncio.Future[T], Redis] = {}
+    try:
+        while waiting or asked:
+            if waiting:
+                client = waiting.pop(0)
+                asked[asyncio.ensure_future(ask(client))] = client
+            answered, _ = await asyncio.wait(
+                asked, timeout=HEAD_START_S if waiting else None, return_when=asyncio.FIRST_COMPLETED
+            )
+            for answer in answered:
+                answering = asked.pop(answer)
+                yield answering, answer.exception() or answer.result()
+    finally:
+        for answer in asked:
+            answer.cancel()
+            answer.add_done_callback(lambda left: left.cancelled() or left.exception())
 
 
 async def _ask(sentinel: Redis, master: str) -> tuple[str, int]:

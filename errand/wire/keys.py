@@ -1,8 +1,8 @@
 """The names of all keys in Redis: Arq's own, and ours beside them.
 
 Arq's names and meanings are those of Arq 0.28 (`arq.constants`). Ours say which queue they belong to; a job's keys end
-in its id. With a hash tag in the queue's name and in its job ids, all that one script touches lies on one Cluster
-node. The scripts build a job's keys from its id with the same prefixes.
+in its id. The scripts build a job's keys from its id with the same prefixes. In a cluster all of them have one hash tag
+before them (`cluster_prefix`), which `errand.redis.cluster` adds: callers and scripts do not know of it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,15 @@ from arq.constants import (
 )
 
 DEFAULT_QUEUE = "default"
+
+
+def cluster_prefix(installation: str) -> str:
+    """What each key and channel of that installation has before it in a cluster: the braces keep them in one slot."""
+    return f"{{{installation}}}:"
+
+
+NEVER = "errand:never"
+"""Exists nowhere. A call that names it is refused by a cluster's node while the keys are on their way to another."""
 
 
 ABORT = abort_jobs_ss

@@ -16,6 +16,7 @@ from errand.queue.queue import Queue
 from errand.wire import codec, keys
 from tests.conftest import RunWorker
 from tests.leases.machine import RedisMachine
+from tests.redis_cluster import apart
 from tests.waiting import NEVER_S
 from tests.worker.test_worker import ended
 from tests.worker.test_worker_engine import Nothing
@@ -168,7 +169,7 @@ class Machine(RedisMachine):
 
 
 def test_no_follow_up_is_lost_or_put_without_an_accepted_success(redis_url: str) -> None:
-    Machine.url = f"{redis_url}?db=3"
+    Machine.url = apart(redis_url, 3)
     run_state_machine_as_test(
         Machine, settings=hypothesis_settings(max_examples=15, stateful_step_count=25, deadline=None)
     )

@@ -23,6 +23,7 @@ from errand.queue.queue import Queue
 from errand.wire import keys
 from tests.conftest import RunWorker
 from tests.leases.machine import RedisMachine
+from tests.redis_cluster import apart
 from tests.worker.test_worker import ended
 
 QUEUE = keys.queue("default")
@@ -310,7 +311,7 @@ class Machine(RedisMachine):
 
 
 def test_counts_hold_whatever_happens_to_workers(redis_url: str) -> None:
-    Machine.url = f"{redis_url}?db=4"
+    Machine.url = apart(redis_url, 4)
     run_state_machine_as_test(
         Machine, settings=hypothesis_settings(max_examples=20, stateful_step_count=30, deadline=None)
     )

@@ -20,6 +20,7 @@ from errand.wire.flow import HELD_MS, NO_FLOW, Flow, Needs, PlannedGroup, Planne
 from errand.wire.records import Error, JobFailed
 from tests.leases.machine import RedisMachine
 from tests.leases.test_follow_ups import leases
+from tests.redis_cluster import apart
 
 QUEUE = keys.queue("default")
 
@@ -183,7 +184,7 @@ class Machine(RedisMachine):
 
 
 def test_a_join_comes_once_and_when_all_that_it_needs_have_ended(redis_url: str) -> None:
-    Machine.url = f"{redis_url}?db=4"
+    Machine.url = apart(redis_url, 4)
     run_state_machine_as_test(
         Machine, settings=hypothesis_settings(max_examples=12, stateful_step_count=30, deadline=None)
     )

@@ -222,7 +222,7 @@ async def accepted(queue: Queue) -> Enqueued:
 
 async def test_a_master_that_is_killed_under_load_takes_nothing_along_that_was_replicated(house: SentinelHouse) -> None:
     ran: list[str] = []
-    load = Load(house)
+    load = Load(house.url)
     async with (
         client_of(house.url) as client,
         running_worker(house.url, job_types=[counting(ran)], lease_s=2) as worker,
@@ -250,8 +250,8 @@ async def cut_off(replica: RedisServer) -> None:
 class Load:
     """Producers as the API is one, which note what they were promised."""
 
-    def __init__(self, house: SentinelHouse) -> None:
-        self._url = house.url
+    def __init__(self, url: str) -> None:
+        self._url = url
         self.replicated: list[str] = []
         """Jobs whose receipt says so."""
         self.not_replicated: list[str] = []
