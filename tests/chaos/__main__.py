@@ -17,7 +17,7 @@ from tests.chaos.house import ROOT
 from tests.chaos.run import Plan, Run, run
 
 LEAST_RATE = 40
-"""What goes beside the batches takes 17 of it."""
+"""What goes beside the batches takes 21 of it."""
 PAGE = ROOT / "docs" / "reliability.md"
 
 
@@ -58,7 +58,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=60, help="how long faults are made, under load")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10_000), help="what the faults are drawn from")
     parser.add_argument("--workers", type=int, default=3)
-    parser.add_argument("--rate", type=float, default=240, help="jobs a second, of all kinds; at least 40")
+    parser.add_argument(
+        "--rate", type=float, default=report.USUAL_RATE, help="jobs a second, of all kinds; at least 40"
+    )
     parser.add_argument("--runs", type=int, default=1, help="as many runs, each with the next seed")
     parser.add_argument("--fsync", choices=("always", "everysec"), default="always", help="of Redis' append-only file")
     parser.add_argument("--leeway", type=float, default=1, help="multiplies the bars on time, for a busy machine")

@@ -16,7 +16,7 @@ from errand.job.control import Crashed
 from errand.monitor.job_snapshot import ENDS, JobSnapshot, Status, read_job
 from errand.redis.connection import connect
 from errand.wire import codec, keys, records
-from tests.chaos.load import STEP_TYPES, Ledger, Request, Wish, mark_of
+from tests.chaos.load.ledger import STEP_TYPES, Ledger, Request, Wish, mark_of
 from tests.waiting import eventually
 
 AT_ONCE = 500
@@ -50,8 +50,22 @@ class Record:
     result: Any
     mark: int | None
     """The number of the request that it came with."""
-    path: str = ""
-    """Which step it is of those that follow its root."""
+    args: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def path(self) -> str:
+        """Which step it is of those that follow its root."""
+        return str(self.args.get("path", ""))
+
+    @property
+    def root(self) -> str:
+        """What all that follows one root has in common with it."""
+        return str(self.args.get("mark", ""))
+
+    @property
+    def key(self) -> str:
+        """What it shares with those that are limited together with it."""
+        return str(self.args.get("customer", ""))
 
     @property
     def interrupted(self) -> int:
@@ -163,6 +177,7 @@ async def read(redis_url: str, ledger: Ledger) -> Accounts:
         ]
         for queue in QUEUES:
             left_over += [f"{keys.needed(queue)} {name.decode()}" for name in await redis.smembers(keys.needed(queue))]  # type: ignore[misc]
+            left_over += [key async for key in _keys_of_limits(redis, queue)]
         stale = sum([await _stale(redis, queue) for queue in QUEUES])
         return Accounts(ledger.accepted, found, ledger.requests, stale, left_over)
     finally:
@@ -206,6 +221,13 @@ async def _keys_of_jobs(redis: ArqRedis) -> AsyncIterator[tuple[str, str]]:
             yield f"{queue} {job_id.decode()}", job_id.decode()
 
 
+async def _keys_of_limits(redis: ArqRedis, queue: str) -> AsyncIterator[str]:
+    """Slots and lines, which are free and empty when nothing runs and nothing waits."""
+    for pattern in (keys.limit_slots(queue, "*"), keys.limit_line(queue, "*"), keys.held_slots(queue)):
+        async for name in redis.scan_iter(match=pattern, count=5_000):
+            yield name.decode()
+
+
 async def _ended_records(redis: ArqRedis, ids: Sequence[str]) -> AsyncIterator[Record]:
     for start in range(0, len(ids), AT_ONCE):
         group = ids[start : start + AT_ONCE]
@@ -224,7 +246,7 @@ def _ended_record(job_id: str, fields: Mapping[str, Any]) -> Record:
         error=failure.error.type if failure is not None else "",
         result=fields["r"] if failure is None else None,
         mark=mark_of(fields["f"], fields["k"]),
-        path=_path_in(fields["k"]),
+        args=fields["k"],
     )
 
 
@@ -247,12 +269,7 @@ def _end_of(failure: Any) -> Status:
 
 def _record_of(job: JobSnapshot) -> Record:
     attempts = tuple(_ended(asdict(attempt)) for attempt in job.attempts)
-    path = _path_in(job.args)
-    return Record(job.id, job.type, job.status, attempts, "", None, mark_of(job.type, job.args), path)
-
-
-def _path_in(args: Mapping[str, Any]) -> str:
-    return str(args.get("path", ""))
+    return Record(job.id, job.type, job.status, attempts, "", None, mark_of(job.type, job.args), job.args)
 
 
 def pid_of(worker: str) -> int:

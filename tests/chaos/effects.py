@@ -11,6 +11,9 @@ from tests.chaos.accounting import Accounts, Record
 from tests.chaos.journal import Entry
 from tests.chaos.receivers import Receivers
 
+LIKE_NOOPS = frozenset({"noop", "keyed", "paced"})
+"""Jobs that return which attempt did it, and where."""
+
 
 @dataclass
 class Effects:
@@ -33,7 +36,7 @@ class Effects:
         for entry in journal:
             if entry.what == "began":
                 effects.latest_started[entry.job_id] = max(entry.attempt, effects.latest_started.get(entry.job_id, 0))
-            else:
+            elif entry.what == "did":
                 effects.noops[entry.job_id] += 1
                 effects.done.add((entry.job_id, entry.attempt, entry.pid))
         return effects
@@ -85,7 +88,7 @@ class Effects:
 
     def _wrongs(self, record: Record) -> list[str]:
         wrongs = list(record.inconsistencies())
-        if record.type == "noop" and record.status == "succeeded" and record.attempts:
+        if record.type in LIKE_NOOPS and record.status == "succeeded" and record.attempts:
             last = record.attempts[-1]
             if record.result != {"attempt": last.number, "pid": last.pid}:
                 wrongs.append(f"the record is of attempt {last.number} by {last.pid}, its result of {record.result}")

@@ -166,7 +166,7 @@ class House:
             "SMTP_URL": receivers.smtp_url,
             "WEBHOOK_ALLOW_NETWORKS": "127.0.0.0/8",
             "WEBHOOK_SINK_PORT": "0",
-            "JOB_PACKAGES": "tests.chaos.noop,tests.chaos.flows.jobs",
+            "JOB_PACKAGES": "tests.chaos.noop,tests.chaos.flows.jobs,tests.chaos.limits.jobs",
             "CPU_PROCESSES": "1",
             "LOG_LEVEL": "warning",
             **settings,

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from settings import Settings
 
 FOLDER = "journal"
 
-What = Literal["began", "did"]
+What = Literal["began", "did", "left"]
+"""An attempt began, did its work, was left in whatever way; the last is noted of some types alone."""
+
+
+WHAT: dict[str, What] = {what: what for what in get_args(What)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +30,8 @@ class Entry:
     job_id: str
     attempt: int
     pid: int
+    at_ms: float = 0.0
+    """Since the epoch."""
 
 
 class Journal:
@@ -35,7 +42,7 @@ class Journal:
 
     def note(self, what: What, job_id: str, attempt: int) -> None:
         """One write straight to the kernel: what is noted outlives this process."""
-        os.write(self._descriptor, f"{what} {job_id} {attempt}\n".encode())
+        os.write(self._descriptor, f"{what} {job_id} {attempt} {time.time() * 1000:.1f}\n".encode())
 
 
 @asynccontextmanager
@@ -60,5 +67,5 @@ def read(data_dir: Path) -> Iterator[Entry]:
     """All lines of all processes; those of one process in their order."""
     for path in sorted((data_dir / FOLDER).glob("*")):
         for line in path.read_text().splitlines():
-            what, job_id, attempt = line.split(" ")
-            yield Entry("began" if what == "began" else "did", job_id, int(attempt), int(path.name))
+            what, job_id, attempt, at_ms = line.split(" ")
+            yield Entry(WHAT[what], job_id, int(attempt), int(path.name), float(at_ms))

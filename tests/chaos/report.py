@@ -15,12 +15,16 @@ from tests.bench.report import Bar
 from tests.chaos import recovery
 from tests.chaos.faults import Fault
 from tests.chaos.flows.accounts import Steps
-from tests.chaos.load import Request
+from tests.chaos.limits.jobs import ALL_AT_ONCE, BATCH, OF_ONE_AT_ONCE, STARTS, WITHIN_S
+from tests.chaos.load.ledger import Request
 from tests.chaos.recovery import Delay
 from tests.chaos.run import LEASE_S, SETTLE_LIMIT_S, Run
 
 BEGIN, END = "<!-- chaos -->", "<!-- /chaos -->"
 ANSWER_LIMIT_S, FIRST_CLAIM_LIMIT_S, RECOVERY_LIMIT_S = 2.0, 2.0, LEASE_S + 1
+USUAL_RATE = 240.0
+STEPS_A_SECOND = 20_000 / 300
+"""At that rate, of all jobs; with all faults and what they hold up."""
 NAMED = 5
 """As many offenders of a broken promise are named."""
 
@@ -48,7 +52,8 @@ def lines_of(run: Run, *, leeway: float = 1.0) -> list[Line]:
         *_load_lines(run),
         *_fault_lines(run),
         *_account_lines(run),
-        *_step_lines(run),
+        *_step_lines(run, leeway),
+        *_limit_lines(run),
         *_effect_lines(run),
         *_time_lines(run, leeway),
         *_answer_lines(run, leeway),
@@ -160,16 +165,40 @@ def _account_lines(run: Run) -> Iterator[Line]:
     yield _none(section, "there and nobody's", list(strangers["nobody's"]))
     torn = accounts.torn_batches()
     yield Line(section, "batches that are there in part", f"{torn}", Bar.at_most(0, torn))
-    yield _none(section, "keys left by ended jobs", accounts.left_over)
+    yield _none(section, "keys, slots and lines left by ended jobs", accounts.left_over)
 
 
-def _step_lines(run: Run) -> Iterator[Line]:
+def _step_lines(run: Run, leeway: float) -> Iterator[Line]:
     steps, section = Steps.of(run.accounts.records.values()), "Steps that follow others"
-    yield Line(section, "steps of chains and groups", f"{steps.number:,}", Bar.at_least(1, steps.number))
+    least = max(round(STEPS_A_SECOND * run.plan.seconds * run.plan.rate / USUAL_RATE / leeway), 1)
+    yield Line(
+        section, "steps of chains and groups, and by depends_on", f"{steps.number:,}", Bar.at_least(least, steps.number)
+    )
+    yield Line(section, "of them by depends_on", f"{steps.late:,}")
     yield _none(section, "lost: what they follow has succeeded, and they have not ended", steps.lost)
     yield _none(section, "there twice", steps.doubled)
     yield _none(section, "there, or started, before what they follow had succeeded", steps.early)
     yield _none(section, "ended otherwise than asked", steps.wrong)
+
+
+def _limit_lines(run: Run) -> Iterator[Line]:
+    limits, section = run.limits, "Limits"
+    yield Line(
+        section, "attempts of limited jobs, and those that a fault hit", f"{limits.attempts:,}, {limits.disturbed:,}"
+    )
+    yield _most(section, "at once: most of one key", OF_ONE_AT_ONCE, limits.most_of_one)
+    yield _most(section, "at once: most of the type", ALL_AT_ONCE, limits.most_of_all)
+    yield _none(section, "started though as many ran as may", limits.too_many)
+    yield _most(section, f"most starts of one key within {WITHIN_S} s", STARTS, limits.most_starts)
+    yield Line(section, "debounced or throttled, and those that another stood for",
+               f"{limits.repeats:,}, {limits.stood_for_others:,}")  # fmt: skip
+    yield _none(section, "debounced: ran too soon, or without the last change", limits.unsettled)
+    yield _none(section, "throttled: put twice within the period", limits.unthrottled)
+    yield _most(section, "the largest batch", BATCH, limits.largest_batch)
+
+
+def _most(section: str, what: str, limit: int, figure: int) -> Line:
+    return Line(section, what, f"{figure}", Bar.at_most(limit, figure))
 
 
 def _effect_lines(run: Run) -> Iterator[Line]:
@@ -205,7 +234,9 @@ def _time_lines(run: Run, leeway: float) -> Iterator[Line]:
 
 def _answer_lines(run: Run, leeway: float) -> Iterator[Line]:
     section, requests = "HTTP", run.accounts.requests
-    odd = Counter(str(request.status) for request in requests if request.status not in (202, 503, None))
+    odd = Counter(
+        str(request.status) for request in requests if request.status not in (202, 503, None) and not request.is_equal
+    )
     longest_s = max((end_s - began_s for began_s, end_s in run.stood_still), default=0.0)
     still = f"{len(run.stood_still)} times, {longest_s:.1f} s at most"
     yield Line("HTTP", "the machine stood still (left out of the times below)", still)

@@ -18,7 +18,9 @@ from tests.chaos.accounting import Accounts
 from tests.chaos.effects import Effects
 from tests.chaos.faults import Fault, Faults
 from tests.chaos.house import House
-from tests.chaos.load import Load, Mix
+from tests.chaos.limits.accounts import Disturbances, LimitAccounts
+from tests.chaos.load.load import Load
+from tests.chaos.load.mix import Mix
 from tests.chaos.receivers import Receivers
 
 LEASE_S = 2.0
@@ -54,6 +56,7 @@ class Run:
     redis_away: Sequence[tuple[float, float]]
     accounts: Accounts
     effects: Effects
+    limits: LimitAccounts
     cancel_answers: Sequence[int | None]
     settled_s: float
     """How long the queue took to run empty once all was healthy; infinite where it did not."""
@@ -89,13 +92,16 @@ async def run(plan: Plan, folder: Path, *, say: Callable[[str], None] = print) -
             await load.run_while(faults.run(plan.seconds))
         settled_s = await _settle(house)
         accounts = await accounting.read(f"redis://127.0.0.1:{house.redis_port}/0", load.ledger)
+        noted = list(journal.read(house.data_dir))
+        disturbances = Disturbances(faults.made, [still for still in standstills if still[1] - still[0] > LEASE_S / 3])
         return Run(
             plan=plan,
             faults=faults.made,
             kinds=faults.kinds(),
             redis_away=faults.redis_away,
             accounts=accounts,
-            effects=Effects.of(receivers, journal.read(house.data_dir), house.data_dir),
+            effects=Effects.of(receivers, noted, house.data_dir),
+            limits=LimitAccounts.of(accounts.records, noted, load.ledger.repeats, disturbances),
             cancel_answers=load.ledger.cancel_answers,
             settled_s=settled_s,
             asked_again=await _ask_again(house, accounts, random),

@@ -22,7 +22,9 @@ import uvloop
 from tests.bench.report import Bar
 from tests.chaos import accounting, journal
 from tests.chaos.house import House, Program
-from tests.chaos.load import Ledger, Load, Mix
+from tests.chaos.load.ledger import Ledger
+from tests.chaos.load.load import Load
+from tests.chaos.load.mix import Mix
 from tests.chaos.receivers import Receivers
 from tests.chaos.report import Line, broken
 from tests.chaos.run import DUE_SOON_S, SETTLE_LIMIT_S

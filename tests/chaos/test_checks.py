@@ -19,9 +19,12 @@ from tests.chaos.accounting import Accounts, Ended, Record
 from tests.chaos.effects import Effects
 from tests.chaos.faults import Fault
 from tests.chaos.flows.accounts import Steps
+from tests.chaos.flows.jobs import BESIDE
 from tests.chaos.journal import Entry, What
+from tests.chaos.limits.accounts import Disturbances, LimitAccounts
+from tests.chaos.limits.jobs import STARTS
 from tests.chaos.link import Link
-from tests.chaos.load import End, Job, Request, Wish
+from tests.chaos.load.ledger import End, Job, Repeat, Request, Wish
 from tests.chaos.receivers import Receivers
 from tests.chaos.recovery import after_kills, after_redis, share_s
 
@@ -108,41 +111,97 @@ def test_an_end_that_nobody_asked_for_is_found() -> None:
     assert accounts(replace(dead, error="Crashed")).not_as_wished() == (1, Counter())
 
 
+def of_root(path: str, *attempts: Ended, **changes: Any) -> Record:
+    """A root, or a step of it."""
+    made = Record(path or "root", "step" if path else "root", "succeeded", attempts, "", None, 7, {"mark": "7"})
+    return replace(made, args={**made.args, "path": path}, **changes)
+
+
 def steps(*changed: Record, without: str | None = None) -> Steps:
-    """A root and all of its steps, each right after the one before."""
-    times = {"": 0, "a1": 10, "b": 10, "c": 10, "a2": 20, "join": 30, "end": 40}
-    of_root = {
-        path: Record(
-            path or "root",
-            "step" if path else "root",
-            "succeeded",
-            (attempt(1, "succeeded", start_ms=at_ms, end_ms=at_ms + 10),),
-            *("", None, 7, path),
-        )
+    """A root and all of its steps, each right after the one before, and a job that waits for the root."""
+    times = {"": 0, "a1": 10, **dict.fromkeys(BESIDE, 10), "c": 10, "a2": 20, "join": 30, "end": 40}
+    kept = [
+        of_root(path, attempt(1, "succeeded", start_ms=at_ms, end_ms=at_ms + 10))
         for path, at_ms in times.items()
         if path != without
-    }
-    kept = [one for one in of_root.values() if one.id not in {other.id for other in changed}]
-    return Steps.of([*kept, *changed])
+    ]
+    known = {one.id: one for one in (*kept, late(start_ms=10), *changed)}
+    return Steps.of([*known.values(), *(one for one in changed if one.id == "another")])
+
+
+def late(*, start_ms: int) -> Record:
+    done = attempt(1, "succeeded", start_ms=start_ms, end_ms=start_ms + 10)
+    return Record("late", "late", "succeeded", (done,), "", None, 8, {"mark": "8", "after": ["root"]})
 
 
 def test_a_step_that_is_lost_doubled_early_or_ends_otherwise_is_found() -> None:
-    def step(path: str, **changes: Any) -> Record:
-        return replace(
-            Record(path or "root", "step" if path else "root", "succeeded", (), "", None, 7, path), **changes
-        )
-
     whole = steps()
-    assert (whole.number, whole.lost, whole.doubled, whole.early, whole.wrong) == (6, [], [], [], [])
-    assert steps(without="end").lost == ["7 end"] == steps(step("end", status="queued")).lost
-    assert steps(step("b", id="another")).doubled == ["7 b"]
-    assert steps(step("c", status="failed", error="Fail")).early == []
-    assert steps(step("a1", status="failed", error="Fail")).early == ["7 a2: what it follows has not succeeded"]
-    assert steps(step("join", attempts=(attempt(1, "succeeded", start_ms=15, end_ms=20),))).early == [
+    assert (whole.number, whole.late, whole.lost, whole.doubled, whole.early, whole.wrong) == (11, 1, [], [], [], [])
+    assert steps(without="end").lost == ["7 end"] == steps(of_root("end", status="queued")).lost
+    assert steps(of_root("b1", id="another")).doubled == ["7 b1"]
+    assert steps(of_root("c", status="failed", error="Fail")).early == []
+    assert steps(of_root("a1", status="failed", error="Fail")).early == ["7 a2: what it follows has not succeeded"]
+    assert steps(of_root("join", attempt(1, "succeeded", start_ms=15, end_ms=20))).early == [
         "7 join: began before a2 had ended"
     ]
-    assert len(steps(step("", status="failed")).early) == 6
-    assert steps(step("end", status="failed", error="DependencyFailed")).wrong == ["7 end: failed DependencyFailed"]
+    assert steps(late(start_ms=2)).early == ["late: began before the root had ended"]
+    assert len(steps(of_root("", status="failed")).early) == 11
+    assert steps(of_root("end", status="failed", error="DependencyFailed")).wrong == ["7 end: failed DependencyFailed"]
+
+
+ORDERS = {
+    name: Record(name, "keyed", "succeeded", (), "", None, 0, {"customer": name[0]}) for name in ("a1", "a2", "a3")
+}
+
+
+def stay(job_id: str, began_ms: float, left_ms: float | None, pid: int = 1) -> list[Entry]:
+    left = [] if left_ms is None else [Entry("left", job_id, 1, pid, left_ms)]
+    return [Entry("began", job_id, 1, pid, began_ms), *left]
+
+
+def limits(*entries: list[Entry], faults: tuple[Fault, ...] = ()) -> LimitAccounts:
+    noted = [entry for each in entries for entry in each]
+    return LimitAccounts.of(ORDERS, noted, [], Disturbances(faults, []))
+
+
+def test_a_third_job_of_a_key_beside_two_is_one_too_many_unless_a_fault_has_hit_one_of_them() -> None:
+    first, second = stay("a1", 0, 3000), stay("a2", 100, 4000, pid=2)
+    assert limits(first, second, stay("a3", 3000, 3500)).too_many == []
+    wrong = limits(first, second, stay("a3", 2000, 2500))
+    assert (wrong.most_of_one, wrong.too_many) == (3, ["a3 of a at 2000"])
+    killed = Fault("kill worker", "worker-1", began_s=1.5, ended_s=1.6, pid=1)
+    assert limits(stay("a1", 0, None), second, stay("a3", 2000, 2500), faults=(killed,)).too_many == []
+    assert limits(stay("a1", 0, None), second, stay("a3", 1000, 2500), faults=(killed,)).too_many == ["a3 of a at 1000"]
+    away = Fault("pause Redis", "redis", began_s=1.5, ended_s=4, pid=9)
+    assert limits(first, second, stay("a3", 2000, 2500), faults=(away,)).too_many == []
+
+
+def test_more_starts_of_a_key_than_its_rate_lets_are_found() -> None:
+    paced = {
+        f"{number}": Record(f"{number}", "paced", "succeeded", (), "", None, 0, {"customer": "a"})
+        for number in range(40)
+    }
+    entries = [Entry("began", job_id, 1, 1, 300.0 * int(job_id)) for job_id in paced]
+    assert LimitAccounts.of(paced, entries, [], Disturbances([], [])).most_starts == 30 > STARTS
+    assert LimitAccounts.of(paced, entries[::2], [], Disturbances([], [])).most_starts == 15
+
+
+def test_equal_jobs_that_run_too_soon_or_with_older_args_or_twice_are_found() -> None:
+    def repeat(number: int, sent_s: float, job_id: str, status: int, type_name: str) -> Repeat:
+        return Repeat("t", number, Request(0, [Job(type_name, {})], sent_s, 0.1, status), job_id)
+
+    def seen(type_name: str, number: int, start_ms: int, *put: Repeat) -> LimitAccounts:
+        ran = attempt(1, "succeeded", start_ms=start_ms)
+        of_topic = [Record(name, type_name, "succeeded", (ran,), "", None, 0, {"number": number}) for name in "ab"]
+        return LimitAccounts.of({each.id: each for each in of_topic}, [], put, Disturbances([], []))
+
+    first, second = repeat(1, 0, "a", 202, "settled"), repeat(2, 0.5, "a", 200, "settled")
+    assert seen("settled", 2, 1600, first, second).unsettled == []
+    assert seen("settled", 2, 1400, first, second).unsettled == ["a began before t had been quiet after change 2"]
+    assert seen("settled", 1, 1600, first, second).unsettled == ["a knows of change 1 of t, and stands for 2"]
+    one, other = repeat(1, 0, "a", 202, "alert"), repeat(3, 2, "b", 202, "alert")
+    assert seen("alert", 1, 0, one, repeat(2, 1, "a", 200, "alert"), other).unthrottled == []
+    assert seen("alert", 1, 0, one, repeat(2, 1, "b", 202, "alert")).unthrottled == ["a and b"]
 
 
 def test_an_effect_that_never_arrived_is_missing() -> None:

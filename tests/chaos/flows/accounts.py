@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from errand.monitor.job_snapshot import ENDS
 from tests.chaos.accounting import CLOCK_MS, Record
 from tests.chaos.flows.jobs import BEFORE, FAILS
-from tests.chaos.load import STEP_TYPES
+from tests.chaos.load.ledger import STEP_TYPES
 
 
 @dataclass
@@ -16,6 +16,8 @@ class Steps:
     """What became of all steps."""
 
     number: int = 0
+    late: int = 0
+    """How many of them were put by themselves, and wait for others (`depends_on`)."""
     lost: list[str] = field(default_factory=list)
     """`mark path` of those that should have followed and are not there, or have not ended."""
     doubled: list[str] = field(default_factory=list)
@@ -25,18 +27,29 @@ class Steps:
     """Those that ended otherwise than they should have."""
 
     @classmethod
-    def of(cls, records: Iterable[Record]) -> Steps:
-        roots: dict[int | None, Record] = {}
-        by_root: dict[int | None, dict[str, list[Record]]] = {}
+    def of(cls, records: Collection[Record]) -> Steps:
+        roots: dict[str, Record] = {}
+        by_root: dict[str, dict[str, list[Record]]] = {}
         for record in records:
             if record.type == "root":
-                roots[record.mark] = record
+                roots[record.root] = record
             elif record.type in STEP_TYPES:
-                by_root.setdefault(record.mark, {}).setdefault(record.path, []).append(record)
+                by_root.setdefault(record.root, {}).setdefault(record.path, []).append(record)
         steps = cls()
         for mark in roots.keys() | by_root.keys():
-            steps._add(str(mark), roots.get(mark), by_root.get(mark, {}))
+            steps._add(mark, roots.get(mark), by_root.get(mark, {}))
+        by_id = {root.id: root for root in roots.values()}
+        for record in records:
+            if record.type == "late":
+                steps._add_late(record, [by_id.get(other) for other in record.args["after"]])
         return steps
+
+    def _add_late(self, late: Record, roots: Sequence[Record | None]) -> None:
+        """One that waits for some roots. Whether it is there and has ended is seen as of every accepted job."""
+        self.number += 1
+        self.late += 1
+        if late.status in ENDS:
+            self.early += [f"{late.id}: {why}" for why in _began_early(late, roots)]
 
     def _add(self, mark: str, root: Record | None, found: Mapping[str, list[Record]]) -> None:
         self.number += sum(map(len, found.values()))

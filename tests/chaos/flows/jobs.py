@@ -10,16 +10,25 @@ from pydantic import BaseModel, ConfigDict
 from errand import OUTCOMES, PREVIOUS, chain, group
 from errand.job.context import Context
 from errand.job.control import Fail, Retry
-from errand.job.job_type import JobTypeOptions, job
-from errand.job.retry_policy import Delays
+from errand.job.job_type import job
 from tests.chaos.journal import journal
+from tests.chaos.noop import PATIENT
 
-BEFORE = {"a1": (), "a2": ("a1",), "b": (), "c": (), "join": ("a2", "b", "c"), "end": ("join",)}
+BESIDE = tuple(f"b{number}" for number in range(1, 6))
+BEFORE = {
+    "a1": (),
+    "a2": ("a1",),
+    **dict.fromkeys(BESIDE, ()),
+    "c": (),
+    "join": ("a2", *BESIDE, "c"),
+    "end": ("join",),
+}
 """Every step that follows a root, and the steps that it follows itself."""
 FAILS = "c"
 """The step that fails if its root is doomed; the join runs all the same."""
 
-OFTEN: JobTypeOptions = {"max_tries": 30, "timeout_s": 30, "retry": Delays([0.2, 0.5, 1.0]), "uses": [journal]}
+JOINS_AT_ONCE = 10
+"""What waits for others may have to wait for a limit as well."""
 
 
 class Root(BaseModel):
@@ -40,6 +49,13 @@ class Step(Root):
     number: int = 0
 
 
+class Late(BaseModel):
+    """Which roots it waits for."""
+
+    mark: str
+    after: list[str]
+
+
 class Join(BaseModel):
     """What the group has come to."""
 
@@ -48,14 +64,14 @@ class Join(BaseModel):
     outcomes: list[dict[str, Any]]
 
 
-@job(**OFTEN)
+@job(**PATIENT)
 async def root(ctx: Context, args: Root) -> None:
     """Has all steps follow."""
     ctx.use(journal).note("began", ctx.job_id, ctx.attempt)
     how = args.model_dump(exclude={"doomed"})
     parts = group(
         chain(step.s(**how, path="a1", number=1), step.s(**how, path="a2", number=PREVIOUS)),
-        step.s(**how, path="b", number=2),
+        *(step.s(**how, path=path, number=2) for path in BESIDE),
         step.s(**how, path="c", number=3, doomed=args.doomed),
         then=join.s(mark=args.mark, path="join", outcomes=OUTCOMES),
         run_after="all_ended",
@@ -65,7 +81,7 @@ async def root(ctx: Context, args: Root) -> None:
     ctx.use(journal).note("did", ctx.job_id, ctx.attempt)
 
 
-@job(**OFTEN)
+@job(**PATIENT)
 async def step(ctx: Context, args: Step) -> int:
     """Waits, then fails as its args ask, or returns its number."""
     ctx.use(journal).note("began", ctx.job_id, ctx.attempt)
@@ -78,7 +94,14 @@ async def step(ctx: Context, args: Step) -> int:
     return args.number
 
 
-@job(**OFTEN)
+@job(**PATIENT)
+async def late(ctx: Context, args: Late) -> None:
+    """Runs when its roots have succeeded."""
+    ctx.use(journal).note("began", ctx.job_id, ctx.attempt)
+    ctx.use(journal).note("did", ctx.job_id, ctx.attempt)
+
+
+@job(**PATIENT, concurrency=JOINS_AT_ONCE)
 async def join(ctx: Context, args: Join) -> int:
     """Adds what the group has returned."""
     ctx.use(journal).note("began", ctx.job_id, ctx.attempt)

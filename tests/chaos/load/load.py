@@ -1,4 +1,4 @@
-"""A steady load through HTTP, and the ledger of what was asked for and what was answered."""
+"""A steady load through HTTP: what a mix says, as long as faults are made."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
 from random import Random
-from typing import Any, Literal
+from typing import Any
 
 import httpx
 
+from tests.chaos.load import limited, roots
+from tests.chaos.load.ledger import End, Job, Ledger, Request, Wish, set_mark
+from tests.chaos.load.limited import Gathered, Limited, Repeated
+from tests.chaos.load.mix import Mix
+from tests.chaos.load.roots import Roots
 from tests.pictures import image
-
-End = Literal["succeeded", "failed", "cancelled", "pending", "any"]
-"""What a job was asked to come to; `any` if a cancel got no answer."""
 
 REQUEST_LIMIT_S = 10.0
 AT_ONCE = 200
@@ -23,95 +24,7 @@ AT_ONCE = 200
 KEEP_ALIVE_S = 2.0
 """Well before the API ends an idle connection: a request must not meet a closing connection."""
 BATCH_EVERY_S = 0.25
-STEP_TYPES = frozenset({"step", "join"})
-"""Of jobs that nobody asks for by a request: the success of others puts them."""
 FAR_OFF_S = 3600
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One that a request asks for."""
-
-    type: str
-    args: dict[str, Any]
-    end: End = "succeeded"
-
-
-@dataclass(slots=True)
-class Request:
-    """One POST of jobs and its answer. Times are seconds since the epoch."""
-
-    number: int
-    jobs: list[Job]
-    sent_s: float
-    took_s: float = 0.0
-    status: int | None = None
-    """None: no answer came."""
-    reached: bool = True
-    """False where no connection was made: nothing can have been accepted."""
-    error: str = ""
-    """What the client met instead of an answer."""
-
-    @property
-    def unknown(self) -> bool:
-        """No answer: its jobs may be there or not."""
-        return self.status is None and self.reached
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """An accepted job: what it is and what should become of it."""
-
-    type: str
-    end: End
-    accepted_s: float
-
-
-@dataclass
-class Ledger:
-    """Everything asked for."""
-
-    requests: list[Request] = field(default_factory=list)
-    accepted: dict[str, Wish] = field(default_factory=dict)
-    """By job id: what got a 202."""
-    cancel_answers: list[int | None] = field(default_factory=list)
-
-    def cancelled(self, job_id: str, status: int | None, answer: Any) -> None:
-        """What a cancel was answered: that it is cancelled is a promise too; else it may come to that, or not."""
-        self.cancel_answers.append(status)
-        is_cancelled = status == 200 and answer["status"] == "cancelled"
-        self.accepted[job_id] = replace(self.accepted[job_id], end="cancelled" if is_cancelled else "any")
-
-
-@dataclass(frozen=True, slots=True)
-class Mix:
-    """How many of what in a second; `batched` no-ops come in batches, four of them a second."""
-
-    batched: float
-    single: float
-    cancelled: float
-    webhooks: float
-    letters: float
-    images: float
-    far_off: float = 0.2
-    roots: float = 0
-    """Each has six steps follow."""
-    plain_share: float = 0.75
-    """Of the batched no-ops: how many do nothing but note that they ran; the others take time, or fail."""
-
-    @classmethod
-    def of_chaos(cls, rate: float) -> Mix:
-        """`rate` jobs a second in all, of all kinds."""
-        roots = rate / 20
-        batched = rate - 17 - 7 * roots
-        return cls(batched=batched, single=8, cancelled=1, webhooks=4, letters=3, images=0.8, roots=roots)
-
-    @classmethod
-    def of_soak(cls, rate: float) -> Mix:
-        """Mainly no-ops."""
-        return cls(
-            batched=rate - 24, single=20, cancelled=1, webhooks=1, letters=1, images=0.2, far_off=0, plain_share=0.95
-        )
 
 
 class Load:
@@ -127,6 +40,8 @@ class Load:
         self._client = httpx.AsyncClient(base_url=api_url, timeout=REQUEST_LIMIT_S, limits=limits)
         self._photo, self._room = image(160, 120), asyncio.Semaphore(AT_ONCE)
         self._under_way: set[asyncio.Task[None]] = set()
+        self._broken: list[BaseException] = []
+        """Errors of the harness itself."""
 
     async def run_while(self, other: Awaitable[None]) -> None:
         """Sends for as long as `other` takes; returns when the last answer has come."""
@@ -139,6 +54,8 @@ class Load:
             await asyncio.gather(*streams, return_exceptions=True)
             await asyncio.gather(*self._under_way, return_exceptions=True)
             await self._client.aclose()
+        if self._broken:
+            raise self._broken[0]
 
     def _streams(self) -> list[tuple[float, Callable[[], Awaitable[None]]]]:
         mix = self._mix
@@ -150,9 +67,21 @@ class Load:
             (_every_s(mix.letters), self._letter),
             (_every_s(mix.images), self._image),
             (_every_s(mix.far_off), self._far_off),
-            (_every_s(mix.roots), self._root),
+            *self._controlled(),
         ]
         return [(every_s, send) for every_s, send in wanted if every_s]
+
+    def _controlled(self) -> list[tuple[float, Callable[[], Awaitable[None]]]]:
+        """Jobs that have others follow, and those whose starts are controlled."""
+        mix, ask, random = self._mix, self._ask, self._random
+        limits = Limited(ask, random, keyed_per_s=mix.keyed, paced_per_s=mix.paced)
+        return [
+            (mix.roots and roots.EVERY_S, Roots(ask, random, per_s=mix.roots, lease_s=self._lease_s).send),
+            (mix.keyed and limited.EVERY_S, limits.send_keyed),
+            (mix.paced and limited.EVERY_S, limits.send_paced),
+            (mix.gathered and limited.EVERY_S, Gathered(ask, random, per_s=mix.gathered).send),
+            (_every_s(mix.repeated), Repeated(ask, random, self.ledger).send),
+        ]
 
     async def _stream(self, every_s: float, send: Callable[[], Awaitable[None]]) -> None:
         """One kind of request at its pace, whatever becomes of the ones before."""
@@ -163,7 +92,12 @@ class Load:
             if not self._room.locked():
                 sending = asyncio.ensure_future(self._send(send))
                 self._under_way.add(sending)
-                sending.add_done_callback(self._under_way.discard)
+                sending.add_done_callback(self._sent)
+
+    def _sent(self, sending: asyncio.Task[None]) -> None:
+        self._under_way.discard(sending)
+        if not sending.cancelled() and (error := sending.exception()):
+            self._broken.append(error)
 
     async def _send(self, send: Callable[[], Awaitable[None]]) -> None:
         async with self._room:
@@ -193,12 +127,6 @@ class Load:
     async def _far_off(self) -> None:
         job = Job("noop", {}, "pending")
         await self._put("/v1/jobs/noop", [job], {"delay": str(FAR_OFF_S)}, json=job.args)
-
-    async def _root(self) -> None:
-        """Steps that take no time, some time, or fail; it succeeds itself."""
-        kinds: list[dict[str, Any]] = [{}, {"run_s": 0.1 * self._lease_s}, {"fail_first": 1}, {"doomed": True}]
-        job = Job("root", {**self._random.choices(kinds, weights=[60, 20, 10, 10])[0]})
-        await self._put("/v1/jobs/root", [job], json=job.args)
 
     async def _webhook(self) -> None:
         kinds: list[tuple[dict[str, int], End]] = [
@@ -238,7 +166,12 @@ class Load:
 
     # --- how it is sent
 
-    async def _put(
+    async def _put(self, path: str, jobs: list[Job], query: Mapping[str, str] | None = None, **body: Any) -> list[str]:
+        """Posts jobs; the ids that were accepted."""
+        _, ids = await self._ask(path, jobs, query, **body)
+        return ids
+
+    async def _ask(
         self,
         path: str,
         jobs: list[Job],
@@ -246,22 +179,22 @@ class Load:
         *,
         file: bytes | None = None,
         **body: Any,
-    ) -> list[str]:
-        """Posts jobs, each marked with its request; the ids that were accepted."""
+    ) -> tuple[Request, list[str]]:
+        """Posts jobs, each marked with its request; that request, and the ids that were accepted."""
         request = Request(len(self.ledger.requests), jobs, time.time())
         self.ledger.requests.append(request)
-        for job in jobs:
-            _mark(job, request.number)
+        for at, job in enumerate(jobs):
+            set_mark(job, request.number, at)
         if file is not None:
             body["files"] = {"file": (f"{request.number}.jpg", file)}
         request.status, answer = await self._post(path, params=query, request=request, **body)
         request.took_s = time.time() - request.sent_s
-        if request.status != 202:
-            return []
+        if request.status != 202 and not request.is_equal:
+            return request, []
         ids: list[str] = answer["ids"] if path.endswith("/batch") else [answer["id"]]
         for job_id, job in zip(ids, jobs, strict=True):
             self.ledger.accepted[job_id] = Wish(job.type, job.end, time.time())
-        return ids
+        return request, ids
 
     async def _post(self, path: str, *, request: Request | None = None, **body: Any) -> tuple[int | None, Any]:
         try:
@@ -273,33 +206,6 @@ class Load:
                 request.reached = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
                 request.error = type(error).__name__
         return None, None
-
-
-def mark_of(type_name: str, args: Mapping[str, Any]) -> int | None:
-    """The number of the request that a job in Redis came with; None for one that is not of this load."""
-    try:
-        match type_name:
-            case "noop" | "root" | "step" | "join":
-                return int(args["mark"])
-            case "webhook":
-                return int(args["data"]["mark"])
-            case "welcome_email":
-                return int(args["name"])
-            case "resize":
-                return int(args["file"]["filename"].removesuffix(".jpg"))
-    except (KeyError, TypeError, ValueError):
-        return None
-    return None
-
-
-def _mark(job: Job, number: int) -> None:
-    match job.type:
-        case "noop" | "root":
-            job.args["mark"] = str(number)
-        case "webhook":
-            job.args["data"]["mark"] = number
-        case "welcome_email":
-            job.args["name"] = str(number)
 
 
 def _every_s(rate: float) -> float:
