@@ -50,6 +50,16 @@ while #jobs < most and (not limits or limits.looks > 0) do
   end
 end
 
+if limits and limits.looks <= 0 then
+  -- behind very many that limits hold back may be one that they let start: those that came last are looked at, too
+  local last = redis.call('ZREVRANGEBYSCORE', queue, now, '-inf', 'WITHSCORES', 'LIMIT', 0, LAST_LOOKS)
+  for index = 1, #last, 2 do
+    if #jobs < most then
+      consider(last[index], last[index + 1])
+    end
+  end
+end
+
 local next_ms = tonumber(redis.call('ZRANGE', queue, skipped, skipped, 'WITHSCORES')[2])
 if limits then
   serve_lines(limits, most - #jobs, start)

@@ -115,6 +115,15 @@ async def test_keys_have_their_own_slots_and_take_turns(redis: ArqRedis, queue: 
     assert [job_id for job_id in started if job_id in many] == many[: len(started) - 3]
 
 
+async def test_what_came_last_is_looked_at_behind_very_many_of_one_key(redis: ArqRedis, queue: Queue) -> None:
+    worker = worker_of(redis, call_type(concurrency=5, concurrency_key="{tenant}"))
+    await queue.enqueue_many("call", [{"tenant": "a"}] * 1_500)
+    await put(queue, "b", tenant="b")
+    await queue.enqueue("unlimited", {}, job_id="c")
+    _, *others = ids(await claimed(worker))
+    assert {"b", "c"} <= set(others), "in the first claim, which cannot look at all of them"
+
+
 async def test_a_key_is_as_the_args_have_it(redis: ArqRedis, queue: Queue) -> None:
     worker = worker_of(redis, call_type(concurrency=1, concurrency_key="{tenant}"))
     await put(queue, "1", tenant=2**60)

@@ -5,7 +5,8 @@
 --- @include "leases/parts/refusal"
 --- @include "leases/parts/lines"
 --- @include "leases/parts/started"
-local MOST_LOOKS = 1000 -- at jobs with limits, by one call: Redis answers nobody else meanwhile
+local MOST_LOOKS = 900 -- at jobs with limits, by one call: Redis answers nobody else meanwhile
+local LAST_LOOKS = 100 -- of which so many more are at those that came last, if there are very many
 
 -- `json`: {type: [limit…]}: limit: {name, most, code, reason}, per_ms if it is one of starts in that time, key if
 -- jobs of one key count together, a list of parts as text_of has them; turn: why one waits though its limit has room
