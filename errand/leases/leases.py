@@ -152,6 +152,8 @@ class Finish:
     """Jobs that are put in the same moment if it has succeeded."""
     flow: Flow | None = None
     """If the job ends: what it has to do with others."""
+    hooks_take_ms: int = 0
+    """If the job is dead, and hooks are to be called then: after so long another worker may call them."""
     type: str = ""
     """If the job ends: its type as lists have it (`wire.indexes.type_word`). Without it the job is not listed."""
 
@@ -300,7 +302,7 @@ class Leases:
     async def finish(self, outcomes: Iterable[Finish]) -> list[bool]:
         """Writes outcomes in one call; False for each that was dropped because its lease is lost."""
         outcomes = list(outcomes)
-        arguments: list[str | bytes | int] = [keys.events(self._queue), _parts_of(outcomes)]
+        arguments: list[str | bytes | int] = [keys.events(self._queue), _parts_of(outcomes, self._queue)]
         for outcome in outcomes:
             arguments += _row_of(outcome, listed=self._visible)
         queue = self._queue
@@ -374,16 +376,18 @@ def _row_of(outcome: Finish, *, listed: bool) -> FinishRow:
     )
 
 
-def _parts_of(outcomes: Sequence[Finish]) -> bytes:
-    """What the ends mean for other jobs, as the script's JSON; empty if they mean nothing."""
-    if not any(outcome.follow_ups or outcome.flow for outcome in outcomes):
+def _parts_of(outcomes: Sequence[Finish], queue: str) -> bytes:
+    """What the ends mean for others, as the script's JSON; empty if they mean nothing."""
+    if not any(outcome.follow_ups or outcome.flow or outcome.hooks_take_ms for outcome in outcomes):
         return b""
     return codec.dumps(
-        [part for number, outcome in enumerate(outcomes, start=1) for part in _parts_of_one(number, outcome)]
+        [part for number, outcome in enumerate(outcomes, start=1) for part in _parts_of_one(number, outcome, queue)]
     )
 
 
-def _parts_of_one(number: int, outcome: Finish) -> Iterator[Mapping[str, Any]]:
+def _parts_of_one(number: int, outcome: Finish, own_queue: str) -> Iterator[Mapping[str, Any]]:
+    if outcome.hooks_take_ms:
+        yield {"outcome": number, "hooks": keys.dead_hooks(own_queue), "hooks_take_ms": outcome.hooks_take_ms}
     # those last that wait for others: these are there by then
     for queue, waits in sorted({(row.queue, row.needs is not None) for row in outcome.follow_ups}, key=itemgetter(1)):
         rows = [row for row in outcome.follow_ups if row.queue == queue and (row.needs is not None) == waits]

@@ -375,6 +375,13 @@ def dead_by_group(queue: str) -> str:
     return f"errand:{queue}:dead-by-group"
 
 
+def dead_hooks(queue: str) -> str:
+    """Sorted set: ids of dead jobs whose hooks are still to be called, score = from when on another worker may do it,
+    in ms of the server's clock.
+    """
+    return f"errand:{queue}:dead-hooks"
+
+
 def ended(queue: str) -> str:
     """Set: the names of the queue's indexes of ended jobs (`ended_name`), each of which has its key behind this one."""
     return f"errand:{queue}:ended"
@@ -481,6 +488,7 @@ def types(queue: str, job_ids: Iterable[str] = ()) -> dict[str, str]:
         clock_set(queue): "string",
         dead(queue): "zset",
         dead_by_group(queue): "zset",
+        dead_hooks(queue): "zset",
         watched(queue): "string",
         history(queue): "stream",
         needed(queue): "set",

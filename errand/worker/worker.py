@@ -60,6 +60,7 @@ from errand.worker.runners.result_records import ResultRecords
 from errand.worker.runners.runner import Runners
 from errand.worker.runners.transitions import OutcomeTtl, Transitions
 from errand.worker.runners.unknown_type import UnknownTypeRunner
+from errand.worker.sweep.sweep import Sweep
 from errand.worker.watchdog import Watchdog
 
 log = structlog.get_logger("errand.worker")
@@ -157,7 +158,7 @@ class Worker(arq.Worker):
             stop=self._stop,
             cancel=self._cancel,
         )
-        self._dead_hooks = DeadHooks(self._hooks, queue=queue, job_types=self._job_types)
+        self._dead_hooks = DeadHooks(redis, self._hooks, queue=queue, job_types=self._job_types)
         self._job_runner = self._new_job_runner()
         self._watchdog = Watchdog(
             self,
@@ -174,6 +175,7 @@ class Worker(arq.Worker):
         )
         self._parking = Parking(self._parked)
         self._unknown_met: set[str] = set()
+        self._sweep = Sweep(redis, queue=queue, dead_hooks=self._dead_hooks)
         aborts = Aborts()
         self._executor = Executor(
             self,
@@ -262,6 +264,8 @@ class Worker(arq.Worker):
         self._lag.start()
         self._watchdog.start()
         self._heartbeat.start()
+        if self._job_types:
+            self._sweep.start()
         await self._cancel_calls.listen()
         try:
             await self._serve()
@@ -279,6 +283,7 @@ class Worker(arq.Worker):
             await asyncio.wait({self.main_task}, timeout=_left_s(until_s))
         await self._wakeups.close()
         await self._parking.close()
+        await self._sweep.stop()
         await self._finish_running(until_s)
         self._watchdog.stop()
         self._lag.stop()

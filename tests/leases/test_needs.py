@@ -86,10 +86,16 @@ class Machine(RedisMachine):
 
     def look_whether_due(self, job_id: str) -> None:
         job = self.jobs[job_id]
-        ends = [self.jobs[other].end for other in job.needs]
+        ends = [self.end_of(other) for other in job.needs]
         strict = job.flow.needs is not None and job.flow.needs.run_after == "all_succeeded"
         if all(ends) or (strict and any(end not in ("", "succeeded") for end in ends)):
             job.released = True
+
+    def end_of(self, job_id: str) -> str:
+        return self.jobs[job_id].end
+
+    def outcome(self, claim: Claim, end: str) -> Finish:
+        return outcome(claim, end, self.jobs[claim.job_id].flow)
 
     def ended(self, job_id: str, end: str) -> None:
         self.jobs[job_id].end, self.jobs[job_id].owner = end, ""
@@ -141,7 +147,7 @@ class Machine(RedisMachine):
     def finish(self, data: st.DataObject, end: str) -> None:
         worker, claim = data.draw(st.sampled_from(self.claims[-6:]))
         job = self.jobs[claim.job_id]
-        (written,) = self.call(worker.finish([outcome(claim, end, job.flow)]))
+        (written,) = self.call(worker.finish([self.outcome(claim, end)]))
         assert written == (job.owner == claim.token)
         if written and end == "queued":
             job.owner = ""
@@ -179,7 +185,7 @@ class Machine(RedisMachine):
             if job.needs and not job.end:
                 kept = self.call(self.redis.hgetall(keys.needs(job_id)))
                 ends = {other: kept[f"job:{other}".encode()].split(b" ")[0].decode() for other in job.needs}
-                assert ends == {other: self.jobs[other].end for other in job.needs}
+                assert ends == {other: self.end_of(other) for other in job.needs}
                 assert int(kept[b"left"]) == list(ends.values()).count("")
 
 

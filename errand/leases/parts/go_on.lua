@@ -2,10 +2,12 @@
 --- @include "leases/parts/follow_ups"
 --- @include "redis/parts/needs"
 --- @include "redis/parts/children"
+local HOOKS_KEPT_MS = 604800000
 
 -- `json`: '', or a list of parts, each with `outcome`, the number of the outcome in this call that it belongs to; and either
 -- queue, wake, channel and jobs: those that follow its success (`follow_ups.lua`); or waited: whether it had waited for
--- others, and ends: the last step of its chain, {id, needed}, or false
+-- others, and ends: the last step of its chain, {id, needed}, or false; or hooks: where to note that they are to be
+-- called, and hooks_take_ms
 local function parts_of(json)
   if json == '' then
     return nil
@@ -39,6 +41,11 @@ local function go_on(parts, needed, id, status, record, keep_ms, now_ms)
         put_follow_ups(part, id, now_ms)
       elseif part.ends and status ~= 'succeeded' then
         note_end(part.ends[2], part.ends[1], status, record, keep_ms, now_ms)
+      end
+      if part.hooks then
+        call_or_reset(part.hooks, 'ZADD', string.format('%.0f', now_ms + part.hooks_take_ms), id)
+        -- no worker may have hooks any more
+        redis.call('PEXPIRE', part.hooks, HOOKS_KEPT_MS)
       end
       if part.waited then
         end_wait(id, status, keep_ms, now_ms)

@@ -1,30 +1,51 @@
-"""Calls the hooks of dead jobs, once Redis keeps the job as dead."""
+"""Calls the hooks of dead jobs, once Redis keeps the job as dead.
+
+The call that writes such an end also notes that the hooks are still to be called; whoever has called them removes that
+note. If the worker dies in between, another one finds it (`call_missed`): a hook is called at least once.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import structlog
+from redis.asyncio import Redis
 
 from errand.job.hooks import DeadHook, DeadJob, Hook, of_type
 from errand.job.job_type import JobType
 from errand.leases.leases import Finish
+from errand.redis import script
 from errand.wire import codec, keys
+from errand.wire.records import JobFailed
 from errand.worker.runners.claimed_job import ClaimedJob
 
 log = structlog.get_logger("errand.worker")
 
 
+MISSED_AFTER_S = 30.0
+"""How long after the time that its hooks may take a dead job is another worker's."""
+
+
+MOST_MISSED = 20
+"""Dead jobs that one look takes over."""
+
+
 class DeadHooks:
     """The hooks of the dead jobs of one worker."""
 
-    def __init__(self, hooks: Sequence[Hook], *, queue: str, job_types: Mapping[str, JobType[Any, Any]]) -> None:
+    def __init__(
+        self, redis: Redis, hooks: Sequence[Hook], *, queue: str, job_types: Mapping[str, JobType[Any, Any]]
+    ) -> None:
+        self._redis = redis
         self._hooks = [hook for hook in hooks if isinstance(hook, DeadHook)]
+        self._to_call = keys.dead_hooks(queue)
         self._queue = keys.queue_name(queue)
         self._job_types = job_types
+        self._take_missed = script.load(redis, "worker/hooks/missed")
         self._expected: dict[int, tuple[Finish, DeadJob]] = {}
         """The dead jobs whose outcomes are being written, by the id of the outcome."""
         self._running: set[asyncio.Task[None]] = set()
@@ -32,6 +53,7 @@ class DeadHooks:
     def expect(self, job: ClaimedJob, outcome: Finish) -> None:
         """Notes an outcome that is about to be written, if hooks are to be called when it has been."""
         if outcome.dead and of_type(self._hooks, job.function):
+            outcome.hooks_take_ms = self._longest_ms(job.function)
             self._expected[id(outcome)] = (outcome, self._dead(job, outcome))
 
     def note(self, outcomes: Sequence[Finish], written: Sequence[bool]) -> None:
@@ -41,9 +63,26 @@ class DeadHooks:
         for outcome, is_kept in zip(outcomes, written, strict=True):
             _, job = self._expected.pop(id(outcome), (None, None))
             if job is not None and is_kept:
-                task = asyncio.ensure_future(self._call(job))
-                self._running.add(task)
-                task.add_done_callback(self._running.discard)
+                self._start(job)
+
+    async def call_missed(self) -> None:
+        """Calls the hooks of dead jobs whose workers have not: they died meanwhile. Raises redis' errors."""
+        if not self._hooks:
+            return
+        longest_ms = max((self._longest_ms(name) for name in self._job_types), default=0)
+        found: list[list[bytes | None]] = await self._take_missed(keys=[self._to_call], args=[MOST_MISSED, longest_ms])
+        for job_id, record in found:
+            assert job_id is not None
+            # without its result it has been forgotten or replayed since
+            if (job := _dead_in(record or b"")) is not None:
+                self._start(self._shown(job_id.decode(), job))
+            else:
+                await self._redis.zrem(self._to_call, job_id)
+
+    def _start(self, job: DeadJob) -> None:
+        task = asyncio.ensure_future(self._call(job))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
 
     async def close(self, timeout_s: float) -> None:
         """Waits for those that run; they are cancelled after `timeout_s` seconds."""
@@ -62,15 +101,36 @@ class DeadHooks:
                     await hook(job)
             except Exception:
                 log.exception("a hook of a dead job failed", hook=hook.name, job_id=job.job_id, type=job.type)
+        try:
+            await self._redis.zrem(self._to_call, job.job_id)
+        except Exception as error:  # noqa: BLE001  # Redis is away: they are called once more
+            log.warning("that the hooks of a dead job were called is not noted", job_id=job.job_id, error=str(error))
+
+    def _longest_ms(self, type_name: str) -> int:
+        """After so long another worker may call the hooks of that type."""
+        takes_s = sum(hook.limit_s for hook in of_type(self._hooks, type_name))
+        return math.ceil((takes_s + MISSED_AFTER_S) * 1000)
 
     def _dead(self, job: ClaimedJob, outcome: Finish) -> DeadJob:
-        job_type = self._job_types.get(job.function)
+        fields = codec.loads(outcome.result or b"{}")
+        return self._shown(job.claim.job_id, {**fields, "f": job.function, "k": job.named_args})
+
+    def _shown(self, job_id: str, fields: Mapping[str, Any]) -> DeadJob:
+        """Of the fields of its result."""
+        job_type = self._job_types.get(fields["f"])
         return DeadJob(
-            job_id=job.claim.job_id,
-            type=job.function,
+            job_id=job_id,
+            type=fields["f"],
             queue=self._queue,
-            args=job_type.shown_args(job.named_args) if job_type else job.named_args,
-            attempt=job.job_try,
-            enqueued_at=datetime.fromtimestamp(job.enqueued_at_ms / 1000, UTC),
-            error=codec.loads(outcome.result or b"{}")["r"].error,
+            args=job_type.shown_args(fields["k"]) if job_type else fields["k"],
+            attempt=fields["t"],
+            enqueued_at=datetime.fromtimestamp(fields["et"] / 1000, UTC),
+            error=fields["r"].error,
         )
+
+
+def _dead_in(record: bytes) -> Mapping[str, Any] | None:
+    """The fields of a result, if it is that of a dead job."""
+    fields = codec.readable_or_empty(record)
+    failure = fields.get("r")
+    return fields if isinstance(failure, JobFailed) and not failure.cancelled else None

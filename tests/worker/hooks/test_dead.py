@@ -14,6 +14,8 @@ from errand.monitor.job_snapshot import read_job
 from errand.queue.queue import Queue
 from errand.wire import keys
 from errand.wire.limits import JobLimits
+from errand.worker.hooks.dead import DeadHooks
+from errand.worker.sweep import sweep
 from tests.conftest import RunWorker
 from tests.waiting import eventually
 from tests.worker.test_worker import ended
@@ -73,6 +75,7 @@ async def test_it_is_called_with_the_job_when_redis_has_it_and_each_has_its_turn
         await ended(redis, (await queue.enqueue("other", {"id": 1})).job_id)
         await eventually(lambda: called(calls, 1))
     assert [(name, dead.type) for name, dead in calls] == [("failed", "other")]
+    assert not await redis.exists(keys.dead_hooks(keys.queue("default"))), "none is called once more"
 
 
 async def called(calls: list[tuple[str, DeadJob]], number: int) -> bool:
@@ -130,6 +133,36 @@ async def test_an_outcome_that_is_dropped_makes_no_job_dead(
 
 async def held(redis: ArqRedis, job_id: str) -> bool:
     return bool(await redis.exists(keys.lease(job_id)))
+
+
+async def test_hooks_that_a_worker_had_no_time_to_call_are_called_by_another(
+    redis: ArqRedis, run_worker: RunWorker, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[str, DeadJob]] = []
+
+    @on_dead()
+    async def note(dead: DeadJob) -> None:
+        calls.append((dead.type, dead))
+
+    to_call = keys.dead_hooks(keys.queue("default"))
+    with monkeypatch.context() as killed:
+        killed.setattr(DeadHooks, "_start", lambda self, job: None)
+        async with run_worker([charge], hooks=[note]):
+            put = await queue.enqueue("charge", {"id": 404, "card": "4242"})
+            await ended(redis, put.job_id)
+    assert await redis.zscore(to_call, put.job_id) > 30_000 + (await redis.time())[0] * 1000, "the time of its worker"
+    await redis.zadd(to_call, {put.job_id: 1, "forgotten": 1})
+    monkeypatch.setattr(sweep, "EVERY_S", 0.02)
+    async with run_worker([charge], hooks=[note]):
+        await eventually(lambda: called(calls, 1))
+        await eventually(lambda: is_gone(redis, to_call))
+    ((_, dead),) = calls
+    assert (dead.job_id, dead.args, dead.attempt) == (put.job_id, {"id": 404, "card": "**********"}, 1)
+    assert dead.error.message == "no order, card **********"
+
+
+async def is_gone(redis: ArqRedis, key: str) -> bool:
+    return not await redis.exists(key)
 
 
 def test_what_is_no_hook_is_refused_where_it_is_written() -> None:

@@ -1,0 +1,87 @@
+"""What other processes have left undone in a queue is done by a worker that looks for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import arq
+import pytest
+from arq.connections import ArqRedis
+from arq.worker import func
+
+from errand.queue.new_job import step_of
+from errand.queue.queue import Queue
+from errand.queue.together import enqueue_together
+from errand.redis.connection import connect
+from errand.wire import flow, keys
+from errand.wire.flow import HELD_MS, Flow, Needs, PlannedGroup, PlannedJob
+from errand.worker.sweep import sweep
+from tests.conftest import RunWorker
+from tests.waiting import NEVER_S
+from tests.worker.test_worker import ended
+from tests.worker.test_worker_engine import noting
+
+QUEUE = keys.queue("default")
+
+
+@asynccontextmanager
+async def stock_worker(redis_url: str) -> AsyncIterator[None]:
+    """One that knows nothing of jobs that wait for others."""
+
+    async def stock(ctx: dict[str, Any], fails: bool = False) -> str:
+        if fails:
+            raise ValueError("so it was asked")
+        return "of a stock worker"
+
+    pool = connect(redis_url, reply_timeout_s=NEVER_S)
+    worker = arq.Worker(
+        [func(stock, name="stock", max_tries=1)],
+        redis_pool=pool,
+        queue_name=QUEUE,
+        handle_signals=False,
+        poll_delay=0.01,
+        job_serializer=pool.job_serializer,
+        job_deserializer=pool.job_deserializer,
+    )
+    running = asyncio.create_task(worker.async_run())
+    try:
+        yield
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await pool.aclose(close_connection_pool=True)
+
+
+async def test_the_end_of_a_job_that_a_stock_worker_ran_reaches_those_that_wait_for_it(
+    redis: ArqRedis, redis_url: str, run_worker: RunWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[str] = []
+    queue = Queue(redis, ended_ttl_s=60)
+    done = await queue.enqueue("stock", {})
+    broken = await queue.enqueue("stock", {"fails": True})
+    after = [
+        await queue.enqueue("note", {}, flow=Flow(needs=Needs(jobs=((each.job_id, "default"),))))
+        for each in (done, broken)
+    ]
+    first, second = (PlannedJob(id=name, type="nobodys", queue="default", delay_ms=3_600_000) for name in ("1", "2"))
+    join = PlannedJob(id="join", type="note", queue="default")
+    planned = flow.first_jobs([PlannedGroup(children=((first, second),), join=join)])
+    await enqueue_together([(queue, step_of(job, its_flow)) for job, its_flow in planned])
+
+    async with stock_worker(redis_url):
+        for each in (done, broken):
+            await ended(redis, each.job_id)
+    waiting = [each.job_id for each in after]
+    assert await redis.zmscore(QUEUE, waiting) == [HELD_MS] * 2, "nobody has reported the ends"
+
+    monkeypatch.setattr(sweep, "EVERY_S", 0.02)
+    async with run_worker([noting(ran)]):
+        runs, refused = [await ended(redis, job_id) for job_id in waiting]
+    assert (runs.status, ran) == ("succeeded", waiting[:1])
+    assert refused.error is not None
+    assert (refused.error.type, "so it was asked" in refused.error.message) == ("DependencyFailed", True)
+    assert await redis.zscore(QUEUE, "join") == HELD_MS, "the last step of its chain is still to come"
+    assert await redis.smembers(keys.needed(QUEUE)) == {b"2"}  # type: ignore[misc]
