@@ -29,6 +29,10 @@ from errand.wire.records import Error, JobStatus
 Result = TypeVar("Result")
 
 
+QUEUE_LOOK_S = 1.0
+"""A wait for a job whose queue no worker has published looks so often whether one has."""
+
+
 class Client:
     """A connection to the queues. While it is open, `enqueue` of every job type goes by it.
 
@@ -90,7 +94,8 @@ class Client:
 
         >>> await client.job(job_id, welcome_email).result()  # as the type's function returns it
 
-        Without its type it is searched for in the queues of the types that workers have published.
+        Without its type it is searched for in the queues of the types that workers have published. As long as it is in
+        none of them, which no worker serves then, `result` and `events` wait for that, and `cancel` raises LookupError.
         """
         if job_type is None:
             return JobHandle(self._put_by, job_id)
@@ -146,7 +151,7 @@ class ByConnection:
         jobs = []
         for job_id, queue in options.depends_on:
             try:
-                jobs.append((job_id, queue or (await self._found(job_id, None)).queue))
+                jobs.append((job_id, queue or await self._queue_of(job_id)))
             except LookupError:
                 raise UnknownDependency(job_id) from None
         return Flow(needs=Needs(jobs=tuple(jobs), run_after=options.run_after))
@@ -163,7 +168,7 @@ class ByConnection:
     async def end_of(self, job_id: str, *, queue: str | None, timeout_s: float | None) -> JobEnd:
         async with asyncio.timeout(timeout_s):
             with outage_in_words():
-                queue = queue or (await self._found(job_id, None)).queue
+                queue = queue or await self._queue_once_known(job_id)
                 job = await self._watch(queue).end_of(job_id)
         if job is None:
             raise _unknown(job_id)
@@ -173,7 +178,7 @@ class ByConnection:
 
     async def cancel(self, job_id: str, *, queue: str | None) -> CancelAnswer:
         with outage_in_words():
-            queue = queue or (await self._found(job_id, None)).queue
+            queue = queue or await self._queue_of(job_id)
             answer = await within(REDIS_DEADLINE_S, self._connection.queue(queue).cancel(job_id))
         if answer in ("unknown", "changed"):
             raise _unknown(job_id)
@@ -181,7 +186,7 @@ class ByConnection:
 
     async def events(self, job_id: str, *, queue: str | None) -> AsyncIterator[JobUpdate]:
         with outage_in_words():
-            queue = (await self._found(job_id, queue)).queue
+            queue = (await self._found(job_id, queue)).queue if queue else await self._queue_once_known(job_id)
             async with aclosing(self._watch(queue).changes_of(job_id)) as changes:
                 async for change in changes:
                     yield change
@@ -195,6 +200,26 @@ class ByConnection:
         if job is None:
             raise _unknown(job_id)
         return job
+
+    async def _queue_of(self, job_id: str) -> str:
+        """The queue of a job whose type was not given. Raises LookupError."""
+        job = await self._found(job_id, None)
+        if not _is_in(job):
+            self.types.forget()
+            job = await self._found(job_id, None)
+        if not _is_in(job):
+            raise LookupError(
+                f"job {job_id} is in none of the queues of the types that workers have published: name its type, as in "
+                "client.job(job_id, its_type)"
+            )
+        return job.queue
+
+    async def _queue_once_known(self, job_id: str) -> str:
+        """The same, when a worker has published the types of that queue; before that none serves it."""
+        while not _is_in(job := await self._found(job_id, None)):
+            await asyncio.sleep(QUEUE_LOOK_S)
+            self.types.forget()
+        return job.queue
 
     def _watch(self, queue: str) -> Watching:
         if queue not in self._watching:
@@ -240,6 +265,11 @@ def outage_in_words() -> Iterator[None]:
         if not is_outage(error):
             raise
         raise QueueUnavailable(f"the job queue cannot be reached: {error}") from error
+
+
+def _is_in(job: JobSnapshot) -> bool:
+    """True if the job was found in its queue, or has ended, which says which one it was."""
+    return job.ended or job.held or job.run_at_ms is not None
 
 
 def _unknown(job_id: str) -> LookupError:

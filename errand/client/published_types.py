@@ -88,6 +88,10 @@ class PublishedTypes:
         named = {published.queue for published in self._known.values()} - {keys.DEFAULT_QUEUE}
         return [keys.DEFAULT_QUEUE, *sorted(named)]
 
+    def forget(self) -> None:
+        """The next question is answered by Redis."""
+        self._read_s = None
+
     @property
     def _is_fresh(self) -> bool:
         return self._read_s is not None and time.monotonic() - self._read_s < LOOK_EVERY_S

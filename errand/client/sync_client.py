@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, Self, TypeVar, Unpack, overload
 
 from errand.client.client import Client
+from errand.job.job_type import JobType
 from errand.job.producing.enqueuing import TakesArgs
 from errand.job.producing.handle import JobHandle
 from errand.job.producing.options import GivenOptions
@@ -147,10 +148,17 @@ class SyncClient:
         """Puts up to 10,000 jobs of one type in one call, all or none."""
         return self.options().enqueue_many(job_type, many_args)
 
-    def job(self, job_id: str) -> SyncJob[Any]:
-        """A job that was put before, by anybody."""
+    @overload
+    def job(self, job_id: str, /) -> SyncJob[Any]: ...
+
+    @overload
+    def job(self, job_id: str, job_type: JobType[Any, Result], /) -> SyncJob[Result]: ...
+
+    def job(self, job_id: str, job_type: JobType[Any, Any] | None = None, /) -> SyncJob[Any]:
+        """A job that was put before, by anybody; as `Client.job`."""
         opened = self.opened()
-        return SyncJob(opened.loop, opened.client.job(job_id))
+        found = opened.client.job(job_id) if job_type is None else opened.client.job(job_id, job_type)
+        return SyncJob(opened.loop, found)
 
     def opened(self) -> _Opened:
         """The connection of this process."""

@@ -7,11 +7,16 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from arq.connections import ArqRedis
 
-from errand import Client, InvalidArgs, JobFailed, NotUnique, QueueUnavailable
+from errand import Client, InvalidArgs, JobFailed, NotUnique, QueueUnavailable, UnknownDependency
+from errand.client import client as client_module
+from errand.client.published_types import publish
+from errand.job.producing.handle import JobHandle
+from errand.queue.queue import Queue
 from errand.wire import keys
 from errand.worker.worker import Worker
 from examples.orders import Confirmation, Order, by_name, by_type, confirm, many, pack
@@ -113,6 +118,32 @@ async def test_a_job_that_nobody_knows_is_a_lookup_error(client: Client) -> None
             await call()
     with pytest.raises(LookupError):
         await anext(unknown.events())
+
+
+async def test_a_job_in_a_queue_that_no_worker_has_published_is_waited_for_and_not_cancelled_elsewhere(
+    client: Client, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "QUEUE_LOOK_S", 0.02)
+    put = await Queue(redis, name="other", ended_ttl_s=60).enqueue("rare", {})
+    job = client.job(put.job_id)
+    with pytest.raises(LookupError, match="name its type"):
+        await job.cancel()
+    with pytest.raises(UnknownDependency):
+        await pack.options(depends_on=[put.job_id]).enqueue(id=1, items=["saw"])
+    waiting = asyncio.create_task(job.result(timeout_s=NEVER_S))
+    await asyncio.sleep(0)
+    await publish(redis, {"rare": {"queue": "other", "args_schema": {}}})
+    await eventually(lambda: _is_cancelled(job))
+    with pytest.raises(JobFailed):
+        await waiting
+    assert await redis.zcard(keys.queue("other")) == 0
+
+
+async def _is_cancelled(job: JobHandle[Any]) -> bool:
+    try:
+        return await job.cancel() in ("cancelled", "ended")
+    except LookupError:
+        return False
 
 
 async def test_without_a_connection_the_error_names_what_opens_one() -> None:
