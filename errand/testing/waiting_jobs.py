@@ -36,9 +36,10 @@ class WaitingJobs:
         self._redis.flushall()
 
     def added(self) -> list[SeenJob]:
-        """Every job that was put, ended ones too, in the order of their ids: that in which they were put."""
+        """Every job that was put, ended ones too, in the order in which they were put; by their ids within a ms."""
         records = {**self._records(keys.result("")), **self._records(keys.body(""))}
-        return [SeenJob(record["f"], record["k"]) for _, record in sorted(records.items())]
+        in_order = sorted(records.items(), key=lambda each: (each[1]["et"], each[0]))
+        return [SeenJob(record["f"], record["k"]) for _, record in in_order]
 
     def queues(self) -> list[str]:
         """The names of the queues that have jobs which have not ended."""
@@ -82,13 +83,31 @@ class WaitingJobs:
                     continue
                 self._redis.zincrby(keys.queue(queue), -by_ms, job_id)
                 self._move_expiry(job_id, by_ms)
-        for lines in cast(list[bytes], self._redis.keys(f"{keys.limit_lines('*', '')}*")):
-            for name in cast(list[bytes], self._redis.zrange(lines, 0, -1)):
-                self._redis.zincrby(lines, -by_ms, name)
+        self._move_limits(by_ms)
+        self._move_waits(by_ms)
         for key in cast(list[bytes], self._redis.keys("*")):
             left_ms = cast(int, self._redis.pttl(key))
             if left_ms > 0:
                 self._redis.pexpire(key, max(left_ms - by_ms, 0))
+
+    def _move_limits(self, by_ms: int) -> None:
+        """When to look at the lines behind limits and at jobs with a priority; when others have started."""
+        for pattern in (f"{keys.limit_lines('*', '')}*", f"{keys.lane('*', 0)[:-1]}*"):
+            for key in self._names(pattern):
+                for name in cast(list[bytes], self._redis.zrange(key, 0, -1)):
+                    self._redis.zincrby(key, -by_ms, name)
+        for key in self._names(keys.limit_starts("*", "*")):
+            for at, started_ms in enumerate(cast(list[bytes], self._redis.lrange(key, 0, -1))):
+                self._redis.lset(key, at, str(int(started_ms) - by_ms))
+
+    def _move_waits(self, by_ms: int) -> None:
+        """When jobs are to be due that wait for others."""
+        for key in self._names(keys.needs("*")):
+            if self._redis.hget(key, "run_at_ms"):
+                self._redis.hincrby(key, "run_at_ms", -by_ms)
+
+    def _names(self, pattern: str) -> list[str]:
+        return [key.decode() for key in cast(list[bytes], self._redis.keys(pattern))]
 
     def _move_expiry(self, job_id: str, by_ms: int) -> None:
         body = cast(bytes | None, self._redis.get(keys.body(job_id)))

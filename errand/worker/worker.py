@@ -176,16 +176,7 @@ class Worker(arq.Worker):
         self._parking = Parking(self._parked)
         self._unknown_met: set[str] = set()
         self._sweep = Sweep(redis, queue=queue, dead_hooks=self._dead_hooks)
-        aborts = Aborts()
-        self._executor = Executor(
-            self,
-            heartbeat=self._heartbeat,
-            admission=Admission(self, aborts=aborts, suspects=self._suspects),
-            runners=self._runners(),
-            finisher=self._finisher,
-            wakeups=self._wakeups,
-            aborts=aborts,
-        )
+        self._executor = self._new_executor()
         self._intake = Intake(
             self,
             claiming=self._claiming,
@@ -194,6 +185,18 @@ class Worker(arq.Worker):
             heartbeat=self._heartbeat,
             executor=self._executor,
             counters=self._counters,
+        )
+
+    def _new_executor(self) -> Executor:
+        aborts = Aborts()
+        return Executor(
+            self,
+            heartbeat=self._heartbeat,
+            admission=Admission(self, aborts=aborts, suspects=self._suspects),
+            runners=self._runners(),
+            finisher=self._finisher,
+            wakeups=self._wakeups,
+            aborts=aborts,
         )
 
     def _runners(self) -> Runners:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -62,6 +62,11 @@ async def put_off(ctx: Context, args: Name) -> None:
     if not DONE:
         DONE.append("asked")
         raise Snooze("not now", after_s=60)
+
+
+@job(rate="2/h")
+async def paced(ctx: Context, args: Name) -> None:
+    """No more than two an hour."""
 
 
 @job()
@@ -126,6 +131,30 @@ async def test_time_moves_for_jobs_expiries_and_unique_keys(client: Client, jobs
     jobs.move_time("1h")
     (expired,) = await jobs.run_all()
     assert expired.error is not None and expired.error.type == "Expired"
+
+
+async def test_time_moves_for_rates_and_for_jobs_that_wait(client: Client, jobs: JobsUnderTest) -> None:
+    first, second = [await paced.options(delay=f"{minutes}m").enqueue() for minutes in (0, 30)]
+    at = datetime.now(UTC) + timedelta(hours=2)
+    late = await paced.options(run_at=at, depends_on=[first]).enqueue(name="late")
+    await jobs.run_all()
+    jobs.move_time("30m")
+    await jobs.run_all()
+    assert [await each.status() for each in (first, second)] == ["succeeded"] * 2
+    third = await paced.enqueue()
+    assert await jobs.run_all() == [], "two have started within the hour"
+    jobs.move_time("30m")
+    assert [job.id for job in await jobs.run_all()] == [third.id], "the first start is an hour old, the second is not"
+    jobs.move_time("1h")
+    assert [job.id for job in await jobs.run_all()] == [late.id]
+
+
+async def test_jobs_are_seen_in_the_order_in_which_they_were_put(client: Client, jobs: JobsUnderTest) -> None:
+    for job_id in ("z", "a"):
+        await printed.options(job_id=job_id).enqueue(name=job_id)
+        await asyncio.sleep(0.002)  # a time that ids of one's own do not have
+    await printed.enqueue(name="last")
+    assert [args.name for args in jobs.added_of(printed)] == ["z", "a", "last"]
 
 
 async def test_follow_ups_are_put_with_success_alone(client: Client, jobs: JobsUnderTest) -> None:

@@ -1,7 +1,7 @@
 """Calls the hooks of dead jobs, once Redis keeps the job as dead.
 
-The call that writes such an end also notes that the hooks are still to be called; whoever has called them removes that
-note. If the worker dies in between, another one finds it (`call_missed`): a hook is called at least once.
+The call that writes such an end also notes that the hooks are still to be called; the worker that has called them
+removes that note. If the worker dies in between, another one finds it (`call_missed`): a hook is called at least once.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MISSED_AFTER_S = 30.0
 """How long after the time that its hooks may take a dead job is another worker's."""
 
 
-MOST_MISSED = 20
+MAX_MISSED = 20
 """Dead jobs that one look takes over."""
 
 
@@ -70,7 +70,7 @@ class DeadHooks:
         if not self._hooks:
             return
         longest_ms = max((self._longest_ms(name) for name in self._job_types), default=0)
-        found: list[list[bytes | None]] = await self._take_missed(keys=[self._to_call], args=[MOST_MISSED, longest_ms])
+        found: list[list[bytes | None]] = await self._take_missed(keys=[self._to_call], args=[MAX_MISSED, longest_ms])
         for job_id, record in found:
             assert job_id is not None
             # without its result it has been forgotten or replayed since
