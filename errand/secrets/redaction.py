@@ -59,6 +59,11 @@ def hiding(secrets: Iterable[str]) -> Hide:
     return lambda text: hide(redaction(text))
 
 
+def longest_chars(secrets: Iterable[str]) -> int:
+    """Of the forms in which one of them is found in a text; 0 if there is none."""
+    return max((len(form) for secret in secrets for form in _forms_of(secret)), default=0)
+
+
 def _forms_of(secret: str) -> set[str]:
     """How it may stand in a text."""
     return {

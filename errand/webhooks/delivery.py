@@ -135,7 +135,7 @@ class Deliverer:
             with self.breakers.attempt(target.endpoint_id) as attempt:
                 await self._wait_at_endpoint(made)
                 now = datetime.now(UTC)
-                headers = {**target.signer.headers(made.webhook_id, body, now=now), **target.headers}
+                headers = made.sent = {**target.signer.headers(made.webhook_id, body, now=now), **target.headers}
                 try:
                     with current.span("POST", _request_to(target.url) if current.is_on() else None, kind="client"):
                         answer = await self.poster.post(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
@@ -29,6 +30,8 @@ class MadeAttempt:
     target: Target
     event: str
     webhook_id: str
+    sent: Mapping[str, str] = field(default_factory=dict)
+    """The headers of the request, as far as a delivery decides them; none if it was not posted."""
     answer: HttpAnswer | None = None
     fault: str | None = None
     """Its kind; `status` for an answer that is no success."""
@@ -56,7 +59,6 @@ class MadeAttempt:
 
     def _fields(self, hide: Hide) -> dict[str, Any]:
         answer = self.answer
-        limit = None if self.error else BODY_LIMIT_CHARS
         return {
             "at_ms": int(time.time() * 1000),
             "job_id": self.ctx.job_id,
@@ -69,8 +71,15 @@ class MadeAttempt:
             "remote": answer.remote if answer else "",
             "timings_ms": answer.timings_ms if answer else {},
             "headers": _kept_headers(answer, hide) if answer else [],
-            "body": hide(answer.body.decode(errors="replace"))[:limit] if answer and answer.body else "",
+            # what a receiver has taken it could verify
+            "request_headers": [] if self.error is None else [(name, hide(value)) for name, value in self.sent.items()],
+            "body": self._body(answer) if answer and answer.body else "",
         }
+
+    def _body(self, answer: HttpAnswer) -> str:
+        if self.error is None:
+            return self.target.readable(answer.body, limit_chars=BODY_LIMIT_CHARS)
+        return self.target.whole(answer.body, is_cut=answer.is_cut)
 
 
 def _as_it_is(text: str) -> str:
@@ -80,9 +89,9 @@ def _as_it_is(text: str) -> str:
 def _kept_headers(answer: HttpAnswer, hide: Hide) -> list[tuple[str, str]]:
     """The first of them."""
     kept, room = [], HEADERS_LIMIT_CHARS
-    for field in answer.headers:
-        room -= len(field[0]) + len(field[1])
+    for name, value in answer.headers:
+        room -= len(name) + len(value)
         if room < 0:
             break
-        kept.append(field)
+        kept.append((name, value))
     return kept if hide is _as_it_is else [(hide(name), hide(value)) for name, value in kept]

@@ -46,6 +46,12 @@ class Target:
         """The start of an answer's body, without the target's secrets."""
         return self.hide(body.decode(errors="replace"))[:limit_chars] if body else ""
 
+    def whole(self, body: bytes, *, is_cut: bool) -> str:
+        """All that is kept of a body, without the secrets. Of one that was cut the end is left out, in which half of a
+        secret would not be known for one."""
+        text = self.readable(body, limit_chars=None)
+        return text[: max(len(text) - redaction.longest_chars(self.secrets), 0)] if is_cut else text
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "host", urlsplit(self.url).netloc.lower())
         object.__setattr__(self, "hide", redaction.hiding(self.secrets))

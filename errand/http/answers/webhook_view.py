@@ -89,6 +89,9 @@ class EndpointAttemptView(BaseModel):
     timings_ms: dict[str, float]
     headers: list[tuple[str, str]] = Field(description="of the answer, as far as 8 KiB hold them")
     body: str = Field(description="the start of the answer: 1 KiB if it was delivered, else 16 KiB")
+    request_headers: list[tuple[str, str]] = Field(
+        description="what the delivery was signed and sent with, if it failed; what it carried stands in the job"
+    )
     links: dict[str, str]
 
 

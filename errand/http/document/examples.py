@@ -316,6 +316,12 @@ ANSWERS: dict[str, Any] = {
                 "timings_ms": {"wait": 12.5, "read": 0.1},
                 "headers": [["Content-Length", "0"]],
                 "body": "",
+                "request_headers": [
+                    ["content-type", "application/json"],
+                    ["webhook-id", f"msg_{JOB_ID}"],
+                    ["webhook-timestamp", "1795237200"],
+                    ["webhook-signature", "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="],
+                ],
                 "links": {"job": f"/v1/jobs/{JOB_ID}"},
             }
         ],

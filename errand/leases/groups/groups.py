@@ -31,6 +31,7 @@ class Groups:
         self._queue = queue
         self._release = script.load(redis, "leases/groups/release_groups")
         self._park_due = script.load(redis, "leases/park_due")
+        self._note = script.load(redis, "leases/groups/note_group")
 
     async def names(self) -> list[str]:
         """Those of which some job waits. Raises redis' errors."""
@@ -49,6 +50,15 @@ class Groups:
         called = partial(self._release, keys=names, args=arguments)
         answers = await repairing(self._redis, queue, called)
         return {name: Released(*answers[at : at + 2]) for name, at in zip(room, range(0, len(answers), 2), strict=True)}
+
+    async def note(self, group: str, note: PutBack, *, after: int) -> int:
+        """Says anew why the jobs of a group wait, for those behind the first `after`, `MAX_PARKED` at most.
+
+        Returns how many were looked at. Raises redis' errors.
+        """
+        names = [self._queue, keys.in_group(self._queue, group)]
+        called = partial(self._note, keys=names, args=[after, MAX_PARKED, codec.dumps(note)])
+        return int(await repairing(self._redis, self._queue, called))
 
     async def park_due(
         self, group: str, type_name: str, *, follows: str, first_s: float, apart_s: float, note: PutBack

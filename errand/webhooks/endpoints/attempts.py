@@ -49,6 +49,8 @@ class EndpointAttempt(BaseModel):
     headers: list[tuple[str, str]]
     body: str
     """Headers and body of the answer, as far as they are kept, without the endpoint's secrets."""
+    request_headers: list[tuple[str, str]] = []
+    """Those that the delivery sent, the signature among them, likewise; kept if it failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,40 +37,58 @@ class EndpointHealth:
         self._noted_s: dict[str, float] = {}
         """When this worker last wrote down that an endpoint fails."""
         self._took: set[str] = set()
-        """The endpoints that have taken something, which is not written down yet."""
-        self._soon = Soon(self._write_successes)
+        self._failed: set[str] = set()
+        """The endpoints that have taken something, and those that failed after it, which is not written down yet."""
+        self._disabling: set[str] = set()
+        self._soon = Soon(self._write)
 
     async def close(self) -> None:
         """Writes down what is not yet."""
         await self._soon.close()
 
-    async def note(self, endpoint_id: str, *, ok: bool) -> None:
-        """An attempt has succeeded or failed. Does nothing while Redis is away.
+    def note(self, endpoint_id: str, *, ok: bool) -> None:
+        """An attempt has succeeded or failed, which is written down a moment later; it is lost if Redis is away then.
 
-        Each success counts, a moment later: another worker may have noted a failure.
+        Each success counts: another worker may have noted a failure. A hundred attempts that time out in one moment
+        must not ask Redis a hundred times.
         """
         if ok:
             self._noted_s.pop(endpoint_id, None)
+            self._failed.discard(endpoint_id)
             self._took.add(endpoint_id)
-            self._soon.ask()
+        elif self._is_noted(endpoint_id):
             return
-        now_s = time.monotonic()
-        if now_s < self._noted_s.get(endpoint_id, -LOOK_EVERY_S) + LOOK_EVERY_S:
-            return
-        if endpoint_id in self._took:
-            await self._soon.now()  # in their order: the success came before this failure
-        with news():
-            await self._failed(endpoint_id)
-            self._noted_s[endpoint_id] = now_s
+        else:
+            self._failed.add(endpoint_id)
+        self._soon.ask()
 
     async def gone(self, endpoint_id: str) -> None:
         """The receiver has answered 410: Standard Webhooks 1.0 says to send no more."""
-        with news():
-            await self._disable(endpoint_id, "the receiver answered 410")
+        if endpoint_id in self._disabling:
+            return
+        self._disabling.add(endpoint_id)
+        try:
+            with news():
+                await self._disable(endpoint_id, "the receiver answered 410")
+        finally:
+            self._disabling.discard(endpoint_id)
 
-    async def _write_successes(self) -> None:
-        """One call, which finds nothing as a rule."""
+    def _is_noted(self, endpoint_id: str) -> bool:
+        """This worker has written down lately that it fails."""
+        return time.monotonic() < self._noted_s.get(endpoint_id, -LOOK_EVERY_S) + LOOK_EVERY_S
+
+    async def _write(self) -> None:
+        """In their order: what an endpoint has taken came before its failure."""
         took, self._took = self._took, set()
+        failed, self._failed = self._failed, set()
+        await self._write_successes(took)
+        for endpoint_id in failed:
+            if not self._is_noted(endpoint_id):
+                await self._note_failing(endpoint_id)
+                self._noted_s[endpoint_id] = time.monotonic()
+
+    async def _write_successes(self, took: set[str]) -> None:
+        """One call, which finds nothing as a rule."""
         if not took:
             return
         recovered: list[bytes] = await self._recovered(keys=[keys.WEBHOOK_FAILING], args=sorted(took))
@@ -83,7 +101,7 @@ class EndpointHealth:
             since = datetime.fromtimestamp(since_ms / 1000, UTC)
             await self._notices.put(RECOVERED, endpoint_id, {"failing_since": since})
 
-    async def _failed(self, endpoint_id: str) -> None:
+    async def _note_failing(self, endpoint_id: str) -> None:
         now_ms = await self._endpoints.now_ms()
         if await self._redis.hsetnx(keys.WEBHOOK_FAILING, endpoint_id, str(now_ms)):  # type: ignore[misc]  # redis-py types both its clients
             return
@@ -99,7 +117,7 @@ class EndpointHealth:
         def disabled(endpoint: Endpoint) -> Endpoint:
             nonlocal was_enabled
             was_enabled = endpoint.enabled
-            return endpoint.disabled(reason, now_ms=now_ms)
+            return endpoint.disabled(reason, now_ms=now_ms) if was_enabled else endpoint
 
         if await self._endpoints.change(endpoint_id, disabled) is not None:
             await self._redis.hdel(keys.WEBHOOK_FAILING, endpoint_id)  # type: ignore[misc]

@@ -37,7 +37,7 @@ class EndpointJournal:
         if made.status == 410:
             await self._health.gone(endpoint_id)
         else:
-            await self._health.note(endpoint_id, ok=made.error is None)
+            self._health.note(endpoint_id, ok=made.error is None)
         if made.is_last:
             await self._note_exhausted(made, endpoint_id)
 

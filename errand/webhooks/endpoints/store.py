@@ -28,6 +28,8 @@ FRESH_S = 1.0
 READ_AT_ONCE = 500
 THROTTLE_CAP_S = 3600
 """The longest pause of an endpoint that its receiver may ask for; one delivery may wait for a day."""
+SAME_PAUSE_S = 1.0
+"""A pause that ends so much later than the one under way is no other."""
 
 
 PutAnswer = Literal["done", "changed", "full"]
@@ -52,10 +54,13 @@ class Endpoints:
         return await self._write(endpoint.id, to_json(endpoint.record()), seen)
 
     async def change(self, endpoint_id: str, change: Callable[[Endpoint], Endpoint]) -> Endpoint | None:
-        """The endpoint with that change, made to its latest state; None if there is none."""
+        """The endpoint with that change, made to its latest state; None if there is none.
+
+        Nothing is written if `change` returns the very endpoint that it was given.
+        """
         while (endpoint := await self.read(endpoint_id)) is not None:
             changed = change(endpoint)
-            if await self.put(changed, seen=endpoint.revision) == "done":
+            if changed is endpoint or await self.put(changed, seen=endpoint.revision) == "done":
                 return changed
         return None
 
@@ -84,9 +89,22 @@ class Endpoints:
             await self._look_since(since_s)
         return self._kept.get(endpoint_id)
 
+    async def get_latest(self, endpoint_id: str) -> Endpoint | None:
+        """The endpoint as it is at this moment; those who ask together share a look at all that has changed."""
+        await self._look_since(time.monotonic())
+        return self._kept.get(endpoint_id)
+
     async def throttle(self, endpoint_id: str, *, for_s: float) -> None:
-        """Its receiver has asked for a pause: no worker delivers to it meanwhile, `THROTTLE_CAP_S` at most."""
-        until_ms = await self.now_ms() + int(min(for_s, THROTTLE_CAP_S) * 1000)
+        """Its receiver has asked for a pause: no worker delivers to it meanwhile, `THROTTLE_CAP_S` at most.
+
+        A pause that is under way is not shortened: of a hundred answers that come in one moment one is written.
+        """
+        for_s = min(for_s, THROTTLE_CAP_S)
+        left_s = self.throttled_s(endpoint_id)
+        if left_s > 0 and for_s <= left_s + SAME_PAUSE_S:
+            return
+        self._throttled[endpoint_id] = int((time.time() + for_s) * 1000)
+        until_ms = await self.now_ms() + int(for_s * 1000)
         await self._redis.hset(keys.WEBHOOK_THROTTLED, endpoint_id, str(until_ms))  # type: ignore[misc]  # redis-py types both its clients
         self._throttled[endpoint_id] = until_ms
 

@@ -27,6 +27,9 @@ class EndpointTargets:
         """The endpoint as it is now, whatever it was when the event was put. Raises Cancel if it receives nothing,
         Snooze if nothing now."""
         endpoint = await self._endpoints.get(endpoint_id)
+        if endpoint is None or not endpoint.enabled:
+            # it may have been made, or enabled, a moment ago: nothing is cancelled for that
+            endpoint = await self._endpoints.get_latest(endpoint_id)
         if endpoint is None:
             self._kept.pop(endpoint_id, None)
             raise Cancel(f"there is no endpoint {endpoint_id} any more")

@@ -20,13 +20,17 @@ WHOLE_HEAD = re.compile(rb"HTTP/1\.1 ([2-9]\d\d)(?: [^\r\n]*)?\r\n(" + FIELD_LIN
 
 
 STATUS_LINE_LIMIT_BYTES = 8 * 1024
-HEAD_LIMIT_BYTES = 256 * 1024
-"""Real heads have a few kilobytes; nothing is decided by what is over it."""
+HEAD_LIMIT_BYTES = 64 * 1024
+MAX_FIELDS = 1_000
+"""Real heads have a few kilobytes and a few dozen fields. Nothing is decided by what is over it; to take 256 kB of the
+shortest fields apart held up all other deliveries for 60 ms."""
 BODY_LIMIT_BYTES = 16 * 1024
 """How much of a body is kept: enough to see what the receiver complains about."""
 INTERIM_LIMIT = 100
 """How many 1xx answers may come before the one that counts; more are a flood."""
 CHUNK_LINE_LIMIT_BYTES = 1024
+MAX_CHUNKS = 1_000
+"""Servers send a chunk for each of their writes; a body in chunks of one byte takes as long as the longest head."""
 
 
 Headers = Sequence[tuple[str, str]]
@@ -47,6 +51,8 @@ class HttpAnswer:
     headers: Headers = ()
     body: bytes = b""
     """Its first 16 KiB, as sent: nothing is decompressed."""
+    is_cut: bool = False
+    """The body is longer than what is kept of it."""
     complete: bool = False
     """The whole answer came, by its own framing."""
     remote: str = ""
@@ -67,6 +73,7 @@ class AnswerReader:
         """0 until the status line of the final answer has come."""
         self.headers: Headers = ()
         self.body = bytearray()
+        self.is_cut = False
         self.complete = False
         self.reusable = True
         """The connection may carry another request: nothing of this answer was odd, and it ended by itself."""
@@ -75,7 +82,9 @@ class AnswerReader:
         self._buffer = bytearray()
         self._state: State = "status"
         self._left = 0
-        self._interims = 0
+        self._interims = self._chunks = 0
+        self._searched = 0
+        """How many bytes of the buffer do not hold the end of a head: one that drips is not searched from its start."""
 
     @property
     def ended(self) -> bool:
@@ -97,7 +106,9 @@ class AnswerReader:
 
     def _take_whole_head(self, head: re.Match[bytes]) -> None:
         self.status = int(head[1])
-        lines = head[2].decode("latin-1").split("\r\n")[:-1]
+        *lines, more = head[2].decode("latin-1").split("\r\n", MAX_FIELDS)
+        if more:
+            self.reusable = False
         self.headers = [(line[: (at := line.index(":"))], line[at + 1 :].strip()) for line in lines]
         self._buffer += head.string[head.end() :]
         self._frame()
@@ -138,11 +149,13 @@ class AnswerReader:
         return True
 
     def _take_fields(self) -> bool:
-        end = _end_of_fields(self._buffer)
+        end = _end_of_fields(self._buffer, since=self._searched)
         if end < 0:
+            self._searched = max(len(self._buffer) - LONGEST_MARK_BYTES, 0)
             if len(self._buffer) > HEAD_LIMIT_BYTES:
                 self._give_up_head()
             return False
+        self._searched = 0
         head = bytes(self._buffer[:end])
         del self._buffer[:end]
         if not self.status:
@@ -207,6 +220,10 @@ class AnswerReader:
             self.close()
             return False
         self._left = int(size, 16)
+        self._chunks += 1
+        if self._chunks > MAX_CHUNKS:
+            self.close()
+            return False
         self._state = "chunk" if self._left else "trailers"
         return True
 
@@ -249,6 +266,7 @@ class AnswerReader:
         room = BODY_LIMIT_BYTES - len(self.body)
         self.body += part[:room]
         if len(part) > room:
+            self.is_cut = True
             self.reusable, self._state, self._left = False, "ended", 0
             self._buffer.clear()
 
@@ -268,21 +286,27 @@ _STEPS = {
 }
 
 
-def _end_of_fields(buffer: bytearray) -> int:
-    """Where the empty line ends that ends a head or trailers; -1 if it has not come."""
+EMPTY_LINES = (b"\n\r\n", b"\n\n")
+LONGEST_MARK_BYTES = max(map(len, EMPTY_LINES))
+
+
+def _end_of_fields(buffer: bytearray, *, since: int = 0) -> int:
+    """Where the empty line ends that ends a head or trailers; -1 if it has not come. It is not among the first `since`
+    bytes."""
     if buffer.startswith(b"\r\n"):
         return 2
     if buffer.startswith(b"\n"):
         return 1
-    ends = [at + len(mark) for mark in (b"\n\r\n", b"\n\n") if (at := buffer.find(mark)) >= 0]
+    ends = [at + len(mark) for mark in EMPTY_LINES if (at := buffer.find(mark, since)) >= 0]
     return min(ends, default=-1)
 
 
 def _fields(head: bytes) -> tuple[list[tuple[str, str]], bool]:
-    """The fields of a head, and whether all of them are as RFC 9112 has them."""
+    """The fields of a head, and whether all of them are as RFC 9112 has them, and not too many."""
     fields: list[tuple[str, str]] = []
-    well_formed = True
-    for line in head.decode("latin-1").split("\n"):
+    lines = head.decode("latin-1").split("\n", MAX_FIELDS)
+    well_formed = len(lines) <= MAX_FIELDS
+    for line in lines[:MAX_FIELDS]:
         text = line.removesuffix("\r")
         if not text:
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import select
+import ssl
 import time
 from collections.abc import Callable
 from typing import cast
@@ -79,6 +80,7 @@ class PostConnection(asyncio.Protocol):
             status=reader.status,
             headers=reader.headers,
             body=bytes(reader.body),
+            is_cut=reader.is_cut,
             complete=reader.complete,
             remote=self.remote,
             timings_ms={
@@ -134,6 +136,8 @@ class PostConnection(asyncio.Protocol):
             self._leave()
         elif self._reader.status:
             self._end(None)
+        elif isinstance(exc, ssl.SSLError):  # in TLS 1.3 a server refuses our certificate after the handshake
+            self._end(PostFault("tls", f"the connection was ended by the receiver: {exc.reason or exc}"))
         else:
             self._end(self._fault_of_closing())
 
@@ -152,10 +156,15 @@ class PostConnection(asyncio.Protocol):
         assert reader is not None
         if not reader.ended:
             reader.close()
-        if reader.reusable and reader.status:
+        if reader.reusable and reader.status and self._has_sent_all:
             self.used = True
         else:
             self.close()
+
+    @property
+    def _has_sent_all(self) -> bool:
+        """A receiver may answer before it has read the request, and read no more: a next one would not get through."""
+        return self._transport is not None and not self._transport.get_write_buffer_size()
 
     def _fault_of_closing(self) -> PostFault:
         if self.used and not (self._reader and self._reader.started):

@@ -18,6 +18,8 @@ KEEP_S = 10.0
 MAX_LOOKUPS = 256
 """Threads at once, one for each name that is looked up."""
 MAX_KEPT = 10_000
+MAX_ADDRESSES = 16
+"""Of a name: its owner may list thousands, each of which is looked at, and dialled in turn."""
 
 
 Found = list[AddressInfo]
@@ -71,5 +73,5 @@ class Names:
             return
         if len(self._kept) >= MAX_KEPT:
             self._kept.clear()
-        self._kept[key] = (time.monotonic() + KEEP_S, found)
-        future.set_result(found)
+        self._kept[key] = (time.monotonic() + KEEP_S, found[:MAX_ADDRESSES])
+        future.set_result(found[:MAX_ADDRESSES])

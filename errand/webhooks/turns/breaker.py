@@ -21,6 +21,12 @@ SHARE = 0.5
 FIRST_WAIT_S, LAST_WAIT_S = 30.0, 600.0
 
 
+def failing(name: str, *, after_s: float) -> Snooze:
+    """Why a delivery to an endpoint whose breaker is open is put back."""
+    reason = f"{name} fails, and is asked again later"
+    return Snooze(reason, after_s=after_s, code="endpoint_failing", waits_for=name)
+
+
 class Breaker:
     """What is known of one endpoint."""
 
@@ -46,9 +52,7 @@ class Breaker:
         """Whether the attempt that starts is a probe. Raises Snooze."""
         admits = self.admits
         if admits == 0:
-            after_s = self._far_off.take_s()
-            reason = f"{name} fails, and is asked again later"
-            raise Snooze(reason, after_s=after_s, code="endpoint_failing", waits_for=name)
+            raise failing(name, after_s=self._far_off.take_s())
         self._probing = admits is not None
         return self._probing
 

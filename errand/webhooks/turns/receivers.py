@@ -177,6 +177,11 @@ def endpoint_of(name: str) -> str | None:
     return name.removeprefix(ENDPOINT) if name.startswith(ENDPOINT) else None
 
 
+def busy(name: str, *, after_s: float) -> Snooze:
+    """Why a delivery whose turn does not come soon is put back."""
+    return Snooze(f"{name} is busy", after_s=after_s, code="endpoint_busy", waits_for=name)
+
+
 class Receivers:
     """All receivers of one worker process, and the slots that they share."""
 
@@ -278,8 +283,7 @@ class ReceiverTurn:
                 receiver = receivers.of(limit)
                 if not (receivers.may_start(receiver) or await receivers.may_start_soon(receiver)):
                     receiver.put_back()
-                    after_s = receivers.far_off.take_s()
-                    raise Snooze(f"{limit[0]} is busy", after_s=after_s, code="endpoint_busy", waits_for=limit[0])
+                    raise busy(limit[0], after_s=receivers.far_off.take_s())
                 self._started.append((receiver, receiver.start()))
         except BaseException:
             self._end(counts=False)

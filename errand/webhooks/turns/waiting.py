@@ -27,9 +27,9 @@ from errand.webhooks.endpoints.soon import news
 from errand.webhooks.endpoints.store import Endpoints
 from errand.webhooks.job_type import JOB_TYPE
 from errand.webhooks.turns.breaker import Breakers
+from errand.webhooks.turns.reasons import Reasons, note_of
 from errand.webhooks.turns.receivers import APART_S, Limit, Receivers, endpoint_of
 from errand.wire import keys
-from errand.wire.records import PutBack
 
 log = structlog.get_logger("errand.webhooks")
 
@@ -69,6 +69,7 @@ class WaitingDeliveries:
         self._ended = asyncio.Event()
         self._looked_s = self._asked_s = -math.inf
         """When all of them were looked at last, and when Redis was asked for more, on the monotonic clock."""
+        self._reasons = Reasons(groups)
         self._met: Counter[str] = Counter()
         self._search: asyncio.Task[None] | None = None
 
@@ -83,6 +84,7 @@ class WaitingDeliveries:
             for task in ending:
                 task.cancel()
             await asyncio.gather(*ending, return_exceptions=True)
+            await self._reasons.close()
 
     def note(self, put_back: Snooze) -> None:
         """A delivery was put back; one that waits for no receiver waits for its time alone."""
@@ -138,6 +140,7 @@ class WaitingDeliveries:
                 self._receivers.expect(_name(group), released - some[group])
                 if not left and time.monotonic() - self._known_s.get(group, 0.0) > KNOWN_S:
                     self._known_s.pop(group, None)
+                    self._reasons.forget(group)
 
     async def _room(self, group: str) -> int:
         """How many deliveries of that group may come now."""
@@ -152,6 +155,7 @@ class WaitingDeliveries:
             return 0
         limit = 1 if endpoint.definition.ordered else endpoint.definition.concurrency
         room, admitted = self._receivers.room((name, limit)), self._breakers.admits(endpoint_id)
+        self._reasons.see(group, name, fails=admitted is not None)
         return room if admitted is None else min(room, admitted)
 
     # --- parking what has not been claimed
@@ -169,7 +173,7 @@ class WaitingDeliveries:
 
     async def _park(self, put_back: Snooze, group: str, endpoint_id: str) -> None:
         """Parks those that are due and begin with that endpoint, as all do that `POST /v1/webhook-events` puts."""
-        note = PutBack(code=put_back.code, reason=str(put_back), at_ms=int(time.time() * 1000))
+        note = note_of(put_back)
         follows = f',"a":[],"k":{{"endpoint_id":{to_json(endpoint_id).decode()}'
         looked = parked = MAX_PARKED
         while parked and parked >= FEW * looked:

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+import standardwebhooks
 from aiohttp import web
 from arq.connections import ArqRedis
 from pydantic_core import to_json
@@ -66,8 +67,23 @@ async def test_an_attempt_is_found_with_what_was_answered_and_without_secrets(
     assert (first["outcome"], first["status"], first["fault"]) == ("failed", 418, "status")
     assert first["error"].startswith("the receiver answered 418") and first["body"] == "you sent **********"
     assert ["X-Echo", "**********"] in first["headers"] and first["remote"].startswith("127.0.0.1:")
+    sent = dict(first["request_headers"])
+    assert sent["Authorization"] == "Bearer **********" and sent["webhook-id"] == first["webhook_id"]
+    assert standardwebhooks.Webhook(made["secret"]).verify(receiver.requests[0].body, sent)["type"] == "first"
+    assert second["request_headers"] == []
     assert (await client.get(second["links"]["job"])).json()["id"] == job_id == second["job_id"]
     assert "t0ken" not in str(await redis.xrange(keys.webhook_attempts("one")))
+
+
+async def test_half_of_a_secret_at_the_end_of_what_is_kept_of_an_answer_is_left_out(
+    redis: ArqRedis, client: httpx.AsyncClient, run_worker: RunWorker, receiver: HttpReceiver
+) -> None:
+    made = await make(client, "one", receiver.url, retry_s=[])
+    receiver.answers = [web.Response(status=500, text="x" * (16 * 1024 - 20) + made["secret"])]
+    async with run_worker([webhook]):
+        await ended(redis, (await send(client))["deliveries"][0]["job_id"])
+    (only,) = (await client.get(made["links"]["attempts"])).json()["attempts"]
+    assert set(only["body"]) == {"x"} and len(only["body"]) > 16_000
 
 
 async def test_a_fault_has_its_kind(

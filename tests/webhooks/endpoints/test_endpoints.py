@@ -380,6 +380,28 @@ async def test_what_failed_is_recovered_with_the_same_id(
     assert {request.headers["webhook-id"] for request in receiver.requests} == {sent["id"]}
 
 
+async def test_a_new_endpoint_gets_what_another_one_was_sent_before(
+    redis: ArqRedis, client: httpx.AsyncClient, run_worker: RunWorker, receiver: HttpReceiver
+) -> None:
+    receiver.answers = [200, 410]
+    await make(client, "old", f"{receiver.url}/old", concurrency=1)
+    sent = [await send(client) for _ in range(2)]
+    async with run_worker([webhook]):
+        for each in sent:
+            await ended(redis, each["deliveries"][0]["job_id"])
+        await client.delete(f"{PATH}/old")
+        await make(client, "new", f"{receiver.url}/new", events=["nothing.else"])
+        replay = {"since": "2020-01-01T00:00:00Z", "status": ["succeeded", "failed"]}
+        assert (await client.post(f"{PATH}/new/recover", json=replay)).status_code == 422, "it was sent nothing itself"
+        answer = (await client.post(f"{PATH}/new/recover", json={**replay, "of": "old"})).json()
+        assert (answer["count"], answer["complete"]) == (2, True)
+        requests = await receiver.wait_for(4)
+    assert [request.path for request in requests] == ["/old", "/old", "/new", "/new"]
+    sent_each = [(request.headers["webhook-id"], request.body) for request in requests]
+    assert sorted(sent_each[:2]) == sorted(sent_each[2:])
+    assert {webhook_id for webhook_id, _ in sent_each} == {each["id"] for each in sent}
+
+
 async def test_a_test_event_reaches_an_endpoint_whatever_it_takes(
     client: httpx.AsyncClient, run_worker: RunWorker, receiver: HttpReceiver
 ) -> None:

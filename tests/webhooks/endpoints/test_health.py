@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
 
 import pytest
 from arq.connections import ArqRedis
 from redis.exceptions import ConnectionError
 
 from errand.queue.queue import Queue
-from errand.webhooks.endpoints import EndpointHealth, EndpointNotices, Endpoints
+from errand.webhooks.endpoints import Endpoint, EndpointDefinition, EndpointHealth, EndpointNotices, Endpoints
 from errand.wire import keys
 from tests.waiting import eventually
 
@@ -20,11 +19,10 @@ def worker(redis: ArqRedis) -> EndpointHealth:
     return EndpointHealth(redis, endpoints, EndpointNotices(endpoints, Queue(redis, name="webhooks", ended_ttl_s=60)))
 
 
-@asynccontextmanager
-async def working(redis: ArqRedis) -> AsyncIterator[EndpointHealth]:
-    """One that has written all when the block ends."""
-    health = worker(redis)
-    yield health
+async def note(health: EndpointHealth, *attempts: bool) -> None:
+    """Attempts at an endpoint, each a success or a failure, which are written down when this returns."""
+    for ok in attempts:
+        health.note("one", ok=ok)
     await health.close()
 
 
@@ -32,51 +30,49 @@ async def is_marked(redis: ArqRedis) -> bool:
     return bool(await redis.hexists(keys.WEBHOOK_FAILING, "one"))  # type: ignore[misc]  # types both its clients
 
 
+async def commands(redis: ArqRedis) -> int:
+    """How many Redis was sent since `config_resetstat`, scripts' own not among them."""
+    calls = await redis.info("commandstats")
+    names = ("eval", "evalsha", "time", "hset", "hsetnx", "hmget", "zrange")
+    return sum(calls.get(f"cmdstat_{name}", {}).get("calls", 0) for name in names)
+
+
 async def test_a_success_removes_the_mark_of_another_worker(redis: ArqRedis) -> None:
-    fails = worker(redis)
-    async with working(redis) as works:
-        await works.note("one", ok=True)
-        await eventually(lambda: _all_is_written(works))
-        await fails.note("one", ok=False)
-        assert await is_marked(redis)
-        await works.note("one", ok=True)
+    fails, works = worker(redis), worker(redis)
+    await note(works, True)
+    await note(fails, False)
+    assert await is_marked(redis)
+    await note(works, True)
     assert not await is_marked(redis)
 
 
-async def _all_is_written(health: EndpointHealth) -> bool:
-    return not health._took
-
-
-async def test_many_successes_are_written_down_by_one_call_soon_after(redis: ArqRedis) -> None:
-    await worker(redis).note("one", ok=False)
+async def test_many_attempts_are_written_down_by_a_few_calls_soon_after(redis: ArqRedis) -> None:
+    health = worker(redis)
+    await note(health, True)
     await redis.config_resetstat()
-    async with working(redis) as health:
-        for _ in range(200):
-            await health.note("one", ok=True)
-        await eventually(lambda: _is_not_marked(redis))
-    calls = await redis.info("commandstats")
-    assert sum(calls.get(f"cmdstat_{name}", {}).get("calls", 0) for name in ("eval", "evalsha")) <= 2
+    for ok in (False, True) * 100 + (False,) * 100:
+        health.note("one", ok=ok)
+    await eventually(lambda: is_marked(redis))
+    assert await commands(redis) <= 5
+    await note(health)
 
 
-async def _is_not_marked(redis: ArqRedis) -> bool:
-    return not await is_marked(redis)
-
-
-async def test_a_failure_after_a_success_is_noted_at_once_and_one_more_is_not(redis: ArqRedis) -> None:
-    async with working(redis) as health:
-        for ok in (False, True, False):
-            await health.note("one", ok=ok)
-        assert await is_marked(redis)
-        await redis.delete(keys.WEBHOOK_FAILING)
-        await health.note("one", ok=False)
-        assert not await is_marked(redis), "a worker looks once a minute"
+async def test_what_came_last_counts(redis: ArqRedis) -> None:
+    health = worker(redis)
+    await note(health, True, False)
+    assert await is_marked(redis)
+    await note(health, False, True)
+    assert not await is_marked(redis)
+    await note(health, False)
+    await redis.delete(keys.WEBHOOK_FAILING)
+    await note(health, False)
+    assert not await is_marked(redis), "a worker looks once a minute"
 
 
 async def test_what_stands_in_the_way_of_a_note_fails_no_delivery(redis: ArqRedis) -> None:
     await redis.set(keys.WEBHOOK_FAILING, "not a hash")
-    async with working(redis) as health:
-        await health.note("one", ok=True)
-    await health.note("one", ok=False)
+    await note(worker(redis), True)
+    await note(worker(redis), False)
 
 
 async def test_a_failure_that_could_not_be_noted_is_noted_by_the_next(
@@ -89,6 +85,27 @@ async def test_a_failure_that_could_not_be_noted_is_noted_by_the_next(
 
     with monkeypatch.context() as patched:
         patched.setattr(health._endpoints, "now_ms", away)
-        await health.note("one", ok=False)
-    await health.note("one", ok=False)
+        await note(health, False)
+    await note(health, False)
     assert await is_marked(redis)
+
+
+async def test_a_hundred_answers_of_410_disable_an_endpoint_once(redis: ArqRedis) -> None:
+    endpoints, health = Endpoints(redis), worker(redis)
+    definition = EndpointDefinition.model_validate({"url": "https://a.example/"})
+    await endpoints.put(Endpoint.new("one", definition, secret=None, now_ms=1))
+    before = await redis.get(keys.WEBHOOK_ENDPOINTS_REVISION)
+    await asyncio.gather(*(each.gone("one") for each in (health, worker(redis)) for _ in range(100)))
+    endpoint = await endpoints.read("one")
+    assert endpoint is not None and endpoint.disabled_reason == "the receiver answered 410"
+    assert int(await redis.get(keys.WEBHOOK_ENDPOINTS_REVISION)) == int(before) + 1
+
+
+async def test_a_hundred_answers_that_ask_for_a_pause_are_written_once(redis: ArqRedis) -> None:
+    endpoints = Endpoints(redis)
+    await redis.config_resetstat()
+    await asyncio.gather(*(endpoints.throttle("one", for_s=60) for _ in range(100)))
+    await endpoints.throttle("one", for_s=1)
+    assert await commands(redis) == 2 and 59 < endpoints.throttled_s("one") <= 60
+    await endpoints.throttle("one", for_s=600)
+    assert 599 < endpoints.throttled_s("one") <= 600

@@ -32,6 +32,18 @@ async def test_a_target_is_the_same_until_its_endpoint_changes(
         await targets.of("one")
 
 
+async def test_an_endpoint_that_was_made_or_enabled_a_moment_ago_receives_what_is_sent_to_it(redis: ArqRedis) -> None:
+    endpoints, worker = Endpoints(redis), Endpoints(redis)
+    definition = EndpointDefinition.model_validate({"url": "https://a.example/"})
+    assert await worker.get("one") is None
+    await endpoints.put(Endpoint.new("one", definition, secret=None, now_ms=1))
+    assert (await EndpointTargets(worker).of("one")).url == "https://a.example/"
+    await endpoints.change("one", lambda endpoint: endpoint.disabled("it is gone", now_ms=2))
+    assert await worker.get_latest("one") is not None
+    await endpoints.change("one", lambda endpoint: endpoint.defined(definition, now_ms=3))
+    assert await EndpointTargets(worker).of("one")
+
+
 async def test_a_rotated_secret_signs_for_a_day(redis: ArqRedis, monkeypatch: pytest.MonkeyPatch) -> None:
     endpoints, now_ms = Endpoints(redis), 1_000
     endpoint = Endpoint.new(

@@ -10,6 +10,7 @@ import ssl
 import threading
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ import trustme
 
 from errand.resources.guard import AddressGuard
 from errand.webhooks.post import HttpAnswer, Poster, PostFault
-from errand.webhooks.post.answer import BODY_LIMIT_BYTES
+from errand.webhooks.post.answer import BODY_LIMIT_BYTES, MAX_CHUNKS, MAX_FIELDS
 from tests.ports import free_port
 from tests.webhooks.post.hostile import DECIDED, LENGTH_5, UNDECIDED, Receiver, receiving, serving
 
@@ -52,7 +53,7 @@ async def test_the_status_line_decides_whatever_follows(poster: Poster, name: st
     async with receiving(*steps) as receiver:
         answer = await post(poster, receiver.url)
         assert (answer.status, receiver.requests) == (status, 1)
-        assert len(answer.body) <= BODY_LIMIT_BYTES
+        assert len(answer.body) <= BODY_LIMIT_BYTES and len(answer.headers) <= MAX_FIELDS
         # and what followed is never taken for the answer to another request
         assert (await post(poster, receiver.url)).status == status
 
@@ -68,6 +69,12 @@ async def test_without_a_status_line_there_is_a_fault_with_a_name(poster: Poster
 
 def test_there_are_enough_hostile_answers() -> None:
     assert len(DECIDED) + len(UNDECIDED) >= 60
+
+
+async def test_an_answer_in_many_small_parts_is_not_read_to_its_end(poster: Poster) -> None:
+    """Each part takes a while; the other deliveries of the process wait meanwhile."""
+    async with receiving(*DECIDED["chunks of one byte"][1]) as receiver:
+        assert len((await post(poster, receiver.url)).body) == MAX_CHUNKS
 
 
 async def test_memory_stays_flat_whatever_comes(poster: Poster) -> None:
@@ -113,6 +120,23 @@ async def test_a_kept_connection_that_died_is_replaced_at_once(poster: Poster) -
         assert (await post(poster, url)).status == 200
         assert (await post(poster, url)).status == 200
     assert accepted == 2
+
+
+async def test_a_receiver_that_answers_before_it_has_read_all_gets_the_next_request_on_another_connection(
+    poster: Poster,
+) -> None:
+    """It never reads the rest, behind which the next request would wait."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.transport.pause_reading()  # type: ignore[attr-defined]  # it is one that reads
+        writer.write(LENGTH_5 + b"hello")
+        await asyncio.Event().wait()
+
+    async with serving(answer, limit=1024) as url:
+        big = await poster.post(url, body=bytes(50_000_000), headers={}, deadline_s=10)
+        assert big.status == 200 and big.complete
+        assert (await post(poster, url)).status == 200
 
 
 async def test_what_comes_unasked_is_not_the_answer_to_the_next_request(poster: Poster) -> None:
@@ -237,6 +261,29 @@ def receiver_with(authority: trustme.CA) -> Any:
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
     return trustme.CA()
+
+
+async def test_a_receiver_that_refuses_our_certificate_is_a_fault_of_tls(authority: trustme.CA) -> None:
+    """With TLS 1.3 it says so after the handshake, in which we take part without one."""
+    trust, asking = ssl.create_default_context(), server_context(authority, "127.0.0.1")
+    authority.configure_trust(trust)
+    asking.verify_mode = ssl.CERT_REQUIRED
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def refuse() -> None:
+            taken, _ = server.accept()
+            with asking.wrap_socket(taken, server_side=True, do_handshake_on_connect=False) as talk:
+                with suppress(ssl.SSLError):
+                    talk.do_handshake()
+                over.wait(30)  # a connection that is closed at once may take its last words with it
+
+        over = threading.Event()
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        async with Poster.open(AddressGuard([LOOPBACK]), trust=trust) as trusting:
+            assert await fault_of(trusting, f"https://127.0.0.1:{server.getsockname()[1]}/") == "tls"
+        over.set()
+        thread.join()
 
 
 @pytest.mark.parametrize("steps", [[b"HTTP/1.1 200 OK\r\n\r\n", "hang"], ["close"], ["reset"]])

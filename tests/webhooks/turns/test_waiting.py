@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import httpx
 import pytest
 from arq.connections import ArqRedis
+from pydantic_core import from_json
 
 from errand.monitor.job_snapshot import read_job
 from errand.monitor.waiting import why_waiting
@@ -104,3 +106,33 @@ async def test_what_waits_for_an_endpoint_that_fails_is_made_when_it_has_recover
     async with run_worker([webhook]):
         await have_ended(redis, jobs)
     assert len(receiver.requests) == 60 + LEAST
+
+
+async def test_what_waits_for_an_endpoint_that_begins_to_fail_says_so(
+    redis: ArqRedis,
+    client: httpx.AsyncClient,
+    run_worker: RunWorker,
+    receiver: HttpReceiver,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It had found the endpoint busy. More wait than one call looks at."""
+    monkeypatch.setattr("errand.webhooks.turns.receivers.TURN_LIMIT_S", 0.0)
+    monkeypatch.setattr("errand.leases.groups.groups.MAX_PARKED", 10)
+    await make(client, "one", receiver.url, concurrency=LEAST, retry_s=[3600])
+    receiver.may_answer.clear()
+    receiver.answers = [503] * 100
+    await put(redis, LEAST + 30)
+
+    async def codes() -> Counter[str]:
+        notes = [await redis.get(key) async for key in redis.scan_iter("errand:put-back:*")]
+        return Counter(from_json(note)["code"] for note in notes)
+
+    async with run_worker([webhook]):
+        await wait(redis, 30)
+        assert await codes() == {"endpoint_busy": 30}
+        receiver.may_answer.set()
+
+        async def all_say_so() -> bool:
+            return set(await codes()) == {"endpoint_failing"}
+
+        await eventually(all_say_so)

@@ -51,9 +51,8 @@ class NewEndpoint(EndpointDefinition):
 
 EXAMPLES = {"example": {"value": {"url": "https://acme.example/hooks", "events": ["invoice.*"]}}}
 EndpointBody = Annotated[NewEndpoint, Body(openapi_examples=EXAMPLES)]
-EndpointId = Annotated[
-    str, Path(description="the endpoint's id", pattern=r"^[A-Za-z0-9_-]{1,64}$", examples=["acme-billing"])
-]
+ENDPOINT_ID = r"^[A-Za-z0-9_-]{1,64}$"
+EndpointId = Annotated[str, Path(description="the endpoint's id", pattern=ENDPOINT_ID, examples=["acme-billing"])]
 
 
 @router.get(
