@@ -84,7 +84,7 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(wording.FILTERS, json_html=json_html, long=_long)
+    made.filters.update(wording.FILTERS, json_html=json_html, long=_long, number=_number)
     return made
 
 
@@ -116,6 +116,13 @@ def _long(text: str) -> Markup:
     from markupsafe import Markup, escape
 
     return Markup(escape(wording.visible(text, most=MAX_LONG_CHARS)))  # noqa: S704  # escaped
+
+
+def _number(value: float) -> Markup:
+    """A filter: `12,345`, which the script writes in the reader's own way."""
+    from markupsafe import Markup
+
+    return Markup(f'<data value="{value:.0f}">{wording.number(value)}</data>')  # noqa: S704  # digits
 
 
 def base_path(request: Request) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.bench.flow_section import flow
 from tests.bench.hostile_side import KINDS
+from tests.bench.pages.section import pages
 from tests.bench.peers.environments import PEERS, candidate_of
 from tests.bench.pictures.section import images
 from tests.bench.report import Bar, Report
@@ -60,6 +61,7 @@ def main() -> int:
         http,
         hostile,
         lists,
+        pages,
         watchers,
         waits,
         cancels,

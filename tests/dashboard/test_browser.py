@@ -1,4 +1,4 @@
-"""The dashboard in Debian's Chromium: barriers, hostile content, keyboard, what is live, and pages without scripts."""
+"""The dashboard in Debian's Chromium: barriers, hostile content, keyboard, what is live, who may, and no scripts."""
 
 from __future__ import annotations
 
@@ -6,34 +6,30 @@ import json
 import os
 import re
 import shutil
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from email.message import EmailMessage
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from typing import Literal
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlsplit
 
-import axe_playwright_python
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
+from errand.wire import keys
+from tests.dashboard.browsed import ANSWERS, actions_on, faults_of, paths_of, pressed
+from tests.dashboard.browser_house import put_failing, redis_of, used_house
+from tests.dashboard.page_seen import OWN_PAGE
+from tests.dashboard.signed_in import OWNER, READER
 from tests.http.answers_seen import LETTER
-from tests.processes.conftest import House, a_house
-from tests.waiting import NEVER_S
+from tests.ports import free_port
+from tests.processes.conftest import House
+from tests.waiting import NEVER_S, eventually_sync
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 WHAT_TO_INSTALL = "Chromium is missing: apt-get install chromium (macOS: brew install --cask chromium)"
-AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
-HOSTILE = "<script>fire()</script><img src=x onerror=fire()> javascript:fire()"
-SCHEMES: dict[Literal["light", "dark"], str] = {
-    "light": "",
-    "dark": "runOnly: {type: 'rule', values: ['color-contrast', 'link-in-text-block']}, ",
-}
-"""Which of axe-core's rules hold there: colours are all that is different in the second."""
 WRITTEN_BY_OTHERS = ("/audit", "/mail", "/webhook-endpoints")
 """Pages that must show the hostile texts, as texts."""
+SIGN_IN = "/jobs?status=failed"
+"""Of a service with keys, to somebody who has shown none."""
 WAIT_MS = NEVER_S * 1000
 
 expect.set_options(timeout=WAIT_MS)
@@ -50,64 +46,18 @@ def browser() -> Iterator[Browser]:
         opened.close()
 
 
-class Refusing(BaseHTTPRequestHandler):
-    """A receiver that answers with what it would like a reader's browser to run."""
-
-    def do_POST(self) -> None:  # the standard library's name
-        self.rfile.read(int(self.headers["content-length"]))
-        self.send_response(500)
-        self.end_headers()
-        self.wfile.write(HOSTILE.encode())
-
-    def log_message(self, *_: object) -> None:
-        """Nothing."""
-
-
-@contextmanager
-def refusing() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/?x=javascript:fire()"
-    server.shutdown()
-    server.server_close()
-
-
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    """An installation with jobs in each state, and hostile texts wherever others can write."""
-    networks = {"WEBHOOK_ALLOW_NETWORKS": "127.0.0.0/8"}
-    with refusing() as receiver, a_house(tmp_path_factory.mktemp("board"), environment=networks) as running:
-        running.api()
-        running.worker()
-        refused = {"url": receiver, "event": "a.b", "data": {"<b>": [HOSTILE, None, 1.5]}}
-        endpoint = {"url": receiver, "description": HOSTILE, "metadata": {"x": HOSTILE}, "retry_s": []}
-        running.http.put(f"{running.url}/v1/webhook-endpoints/acme", json=endpoint).raise_for_status()
-        put = [
-            running.post("/v1/jobs/webhook?max_tries=1", json=refused),
-            running.post("/v1/jobs/welcome_email", json={**LETTER, "name": "<script>fire()</script>"}),
-            running.post("/v1/jobs/webhook", json={"endpoint_id": "acme", "event": "a.b", "data": HOSTILE}),
-        ]
-        running.post("/v1/jobs/webhook", json=refused)
-        for job in put:
-            running.ended(job)
-        nightly = {"type": "welcome_email", "args": LETTER, "cron": "0 3 * * *"}
-        running.post("/v1/schedules", expect=201, json=nightly)
-        # what the audit keeps of it
-        running.http.post(f"{running.url}/v1/jobs/%3Cimg%20src=x%20onerror=fire()%3E/cancel")
-        (running.data_dir / "mail" / f"{time.time_ns()}-hostile.eml").write_bytes(hostile_letter())
+    with used_house(tmp_path_factory.mktemp("board")) as running:
         yield running
 
 
-def hostile_letter() -> bytes:
-    letter = EmailMessage()
-    letter["To"], letter["Subject"], letter["X-Note"] = "ada@example.com", HOSTILE, HOSTILE
-    letter.set_content(HOSTILE)
-    runs = "<script>top.fire(); parent.fire()</script><img src=/canary onerror=top.fire()><iframe src=/canary></iframe>"
-    letter.add_alternative(
-        f'<meta http-equiv=refresh content="0; url=/canary"><link rel=stylesheet href=/canary>{runs}', subtype="html"
-    )
-    letter.add_attachment(b"x", maintype="text", subtype="html", filename="<script>fire()</script>.html")
-    return bytes(letter)
+@pytest.fixture(scope="module")
+def guarded(house: House) -> House:
+    """A second API of the same installation, with keys."""
+    other = replace(house, port=free_port(), environment={"API_KEYS": f"rita={READER}:read,olga={OWNER}"})
+    other.api()
+    return other
 
 
 @pytest.fixture
@@ -118,63 +68,86 @@ def page(browser: Browser, house: House) -> Iterator[Page]:
     context.close()
 
 
-def test_no_page_has_a_barrier_runs_what_others_wrote_or_is_wider_than_a_phone(page: Page, house: House) -> None:
+def test_no_page_has_a_barrier_runs_what_others_wrote_or_is_wider_than_a_phone(
+    page: Page, house: House, guarded: House
+) -> None:
     """In both colour schemes, by axe-core's rules for WCAG 2.2 AA and its best practices."""
     faults: list[str] = []
 
     def note(message: ConsoleMessage) -> None:
-        # of a hostile letter it says what was refused
-        if message.type == "error" and "/mail/letters/" not in page.url:
+        # of a hostile letter it says what was refused, and of pages that answer a mistake their status
+        if message.type == "error" and "/mail/letters/" not in page.url and "the server responded" not in message.text:
             faults.append(message.text)
 
     page.on("console", note)
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("requestfinished", lambda request: faults.append(request.url) if "canary" in request.url else None)
     page.add_init_script("globalThis.fired = 0; globalThis.fire = () => { fired += 1; };")
-    for path in paths_of(house):
-        page.emulate_media(color_scheme="light")
-        page.set_viewport_size({"width": 320, "height": 700})
-        page.goto(f"/dashboard{path}")
-        if page.evaluate("document.scrollingElement.scrollWidth") > 320:
-            faults.append(f"{path} is wider than 320 pixels")
-        page.set_viewport_size({"width": 1280, "height": 800})
-        for scheme, rules in SCHEMES.items():
-            page.emulate_media(color_scheme=scheme)
-            faults += barriers(page, path, rules)
+    for path in [*paths_of(house), SIGN_IN]:
+        page.goto(f"{guarded.url if path == SIGN_IN else ''}/dashboard{path}")
+        faults += faults_of(page, path)
         if path.startswith(WRITTEN_BY_OTHERS) and "fire()" not in page.inner_text("main"):
             faults.append(f"{path} does not show what others have written")
-        assert page.evaluate("fired") == 0
+    for said, steps in ANSWERS.items():
+        for step in steps:
+            step(page)
+        expect(page.locator("main")).to_contain_text(re.compile(said))
+        faults += faults_of(page, said)
     assert not faults, "\n".join(faults)
 
 
-def paths_of(house: House) -> list[str]:
-    """Every page, and a job of each end."""
-    listed = house.http.get(f"{house.url}/v1/jobs").json()["jobs"]
-    jobs = {(job["type"], job["status"]): f"/jobs/{job['id']}" for job in listed}
-    letters = [f"/mail/letters/{file.name}" for file in (house.data_dir / "mail").glob("*-hostile.eml")]
-    schedules = house.http.get(f"{house.url}/v1/schedules").json()["schedules"]
-    lists = ["", "/jobs", "/dead-jobs", "/dead-jobs/replay?type=webhook", "/queues", "/workers", "/schedules"]
-    forms = [
-        "/schedules/new",
-        f"/schedules/{schedules[0]['id']}",
-        "/job-types",
-        "/job-types/resize",
-        "/audit",
-        "/webhook-endpoints",
-        "/webhook-endpoints/acme",
-        "/mail",
-        "/mail/templates/welcome?name=%3Cscript%3Etop.fire()%3C/script%3E",
-    ]
-    return [*lists, *forms, *letters, *jobs.values()]
+def test_each_action_is_seen_to_take_effect(page: Page, house: House) -> None:
+    job = house.post("/v1/jobs/welcome_email?delay=1h", json=LETTER)
+    for steps, seen in actions_on(f"/jobs/{job['id']}"):
+        for step in steps:
+            step(page)
+        expect(page.locator("main")).to_contain_text(seen)
+    house.ended(job)
+    page.goto(f"/dashboard/jobs/{job['id']}")
+    pressed("Delete")(page)
+    expect(page.locator("h1")).to_have_text("Jobs")
+    assert house.http.get(f"{house.url}/v1/jobs/{job['id']}").status_code == 404
 
 
-def barriers(page: Page, path: str, rules: str) -> list[str]:
-    """What axe-core finds. It is run past the page's policy, which lets no foreign script in."""
-    if not page.evaluate("'axe' in globalThis"):
-        page.context.new_cdp_session(page).send("Runtime.evaluate", {"expression": AXE})
-    options = f"{{{rules}resultTypes: ['violations'], preload: false, iframes: false}}"
-    found = page.evaluate(f"() => axe.run(document, {options})")["violations"]
-    return [f"{path}: {each['id']}: {json.dumps([node['html'][:200] for node in each['nodes']])}" for each in found]
+def test_who_signs_in_may_do_what_the_key_may_and_other_sites_nothing(browser: Browser, guarded: House) -> None:
+    context = browser.new_context(base_url=guarded.url, locale="de-DE")
+    context.set_default_timeout(WAIT_MS)
+    page = context.new_page()
+    for key in (READER, OWNER):
+        page.goto("/dashboard/queues")
+        page.get_by_label("Key").fill(key)
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.locator("h1")).to_have_text("Queues")
+        assert (
+            page.evaluate("document.cookie + JSON.stringify(localStorage) + JSON.stringify(sessionStorage)") == "{}{}"
+        )
+        if key == READER:
+            expect(page.get_by_role("button", name="Pause cpu")).to_have_count(0)
+            page.get_by_role("button", name="Sign out").click()
+    page.get_by_role("button", name="Pause cpu").click()
+    expect(page.locator("main .badge")).to_have_text("paused")
+    page.goto("/dashboard/jobs?find=nothing")
+    expect(page.locator("main")).to_contain_text("10.000 jobs")  # as Germans write it
+    # this machine by another name: another site, whose form the browser sends without the cookie
+    bearer = {"Authorization": f"Bearer {OWNER}"}
+    foreign = f"http://localhost:{hostile_port(guarded, bearer)}/?"
+    page.goto(f"{foreign}{guarded.url}/dashboard/queues/cpu/resume")
+    expect(page.get_by_role("button", name="Sign in")).to_be_visible()
+    page.goto("/dashboard/queues")
+    pressed("Resume cpu")(page)
+    expect(page.locator("main .badge")).to_have_count(0)
+    context.close()
+
+
+def hostile_port(house: House, headers: dict[str, str] | None = None) -> int | None:
+    endpoint = house.http.get(f"{house.url}/v1/webhook-endpoints/acme", headers=headers)
+    return urlsplit(str(endpoint.json()["url"])).port
+
+
+def test_a_form_of_another_site_does_nothing_without_keys_either(page: Page, house: House) -> None:
+    page.goto(f"http://localhost:{hostile_port(house)}/?{house.url}/dashboard/queues/cpu/pause")
+    expect(page.locator("main")).to_contain_text("nothing was done")
+    assert not any(queue["paused"] for queue in house.http.get(f"{house.url}/v1/queues").json())
 
 
 def test_a_list_follows_what_happens_and_is_used_by_keyboard_alone(page: Page, house: House) -> None:
@@ -201,11 +174,18 @@ def test_a_list_follows_what_happens_and_is_used_by_keyboard_alone(page: Page, h
     expect(page.locator("h1")).to_contain_text("succeeded")
 
 
-def test_a_page_says_that_its_connection_is_lost_and_is_right_afterwards(page: Page, house: House) -> None:
+def test_a_killed_api_is_said_on_open_pages_and_a_run_over_many_jobs_goes_on_without_doing_one_twice(
+    page: Page, house: House
+) -> None:
+    before = failed_attempts(house)
+    first = ends_of(house, put_failing(house, FAILING))
     job = house.post("/v1/jobs/welcome_email?delay=1h", json=LETTER)
     page.goto(f"/dashboard/jobs/{job['id']}")
     expect(page.locator("#live")).to_have_text("Live")
-    (api,) = [process for process in house.processes if process.args[-1] == "service"]
+    (api, *_) = [process for process in house.processes if process.args[-1] == "service"]
+    run_id = started_run(house, [*first])
+    # it has done more than it has kept of itself, and that has failed again
+    eventually_sync(lambda: len(ends_of(house, [*first]).items() - first.items()) > kept_of(house, run_id)["done"] + 2)
     api.kill()
     api.wait()
     expect(page.locator("#live")).to_contain_text("Connection lost")
@@ -213,6 +193,46 @@ def test_a_page_says_that_its_connection_is_lost_and_is_right_afterwards(page: P
     house.post(f"/v1/jobs/{job['id']}/cancel", expect=200)
     expect(page.locator("h1")).to_contain_text("cancelled")
     expect(page.locator("#live")).to_have_text("Live")
+    page.goto(f"/dashboard/bulk/{run_id}")
+    expect(page.locator("main")).to_contain_text("It was interrupted")
+    pressed("Go on")(page)
+    expect(page.locator("main")).to_contain_text("It has finished")
+    kept = kept_of(house, run_id)
+    assert kept["done"] + kept["skipped"] == FAILING and "has run since" in kept["last_refusal"]
+    eventually_sync(lambda: failed_attempts(house) >= before + 2 * FAILING)
+    assert failed_attempts(house) == before + 2 * FAILING
+
+
+FAILING = 30
+
+
+def started_run(house: House, ids: list[str]) -> str:
+    """The id of a run that retries them, ten a second."""
+    form = {"action": "retry", "id": ids, "per_second": "10"}
+    answer = house.http.post(f"{house.url}/dashboard/bulk/run", data=form, headers=OWN_PAGE)
+    return answer.headers["location"].rpartition("/")[2]
+
+
+def ends_of(house: House, ids: list[str]) -> dict[str, int]:
+    """When each of them has ended; one that is under way again is left out."""
+    with redis_of(house) as client:
+        results: Any = client.mget(map(keys.result, ids))
+    return {job_id: json.loads(result)["ft"] for job_id, result in zip(ids, results, strict=True) if result}
+
+
+def failed_attempts(house: House) -> int:
+    """So many letters have, as the worker has reported with its last heartbeat."""
+    with redis_of(house) as client:
+        counted: Any = client.hget(keys.counters(keys.queue("mail")), "attempts:failed")
+    return int(counted or 0)
+
+
+def kept_of(house: House, run_id: str) -> dict[str, Any]:
+    """What the run has kept of itself."""
+    with redis_of(house) as client:
+        record: Any = client.get(keys.bulk_run(run_id))
+    kept: dict[str, Any] = json.loads(record)
+    return kept
 
 
 def test_without_scripts_everything_works_that_is_not_live(browser: Browser, house: House) -> None:

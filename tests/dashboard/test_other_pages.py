@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import httpx
 from arq.connections import ArqRedis
+from pydantic import BaseModel
 
+from errand import Context, job
 from errand.dashboard.pages.workers import partly_known
 from errand.monitor.queues import WorkerState
+from errand.queue.queue import Queue
+from errand.schedules.ticker import Ticker
+from errand.wire import keys
 from jobs.webhook import webhook
+from jobs.welcome_email import welcome_email
 from settings import Settings
 from tests.conftest import RunWorker
 from tests.dashboard.page_seen import OWN_PAGE, SeenPage, foreign_tags, pressed, seen
 from tests.http.answers_seen import LETTER
 from tests.http.test_mounted import calling, own_app
 from tests.ports import free_port
-from tests.waiting import eventually
+from tests.waiting import NEVER_S, eventually
 
 HOSTILE = "<img src=x onerror=fire()>\u202e"
 PATHS = (
@@ -85,6 +92,27 @@ async def test_workers_say_what_they_are(client: httpx.AsyncClient, run_worker: 
         await eventually(reported)
 
 
+class Nothing(BaseModel):
+    """No args."""
+
+
+@job()
+async def patient(ctx: Context, args: Nothing) -> None:
+    await asyncio.Event().wait()
+
+
+async def test_workers_say_what_they_run(client: httpx.AsyncClient, redis: ArqRedis, run_worker: RunWorker) -> None:
+    put = await Queue(redis, ended_ttl_s=60).enqueue("patient", {})
+
+    async def runs() -> bool:
+        pages = [await seen(client, path) for path in ("/dashboard", "/dashboard/workers")]
+        return all(page.links.get(put.job_id) == f"/dashboard/jobs/{put.job_id}" for page in pages)
+
+    async with run_worker([patient]):
+        await eventually(runs)
+        await client.post(f"/v1/jobs/{put.job_id}/cancel")
+
+
 def test_types_that_only_some_workers_know_are_named() -> None:
     old = WorkerState("a", 1, 0, types={"resize"})
     new, silent = WorkerState("b", 2, 0, types={"resize", "report"}), WorkerState("c", 3, 0)
@@ -110,6 +138,22 @@ async def test_a_schedule_is_made_changed_paused_triggered_and_deleted(client: h
     assert "queued" in job.title
     assert (await pressed(client, page, "Delete")).headers["location"] == "/dashboard/schedules"
     assert "There is no schedule" in (await seen(client, "/dashboard/schedules")).text
+
+
+async def test_schedules_say_how_their_last_job_ended(
+    client: httpx.AsyncClient, redis: ArqRedis, run_worker: RunWorker
+) -> None:
+    daily = {"type": "welcome_email", "args": LETTER, "cron": "0 3 * * *", "misfire": "run_once"}
+    await client.put("/v1/schedules/daily", json=daily)
+    await redis.zadd(keys.SCHEDULES, {"daily": 1})
+    await Ticker(redis, {"welcome_email": welcome_email}).tick()
+    (job,) = (await client.get("/v1/jobs")).json()["jobs"]
+    for path in ("/dashboard/schedules", "/dashboard/schedules/daily"):
+        assert "• queued" in (await seen(client, path)).text
+    async with run_worker([welcome_email]):
+        await client.get(f"/v1/jobs/{job['id']}?wait={NEVER_S}")
+    for path in ("/dashboard/schedules", "/dashboard/schedules/daily"):
+        assert "✓ succeeded" in (await seen(client, path)).text
 
 
 async def test_a_job_is_put_by_a_form_of_its_types_schema(client: httpx.AsyncClient) -> None:

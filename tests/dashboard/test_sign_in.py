@@ -141,6 +141,9 @@ async def test_the_audit_says_who_did_what_and_is_for_admins(guarded_client: htt
     await guarded_client.post("/dashboard/queues/cpu/pause", headers=OWN_PAGE)
     page = await seen(guarded_client, "/dashboard/audit?kind=changed&by=olga")
     assert "pause queue" in page.text and "/dashboard/queues/cpu/pause" in page.text and "sign in" in page.text
+    chosen = {"action": "cancel", "id": "x"}
+    run = (await guarded_client.post("/dashboard/bulk/run", data=chosen, headers=OWN_PAGE)).headers["location"]
+    assert run in (await seen(guarded_client, "/dashboard/audit?kind=changed")).links.values()
     refused = await seen(guarded_client, "/dashboard/audit?kind=refused")
     assert "refused: scope" in refused.text
     assert (await guarded_client.get("/dashboard/audit?kind=x")).status_code == 422

@@ -51,6 +51,8 @@ class BulkRun:
     saved_s: float = 0.0
     done: int = 0
     skipped: int = 0
+    resumed: bool = False
+    """It has been gone on with: what is left may have been done already."""
     last_refusal: str = ""
     """Why the last of those that were skipped was."""
     ended: Literal["", "finished", "stopped", "failed"] = ""
@@ -98,7 +100,7 @@ async def write(to: Shared, run: BulkRun) -> None:
 
 async def take_over(to: Shared, run: BulkRun) -> None:
     """Has this process go on with it: one that had it finds another owner, and nobody has asked it to stop yet."""
-    run.owner, run.ended = new_job_id(), ""
+    run.owner, run.ended, run.resumed = new_job_id(), "", True
     await in_time(_delete(to, keys.bulk_stop(run.id)))
     await write(to, run)
 

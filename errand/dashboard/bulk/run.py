@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
+import structlog
 from redis.exceptions import RedisError
 
 from errand.dashboard.bulk import kept
@@ -17,7 +18,11 @@ from errand.http.routes import jobs
 from errand.http.routes.job_list import cursor_at, start_at
 from errand.http.shared import Shared, in_time
 from errand.job.when import When
+from errand.monitor.job_snapshot import read_job
 from errand.monitor.timeline import JobFilter, PageStart
+
+log = structlog.get_logger("errand.audit")
+"""Has each job: the audit itself has the run, whose page says how many."""
 
 PAGE = 200
 
@@ -25,6 +30,9 @@ MAX_COUNTED = 10_000
 """A look ahead counts no further; a run goes on to the end."""
 
 SAVED_EVERY_S = 0.5
+
+PUT_AGAIN: frozenset[Action] = frozenset(("retry", "reschedule"))
+"""A job may be fit for these again after it was done. One that is cancelled or deleted is not."""
 
 ANY = Seen(None)
 
@@ -74,12 +82,25 @@ async def _has_more(to: Shared, run: BulkRun) -> bool:
 async def _act_on_next(to: Shared, run: BulkRun, one: Callable[[Shared, str], Awaitable[object]]) -> None:
     """It is left until it is done: a run that is interrupted repeats a job rather than leave it out."""
     try:
+        if run.resumed and run.action in PUT_AGAIN:
+            await _check_not_done(to, run)
         await one(to, run.left[0])
+        log.info("changed", who=run.by, action=f"{run.action}_job", job_id=run.left[0], run=run.id)
         run.done += 1
     except Problem as refusal:
         run.skipped += 1
         run.last_refusal = refusal.detail
     del run.left[0]
+
+
+async def _check_not_done(to: Shared, run: BulkRun) -> None:
+    """Raises Problem 409 for a job that has run since the run began: the run has put it again, and it has failed again.
+
+    By the clocks of worker and API. If they differ, a job may be skipped that could have been put again: it stays dead.
+    """
+    job = await in_time(read_job(to.redis, run.left[0], queues=to.queue_keys))
+    if job is not None and max(job.started_at_ms or 0, job.finished_at_ms or 0) > run.started_s * 1000:
+        raise Problem(409, "wrong-state", f"Job {job.id} has run since this run began; it is not put again twice.")
 
 
 async def _turn_page(to: Shared, run: BulkRun, filter: JobFilter, start: PageStart | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import typing
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 from fastapi import Depends, Request, Response
 from starlette.datastructures import QueryParams
@@ -20,6 +20,7 @@ from errand.dashboard.pages.jobs import filter_in
 from errand.dashboard.rendering import base_path, page
 from errand.http.answers.problems import Problem
 from errand.http.requests import json_body
+from errand.http.routes.job_list import query_of
 from errand.http.shared import Shared, SharedDep
 from errand.job.when import AT_ONCE
 from errand.monitor.timeline import JobFilter
@@ -76,7 +77,8 @@ async def start(request: Request, to: SharedDep, form: FormDep) -> Response:
 @router.get("/{id}", dependencies=[Depends(gate.may_look)])
 async def show(id: str, request: Request, to: SharedDep) -> Response:
     """How far it is."""
-    return page(request, "bulk_run.html.j2", run=await _found(to, id))
+    run = await _found(to, id)
+    return page(request, "bulk_run.html.j2", run=run, query=urlencode(query_of(run.filter)) if run.filter else "")
 
 
 @router.post("/{id}/stop", dependencies=WRITES, operation_id="stop_acting_on_many_jobs")

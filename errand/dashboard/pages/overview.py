@@ -12,6 +12,7 @@ from errand.dashboard.charts import past
 from errand.dashboard.checkup import checkup_of
 from errand.dashboard.history.day import Span, read_history
 from errand.dashboard.page_route import page_router
+from errand.dashboard.pages.workers import longest
 from errand.dashboard.rendering import page
 from errand.dead_jobs.dead_jobs import DeadGroup, DeadJobFilter, TooManyGroups
 from errand.http.shared import Shared, SharedDep, in_time
@@ -19,6 +20,9 @@ from errand.monitor.queues import QueueState, WorkerState, read_queues, read_wor
 
 MAX_ENDPOINTS = 200
 """So many are looked at, in the order of their ids: is one disabled, or throttled?"""
+
+MAX_RUNNING = 2
+"""So many jobs of each worker are named, those that have run the longest; the page of the workers has more."""
 
 router = page_router()
 
@@ -37,6 +41,7 @@ async def show_overview(request: Request, to: SharedDep) -> Response:
         "overview.html.j2",
         queues=queues,
         workers=workers,
+        running=longest(workers, most=MAX_RUNNING),
         needs=attention.needs(await _overview(request, to, queues, workers)),
         span=span,
         attempts=past.attempts(history),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cronsim import CronSim
@@ -20,8 +20,11 @@ from errand.http.answers.schedule_view import ScheduleView, schedule_view
 from errand.http.requests import json_body
 from errand.http.routes import schedules
 from errand.http.routes.schedules import ScheduleId
-from errand.http.shared import SharedDep, in_time
+from errand.http.shared import Shared, SharedDep, in_time
 from errand.job.schedule import SCHEDULE_ID
+from errand.monitor.job_snapshot import JobSnapshot
+from errand.monitor.several_jobs import read_jobs
+from errand.wire import keys
 from errand.wire.job_id import new_job_id
 
 ROWS = 50
@@ -38,8 +41,8 @@ async def list_schedules(request: Request, to: SharedDep) -> Response:
     """All of them, in the order of their ids, a page at a time."""
     kept, after = await in_time(to.schedules.page(after=request.query_params.get("after", ""), most=ROWS))
     views = [schedule_view(schedule, to.catalog, root_path=to.root_path) for schedule in kept]
-    words = {view.id: in_words(view.cron) for view in views}
-    return page(request, "schedules.html.j2", schedules=views, words=words, after=after)
+    words, last = {view.id: in_words(view.cron) for view in views}, await _last_jobs(to, views)
+    return page(request, "schedules.html.j2", schedules=views, words=words, last=last, after=after)
 
 
 @router.get("/new", dependencies=[Depends(gate.may_look)])
@@ -54,7 +57,8 @@ async def show_schedule(id: ScheduleId, request: Request, to: SharedDep) -> Resp
     """One schedule, with the form that changes it."""
     view = schedule_view(await schedules.found(to, id), to.catalog, root_path=to.root_path)
     given = {name: str(value) for name in FIELDS if (value := getattr(view, name)) is not None}
-    return _form(request, to, id, {**given, "args": json.dumps(view.args, indent=2, default=str)}, shown=view)
+    given["args"] = json.dumps(view.args, indent=2, default=str)
+    return _form(request, to, id, given, shown=view, last=(await _last_jobs(to, [view])).get(id))
 
 
 @router.post("", dependencies=WRITES, operation_id="put_schedule")
@@ -100,6 +104,17 @@ async def delete(id: ScheduleId, request: Request, to: SharedDep) -> Response:
     return done(request, f"{base_path(request)}/schedules")
 
 
+async def _last_jobs(to: Shared, views: Sequence[ScheduleView]) -> dict[str, JobSnapshot]:
+    """The job of each schedule's last time, by the schedule's id; those that are no longer kept are left out."""
+    fired = [
+        (view.id, keys.queue(view.queue or to.catalog[view.type].queue), view.last_fire.job_id)
+        for view in views
+        if view.last_fire is not None and (view.queue or view.type in to.catalog)
+    ]
+    jobs = await in_time(read_jobs(to.redis, [(queue, job_id) for _, queue, job_id in fired])) if fired else []
+    return {schedule_id: job for (schedule_id, *_), job in zip(fired, jobs, strict=True) if job is not None}
+
+
 def in_words(cron: str) -> str:
     """The expression in plain words; empty if there are none for it."""
     try:
@@ -125,6 +140,7 @@ def _form(
     given: Mapping[str, str],
     *,
     shown: ScheduleView | None = None,
+    last: JobSnapshot | None = None,
     faults: list[str] | None = None,
 ) -> Response:
     return page(
@@ -134,6 +150,7 @@ def _form(
         id=schedule_id,
         given={name: given.get(name, "") for name in (*FIELDS, "args")},
         schedule=shown,
+        last=last,
         words=in_words(shown.cron) if shown else "",
         faults=faults or [],
         types=sorted(to.catalog),

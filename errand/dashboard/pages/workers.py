@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 
 from fastapi import Depends, Request, Response
 
@@ -23,17 +24,19 @@ MAX_RUNNING = 20
 async def list_workers(request: Request, to: SharedDep) -> Response:
     """Every live worker process."""
     workers = await in_time(read_workers(to.redis, list(to.queues), silent_s=to.settings.lease_s))
-    running = {
-        id(worker): sorted(worker.running.items(), key=lambda started: started[1])[:MAX_RUNNING] for worker in workers
-    }
     return page(
         request,
         "workers.html.j2",
         workers=workers,
-        running=running,
+        running=longest(workers, most=MAX_RUNNING),
         versions=Counter(worker.version or "unknown" for worker in workers),
         partly_known=partly_known(workers),
     )
+
+
+def longest(workers: Sequence[WorkerState], *, most: int) -> Mapping[int, Sequence[tuple[str, int]]]:
+    """What each runs, as ids with when they began: those that have run the longest. By the worker's identity."""
+    return {id(worker): sorted(worker.running.items(), key=itemgetter(1))[:most] for worker in workers}
 
 
 def partly_known(workers: Sequence[WorkerState]) -> Mapping[str, Sequence[WorkerState]]:

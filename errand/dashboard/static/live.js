@@ -45,6 +45,7 @@ async function refresh(asked = false) {
 function plain(part) {
   const copy = part.cloneNode(true);
   for (const time of copy.querySelectorAll("time[data-ago]")) { time.textContent = ""; time.removeAttribute("title"); }
+  for (const number of copy.querySelectorAll("data")) number.textContent = number.value;
   for (const each of copy.querySelectorAll("details")) each.removeAttribute("open");
   return copy.innerHTML;
 }
@@ -65,6 +66,7 @@ function replace(page) {
   newer = 0;
   document.getElementById("offer").hidden = true;
   showTimes();
+  showNumbers();
 }
 
 function pathOf(element) {
@@ -98,8 +100,9 @@ function isPointedAt() {
 
 function onBeat(beat) {
   for (const [name, text] of Object.entries(beat.numbers)) {
-    for (const element of main.querySelectorAll(`[data-n="${CSS.escape(name)}"]`)) {
-      if (element.textContent !== text) element.textContent = text;
+    for (const number of main.querySelectorAll(`[data-n="${CSS.escape(name)}"] data`)) {
+      const value = text.replaceAll(",", "");
+      if (number.value !== value) { number.value = value; number.textContent = numbers.format(value); }
     }
   }
   const own = main.querySelector("[data-job]");
@@ -165,6 +168,12 @@ function showTimes() {
   }
 }
 
+const numbers = new Intl.NumberFormat();
+
+function showNumbers() {
+  for (const number of document.querySelectorAll("data")) number.textContent = numbers.format(number.value);
+}
+
 function relative(away) {
   const seconds = Math.round(Math.abs(away));
   if (seconds < 1) return "now";
@@ -224,9 +233,10 @@ document.getElementById("offer").lastElementChild.addEventListener("click", () =
 });
 
 showTimes();
+showNumbers();
 setInterval(showTimes, 5000);
 if (said) {
   follow();
   const every = Number(main.dataset.every);
-  if (every) setInterval(() => { if (!isTyping()) refresh(); }, every * 1000);
+  if (every) setInterval(() => { if (!document.hidden && !isTyping()) refresh(); }, every * 1000);
 }

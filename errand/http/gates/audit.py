@@ -27,6 +27,8 @@ NO_CHANGES = ("enqueue_", "send_webhook_event", "preview_email", "create_upload"
 is a secret of its client's."""
 REPORTS = ("take_email_", "take_mailgun_", "take_postmark_", "take_ses_")
 """How those begin that take what became of letters."""
+MAKING = ("act_on_many_jobs", "put_schedule", "trigger_schedule", "test_webhook_endpoint", "resend_webhook_event")
+"""Operations whose forms lead to what they have made, by a 303."""
 CHANGING = ("POST", "PUT", "PATCH", "DELETE")
 MAX_SHOWN_CHARS = 200
 LINES_IN_A_MINUTE = 60
@@ -65,7 +67,10 @@ class Record:
         self._trail = trail
 
     async def write(self, scope: Scope, *, status: int, made: str = "") -> None:
-        """Counts and writes that the request's credential was refused; if it was not, what the request has changed."""
+        """Counts and writes that the request's credential was refused; if it was not, what the request has changed.
+
+        `made` is the path that the answer leads to.
+        """
         reasons: list[str] = scope.get(REFUSED_FOR, [])
         action = getattr(scope.get("route"), "operation_id", None) or ""
         if reasons:
@@ -73,7 +78,8 @@ class Record:
                 await self._write("refused", scope, status, action=action, reason=reasons[0], left_out=left_out)
         elif scope["method"] in CHANGING and action and not action.startswith(NO_CHANGES):
             kind: Kind = "reported" if action.startswith(REPORTS) else "changed"
-            await self._write(kind, scope, status, action=action, made=made)
+            is_made = status == 201 or (status == 303 and action in MAKING)
+            await self._write(kind, scope, status, action=action, made=made if is_made else "")
 
     async def _write(self, kind: Kind, scope: Scope, status: int, **more: Any) -> None:
         entry = AuditEntry(kind=kind, status=status, **more, **_said(scope))
@@ -109,8 +115,8 @@ class Audit:
             await self._app(scope, receive, noting)
         finally:
             if refused or scope["method"] != "GET":
-                made = dict(headers).get(b"location", b"") if status == 201 else b""
-                await self._record.write(scope, status=status, made=made.decode("latin-1"))
+                made = dict(headers).get(b"location", b"").decode("latin-1")
+                await self._record.write(scope, status=status, made=made.partition("?")[0])
 
 
 def _said(scope: Scope) -> dict[str, Any]:
