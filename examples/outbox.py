@@ -21,6 +21,7 @@ from pydantic import BaseModel, ValidationError
 from sqlalchemy import JSON, delete, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.schema import CreateTable
 
 from errand import Client, Context, JobType, Settings, job
 from errand.wire.job_id import new_job_id
@@ -58,7 +59,9 @@ async def database(settings: Settings) -> AsyncIterator[Sessions]:
     engine = create_async_engine(f"sqlite+aiosqlite:///{settings.data_dir.resolve()}/outbox.db")
     try:
         async with engine.begin() as connection:
-            await connection.run_sync(Base.metadata.create_all)
+            for table in Base.metadata.sorted_tables:
+                # not create_all, which looks first: app and worker may start at once
+                await connection.execute(CreateTable(table, if_not_exists=True))
         yield async_sessionmaker(engine)
     finally:
         await engine.dispose()

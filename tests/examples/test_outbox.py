@@ -28,6 +28,15 @@ PACKAGES = "examples.outbox"
 ADA, EVE = "ada@example.com", "eve@example.com"
 
 
+async def test_processes_that_start_together_find_or_make_the_tables(errand_settings: Settings) -> None:
+    async def opened() -> None:
+        async with outbox.database(errand_settings):
+            pass
+
+    errand_settings.data_dir.mkdir(exist_ok=True)
+    await asyncio.gather(*(opened() for _ in range(8)))
+
+
 async def test_what_is_committed_is_put_and_what_is_rolled_back_or_is_no_job_is_not(
     client: Client, jobs: JobsUnderTest, errand_settings: Settings
 ) -> None:
