@@ -8,7 +8,19 @@ from importlib.util import find_spec
 from typing import Literal
 
 Extra = Literal[
-    "mail", "providers", "dkim", "webhooks", "images", "heic", "bitmaps", "pdf", "embedded", "client", "dev", "otel"
+    "mail",
+    "providers",
+    "dkim",
+    "webhooks",
+    "images",
+    "heic",
+    "bitmaps",
+    "pdf",
+    "embedded",
+    "client",
+    "dev",
+    "otel",
+    "sentry",
 ]
 
 

@@ -22,7 +22,7 @@ FLOORS: list[set[str]] = [
     {"errand.worker", "errand.audit", "errand.monitor", "errand.schedules", "errand.resources"},
     {"errand.mail", "errand.images", "errand.webhooks", "errand.events", "errand.dead_jobs", "errand.doctor"}
     | {"errand.move"},
-    {"errand.client", "errand.uploads"},
+    {"errand.client", "errand.uploads", "errand.sentry"},
     {"errand.integration", "errand.http.answers", "errand.process"},
     {"errand.http.gates"},
     {"errand.http.shared"},

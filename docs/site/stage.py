@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from docs.site import commands, http_api, problems, python_api
+from docs.site import commands, drawings, http_api, licences, problems, python_api, redis_keys
 
 DOCS = Path(__file__).parent.parent
 ROOT = DOCS.parent
@@ -17,6 +17,8 @@ MADE: Mapping[str, Callable[[], str]] = {
     "reference/python.md": python_api.page,
     "reference/commands.md": commands.page,
     "reference/problems.md": problems.page,
+    "reference/redis-keys.md": redis_keys.page,
+    "reference/licences.md": licences.page,
 }
 """Pages that are made from the program."""
 
@@ -28,6 +30,7 @@ def make(folder: Path) -> None:
     shutil.copytree(DOCS, pages, ignore=shutil.ignore_patterns("site", "*.py", "__pycache__"))
     for page in pages.rglob("*.md"):
         page.write_text(_without_links_outside(page.read_text()))
+    drawings.put_pictures(pages)
     changelog = (ROOT / "CHANGELOG.md").read_text().replace("](docs/", "](")
     (pages / "changelog.md").write_text(_without_links_outside(changelog))
     for name, text_of in MADE.items():

@@ -34,6 +34,7 @@ PAGES = (
 def router() -> APIRouter:
     """Every page below `/dashboard`, its actions and its files."""
     joined = APIRouter(include_in_schema=False)
+    joined.include_router(overview.front)
     joined.include_router(assets.router)
     for page in PAGES:
         joined.include_router(page.router)

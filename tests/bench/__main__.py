@@ -37,6 +37,8 @@ from tests.bench.runs import (
     waited,
     watched,
 )
+from tests.bench.scale.section import scale
+from tests.bench.tracing_section import tracing
 
 JOBS, SHIPPED_JOBS, TUNED_JOBS, PEER_JOBS = 60_000, 600, 10_000, 5_000
 PICKUPS = 300
@@ -72,6 +74,8 @@ def main() -> int:
         letters,
         hanging_mail,
         idle,
+        tracing,
+        scale,
         images,
     ):
         if options.only in ("", section.__name__):

@@ -35,6 +35,8 @@ async def test_the_overview_says_whether_all_is_right(
             well = await seen(client, "/dashboard")
             assert "Everything is all right" in well.text and well.title == "✓ Errand"
             assert (await seen(client, "/dashboard/")).title == well.title
+        front = await client.get("/", headers={"Accept": "text/html,*/*"})
+        assert (front.status_code, front.headers["location"]) == (303, "/dashboard")
         await put(client)
         await client.post("/v1/queues/cpu/pause")
         page = await seen(client, "/dashboard")

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 import errand
-from docs.site import commands, http_api, python_api, stage
+from docs.site import commands, drawings, http_api, licences, python_api, redis_keys, speed_chart, stage
+from errand.events.change import Kind
 from errand.http.answers.problem_kinds import KINDS
+from errand.http.routes.events import JobEvent
+from errand.webhooks.endpoints.notices import DISABLED, EXHAUSTED, RECOVERED
 
 
 @pytest.fixture(scope="module")
@@ -58,3 +63,64 @@ def test_every_operation_command_problem_and_public_name_has_its_entry(staged: P
 def test_every_public_name_says_what_it_is() -> None:
     assert [part for part in python_api.page().split("\n## ")[1:] if len(part.splitlines()) < 3] == []
     assert "Usage:" in commands.page()
+
+
+def test_each_diagram_is_a_picture_with_a_title(staged: Path) -> None:
+    pages = {page for page in stage.DOCS.rglob("*.md") if "```mermaid" in page.read_text()}
+    assert {page.stem for page in pages} >= {"life-of-a-job", "claim-and-lease", "wire-format", "which-lane"}
+    for page in pages:
+        text = (staged / "pages" / page.relative_to(stage.DOCS)).read_text()
+        pictures = re.findall(r"!\[([^\]]+)\]\(((?:\.\./)*drawings/[^)#]+)#only-(light|dark)\)", text)
+        assert len(pictures) == 2 * page.read_text().count("```mermaid") and "```mermaid" not in text
+        for title, picture, _ in pictures:
+            drawn = (staged / "pages" / page.relative_to(stage.DOCS).parent / picture).read_text()
+            assert title and drawn.startswith("<svg") and "<text" in drawn and "foreignObject" not in drawn
+
+
+def test_a_diagram_without_a_title_or_a_meaning_is_refused(tmp_path: Path) -> None:
+    page = tmp_path / "a.md"
+    page.write_text("```mermaid\nflowchart LR\n    a --> b\n```\n")
+    with pytest.raises(ValueError, match="accTitle"):
+        drawings.put_pictures(tmp_path)
+    page.write_text("```mermaid\nflwchart LR\n    accTitle: A\n    a --> b\n```\n")
+    with pytest.raises(ValueError, match="flwchart"):
+        drawings.put_pictures(tmp_path)
+
+
+LOADED = re.compile(
+    r'<(?:script|img|iframe|source)[^>]*\ssrc="?(?:https?:)?//|<link[^>]*rel="?stylesheet[^>]*href="?(?:https?:)?//'
+)
+
+
+def test_no_page_loads_anything_from_another_host(staged: Path) -> None:
+    pages = list((staged / "html").rglob("*.html"))
+    assert len(pages) > 30
+    assert [str(page) for page in pages if LOADED.search(page.read_text())] == []
+
+
+def test_every_key_setting_and_package_has_its_entry() -> None:
+    keys = redis_keys.entries()
+    assert keys["arq:in-progress:ID"].startswith("Arq's in-progress key")
+    assert all(keys.values()) and len(keys) > 60
+    packages = {name: licence for name, _, licence in licences.entries()}
+    assert packages["fastapi"] == "MIT" and "see its own files" not in packages.values()
+
+
+def test_the_chart_of_the_readme_is_that_of_the_benchmarks() -> None:
+    assert speed_chart.CHART.read_text() == speed_chart.chart()
+    assert "Errand" in speed_chart.figures()
+
+
+def test_the_events_and_their_fields_are_those_of_the_program() -> None:
+    jobs, _, webhooks = (stage.DOCS / "events.md").read_text().partition("## Of webhooks")
+    names, _, fields = jobs.partition("The `data`")
+    assert first_cells(names) == {*get_args(Kind), "missed"}
+    assert first_cells(fields) == set(JobEvent.model_fields)
+    assert first_cells(webhooks) == {DISABLED, RECOVERED, EXHAUSTED, "endpoint.test"}
+
+
+def first_cells(text: str) -> set[str]:
+    """The names in code in the first cells of tables."""
+    return {
+        name for cell in re.findall(r"^\| (`.*?) \|", text, re.MULTILINE) for name in re.findall(r"`([^`]+)`", cell)
+    }

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fastapi import Depends, Request, Response
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
+from fastapi.responses import RedirectResponse
 
 from errand.dashboard import attention, gate
+from errand.dashboard.assets import PATH
 from errand.dashboard.bulk.kept import unfinished
 from errand.dashboard.charts import past
 from errand.dashboard.checkup import checkup_of
 from errand.dashboard.history.day import Span, read_history
-from errand.dashboard.page_route import page_router
+from errand.dashboard.page_route import PageRoute, page_router
 from errand.dashboard.pages.workers import longest
 from errand.dashboard.rendering import page
 from errand.dead_jobs.dead_jobs import DeadGroup, DeadJobFilter, TooManyGroups
+from errand.http.scope import root_path
 from errand.http.shared import Shared, SharedDep, in_time
 from errand.monitor.queues import QueueState, WorkerState, read_queues, read_workers
 
@@ -25,6 +28,15 @@ MAX_RUNNING = 2
 """So many jobs of each worker are named, those that have run the longest; the page of the workers has more."""
 
 router = page_router()
+front = APIRouter(route_class=PageRoute, include_in_schema=False)
+
+
+@front.get("/", dependencies=[Depends(gate.may_look)])
+async def lead_to_overview(request: Request) -> Response:
+    """For people who type the bare address; for programs there is nothing here."""
+    if "text/html" not in request.headers.get("accept", ""):
+        raise HTTPException(404)
+    return RedirectResponse(f"{root_path(request.scope)}{PATH}", status_code=303)
 
 
 @router.get("", dependencies=[Depends(gate.may_look)])
