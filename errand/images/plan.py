@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from errand.images.edits import SHARES
 from errand.images.refusal import ImageRefused
 
 if TYPE_CHECKING:
     from errand.images.size import Size
+
+
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +43,9 @@ class Plan:
     """Where it lies on the canvas."""
 
     @property
-    def scale(self) -> float:
-        """How much larger than its region the output is, on the side where that is more."""
-        return max(self.width / self.region.width, self.height / self.region.height)
+    def scales(self) -> tuple[float, float]:
+        """How much larger than its region the output is: across and down."""
+        return self.width / self.region.width, self.height / self.region.height
 
     @property
     def pixels(self) -> int:
@@ -50,8 +53,8 @@ class Plan:
         return self.canvas_width * self.canvas_height
 
 
-def turned(size: Size, width: int, height: int) -> tuple[int, int]:
-    """Width and height after the size's own rotation."""
+def turned(size: Size, width: Number, height: Number) -> tuple[Number, Number]:
+    """What is across and what is down after the size's own rotation; or before it, if it is given as it is after."""
     return (height, width) if size.rotate in (90, 270) else (width, height)
 
 

@@ -24,14 +24,23 @@ FAIL_ON: dict[Strictness, str] = {"strict": "warning", "normal": "error", "lenie
 BASE_BANDS = 4
 
 
+ROUNDING_ERROR = 1e-6
+"""In pixels."""
+
+
 def decode(
-    source: Source, scale: float, strictness: Strictness, options: ImageOptions, *, keep_profile: bool = False
+    source: Source,
+    scales: tuple[float, float],
+    strictness: Strictness,
+    options: ImageOptions,
+    *,
+    keep_profile: bool = False,
 ) -> pyvips.Image:
-    """The image upright, in memory, scaled but never enlarged; in sRGB unless its own colours are to be kept.
+    """The image upright, in memory, scaled across and down but never enlarged; in sRGB unless its own colours are kept.
 
     Raises ImageRefused if it is damaged, or needs more memory than there may be.
     """
-    width, height = math.ceil(source.width * min(scale, 1)), math.ceil(source.height * min(scale, 1))
+    width, height = _scaled(source.width, scales[0]), _scaled(source.height, scales[1])
     _check_memory(memory_bytes(source) + width * height * BASE_BANDS, options)
     converts = not keep_profile and source.profile is not None and not is_srgb(source.profile)
     # in an option string after the path `fail_on` would be ignored (libvips 8.18), so all are arguments
@@ -40,10 +49,15 @@ def decode(
         asked["output_profile"] = "srgb"
     with _damage_raised(source, strictness, options):
         if source.foreign is not None:
-            image = _foreign_pixels(source, scale).thumbnail_image(width, height=height, **asked)
+            image = _foreign_pixels(source, max(scales)).thumbnail_image(width, height=height, **asked)
         else:
             image = pyvips.Image.thumbnail(str(source.path), width, height=height, **asked, fail_on=FAIL_ON[strictness])
         return in_srgb(image).copy_memory()
+
+
+def _scaled(side: int, scale: float) -> int:
+    """To the next pixel, but not for a rounding error: an output would lose a row, and show the rest out of place."""
+    return min(side, math.ceil(side * scale - ROUNDING_ERROR))
 
 
 def _foreign_pixels(source: Source, scale: float) -> pyvips.Image:

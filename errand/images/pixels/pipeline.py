@@ -21,7 +21,7 @@ from errand.images.pixels.libvips import set_up
 from errand.images.pixels.look import LOOK_PIXELS, interest, kept_after_trim, needs_look
 from errand.images.pixels.shape import marked, shaped, without_alpha
 from errand.images.pixels.source import ANIMATED, Source, read_source
-from errand.images.plan import plan
+from errand.images.plan import plan, turned
 from errand.images.size import Animation, Size, Strictness, resolved
 from errand.resources.pool_process import limit_cpu_time
 from errand.resources.reports import report
@@ -79,7 +79,7 @@ def _planned(source: Source, request: Request, options: ImageOptions, frames: in
     view = None
     if any(map(needs_look, request.sizes)):
         scale = LOOK_PIXELS / max(source.width, source.height)
-        view = decode(source, scale, request.strictness, options)
+        view = decode(source, (scale, scale), request.strictness, options)
     renditions: list[Rendition] = []
     for size in request.sizes:
         kept = focus = None
@@ -99,9 +99,14 @@ def _decoded(
     """The frames of an animation; else the one image that all outputs are made of."""
     if frames > 1:
         return decode_frames(source, request.strictness, options)
-    scale = max(each.planned.scale for each in renditions)
     keeps = any(each.size.keeps_profile for each in renditions) and source.has_rgb_profile
-    return [decode(source, scale, request.strictness, options, keep_profile=keeps)]
+    return [decode(source, _scales(renditions), request.strictness, options, keep_profile=keeps)]
+
+
+def _scales(renditions: Sequence[Rendition]) -> tuple[float, float]:
+    """Across and down of the upright source, each as an output needs it: the largest is there pixel by pixel."""
+    scales = [turned(each.size, *each.planned.scales) for each in renditions]
+    return max(across for across, _ in scales), max(down for _, down in scales)
 
 
 def _pixels(bases: Sequence[pyvips.Image], source: Source, rendition: Rendition, request: Request) -> pyvips.Image:

@@ -38,7 +38,9 @@ def _scaled(base: pyvips.Image, across: float, down: float, planned: Plan) -> py
     width = max(planned.width, round((right - left) * enlarged[0]))
     height = max(planned.height, round((bottom - top) * enlarged[1]))
     image = base.crop(left, top, right - left, bottom - top)
-    if abs(width - image.width) > 1 or abs(height - image.height) > 1 or not _holds(image, planned):
+    # of what is cut out of the image a pixel at the edge may go; the whole image would end a pixel too early
+    room = 0 if (image.width, image.height) == (base.width, base.height) else 1
+    if abs(width - image.width) > room or abs(height - image.height) > room or not _holds(image, planned):
         image = image.thumbnail_image(width, height=height, size="force")
     if (image.width, image.height) == (planned.width, planned.height):
         return image

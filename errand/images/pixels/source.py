@@ -12,6 +12,7 @@ import pyvips
 
 from errand.images.formats import FORMATS, KEPT_AS, READABLE, Format, SourceFormat, sniff
 from errand.images.pixels.foreign import Foreign, opened
+from errand.images.pixels.scans import lacks_scans
 from errand.images.refusal import ImageRefused, damaged, not_an_image
 from errand.images.size import Strictness
 
@@ -135,7 +136,7 @@ def _complete(path: Path, start: bytes) -> None:
         with path.open("rb") as file:
             file.seek(-2, 2)
             lacks_end = file.read() != JPEG_END
-        if lacks_end:
+        if lacks_end and not lacks_scans(path):
             _patch(path, JPEG_END, at=path.stat().st_size)
     elif start[4:12] == b"ftypavis":
         _patch(path, b"avif", at=8)
