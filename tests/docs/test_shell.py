@@ -23,7 +23,7 @@ TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MUL
 UNITS = {unit.stem for unit in (ROOT / "deploy" / "systemd").iterdir()}
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 """What is wrong with a command line; typer does not export it."""
-TRIED = {"curl", "uvicorn", "pytest", "mkdir", "cd", ".", "export"}
+TRIED = {"curl", "uvicorn", "pytest", "mkdir", "cd", ".", "export", "echo"}
 """Run by tests/processes (test_docs_commands.py, test_ten_minutes.py), or by the shell itself."""
 
 

@@ -34,9 +34,10 @@ def hello(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     for path, code in CODE.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(code)
-    named = dict(word.split("=") for command in COMMANDS if command[0] == "export" for word in command[1:])
-    environment = {**named, "PYTHONPATH": f"{folder}:{ROOT}"}
-    with a_house(folder / "var", root=folder, environment=environment) as house:
+    for command in COMMANDS:
+        if command[0] == "echo":
+            (folder / command[-1]).write_text(command[1])
+    with a_house(folder / "var", root=folder, environment={"PYTHONPATH": f"{folder}:{ROOT}"}) as house:
         for command in COMMANDS:
             if command[0] == "uvicorn":
                 house.start("uvicorn", *command[1:-1], str(APP_PORT))
@@ -76,7 +77,7 @@ def test_its_test_passes(hello: House) -> None:
         # no plugin is installed where Errand is not: pytest is given the one that it would find
         [sys.executable, "-m", *command, "-p", "errand.testing.plugin", "-o", "addopts=", "--quiet"],
         cwd=hello.root,
-        env={**os.environ, "PYTHONPATH": f"{hello.root}:{ROOT}", "JOB_PACKAGES": "myapp.jobs"},
+        env={**os.environ, "PYTHONPATH": f"{hello.root}:{ROOT}"},
         capture_output=True,
         text=True,
         check=False,
