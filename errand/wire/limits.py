@@ -52,8 +52,8 @@ class KeptLimits:
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> KeptLimits:
         """Those in that record; what makes no sense there limits nothing, a body may be anybody's."""
-        if MAX_TRIES not in record and EXPIRES_AT not in record and PRIORITY not in record:
-            return NO_LIMITS
+        if MAX_TRIES not in record and EXPIRES_AT not in record:
+            return OF_PRIORITY[_between(1, record.get(PRIORITY), HIGHEST_PRIORITY)]
         return cls(
             max_tries=_between(1, record.get(MAX_TRIES), TRIES_LIMIT),
             expires_at_ms=_between(0, record.get(EXPIRES_AT), LATEST_MS),
@@ -67,6 +67,13 @@ class KeptLimits:
 
 
 NO_LIMITS = KeptLimits()
+
+
+OF_PRIORITY: Mapping[int | None, KeptLimits] = {
+    None: NO_LIMITS,
+    **{each: KeptLimits(priority=each) for each in range(1, HIGHEST_PRIORITY + 1)},
+}
+"""Those that say a priority and nothing else: made once, as a claim may have hundreds of jobs with them."""
 
 
 def may_have_limits(body: bytes) -> bool:

@@ -19,6 +19,7 @@ from arq.connections import ArqRedis
 from errand.job.catalog import discover
 from errand.job.producing.signature import PREVIOUS
 from errand.job.producing.steps import chain
+from errand.process.garbage import collect_less
 from errand.process.worker import serve
 from errand.queue.new_job import step_of
 from errand.queue.queue import Queue
@@ -253,6 +254,7 @@ async def memory(url: str, number: float) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    collect_less()  # as the worker's process does, once it has started
     main(
         {
             measure.__name__: measure

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from errand.job.context import Context
 from errand.job.job_type import job
+from errand.process.garbage import collect_less
 from errand.queue.queue import Queue
 from errand.redis.connection import connect
 from errand.wire.limits import JobLimits
@@ -113,4 +114,5 @@ async def redis_cpu_s(client: ArqRedis) -> float:
 
 
 if __name__ == "__main__":
+    collect_less()  # as the worker's process does, once it has started
     main({"throughput": throughput, "fairness": fairness}, uvloop.run)

@@ -188,7 +188,14 @@ async def test_a_job_without_limits_carries_nothing_more(redis: ArqRedis, queue:
 
 @pytest.mark.parametrize(
     "record",
-    [{}, {"max_tries": "many", "expires_at": None}, {"max_tries": 0}, {"expires_at": True}, {"expires_at": -1}],
+    [
+        {},
+        {"max_tries": "many", "expires_at": None},
+        {"max_tries": 0},
+        {"expires_at": True},
+        {"expires_at": -1},
+        *({"priority": odd} for odd in (0, 10, True, 1.0, "1", [1])),
+    ],
 )
 def test_what_makes_no_sense_in_a_body_limits_nothing(record: dict[str, Any]) -> None:
     assert KeptLimits.of(record) == NO_LIMITS
