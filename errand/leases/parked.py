@@ -25,8 +25,8 @@ MAX_LOOKS = 1000
 """Entries that one call looks at: Redis answers nobody else meanwhile."""
 
 
-MAX_PARKED = 250
-"""Jobs that one call looks at, and may park; about as long as it takes Redis to claim a tenth of them."""
+MAX_PARKED = 100
+"""Jobs that one call looks at, and may park: a millisecond, in which Redis answers nobody else."""
 
 
 class Parked:

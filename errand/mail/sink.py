@@ -77,7 +77,12 @@ async def opened_sink(folder: Path, *, faults: Sequence[SinkFault] = ()) -> Asyn
     keeper = MailFolder(folder, faults=faults)
     server = await loop.create_server(
         lambda: SMTP(
-            keeper, data_size_limit=SIZE_LIMIT_BYTES, enable_SMTPUTF8=True, ident="Errand mail sink", loop=loop
+            keeper,
+            data_size_limit=SIZE_LIMIT_BYTES,
+            enable_SMTPUTF8=True,
+            hostname="localhost",  # else each connection has the name servers asked for it, on the event loop
+            ident="Errand mail sink",
+            loop=loop,
         ),
         host=HOST,
         port=0,

@@ -118,14 +118,16 @@ class Deliverer:
     async def _post(self, made: MadeAttempt, body: bytes) -> HttpAnswer:
         """One attempt, when its turn has come. Raises PostFault, Snooze."""
         limits = made.target.limits(of_host=self.host_limit)
+        waits = False
         try:
             return await self._in_turn(made, body, limits)
         except Snooze as put_back:
+            waits = bool(put_back.waits_for)
             if self.waiting is not None:
                 self.waiting.note(put_back)
             raise
         finally:
-            if self.waiting is not None:
+            if self.waiting is not None and not waits:
                 self.waiting.freed(limits)
 
     async def _in_turn(self, made: MadeAttempt, body: bytes, limits: tuple[Limit, ...]) -> HttpAnswer:

@@ -42,8 +42,9 @@ async def deliver(deliverer: Deliverer, target: Target) -> Any:
 
 
 async def test_a_delivery_to_an_endpoint_holds_one_slot_though_its_host_has_a_limit_too(
-    deliverer: Deliverer, receiver: HttpReceiver
+    deliverer: Deliverer, receiver: HttpReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("errand.webhooks.turns.receivers.SHORT_TURN_S", 0.0)
     receiver.may_answer.clear()
     deliveries = [asyncio.create_task(deliver(deliverer, endpoint(receiver))) for _ in range(60)]
     await receiver.wait_for(18)

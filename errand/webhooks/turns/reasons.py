@@ -17,7 +17,7 @@ from errand.webhooks.turns.receivers import busy
 from errand.wire.records import PutBack
 
 APART_S = 0.02
-"""Between two calls: Redis answers nobody else during one."""
+"""Between two calls: Redis answers nobody else during one, a millisecond."""
 
 
 def note_of(put_back: Snooze) -> PutBack:

@@ -15,6 +15,9 @@ from errand.job.control import Snooze
 
 TURN_LIMIT_S = 1.0
 """How long a delivery may hold a slot while it waits for its turn."""
+SHORT_TURN_S = 0.1
+"""The same if its receiver holds its share of the slots: one that answers at once has a turn for it in a moment, where
+to put it back and claim it again costs as much as to deliver it."""
 LATEST_S = 60.0
 """When a delivery that waits for an endpoint's time is looked at again."""
 SET_ASIDE = 10
@@ -87,6 +90,11 @@ class Receiver:
         return self.exchange_s / self.limit
 
     @property
+    def next_turn_s(self) -> float:
+        """When one more would have its turn if no more exchanges were made at once than now."""
+        return (len(self.turns) + 1) * self.exchange_s / max(len(self._started_s), 1)
+
+    @property
     def room(self) -> int:
         """How many more would start, or get their turns soon."""
         ahead = min(int(AHEAD_S / self.pace_s) + 1, MAX_AHEAD) if self.exchange_s < TURN_LIMIT_S else 0
@@ -129,12 +137,12 @@ class Receiver:
             self._put_back = 0
         self._give_turn()
 
-    async def turn(self) -> bool:
+    async def turn(self, *, limit_s: float) -> bool:
         """Waits until it is free for one more, which must start at once; False if that takes too long."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.turns.append(turn)
         try:
-            async with asyncio.timeout(TURN_LIMIT_S):
+            async with asyncio.timeout(limit_s):
                 await turn
         except TimeoutError:
             pass
@@ -240,9 +248,11 @@ class Receivers:
 
     async def may_start_soon(self, receiver: Receiver) -> bool:
         """Waits for its turn if that comes soon; False if it does not."""
-        if not self._has_share(receiver) or (len(receiver.turns) + 1) * receiver.pace_s > TURN_LIMIT_S:
-            return False
-        return await receiver.turn()
+        if self._has_share(receiver):
+            comes_s, limit_s = (len(receiver.turns) + 1) * receiver.pace_s, TURN_LIMIT_S
+        else:
+            comes_s, limit_s = receiver.next_turn_s, min(SHORT_TURN_S, TURN_LIMIT_S)
+        return comes_s <= limit_s and await receiver.turn(limit_s=limit_s)
 
     def _has_share(self, receiver: Receiver) -> bool:
         held = receiver.held

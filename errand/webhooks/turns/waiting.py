@@ -42,6 +42,8 @@ ASK_EVERY_S = 10.0
 """How often Redis is asked for groups that other workers have left behind."""
 KNOWN_S = 2.0
 """A group stays known for so long after a delivery was put back: it may not be written yet."""
+LOOK_SOON_S = 0.1
+"""How often such a group is looked at if its receiver has room: perhaps nothing ends any more that would do so."""
 MANY = 20
 """So many deliveries are put back before others like them are looked for, which have not been claimed."""
 FEW = 0.1
@@ -66,6 +68,8 @@ class WaitingDeliveries:
         """The groups of which deliveries wait, as keys have them, and when one was put back here last."""
         self._freed: set[str] = set()
         """Those of them whose receivers have ended something since the last look."""
+        self._unsure: set[str] = set()
+        """Those that have room, and of which a delivery that was put back lately may not be written yet."""
         self._ended = asyncio.Event()
         self._looked_s = self._asked_s = -math.inf
         """When all of them were looked at last, and when Redis was asked for more, on the monotonic clock."""
@@ -111,14 +115,14 @@ class WaitingDeliveries:
             except Exception:
                 log.exception("deliveries that wait could not be looked at")
             with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_EVERY_S):
+                async with asyncio.timeout(LOOK_SOON_S if self._unsure else LOOK_EVERY_S):
                     await self._ended.wait()
             await asyncio.sleep(MOMENT_S)
 
     async def _look(self) -> None:
         """At those groups whose receivers have ended something; once in a while at all."""
         self._ended.clear()
-        freed, self._freed = self._freed, set()
+        freed, self._freed, self._unsure = self._freed | self._unsure, set(), set()
         now_s = time.monotonic()
         if now_s - self._asked_s >= ASK_EVERY_S:
             for group in await self._groups.names():
@@ -138,7 +142,11 @@ class WaitingDeliveries:
                 self._receivers.expect(_name(group), most)
             for group, (released, left) in (await self._groups.release(some)).items():
                 self._receivers.expect(_name(group), released - some[group])
-                if not left and time.monotonic() - self._known_s.get(group, 0.0) > KNOWN_S:
+                if left:
+                    continue
+                if time.monotonic() - self._known_s.get(group, 0.0) <= KNOWN_S:
+                    self._unsure.add(group)
+                else:
                     self._known_s.pop(group, None)
                     self._reasons.forget(group)
 

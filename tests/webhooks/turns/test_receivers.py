@@ -130,3 +130,29 @@ async def test_a_delivery_that_is_cancelled_while_it_waits_passes_its_turn_on(mo
     second.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     assert third.exception() is None and started[-1] == 2
+
+
+async def test_one_that_answers_at_once_has_a_turn_soon_though_it_holds_its_share(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All slots are taken, as in a burst: to put deliveries back would cost as much as to make them."""
+    monkeypatch.setattr("errand.webhooks.turns.receivers.TURN_LIMIT_S", 30.0)
+    monkeypatch.setattr("errand.webhooks.turns.receivers.SHORT_TURN_S", 30.0)
+    receivers, made = Receivers(slots=40), []
+
+    async def deliver(name: str) -> None:
+        async with receivers.turn((name, 100)):
+            await asyncio.sleep(0)
+            made.append(name)
+
+    await asyncio.gather(*(deliver(f"quick{number % 4}") for number in range(40)))
+    assert len(made) == 40
+
+
+async def test_one_that_hangs_has_no_turn_beyond_its_share() -> None:
+    receivers = Receivers(slots=40)
+    async with AsyncExitStack() as stack:
+        for _ in range(18):
+            assert await hold(receivers, "hangs", stack)
+        receivers.of(("hangs", 100))._mean_s = 20.0
+        assert (await put_back(receivers, "hangs", limit=100)).waits_for == "hangs"

@@ -136,3 +136,18 @@ async def test_what_waits_for_an_endpoint_that_begins_to_fail_says_so(
             return set(await codes()) == {"endpoint_failing"}
 
         await eventually(all_say_so)
+
+
+async def test_one_that_was_put_back_when_the_last_exchange_had_ended_is_made_without_waiting_for_a_look(
+    redis: ArqRedis,
+    client: httpx.AsyncClient,
+    run_worker: RunWorker,
+    receiver: HttpReceiver,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("errand.webhooks.turns.receivers.TURN_LIMIT_S", 0.0)
+    monkeypatch.setattr("errand.webhooks.turns.waiting.LOOK_EVERY_S", 3600.0)
+    await make(client, "one", receiver.url, concurrency=1)
+    for _ in range(8):
+        async with run_worker([webhook]):
+            await have_ended(redis, await put(redis, 5))
