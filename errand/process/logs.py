@@ -11,6 +11,7 @@ from typing import Any, Literal
 import structlog
 
 from errand.secrets import redaction
+from errand.tracing import current
 
 CHATTY = ("arq.worker", "mail.log")
 """Loggers whose ordinary lines repeat Errand's, or are useless; their warnings are kept."""
@@ -28,6 +29,7 @@ def configure(*, level: str, form: Literal["console", "json"], process: int | No
     shared: list[Any] = [
         # what a hook has bound for its attempt
         structlog.contextvars.merge_contextvars,
+        _with_trace,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -58,6 +60,11 @@ def configure(*, level: str, form: Literal["console", "json"], process: int | No
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
     sys.excepthook = _report_exception
     logging.getLogger("arq.worker").addFilter(_is_not_an_attempt)
+
+
+def _with_trace(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """The trace, and the request, in which the line is logged; what the line says itself stands."""
+    return {**current.ids(), **event} if current.is_on() else event
 
 
 def _of_process(process: int) -> structlog.typing.Processor:

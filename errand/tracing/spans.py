@@ -15,6 +15,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanKind, StatusCode, TracerProvider
 
 from errand.secrets import redaction
+from errand.tracing import unsampled
 from errand.tracing.attributes import Attributes, Kind
 from errand.version import VERSION
 from errand.wire.origin import MAX_CHARS, Carrier, JobOrigin
@@ -32,9 +33,12 @@ class Spans:
 
     def __init__(self, provider: TracerProvider) -> None:
         self._tracer = provider.get_tracer("errand", VERSION)
+        self._leaves_out_unsampled = unsampled.are_left_out(provider)
 
     def carrier(self) -> Carrier | None:
         """The context of the span that is under way, as headers."""
+        if self._leaves_out_unsampled and (known := unsampled.carrier_of(trace.get_current_span())) is not None:
+            return known
         carrier: dict[str, str] = {}
         propagate.inject(carrier)
         return {name: text for name, text in carrier.items() if len(text) <= MAX_CHARS} or None
@@ -50,14 +54,24 @@ class Spans:
         attributes = _of_message(type_name, queue, operation=("enqueue", "send"))
         if job_id is not None:
             attributes["messaging.message.id"] = job_id
+        name = f"enqueue {queue}:{type_name}"
+        if self._leaves_out_unsampled:
+            span = self._tracer.start_span(name, kind=SpanKind.PRODUCER, attributes=attributes, **NO_TRACEBACKS)
+            if not span.is_recording():
+                return unsampled.WithinUnsampled(span)
+            return self._current(span)
         return self._started(f"enqueue {queue}:{type_name}", attributes, SpanKind.PRODUCER)
 
     def span(self, name: str, attributes: Attributes, *, kind: Kind) -> AbstractContextManager[Span]:
         return self._started(name, attributes, KINDS[kind])
 
+    def _started(self, name: str, attributes: Attributes, kind: SpanKind) -> AbstractContextManager[Span]:
+        return self._current(self._tracer.start_span(name, kind=kind, attributes=attributes, **NO_TRACEBACKS))
+
     @contextmanager
-    def _started(self, name: str, attributes: Attributes, kind: SpanKind) -> Iterator[Span]:
-        with self._tracer.start_as_current_span(name, kind=kind, attributes=attributes, **NO_TRACEBACKS) as span:
+    def _current(self, span: Span) -> Iterator[Span]:
+        """The span is what is under way, and ends with it."""
+        with trace.use_span(span, end_on_exit=True, **NO_TRACEBACKS):
             try:
                 yield span
             except Exception as error:
@@ -69,6 +83,10 @@ class Spans:
 
     def event(self, name: str) -> None:
         trace.get_current_span().add_event(name)
+
+    def unsampled(self, origin: JobOrigin) -> Span | None:
+        """The span that put a job, if nothing is recorded of that trace: its first attempt needs no span of its own."""
+        return unsampled.parent_in(origin.parent) if self._leaves_out_unsampled and origin.follows is None else None
 
     @contextmanager
     def attempt(self, origin: JobOrigin, *, number: int, type_name: str, queue: str, job_id: str) -> Iterator[Span]:

@@ -15,6 +15,8 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
+from opentelemetry.trace import SpanContext
 from pydantic import BaseModel
 
 from errand import Context, Delays, Retry, job
@@ -22,6 +24,7 @@ from errand.monitor.job_snapshot import read_job
 from errand.queue.queue import Queue
 from errand.tracing import current
 from errand.tracing.spans import Spans
+from errand.tracing.unsampled import parent_in
 from jobs.welcome_email import welcome_email
 from settings import Settings
 from tests.conftest import OpenClient, RunWorker, make_settings
@@ -154,6 +157,51 @@ async def test_what_is_logged_in_an_attempt_names_trace_and_request(
     context = attempt.context
     ids = {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}", "request_id": REQUEST_ID}
     assert seen == [ids]
+
+
+@pytest.fixture
+def unsampled(collected: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
+    """Traces are on, and none is sampled."""
+    provider = TracerProvider(sampler=ParentBased(ALWAYS_OFF))
+    provider.add_span_processor(SimpleSpanProcessor(collected))
+    monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
+    current.use(Spans(provider))
+    return collected
+
+
+async def test_a_trace_that_is_not_sampled_is_handed_on_and_nothing_of_it_is_recorded(
+    redis: ArqRedis, queue: Queue, run_worker: RunWorker, unsampled: InMemorySpanExporter
+) -> None:
+    seen: list[SpanContext] = []
+
+    @job()
+    async def looks(ctx: Context, args: Nothing) -> None:
+        """Notes whose child a span would be that began now."""
+        seen.append(trace.get_current_span().get_span_context())
+
+    put = await queue.enqueue("looks", {})
+    async with run_worker([looks]):
+        await ended(redis, put.job_id)
+    job_seen = await read_job(redis, put.job_id)
+    assert job_seen is not None and job_seen.origin.trace_id == f"{seen[0].trace_id:032x}"
+    assert seen[0].is_valid and not seen[0].trace_flags.sampled
+    assert unsampled.get_finished_spans() == ()
+    assert not trace.get_current_span().get_span_context().is_valid
+
+
+@pytest.mark.parametrize(
+    ("text", "is_left_out"),
+    [
+        (f"00-{'1' * 32}-{'2' * 16}-00", True),
+        (f"00-{'1' * 32}-{'2' * 16}-02", True),
+        (f"00-{'1' * 32}-{'2' * 16}-01", False),
+        (f"00-{'1' * 32}-{'2' * 16}-03", False),
+        ("nonsense", False),
+    ],
+)
+def test_only_a_span_that_is_surely_not_sampled_is_left_out(text: str, is_left_out: bool) -> None:
+    assert (parent_in({"traceparent": text}) is not None) == is_left_out
+    assert parent_in({"traceparent": text, "tracestate": "a=b"}) is None
 
 
 async def test_without_traces_and_request_ids_a_job_carries_nothing(redis: ArqRedis, queue: Queue) -> None:

@@ -12,6 +12,8 @@ from errand.worker.runners.attempt import Outcome
 from errand.worker.runners.claimed_job import ClaimedJob
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
     from errand.tracing.spans import Spans
 
 Made = Coroutine[Any, Any, Outcome]
@@ -21,12 +23,23 @@ async def traced(job: ClaimedJob, made: Made, *, queue: str) -> Outcome:
     """Makes the attempt at a job that says where it comes from, or while traces are on."""
     spans, entered = current.spans(), current.REQUEST_ID.set(job.origin.request_id)
     try:
+        if spans is not None and job.job_try == 1 and (parent := spans.unsampled(job.origin)) is not None:
+            return await _unsampled(job, made, parent)
         if spans is not None:
             return await _in_span(spans, job, made, queue=queue)
         with bound_contextvars(**current.ids()):
             return await made
     finally:
         current.REQUEST_ID.reset(entered)
+
+
+async def _unsampled(job: ClaimedJob, made: Made, parent: Span) -> Outcome:
+    from errand.tracing.unsampled import WithinUnsampled
+
+    # log lines get their ids when they are written (`process.logs`): to bind them costs more than all else here
+    job.trace_id = job.origin.trace_id
+    with WithinUnsampled(parent):
+        return await made
 
 
 async def _in_span(spans: Spans, job: ClaimedJob, made: Made, *, queue: str) -> Outcome:
