@@ -55,6 +55,8 @@ class Heartbeat:
         self._beating = False
         self._over = asyncio.Event()
         self._heartbeat: asyncio.Task[None] | None = None
+        self.is_something_to_sweep = False
+        """As the last heartbeat has found it: whether a sweep of the queue would look at anything."""
         self._renewed_s = time.monotonic()
         self._unbroken_since_s = self._renewed_s
         """Since this moment no heartbeat was so late that leases may have lapsed."""
@@ -127,7 +129,7 @@ class Heartbeat:
             raise
         if started_s - self._renewed_s > self._longest_silence_s:
             self._unbroken_since_s = started_s
-        self._renewed_s = started_s
+        self._renewed_s, self.is_something_to_sweep = started_s, renewed.to_sweep
         self._give_up({job_id: held[job_id] for job_id in renewed.lost})
         self._cancel(renewed.to_cancel)
 

@@ -109,6 +109,8 @@ class Renewed:
     """This worker has lost their leases."""
     to_cancel: Sequence[str]
     """Somebody has asked to cancel them."""
+    to_sweep: bool = False
+    """Jobs wait for others, or hooks of dead jobs are to be called: a sweep looks whether somebody has missed that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +249,7 @@ class Leases:
     async def renew(self, held: Mapping[str, str], counters: Mapping[str, int], *, report: bytes = b"") -> Renewed:
         """Sends one heartbeat: renews the leases `held` (job id → token), adds to counters, stores the report."""
         queue, sent_s = self._queue, time.monotonic()
-        lost, to_cancel = await self._called(
+        lost, to_cancel, to_sweep = await self._called(
             self._renew,
             [
                 queue,
@@ -273,7 +275,11 @@ class Leases:
         )
         self._reported_s = sent_s if self._visible else None
         await self._add_to_day(counters)
-        return Renewed([job_id.decode() for job_id in lost], [job_id.decode() for job_id in to_cancel])
+        return Renewed(
+            lost=[job_id.decode() for job_id in lost],
+            to_cancel=[job_id.decode() for job_id in to_cancel],
+            to_sweep=bool(to_sweep),
+        )
 
     async def _add_to_day(self, counters: Mapping[str, int]) -> None:
         """Adds to what charts show. The heartbeat has succeeded by now: what is missing there is a gap, no fault."""

@@ -5,7 +5,8 @@
 -- ARGV  1 worker  2 lease in ms  3 when to forget a silent worker, in ms  4 number of jobs
 --       5 the worker's report, or ''  6 its last one was so many ms ago, or ''  7 how many ms this call may have been
 --       under way  8… of each job: id, token; then of each counter: name, increment
--- returns {ids of jobs whose lease was lost, ids of those that somebody has asked to cancel}
+-- returns {ids of jobs whose lease was lost, ids of those that somebody has asked to cancel, how many of the keys are there
+--       that a sweep looks through (errand/worker/sweep)}
 --- @include "redis/parts/now"
 --- @include "redis/parts/still_owned"
 --- @include "leases/parts/lived_on"
@@ -63,4 +64,5 @@ if ended_some then
     end
   end
 end
-return {lost, to_cancel}
+local prefix = string.sub(counters, 1, -#'counters' - 1)
+return {lost, to_cancel, redis.call('EXISTS', prefix .. 'needed', prefix .. 'dead-hooks')}

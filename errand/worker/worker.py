@@ -175,7 +175,7 @@ class Worker(arq.Worker):
         )
         self._parking = Parking(self._parked)
         self._unknown_met: set[str] = set()
-        self._sweep = Sweep(redis, queue=queue, dead_hooks=self._dead_hooks)
+        self._sweep = Sweep(redis, queue=queue, heartbeat=self._heartbeat, dead_hooks=self._dead_hooks)
         self._executor = self._new_executor()
         self._intake = Intake(
             self,

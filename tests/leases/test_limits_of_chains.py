@@ -105,5 +105,5 @@ class Machine(test_needs.Machine):
 def test_limits_hold_and_nothing_is_lost_where_jobs_wait_for_others(redis_url: str) -> None:
     Machine.url = f"{redis_url}?db=4"
     run_state_machine_as_test(
-        Machine, settings=hypothesis_settings(max_examples=15, stateful_step_count=30, deadline=None)
+        Machine, settings=hypothesis_settings(max_examples=8, stateful_step_count=30, deadline=None)
     )

@@ -46,7 +46,8 @@ def outcome(claim: Claim, end: str, its_flow: Flow) -> Finish:
     if end == "queued":
         return Finish(job_id=claim.job_id, token=claim.token, status=end, due_in_ms=0)
     failure = JobFailed(Error("Fail", "so it was asked"), cancelled=end == "cancelled")
-    record = {"t": 1, "f": "any", "a": (), "k": {}, "et": 1, "s": end == "succeeded"}
+    job, _ = codec.job_in(claim.body or b"")
+    record = {"t": 1, "f": job.function, "a": (), "k": job.kwargs, "et": 1, "s": end == "succeeded"}
     record["r"] = 1 if end == "succeeded" else failure
     more = its_flow.fields() if end != "succeeded" else {}
     result = codec.dumps({**record, "st": 1, "ft": 1, "q": QUEUE, "id": claim.job_id, **more})

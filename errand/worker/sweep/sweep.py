@@ -8,6 +8,7 @@ from functools import partial
 import structlog
 from redis.asyncio import Redis
 
+from errand.leases.heartbeat import Heartbeat
 from errand.redis import script
 from errand.redis.repair import repairing
 from errand.wire import keys
@@ -17,7 +18,7 @@ log = structlog.get_logger("errand.worker")
 
 
 EVERY_S = 30.0
-"""Nothing here is in a hurry: the promise is that it is done at all. An idle process asks Redis little."""
+"""Nothing here is in a hurry: the promise is that it is done at all."""
 
 
 MAX_LOOKS = 200
@@ -27,8 +28,9 @@ MAX_LOOKS = 200
 class Sweep:
     """The looks of one worker."""
 
-    def __init__(self, redis: Redis, *, queue: str, dead_hooks: DeadHooks) -> None:
+    def __init__(self, redis: Redis, *, queue: str, heartbeat: Heartbeat, dead_hooks: DeadHooks) -> None:
         self._redis = redis
+        self._heartbeat = heartbeat
         self._dead_hooks = dead_hooks
         self._queue = queue
         self._needed = script.load(redis, "worker/sweep/needed")
@@ -55,7 +57,8 @@ class Sweep:
         while True:
             await asyncio.sleep(EVERY_S)
             try:
-                await self.look()
+                if self._heartbeat.is_something_to_sweep:
+                    await self.look()
             except Exception as error:  # noqa: BLE001  # the loop of the worker sorts what Redis answers
                 log.debug("what others have left undone could not be looked for", error=str(error))
 
