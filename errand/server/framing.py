@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Literal
+from time import perf_counter
+from typing import Literal, cast
 
 import httptools
 from uvicorn._types import ASGI3Application
@@ -21,6 +22,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from errand.http.answers.problems import Problem
+from errand.server.share import Share
 
 Part = Literal["none", "head", "body"]
 
@@ -35,9 +37,9 @@ WORK_IN_A_TURN = 40
 of them. A mebibyte in chunks of one byte each would hold up everybody for a second otherwise."""
 HEAD_WORK = 20
 AHEAD_AT_ONCE = 64
-AHEAD_PAUSE_S = 0.005
+AHEAD_PAUSE_S = 0.01
 """A client that goes on to send requests before it has the answers is served as fast as any other for so many of them,
-then with a pause before each: five that do so for ever take a third of the processor, and not all of it."""
+then with a pause before each: five that do so for ever take an eighth of the processor, and not all of it."""
 MAX_PIPELINED = 16
 """Requests of one connection that wait for their turn, before the rest is left unparsed and nothing more is read."""
 READ_ON_AT = 2
@@ -85,8 +87,13 @@ class Framing(HttpToolsProtocol):
         self._framing_bytes = self._trailer_bytes = self._between_bytes = 0
         self._announced_left = 0
         """Of the body, by its content-length."""
+        self._share = Share()
+        self.over = False
+        """Nothing is read or parsed any more: a message was refused, and the connection is closed after the answer."""
+        self._rests = False
+        """It has used its share: nothing is read or parsed until that is over."""
         self._ahead = 0
-        """Requests that were answered while another one waited already, since none did."""
+        """Requests that were answered while more had been sent already, since nothing had."""
 
     def refuse(self, problem: Problem) -> Problem:
         """For `raise`, in a callback of the parser: the connection is answered with that problem, and closed."""
@@ -101,14 +108,49 @@ class Framing(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
-        if self._unparsed:
+        if self.flow.held:
             self._unparsed = memoryview(bytes(self._unparsed) + data)
-        else:
+        elif self._is_awaited():
             self._parse(memoryview(data))
+        else:
+            self._parse_by_share(memoryview(data))
+
+    def _is_awaited(self) -> bool:
+        """True if what comes is what the service waits for: a request of a client that has its answers, the rest of a
+        head, or the body of a request, by its length, that has not been answered. All of that is bounded."""
+        if self.part == "body":
+            return self._announced_left > 0 and not self.cycle.response_complete
+        return self.part == "head" or self.has_answered()
+
+    def has_answered(self) -> bool:
+        """True if each request before the one that is coming has its whole answer."""
+        cycle = cast("RequestResponseCycle | None", self.cycle)  # uvicorn declares it as never None
+        return cycle is None or cycle.response_complete
+
+    def _parse_by_share(self, data: memoryview) -> None:
+        began_s = perf_counter()
+        self._parse(data)
+        rest_s = self._share.use(began_s, perf_counter())
+        if rest_s and not self._is_over():
+            self._rests = self.flow.held = True
+            self.flow.pause_reading()
+            self.loop.call_later(rest_s, self._has_rested)
+
+    def read_no_more(self) -> None:
+        """Drops what has not been parsed; what else comes is left to the client's own machine."""
+        self.over, self._unparsed, self.flow.held = True, memoryview(b""), True
+        self.flow.pause_reading()
+
+    def _is_over(self) -> bool:
+        return self.over or self.transport.is_closing()
+
+    def _has_rested(self) -> None:
+        self._rests = False
+        self._parse_on()
 
     def _parse(self, data: memoryview) -> None:
         self._work = start = 0
-        while start < len(data) and not self.transport.is_closing():
+        while start < len(data) and not self._is_over():
             if len(self.pipeline) >= MAX_PIPELINED or self._work >= WORK_IN_A_TURN:
                 self._hold(data[start:])
                 return
@@ -124,11 +166,20 @@ class Framing(HttpToolsProtocol):
             self.loop.call_soon(self._parse_on)
 
     def _parse_on(self) -> None:
-        if self._unparsed and len(self.pipeline) < MAX_PIPELINED and not self.transport.is_closing():
-            self._unset_keepalive_if_required()
+        waits = self._rests or len(self.pipeline) >= MAX_PIPELINED
+        if self.flow.held and not waits and not self._is_over():
             rest, self._unparsed, self.flow.held = self._unparsed, memoryview(b""), False
-            self._parse(rest)
+            if rest:
+                self._unset_keepalive_if_required()
+                self._parse_rest(rest)
             self._read_on()
+
+    def _parse_rest(self, rest: memoryview) -> None:
+        """What is left of a body was awaited as its beginning was; anything else has been sent ahead."""
+        if self.part == "body" and self._is_awaited():
+            self._parse(rest)
+        else:
+            self._parse_by_share(rest)
 
     def _read_on(self) -> None:
         """uvicorn pauses where the pieces of a body pile up, and goes on when the application has taken them.
@@ -136,7 +187,7 @@ class Framing(HttpToolsProtocol):
         One that has answered takes no more: then the rest is read and thrown away.
         """
         taken = self.cycle.response_complete or len(self.cycle.body) <= HIGH_WATER_LIMIT
-        if taken and not self._unparsed and len(self.pipeline) <= READ_ON_AT:
+        if taken and not self.flow.held and len(self.pipeline) <= READ_ON_AT:
             self.flow.resume_reading()
 
     def _parse_slice(self, data: memoryview) -> None:
@@ -156,7 +207,7 @@ class Framing(HttpToolsProtocol):
                 return
 
     def on_response_complete(self) -> None:
-        self._ahead = self._ahead + 1 if self.pipeline else 0
+        self._ahead = self._ahead + 1 if self.pipeline or self.flow.held else 0
         super().on_response_complete()
         if len(self.pipeline) > READ_ON_AT:
             self.flow.pause_reading()

@@ -197,12 +197,14 @@ def http(report: Report, peers: list[Candidate], *, runs: int) -> None:
 
 def hostile(report: Report, peers: list[Candidate], *, runs: int) -> None:
     """One client that asks `/healthz` now and then, each time on a new connection: alone, and beside five that send
-    without end and read nothing. Whoever is cut off comes again."""
+    without end and read nothing. Whoever is cut off comes again. A bare server that reads nothing of these five shows
+    how much of it is the machine's."""
     report.section("Beside hostile clients", " ".join((hostile.__doc__ or "").split()))
     for number, kind in enumerate(KINDS):
         figures = in_turn({"": partial(beside_hostile_ones, number, asks=HOSTILE_ASKS)}, runs=runs)[""]
         ratio = figures["beside_p99_ms"] / figures["alone_p99_ms"]
         detail = f"p99 {figures['beside_p99_ms']:.1f} ms against {figures['alone_p99_ms']:.1f} ms"
+        detail += f"; a bare server {figures['floor']:.1f} x"
         report.line(f"{kind}, p99 of others", f"{ratio:.1f} x", detail, Bar.at_most(2, ratio))
         grown_mib = figures["grown_mib"]
         report.line(f"{kind}, memory", f"{grown_mib:+.0f} MiB", "", Bar.at_most(50, grown_mib))

@@ -25,6 +25,30 @@ async def flood(url: str, port: float, kind: float) -> dict[str, Any]:
     return {}
 
 
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
+
+
+class Bare(asyncio.Protocol):
+    """Answers who asks one thing and closes, and reads nothing more of anybody else: no server could spend less."""
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        if data.endswith(b"Connection: close\r\n\r\n"):
+            self._transport.write(ANSWER)
+            self._transport.close()
+        else:
+            self._transport.pause_reading()
+
+
+async def bare(url: str, port: float) -> dict[str, Any]:
+    """Serves until it is killed: what the same attack costs others by this machine alone, whatever the server does."""
+    await asyncio.get_running_loop().create_server(Bare, "127.0.0.1", int(port))
+    await asyncio.Event().wait()
+    return {}
+
+
 async def ask(url: str, port: float, number: float) -> dict[str, Any]:
     """How long a client waits for an answer, on a new connection for each question."""
     times_s = []
@@ -35,4 +59,4 @@ async def ask(url: str, port: float, number: float) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main({"flood": flood, "ask": ask}, uvloop.run)
+    main({"flood": flood, "bare": bare, "ask": ask}, uvloop.run)

@@ -25,6 +25,8 @@ ROOT = Path(__file__).parent.parent.parent
 LIMIT_S = 300
 CONNECT_S = 4
 """A thousand watchers are there by then."""
+FLOOD_S = 1
+"""Those who flood are at it by then."""
 Figures = dict[str, Any]
 
 
@@ -204,20 +206,31 @@ def beside_hanging_mail(*, letters: int) -> Figures:
 
 
 def beside_hostile_ones(kind: int, *, asks: int) -> Figures:
-    """How long others wait for an answer of one API process, alone and beside five clients that send without end."""
-    port = free_port()
-    with private_redis() as url, HTTP.started("serve", port, 0.0, url=url) as (served, _):
+    """How long others wait for an answer of one API process, alone and beside five clients that send without end; and
+    what the same attack does to those who ask a server that spends nothing on it."""
+    port, bare_port = free_port(), free_port()
+    with (
+        private_redis() as url,
+        HTTP.started("serve", port, 0.0, url=url) as (served, _),
+        HOSTILE.started("bare", bare_port, url=url),
+    ):
         _wait_for(f"http://127.0.0.1:{port}/openapi.json")
-        HOSTILE.measure("ask", port, asks // 10, url=url)
-        alone = HOSTILE.measure("ask", port, asks, url=url)
-        before_mib = resident_mib(served.pid)
-        with (
-            HOSTILE.started("flood", port, kind, url=url),
-            HOSTILE.started("ask", port, asks, url=url) as (asking, out),
-        ):
+        wait_for_port(bare_port)
+        ours = _beside_hostile_ones(kind, port, asks=asks, pid=served.pid)
+        floor = _beside_hostile_ones(kind, bare_port, asks=asks, pid=served.pid)
+    return {**ours, "floor": floor["beside_p99_ms"] / floor["alone_p99_ms"]}
+
+
+def _beside_hostile_ones(kind: int, port: int, *, asks: int, pid: int) -> Figures:
+    HOSTILE.measure("ask", port, asks // 10, url="")
+    alone = HOSTILE.measure("ask", port, asks, url="")
+    before_mib = resident_mib(pid)
+    with HOSTILE.started("flood", port, kind, url=""):
+        time.sleep(FLOOD_S)
+        with HOSTILE.started("ask", port, asks, url="") as (asking, out):
             peak_mib = before_mib
             while asking.poll() is None:
-                peak_mib = max(peak_mib, resident_mib(served.pid))
+                peak_mib = max(peak_mib, resident_mib(pid))
                 time.sleep(0.02)
             beside = json.loads(out.read_text())
     return {

@@ -46,11 +46,10 @@ def attempts(history: PastMinutes) -> AttemptsChart:
     """Attempts that ended, in a bar for each point."""
     bars = [_outcomes(point) for point in history.points]
     highest = max((bar.total() for bar in bars), default=0)
-    rects = [rect for at, bar in enumerate(bars) for rect in _bars(at, bar, highest, number=len(bars))]
     totals = sum(bars, Counter[str]())
     per_minute = highest / history.minutes_each
     title = f"Attempts that ended in the last {history.span}, by outcome: {totals.total()} in all"
-    return AttemptsChart(drawing(WIDTH, HEIGHT, title, rects), totals, per_minute)
+    return AttemptsChart(drawing(WIDTH, HEIGHT, title, _stacked(bars, highest)), totals, per_minute)
 
 
 def times(history: PastMinutes, measure: Measure) -> TimesChart:
@@ -73,13 +72,19 @@ def _outcomes(point: Mapping[str, int]) -> Counter[str]:
     return Counter({name.removeprefix(ATTEMPTS): n for name, n in point.items() if name.startswith(ATTEMPTS)})
 
 
-def _bars(at: int, bar: Counter[str], highest: int, *, number: int) -> Iterator[str]:
-    width, bottom = WIDTH / number, float(HEIGHT)
+def _stacked(bars: Sequence[Counter[str]], highest: int) -> Iterator[str]:
+    """A path for each outcome, with its part of every bar: a thousand elements would be most of the page."""
+    width = WIDTH / len(bars)
+    tops = [float(HEIGHT)] * len(bars)
     for outcome, kind in KINDS.items():
-        if count := bar[outcome]:
-            height = count / highest * HEIGHT
-            bottom -= height
-            yield element("rect", x=at * width + 0.5, y=bottom, width=width - 1, height=height, class_=f"bar-{kind}")
+        parts = []
+        for at, bar in enumerate(bars):
+            if count := bar[outcome]:
+                height = count / highest * HEIGHT
+                tops[at] -= height
+                parts.append(f"M{at * width + 0.5:.1f} {tops[at]:.1f}h{width - 1:.1f}v{height:.1f}h{1 - width:.1f}z")
+        if parts:
+            yield element("path", d="".join(parts), class_=f"bar-{kind}")
 
 
 def _path(values: Sequence[float | None]) -> Iterator[str]:
