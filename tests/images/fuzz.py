@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import resource
 import sys
 import tempfile
 import time
@@ -22,6 +21,7 @@ from errand.images.refusal import ImageRefused
 from errand.images.size import Size
 from errand.resources.process_pool import ProcessPool
 from tests.images.mutations import mutated
+from tests.peak_memory import peak_mib
 
 REQUEST = Request(sizes=[Size(width=24), Size(width=20, height=20, fit="cover", format="webp")])
 LENIENT = Request(sizes=[Size(width=24, format="png")], strictness="lenient", animation="keep")
@@ -57,20 +57,11 @@ def outcome(seed: int, folder: Path) -> str:
     return f"FAULT words: {said}" if "/" in said or len(said) > MAX_WORDS else said
 
 
-def _peak_mb() -> float:
-    """The most memory that this process has had; what the system counts instead has that of its parent's, too."""
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    (peak_kb,) = (line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-    return int(peak_kb) / 1024
-
-
 def outcomes(first: int, end: int) -> tuple[list[str], float]:
     """Those of several seeds, and the most memory, in MB, that this process has had so far."""
     with tempfile.TemporaryDirectory() as folder:
         found = [outcome(seed, Path(folder)) for seed in range(first, end)]
-    return found, _peak_mb()
+    return found, peak_mib()
 
 
 class Account:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
 import tempfile
 import time
@@ -11,6 +10,7 @@ from pathlib import Path
 from errand.images.options import ImageOptions
 from errand.images.pixels.pipeline import Request, render
 from errand.images.size import Size
+from tests.peak_memory import peak_mib
 
 THREE = (1200, 800, 320)
 
@@ -28,5 +28,4 @@ def compare_decodes(source: Path, number: int) -> dict[str, float]:
                 if turn:
                     spent[widths] = spent.get(widths, 0) + time.process_time() - started_s
     alone_s = sum(spent[(width,)] for width in THREE)
-    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"ratio": spent[THREE] / alone_s, "together_ms": 1000 * spent[THREE] / number, "peak_mib": peak_mib}
+    return {"ratio": spent[THREE] / alone_s, "together_ms": 1000 * spent[THREE] / number, "peak_mib": peak_mib()}
