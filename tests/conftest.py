@@ -73,18 +73,30 @@ def pytest_configure(config: pytest.Config) -> None:
         config.args[:] = [*parts[first:], *parts[:first]]
 
 
-LONG = {
-    TESTS / "dashboard" / "test_browser.py",
-    TESTS / "http" / "test_lag.py",
-    TESTS / "job" / "test_schedule_year.py",
-    TESTS / "resources" / "test_bucket.py",
-    TESTS / "worker" / "test_arq_contract.py",
-}
-"""Files with tests of many seconds, besides those in `processes`."""
+LONGEST = [
+    TESTS / path
+    for path in (
+        "processes/test_chaos.py",
+        "processes/test_contract.py",
+        "processes/test_wheel.py",
+        "dashboard/test_browser.py",
+        "move/test_to_redis.py",
+        "move/test_from_arq.py",
+        "http/test_lag.py",
+        "job/test_schedule_year.py",
+        "worker/test_arq_contract.py",
+        "resources/test_bucket.py",
+    )
+]
+"""Files whose tests take many seconds, or share what takes many to set up: it would be set up again for a test that
+another process has stolen from the end of a share."""
 
 
-def is_long(item: pytest.Item) -> bool:
-    return item.path.parent.name == "processes" or item.path in LONG
+def turn_of(item: pytest.Item) -> tuple[int, Path] | None:
+    """In which order the files of long tests are run; None for others."""
+    if item.path in LONGEST:
+        return LONGEST.index(item.path), item.path
+    return (len(LONGEST), item.path) if item.path.parent.name == "processes" else None
 
 
 @pytest.hookimpl(trylast=True)
@@ -96,8 +108,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     shares, number = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)), len(items)
     streams = max(shares // 2, 1)
     items.sort(key=lambda item: item.path)
-    files = [[*tests] for _, tests in groupby(filter(is_long, items), key=lambda item: item.path)]
-    others = [item for item in items if not is_long(item)]
+    long = sorted(filter(turn_of, items), key=lambda item: turn_of(item) or ())
+    files = [[*tests] for _, tests in groupby(long, key=lambda item: item.path)]
+    others = [item for item in items if turn_of(item) is None]
     items.clear()
     for share in range(shares):
         heads = files[share::streams] if share < streams else []

@@ -147,10 +147,12 @@ def test_the_papers_of_both_are_in_order(built: Path) -> None:
     run(sys.executable, "-m", "twine", "check", "--strict", *files, cwd=built)
 
 
-def test_nothing_else_comes_into_site_packages(installed: Environment) -> None:
+def test_the_command_is_there_and_nothing_else_comes_into_site_packages(installed: Environment) -> None:
     for name in ("jobs", "service", "settings.py", "tests", "examples"):
         assert not (installed.site / name).exists()
     assert "errand" in run(installed.bin / "errand", "--help", cwd=installed.app, env=installed.env)
+    as_module = (installed.bin / "python", "-m", "errand")
+    assert "0.1.0" in run(*as_module, "version", cwd=installed.app, env=installed.env)
 
 
 @pytest.fixture
@@ -225,7 +227,3 @@ def started_without_extras(bare: Environment, variables: Mapping[str, str]) -> t
 def test_what_is_missing_without_extras_is_said_in_one_line(said_without_extras: list[tuple[int, str]]) -> None:
     for (code, said), line in zip(said_without_extras, MISSING, strict=True):
         assert code == 1 and line in said and said.count("\n") == 1
-
-
-def test_it_says_its_version_as_a_module_too(installed: Environment) -> None:
-    assert "0.1.0" in run(installed.bin / "python", "-m", "errand", "version", cwd=installed.app, env=installed.env)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from pydantic import ValidationError
 
 from errand.redis.connection import connect
 from errand.settings import ALL_SCOPES, ApiKey, RequestRate, Settings, digest_of, is_loopback
+from tests import programs
 from tests.redis_servers import Certificates
 
 ROOT = Path(__file__).parents[2]
@@ -385,7 +384,7 @@ def test_loopback_is_recognised_by_the_address(host: str, expected: bool) -> Non
 @pytest.mark.parametrize("module", ["service", "jobs"])
 def test_a_process_that_is_started_with_a_bad_setting_says_so_in_one_line_and_fails(here: Path, module: str) -> None:
     environment = {**os.environ, "PORT": "http", "PYTHONPATH": str(ROOT)}
-    ended = subprocess.run([sys.executable, "-m", module], cwd=here, env=environment, capture_output=True, text=True)
+    ended = programs.run(module, environment=environment, folder=here)
     assert ended.returncode == 1 and ended.stdout == ""
     assert ended.stderr.startswith("settings: PORT: ") and ended.stderr.count("\n") == 1
 
