@@ -27,7 +27,7 @@ CALLS = """
     rpush K v; sadd K v; scard K; script load s; set K v; sismember K v; smembers K; srem K v; subscribe K; time
     type K; unsubscribe K; xadd K * f v; xrange K - +; xrevrange K + -; zadd K 1 v; zcard K; zcount K 0 1
     zlexcount K - +; zrange K 0 1; zrangebylex K - +; zrangebyscore K 0 1; zrem K v; zremrangebyrank K 0 1
-    zmscore K v; zrank K v; zrevrange K 0 1; zscore K v
+    zmscore K v; zrank K v; zrevrange K 0 1; zrevrangebyscore K 1 0; zscore K v
 """
 """Every command that a script or a client uses, with arguments that it takes; K stands for a key or channel.
 
