@@ -17,7 +17,6 @@
 --- @include "redis/parts/publish_changes"
 local queue, running, wake, cancels, dead, dead_by_group = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local names, channel, this_moment, parts = KEYS[7], ARGV[1], moment(time), parts_of(ARGV[2])
-
 local any_cancels, needed = redis.call('EXISTS', cancels) == 1, redis.call('EXISTS', KEYS[8]) == 1 and KEYS[8]
 local answers, changes, handed_back, of_limits = {}, {}, false, prefix_of_limits(channel)
 for at = 3, #ARGV, 9 do
@@ -36,7 +35,10 @@ for at = 3, #ARGV, 9 do
       due_in_ms = '0'
     end
     if due_in_ms == '' then
-      ended(queue, id, kind.status, result, keep_ms, keep_lease_ms == '0' and lease or nil)
+      ended(id, kind.status, result, keep_ms, lease)
+      if parts or needed or of_limits or record ~= '' then
+        leave(queue, running) -- what follows may put a job of its id, or fail at a bad key
+      end
       go_on(parts and parts[#answers], needed, id, kind.status, result, keep_ms, now_ms)
       if record ~= '' then
         add_dead(dead, dead_by_group, record, now_ms, keep_ms)
@@ -45,25 +47,23 @@ for at = 3, #ARGV, 9 do
         gather(kind, id, this_moment, keep_ms)
       end
     else
-      due_again(queue, id, now_ms + due_in_ms, record, give_back)
+      due_again(queue, running, id, now_ms + due_in_ms, record, give_back, lease)
       handed_back = handed_back or due_in_ms == '0'
       if kind.type ~= '' and due_in_ms ~= '0' then
         park(channel, kind.type, id, now_ms + due_in_ms, now_ms)
       end
     end
-    if keep_lease_ms == '0' and due_in_ms ~= '' then
-      redis.call('DEL', lease)
-    elseif keep_lease_ms ~= '0' then
+    if keep_lease_ms ~= '0' then
       -- nobody's token: this outcome, sent once more, must not count again
       redis.call('SET', lease, 'kept', 'PX', keep_lease_ms)
     end
-    redis.call('HDEL', running, id)
     handed_back = of_limits and free_slots(of_limits, id, now_ms) or handed_back
     changes[#changes + 1] = kind.status .. ' ' .. id
   else
     note_lived_on(id, token)
   end
 end
+leave(queue, running)
 list_gathered(names, now_ms)
 -- what a worker gives up at once, or what waited for this end, is for another, which may be asleep
 if handed_back then

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from arq.connections import ArqRedis
 
@@ -191,6 +193,32 @@ async def test_an_outcome_sent_twice_counts_once_even_if_the_lease_outlives_it(r
     assert await leases.finish([again]) == [False]
     assert await redis.llen(keys.attempts(put.job_id)) == 1  # type: ignore[misc]  # redis-py types both its clients
     assert (await leases.renew({put.job_id: claim.token}, {})).lost == [put.job_id]
+
+
+@pytest.mark.parametrize("due_in_ms", [None, 0])
+async def test_an_outcome_that_a_call_has_twice_counts_once(
+    redis: ArqRedis, queue: Queue, due_in_ms: int | None
+) -> None:
+    put = await queue.enqueue("any", {})
+    leases = leases_of(redis, "one")
+    (claim,) = (await leases.claim(1)).claims
+    outcome = replace(ending(put.job_id, claim.token), due_in_ms=due_in_ms)
+    assert await leases.finish([outcome, outcome]) == [True, False]
+    assert await redis.zcard(QUEUE) == (0 if due_in_ms is None else 1)
+    assert await redis.hlen(keys.running(QUEUE)) == 0  # type: ignore[misc]
+
+
+async def test_what_has_ended_is_not_left_in_the_queue_by_a_bad_key_that_the_next_outcome_meets(
+    redis: ArqRedis, queue: Queue
+) -> None:
+    first, second = [await queue.enqueue("any", {}) for _ in range(2)]
+    leases = leases_of(redis, "one")
+    tokens = {claim.job_id: claim.token for claim in (await leases.claim(2)).claims}
+    await redis.set(keys.dead(QUEUE), "of another program")
+    dead = replace(ending(second.job_id, tokens[second.job_id]), status="failed", dead="entry")
+    await leases.finish([ending(first.job_id, tokens[first.job_id]), dead])
+    assert await redis.exists(keys.result(first.job_id), keys.result(second.job_id)) == 2
+    assert (await redis.zcard(QUEUE), await redis.hlen(keys.running(QUEUE))) == (0, 0)  # type: ignore[misc]
 
 
 async def test_a_running_job_made_due_by_a_stock_abort_is_parked_again(redis: ArqRedis, queue: Queue) -> None:

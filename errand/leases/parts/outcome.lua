@@ -3,27 +3,39 @@
 -- the note why a job was put back says something until it is due; if it then expires unseen, the note must not stay
 local PUT_BACK_KEPT_MS = 3600000
 
--- `keep_ms`: how long the result is kept, '' for ever, '0' not at all  `lease`: its key if the lease ends now, else nil
-local function ended(queue, id, status, result, keep_ms, lease)
+local left = {}
+
+-- `keep_ms`: how long the result is kept, '' for ever, '0' not at all; `leave` must follow
+local function ended(id, status, result, keep_ms, lease)
   if result ~= '' and keep_ms == '' then
     redis.call('SET', 'arq:result:' .. id, result)
   elseif result ~= '' and keep_ms ~= '0' then
     redis.call('SET', 'arq:result:' .. id, result, 'PX', keep_ms)
   end
-  redis.call('ZREM', queue, id)
-  -- deleted in one call: a call takes longer than a key
-  local gone = {'arq:job:' .. id, 'arq:retry:' .. id, 'errand:attempts:' .. id, 'errand:progress:' .. id,
-    'errand:put-back:' .. id, lease}
   -- a dead job may be replayed: the markers of its effects are kept as long as the job is
-  if status ~= 'failed' or result == '' or keep_ms == '0' then
-    gone[#gone + 1] = 'errand:once:' .. id
-  elseif keep_ms ~= '' then
-    redis.call('PEXPIRE', 'errand:once:' .. id, keep_ms)
+  local once, is_kept = 'errand:once:' .. id, status == 'failed' and result ~= '' and keep_ms ~= '0'
+  if is_kept and keep_ms ~= '' then
+    redis.call('PEXPIRE', once, keep_ms)
   end
-  redis.call('DEL', unpack(gone))
+  -- deleted in one call: a call takes longer than a key
+  redis.call('DEL', 'arq:job:' .. id, 'arq:retry:' .. id, 'errand:attempts:' .. id, 'errand:progress:' .. id,
+    'errand:put-back:' .. id, lease, is_kept and lease or once)
+  left[#left + 1] = id
 end
 
-local function due_again(queue, id, due_ms, attempt, give_back)
+-- takes those that have ended out of the queue, and from those that run, in one call each: a tenth of the script's time
+local function leave(queue, running)
+  for first = 1, #left, 1000 do
+    local last = math.min(first + 999, #left)
+    redis.call('ZREM', queue, unpack(left, first, last))
+    redis.call('HDEL', running, unpack(left, first, last))
+  end
+  left = {}
+end
+
+local function due_again(queue, running, id, due_ms, attempt, give_back, lease)
+  redis.call('DEL', lease)
+  redis.call('HDEL', running, id)
   redis.call('ZADD', queue, 'XX', string.format('%.0f', due_ms), id)
   -- arq lets the counter expire after a day, and a retry may be due later than that
   redis.call('PERSIST', 'arq:retry:' .. id)
