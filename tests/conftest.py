@@ -31,7 +31,7 @@ from settings import Settings
 from tests.apps import app_with
 from tests.apps import make_settings as make_settings
 from tests.peers import HttpReceiver, SmtpReceiver
-from tests.redis_cluster import redis_cluster
+from tests.redis_cluster import PATIENT, redis_cluster
 from tests.waiting import NEVER_S
 
 RunWorker = Callable[..., AbstractAsyncContextManager[Worker]]
@@ -146,7 +146,10 @@ def redis_url() -> Iterator[str]:
     With `TEST_REDIS=cluster` a cluster, for the tests of the queue: `tests/queue`, `tests/leases`, `tests/worker`.
     """
     if os.environ.get("TEST_REDIS") == "cluster":
-        with tempfile.TemporaryDirectory(prefix="errand-test-") as folder, redis_cluster(Path(folder)) as cluster:
+        with (
+            tempfile.TemporaryDirectory(prefix="errand-test-") as folder,
+            redis_cluster(Path(folder), PATIENT) as cluster,
+        ):
             yield cluster.url
         return
     with tempfile.TemporaryDirectory(prefix="errand-test-") as folder:
@@ -170,6 +173,13 @@ def redis_url() -> Iterator[str]:
         yield f"unix://{path}"
         server.kill()
         server.wait()
+
+
+@pytest.fixture
+def one_server(redis_url: str) -> None:
+    """For tests of what can be done to one server alone: it is set up otherwise, or stood before at its socket."""
+    if "+cluster" in redis_url:
+        pytest.skip("TEST_REDIS is a cluster")
 
 
 @pytest.fixture

@@ -32,6 +32,10 @@ OPTIONS = (
 )
 
 
+PATIENT = "cluster-node-timeout 600000"
+"""For tests that have a server busy for seconds: no replica takes over."""
+
+
 @dataclass
 class Node:
     """One server of the cluster, and a client for what is asked of it alone."""

@@ -25,8 +25,13 @@ def load(redis: Redis, name: str) -> AsyncScript:
 
     The server is sent the text only if it does not know it yet.
     """
+    return register(redis, source(name))
+
+
+def register(redis: Redis, text: str) -> AsyncScript:
+    """The script of that text, as the server behind that client is to be sent it."""
     prefix = key_prefix_of(redis)
-    return redis.register_script(tagged(source(name), prefix) if prefix else source(name))
+    return redis.register_script(tagged(text, prefix) if prefix else text)
 
 
 def source(name: str) -> str:

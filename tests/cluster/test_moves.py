@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ParamSpec, TypeVar
 
+import pytest
 from arq.connections import ArqRedis
 from structlog.testing import capture_logs
 
 from errand.doctor.cluster_checks import check_cluster
+from errand.redis import script
 from errand.redis.cluster.state import read_cluster
 from errand.redis.cluster.tag import Tag
+from errand.redis.outage import KeysAway, Outage
 from errand.redis.server import read_server
 from tests.conftest import running_worker
 from tests.redis.test_sentinel import Load, counting
@@ -100,21 +103,43 @@ async def test_a_slot_that_moves_under_load_is_waited_for_and_no_job_runs_twice(
     assert (await in_thread(cluster.owner, SLOT)) is target
 
 
+async def test_a_script_is_refused_as_a_whole_while_a_job_that_it_would_come_to_has_gone(
+    cluster: Cluster, redis: ArqRedis
+) -> None:
+    await redis.mset({"errand:named": 1, "errand:found": 1})
+    two_steps = script.register(
+        redis, "redis.call('SET', KEYS[1], 2) return {redis.call('GET', KEYS[1]), redis.call('GET', 'errand:found')}"
+    )
+    source = await in_thread(cluster.owner, SLOT)
+    target = next(node for node in cluster.nodes if node is not source and node.is_master)
+    await in_thread(announce_move, source, target)
+    await in_thread(migrate, source, target, ["{errand}:errand:found"])
+    with pytest.raises(KeysAway):
+        await two_steps(keys=["errand:named"])
+    assert await redis.get("errand:named") == b"1"
+    await in_thread(finish_move, cluster, source, target)
+    assert await Outage().outlast(lambda: two_steps(keys=["errand:named"])) == [b"2", b"1"]
+
+
 def start_move(source: Node, target: Node) -> None:
     """As `redis-cli --cluster reshard` does it; half of the keys have gone then."""
+    announce_move(source, target)
+    found = source.says("CLUSTER GETKEYSINSLOT", SLOT, 100_000)
+    migrate(source, target, found[: len(found) // 2])
+
+
+def announce_move(source: Node, target: Node) -> None:
     target.says("CLUSTER SETSLOT", SLOT, "IMPORTING", source.id)
     source.says("CLUSTER SETSLOT", SLOT, "MIGRATING", target.id)
-    migrate(source, target, len(source.says("CLUSTER GETKEYSINSLOT", SLOT, 100_000)) // 2)
 
 
 def finish_move(cluster: Cluster, source: Node, target: Node) -> None:
-    while source.says("CLUSTER COUNTKEYSINSLOT", SLOT):
-        migrate(source, target, 1_000)
+    while found := source.says("CLUSTER GETKEYSINSLOT", SLOT, 1_000):
+        migrate(source, target, found)
     for node in (target, source, *(node for node in cluster.nodes if node.is_master)):
         node.says("CLUSTER SETSLOT", SLOT, "NODE", target.id)
 
 
-def migrate(source: Node, target: Node, number: int) -> None:
-    found = source.says("CLUSTER GETKEYSINSLOT", SLOT, number)
-    if found:
-        source.says("MIGRATE", "127.0.0.1", target.server.port, "", 0, 5000, "KEYS", *found)
+def migrate(source: Node, target: Node, names: Sequence[str]) -> None:
+    if names:
+        source.says("MIGRATE", "127.0.0.1", target.server.port, "", 0, 5000, "KEYS", *names)

@@ -38,6 +38,9 @@ class Gate:
     """
 
     def __init__(self, upstream: str) -> None:
+        """`upstream`: the server's socket."""
+        if "://" in upstream:
+            pytest.skip("a cluster has no socket to stand before")
         self._upstream = upstream
         self._open = asyncio.Event()
         self._open.set()

@@ -38,6 +38,7 @@ from errand.monitor.job_snapshot import ENDS, JobSnapshot, read_job
 from errand.queue.actions import CancelAnswer
 from errand.queue.new_job import JobExists
 from errand.queue.queue import Queue
+from errand.redis import script
 from errand.redis.connection import connect
 from errand.redis.outage import Outage
 from errand.wire import codec, keys
@@ -68,6 +69,7 @@ STEPS = 40
 
 PASS_TIME = f"""
 for _, key in ipairs(redis.call('KEYS', '*')) do
+  key = string.gsub(key, '^%b{{}}:', '') -- in a cluster
   local expires_ms = redis.call('PEXPIRETIME', key)
   if expires_ms > 0 then
     redis.call('PEXPIREAT', key, expires_ms - ARGV[1])
@@ -87,6 +89,7 @@ LOOK = """
 local readers = {string = {'GET'}, list = {'LRANGE', 0, -1}, zset = {'ZRANGE', 0, -1, 'WITHSCORES'}, hash = {'HGETALL'}}
 local found = {}
 for _, key in ipairs(redis.call('KEYS', '*')) do
+  key = string.gsub(key, '^%b{}:', '') -- in a cluster
   local reader = readers[redis.call('TYPE', key).ok]
   if reader then
     found[#found + 1] = {key, redis.call(reader[1], key, unpack(reader, 2)), redis.call('PEXPIRETIME', key)}
@@ -282,8 +285,8 @@ class World:
         self.replays = Replays(redis, DeadJobs(redis, queues=[QUEUE], ttl_s=ENDED_MS / 1000))
         self._runner = runner
         self._subscription = redis.pubsub()
-        self._pass_time = redis.register_script(PASS_TIME)
-        self._look = redis.register_script(LOOK)
+        self._pass_time = script.register(redis, PASS_TIME)
+        self._look = script.register(redis, LOOK)
 
     def do(self, asked: Awaitable[T]) -> T:
         async def answer() -> T:

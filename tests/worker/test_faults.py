@@ -144,6 +144,7 @@ def listening(redis: ArqRedis, workers: int) -> Callable[[], Awaitable[bool]]:
 # --- Redis answers oddly, or not at all
 
 
+@pytest.mark.usefixtures("one_server")
 async def test_the_heartbeat_goes_on_after_a_while_without_replicas(
     redis: ArqRedis, redis_url: str, queue: Queue
 ) -> None:
@@ -278,6 +279,7 @@ async def test_a_worker_is_woken_again_after_its_connections_died_unnoticed(
         gate.open()
 
 
+@pytest.mark.usefixtures("one_server")
 async def test_a_busy_redis_is_an_outage(redis: ArqRedis, redis_url: str, queue: Queue) -> None:
     held, killer = Held(), connect(redis_url, reply_timeout_s=5)
     put = await queue.enqueue("held", {})
@@ -315,6 +317,7 @@ async def test_a_redis_that_cannot_save_is_an_outage(tmp_path: Path) -> None:
         await client.aclose()
 
 
+@pytest.mark.usefixtures("one_server")
 async def test_a_failover_while_all_slots_are_full_is_survived(redis: ArqRedis, redis_url: str, queue: Queue) -> None:
     held = Held()
 

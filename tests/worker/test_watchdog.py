@@ -49,7 +49,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 
 @pytest.fixture
-def blocking_redis(redis_url: str) -> Redis:
+def blocking_redis(one_server: None, redis_url: str) -> Redis:
     return Redis(unix_socket_path=redis_url.removeprefix("unix://"))
 
 

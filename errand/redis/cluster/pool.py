@@ -69,11 +69,11 @@ class ClusterConnection(RenamingConnection):
         await self.send_command("EXISTS", keys.NEVER, check_health=False)
         try:
             await self.read_response()
-        except NoPermissionError:
-            return  # the checks of a start say what a user lacks
-        except ResponseError as error:
+        except KeysAway as error:
             if not str(error).startswith("ASK "):  # the slot is on its way, and still here
                 raise
+        except ResponseError:
+            return  # a node that is busy, or a user who may not ask: the call that comes is answered so
 
     def on_server(self, command: tuple[Any, ...]) -> tuple[Any, ...]:
         return self.tag.command(command)
