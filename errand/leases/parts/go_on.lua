@@ -1,5 +1,6 @@
 -- What the end of a job means for others: a part of finish.lua.
 --- @include "leases/parts/follow_ups"
+--- @include "redis/parts/call_or_reset"
 --- @include "redis/parts/needs"
 --- @include "redis/parts/children"
 local HOOKS_KEPT_MS = 604800000
