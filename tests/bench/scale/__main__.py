@@ -54,7 +54,7 @@ def _loads(given: Assumptions) -> str:
         "how busy: API, workers, Redis": [_busy(one) for one in plans],
         "jobs that wait after the outage": [f"{one.outage.deepest:,.0f}" for one in plans],
         "minutes until they are done": [f"{(one.outage.backlog_s - given.outage_s) / 60:,.0f}" for one in plans],
-        "memory for jobs, GiB": [f"{one.memory_gib:,.2g}" for one in plans],
+        "memory for jobs, GiB": [f"{one.memory_gib:,.1f}" for one in plans],
         "dollars a month": [f"{one.dollars_month:,.0f}" for one in plans],
     }
     return "\n".join([*head, *(f"| {what} | " + " | ".join(cells) + " |" for what, cells in rows.items())])

@@ -12,19 +12,20 @@ from typing import Any
 
 from tests.bench.report import Bar, Report
 from tests.bench.runs import LIMIT_S, Candidate, Figures, in_turn, ours
+from tests.bench.scale import simulation
 from tests.bench.scale.costs import Costs, Step
-from tests.bench.scale.simulation import Course, Installation, run
+from tests.bench.scale.simulation import Course, Installation
 from tests.bench.server import private_redis
 
 SMALL = Candidate("scale", ours("scale.small_side"))
-JOBS = 60_000
+JOBS = 30_000
 STAT = Path("/proc/stat")
 OFF = 0.15
 """By how much a prediction may be wrong."""
 
 
 def scale(report: Report, peers: list[Any], *, runs: int) -> None:
-    """One process puts 60,000 jobs as fast as it can while one worker runs them; they and Redis share the cores of this
+    """One process puts 30,000 jobs as fast as it can while one worker runs them; they and Redis share the cores of this
     machine, less what other programs use of them. What the simulation says of it, which knows only the processor time
     that each of the two takes alone, against what happens."""
     taken = in_turn(
@@ -48,19 +49,24 @@ def scale(report: Report, peers: list[Any], *, runs: int) -> None:
 
 
 def costs_of(taken: dict[str, Figures]) -> Costs:
-    put, ran = [
-        Step(process_us=one["process_us"], redis_us=one["redis_us"], alone_per_s=1e6 / one["process_us"])
-        for one in (taken["put"], taken["run"])
-    ]
-    kept = taken["run"]
-    return Costs(put=put, run=ran, queued_bytes=kept["queued_bytes"], kept_bytes=kept["kept_bytes"])
+    """Who puts jobs waits for each answer of Redis; a worker has its next claim under way while it runs jobs."""
+    put, run = taken["put"], taken["run"]
+    alternating, overlapping = put["process_us"] + put["redis_us"], max(run["process_us"], run["redis_us"])
+    return Costs(
+        put=Step(put["process_us"], put["redis_us"], alone_per_s=1e6 / alternating),
+        run=Step(run["process_us"], run["redis_us"], alone_per_s=1e6 / overlapping),
+        queued_bytes=run["queued_bytes"],
+        kept_bytes=run["kept_bytes"],
+    )
 
 
 def small_case(costs: Costs, cores: float) -> Course:
     """All jobs are there at once for a process that puts them, on a machine with so many cores for this."""
     installation = Installation(putting=1, running=1, cores=cores)
     step_s = 0.001
-    return run(lambda at_s: JOBS / step_s if at_s == 0 else 0, installation, costs, step_s=step_s, until_s=LIMIT_S)
+    return simulation.run(
+        lambda at_s: JOBS / step_s if at_s == 0 else 0, installation, costs, step_s=step_s, until_s=LIMIT_S
+    )
 
 
 def beside_each_other() -> Figures:
@@ -90,5 +96,5 @@ def busy_s() -> float:
 def _report_costs(report: Report, costs: Costs) -> None:
     for what, step in (("to put a job", costs.put), ("to run it", costs.run)):
         detail = f"{step.process_us:.1f} µs, of Redis {step.redis_us:.1f} µs"
-        report.line(what, f"{step.alone_per_s:,.0f}/s of a core", detail)
+        report.line(what, f"{step.alone_per_s:,.0f}/s alone", detail)
     report.line("memory of a job", f"{costs.queued_bytes:.0f} bytes", f"{costs.kept_bytes:.0f} bytes when it has ended")

@@ -1,19 +1,16 @@
 """An installation under a load, step by step: what is accepted, what runs, what waits, and how busy each part is.
 
 Jobs flow like water: in a step each part does as much as its processors allow, and no more than what has come to it.
-Who shares processors gets equal shares of them, and what one leaves goes to the others. That Redis serves one command
-at a time bounds all who ask the same master.
+If there are too few processors, all are slowed alike, since each waits for its turn as long. That Redis serves one
+command at a time bounds all who ask the same master.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from tests.bench.scale.costs import Costs, Step
-
-ROUNDS, CORRECTION = 60, 0.2
-"""So often shares are corrected in a step, and by so much of what is wrong: what one part leaves is another's then."""
 
 
 @dataclass(frozen=True)
@@ -80,41 +77,18 @@ def _rates(course: Course, installation: Installation, costs: Costs) -> tuple[fl
     run_step = _with_work(costs.run, installation.job_us)
     put = min(course.outside / course.step_s, installation.putting * costs.put.alone_per_s)
     ran = min(course.waiting / course.step_s + put, installation.running * run_step.alone_per_s)
-    for _ in range(ROUNDS):
-        fitted = _fitted(put, ran, installation, costs.put, run_step)
-        if fitted == (put, ran):
-            break
-        put, ran = fitted
-    return put, ran
+    slower = _slower(put, ran, installation, costs.put, run_step)
+    return put * slower, ran * slower
 
 
-def _fitted(put: float, ran: float, installation: Installation, put_step: Step, run_step: Step) -> tuple[float, float]:
-    """The rates made smaller by as much as some part cannot keep up."""
+def _slower(put: float, ran: float, installation: Installation, put_step: Step, run_step: Step) -> float:
+    """How much of these rates is left if all wait for the busiest master, or share the cores."""
     redis = (put * put_step.redis_us + ran * run_step.redis_us) / 1e6
-    if redis > installation.masters:
-        return put * installation.masters / redis, ran * installation.masters / redis
-    if installation.cores is None:
-        return put, ran
-    needs = [put * put_step.process_us / 1e6, ran * run_step.process_us / 1e6, redis]
-    of_put, of_ran, of_redis = (
-        share / need if need else 1.0 for share, need in zip(shares(needs, installation.cores), needs, strict=True)
-    )
-    return put * min(of_put, of_redis) ** CORRECTION, ran * min(of_ran, of_redis) ** CORRECTION
-
-
-def shares(needs: Sequence[float], cores: float) -> list[float]:
-    """What each gets of the cores: as much as the others, or what it needs if that is less."""
-    got = [0.0] * len(needs)
-    left, hungry = cores, set(range(len(needs)))
-    while hungry and left > 1e-12:
-        equal = left / len(hungry)
-        full = {one for one in hungry if needs[one] - got[one] <= equal}
-        for one in full or hungry:
-            taken = needs[one] - got[one] if full else equal
-            got[one] += taken
-            left -= taken
-        hungry -= full or hungry
-    return got
+    processes = (put * put_step.process_us + ran * run_step.process_us) / 1e6
+    by_redis = installation.masters / redis if redis > installation.masters else 1.0
+    if installation.cores is None or redis + processes <= 0:
+        return by_redis
+    return min(by_redis, installation.cores / (redis + processes))
 
 
 def _move(course: Course, put: float, ran: float, at_s: float) -> None:

@@ -37,7 +37,7 @@ async def run(url: str, number: float) -> dict[str, Any]:
         empty = await _memory(client)
         await fill(queue, "noop", int(number))
         full = await _memory(client)
-        async with _costs(client, number) as figures, working(url) as worker:
+        async with working(url) as worker, _costs(client, number) as figures:
             await until(lambda: worker.jobs_complete >= number)
         kept = await _memory(client)
     return {**figures, "queued_bytes": (full - empty) / number, "kept_bytes": (kept - empty) / number}

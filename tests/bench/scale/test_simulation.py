@@ -7,7 +7,7 @@ import pytest
 from tests.bench.scale.__main__ import PAGE, written
 from tests.bench.scale.costs import Costs, Step
 from tests.bench.scale.plan import DAY_S, Assumptions, curve, plan
-from tests.bench.scale.simulation import Course, Installation, run, shares
+from tests.bench.scale.simulation import Course, Installation, run
 
 COSTS = Costs(
     put=Step(process_us=50, redis_us=10, alone_per_s=20_000),
@@ -20,11 +20,6 @@ JOBS = 20_000
 
 def all_at_once(installation: Installation, costs: Costs = COSTS) -> Course:
     return run(lambda at_s: JOBS / 0.001 if at_s == 0 else 0, installation, costs, step_s=0.001, until_s=100)
-
-
-def test_cores_are_shared_equally_and_what_one_leaves_goes_to_the_others() -> None:
-    assert shares([1, 1, 0.2], cores=2) == pytest.approx([0.9, 0.9, 0.2])
-    assert shares([0.5, 0.5], cores=2) == pytest.approx([0.5, 0.5])
 
 
 def test_with_a_core_for_each_the_slower_process_is_the_limit() -> None:
