@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 
+import httpx
 import pytest
 from arq.connections import ArqRedis
 
-from errand.dashboard.charts import past
+from errand.dashboard.charts import overview, past
 from errand.dashboard.history.day import BYTES_IN_HOUR, PastMinutes, read_history
 from errand.dashboard.history.quantiles import quantile_ms
 from errand.leases.leases import Leases
 from errand.wire import keys
 from errand.wire.counters import Counters
 from errand.wire.minute_counts import COUNTERS, KEPT_MS, POSITIONS
+from tests.dashboard.page_seen import seen
 
 QUEUES = [keys.queue("default"), keys.queue("mail")]
 
@@ -56,6 +58,19 @@ async def test_what_another_program_has_written_is_read_in_bounds(redis: ArqRedi
 )
 def test_quantiles_are_those_of_the_buckets(counted: dict[str, int], share: float, ms: float | None) -> None:
     assert quantile_ms(counted, "run_ms", share) == ms
+
+
+async def test_charts_are_drawn_once_for_all_who_look_at_them_in_a_moment(
+    client: httpx.AsyncClient, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leases = Leases(redis, queue=keys.queue("mail"), worker="w", lease_s=1)
+    await leases.renew({}, {"attempts:succeeded": 3})
+    assert "succeeded 3" in (await seen(client, "/dashboard")).text
+    await leases.renew({}, {"attempts:succeeded": 4})
+    assert "succeeded 3" in (await seen(client, "/dashboard")).text
+    assert "succeeded 7" in (await seen(client, "/dashboard?span=day")).text
+    monkeypatch.setattr(overview, "KEPT_S", 0)
+    assert "succeeded 7" in (await seen(client, "/dashboard")).text
 
 
 def test_lines_have_gaps_and_words() -> None:

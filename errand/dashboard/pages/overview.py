@@ -10,9 +10,9 @@ from fastapi.responses import RedirectResponse
 from errand.dashboard import attention, gate
 from errand.dashboard.assets import PATH
 from errand.dashboard.bulk.kept import unfinished
-from errand.dashboard.charts import past
+from errand.dashboard.charts.overview import charts_of
 from errand.dashboard.checkup import checkup_of
-from errand.dashboard.history.day import Span, read_history
+from errand.dashboard.history.day import Span
 from errand.dashboard.page_route import PageRoute, page_router
 from errand.dashboard.pages.workers import longest
 from errand.dashboard.rendering import page
@@ -47,7 +47,6 @@ async def show_overview(request: Request, to: SharedDep) -> Response:
     queues = await in_time(read_queues(to.redis, names, silent_s=silent_s))
     workers = await in_time(read_workers(to.redis, names, silent_s=silent_s))
     span: Span = "day" if request.query_params.get("span") == "day" else "hour"
-    history = await in_time(read_history(to.redis, to.queue_keys, span))
     return page(
         request,
         "overview.html.j2",
@@ -56,9 +55,7 @@ async def show_overview(request: Request, to: SharedDep) -> Response:
         running=longest(workers, most=MAX_RUNNING),
         needs=attention.needs(await _overview(request, to, queues, workers)),
         span=span,
-        attempts=past.attempts(history),
-        waits=past.times(history, "wait_ms"),
-        runs=past.times(history, "run_ms"),
+        charts=await charts_of(request.app, to, span),
     )
 
 
