@@ -110,9 +110,11 @@ class AnswerReader:
         if more:
             self.reusable = False
         self.headers = [(line[: (at := line.index(":"))], line[at + 1 :].strip()) for line in lines]
-        self._buffer += head.string[head.end() :]
+        if len(head.string) > head.end():
+            self._buffer += head.string[head.end() :]
         self._frame()
-        self._step_on()
+        if self._buffer or not self.ended:
+            self._step_on()
 
     def _step_on(self) -> None:
         while not self.ended and _STEPS[self._state](self):
@@ -179,8 +181,9 @@ class AnswerReader:
 
     def _frame(self) -> None:
         """RFC 9112 §6.3: how the end of the body is known."""
-        lengths, codings = self._values("content-length"), self._values("transfer-encoding")
-        if any("close" in value.lower() for value in self._values("connection")):
+        said = _framing_in(self.headers)
+        lengths, codings = said.get("content-length", []), said.get("transfer-encoding", [])
+        if any("close" in value.lower() for value in said.get("connection", [])):
             self.reusable = False
         if self.status in (204, 304):
             # one that announces a body may send it, too
@@ -196,10 +199,6 @@ class AnswerReader:
         if self._state == "until_close":
             self._keep(bytes(self._buffer))
             self._buffer.clear()
-
-    def _values(self, name: str) -> list[str]:
-        length = len(name)
-        return [value for key, value in self.headers if len(key) == length and key.lower() == name]
 
     def _take_sized(self) -> bool:
         self._take_body()
@@ -284,6 +283,19 @@ _STEPS = {
     "chunk_end": AnswerReader._take_chunk_end,
     "trailers": AnswerReader._take_trailers,
 }
+
+
+FRAMING = frozenset({"content-length", "transfer-encoding", "connection"})
+FRAMING_CHARS = frozenset(map(len, FRAMING))
+
+
+def _framing_in(headers: Headers) -> dict[str, list[str]]:
+    """The values of the fields that say how the answer ends, by name in lower case."""
+    found: dict[str, list[str]] = {}
+    for name, value in headers:
+        if len(name) in FRAMING_CHARS and (known := name.lower()) in FRAMING:
+            found.setdefault(known, []).append(value)
+    return found
 
 
 EMPTY_LINES = (b"\n\r\n", b"\n\n")

@@ -101,6 +101,11 @@ class Receiver:
         return self.limit + ahead - self.held - self._still_expected
 
     @property
+    def puts_back(self) -> bool:
+        """Since an exchange ended, deliveries have found it busy."""
+        return self._put_back > 0
+
+    @property
     def is_stuck(self) -> bool:
         """Nothing has ended for a while, though many wait."""
         return self._put_back >= STUCK and time.monotonic() - self._ended_s > STUCK_S
@@ -240,6 +245,11 @@ class Receivers:
         """Nothing has ended for a while with the receiver of that name, though many wait."""
         receiver = self._receivers.get(name)
         return receiver is not None and receiver.is_stuck
+
+    def puts_back(self, name: str) -> bool:
+        """Since an exchange with the receiver of that name ended, deliveries have found it busy."""
+        receiver = self._receivers.get(name)
+        return receiver is not None and receiver.puts_back
 
     def may_start(self, receiver: Receiver) -> bool:
         """A delivery has come, and may start at once."""
