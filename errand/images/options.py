@@ -32,6 +32,10 @@ MEGAPIXELS_OF_CPU_LIMIT = 50
 Above it the work is not what the header says."""
 
 
+FRAME_PIXELS = 4_096
+"""What a frame of an animation costs however small it is, in pixels of a JPEG. Measured: 0.2 ms."""
+
+
 EXTRAS: dict[str, Extra] = {"heic": "heic", "pdf": "pdf"}
 
 
@@ -80,9 +84,9 @@ class ImageOptions:
 
     def check_source(self, width: int, height: int, frames: int = 1) -> None:
         """Before decoding: a file of a kilobyte can announce any number of pixels. Raises ImageRefused."""
-        if width * height * frames > self.source_megapixels * MEGA:
+        if _counted(width * height, frames) > self.source_megapixels * MEGA:
             limit = f"over the limit of {self.source_megapixels:g} megapixels"
-            each = f" in each of {frames} frames" if frames > 1 else ""
+            each = f" in each of {frames} frames, which count {FRAME_PIXELS} at least" if frames > 1 else ""
             raise ImageRefused(f"the image has {width} x {height} pixels{each}, {limit}")
 
     def check_outputs(self, renditions: Sequence[Rendition]) -> None:
@@ -100,7 +104,7 @@ class ImageOptions:
 
     def cost_megapixels(self, renditions: Sequence[Rendition]) -> float:
         """What writing them costs, in megapixels of JPEG."""
-        return sum(each.planned.pixels * each.frames * self._weight(each) for each in renditions) / MEGA
+        return sum(_counted(each.planned.pixels * self._weight(each), each.frames) for each in renditions) / MEGA
 
     def cpu_limit_s(self, source_pixels: int, cost_megapixels: float) -> float:
         """The CPU time that an image may take: it grows with what is read and with what is written."""
@@ -118,6 +122,10 @@ class ImageOptions:
         if form == "png" and size.palette:
             return WEIGHT["gif"]
         return WEIGHT[form] * (LOSSLESS_WEBP if form == "webp" and size.lossless else 1) * tries
+
+
+def _counted(pixels: float, frames: int) -> float:
+    return pixels if frames == 1 else frames * max(pixels, FRAME_PIXELS)
 
 
 def _check_sides(rendition: Rendition) -> None:

@@ -7,7 +7,6 @@ import math
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import lru_cache
-from mmap import ACCESS_READ, mmap
 from operator import mul
 from pathlib import Path
 from typing import Any
@@ -55,11 +54,9 @@ class Described:
 def hash_of(path: Path) -> tuple[str, int]:
     """The SHA-256 of a file, in hexadecimal, and its size in bytes."""
     with path.open("rb") as file:
-        if not (size_bytes := path.stat().st_size):
-            return hashlib.sha256().hexdigest(), 0
-        # read where the kernel has it: to copy it first takes a tenth more
-        with mmap(file.fileno(), 0, access=ACCESS_READ) as content:
-            return hashlib.sha256(content).hexdigest(), size_bytes
+        # piece by piece: a process may not map a file of any size
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return digest, path.stat().st_size
 
 
 def described(source: Source, base: pyvips.Image, *, sha256: str, size_bytes: int) -> Described:

@@ -12,6 +12,9 @@ LOOK_PIXELS = 1_024
 """The longer side of what is looked at: an edge is found to a thousandth of it."""
 
 
+MEDIAN_PIXELS = 3
+
+
 SMART = ("attention", "entropy")
 
 
@@ -37,7 +40,9 @@ def kept_after_trim(view: pyvips.Image, source: Source, size: Size) -> Region | 
         return None
     seen = turn(view, size)
     flat = seen.flatten(background=[255, 255, 255]) if seen.hasalpha() else seen
-    left, top, width, height = flat.find_trim(threshold=size.trim, background=flat.getpoint(0, 0))
+    # the median of nine pixels, which libvips looks at, has no place in a narrow image
+    narrow = min(flat.width, flat.height) < MEDIAN_PIXELS
+    left, top, width, height = flat.find_trim(threshold=size.trim, background=flat.getpoint(0, 0), line_art=narrow)
     whole_width, whole_height = turned(size, source.width, source.height)
     across, down = whole_width / seen.width, whole_height / seen.height
     if width == 0 or height == 0:

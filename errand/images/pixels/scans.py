@@ -20,15 +20,20 @@ def lacks_scans(path: Path) -> bool:
 
     Cut between two scans it is a whole JPEG to a decoder, but for its end marker, and shows a coarse picture.
     """
-    missing: dict[int, set[int]] = {}
     with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
-        for kind, segment in _segments(content):
-            if kind == PROGRESSIVE:
-                missing = {component: set(range(COEFFICIENTS)) for component in segment[6::3]}
-            elif kind == SCAN and len(segment) > 3 and segment[-1] & 0xF == 0:
-                for component in segment[1 : 1 + 2 * segment[0] : 2]:
-                    missing.get(component, set()).difference_update(range(segment[-3], segment[-2] + 1))
-    return any(missing.values())
+        return any(_missing(content).values())
+
+
+def _missing(content: mmap) -> dict[int, set[int]]:
+    """By component, if it is progressive: the coefficients whose last bit no scan has."""
+    missing: dict[int, set[int]] = {}
+    for kind, segment in _segments(content):
+        if kind == PROGRESSIVE:
+            missing = {component: set(range(COEFFICIENTS)) for component in segment[6::3]}
+        elif kind == SCAN and len(segment) > 3 and segment[-1] & 0xF == 0:
+            for component in segment[1 : 1 + 2 * segment[0] : 2]:
+                missing.get(component, set()).difference_update(range(segment[-3], segment[-2] + 1))
+    return missing
 
 
 def _segments(content: mmap) -> Iterator[tuple[int, bytes]]:

@@ -123,6 +123,8 @@ def test_trim_cuts_edges_of_one_colour(tmp_path: Path) -> None:
     assert (trimmed.width, trimmed.height) == (100, 50)
     assert (colour(trimmed, 0, 0), colour(trimmed, 0.99, 0.99)) == (RED, RED)
     assert one(tmp_path, bytes(flat(WHITE, 30, 20).write_to_buffer(".png")), trim=10).width == 30
+    narrow = one(tmp_path, bytes(flat(WHITE, 2, 90).insert(flat(RED, 2, 30), 0, 20).write_to_buffer(".png")), trim=10)
+    assert (narrow.width, narrow.height) == (2, 30)
 
 
 def test_blur_and_sharpen(tmp_path: Path) -> None:
@@ -228,6 +230,19 @@ def test_the_frames_of_an_animation_count_together(tmp_path: Path) -> None:
         render(tmp_path / "source", tmp_path, request, ImageOptions(source_megapixels=0.005))
     with pytest.raises(ImageRefused, match="cost as much as"):
         render(tmp_path / "source", tmp_path, request, ImageOptions(output_megapixels=0.05))
+
+
+def test_a_frame_costs_something_however_small_it_is(tmp_path: Path) -> None:
+    """Eleven megabytes of frames of one pixel took half a minute."""
+    frame = bytes.fromhex("21f9040001000000 2c00000000010001000002024401 00")
+    (tmp_path / "source").write_bytes(b"GIF89a\1\0\1\0\x80\0\0\0\0\0\xff\xff\xff" + frame * 70_000 + b";")
+    request = Request(sizes=[Size(width=60)], animation="keep")
+    with pytest.raises(ImageRefused, match="1 x 1 pixels in each of 70000 frames, which count 4096 at least, over the"):
+        render(tmp_path / "source", tmp_path, request, ImageOptions())
+    request = Request(sizes=[Size(width=1, format="webp")] * 3, animation="keep")
+    (tmp_path / "source").write_bytes(animated())
+    with pytest.raises(ImageRefused, match="cost as much as"):
+        render(tmp_path / "source", tmp_path, request, ImageOptions(output_megapixels=0.03))
 
 
 def tagged() -> bytes:
