@@ -47,6 +47,8 @@ class Pool(ConnectionPool):
         super().__init__(connection_class=packed(connection_class), **options)  # type: ignore[arg-type]  # a class hashes as any object
         self._tls: Any = None
         self._gate = asyncio.Semaphore(CONNECTING_AT_ONCE)
+        self._ends = 0
+        """How often the pool was closed: what connects meanwhile must notice it, as nobody would close that."""
 
     async def get_connection(self, command_name: Any = None, *keys: Any, **options: Any) -> AbstractConnection:
         """A connection that is connected. Raises redis' errors."""
@@ -62,11 +64,16 @@ class Pool(ConnectionPool):
         return bool(idle) and bool(idle[-1].is_connected)
 
     async def take_connection(self) -> AbstractConnection:
-        """A connection that is connected. Raises redis' errors."""
+        """A connection that is connected. Raises redis' errors; ConnectionError if the pool is closed meanwhile."""
         connection: AbstractConnection = self.get_available_connection()  # type: ignore[no-untyped-call]
+        ends = self._ends
         try:
             await self.ensure_connection(connection)
+            if self._ends != ends:
+                raise ConnectionError("the client was closed while it connected")
         except BaseException:
+            if self._ends != ends:
+                await connection.disconnect(nowait=True)
             await self.release(connection)
             raise
         return connection
@@ -93,6 +100,7 @@ class Pool(ConnectionPool):
     async def disconnect(self, inuse_connections: bool = True) -> None:
         """Closes the connections; if those in use are among them, the pool has ended."""
         if inuse_connections:
+            self._ends += 1
             await self.end()
         await self.disconnect_all(inuse=inuse_connections)
 

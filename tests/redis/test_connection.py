@@ -215,6 +215,18 @@ async def test_idle_connections_are_dropped_with_a_silent_one(tmp_path: Path) ->
             assert client.connection_pool._available_connections[:-1] == []
 
 
+async def test_a_client_that_is_closed_while_it_connects_leaves_no_connection(redis_url: str) -> None:
+    for turns in range(1, 12):
+        client = connect(redis_url, reply_timeout_s=NEVER_S)
+        pool, calling = client.connection_pool, asyncio.ensure_future(client.get("x"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        made = {*pool._in_use_connections, *pool._available_connections}
+        await client.aclose()
+        await asyncio.gather(calling, return_exceptions=True)
+        assert [connection for connection in made if connection.is_connected] == [], turns
+
+
 # --- copies
 
 
