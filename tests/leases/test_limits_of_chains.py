@@ -13,6 +13,7 @@ from errand.wire.flow import PlannedGroup, PlannedJob, RunAfter
 from tests.leases import test_needs
 from tests.leases.test_limits import call_type, worker_of
 from tests.leases.test_needs import AFTER, QUEUE, Known
+from tests.redis_cluster import apart
 
 TENANTS = 3
 IN_ALL, OF_ONE = 2, 1
@@ -103,7 +104,7 @@ class Machine(test_needs.Machine):
 
 
 def test_limits_hold_and_nothing_is_lost_where_jobs_wait_for_others(redis_url: str) -> None:
-    Machine.url = f"{redis_url}?db=4"
+    Machine.url = apart(redis_url, 4)
     run_state_machine_as_test(
         Machine, settings=hypothesis_settings(max_examples=8, stateful_step_count=30, deadline=None)
     )
