@@ -117,7 +117,8 @@ class AnswerReader:
             self._step_on()
 
     def _step_on(self) -> None:
-        while not self.ended and _STEPS[self._state](self):
+        # none if it has ended, or if all that comes until the end is its body
+        while (step := _STEPS.get(self._state)) and step(self):
             pass
         if self.ended and self._buffer:
             self.reusable = False
@@ -208,9 +209,9 @@ class AnswerReader:
         return True
 
     def _take_chunk_line(self) -> bool:
-        line_end = self._buffer.find(b"\n")
+        line_end = self._buffer.find(b"\n", 0, CHUNK_LINE_LIMIT_BYTES)
         if line_end < 0:
-            if len(self._buffer) > CHUNK_LINE_LIMIT_BYTES:
+            if len(self._buffer) >= CHUNK_LINE_LIMIT_BYTES:
                 self.close()
             return False
         size = bytes(self._buffer[:line_end]).partition(b";")[0].strip()
@@ -246,7 +247,7 @@ class AnswerReader:
 
     def _take_trailers(self) -> bool:
         end = _end_of_fields(self._buffer)
-        if end < 0:
+        if not 0 <= end <= CHUNK_LINE_LIMIT_BYTES:
             if len(self._buffer) > CHUNK_LINE_LIMIT_BYTES:
                 self.close()
             return False
