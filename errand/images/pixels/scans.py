@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
@@ -20,8 +21,9 @@ def lacks_scans(path: Path) -> bool:
 
     Cut between two scans it is a whole JPEG to a decoder, but for its end marker, and shows a coarse picture.
     """
-    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+    with path.open("rb") as file, suppress(OSError), mmap(file.fileno(), 0, access=ACCESS_READ) as content:
         return any(_missing(content).values())
+    return True  # larger than what this process may map: it stays as it is, cut
 
 
 def _missing(content: mmap) -> dict[int, set[int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import subprocess
 import sys
@@ -13,8 +14,10 @@ import pyvips
 
 from errand.images.options import ImageOptions
 from errand.images.pixels.pipeline import Request, render
+from errand.images.pixels.scans import lacks_scans
 from errand.images.refusal import ImageRefused
 from errand.images.size import Size, Strictness
+from errand.resources.process_pool import ProcessPool
 from tests.pictures import image
 
 
@@ -35,6 +38,13 @@ def refusal(folder: Path, content: bytes, strictness: Strictness = "normal") -> 
         rendered(folder, content, strictness)
     assert "/" not in str(refused.value), "no path of the server"
     return str(refused.value)
+
+
+async def test_a_file_that_is_larger_than_the_memory_there_may_be_is_taken_for_cut(tmp_path: Path) -> None:
+    (tmp_path / "large").write_bytes(image(300, 200)[:-2])
+    os.truncate(tmp_path / "large", 2 * 1024**3)
+    async with ProcessPool.open(processes=1, memory_limit_bytes=256 * 1024**2) as pool:
+        assert await pool.run(60, lacks_scans, tmp_path / "large")
 
 
 def flipped(content: bytes, at: float) -> bytes:
