@@ -45,6 +45,21 @@ async def test_every_page_is_sent_the_same_changes_and_numbers(open_client: Open
         assert pulse.pages == 0
 
 
+async def test_a_page_without_jobs_is_sent_numbers_alone() -> None:
+    pulse = Pulse(cast(Shared, None))
+    pages = [pulse.messages(asyncio.Event(), jobs=jobs) for jobs in (True, False)]
+    for page in pages:
+        await anext(page)
+    waiting = [asyncio.create_task(anext(page)) for page in pages]
+    await asyncio.sleep(0)
+    pulse._send(b"all", b"numbers")
+    assert [await each for each in waiting] == [b"all", b"numbers"]
+    waiting = [asyncio.create_task(anext(page)) for page in pages]
+    await asyncio.sleep(0)
+    pulse._send(MISSED)
+    assert [await each for each in waiting] == [MISSED, MISSED]
+
+
 async def test_a_page_that_is_behind_reads_itself_again() -> None:
     pulse = Pulse(cast(Shared, None))
     page = pulse.messages(asyncio.Event())

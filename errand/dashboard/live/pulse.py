@@ -45,7 +45,7 @@ class Pulse:
     def __init__(self, to: Shared) -> None:
         self._to = to
         self._number = 0
-        self._message = b""
+        self._message = self._numbers_alone = b""
         self._beat = asyncio.Event()
         self._pages = 0
         self._running: asyncio.Task[None] | None = None
@@ -72,8 +72,8 @@ class Pulse:
         """After the last one nothing is read any more."""
         self._pages -= 1
 
-    async def messages(self, over: asyncio.Event) -> AsyncGenerator[bytes, None]:
-        """What one page is sent, until `over` is set."""
+    async def messages(self, over: asyncio.Event, *, jobs: bool = True) -> AsyncGenerator[bytes, None]:
+        """What one page is sent, until `over` is set; without `jobs` one that shows none, in a tenth of the bytes."""
         yield b"retry: %d\nevent: open\ndata: {}\n\n" % RETRY_MS
         number, sent_s = self._number, time.monotonic()
         until_s = sent_s + STREAM_S
@@ -81,7 +81,7 @@ class Pulse:
             await self._beat.wait()
             behind, number = self._number - number, self._number
             if behind:
-                yield self._message if behind == 1 else MISSED
+                yield MISSED if behind > 1 else self._message if jobs else self._numbers_alone
                 sent_s = time.monotonic()
             elif time.monotonic() - sent_s > HEARTBEAT_S:
                 yield b": still here\n\n"
@@ -115,7 +115,7 @@ class Pulse:
             numbers, self._read_at_s = await self._read_numbers(), time.monotonic()
         if changes or numbers != self._numbers:
             self._numbers = numbers
-            self._send(_message(changes, numbers))
+            self._send(_message(changes, numbers), _message((), numbers))
         else:
             self._wake()
 
@@ -123,9 +123,9 @@ class Pulse:
         names, silent_s = list(self._to.queues), self._to.settings.lease_s
         return numbers_of(await in_time(read_queues(self._to.redis, names, silent_s=silent_s)))
 
-    def _send(self, message: bytes) -> None:
+    def _send(self, message: bytes, numbers_alone: bytes | None = None) -> None:
         self._number += 1
-        self._message = message
+        self._message, self._numbers_alone = message, message if numbers_alone is None else numbers_alone
         self._wake()
 
     def _wake(self) -> None:

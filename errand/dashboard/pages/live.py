@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from fastapi import Depends, Request, Response
 
 from errand.dashboard import gate
@@ -15,13 +17,13 @@ router = page_router("/live")
 
 
 @router.get("", dependencies=[Depends(gate.may_look)], response_model=None)
-async def follow(request: Request, to: SharedDep) -> Response:
-    """Beats (`text/event-stream`) until the page is closed."""
+async def follow(request: Request, to: SharedDep, jobs: bool = True) -> Response:
+    """Beats (`text/event-stream`) until the page is closed; `jobs=false` for a page that shows none."""
     pulse = _pulse(request, to)
     if pulse.pages >= to.settings.watcher_limit:
         raise Problem(503, "too-many-watchers", "As many pages are open as this process may have: WATCHER_LIMIT.")
     pulse.open_page()
-    return PolledStream(pulse.messages, at_end=pulse.close_page)
+    return PolledStream(partial(pulse.messages, jobs=jobs), at_end=pulse.close_page)
 
 
 def _pulse(request: Request, to: Shared) -> Pulse:

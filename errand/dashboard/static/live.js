@@ -188,7 +188,8 @@ let stream;
 function follow() {
   if (document.hidden) return;
   stream?.close();
-  stream = new EventSource(`${base}/live`);
+  const jobs = main.querySelector("[data-job], table.jobs, [data-empty-list]") !== null;
+  stream = new EventSource(`${base}/live?jobs=${jobs}`);
   stream.addEventListener("open", () => {
     say("live", "Live");
     // what happened while nothing came, at the start too

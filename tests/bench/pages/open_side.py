@@ -1,4 +1,7 @@
-"""Holds pages open as a browser does: each follows its stream, and is read anew as the page's own script reads it."""
+"""Holds pages open as a browser does: each follows its stream, and is read anew as the page's own script reads it.
+
+Every second one is a list of jobs, which reads itself again only if its reader asks; the others are overviews.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +26,16 @@ BEAT = b"event: beat\ndata: "
 class OpenPage(asyncio.Protocol):
     """The stream of one page; counts beats, and notes how late it hears of each new job if it is to."""
 
-    def __init__(self, late_s: list[float] | None) -> None:
+    def __init__(self, jobs: bool, late_s: list[float] | None) -> None:
+        self._jobs = jobs
         self._late_s = late_s
         self._rest = b""
         self._seen: set[str] = set()
         self.beats = 0
 
     def connection_made(self, transport: Any) -> None:
-        transport.write(f"GET /dashboard/live HTTP/1.1\r\n{HEAD}\r\n".encode())
+        jobs = "true" if self._jobs else "false"
+        transport.write(f"GET /dashboard/live?jobs={jobs} HTTP/1.1\r\n{HEAD}\r\n".encode())
 
     def data_received(self, data: bytes) -> None:
         self.beats += data.count(BEAT)
@@ -55,10 +60,11 @@ async def hold(url: str, port: float, number: float, seconds: float) -> dict[str
     late_s: list[float] = []
     loop, pages, reading = asyncio.get_running_loop(), [], []
     for index in range(int(number)):
-        noted = late_s if index % SAMPLED == 0 else None
-        page = (await loop.create_connection(lambda noted=noted: OpenPage(noted), "127.0.0.1", int(port)))[1]  # type: ignore[misc]  # mypy does not know the type of a lambda with a default
+        page = OpenPage(index % 2 == 0, late_s if index % SAMPLED == 0 else None)
+        await loop.create_connection(lambda page=page: page, "127.0.0.1", int(port))  # type: ignore[misc]  # mypy does not know the type of a lambda with a default
         pages.append(page)
-        reading.append(asyncio.create_task(_read_again(int(port), index / number * READ_AGAIN_S)))
+        if index % 2:
+            reading.append(asyncio.create_task(_read_again(int(port), index / number * READ_AGAIN_S)))
     await asyncio.sleep(seconds)
     for task in reading:
         task.cancel()

@@ -46,7 +46,8 @@ def _paint(report: Report, asked: Figures) -> None:
 def _open(report: Report) -> None:
     figures = open_pages(pages=OPEN, seconds=SECONDS)
     report.section(
-        "Open pages", f"{OPEN} open overviews of one API process, each with its stream, while 200 jobs a second run."
+        "Open pages",
+        f"{OPEN} open pages of one API process, overviews and lists, each with its stream; 200 jobs run a second.",
     )
     percent, alone = figures["cores"] * 100, figures["alone"] * 100
     report.line(
