@@ -74,21 +74,23 @@ async def watch(url: str, port: float, number: float, changes: float) -> dict[st
 
 
 async def post(url: str, port: float, per_s: float, seconds: float) -> dict[str, Any]:
-    """Enqueues at a steady pace for so long."""
+    """Enqueues at a steady pace for so long; returns when each request is answered."""
     reader, writer = await asyncio.open_connection("127.0.0.1", int(port))
     started_s = time.perf_counter()
-    answered = asyncio.create_task(_read_all(reader))
-    for index in range(int(per_s * seconds)):
+    number = int(per_s * seconds)
+    answered = asyncio.create_task(_read_answers(reader, number))
+    for index in range(number):
         await asyncio.sleep(max(0, started_s + index / per_s - time.perf_counter()))
         writer.write(request_of(0, keyed=False))
-    await asyncio.sleep(0.5)
-    answered.cancel()
-    return {"posted": per_s * seconds}
+    await asyncio.wait_for(answered, LIMIT_S)
+    writer.close()
+    return {"posted": number}
 
 
-async def _read_all(reader: asyncio.StreamReader) -> None:
-    while await reader.read(65536):
-        pass
+async def _read_answers(reader: asyncio.StreamReader, number: int) -> None:
+    for _ in range(number):
+        head = await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(content_length(head.split(b"\r\n")))
 
 
 async def wait(url: str, port: float, number: float) -> dict[str, Any]:
