@@ -34,19 +34,19 @@ QUEUE_LOOK_S = 1.0
 
 
 class Client:
-    """A connection to the queues. While it is open, `enqueue` of every job type goes by it.
+    """Puts jobs and waits for them, in asyncio. While it is open, `enqueue` of every job type uses it.
 
     >>> async with Client(Settings.read()) as client:
     ...     job = await welcome_email.enqueue(to="ada@example.com", name="Ada")
     ...     report = await client.enqueue("report", {"day": "2030-01-31"})  # without the module of its type
     ...     print(await job.result(timeout_s=30), await report.status())
 
-    Without `REDIS_URL` it joins the embedded Redis of `DATA_DIR`, or starts it. A Redis that is away may come later:
-    until then every call raises QueueUnavailable, within two seconds.
+    Without `REDIS_URL` it joins the embedded Redis of `DATA_DIR`, or starts it. You can open it while Redis is away:
+    until Redis is back, every call raises QueueUnavailable, within two seconds.
     """
 
     def __init__(self, settings: Settings, *, redis_url: str | None = None) -> None:
-        """`redis_url` takes the place of that of the settings."""
+        """`redis_url` replaces the `redis_url` of the settings."""
         self._settings = settings
         self._redis_url = redis_url
         self._stack = AsyncExitStack()
@@ -66,12 +66,13 @@ class Client:
     async def enqueue(
         self, type_name: str, args: Mapping[str, Any] | None = None, /, **options: Unpack[GivenOptions]
     ) -> JobHandle[Any]:
-        """Puts a job by the name of its type, with args as JSON values: this program needs no module of the type.
+        """Puts a job by the name of its type, with args as JSON values. Your program need not import the type's module.
 
         >>> await client.enqueue("report", {"day": "2030-01-31"}, delay="10m", unique_key="2030-01-31")
 
-        The args are checked by the schema that workers publish. Raises LookupError for a type that no worker has
-        published, ValueError for args that do not fit or an option out of range, NotUnique, QueueUnavailable.
+        It checks the args against the schema that workers publish. Raises LookupError for a type that no worker has
+        published, ValueError for args that do not fit or an option out of range, NotUnique if another job holds the
+        unique key and `on_conflict` says so, QueueUnavailable if Redis is away.
         """
         (job,) = await self._put(type_name, [args or {}], JobOptions.of(**options))
         return job
@@ -79,7 +80,10 @@ class Client:
     async def enqueue_many(
         self, type_name: str, many_args: Sequence[Mapping[str, Any]], /, **options: Unpack[GivenOptions]
     ) -> list[JobHandle[Any]]:
-        """The same for up to 10,000 jobs of one type in one call: all or none."""
+        """Puts up to 10,000 jobs of one type in one call: all or none. Raises what `enqueue` raises.
+
+        >>> await client.enqueue_many("report", [{"day": "2030-01-30"}, {"day": "2030-01-31"}])
+        """
         asked = JobOptions.of(**options).for_many()
         return await self._put(type_name, many_args, asked) if many_args else []
 
@@ -90,12 +94,13 @@ class Client:
     def job(self, job_id: str, job_type: JobType[Any, Result], /) -> JobHandle[Result]: ...
 
     def job(self, job_id: str, job_type: JobType[Any, Any] | None = None, /) -> JobHandle[Any]:
-        """A job that was put before, by anybody. Nothing is looked up until it is asked for something.
+        """A handle for a job that any program put before. It looks nothing up until you call one of its methods.
 
         >>> await client.job(job_id, welcome_email).result()  # as the type's function returns it
 
-        Without its type it is searched for in the queues of the types that workers have published. As long as it is in
-        none of them, which no worker serves then, `result` and `events` wait for that, and `cancel` raises LookupError.
+        If you leave out the type, the handle searches the queues of the types that workers have published. A job in
+        another queue has no worker yet: `result` and `events` wait until a worker publishes a type of that queue, and
+        `cancel` raises LookupError.
         """
         if job_type is None:
             return JobHandle(self._put_by, job_id)

@@ -17,12 +17,12 @@ from errand.settings import Settings
 from errand.tracing import switch
 
 _INSTEAD: list[str] = []
-"""The Redis that takes the place of all others, for tests; the last one counts."""
+"""URLs that replace the Redis of all settings, for tests. The last one counts."""
 
 
 @contextmanager
 def instead(url: str) -> Iterator[None]:
-    """Every connection of this process that is opened in the block goes there, whatever its settings say: for tests."""
+    """In the block, every new connection of this process goes to this URL, whatever the settings say. For tests."""
     _INSTEAD.append(url)
     try:
         yield
@@ -31,7 +31,7 @@ def instead(url: str) -> Iterator[None]:
 
 
 class Connected:
-    """The queues of one Redis, each made when it is first named."""
+    """The queues of one Redis. It makes each when a caller first names it."""
 
     def __init__(self, redis: ArqRedis, *, durability: Durability, ended_ttl_s: float) -> None:
         """`ended_ttl_s`: how long a cancelled job is kept."""
@@ -56,7 +56,7 @@ class Connected:
 
 @asynccontextmanager
 async def opened(settings: Settings, *, redis_url: str | None = None) -> AsyncIterator[Connected]:
-    """The connection for these settings, to `redis_url` if it is given. A Redis that is away may come later."""
+    """Connects with these settings, or to `redis_url` if it is given. Redis may be away and come later."""
     switch.by_program()
     async with redis_of(settings, redis_url) as url:
         redis = connect(url, reply_timeout_s=REPLY_TIMEOUT_S)

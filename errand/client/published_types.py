@@ -1,7 +1,7 @@
 """What workers publish of their job types, so that a program can put a job by name without the module of its type.
 
-The schema says which args there are and of which JSON types. What a model checks beyond that (a validator of its own,
-an address) is seen by the worker alone.
+The schema says which args there are, and their JSON types. Only the worker makes the further checks of a model (a
+validator of its own, an address).
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ log = structlog.get_logger("errand.client")
 
 
 PUBLISH_EVERY_S = 60.0
-"""A Redis that has lost its data knows the types again after so long."""
+"""If Redis loses its data, it knows the types again after this time."""
 
 
 FORGET_S = 7 * 86_400
-"""A type that no worker has published for so long is no longer offered."""
+"""If no worker publishes a type for this long, clients no longer know it."""
 
 
 LOOK_EVERY_S = 5.0
@@ -49,11 +49,11 @@ class PublishedType:
     name: str
     queue: str
     faults_of: Callable[[Any], Iterable[Any]]
-    """What does not fit the schema of the args."""
+    """Finds what does not fit the schema of the args."""
     priority: int = 0
 
     def check(self, args: Mapping[str, Any]) -> None:
-        """Raises ValueError, which names each arg that does not fit, without its value."""
+        """Raises ValueError if args do not fit. The message names each of them, without its value."""
         faults = {
             ".".join(map(str, fault.instance_path)): str(fault.message)
             for fault in islice(self.faults_of(args), MAX_FAULTS)
@@ -71,7 +71,7 @@ class PublishedTypes:
         self._read_s: float | None = None
 
     async def named(self, name: str) -> PublishedType:
-        """Raises LookupError for a type that no worker has published, ExtraMissing without the extra `client`."""
+        """Finds a type. Raises LookupError if no worker has published it, ExtraMissing without the extra `client`."""
         if not self._is_fresh or name not in self._known:
             await self._read()
         try:
@@ -89,7 +89,7 @@ class PublishedTypes:
         return [keys.DEFAULT_QUEUE, *sorted(named)]
 
     def forget(self) -> None:
-        """The next question is answered by Redis."""
+        """Forgets the types, so that the next call reads them from Redis."""
         self._read_s = None
 
     @property
@@ -119,7 +119,7 @@ def _published(name: str, record: Mapping[str, Any]) -> PublishedType:
 
 @asynccontextmanager
 async def published(redis: Redis, job_types: Iterable[JobType[Any, Any]]) -> AsyncIterator[None]:
-    """Publishes these job types for the block, now and again; misses it while Redis is away."""
+    """Publishes these job types in the block, once a minute. While Redis is away, it publishes nothing."""
     records = {
         job_type.name: {
             "queue": job_type.queue,
@@ -146,7 +146,7 @@ async def _publish_for_ever(redis: Redis, records: Mapping[str, Mapping[str, Any
 
 
 async def publish(redis: Redis, records: Mapping[str, Mapping[str, Any]]) -> None:
-    """Publishes these once. Raises redis' errors."""
+    """Publishes these job types once. Raises redis' errors."""
     now_s = int(time.time())
     if records:
         mapping = {name: codec.dumps({**record, "at_s": now_s}) for name, record in records.items()}

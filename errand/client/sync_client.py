@@ -1,6 +1,6 @@
-"""`SyncClient`: the same for programs without an event loop, such as Django, Flask and scripts.
+"""`SyncClient` puts jobs from programs without an event loop, such as Django, Flask and scripts.
 
-The calls are made by a `Client` in a thread of its own, so that there is one way to Redis and not two.
+A `Client` in a thread of its own makes the calls, so that there is one way to Redis and not two.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Loop:
 
 @dataclass(frozen=True, slots=True)
 class SyncJob(Generic[Result]):
-    """A job that was put. What its calls do and raise stands at `JobHandle`."""
+    """A job that was put. Its methods do and raise what those of `JobHandle` do, and block instead of `await`."""
 
     loop: Loop
     handle: JobHandle[Result] | ChainHandle[Result]
@@ -67,7 +67,7 @@ class SyncJob(Generic[Result]):
 
     @property
     def existing(self) -> bool:
-        """No job was put: this one has the same id, or holds the same unique key."""
+        """True if no job was put, because this one was there before: it has the same id, or the same unique key."""
         return self.handle.existing
 
     def result(self, *, timeout_s: float | None = None) -> Result:
@@ -81,26 +81,27 @@ class SyncJob(Generic[Result]):
         return self.loop.run(self.handle.cancel())
 
     def events(self) -> Iterator[JobUpdate]:
-        """`for event in job.events():` its status now, then each change until its end."""
+        """`for event in job.events():` yields the job's status now, then each change until its end."""
         events = self.handle.events()
         while (event := self.loop.run(_next(events))) is not None:
             yield event
 
 
 class SyncClient:
-    """Puts jobs without an event loop. Threads may share one; a forked process opens its own at its first call.
+    """Puts jobs without an event loop: in Django, in Flask, in scripts.
 
     >>> with SyncClient(Settings.read()) as client:
     ...     job = client.enqueue(welcome_email, to="ada@example.com", name="Ada")
     ...     client.options(delay="10m").enqueue("report", {"day": "2030-01-31"})  # without the module of its type
     ...     print(job.result(timeout_s=30))
 
-    A program that lives long makes one where its settings are and keeps it: it opens at its first call, and `close()`
-    ends it. Its calls raise what those of `Client` and of a job type's `enqueue` raise.
+    A program that runs for long makes one client and keeps it. The client connects at its first call, and `close()`
+    ends the connection. Threads may share one client. A forked process opens its own connection at its first call. The
+    methods raise what those of `Client` and of a job type's `enqueue` raise.
     """
 
     def __init__(self, settings: Settings, *, redis_url: str | None = None) -> None:
-        """`redis_url` takes the place of that of the settings."""
+        """`redis_url` replaces the `redis_url` of the settings."""
         self._settings = settings
         self._redis_url = redis_url
         self._opened: _Opened | None = None
@@ -113,7 +114,7 @@ class SyncClient:
         self.close()
 
     def close(self) -> None:
-        """Ends the connection; the next call would open another."""
+        """Ends the connection. A later call opens a new one."""
         with self._lock:
             opened, self._opened = self._opened, None
         if opened is not None and opened.pid == os.getpid():
@@ -121,7 +122,7 @@ class SyncClient:
             opened.loop.close()
 
     def options(self, **options: Unpack[GivenOptions]) -> SyncEnqueuing:
-        """`client.options(delay="10m").enqueue(…)`: what the next call asks for."""
+        """`client.options(delay="10m").enqueue(…)` puts a job with these options; they hold for that call alone."""
         return SyncEnqueuing(self, options)
 
     @overload
@@ -134,9 +135,12 @@ class SyncClient:
     def enqueue(self, job_type: TakesArgs[P, Any, Result], /, *ready: P.args, **args: P.kwargs) -> SyncJob[Result]: ...
 
     def enqueue(self, job_type: Any, /, *ready: Any, **args: Any) -> Any:
-        """Puts a job: of a job type, its args by name or as its model; or by the type's name, its args as a mapping.
+        """Puts a job, a chain or a group. You can name a job's type in three ways:
 
-        A chain or a group is put as it is: `client.enqueue(chain(…))`.
+        >>> client.enqueue(welcome_email, to="ada@example.com", name="Ada")  # args by name
+        >>> client.enqueue(welcome_email, Welcome(to="ada@example.com", name="Ada"))  # args as the type's model
+        >>> client.enqueue("welcome_email", {"to": "ada@example.com", "name": "Ada"})  # without the type's module
+        >>> client.enqueue(chain(fetch.s(url=url), count.s(text=PREVIOUS)))
         """
         if isinstance(job_type, Chain | Group):
             opened = self.opened()
@@ -145,7 +149,7 @@ class SyncClient:
         return self.options().enqueue(job_type, *ready, **args)
 
     def enqueue_many(self, job_type: Any, many_args: Iterable[Any], /) -> list[SyncJob[Any]]:
-        """Puts up to 10,000 jobs of one type in one call, all or none."""
+        """Puts up to 10,000 jobs of one type in one call: all or none."""
         return self.options().enqueue_many(job_type, many_args)
 
     @overload
@@ -155,13 +159,13 @@ class SyncClient:
     def job(self, job_id: str, job_type: JobType[Any, Result], /) -> SyncJob[Result]: ...
 
     def job(self, job_id: str, job_type: JobType[Any, Any] | None = None, /) -> SyncJob[Any]:
-        """A job that was put before, by anybody; as `Client.job`."""
+        """A handle for a job that any program put before, as `Client.job` has it."""
         opened = self.opened()
         found = opened.client.job(job_id) if job_type is None else opened.client.job(job_id, job_type)
         return SyncJob(opened.loop, found)
 
     def opened(self) -> _Opened:
-        """The connection of this process."""
+        """The connection of this process; it opens one if there is none."""
         with self._lock:
             # a fork has the memory of its parent and none of its threads
             if self._opened is None or self._opened.pid != os.getpid():
@@ -177,7 +181,7 @@ class SyncClient:
 
 @dataclass(frozen=True, slots=True)
 class SyncEnqueuing:
-    """A client with options for the jobs that are put by it."""
+    """A client with options for the jobs that it puts."""
 
     client: SyncClient
     options: GivenOptions
@@ -189,7 +193,7 @@ class SyncEnqueuing:
     def enqueue(self, job_type: TakesArgs[P, Any, Result], /, *ready: P.args, **args: P.kwargs) -> SyncJob[Result]: ...
 
     def enqueue(self, job_type: Any, /, *ready: Any, **args: Any) -> Any:
-        """As `SyncClient.enqueue`."""
+        """Puts a job, as `SyncClient.enqueue` does."""
         opened = self.client.opened()
         call = (
             opened.client.enqueue(job_type, *ready, **self.options)
@@ -199,7 +203,7 @@ class SyncEnqueuing:
         return SyncJob(opened.loop, opened.loop.run(call))
 
     def enqueue_many(self, job_type: Any, many_args: Iterable[Any], /) -> list[SyncJob[Any]]:
-        """As `SyncClient.enqueue_many`."""
+        """Puts jobs, as `SyncClient.enqueue_many` does."""
         opened = self.client.opened()
         many: Sequence[Any] = list(many_args)
         call = (

@@ -20,7 +20,7 @@ from errand.redis.outage import REDIS_DEADLINE_S, within
 from errand.wire import keys
 
 FIRST_LOOK_S, LAST_LOOK_S = 1.0, 8.0
-"""A waiter looks for itself after so long, then after twice as long each, to the last."""
+"""A waiter reads the job again after the first time, then after twice as long each time, up to the last."""
 
 
 MAX_WATCHERS = 10_000
@@ -28,7 +28,7 @@ MAX_WATCHERS = 10_000
 
 
 class Watching:
-    """The changes of the jobs of one queue, for one program; it costs a connection from the first wait on."""
+    """The changes of the jobs of one queue, for one program. From the first wait on it takes one connection."""
 
     def __init__(self, redis: ArqRedis, queue: str) -> None:
         self._redis = redis
@@ -44,7 +44,7 @@ class Watching:
         await self._listening.aclose()
 
     async def end_of(self, job_id: str) -> JobSnapshot | None:
-        """The job when it has ended; None if it is unknown. Raises redis' errors."""
+        """Waits for the end of the job. Returns None if it is unknown. Raises redis' errors."""
         job = await self.read(job_id)
         if job is None or job.ended:
             return job
@@ -70,9 +70,9 @@ class Watching:
                 look_s = min(look_s * 2, LAST_LOOK_S)
 
     async def changes_of(self, job_id: str) -> AsyncGenerator[JobUpdate, None]:
-        """The job's status now, then each change until its end; nothing for an unknown job. Raises redis' errors.
+        """Yields the job's status now, then each change until its end. Yields nothing for an unknown job.
 
-        After a gap, as behind an outage, it goes on with the status as it is then.
+        After a gap, such as an outage, it goes on with the status as it is then. Raises redis' errors.
         """
         await self._open()
         while True:

@@ -118,16 +118,16 @@ def create_api(settings: Settings, *, redis_url: str | None = None, dependencies
         app = FastAPI(lifespan=jobs_lifespan(settings, api=api))
         app.mount("/admin/queue", api)
 
-    Starlette runs no lifespan of a mounted app: `jobs_lifespan(settings, api=api)` opens what the API needs. All links
-    in its answers begin with the path of the mount.
+    Starlette runs no lifespan of a mounted app, so `jobs_lifespan(settings, api=api)` opens what the API needs. All
+    links in the API's answers begin with the path of the mount.
 
-    `dependencies` run before every route, `/docs`, `/openapi.json` and the probes of health included. If there are any,
-    they alone decide who may do what: Errand checks no `API_KEYS`, and no longer refuses other machines; `RATE_LIMIT`
-    counts by the client's address. An app's middleware runs before a mounted API as before its own routes.
+    `dependencies` run before every route, also before `/docs`, `/openapi.json` and the health probes. If you give any,
+    they alone decide who may do what: Errand checks no `API_KEYS`, no longer refuses other machines, and counts
+    `RATE_LIMIT` by the client's address. The middleware of your app runs before a mounted API, too.
 
-    `redis_url` is used in place of `settings.redis_url`. If neither is set, the embedded Redis of `DATA_DIR` is used.
+    `redis_url` replaces `settings.redis_url`. If you set neither, the API uses the embedded Redis of `DATA_DIR`.
 
-    Raises ImportError, TypeError or ValueError if a package of job types cannot be used.
+    Raises ImportError, TypeError or ValueError if it cannot use a package of job types.
     """
     catalog = discover(settings.packages)
     declared_in(settings.packages)  # a fault of a declaration stops the start, not a request

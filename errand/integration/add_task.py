@@ -65,8 +65,9 @@ class RequestOptions(TypedDict, total=False):
 
 
 class JobsUnavailable(HTTPException):
-    """503: nothing was put. An HTTPException, so that every app answers it, in its own form of errors if it has one.
+    """Redis is away, and no job was put. Your app answers 503.
 
+    It is an HTTPException, so your app needs no handler for it, and answers in its own form of errors if it has one.
     FastAPI's own answer has `detail` alone, which is valid as problem details (RFC 9457).
     """
 
@@ -79,7 +80,7 @@ class JobsUnavailable(HTTPException):
 
 
 class QueueIsFull(HTTPException):
-    """503: nothing was put, since a queue holds as many unfinished jobs as `QUEUE_LIMIT` allows."""
+    """A queue holds as many unfinished jobs as `QUEUE_LIMIT` allows, and no job was put. Your app answers 503."""
 
     def __init__(self, queue: str) -> None:
         super().__init__(
@@ -91,7 +92,7 @@ class QueueIsFull(HTTPException):
 
 @dataclass(frozen=True, slots=True)
 class AddedJob:
-    """A job that is put when the route has returned; its id is known before."""
+    """A job that Errand puts when your route has returned. You have its id at once."""
 
     id: str
     api_path: str = ""
@@ -113,7 +114,7 @@ class Added:
 
 
 class RequestJobs:
-    """The jobs that one request adds, in its route and in the route's dependencies."""
+    """The jobs of one request: your route and its dependencies add them, as a parameter `jobs: Jobs`."""
 
     def __init__(
         self,
@@ -138,17 +139,17 @@ class RequestJobs:
     def add_task(self, job_type: TakesArgs[P, Any, Any], /, *ready: P.args, **args: P.kwargs) -> AddedJob: ...
 
     def add_task(self, job_type: Any, /, *ready: Any, **args: Any) -> AddedJob:
-        """Adds a job of that type: its args by name, or an instance of its args model.
+        """Adds a job of that type. Give its args by name, or as an instance of its args model.
 
             jobs.add_task(welcome_email, to=user.email, name=user.name)
 
-        The job is put after the route has returned, and not at all if the route raises. Jobs of one queue start in the
-        order in which they were added. No job waits for the end of another, or is affected by its failure, but for the
-        steps of a chain and the join of a group: `jobs.add_task(chain(…))`, which returns its last job.
+        Errand puts the job after your route has returned. If the route raises, it puts none. Jobs of one queue start in
+        the order in which you added them. They do not wait for each other, and the failure of one does not affect the
+        others. If they shall, add a chain or a group: `jobs.add_task(chain(…))` returns its last job.
 
-        A mistake of the caller is raised here: InvalidArgs (a ValueError) if an arg does not fit, TypeError for what is
-        no job type and for args that it does not know, LookupError for a type that no worker would find, ValueError for
-        a job id that was added before, RuntimeError once the response is under way.
+        Raises InvalidArgs (a ValueError) if an arg does not fit, TypeError if `job_type` is no job type or does not
+        know an arg, LookupError if no worker would find the type, ValueError if you added the same job id before,
+        RuntimeError if the response is under way.
         """
         self._check_open()
         if isinstance(job_type, Chain | Group):
@@ -180,30 +181,35 @@ class RequestJobs:
         return AddedJob(flow.last_of(steps[-1]).id, self._connection.api_path)
 
     def with_options(self, *, enforce: bool = True, **given: Unpack[RequestOptions]) -> RequestJobs:
-        """`jobs.with_options(delay="10m").add_task(…)`: for later, under an id of your choice, or with limits.
+        """`jobs.with_options(delay="10m").add_task(…)` adds a job with these options.
 
-        `delay` is seconds, `10m`-like or a timedelta; `run_at` a moment with its time zone, which means at once if it
-        has passed. While a job with this `job_id` exists or is remembered, no other is put. A job that has not started
-        after `expires_in` fails as `Expired`; `max_tries` and `priority` replace those of the job type; `debounce` and
-        `throttle` are as those of `@job`: if an equal job stands for this one, none has its id. With `enforce=False` it
-        is put though its queue holds as many jobs as `QUEUE_LIMIT` allows. Raises ValueError.
+        - `delay`: how long from now the job is due, as seconds, a text like `10m`, or a timedelta.
+        - `run_at`: when the job is due, with a time zone. If that time has passed, the job is due at once.
+        - `job_id`: the id of the job. While Redis has or remembers a job with this id, Errand puts no other.
+        - `expires_in`: a job that has not started by then fails as `Expired`.
+        - `max_tries`, `priority`: they replace those of the job type.
+        - `debounce`, `throttle`: as in `@job`. If an equal job stands for this one, no job has the id that you got.
+        - `enforce=False`: Errand puts the job although its queue holds as many jobs as `QUEUE_LIMIT` allows.
+
+        Raises ValueError for a value out of range or two options that contradict each other, TypeError for an option
+        that it does not know.
         """
         if unknown := given.keys() - RequestOptions.__annotations__.keys():
             raise TypeError(f"with_options does not know {', '.join(sorted(unknown))}")
         return RequestJobs(self._connection, self._added, options=JobOptions.of(**given), enforce=enforce)
 
     def now(self) -> AbstractAsyncContextManager[RequestJobs]:
-        """`async with jobs.now() as now:` puts what is added to `now` at the end of the block, not of the route.
+        """`async with jobs.now() as now:` puts the jobs that you add to `now` at the end of the block.
 
-        For a route that must know that its jobs are put before it goes on, and for code that outlives the route: a
-        stream, a WebSocket.
+        Use it if your route must know that its jobs are put before it goes on, and in code that runs on after the
+        route has returned: a stream, a WebSocket.
         """
         return put_together(self._connection)
 
     async def store(self, upload: UploadFile) -> StoredFile:
-        """Stores a file that a client sent, for a job to read: FastAPI closes its own when the response has left.
+        """Stores a file that a client sent, so that a job can read it. FastAPI closes its own after the response.
 
-        The file is deleted if the route raises or its jobs cannot be put.
+        Errand deletes the file if your route raises or Errand cannot put its jobs.
         """
         self._check_open()
 
@@ -245,7 +251,7 @@ class RequestJobs:
 
 @asynccontextmanager
 async def put_together(connection: QueueConnection) -> AsyncIterator[RequestJobs]:
-    """Puts what is added in the block at its end, all in one call; nothing if the block raises.
+    """Puts the jobs that the block adds in one call, at the end of the block. If the block raises, it puts none.
 
     Raises JobsUnavailable, within two seconds, if Redis is away, and QueueIsFull.
     """
@@ -291,11 +297,14 @@ async def request_jobs(request: HTTPConnection) -> AsyncIterator[RequestJobs]:
 
 
 Jobs = Annotated[RequestJobs, Depends(request_jobs, scope="function")]
-"""A parameter `jobs: Jobs` of a route, or of anything that it depends on; all of one request share one instance."""
+"""A parameter `jobs: Jobs` of your route or of its dependencies. All of one request share one instance."""
 
 
 def jobs_of(app: FastAPI) -> AbstractAsyncContextManager[RequestJobs]:
-    """`async with jobs_of(app) as jobs:` outside requests: puts what is added at the end of the block."""
+    """`async with jobs_of(app) as jobs:` adds jobs outside of a request. Errand puts them at the end of the block.
+
+    Raises RuntimeError if the app's `jobs_lifespan` is not open, JobsUnavailable if Redis is away.
+    """
     return put_together(connection_of(app.state))
 
 

@@ -46,19 +46,19 @@ class QueueConnection:
 def jobs_lifespan(
     settings: Settings, *, api: MountableApi | None = None
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[dict[str, Any]]]:
-    """The lifespan of your own app: opens what `Jobs` needs, for as long as the app runs.
+    """Makes the lifespan of your app. It connects to the queues, for as long as the app runs, so that `Jobs` works.
 
         app = FastAPI(lifespan=jobs_lifespan(Settings.read()))
 
-    An app that mounts Errand's HTTP API gives it here too, since Starlette runs no lifespan of a mounted app:
+    If your app mounts Errand's HTTP API, pass the API here too, because Starlette runs no lifespan of a mounted app:
 
         api = create_api(settings, dependencies=[Depends(require_admin)])
         app = FastAPI(lifespan=jobs_lifespan(settings, api=api))
         app.mount("/admin/queue", api)
 
-    Without `REDIS_URL` the app joins the embedded Redis of `DATA_DIR`, or starts it. Another Redis may be away when the
-    app starts: until it is back, routes that add jobs answer 503. An app that has a lifespan already opens this one
-    inside: `async with jobs_lifespan(settings)(app): yield`.
+    Without `REDIS_URL` the app joins the embedded Redis of `DATA_DIR`, or starts it. With `REDIS_URL` the app also
+    starts while Redis is away: until Redis is back, routes that add jobs answer 503. If your app has a lifespan
+    already, open this one inside it: `async with jobs_lifespan(settings)(app): yield`.
     """
 
     @asynccontextmanager

@@ -33,9 +33,9 @@ P = ParamSpec("P")
 
 
 Opener = Callable[[Any], AbstractAsyncContextManager[Resource]]
-"""Opens something costly once per worker process, given the settings: a session, a pool, a store.
+"""A function that takes the settings and opens something costly, once in each worker process: a session, a pool.
 
-A job type names it in `@job(uses=[opener])`; the job function gets what it yields from `ctx.use(opener)`.
+A job type names it in `@job(uses=[opener])`. The job function gets what the opener yields from `ctx.use(opener)`.
 """
 
 
@@ -45,23 +45,26 @@ def _not_counted(counter: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What one attempt may know and use besides its args. A test of a job function makes one itself."""
+    """What a job function gets besides its args: the job's id, the attempt, resources, progress, follow-up jobs.
+
+    The worker makes it. To test a job function by itself, make one in your test.
+    """
 
     job_id: str
     attempt: int
     """The number of this attempt; the first is 1."""
     max_tries: int
     enqueued_at: datetime
-    """When the job was accepted, UTC; the same on every attempt."""
+    """When Errand accepted the job, UTC; the same on every attempt."""
     crashes: int = 0
-    """How many earlier attempts ended their process, as far as that is proved."""
+    """How many earlier attempts of the job certainly ended their process."""
     max_crashes: int = MAX_CRASHES
-    """How many attempts may end their process before the job is given up."""
+    """How many attempts may end their process before the worker gives the job up."""
     resources: Mapping[Opener[Any], Any] = field(default_factory=dict)
     clock: Clock = field(default_factory=Clock)
-    """The attempt's time limit; `with ctx.clock.stopped():` while it waits for its turn at something shared."""
+    """The attempt's time limit. `with ctx.clock.stopped():` stops it while the job waits for something shared."""
     loop: asyncio.AbstractEventLoop | None = None
-    """That of the worker, for a job in a thread."""
+    """The worker's event loop, for a job in a thread."""
     follow_ups: list[FollowUp] = field(default_factory=list)
     """The jobs to put if this attempt succeeds."""
     count: Callable[[str], None] = _not_counted
@@ -70,9 +73,9 @@ class Context:
     effect: Callable[[str], Awaitable[Once]] | None = None
 
     def use(self, opener: Opener[Resource]) -> Resource:
-        """What `opener` has opened for this worker process.
+        """Returns what `opener` has opened for this worker process.
 
-        Raises LookupError if the job type does not declare it: `@job(uses=[opener])`.
+        Raises LookupError if the job type does not name the opener: `@job(uses=[opener])`.
         """
         try:
             return typing.cast(Resource, self.resources[opener])
@@ -89,14 +92,16 @@ class Context:
     def add_task(self, job_type: TakesArgs[P, Any, Any], /, *ready: P.args, **args: P.kwargs) -> FollowUp: ...
 
     def add_task(self, job_type: Any, /, *ready: Any, **args: Any) -> FollowUp:
-        """Adds a job that follows this one: its args by name, or as its model; options as with `enqueue`.
+        """Adds a job that follows this one. Give its args by name or as its model, and its options as with `enqueue`.
 
         >>> ctx.add_task(send_parcel.options(delay="1h"), order=args.order)
 
-        It is put by the very call that writes this attempt's success: with it, or not at all. A failed attempt puts
-        none, nor does one that is repeated or has lost its lease, so that no follow-up is lost and none comes twice.
-        A chain or a group follows by `ctx.add_task(chain(…))`, which returns its last job. The id is known at once.
-        Raises InvalidArgs and TypeError for args that do not fit, ValueError for a unique_key and for more than 10,000.
+        The worker puts the follow-up in the same call in which it writes this attempt's success. So Errand loses no
+        follow-up and puts none twice. An attempt that fails, is repeated or has lost its lease puts none. You have
+        the follow-up's id at once. `ctx.add_task(chain(…))` adds a chain or a group, and returns its last job.
+
+        Raises InvalidArgs or TypeError for args that do not fit, ValueError for a unique_key and for more than 10,000
+        follow-ups.
         """
         if isinstance(job_type, Chain | Group):
             return self._add_steps(job_type)
@@ -119,11 +124,11 @@ class Context:
             raise ValueError(f"an attempt puts up to {MAX_FOLLOW_UPS} follow-up jobs")
 
     def wait(self, call: Coroutine[Any, Any, Result]) -> Result:
-        """For a `def` job, in its thread: what that call returns or raises, which the worker's loop makes.
+        """Makes an async call from a `def` job, which runs in a thread. Returns or raises what the call does.
 
         >>> ctx.wait(ctx.progress(0.5))
 
-        Raises RuntimeError in the loop itself: there it is `await`.
+        Raises RuntimeError in an `async def` job: use `await` there.
         """
         if self.loop is None or self.loop is asyncio._get_running_loop():
             call.close()
@@ -131,10 +136,10 @@ class Context:
         return asyncio.run_coroutine_threadsafe(call, self.loop).result()
 
     async def once(self, name: str) -> Once:
-        """How far an effect of this job has come, over all of its attempts: not started, started, or done.
+        """Says how far an effect of this job has come in all its attempts: not started, started, or done.
 
-        `start()` belongs right before the effect and `finish()` right after it. If an earlier attempt started it and
-        died, nobody knows whether it happened: then the job decides.
+        Call `start()` right before the effect and `finish()` right after it. If an earlier attempt started the effect
+        and died, nobody knows whether the effect happened, and your job decides what to do.
 
         >>> charge = await ctx.once("charge")
         >>> if not charge.done:
@@ -149,6 +154,6 @@ class Context:
         return await self.effect(name)
 
     async def progress(self, fraction: float, note: str = "") -> None:
-        """Shows how far the job is: a fraction from 0 to 1 and a note, of which 200 characters are kept."""
+        """Shows how far the job is: a fraction from 0 to 1, and a note. Errand keeps 200 characters of the note."""
         if self.report is not None:
             await self.report(min(max(fraction, 0.0), 1.0), note)

@@ -14,10 +14,13 @@ MAX_WAIT_S = 10 * 365 * 86_400
 
 
 class Retry(Exception):
-    """Run this job again; it fails if it has no tries left.
+    """Raise it in a job function to have the job tried again later. The job fails if it has no tries left.
 
-    `after_s` is the wait in seconds; without it the job type's retry policy decides. `at_least_s` only lengthens that
-    wait: pass on what a peer asks for (`Retry-After`) with it, so that no peer can have the tries used up in seconds.
+    >>> raise Retry("their API is busy", after_s=30)
+
+    `after_s` is the wait in seconds; without it the job type's retry policy decides. `at_least_s` only makes the wait
+    longer: use it for what a server asks for (`Retry-After`), so that no server can use up the tries in seconds.
+    Raises ValueError for a wait that is negative or longer than ten years.
     """
 
     def __init__(
@@ -31,16 +34,19 @@ class Retry(Exception):
         self.at_least_s = at_least_s
 
     def wait_s(self, planned_s: float) -> float:
-        """How long to wait if the retry policy says `planned_s`."""
+        """How long to wait, in seconds, if the retry policy says `planned_s`."""
         return max(planned_s if self.after_s is None else self.after_s, self.at_least_s)
 
 
 class Snooze(Exception):
-    """Put this job back and start it anew after `after_s` seconds: it waits for its turn at something, and nothing of
-    it has happened. It uses no try, leaves no attempt behind, and holds no slot while it waits.
+    """Raise it in a job function to have the job put back, and started from its beginning after `after_s` seconds.
 
-    `code` is what its `waiting` shows to programs, `reason` what it shows to people. Who knows that what jobs
-    wait for (`waits_for`) has room for some of them can have these started sooner (`errand.leases.groups`).
+    >>> raise Snooze("their line is busy", after_s=5)
+
+    Use it before the job has done anything, if it must wait for its turn. The job uses no try, leaves no attempt, and
+    holds no slot while it waits. The job's `waiting` shows `code` to programs and `reason` to people. `waits_for` names
+    what the job waits for: code that knows of room there can start such jobs sooner (`errand.leases.groups`).
+    Raises ValueError for a wait that is negative or longer than ten years.
     """
 
     def __init__(self, reason: str, *, after_s: float, code: str = "put_back", waits_for: str = "") -> None:
@@ -64,11 +70,14 @@ class Crash(Exception):
 
 
 class Cancel(Exception):
-    """End this job as `cancelled`: its work is no longer needed."""
+    """Raise it in a job function to end the job as `cancelled`, because nobody needs its work any more."""
 
 
 class Fail(Exception):
-    """End this job as `failed` at once: no further try could succeed (a permanent error). It can still be replayed."""
+    """Raise it in a job function to end the job as `failed` at once, because no further try could succeed.
+
+    The job is then among the dead jobs, and you can replay it.
+    """
 
 
 class Crashed(Exception):

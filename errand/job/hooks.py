@@ -27,33 +27,33 @@ DEAD_LIMIT_S = 5.0
 
 @dataclass(slots=True, kw_only=True)
 class SeenAttempt:
-    """An attempt as hooks see it. `outcome` and `error` are there when it has ended."""
+    """What a hook of `@on_attempt()` gets: one attempt. `outcome` and `error` are set when the attempt has ended."""
 
     type: str
     queue: str
     ctx: Context
-    """That of the job function: job_id, attempt, max_tries, enqueued_at."""
+    """The context of the job function: job_id, attempt, max_tries, enqueued_at."""
     args: Any
-    """The args of the job, as the model of its type."""
+    """The args of the job, as an instance of its type's model."""
     due_at: datetime
-    """When it was to start, UTC."""
+    """When the attempt was due, UTC."""
     outcome: AttemptOutcome | None = None
-    """`succeeded`, `failed`, `cancelled`, `retry`, or `handed_back`: by a worker that stops, or by `Snooze`."""
+    """`succeeded`, `failed`, `cancelled`, `retry`, or `handed_back` (the worker stops, or the job raised `Snooze`)."""
     error: Error | None = None
-    """Why it did not succeed: type, message and traceback, without secrets."""
+    """Why the attempt did not succeed: type, message and traceback, without secrets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadJob:
-    """A job that has failed for good."""
+    """What a hook of `@on_dead()` gets: a job that has failed for good."""
 
     job_id: str
     type: str
     queue: str
     args: Mapping[str, Any]
-    """As the queue keeps them, with stars instead of secrets."""
+    """The args as the queue keeps them, with stars instead of secrets."""
     attempt: int
-    """The number of its last attempt."""
+    """The number of the last attempt."""
     enqueued_at: datetime
     error: Error
 
@@ -125,7 +125,7 @@ class MakesAttemptHook:
 
 
 def on_attempt(*job_types: JobType[Any, Any], end_limit_s: float = END_LIMIT_S) -> MakesAttemptHook:
-    """Makes an `async def` with one `yield` a hook around each attempt at a job of these types; without any, of all.
+    """Makes an `async def` with one `yield` a hook around each attempt at a job of these types, or of all types.
 
     >>> @on_attempt()
     ... async def logged(attempt: SeenAttempt) -> AsyncIterator[None]:
@@ -133,10 +133,10 @@ def on_attempt(*job_types: JobType[Any, Any], end_limit_s: float = END_LIMIT_S) 
     ...         yield
     ...     log.info("ended", outcome=attempt.outcome)
 
-    What stands before the `yield` counts to the time limit of the attempt, and may end it by raising, as the job
-    function may. What stands behind it runs when the outcome is known, and changes nothing of it: `end_limit_s` seconds
-    at most, and an error there is logged. What the job function raised is raised at the `yield`. A function that
-    returns an async context manager will do, too.
+    The code before the `yield` runs within the time limit of the attempt. If it raises, it ends the attempt, just as
+    the job function can. If the job function raises, the `yield` raises the same exception. The code behind the
+    `yield` runs when the outcome is known, for `end_limit_s` seconds at most. It cannot change the outcome, and the
+    worker logs an error in it. A function that returns an async context manager works as well.
 
     Raises TypeError for a function of another shape, ValueError for a limit that is not above 0.
     """
@@ -146,14 +146,14 @@ def on_attempt(*job_types: JobType[Any, Any], end_limit_s: float = END_LIMIT_S) 
 def on_dead(
     *job_types: JobType[Any, Any], limit_s: float = DEAD_LIMIT_S
 ) -> Callable[[Callable[[DeadJob], Awaitable[None]]], DeadHook]:
-    """Makes an `async def` a hook that is called when a job of these types, or of any, is kept as dead.
+    """Makes an `async def` a hook that the worker calls when a job of these types, or of any type, has failed for good.
 
     >>> @on_dead()
     ... async def alert(job: DeadJob) -> None:
     ...     await chat.send(f"{job.type} {job.job_id} failed: {job.error.message}")
 
-    It runs in the worker, beside other jobs, for `limit_s` seconds at most; an error in it is logged. A worker that is
-    killed in that moment calls it no more: the job is among the dead jobs all the same.
+    It runs in the worker, beside other jobs, for `limit_s` seconds at most. The worker logs an error in it. If the
+    worker dies before the hook has ended, another worker calls the hook again: each hook is called at least once.
 
     Raises TypeError for a function of another shape, ValueError for a limit that is not above 0.
     """

@@ -38,17 +38,17 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class JobType(Enqueuing[Args, Result], Generic[Args, Result]):
-    """A kind of job. `@job` makes it; calling it calls the function itself, as a test does."""
+    """A kind of job. `@job` makes it from your function. In a test you can call it, as you would call your function."""
 
     name: str
     function: Callable[..., Awaitable[Result]]
-    """Called with the context and the args; one in a thread or a process, or with dependencies, is called like that,
-    too."""
+    """The worker calls it with the context and the args, also if your function runs in a thread or a process, or has
+    dependencies."""
     args_model: type[Args]
     result_type: Any
-    """What a successful attempt returns, as the function is annotated."""
+    """The type of what a successful attempt returns, from the function's annotation."""
     queue: str
-    """The name of the queue that its jobs go into, unless a caller says otherwise."""
+    """The name of the queue for its jobs, unless a caller names another one."""
     max_tries: int
     timeout_s: float
     retry: RetryPolicy
@@ -56,16 +56,16 @@ class JobType(Enqueuing[Args, Result], Generic[Args, Result]):
     summary: str
     examples: tuple[Mapping[str, Any], ...]
     schedules: tuple[Schedule, ...] = ()
-    """The schedules that the code defines, each with its id, and with its args as they are enqueued."""
+    """The schedules of `@job(schedule=…)`, each with its id, and with its args as the queue keeps them."""
     limits: tuple[Limit, ...] = ()
     """How many of its jobs may run at once, or start within a time, in all workers together."""
     priority: int = 0
-    """From 0, the lowest, to 9, unless a caller says otherwise."""
+    """From 0, the lowest, to 9, unless a caller gives another one."""
     repeats: Repeats | None = None
-    """What becomes of equal jobs that are put one after another, unless a caller says otherwise."""
+    """What Errand does with equal jobs that callers put one after another, unless a caller says otherwise."""
 
     def __call__(self, ctx: Context, args: Args, **dependencies: Any) -> Awaitable[Result]:
-        """A dependency that is given by name is not asked for."""
+        """Calls your function. If you give a dependency by name, the call does not call the dependency's function."""
         return self.function(ctx, args, **dependencies)
 
     @property
@@ -89,11 +89,11 @@ class JobType(Enqueuing[Args, Result], Generic[Args, Result]):
         return TypeAdapter(self.result_type).json_schema(mode="serialization")
 
     def read_result(self, kept: Any) -> Result:
-        """What the function returned, of the JSON that the queue keeps of it. Raises pydantic's ValidationError."""
+        """Makes the function's result from the JSON that the queue keeps. Raises pydantic's ValidationError."""
         return read_as(self.result_type, kept)  # type: ignore[no-any-return]
 
     def takes(self, args: Mapping[str, Any]) -> bool:
-        """True if the args fit the model; those of a type that takes an upload do not until the file is there."""
+        """True if the args fit the model. If the type takes an upload, args without the file do not fit."""
         try:
             self.args_model.model_validate(args)
         except ValidationError:
@@ -101,9 +101,10 @@ class JobType(Enqueuing[Args, Result], Generic[Args, Result]):
         return True
 
     def read_args(self, kept: Mapping[str, Any]) -> BaseModel:
-        """The model of args as the queue keeps them: by field names, or by aliases as other producers may send them.
+        """Makes an instance of the args model from args as the queue keeps them.
 
-        Raises pydantic's ValidationError, also for names that the model does not have (`args_names`).
+        The args may have the names of fields or, from other producers, aliases. Raises pydantic's ValidationError, also
+        for names that the model does not have (`args_names`).
         """
         args: BaseModel = self.args_model.model_validate(kept, by_alias=True, by_name=True)
         if unknown := unknown_names(args, kept):
@@ -125,11 +126,11 @@ class JobType(Enqueuing[Args, Result], Generic[Args, Result]):
         return schema if names_of(self.args_model) is None else {**schema, "additionalProperties": False}
 
     def shown_args(self, kept: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Args as the queue keeps them, with stars instead of secrets."""
+        """The same args, as the queue keeps them, with stars instead of secrets."""
         return secret_args.shown(self.args_model, kept)
 
     def hider(self, args: Any) -> Hide:
-        """A function that hides the secrets of these args in a text."""
+        """Returns a function that hides the secrets of these args in a text."""
         return secret_args.hider(self.args_model, args)
 
     @property
@@ -210,19 +211,18 @@ def job(
 ) -> Any:
     """Makes `async def name(ctx: Context, args: SomeModel) -> Result` a job type called `name`.
 
-    `queue` names its queue; jobs that keep a processor busy belong into `cpu`, which runs as many at once as there are
-    processes for them. `max_tries` counts every attempt, the first included. `timeout_s` limits one attempt, in
-    seconds. `retry` says how long to wait after a failed attempt; unless given, from 5 s, doubled up to an hour.
-    `uses` lists the resources that the worker opens once and `ctx.use(...)` returns. `examples` are args that the
-    OpenAPI document shows. `schedule` runs it again and again: a cron expression, or one or more `Schedule`s, which
-    workers follow from their start.
+    - `queue` names its queue. Jobs that keep a processor busy belong into `cpu`, which runs one for each process.
+    - `max_tries` is how many attempts there are, the first included; `timeout_s` how many seconds one may take.
+    - `retry` says how long to wait after a failed attempt: by default 5 s, then twice as long each time, up to an hour.
+    - `uses` lists the resources that the worker opens once. `ctx.use(...)` returns them.
+    - `examples` are args that the OpenAPI document shows.
+    - `schedule` runs it again and again: a cron expression, or one or more `Schedule`s.
+    - `concurrency` and `rate` limit how many run at once and start within a time, in all workers together.
+    - `priority`: jobs with a higher one start first. `debounce`, `throttle`: one job stands for equal ones.
 
-    `concurrency` and `rate` limit how many run at once and start within a time, in all workers together, `priority` has
-    some start before others, `debounce` and `throttle` have one job stand for equal ones: `StartOptions` has these.
-
-    Further parameters are dependencies (`Depends`). A `def` runs in a thread, and may block. With `process` a
-    `def name(args: SomeModel)` runs in the process pool, where it may compute, and is killed after `timeout_s`. With
-    `batch` one call of `async def name(ctxs: list[Context], many: list[SomeModel])` runs up to so many jobs.
+    Further parameters are dependencies (`Depends`). A `def` runs in a thread, and may block. With `process=True` a
+    `def name(args: SomeModel)` runs in the process pool, and the worker kills its process after `timeout_s`. With
+    `batch=100` one call of `async def name(ctxs: list[Context], many: list[SomeModel])` runs up to 100 jobs.
 
     Raises TypeError for a function of another shape, ValueError for a number out of range or an invalid schedule.
     """

@@ -25,10 +25,12 @@ class RetryPolicy(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exponential:
-    """Waits `base_s` seconds, then `factor` times as long after each failure, never longer than `cap_s`.
+    """Waits `base_s` seconds after the first failure, then `factor` times as long each time, at most `cap_s`.
 
-    `jitter` is the share by which a wait varies both ways, so that jobs that failed together do not return together.
-    Raises ValueError for numbers that make no policy.
+    >>> @job(retry=Exponential(base_s=5, cap_s=3600))  # 5 s, 10 s, 20 s, … up to an hour
+
+    Each wait is up to `jitter` (a share of the wait) shorter or longer, so that jobs that failed together do not all
+    return together. Raises ValueError for numbers that make no policy.
     """
 
     base_s: float = 5.0
@@ -60,7 +62,12 @@ class Exponential:
 
 @dataclass(frozen=True, slots=True)
 class Delays:
-    """Waits as listed, in seconds; the last wait repeats. Raises ValueError for numbers that make no policy."""
+    """Waits as long as the list says, in seconds. After the end of the list the last wait repeats.
+
+    >>> @job(retry=Delays([5, 60, 600]))
+
+    `jitter` is as in `Exponential`; no wait is longer than `cap_s`. Raises ValueError for numbers that make no policy.
+    """
 
     delays_s: Sequence[float]
     jitter: float = 0.1

@@ -32,27 +32,29 @@ MAX_S = 86_400
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """A recurring run of a job type: `@job(schedule=Schedule("30 9 * * MON-FRI", timezone="Europe/Berlin"))`.
+    """Runs a job type again and again, at the times of a cron expression.
 
-    Raises ValueError if it is no valid schedule; the message says why.
+    >>> @job(schedule=Schedule("30 9 * * MON-FRI", timezone="Europe/Berlin"))
+
+    Raises ValueError if the schedule is not valid; the message says why.
     """
 
     cron: str
-    """Five fields, or six with seconds in front."""
+    """The cron expression: five fields, or six with seconds in front."""
     timezone: str = "UTC"
     args: Mapping[str, Any] = field(default_factory=dict)
     misfire: Misfire = "skip"
-    """What becomes of times at which no worker was running: nothing, or one run for all of them."""
+    """What happens to times at which no worker was running: `skip` them, or run once for all of them."""
     grace_s: float = GRACE_S
     """A time counts as missed once this many seconds have passed."""
     jitter_s: float = 0
     """Each job is due up to this many seconds after its time, so that not all schedules of one time start at once."""
     queue: str | None = None
-    """The queue of its jobs; None: the job type's."""
+    """The queue of its jobs; None means the job type's queue."""
     id: str | None = None
-    """The id of the schedule; None: the job type's name."""
+    """The id of the schedule; None means the job type's name."""
     enforce: bool = False
-    """At a time when its queue holds as many jobs as `QUEUE_LIMIT` allows no job is put."""
+    """If True, the schedule puts no job while its queue holds as many jobs as `QUEUE_LIMIT` allows."""
 
     def __post_init__(self) -> None:
         for name, check in (("cron", cron.check_expression), ("timezone", cron.check_timezone)):
@@ -70,7 +72,7 @@ class Schedule:
             raise ValueError(f"{self.id!r} is no id for a schedule: up to 64 letters, digits, '-' and '_'")
 
     def definition(self, type_name: str) -> bytes:
-        """The schedule as it is kept in Redis: the same bytes for the same schedule of the same job type."""
+        """The schedule as Redis keeps it: the same bytes for the same schedule of the same job type."""
         fields = {item.name: getattr(self, item.name) for item in dataclasses.fields(self) if item.name != "id"}
         if not self.enforce:
             # earlier versions do not know it
@@ -87,7 +89,7 @@ class Schedule:
             raise ValueError(f"not a schedule: {error}") from None
 
     def next_after(self, at_ms: int) -> int | None:
-        """The first time of the schedule after `at_ms`, both in ms since the epoch; None if there is none any more."""
+        """The first time of the schedule after `at_ms`, both in ms since the epoch; None if no time is left."""
         return cron.next_after(self.cron, self.timezone, at_ms)
 
     def following(self, at_ms: int, *, number: int) -> list[int]:
@@ -95,10 +97,10 @@ class Schedule:
         return cron.following(self.cron, self.timezone, at_ms, number=number)
 
     def turn(self, *, due_ms: int, now_ms: int) -> Turn:
-        """What becomes of the time `due_ms`, which has come.
+        """Decides what happens to the time `due_ms`, which has come.
 
-        A missed time does not run, nor do those after it that were missed as well; with `run_once` it runs now, once
-        for all the times that have come meanwhile.
+        With `skip` a missed time does not run, nor do later times that were missed as well. With `run_once` the
+        schedule runs now, once for all the times that have come meanwhile.
         """
         if now_ms - due_ms <= self.grace_s * 1000:
             return Turn(runs=True, missed=False, next_ms=self.next_after(due_ms))
@@ -108,7 +110,7 @@ class Schedule:
         return Turn(runs=False, missed=True, next_ms=self.next_after(now_ms - int(self.grace_s * 1000) - 1))
 
     def job_due_ms(self, job_id: str, due_ms: int) -> int:
-        """When the job of the time `due_ms` is due: later by a part of the jitter, always the same for one job id."""
+        """When the job for the time `due_ms` is due: later by a part of the jitter, always the same for one job id."""
         part = int.from_bytes(sha256(job_id.encode()).digest()[:4]) / 2**32
         return due_ms + int(part * self.jitter_s * 1000)
 

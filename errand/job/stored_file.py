@@ -21,7 +21,10 @@ def path_of_file(key: str) -> str:
 
 
 class StoredFile(BaseModel):
-    """An upload in storage. A job type whose args model has a field of this type takes `multipart/form-data`."""
+    """A file that a client uploaded, in storage.
+
+    If the args model of a job type has a field of this type, the type's route takes `multipart/form-data`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

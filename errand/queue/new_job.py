@@ -24,7 +24,7 @@ class JobExists(Exception):
 
 
 class UnknownDependency(ValueError):
-    """A job is to wait for one that is not known: it has been forgotten, or was never put. Nothing was put."""
+    """A job of `depends_on` is not known: it was never put, or Redis has forgotten it. Errand put no job."""
 
     def __init__(self, job_id: str) -> None:
         super().__init__(f"no job {job_id} is known, for which another one could wait")

@@ -19,9 +19,10 @@ UNTIL_END_LIMIT_MS = 7 * 86_400_000
 
 
 class NotUnique(Exception):
-    """Another job holds the unique key: one that is waiting or running, or has ended and holds it for a while.
+    """Another job holds the unique key, so Errand put no job. `job_id` and `state` say which job it is.
 
-    One that is debounced has taken the args of this one.
+    That job waits or runs, or it has ended and holds the key for a while. If it waited and is debounced, it has taken
+    over the args of the new job, and `state` is `moved`.
     """
 
     def __init__(self, job_id: str, state: State) -> None:

@@ -40,13 +40,16 @@ class Settings(
     RedisSettings,
     BaseSettings,
 ):
-    """The whole configuration. Units are in the names; every default works on a laptop."""
+    """All settings of an installation. Each name says its unit, and every default works on a laptop.
+
+    >>> settings = Settings.read()  # from the environment and .env
+    """
 
     model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="forbid", frozen=True)
 
     @property
     def secrets(self) -> list[str]:
-        """What no log may show: passwords in URLs, as they stand there and as they are sent, and signing secrets."""
+        """The texts that no log may show: passwords in URLs, both as written and as sent, and signing secrets."""
         given: list[str] = []
         if self.redis_url:
             given += RedisUrl.parse(self.redis_url.get_secret_value()).passwords
@@ -59,14 +62,14 @@ class Settings(
 
     @property
     def serves_sinks(self) -> bool:
-        """The webhook sink is for a developer's machine: there is none if keys guard the API."""
+        """True if the API has a webhook sink. It is for a developer's machine, so there is none if you set keys."""
         return not self.api_keys and self.webhook_sink_port != 0
 
     @classmethod
     def read(cls) -> Self:
-        """The settings of this process; exits with one line if one of them is bad.
+        """Reads the settings from the environment and `.env`. Ends the process with one line if one of them is bad.
 
-        `ENV_FILE` names a file to read instead of `.env`, which may be another program's.
+        If `.env` belongs to another program, name another file in `ENV_FILE`.
         """
         env_file = os.environ.get("ENV_FILE")
         if env_file and not Path(env_file).is_file():

@@ -39,7 +39,7 @@ MAX_ROUNDS = 1_000
 
 
 class JobsUnderTest:
-    """The jobs of one test.
+    """The jobs of one test, as the fixture `jobs`: see which jobs your code put, run them, and move their time.
 
     >>> async def test_signup(client, jobs):
     ...     await client.post("/signup", json={"email": "ada@example.com"})
@@ -52,13 +52,13 @@ class JobsUnderTest:
 
     def __init__(self, url: str, settings: Settings) -> None:
         self.url = url
-        """Of the test's own Redis."""
+        """The URL of the Redis for this test."""
         self._settings = settings
         self._in_redis = WaitingJobs(url)
         self._deaths: list[DeathAtEffect | DeathAtAwait] = []
 
     def close(self) -> None:
-        """Ends the connection."""
+        """Ends the connection to Redis."""
         self._in_redis.close()
 
     def clear(self) -> None:
@@ -67,11 +67,11 @@ class JobsUnderTest:
 
     @property
     def added(self) -> list[SeenJob]:
-        """Every job that was put, in order, ended ones too: pairs of the type's name and the args as they are kept."""
+        """Every job that was put, in order, also those that have ended: pairs of the type's name and the kept args."""
         return self._in_redis.added()
 
     def added_of(self, job_type: JobType[Args, Any]) -> list[Args]:
-        """The args of every job of that type that was put, as its model."""
+        """The args of every job of that type that was put, as instances of the type's model."""
         model: type[Args] = job_type.args_model
         return [
             model.model_validate(args, by_alias=True, by_name=True)
@@ -80,11 +80,11 @@ class JobsUnderTest:
         ]
 
     async def run_all(self) -> list[JobSnapshot]:
-        """Runs what is due, and what that puts, in this process: the jobs that have run, as they are then.
+        """Runs the jobs that are due, and those that they put, in this process. Returns the jobs that have run.
 
-        A job that waits for its next attempt is tried again at once, until it has ended. One that was put for later is
-        left until `move_time` has made it due. Raises LookupError for a job of an unknown type, RuntimeError if there
-        is no end to it.
+        A job that waits for its next attempt gets it at once, until the job has ended. A job that was put for later
+        does not run before `move_time` has made it due. Raises LookupError for a job of an unknown type, RuntimeError
+        after 1,000 rounds if there are still jobs to run.
         """
         ran: dict[str, str] = {}
         async with self._workers() as workers:
@@ -97,23 +97,26 @@ class JobsUnderTest:
         raise RuntimeError(f"after {MAX_ROUNDS} rounds there are still jobs to run: {sorted(ran)[:10]}")
 
     def run_all_sync(self) -> list[JobSnapshot]:
-        """The same for a test without `async`, such as one with FastAPI's TestClient."""
+        """Does what `run_all` does, in a test without `async`, such as one with FastAPI's TestClient."""
         return asyncio.run(self.run_all())
 
     def move_time(self, by: float | str | timedelta) -> None:
-        """Lets so much time pass for all that Redis keeps, in an instant: seconds, `"2h"` or a timedelta.
+        """Moves time on for everything in Redis, at once: by seconds, a text like `"2h"`, or a timedelta.
 
-        Jobs become due, and expire; unique keys and idempotency keys come free. The clocks of the processes stay.
+        Jobs become due and expire; unique keys and idempotency keys become free. Your process's clock does not move.
         """
         self._in_redis.move_time(ms_of(by))
 
     @contextmanager
     def fail_at(self, effect: str, *, when: When = "started") -> Iterator[None]:
-        """In the block, the next attempt that comes there dies as if its worker had been killed: right after
-        `ctx.once(effect)` was started, before anything else happened, or right after it was finished.
+        """In the block, the next attempt that reaches this effect dies, as if somebody had killed its worker.
+
+        It dies right after it has started `ctx.once(effect)`; with `when="finished"` right after it has finished it.
 
         >>> with jobs.fail_at("smtp-send"):
         ...     await jobs.run_all()  # that attempt is lost, and the next one finds the effect started
+
+        Raises AssertionError at the end of the block if no attempt came there.
         """
         death = DeathAtEffect(effect, when)
         self._deaths.append(death)
@@ -125,14 +128,15 @@ class JobsUnderTest:
             raise AssertionError(f"no attempt came to where the effect '{effect}' was {when}")
 
     def override(self, dependency: Callable[..., Any], instead: Callable[..., Any]) -> AbstractContextManager[None]:
-        """`with jobs.override(session, fake_session):` calls another function for a dependency, in every job."""
+        """`with jobs.override(session, fake_session):` has every job call another function in place of a dependency."""
         return overridden(dependency, instead)
 
     async def dying_at_each_await(self) -> AsyncIterator[int]:
-        """`async for number in jobs.dying_at_each_await():` has the first attempt die at its first wait, then, when all
-        is forgotten, at its second, and so on, until it comes to its end before it dies.
+        """`async for number in jobs.dying_at_each_await():` repeats a test. Each time the job dies at another wait.
 
-        The body puts a job, calls `run_all()` and looks whether the effects are right.
+        In round 1 the first attempt dies at its first wait, in round 2 at its second, and so on, until an attempt comes
+        to its end before it dies. Each round starts with an empty Redis. In the body you put a job, call `run_all()`,
+        and check that the effects are right.
         """
         for number in range(1, MAX_ROUNDS):
             self.clear()
@@ -169,7 +173,7 @@ class JobsUnderTest:
 
 
 class Workers:
-    """A worker for each queue, and what their jobs use, opened when the first of them waits."""
+    """A worker for each queue, and the resources of their jobs, opened when the first job that uses them waits."""
 
     def __init__(
         self,
@@ -179,7 +183,7 @@ class Workers:
         job_types: Sequence[JobType[Any, Any]],
         catalog: Catalog,
     ) -> None:
-        """All of it is closed with the stack."""
+        """The stack closes all of it."""
         self._redis = connect(url, reply_timeout_s=REPLY_TIMEOUT_S)
         stack.push_async_callback(self._redis.aclose)
         self._stack = stack
@@ -207,7 +211,7 @@ class Workers:
         )
 
     async def open_what_is_used(self, in_redis: WaitingJobs) -> None:
-        """Opens what the jobs that wait use. Raises LookupError for a job of an unknown type."""
+        """Opens the resources of the jobs that wait. Raises LookupError for a job of an unknown type."""
         names = {in_redis.type_of(job_id) for queue in in_redis.queues() for job_id in in_redis.waiting(queue)}
         if unknown := names - self._job_types.keys():
             raise LookupError(f"a job of the unknown type {min(unknown)} was put: name its module in JOB_PACKAGES")

@@ -1,6 +1,6 @@
 """Pytest's fixtures: `jobs` for each test, one Redis for the session.
 
-Installed with Errand it is there by itself; `pytest_plugins = ["errand.testing.plugin"]` names it otherwise.
+If you install Errand, pytest finds the plugin by itself. Otherwise write `pytest_plugins = ["errand.testing.plugin"]`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # pytest loads this file in each of its runs, of any project 
 
 @pytest.fixture(scope="session")
 def errand_redis() -> Iterator[str]:
-    """The URL of a Redis of this test session."""
+    """The URL of a Redis that lives as long as this test session."""
     from errand.testing import server
 
     with server.running() as url:
@@ -26,7 +26,7 @@ def errand_redis() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def errand_settings() -> Settings:
-    """The settings of the app under test; a project may have a fixture of this name that returns its own."""
+    """The settings of the app under test. To use others, define a fixture of this name in your project."""
     from errand.settings import Settings
 
     return Settings.read()
@@ -34,7 +34,7 @@ def errand_settings() -> Settings:
 
 @pytest.fixture
 def jobs(errand_redis: str, errand_settings: Settings) -> Iterator[JobsUnderTest]:
-    """The jobs of this test. Every connection that is opened meanwhile goes to the tests' Redis, empty at first."""
+    """The jobs of this test. Connections that your code opens meanwhile go to the tests' Redis, empty at first."""
     from errand.client import connection
     from errand.testing.jobs_under_test import JobsUnderTest
 

@@ -16,7 +16,10 @@ from errand.wire.limits import EXPIRES_AT
 
 
 class SeenJob(NamedTuple):
-    """A job that was put, equal to a plain pair of its type's name and its args as they are kept."""
+    """A job that was put. It equals a pair of its type's name and its args, as the queue keeps them.
+
+    >>> assert jobs.added == [("welcome_email", {"to": "ada@example.com"})]
+    """
 
     type: str
     args: Mapping[str, Any]

@@ -161,10 +161,15 @@ class PutBack:
 
 
 class JobFailed(RuntimeError):
-    """What `arq.jobs.Job.result()` raises for a job that failed; `error` says why.
+    """A job failed or was cancelled: `error` says why, `cancelled` which of the two. `JobHandle.result` raises it.
 
-    `cancelled` marks a job that ended itself with `Cancel`. Inside a worker that is no CancelledError: Arq would take
-    it for the worker's own stop and run the job again.
+    >>> try:
+    ...     receipt = await job.result()
+    ... except JobFailed as failed:
+    ...     print(failed.error.type, failed.error.message)
+
+    `arq.jobs.Job.result()` raises it for a failed job. A worker uses it for a job that ended itself with `Cancel`, too,
+    and no CancelledError: Arq would take that for the worker's own stop, and run the job again.
     """
 
     def __init__(self, error: Error, *, cancelled: bool = False) -> None:

@@ -88,14 +88,18 @@ LEAVE_S = 1.0
 class Worker(arq.Worker):
     """Runs the jobs of one queue: Errand's job types and plain Arq functions alike.
 
-    Beyond Arq's parameters it takes: `job_types` to run, the `resources` that they use and the `hooks` around them;
-    `lease_s` (how long a job stays claimed without a heartbeat); `result_ttl_s` and `dead_ttl_s` (how long ended jobs
-    of those types are kept, the latter if they failed); `max_crashes` (how many attempts of one job may be proved to
-    have ended their process); `suspects` (shared by the workers of a process); `attempt_log` (the form of the line that
-    each attempt leaves in the log).
-
     >>> worker = Worker(job_types=[send_invoice], redis_pool=pool)
     >>> await worker.async_run()
+
+    It takes Arq's parameters, and these:
+
+    - `job_types`: the job types that it runs; `resources`: what they use; `hooks`: the hooks around them.
+    - `lease_s`: how long a job stays claimed without a heartbeat, in seconds.
+    - `result_ttl_s`, `dead_ttl_s`: how long Redis keeps ended jobs of these types, in seconds; the latter holds for
+      failed ones.
+    - `max_crashes`: how many attempts of one job may certainly have ended their process before it gives the job up.
+    - `suspects`: the jobs that may end their process; the workers of one process share them.
+    - `attempt_log`: the form of the line that each attempt leaves in the log.
     """
 
     def __init__(
@@ -240,15 +244,15 @@ class Worker(arq.Worker):
         return {name: found for name, found in of_types.items() if found}
 
     async def attempt(self, claim: Claim) -> Attempted:
-        """One attempt at a job that another process has claimed, which writes what becomes of it."""
+        """Makes one attempt at a job that another process has claimed. That process writes the outcome."""
         return await self._job_runner.attempt(claimed_job.read(claim, self.job_deserializer))
 
     def rely_on_lookout(self) -> None:
-        """From now on somebody calls `note_next_due` about each second: the worker itself looks at its queue rarely."""
+        """Has the worker look at its queue rarely. From now on the caller calls `note_next_due` about once a second."""
         self._intake.rest_longer(REST_WITH_LOOKOUT_S)
 
     def note_next_due(self, due_in_ms: int) -> None:
-        """The first job of the queue is due in so many milliseconds; 0 also if there are parked jobs that it knows."""
+        """Notes in how many ms the queue's first job is due; 0 also means that there are parked jobs of its types."""
         self._intake.note_next_due(due_in_ms)
 
     # --- the life of the process
@@ -276,7 +280,7 @@ class Worker(arq.Worker):
             await self._cancel_calls.close()
 
     async def close(self) -> None:
-        """Arq's close, which also writes the last outcomes. If Redis stays away it gives them up after ten seconds."""
+        """Closes as Arq's worker does, and writes the last outcomes. If Redis stays away, it gives up after ten s."""
         if not self._handle_signals:
             self.handle_sig(signal.SIGUSR1)
         if self._pool is None:
@@ -386,12 +390,12 @@ class Worker(arq.Worker):
         await self.heart_beat()
 
     async def start_jobs(self, job_ids: list[bytes]) -> None:
-        """Claims and starts as many due jobs as there are ids, or free slots; the claim itself decides which."""
+        """Claims and starts due jobs: as many as there are ids and free slots. The claim itself decides which ones."""
         if (most := min(self._intake.free_slots, len(job_ids))) > 0:
             self._executor.start(await self._leases.claim(most))
 
     async def run_due(self) -> list[str]:
-        """Runs what is due now, without a loop or a heartbeat, as tests do; returns the ids of the jobs."""
+        """Runs the jobs that are due now and returns their ids, without a loop or a heartbeat. Tests use it."""
         claimed = await self._leases.claim(self.max_jobs)
         self._executor.start(claimed)
         # whatever an attempt raises concerns its own job

@@ -12,7 +12,7 @@ Scope = Literal["attempt", "worker"]
 
 @dataclass(frozen=True, slots=True)
 class Depends:
-    """What a function returns or yields, as the value of a parameter of a job or of another dependency.
+    """Gives a parameter of a job function the value that another function returns or yields, as FastAPI's does.
 
     >>> async def session() -> AsyncIterator[AsyncSession]:
     ...     async with AsyncSession(engine) as opened:
@@ -21,10 +21,10 @@ class Depends:
     >>> @job()
     ... async def bill(ctx: Context, args: Order, db: Annotated[AsyncSession, Depends(session)]) -> None: ...
 
-    An attempt makes one instance of each, whatever the number of those that ask for it, and closes generators after it,
-    the last one first. The function may be `async def` or `def` (in a thread), a generator or not; it may have
-    dependencies of its own, and ask for the attempt by `ctx: Context`. FastAPI's marker does the same.
-    With `scope="worker"` a worker opens one instance, at its start, for all attempts.
+    Each attempt calls the function once, even if several parameters use it. After the attempt the worker closes
+    generators, the last one first. The function may be `async def` or `def` (it then runs in a thread), a generator or
+    not. It may have dependencies of its own, and a parameter `ctx: Context` for the attempt. FastAPI's own `Depends`
+    works as well. With `scope="worker"` a worker calls the function once, at its start, for all attempts.
     """
 
     dependency: Callable[..., Any]

@@ -16,31 +16,31 @@ from errand.wire.limits import check_priority
 
 
 class StartOptions(TypedDict, total=False):
-    """By name. A key is a template over the fields of the args, such as `"{customer_id}"`."""
+    """The options of `@job` that say when jobs start. A key is a template over the args, such as `"{customer_id}"`."""
 
     concurrency: int | None
     """How many jobs of the type run at once, in all workers together."""
     concurrency_key: str | None
-    """So many of each key. Keys take turns: many jobs of one do not delay those of another."""
+    """The limit holds for each key. Keys take turns: many jobs of one key do not delay those of another."""
     rate: str | None
     """How many attempts start within a time, in all workers together: `"100/min"`."""
     rate_key: str | None
-    """So many of each key."""
+    """The rate holds for each key."""
     limits: Iterable[Limit]
-    """More limits, `Concurrency` and `Rate`; a job starts if all of them let it."""
+    """More limits, `Concurrency` and `Rate`. A job starts if all of them allow it."""
     priority: int
-    """From 0, the lowest, to 9. Of the jobs of a queue that are due, those of the highest priority start first.
+    """From 0, the lowest, to 9. Of the jobs of a queue that are due, those with the highest priority start first.
 
-    One start in ten is that of the job that has been due longest, whatever its priority, so that the lowest go on too.
+    One start in ten goes to the job that has been due longest, whatever its priority, so that low ones go on, too.
     """
     debounce: Duration | None
-    """A job runs when no equal one has been put for so long, once, with the args of the last."""
+    """A job runs once, when nobody has put an equal one for this long, with the args of the last."""
     debounce_key: str | None
-    """Jobs of one key are equal; without it those whose args all are."""
+    """Jobs with the same key are equal. Without a key, jobs are equal if all their args are."""
     throttle: Duration | None
-    """A job is put only if no equal one was within this time."""
+    """Errand puts a job only if it has put no equal one within this time."""
     throttle_key: str | None
-    """As `debounce_key`."""
+    """Which jobs are equal, as with `debounce_key`."""
 
 
 @dataclass(frozen=True, slots=True)

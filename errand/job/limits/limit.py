@@ -24,7 +24,10 @@ RATE = re.compile(rf"(\d+)/(\d*)({'|'.join(UNITS_S)})")
 class Concurrency:
     """No more than `most` jobs of a type run at once, in all workers together.
 
-    With a `key`, such as `"{customer_id}"`, that many of each key: a template over the fields of the args.
+    >>> @job(limits=[Concurrency(20), Concurrency(2, key="{customer_id}")])
+
+    With a `key` the limit holds for each key separately. A key is a template over the fields of the args: the second
+    limit above allows two jobs of each customer.
 
     Raises ValueError for a number that is not from 1 to 10,000.
     """
@@ -38,15 +41,18 @@ class Concurrency:
 
     @property
     def name(self) -> str:
-        """Among the limits of a type; it stays if the numbers change."""
+        """The limit's name among those of its type. It stays the same if the numbers change."""
         return f"concurrency {self.key or ''}".rstrip()
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """No more than so many attempts at jobs of a type start within a time: `"100/min"`, `"5/s"`, `"1000/2h"`.
+    """Limits how many attempts at jobs of a type start within a time: `"100/min"`, `"5/s"`, `"1000/2h"`.
 
-    That is exact for any stretch of that length, in all workers together. With a `key`, so many of each key.
+    >>> @job(limits=[Rate("100/min"), Rate("5/s", key="{tenant}")])
+
+    The limit holds exactly for every stretch of that length, in all workers together. With a `key` it holds for each
+    key separately.
 
     Raises ValueError for a text of another form, and for more than 100,000 starts.
     """
@@ -68,7 +74,7 @@ class Rate:
 
     @property
     def name(self) -> str:
-        """Among the limits of a type; it stays if the numbers change."""
+        """The limit's name among those of its type. It stays the same if the numbers change."""
         return f"rate {self.key or ''}".rstrip()
 
 

@@ -26,11 +26,11 @@ class HasArgs(Protocol):
 
 
 class InvalidArgs(ValueError):
-    """Args that do not fit their job type: `welcome_email: to: value is not a valid email address: …`.
+    """Args do not fit their job type. The message says why: `welcome_email: to: value is not a valid email address`.
 
-    A route chooses its job's args, so this is a fault of the route: uncaught, it is answered 500, and the log names the
-    argument. A route that passes on what a client sent has FastAPI check it first, and answer 422, by declaring the
-    same type (`to: EmailStr`, or the args model itself).
+    Your route chooses the args, so this is a fault of the route. If you do not catch it, your app answers 500, and the
+    log names the argument. If the args come from a client, have FastAPI check them and answer 422: declare the same
+    type in your route (`to: EmailStr`, or the args model itself).
     """
 
     def __init__(self, job_type: HasArgs, args: Mapping[str, Any], error: ValidationError) -> None:
@@ -38,7 +38,7 @@ class InvalidArgs(ValueError):
             ".".join(map(str, fault["loc"])): str(fault["msg"]).removeprefix("Value error, ")
             for fault in error.errors(include_url=False, include_context=False, include_input=False)
         }
-        """What is wrong with each argument, by its name; that of the whole is empty."""
+        """What is wrong with each argument, by its name. A fault of the args as a whole has an empty name."""
         super().__init__(job_type.hider(args)(f"{job_type.name}: {in_words(self.faults)}"))
 
 

@@ -90,16 +90,18 @@ class Enqueue(Generic[P, Args, Result]):
     async def __call__(self, /, *ready: P.args, **args: P.kwargs) -> JobHandle[Result]: ...
 
     async def __call__(self, /, *ready: Any, **args: Any) -> JobHandle[Result]:
-        """Puts a job of this type: its args by name, or an instance of its args model. Redis has it when this returns.
+        """Puts a job of this type. Give its args by name, or as an instance of its args model.
 
         >>> job = await welcome_email.enqueue(to="ada@example.com", name="Ada")
         >>> await job.result(timeout_s=30)
 
-        It goes by the connection that was opened last in this event loop: that of an app's `jobs_lifespan`, of a
-        `Client`, or, within a job, the worker's. A route that must not put a job if it fails uses `jobs.add_task`.
+        When the call returns, Redis has the job. The call uses the connection that was opened last in this event loop:
+        that of your app's `jobs_lifespan`, of a `Client`, or, in a job, the worker's. If your route must put no job
+        when it fails, use `jobs.add_task` instead.
 
-        Raises InvalidArgs (a ValueError) if an arg does not fit, TypeError for an unknown one, NotUnique if
-        `on_conflict` says so, QueueUnavailable within two seconds if Redis is away, RuntimeError if nothing is open.
+        Raises InvalidArgs (a ValueError) if an arg does not fit, TypeError for an unknown arg, NotUnique if another job
+        holds the unique key and `on_conflict` is `reject`, or `replace` and that job does not give way,
+        QueueUnavailable within two seconds if Redis is away, RuntimeError if no connection is open.
         """
         (job,) = await _put(self._job_type, [kept_args(self._job_type, ready, args)])
         return job
@@ -129,12 +131,12 @@ class Signs(Generic[P, Args, Result]):
     def __call__(self, /, *ready: P.args, **args: P.kwargs) -> Signature[Result]: ...
 
     def __call__(self, /, *ready: Any, **args: Any) -> Signature[Result]:
-        """Describes a job of this type, for a chain or a group: its args by name, or as its model.
+        """Describes a job of this type for a chain or a group, and puts none. Give its args by name, or as its model.
 
         >>> chain(fetch.s(url="https://example.com"), count_words.options(max_tries=1).s(text=PREVIOUS))
 
-        An arg that is `PREVIOUS` comes from the step before. Raises InvalidArgs if another does not fit, TypeError for
-        an unknown one, ValueError for a unique_key.
+        An arg that is `PREVIOUS` comes from the step before. Raises InvalidArgs if another arg does not fit, TypeError
+        for an unknown arg, ValueError for a unique_key.
         """
         return signature(self._job_type, ready, args)
 
@@ -149,7 +151,7 @@ class SignsOfType:
 
 
 class Enqueuing(Generic[Args, Result]):
-    """What job types offer to those who put their jobs."""
+    """The methods of a job type that put its jobs: `enqueue`, `enqueue_many`, `options`, and `s` for chains."""
 
     __slots__ = ()
 
@@ -164,7 +166,7 @@ class Enqueuing(Generic[Args, Result]):
         s: SignsOfType = SignsOfType()
 
     async def enqueue_many(self: Any, many_args: Iterable[Args | Mapping[str, Any]]) -> list[JobHandle[Result]]:
-        """Puts up to 10,000 jobs of this type in one call, all or none; their handles, in order.
+        """Puts up to 10,000 jobs of this type in one call, all or none. Returns their handles, in order.
 
         >>> jobs = await welcome_email.enqueue_many([WelcomeEmail(to=user.email, name=user.name) for user in users])
 
@@ -178,7 +180,7 @@ class Enqueuing(Generic[Args, Result]):
         return await _put(self, drafts) if drafts else []
 
     def options(self: Any, **given: Unpack[GivenOptions]) -> WithOptions[Args, Result]:
-        """`await welcome_email.options(delay="10m", unique_key="ada").enqueue(…)`: what the next call asks for.
+        """`await welcome_email.options(delay="10m", unique_key="ada").enqueue(…)` puts a job with these options.
 
         Raises ValueError for an option out of range, or two that contradict each other.
         """
@@ -187,7 +189,7 @@ class Enqueuing(Generic[Args, Result]):
 
 @dataclass(frozen=True, slots=True)
 class WithOptions(Enqueuing[Args, Result]):
-    """A job type with options for the jobs that are put by it."""
+    """A job type with options for the jobs that it puts."""
 
     job_type: Any
     asked: JobOptions = NO_OPTIONS

@@ -45,38 +45,39 @@ class NamesJob(Protocol):
 
 
 class GivenOptions(TypedDict, total=False):
-    """The options of a job, by name."""
+    """The options of `enqueue`, `options` and `ctx.add_task`, by name."""
 
     delay: Duration | None
-    """How long from now it is due."""
+    """How long from now the job is due."""
     run_at: datetime | None
-    """When it is due, with a time zone; at once if that has passed."""
+    """When the job is due, with a time zone. If that time has passed, it is due at once."""
     job_id: str | None
-    """While a job of that id exists or is remembered, no other is put."""
+    """The id of the job. While Redis has or remembers a job with this id, Errand puts no other."""
     expires_in: Duration | None
     """A job that has not started by then fails as `Expired`."""
     max_tries: int | None
-    """Replaces that of the job type."""
+    """Replaces `max_tries` of the job type."""
     priority: int | None
-    """From 0, the lowest, to 9; replaces that of the job type."""
+    """From 0, the lowest, to 9; replaces `priority` of the job type."""
     unique_key: str | None
-    """The job is put only if no other of its type holds this key."""
+    """Errand puts the job only if no other job of its type holds this key."""
     unique_for: Duration | None
-    """How long it holds the key, from now; without it until it has ended."""
+    """How long the job holds the key, from now. Without it the job holds the key until it has ended."""
     debounce: Duration | None
-    """It runs when no equal job has been put for so long, once, with the args of the last."""
+    """The job runs once, when nobody has put an equal one for this long, with the args of the last."""
     debounce_key: str | None
-    """Which jobs are equal, as a template over the args: `"{document_id}"`. Without it those whose args all are."""
+    """Which jobs are equal, as a template over the args: `"{document_id}"`. Without it, those whose args all are."""
     throttle: Duration | None
-    """If an equal job was put so long ago or less, this one is not."""
+    """Errand puts the job only if it has put no equal one within this time."""
     throttle_key: str | None
-    """As `debounce_key`."""
+    """Which jobs are equal, as with `debounce_key`."""
     on_conflict: OnConflict
     """If another job holds the key: `return` that one (the default), `reject` this one, or `replace` that one."""
     depends_on: Sequence[NamesJob | str]
-    """Jobs, or their ids, that must have succeeded before this one is due: it waits in its queue, without a slot."""
+    """Jobs, or their ids, that must succeed before this one is due. It waits in its queue and takes no slot."""
     run_after: RunAfter
-    """`all_succeeded` (the default): it ends as they do if one of them fails or is cancelled; `all_ended`: it runs."""
+    """What happens if one of them fails or is cancelled. `all_succeeded` (the default): this job ends in the same way.
+    `all_ended`: it runs all the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

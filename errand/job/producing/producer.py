@@ -16,7 +16,7 @@ CancelAnswer = Literal["cancelled", "cancelling", "ended"]
 
 
 class QueueUnavailable(ConnectionError):
-    """Redis cannot be reached: nothing was put, or nothing can be said of the job. Trying again may help."""
+    """Errand cannot reach Redis, so it put no job, or knows nothing of the job that you asked for. Try again later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class JobEnd:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobUpdate:
-    """A change of a job: a new status, or progress while it is `in_progress`."""
+    """A change of a job, as `JobHandle.events` yields it: a new status, or progress while the job runs."""
 
     status: JobStatus
     attempt: int

@@ -16,38 +16,50 @@ ResultOut = TypeVar("ResultOut", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class HandedOn:
-    """Stands for an arg that is known when the jobs before have ended."""
+    """Stands for an arg whose value comes from the jobs before, when they have ended.
+
+    - `PREVIOUS`: what the step before in a chain returned.
+    - `RESULTS`: what the jobs of a group returned, a list in their order, with null for each that failed.
+    - `OUTCOMES`: how the jobs of a group ended, a list of
+      `{"id", "status", "result", "error": {"type", "message"} or null}`.
+
+    >>> chain(fetch.s(url=url), count.s(text=PREVIOUS))
+    >>> group(resize.s(photo=1), resize.s(photo=2), then=publish.s(photos=RESULTS))
+    """
 
     what: Handed
 
 
 PREVIOUS: Any = HandedOn("result")
-"""As an arg of a step: what the step before has returned. `chain(fetch.s(url=…), count.s(text=PREVIOUS))`"""
+"""An arg of a step: what the step before returned. `chain(fetch.s(url=…), count.s(text=PREVIOUS))`"""
 
 
 RESULTS: Any = HandedOn("results")
-"""As an arg of the job that joins a group: what its jobs have returned, a list in their order; null if one failed."""
+"""An arg of the job that joins a group: what its jobs returned, a list in their order, null for each that failed."""
 
 
 OUTCOMES: Any = HandedOn("outcomes")
-"""The same with how each ended: `{"id", "status", "result", "error": {"type", "message"} or null}`."""
+"""The same list with how each ended: `{"id", "status", "result", "error": {"type", "message"} or null}`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signature(Generic[ResultOut]):
-    """A job as it is to be put, its args checked."""
+    """A job that you describe and do not put yet, for a chain or a group: `welcome_email.s(to=…, name=…)`.
+
+    The call checks the args.
+    """
 
     type_name: str
     queue: str
     args: Mapping[str, Any]
     handed: Mapping[str, Handed]
-    """Which further args come from the jobs before it."""
+    """The args that come from the jobs before it."""
     options: JobOptions
     read: Callable[[Any], ResultOut]
-    """Makes the value that the job function returned of its JSON."""
+    """Makes the job function's result from its JSON."""
 
     def planned(self) -> PlannedJob:
-        """The same under an id, as other jobs carry it along."""
+        """The same job with an id, in the form in which other jobs carry it along."""
         when, limits = self.options.when, self.options.limits
         return PlannedJob(
             id=self.options.job_id or new_job_id(),

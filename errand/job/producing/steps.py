@@ -32,7 +32,7 @@ MAX_GROUP = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Group(Generic[Result]):
-    """Jobs that run beside each other, and the one that joins them."""
+    """Jobs that run beside each other, and the job that joins them. `group(…)` makes it."""
 
     children: tuple[Signature[Any] | Chain[Any], ...]
     join: Signature[Result]
@@ -40,7 +40,7 @@ class Group(Generic[Result]):
 
     @property
     def handed(self) -> Mapping[str, Handed]:
-        """What its jobs are given by the step before."""
+        """The args that its jobs get from the step before."""
         return {name: what for child in self.children for name, what in child.handed.items()}
 
     @property
@@ -52,12 +52,12 @@ class Group(Generic[Result]):
         return self.join.read
 
     def planned(self) -> PlannedGroup:
-        """The same under ids."""
+        """The same group, with an id for each job."""
         children = tuple(child.planned() if isinstance(child, Chain) else (child.planned(),) for child in self.children)
         return PlannedGroup(children=children, join=self.join.planned(), run_after=self.run_after)
 
     async def enqueue(self) -> JobHandle[Result]:
-        """Puts all of them in one call, and returns the job that joins them. Raises what `enqueue` raises."""
+        """Puts all jobs in one call. Returns the job that joins them. Raises what a job type's `enqueue` raises."""
         check_first(self)
         planned, producer = self.planned(), current()
         await producer.put_steps(flow.first_jobs([planned]))
@@ -66,17 +66,17 @@ class Group(Generic[Result]):
 
 @dataclass(frozen=True, slots=True)
 class Chain(Generic[Result]):
-    """Steps of which each begins when the one before has succeeded."""
+    """Steps that run one after another. Each starts when the one before has succeeded. `chain(…)` makes it."""
 
     steps: tuple[Signature[Any] | Group[Any], ...]
 
     @property
     def handed(self) -> Mapping[str, Handed]:
-        """What its first step is given by what comes before the chain."""
+        """The args that its first step gets from what comes before the chain."""
         return self.steps[0].handed
 
     def planned(self) -> tuple[Step, ...]:
-        """The steps under their ids."""
+        """The steps, with an id for each job."""
         return tuple(step.planned() for step in self.steps)
 
     async def enqueue(self) -> ChainHandle[Result]:
@@ -93,23 +93,23 @@ class Chain(Generic[Result]):
 
 @dataclass(frozen=True, slots=True)
 class ChainHandle(Generic[Result]):
-    """A chain that was put. Its later steps are no jobs yet: each comes with the success of the one before."""
+    """A chain that was put. Its later steps are no jobs yet: Errand puts each when the one before has succeeded."""
 
     steps: tuple[JobHandle[Any], ...]
-    """The job with which each step ends."""
+    """The last job of each step."""
     existing: bool = False
-    """Nothing was put: a job with the id of its first step was there."""
+    """True if no job was put, because a job with the id of the first step was there before."""
 
     @property
     def id(self) -> str:
-        """That of the last step."""
+        """The id of the last step."""
         return self.steps[-1].id
 
     async def result(self, *, timeout_s: float | None = None) -> Result:
         """Waits for the end of the last step, `timeout_s` seconds at most, and returns what its function returned.
 
-        Raises JobFailed if a step failed or was cancelled: the later ones are not put then, until it is replayed. Else
-        as that of a job.
+        Raises JobFailed if a step failed or was cancelled. Errand then puts no later step, unless you replay the failed
+        one and it succeeds. Otherwise it raises what `JobHandle.result` raises.
         """
         async with asyncio.timeout(timeout_s):
             for step in self.steps:
@@ -117,7 +117,7 @@ class ChainHandle(Generic[Result]):
         return result
 
     async def status(self) -> JobStatus:
-        """That of the step which it has come to: the first that has not succeeded, else the last."""
+        """Returns the status of the first step that has not succeeded, or of the last step if all have."""
         for step in self.steps:
             status = await step.status()
             if status != "succeeded":
@@ -125,7 +125,7 @@ class ChainHandle(Generic[Result]):
         return status
 
     async def events(self) -> AsyncIterator[JobUpdate]:
-        """`async for event in job.events():` those of each step in turn, as those of a job."""
+        """`async for event in job.events():` yields the events of each step in turn, as `JobHandle.events` does."""
         for step in self.steps:
             async for event in step.events():
                 yield event
@@ -133,7 +133,7 @@ class ChainHandle(Generic[Result]):
                 return
 
     async def cancel(self) -> CancelAnswer:
-        """Cancels the step which it has come to, as that of a job does; the later ones are not put then."""
+        """Cancels the first step that has not succeeded, as `JobHandle.cancel` does. Errand then puts no later step."""
         for step in self.steps:
             answer = await step.cancel()
             if answer != "ended" or await step.status() != "succeeded":
@@ -144,16 +144,16 @@ class ChainHandle(Generic[Result]):
 def chain(
     *steps: *tuple[*tuple[Signature[Any] | Group[Any], ...], Signature[Result] | Group[Result]],
 ) -> Chain[Result]:
-    """Steps that run one after the other, each when the one before has succeeded.
+    """Makes a chain: steps that run one after another. Each starts when the one before has succeeded.
 
     >>> report = await chain(gather.s(day=day), render.s(sales=PREVIOUS), mail.s(page=PREVIOUS)).enqueue()
 
-    Each step but the first may be given the result of the one before: as the arg that is `PREVIOUS`. It is put by the
-    very call that writes that success, so that none is lost, doubled, or run before. A step that fails ends the chain;
-    if it is replayed and succeeds, the chain goes on. A step may be a group. `ctx.add_task(chain(…))` in a job has it
-    follow that job.
+    The arg that is `PREVIOUS` gets the result of the step before. The worker puts a step in the same call in which it
+    writes the success of the step before. So no step is lost, put twice, or run too early. A step that fails ends the
+    chain. If you replay that step and it succeeds, the chain goes on. A step may be a group. In a job,
+    `ctx.add_task(chain(…))` has the chain follow that job.
 
-    Raises ValueError for no steps, more than 1,000, and a later one with a job_id.
+    Raises ValueError for a chain without steps, for more than 1,000 steps, and for a later step with a job_id.
     """
     if not 0 < len(steps) <= MAX_STEPS:
         raise ValueError(f"a chain has 1 to {MAX_STEPS} steps")
@@ -167,16 +167,17 @@ def chain(
 def group(
     *jobs: Signature[Any] | Chain[Any], then: Signature[Result], run_after: RunAfter = "all_succeeded"
 ) -> Group[Result]:
-    """Jobs that run beside each other, up to 10,000, and one that runs `then`, when all of them have ended.
+    """Makes a group: up to 10,000 jobs that run beside each other, and one job, `then`, that joins them at the end.
 
     >>> album = await group(*(resize.s(photo=photo) for photo in photos), then=publish.s(photos=RESULTS)).enqueue()
 
-    The job that joins them waits in its queue from the start, without a slot; it is the parent of the others: a cancel
-    of it cancels them. It is given what they have returned as the arg that is `RESULTS`, or how they have ended as
-    `OUTCOMES`. If one fails, it fails too, with the reason, unless it is to run `run_after="all_ended"`. One of the
-    jobs may be a chain.
+    The job that joins them waits in its queue from the start, and takes no slot. It is the parent of the others: if you
+    cancel it, you cancel them. Its arg that is `RESULTS` gets what they returned, and `OUTCOMES` how they ended. If one
+    of them fails, the joining job fails too, with the reason. With `run_after="all_ended"` it runs in any case. Each of
+    the jobs may be a chain.
 
-    Raises ValueError for no jobs, more than 10,000, and a job_id.
+    Raises ValueError for a group without jobs, for more than 10,000 jobs, for a job with a job_id, and for another
+    `run_after`.
     """
     if not 0 < len(jobs) <= MAX_GROUP:
         raise ValueError(f"a group has 1 to {MAX_GROUP} jobs")
