@@ -97,6 +97,7 @@ def _dead(seen: Overview) -> Iterator[Need]:
         entry, name = group.newest, keys.queue_name(group.queue)
         says = f"{_jobs(group.count)} of the type {entry.type} failed for good: {entry.fingerprint}"
         path = f"/dead-jobs?queue={quote(name)}&type={quote(entry.type)}"
+        path += f"&about={quote(entry.about)}" if entry.about else ""
         yield Need(f"{says}, last {ago(of_ms(entry.ended_at_ms))}.", "See one of them, and replay", path)
     if (others := len(seen.groups) - MAX_NAMED) > 0:
         jobs = sum(group.count for group in seen.groups[MAX_NAMED:])

@@ -24,8 +24,12 @@ from errand.wire.limits import shown_ms
 log = structlog.get_logger("errand.dead_jobs")
 
 
-MAX_GROUPS = 1_000
-"""Groups that one call looks at in a queue; each takes Redis a few microseconds."""
+MAX_GROUPS = 20_000
+"""Groups of one queue that are looked at: two for each of the webhook endpoints that there may be."""
+
+
+GROUPS_AT_ONCE = 500
+"""Of these, in one call to Redis: each group holds it up for some microseconds."""
 
 
 RESULTS_AT_ONCE = 50
@@ -41,7 +45,7 @@ MAX_ROUNDS = 10
 
 
 class TooManyGroups(Exception):
-    """More groups of dead jobs match than one call looks at. Type and fingerprint together match one in each queue."""
+    """More groups of dead jobs match than are looked at. Type and fingerprint together match one in each queue."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +54,8 @@ class DeadJobFilter:
 
     type: str | None = None
     fingerprint: str | None = None
+    about: str | None = None
+    """Who or what has the fault, as the job said; of a delivery the id of its endpoint."""
     queue: str | None = None
     """By its name."""
 
@@ -111,7 +117,7 @@ class DeadJobs:
     async def groups(self, filter: DeadJobFilter) -> list[DeadGroup]:
         """Every group that matches, without examples; the largest first.
 
-        Looks at 1,000 groups of each queue; raises TooManyGroups if there are more.
+        Looks at 20,000 groups of each queue, in short calls; raises TooManyGroups if there are more.
         """
         groups = [group for queue in self._queues_of(filter) for group in await self._groups_of(queue, filter)]
         return sorted(groups, key=lambda group: (-group.count, -group.newest.ended_at_ms, group.name))
@@ -170,33 +176,24 @@ class DeadJobs:
         return self._queues if filter.queue is None else [keys.queue(filter.queue)]
 
     async def _groups_of(self, queue: str, filter: DeadJobFilter) -> list[DeadGroup]:
-        more, found = await self._groups(
-            keys=[keys.dead_by_group(queue)],
-            args=[
-                type_word(filter.type) if filter.type else "",
-                fingerprint.token(filter.fingerprint) if filter.fingerprint else "",
-                self._ttl_ms,
-                MAX_GROUPS,
-            ],
-        )
-        if more:
-            raise TooManyGroups
-        return [
-            DeadGroup(
-                queue=queue,
-                count=count,
-                oldest=DeadEntry.parse(oldest.decode()),
-                newest=DeadEntry.parse(newest.decode()),
-            )
-            for count, oldest, newest in found
-        ]
+        words = _words_of(filter)
+        groups: list[DeadGroup] = []
+        stopped: str | bytes = ""
+        for looked in range(0, MAX_GROUPS, GROUPS_AT_ONCE):
+            most = min(MAX_GROUPS - looked, GROUPS_AT_ONCE)
+            arguments = [*words, self._ttl_ms, most, stopped]
+            stopped, found = await self._groups(keys=[keys.dead_by_group(queue)], args=arguments)
+            groups += [_group(queue, *each) for each in found]
+            if not stopped:
+                return groups
+        raise TooManyGroups
 
     async def _matching_groups(self, filter: DeadJobFilter) -> list[tuple[str, str]] | None:
         """(queue, name) of each group that matches; None if all dead jobs of the queues do."""
-        if filter.type and filter.fingerprint:
+        if filter.type and filter.fingerprint and not filter.about:
             name = f"{type_word(filter.type)} {fingerprint.token(filter.fingerprint)}"
             return [(queue, name) for queue in self._queues_of(filter)]
-        if filter.type or filter.fingerprint:
+        if filter.type or filter.fingerprint or filter.about:
             return [(group.queue, group.name) for group in await self.groups(filter)]
         return None
 
@@ -230,6 +227,19 @@ class DeadJobs:
     async def _newest_of(
         self, groups: Sequence[tuple[str, str]], *, before: DeadPosition | None, most: int
     ) -> list[_Listed]:
+        """The newest entries of these groups; of many groups only those are read that have one of the newest."""
+        if len(groups) > most:
+            firsts: list[_Listed] = []
+            for start in range(0, len(groups), GROUPS_AT_ONCE):
+                firsts += await self._first_of(groups[start : start + GROUPS_AT_ONCE], before=before, most=1)
+            newest = sorted(firsts, reverse=True)[:most]
+            groups = [(one.queue, DeadEntry.parse(one.position.entry).group) for one in newest]
+        return await self._first_of(groups, before=before, most=most)
+
+    async def _first_of(
+        self, groups: Sequence[tuple[str, str]], *, before: DeadPosition | None, most: int
+    ) -> list[_Listed]:
+        """The newest `most` entries of each of these groups."""
         async with self._redis.pipeline(transaction=False) as pipeline:
             for queue, name in groups:
                 pipeline.zrevrangebylex(
@@ -260,6 +270,20 @@ class DeadJobs:
         entries = [_entry_in(one.position.entry) for one in listed]
         results = await self._redis.mget([keys.result(entry.job_id) for entry in entries])
         return [_dead_job(entry, result) for entry, result in zip(entries, results, strict=True)]
+
+
+def _words_of(filter: DeadJobFilter) -> list[str]:
+    """Type, fingerprint and what it is about, as entries have them; '' for any."""
+    return [
+        type_word(filter.type) if filter.type else "",
+        fingerprint.token(filter.fingerprint) if filter.fingerprint else "",
+        fingerprint.about_word(filter.about) if filter.about else "",
+    ]
+
+
+def _group(queue: str, count: int, oldest: bytes, newest: bytes) -> DeadGroup:
+    first, last = DeadEntry.parse(oldest.decode()), DeadEntry.parse(newest.decode())
+    return DeadGroup(queue=queue, count=count, oldest=first, newest=last)
 
 
 def _steps_of(groups: Sequence[DeadGroup], until_ms: int) -> list[str | int]:

@@ -20,11 +20,16 @@ class Retry(Exception):
 
     `after_s` is the wait in seconds; without it the job type's retry policy decides. `at_least_s` only makes the wait
     longer: use it for what a server asks for (`Retry-After`), so that no server can use up the tries in seconds.
-    Raises ValueError for a wait that is negative or longer than ten years.
+    `about` is as for `Fail`. Raises ValueError for a wait that is negative or longer than ten years.
     """
 
     def __init__(
-        self, reason: str = "asked to be retried", *, after_s: float | None = None, at_least_s: float = 0.0
+        self,
+        reason: str = "asked to be retried",
+        *,
+        after_s: float | None = None,
+        at_least_s: float = 0.0,
+        about: str = "",
     ) -> None:
         for name, wait_s in (("after_s", after_s), ("at_least_s", at_least_s)):
             if wait_s is not None and not 0 <= wait_s <= MAX_WAIT_S:
@@ -32,6 +37,7 @@ class Retry(Exception):
         super().__init__(reason)
         self.after_s = after_s
         self.at_least_s = at_least_s
+        self.about = about
 
     def wait_s(self, planned_s: float) -> float:
         """How long to wait, in seconds, if the retry policy says `planned_s`."""
@@ -76,8 +82,17 @@ class Cancel(Exception):
 class Fail(Exception):
     """Raise it in a job function to end the job as `failed` at once, because no further try could succeed.
 
-    The job is then among the dead jobs, and you can replay it.
+    The job is then among the dead jobs, and you can replay it. `about` names who or what has the fault, such as a
+    customer: the dead jobs of each form groups of their own, which you can find, count and replay by that name. Its
+    first 64 characters count, with `_` for blanks and slashes.
     """
+
+    about = ""
+    """For a subclass that does not call `__init__`."""
+
+    def __init__(self, *reason: object, about: str = "") -> None:
+        super().__init__(*reason)
+        self.about = about
 
 
 class Crashed(Exception):

@@ -200,23 +200,26 @@ def _check_taken(ctx: Context, target: Target, answer: HttpAnswer, *, asked_s: f
     said = target.readable(answer.body, limit_chars=200).strip()
     reason = f"the receiver answered {answer.status}" + (f": {said}" if said else "")
     if answer.status == 410:
-        raise Fail(reason)
+        raise Fail(reason, about=target.endpoint_id or "")
     raise _again(ctx, target, reason, at_least_s=asked_s)
 
 
 def _after_fault(ctx: Context, target: Target, fault: PostFault) -> Fail | Retry:
     reason = f"{fault.kind}: {fault}"
-    return Fail(reason) if fault.kind == "blocked" else _again(ctx, target, reason)
+    if fault.kind == "blocked":
+        return Fail(reason, about=target.endpoint_id or "")
+    return _again(ctx, target, reason)
 
 
 def _again(ctx: Context, target: Target, reason: str, *, at_least_s: float = 0.0) -> Fail | Retry:
-    """The wait of the receiver's own schedule, or the end of it."""
+    """The wait of the receiver's own schedule, or the end of it. Dead deliveries are apart by endpoint."""
+    about = target.endpoint_id or ""
     if ctx.attempt > len(target.retry_s):
-        return Fail(reason)
+        return Fail(reason, about=about)
     if target.retry_s is SCHEDULE_S:
-        return Retry(reason, at_least_s=at_least_s)
+        return Retry(reason, at_least_s=at_least_s, about=about)
     own_s = Delays(target.retry_s, cap_s=max(target.retry_s)).delay_s(ctx.attempt)
-    return Retry(reason, after_s=own_s, at_least_s=min(at_least_s, RETRY_AFTER_CAP_S))
+    return Retry(reason, after_s=own_s, at_least_s=min(at_least_s, RETRY_AFTER_CAP_S), about=about)
 
 
 class _OfEndpoints(TypedDict, total=False):

@@ -1,7 +1,8 @@
 """Names the fault behind an error, so that dead jobs of one cause are found, counted and replayed together.
 
 A fingerprint is the error's class and where our side of it was: `KeyError@myapp.jobs:send_report`. It names
-module and function, not file and line: the same on every machine, and after an edit elsewhere in the file.
+module and function, not file and line: the same on every machine, and after an edit elsewhere in the file. If the job
+says who or what has the fault, that comes first: `acme-billing/Fail@myapp.jobs:deliver`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,10 @@ from collections.abc import Iterable
 from types import CodeType, FrameType
 
 LIMIT_CHARS = 200
+
+
+ABOUT_LIMIT_CHARS = 64
+"""As long as the ids of webhook endpoints and schedules may be."""
 
 
 ROOMS_OF_JOBS = ("errand.jobs.", "errand.mail.", "errand.webhooks.", "errand.images.")
@@ -29,13 +34,26 @@ _IN_PASSING = re.compile(r"(\.<locals>\.<(?:listcomp|setcomp|dictcomp|genexpr)>)
 """A comprehension is a frame of its own until Python 3.12, and none from then on."""
 
 
-def of(error: BaseException) -> str:
-    """The class of `error` and its innermost own frame; the class alone if no frame is ours.
+def of(error: BaseException, *, about: str = "") -> str:
+    """The class of `error` and its innermost own frame, behind what the error is about, if the job says that; the class
+    alone if no frame is ours.
 
     Own is what was not installed, and the package of the job function itself if that was.
     """
     name, origin = type(error).__name__, _own_origin(error)
-    return token(name if origin is None else f"{name}@{origin}")
+    fault = name if origin is None else f"{name}@{origin}"
+    return token(f"{about_word(about)}/{fault}" if about else fault)
+
+
+def about_word(text: str) -> str:
+    """What an error is about, as fingerprints have it."""
+    return token(text, limit_chars=ABOUT_LIMIT_CHARS).replace("/", "_")
+
+
+def about_in(mark: str) -> str:
+    """What the error with that fingerprint is about; '' if the job does not say that."""
+    about, slash, _ = mark.partition("/")
+    return about if slash else ""
 
 
 def token(text: str, *, limit_chars: int = LIMIT_CHARS) -> str:

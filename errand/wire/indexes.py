@@ -38,6 +38,11 @@ class DeadEntry:
         """Type and fingerprint: dead jobs of one group died of the same fault."""
         return f"{self.type} {self.fingerprint}"
 
+    @property
+    def about(self) -> str:
+        """Who or what has the fault; '' if the job does not say that."""
+        return fingerprint.about_in(self.fingerprint)
+
     @classmethod
     def of(cls, job_id: str, type_name: str, error: Error, *, ended_at_ms: int) -> Self:
         """The entry of a job that failed with that error."""

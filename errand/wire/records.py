@@ -40,22 +40,27 @@ class Error:
     message: str
     traceback: str | None = None
     fingerprint: str = ""
-    """Its class and the place in the job's code; the class alone if no more is known."""
+    """Its class and the place in the job's code, after what it is about; the class alone if no more is known."""
 
     def __post_init__(self) -> None:
         if not self.fingerprint:
             object.__setattr__(self, "fingerprint", fingerprint.token(self.type))
 
     @classmethod
-    def of(cls, error: BaseException, *, with_traceback: bool = True, hide: Hide = redaction.hide) -> Error:
-        """`error` in words without secrets, cut to a bounded size; of a traceback the innermost end is kept."""
+    def of(
+        cls, error: BaseException, *, with_traceback: bool = True, hide: Hide = redaction.hide, about: str = ""
+    ) -> Error:
+        """`error` in words without secrets, cut to a bounded size; of a traceback the innermost end is kept.
+
+        `about`: who or what has the fault, as the job says; '' if it does not.
+        """
         lines = "".join(traceback.format_exception(error)) if with_traceback else None
         return cls(
             type=type(error).__name__,
             # hidden before they are cut: half a secret would not be known for one
             message=clean(hide(_words(error))[:MESSAGE_LIMIT_CHARS]),
             traceback=lines and clean(hide(lines)[-TRACEBACK_LIMIT_CHARS:]),
-            fingerprint=fingerprint.of(error),
+            fingerprint=fingerprint.of(error, about=about and hide(str(about))),
         )
 
     @classmethod

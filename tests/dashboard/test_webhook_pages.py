@@ -30,6 +30,11 @@ async def test_an_endpoint_is_disabled_enabled_tried_and_recovered(
         tried = (await pressed(client, page, "Send a test")).headers["location"]
         job_id = tried.removesuffix("?done=put").rpartition("/")[2]
         assert (await client.get(f"/v1/jobs/{job_id}?wait=30")).json()["status"] == "failed"
+        dead = (await seen(client, PAGE)).links
+        of_acme = await seen(client, dead["dead delivery"])
+        assert "webhook of acme" in of_acme.text and of_acme.links["acme"] == PAGE
+        preview = await seen(client, dead["replay…"])
+        assert "1 job would be put again" in preview.text and preview.form("Replay").fields["about"] == "acme"
         recovered = SeenPage(await pressed(client, page, "Put again"))
         assert "1 delivery is put again" in recovered.text and job_id in recovered.links
         assert (await client.get(f"/v1/jobs/{job_id}?wait=30")).json()["status"] == "succeeded"

@@ -388,6 +388,52 @@ async def test_more_groups_than_one_call_looks_at_are_an_error(
     assert len((await dead.page(DeadJobFilter(type="any", fingerprint="E1"), limit=10)).jobs) == 1
 
 
+async def test_what_the_faults_are_about_is_a_filter_that_reads_nothing_of_others(
+    redis: ArqRedis, queue: Queue, dead: DeadJobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_ms = (await redis.time())[0] * 1000
+    kinds = ["E", "acme/E", "acme/F", "acme-2/E", "acme0/E", "acm/E", "acme"]
+    died = dict(zip(kinds, await bury(redis, queue, [(kind, now_ms) for kind in kinds]), strict=True))
+    monkeypatch.setattr(dead_jobs, "GROUPS_AT_ONCE", 2)
+    about_acme = DeadJobFilter(type="any", about="acme")
+    await dead.groups(EVERY)  # Redis knows the script from now on
+    async with calls_of(redis) as calls:
+        found = await dead.groups(about_acme)
+    assert {group.newest.fingerprint: group.newest.about for group in found} == {"acme/E": "acme", "acme/F": "acme"}
+    assert calls["evalsha"] == 3, "two looks at the two groups, and one at the other queue"
+    for filter, expected in [
+        (about_acme, {"acme/E", "acme/F"}),
+        (DeadJobFilter(about="acme"), {"acme/E", "acme/F"}),
+        (DeadJobFilter(about="acme", type="any", fingerprint="acme/F"), {"acme/F"}),
+        (DeadJobFilter(about="acme", type="any", fingerprint="acm/E"), set()),
+        (DeadJobFilter(type="any", fingerprint="E"), {"E"}),
+        (DeadJobFilter(about="nobody"), set()),
+    ]:
+        assert {group.newest.fingerprint for group in await dead.groups(filter)} == expected
+        assert set(await ids(dead, filter)) == {died[kind] for kind in expected}
+
+
+async def test_many_groups_are_looked_at_in_short_calls_and_a_page_reads_the_newest_of_them(
+    redis: ArqRedis, dead: DeadJobs
+) -> None:
+    """More than a thousand endpoints with dead deliveries, say."""
+    now_ms = (await redis.time())[0] * 1000
+    entries = [str(DeadEntry("any", f"e{number}/E", now_ms + number, str(number))) for number in range(1_200)]
+    await redis.zadd(keys.dead_by_group(QUEUE), dict.fromkeys(entries, 0))
+    await dead.groups(DeadJobFilter(about="nobody"))  # Redis knows the script from now on
+    async with calls_of(redis) as calls:
+        assert len(await dead.groups(EVERY)) == 1_200
+    assert calls["evalsha"] == 4, "three for 500 groups each, and one for the other queue"
+    groups = [(QUEUE, DeadEntry.parse(entry).group) for entry in entries]
+    before: DeadPosition | None = None
+    for newest in (1_200, 1_195):
+        listed = await dead._newest_of(groups, before=before, most=5)
+        assert sorted((int(one.position.entry.split()[-1]) for one in listed), reverse=True) == [
+            *range(newest - 1, newest - 6, -1)
+        ]
+        before = min(listed).position
+
+
 async def test_thousands_are_listed_and_counted_by_few_small_calls(
     redis: ArqRedis, run_worker: RunWorker, dead: DeadJobs
 ) -> None:

@@ -44,6 +44,15 @@ def test_it_names_the_class_and_the_innermost_own_function() -> None:
     assert fingerprint.of(fault_in(lambda: inner())).endswith(":inner")
 
 
+def test_what_the_job_says_that_a_fault_is_about_comes_first() -> None:
+    fault = fault_in(inner)
+    mark = fingerprint.of(fault, about="acme-billing")
+    assert mark == f"acme-billing/{fingerprint.of(fault)}" and fingerprint.about_in(mark) == "acme-billing"
+    assert fingerprint.about_in(fingerprint.of(fault)) == ""
+    for about, word in (("a b/c", "a_b_c"), ("x" * 500, "x" * 64)):
+        assert fingerprint.about_word(about) == fingerprint.about_in(fingerprint.of(fault, about=about)) == word
+
+
 def test_what_the_standard_library_or_a_package_does_for_us_is_our_callers_matter() -> None:
     assert fingerprint.of(fault_in(Shelf().reach)) == "JSONDecodeError@tests.wire.test_fingerprint:Shelf.reach"
     assert fingerprint.of(fault_in(lambda: Cup(size=1))) == "LookupError@tests.wire.test_fingerprint:Cup._fits"

@@ -34,13 +34,14 @@ router = page_router("/dead-jobs")
 async def list_groups(request: Request, to: SharedDep) -> Response:
     """The largest groups, each with its newest job."""
     given = request.query_params
-    filter = DeadJobFilter(type=given.get("type") or None, queue=given.get("queue") or None)
-    check_queue(to, filter.queue, field="query.queue")
+    type, about, queue = (given.get(name) or None for name in ("type", "about", "queue"))
+    filter = DeadJobFilter(type=type, about=about, queue=queue)
+    check_queue(to, queue, field="query.queue")
     with groups_bounded():
         groups, more = await in_time(largest(to, filter, GROUPS))
     deaths = await in_time(to.dead.deaths(groups, until_ms=int(time.time() * 1000)))
     sparks = [_spark(group, counts) for group, counts in zip(groups, deaths, strict=True)]
-    return page(request, "dead_jobs.html.j2", groups=groups, sparks=sparks, more=more)
+    return page(request, "dead_jobs.html.j2", groups=groups, sparks=sparks, more=more, about=about)
 
 
 @router.get("/replay", dependencies=[Depends(gate.may_look)])
@@ -54,16 +55,15 @@ async def preview(request: Request, to: SharedDep) -> Response:
 @router.post("/replay", dependencies=[Depends(gate.may_act("admin"))], operation_id="replay_dead_jobs")
 async def replay_group(request: Request, to: SharedDep, form: FormDep) -> Response:
     """Puts dead jobs again, at the pace that the form says."""
-    names = ("type", "fingerprint", "queue", "per_second", "limit")
+    names = ("type", "fingerprint", "about", "queue", "per_second", "limit")
     replay = _replay({name: form.get(name) for name in names if form.get(name)}, dry_run=False)
     return _shown(request, replay, await _done(to, replay))
 
 
 async def _done(to: Shared, replay: Replay) -> Replayed:
     check_queue(to, replay.queue, field="queue")
-    filter = DeadJobFilter(type=replay.type, fingerprint=replay.fingerprint, queue=replay.queue)
     with groups_bounded():
-        return await replayed(to, filter, replay)
+        return await replayed(to, replay)
 
 
 def _replay(given: dict[str, str], *, dry_run: bool) -> Replay:

@@ -39,7 +39,7 @@ class ErrorView(BaseModel):
     message: str
     traceback: str | None = None
     fingerprint: str = Field(
-        description="its class and the innermost frame of own code: the same for the same fault",
+        description="its class and the innermost frame of own code, behind what it is about: the same for one fault",
         examples=["KeyError@errand.webhooks.delivery:_check_taken"],
     )
 

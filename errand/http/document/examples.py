@@ -135,7 +135,8 @@ DEAD_JOB: dict[str, Any] = {
 DEAD_GROUP: dict[str, Any] = {
     "type": "webhook",
     "queue": "default",
-    "fingerprint": ERROR["fingerprint"],
+    "fingerprint": f"acme-billing/{ERROR['fingerprint']}",
+    "about": "acme-billing",
     "count": 312,
     "oldest_at": "2026-11-20T22:00:00Z",
     "newest_at": PUT_AT,

@@ -43,8 +43,19 @@ Fingerprint = Annotated[
     Field(
         min_length=1,
         max_length=200,
-        description="only jobs that died of this error: its class and the innermost frame of own code",
-        examples=["Retry@errand.webhooks.delivery:_check_taken"],
+        description="only jobs that died of this error: its class and the innermost own frame, behind its `about`",
+        examples=["acme-billing/Fail@errand.webhooks.delivery:_check_taken"],
+    ),
+]
+
+
+About = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=64,
+        description="only jobs that died of an error about this: of `webhook` the id of an endpoint",
+        examples=["acme-billing"],
     ),
 ]
 
@@ -85,6 +96,9 @@ class DeadGroupView(BaseModel):
     type: str
     queue: str
     fingerprint: str
+    about: str | None = Field(
+        description="who or what has the fault, if the job says it; of a delivery to an endpoint the endpoint's id"
+    )
     count: int
     oldest_at: datetime
     newest_at: datetime
@@ -105,6 +119,7 @@ class Replay(BaseModel):
 
     type: TypeName | None = None
     fingerprint: Fingerprint | None = None
+    about: About | None = None
     queue: QueueName | None = None
     per_second: float | None = Field(
         None,
@@ -119,9 +134,14 @@ class Replay(BaseModel):
 
     @model_validator(mode="after")
     def _has_a_filter(self) -> Self:
-        if self.type is None and self.fingerprint is None:
-            raise ValueError("needs a type or a fingerprint")
+        if self.type is None and self.fingerprint is None and self.about is None:
+            raise ValueError("needs a type, a fingerprint or what the faults are about")
         return self
+
+    @property
+    def filter(self) -> DeadJobFilter:
+        """Which dead jobs."""
+        return DeadJobFilter(type=self.type, fingerprint=self.fingerprint, about=self.about, queue=self.queue)
 
 
 class ReplayedView(BaseModel):
@@ -142,6 +162,7 @@ REPLAY_EXAMPLES = {
     "at a pace": {
         "value": {"fingerprint": "Retry@errand.webhooks.delivery:_check_taken", "per_second": 20, "limit": 10_000}
     },
+    "one endpoint's": {"value": {"type": "webhook", "about": "acme-billing", "per_second": 20}},
 }
 
 
@@ -149,11 +170,14 @@ async def dead_job_filter(
     to: SharedDep,
     type: Annotated[TypeName | None, Query(description="only of this type")] = None,
     fingerprint: Annotated[Fingerprint | None, Query(description="only jobs that died of this error")] = None,
+    about: Annotated[
+        About | None, Query(description="only jobs that died of an error about this, such as a webhook endpoint")
+    ] = None,
     queue: Annotated[QueueName | None, Query(description="only of this queue")] = None,
 ) -> DeadJobFilter:
     """The filter in the query."""
     check_queue(to, queue, field="query.queue")
-    return DeadJobFilter(type=type, fingerprint=fingerprint, queue=queue)
+    return DeadJobFilter(type=type, fingerprint=fingerprint, about=about, queue=queue)
 
 
 DeadJobFilterDep = Annotated[DeadJobFilter, Depends(dead_job_filter)]
@@ -199,7 +223,10 @@ async def list_dead_jobs(
     operation_id="list_dead_job_groups",
 )
 async def list_dead_job_groups(to: SharedDep, filter: DeadJobFilterDep, limit: Limit = DEFAULT_PAGE) -> Response:
-    """Dead jobs counted by type and fingerprint, the largest group first, each with its newest job."""
+    """Dead jobs counted by type and fingerprint, the largest group first, each with its newest job.
+
+    Deliveries to an endpoint are groups of their own, which `about` names.
+    """
     with groups_bounded():
         shown, more = await in_time(largest(to, filter, limit))
     return json_response(DeadGroups(groups=[_group_view(group) for group in shown], more=more))
@@ -216,11 +243,10 @@ async def list_dead_job_groups(to: SharedDep, filter: DeadJobFilterDep, limit: L
 async def replay_dead_jobs(
     to: SharedDep, replay: Annotated[Replay, Body(openapi_examples=REPLAY_EXAMPLES)]
 ) -> Response:
-    """Puts dead jobs of a type, or with a fingerprint, again: each under its id, with all of its tries."""
+    """Puts dead jobs of a type, or of one fault, again: each under its id, with all of its tries."""
     check_queue(to, replay.queue, field="body.queue")
-    filter = DeadJobFilter(type=replay.type, fingerprint=replay.fingerprint, queue=replay.queue)
     with groups_bounded():
-        done = await replayed(to, filter, replay)
+        done = await replayed(to, replay)
     view = ReplayedView(
         dry_run=replay.dry_run,
         count=done.count,
@@ -238,12 +264,12 @@ async def largest(to: Shared, filter: DeadJobFilter, limit: int) -> tuple[list[D
     return await to.dead.with_examples(groups[:limit]), len(groups[limit:])
 
 
-async def replayed(to: Shared, filter: DeadJobFilter, replay: Replay) -> Replayed:
+async def replayed(to: Shared, replay: Replay) -> Replayed:
     """What was, or would be, put again. Raises Problem 503 if Redis goes away in between."""
     if replay.dry_run:
-        return await in_time(to.replays.preview(filter, limit=replay.limit))
+        return await in_time(to.replays.preview(replay.filter, limit=replay.limit))
     try:
-        return await to.replays.many(filter, limit=replay.limit, per_second=replay.per_second)
+        return await to.replays.many(replay.filter, limit=replay.limit, per_second=replay.per_second)
     except ReplayCutShort as cut:
         detail = f"Redis went away after {cut.count} jobs had been put again. Ask again for what is still dead."
         headers = {"Retry-After": str(REDIS_RETRY_S)}
@@ -272,6 +298,7 @@ def _group_view(group: DeadGroup) -> DeadGroupView:
         type=group.newest.type,
         queue=keys.queue_name(group.queue),
         fingerprint=group.newest.fingerprint,
+        about=group.newest.about or None,
         count=group.count,
         oldest_at=utc(group.oldest.ended_at_ms),
         newest_at=utc(group.newest.ended_at_ms),
@@ -300,6 +327,7 @@ def groups_bounded() -> Iterator[None]:
         yield
     except TooManyGroups:
         detail = (
-            "More groups of dead jobs match than one request looks at. Give both type and fingerprint, or one queue."
+            "More groups of dead jobs match than one request looks at. "
+            "Give type and fingerprint, type and `about`, or one queue."
         )
         raise Problem(422, "too-many-groups", detail) from None

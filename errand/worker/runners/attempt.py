@@ -84,7 +84,7 @@ async def run(
         message = f"the result has no JSON form: {error}"
         return Outcome("failed", error=Error(type="InvalidResult", message=hide(message)))
     except Fail as error:
-        return Outcome("failed", error=Error.of(error, with_traceback=False, hide=hide))
+        return Outcome("failed", error=Error.of(error, with_traceback=False, hide=hide, about=error.about))
     except Cancel as error:
         return Outcome("cancelled", error=Error.of(error, with_traceback=False, hide=hide))
     except Snooze as error:
@@ -104,7 +104,8 @@ def after_error(
     job_type: JobType[Any, Any], ctx: Context, error: BaseException, hide: Hide = redaction.hide
 ) -> Outcome:
     """Another try after the wait that the policy or the job function says; the end if the tries are used up."""
-    recorded = Error.of(error, with_traceback=not isinstance(error, Retry | TimeoutError), hide=hide)
+    about = error.about if isinstance(error, Retry) else ""
+    recorded = Error.of(error, with_traceback=not isinstance(error, Retry | TimeoutError), hide=hide, about=about)
     crashed = isinstance(error, Crash)
     if ctx.attempt >= ctx.max_tries:
         return Outcome("failed", error=recorded)

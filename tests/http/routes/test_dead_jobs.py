@@ -101,6 +101,7 @@ async def test_the_list_can_be_filtered(
         ({"queue": "nowhere"}, "query.queue"),
         ({"type": ""}, "query.type"),
         ({"fingerprint": "x" * 201}, "query.fingerprint"),
+        ({"about": "x" * 65}, "query.about"),
     ],
 )
 async def test_a_query_that_makes_no_sense_is_refused_by_its_field(
@@ -240,6 +241,45 @@ async def test_a_replayed_webhook_is_delivered_under_its_id(
     assert (again["status"], again["attempt"], again["args"]) == ("succeeded", 1, dead["args"])
     assert {request.headers["webhook-id"] for request in receiver.requests} == {dead["id"]}
     assert len(receiver.requests) == 2
+
+
+async def test_dead_deliveries_are_apart_by_endpoint_and_those_of_one_are_replayed_alone(
+    client: httpx.AsyncClient, run_worker: RunWorker, receiver: HttpReceiver
+) -> None:
+    endpoints: dict[str, dict[str, Any]] = {"acme": {"retry_s": []}, "acme-2": {}}
+    for name, options in endpoints.items():
+        made = await client.put(f"/v1/webhook-endpoints/{name}", json={"url": receiver.url, **options})
+        assert made.status_code == 201
+    # the one to a URL has the fingerprint that all had before deliveries were apart
+    to = [{"endpoint_id": "acme"}, {"endpoint_id": "acme"}, {"endpoint_id": "acme-2"}, {"url": receiver.url}]
+    receiver.answers = [500, 500, 500, 410]
+    died: list[str] = []
+    async with run_worker([webhook]):
+        for args in to:
+            put = await client.post("/v1/jobs/webhook?max_tries=1", json={**args, "event": "user.created", "data": {}})
+            ended = (await client.get(f"/v1/jobs/{put.json()['id']}?wait=30")).json()
+            assert ended["status"] == "failed"
+            died.append(ended["id"])
+        refused = "errand.webhooks.delivery:_check_taken"
+        groups = (await get(client, GROUPS))["groups"]
+        assert {(group["about"], group["fingerprint"], group["count"]) for group in groups} == {
+            ("acme", f"acme/Fail@{refused}", 2),
+            ("acme-2", f"acme-2/Retry@{refused}", 1),
+            (None, f"Fail@{refused}", 1),
+        }
+        (group,) = (await get(client, GROUPS, type="webhook", about="acme"))["groups"]
+        assert group["example"]["id"] == died[1] and "500" in group["example"]["message"]
+        assert datetime.fromisoformat(group["oldest_at"]) < datetime.fromisoformat(group["newest_at"])
+        assert await ids(client, about="acme") == [died[1], died[0]]
+        of_acme = {"type": "webhook", "about": "acme", "per_second": 100}
+        assert (await client.post(REPLAY, json={**of_acme, "dry_run": True})).json()["count"] == 2
+        done = (await client.post(REPLAY, json=of_acme)).json()
+        assert (done["count"], done["ids"], done["remaining"]) == (2, died[:2], 0)
+        for job_id in died[:2]:
+            assert (await client.get(f"/v1/jobs/{job_id}?wait=30")).json()["status"] == "succeeded"
+        assert await ids(client) == [died[3], died[2]]
+        assert (await client.post(REPLAY, json={"fingerprint": f"Fail@{refused}"})).json()["ids"] == [died[3]]
+    assert {request.headers["webhook-id"] for request in receiver.requests[4:6]} == set(died[:2])
 
 
 async def test_more_than_a_page_are_listed_and_replayed_at_a_pace_over_http(

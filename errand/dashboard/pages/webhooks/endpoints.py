@@ -9,6 +9,7 @@ from fastapi import Depends, Request, Response
 from errand.dashboard import gate
 from errand.dashboard.page_route import page_router
 from errand.dashboard.rendering import page
+from errand.dead_jobs.dead_jobs import DeadJobFilter
 from errand.http.answers.webhook_view import attempt_view, endpoint_view
 from errand.http.routes.webhooks.endpoints import EndpointId, unknown
 from errand.http.shared import SharedDep, in_time
@@ -34,17 +35,19 @@ async def list_endpoints(request: Request, to: SharedDep) -> Response:
 
 @router.get("/{id}", dependencies=[Depends(gate.may_look)])
 async def show_endpoint(id: EndpointId, request: Request, to: SharedDep) -> Response:
-    """One endpoint, with its latest attempts."""
+    """One endpoint, with its latest attempts and how many of its deliveries are dead."""
     endpoint = await in_time(to.webhook_endpoints.read(id))
     if endpoint is None:
         raise unknown(id)
     until_ms = await in_time(to.webhook_endpoints.throttled_until_ms([id]))
+    dead = await in_time(to.dead.groups(DeadJobFilter(type=JOB_TYPE, about=id)))
     attempts, _ = await in_time(to.webhook_attempts.page(id, AttemptFilter(), limit=ATTEMPTS, before=None))
     return page(
         request,
         "webhook_endpoint.html.j2",
         endpoint=endpoint_view(endpoint, root_path=to.root_path, throttled_until_ms=until_ms.get(id)),
         attempts=[attempt_view(attempt, root_path=to.root_path) for attempt in attempts],
+        dead=sum(group.count for group in dead),
         delivers=JOB_TYPE in to.catalog,
         yesterday=datetime.now(UTC) - timedelta(days=1),
     )
