@@ -57,7 +57,7 @@ MORE_THAN_A_SCHEMA_SAYS = (
     (
         r"body(\.\d+)?",
         "only a url of https has certificates|give either a file|give either a url|does not fit in more than|"
-        "needs a type or a fingerprint",
+        "needs a type, a fingerprint or what the faults are about",
     ),
     (r"body(\.\d+)?\.sizes\.\d+(\..*)?", ""),
 )

@@ -105,7 +105,11 @@ MISTAKES: dict[str, tuple[list[str], int, str]] = {
         *(422, "did you mean Europe/Berlin?"),
     ),
     "a schedule's odd id": (["-X", "PUT", "/v1/schedules/a.b", *JSON, "-d", "{}"], 422, "must be 1 to 64 letters"),
-    "a replay of nothing": (["/v1/dead-jobs/replay", *JSON, "-d", "{}"], 422, "needs a type or a fingerprint"),
+    "a replay of nothing": (
+        ["/v1/dead-jobs/replay", *JSON, "-d", "{}"],
+        422,
+        "needs a type, a fingerprint or what the faults are about",
+    ),
     "a cursor": (["/v1/dead-jobs?cursor=x"], 422, "must be the cursor of a page, unchanged"),
     "no worker": (["/readyz"], 503, "Start one with 'make run-worker'."),
 }
