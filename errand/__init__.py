@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from errand.wire.records import JobFailed
 
 __version__ = VERSION
+"""The version of Errand that is installed, such as `0.1.0`."""
 
 _LAZY = {
     "AddedJob": "errand.integration.add_task",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 from collections.abc import Iterator
+from importlib import import_module
+from itertools import pairwise
 from typing import Any
 
 import errand
@@ -26,10 +29,21 @@ def page() -> str:
 
 def _entry(name: str, value: Any) -> str:
     parts = [f"## {name}\n"]
-    if callable(value):
+    if inspect.isclass(value) or inspect.isroutine(value):
         parts.append(f"```python\n{name}{_signature(value)}\n```\n")
-    parts += [f"{_doc(value)}\n", *_methods(name, value)]
+    parts += [f"{_doc(_text_below(name) or value)}\n", *_methods(name, value)]
     return "\n".join(parts)
+
+
+def _text_below(name: str) -> str:
+    """The docstring of a constant or an alias: the text below its assignment, which Python itself does not keep."""
+    module = import_module(errand._LAZY.get(name, "errand"))
+    for statement, below in pairwise(ast.parse(inspect.getsource(module)).body):
+        if isinstance(statement, ast.Assign) and name in {ast.unparse(target) for target in statement.targets}:
+            match below:
+                case ast.Expr(ast.Constant(str(text))):
+                    return text
+    return ""
 
 
 def _methods(name: str, value: Any) -> Iterator[str]:
@@ -52,8 +66,9 @@ def _signature(value: Any) -> str:
 
 
 def _doc(value: Any) -> str:
-    """The docstring; examples with `>>>` are set as code."""
-    lines, code, text = (inspect.getdoc(value) or "").splitlines(), False, list[str]()
+    """The docstring, or `value` if it is the text itself; examples with `>>>` are set as code."""
+    doc = inspect.cleandoc(value) if isinstance(value, str) else inspect.getdoc(value) or ""
+    lines, code, text = doc.splitlines(), False, list[str]()
     for line in lines:
         starts = line.startswith((">>>", "..."))
         if starts != code:

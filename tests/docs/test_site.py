@@ -65,6 +65,12 @@ def test_every_public_name_says_what_it_is() -> None:
     assert "Usage:" in commands.page()
 
 
+def test_an_alias_and_a_constant_show_the_text_below_them_and_not_that_of_their_class() -> None:
+    entries = dict(part.split("\n", 1) for part in python_api.page().split("\n## ")[1:])
+    assert "A parameter `jobs: Jobs` of your route" in entries["Jobs"]
+    assert "The version of Errand that is installed" in entries["__version__"]
+
+
 def test_each_diagram_is_a_picture_with_a_title(staged: Path) -> None:
     pages = {page for page in stage.DOCS.rglob("*.md") if "```mermaid" in page.read_text()}
     assert {page.stem for page in pages} >= {"life-of-a-job", "claim-and-lease", "wire-format", "which-lane"}
