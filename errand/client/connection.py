@@ -6,11 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext
 
-from arq.connections import ArqRedis
-
 from errand.queue.queue import Queue
 from errand.redis import embedded as embedded_redis
-from errand.redis.connection import connect
+from errand.redis.cluster import partitions
+from errand.redis.cluster.partitions import Partitions
 from errand.redis.durability import Durability
 from errand.redis.outage import REDIS_DEADLINE_S, REPLY_TIMEOUT_S
 from errand.settings import Settings
@@ -33,9 +32,10 @@ def instead(url: str) -> Iterator[None]:
 class Connected:
     """The queues of one Redis. It makes each when a caller first names it."""
 
-    def __init__(self, redis: ArqRedis, *, durability: Durability, ended_ttl_s: float) -> None:
+    def __init__(self, partitions: Partitions, *, durability: Durability, ended_ttl_s: float) -> None:
         """`ended_ttl_s`: how long a cancelled job is kept."""
-        self.redis = redis
+        self.partitions = partitions
+        self.redis = partitions.first
         self._durability = durability
         self._ended_ttl_s = ended_ttl_s
         self._queues: dict[tuple[str, int], Queue] = {}
@@ -58,15 +58,14 @@ class Connected:
 async def opened(settings: Settings, *, redis_url: str | None = None) -> AsyncIterator[Connected]:
     """Connects with these settings, or to `redis_url` if it is given. Redis may be away and come later."""
     switch.by_program()
-    async with redis_of(settings, redis_url) as url:
-        redis = connect(url, reply_timeout_s=REPLY_TIMEOUT_S)
-        durability = Durability(redis, replicas=settings.replicas, timeout_ms=settings.replication_timeout_ms)
-        try:
-            # no answer shows the durability of these jobs; the server is read only to know which replicas live
-            async with durability.watched() if settings.replicas else nullcontext():
-                yield Connected(redis, durability=durability, ended_ttl_s=settings.result_ttl_s)
-        finally:
-            await redis.aclose()
+    async with (
+        redis_of(settings, redis_url) as url,
+        partitions.opened(url, number=settings.queue_partitions, reply_timeout_s=REPLY_TIMEOUT_S) as found,
+    ):
+        durability = Durability(found.first, replicas=settings.replicas, timeout_ms=settings.replication_timeout_ms)
+        # no answer shows the durability of these jobs; the server is read only to know which replicas live
+        async with durability.watched() if settings.replicas else nullcontext():
+            yield Connected(found, durability=durability, ended_ttl_s=settings.result_ttl_s)
 
 
 @asynccontextmanager

@@ -50,6 +50,8 @@ from errand.http.shared import Shared
 from errand.job.catalog import Catalog, discover
 from errand.monitor.timeline import Timeline
 from errand.queue.queue import Queue
+from errand.redis.cluster import partitions
+from errand.redis.cluster.partitions import Partitions
 from errand.redis.connection import connect
 from errand.redis.durability import Durability
 from errand.redis.outage import REDIS_DEADLINE_S, REPLY_TIMEOUT_S
@@ -206,7 +208,17 @@ def _mail_routers() -> tuple[APIRouter, ...]:
 @asynccontextmanager
 async def opened(settings: Settings, catalog: Catalog, *, redis_url: str) -> AsyncIterator[Shared]:
     """Opens what requests share. Redis may be away: requests are then answered 503."""
-    redis = connect(redis_url, reply_timeout_s=REPLY_TIMEOUT_S)
+    async with partitions.opened(redis_url, number=settings.queue_partitions, reply_timeout_s=REPLY_TIMEOUT_S) as found:
+        async with opened_in(found, settings, catalog, redis_url=redis_url) as shared:
+            yield shared
+
+
+@asynccontextmanager
+async def opened_in(
+    found: Partitions, settings: Settings, catalog: Catalog, *, redis_url: str
+) -> AsyncIterator[Shared]:
+    """The same, with the connections to the partitions open."""
+    redis = found.first
     subscriber = connect(redis_url, reply_timeout_s=REPLY_TIMEOUT_S)
     switch.by_program()
     durability = Durability(redis, replicas=settings.replicas, timeout_ms=settings.replication_timeout_ms)
@@ -236,6 +248,7 @@ async def opened(settings: Settings, catalog: Catalog, *, redis_url: str) -> Asy
                 settings=settings,
                 catalog=catalog,
                 redis=redis,
+                partitions=found,
                 queues=queues,
                 dead=dead,
                 replays=Replays(redis, dead, deadline_s=REDIS_DEADLINE_S),
@@ -256,7 +269,6 @@ async def opened(settings: Settings, catalog: Catalog, *, redis_url: str) -> Asy
             )
     finally:
         await subscriber.aclose()
-        await redis.aclose()
 
 
 def _storage_check(storage: Storage, settings: Settings, catalog: Catalog) -> StorageCheck | None:

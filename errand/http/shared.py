@@ -24,6 +24,7 @@ from errand.monitor.job_snapshot import JobSnapshot
 from errand.monitor.timeline import Timeline
 from errand.monitor.waiting import Waiting, why_waiting
 from errand.queue.queue import Queue
+from errand.redis.cluster.partitions import Partitions
 from errand.redis.outage import REDIS_DEADLINE_S, within
 from errand.resources.job_files import JobFiles
 from errand.resources.storage import Storage
@@ -47,6 +48,8 @@ class Shared:
     settings: Settings
     catalog: Catalog
     redis: ArqRedis
+    """Partition 0."""
+    partitions: Partitions
     queues: Mapping[str, Queue]
     """The queues of the catalog, by name, the default one first."""
     dead: DeadJobs

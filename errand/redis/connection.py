@@ -28,16 +28,17 @@ class Refused(Exception):
     """Redis, or Sentinel, answers and refuses us: a wrong password, certificate, or master's name."""
 
 
-def connect(url: str, *, reply_timeout_s: float, name: str | None = None) -> ArqRedis:
+def connect(url: str, *, reply_timeout_s: float, name: str | None = None, partition: int = 0) -> ArqRedis:
     """A client of the Redis at `url` (`redis[s]://`, `unix://`, `redis[s]+sentinel://`, `redis[s]+cluster://`).
 
     It connects at its first use.
 
     A reply that takes longer than `reply_timeout_s` seconds raises redis' TimeoutError. Redis lists its connections
-    under `name`. Raises ValueError for any other URL, or one with an unknown option.
+    under `name`. Only in a cluster there are partitions besides 0. Raises ValueError for any other URL, or one with an
+    unknown option.
     """
     client = ArqRedis(
-        connection_pool=_pool_at(RedisUrl.parse(url), reply_timeout_s=reply_timeout_s, name=name),
+        connection_pool=_pool_at(RedisUrl.parse(url), reply_timeout_s=reply_timeout_s, name=name, partition=partition),
         job_serializer=codec.dumps,
         job_deserializer=codec.loads,
     )
@@ -45,7 +46,7 @@ def connect(url: str, *, reply_timeout_s: float, name: str | None = None) -> Arq
     return client
 
 
-def _pool_at(url: RedisUrl, *, reply_timeout_s: float, name: str | None = None) -> Pool:
+def _pool_at(url: RedisUrl, *, reply_timeout_s: float, name: str | None, partition: int) -> Pool:
     limits: dict[str, Any] = {"socket_connect_timeout": CONNECT_TIMEOUT_S, "socket_timeout": reply_timeout_s}
     if name is not None:
         limits["client_name"] = name
@@ -55,7 +56,7 @@ def _pool_at(url: RedisUrl, *, reply_timeout_s: float, name: str | None = None) 
     if url.by_sentinel:
         return SentinelPool.at(url, **limits)
     if url.by_cluster:
-        return ClusterPool.at(url, **limits)
+        return ClusterPool.at(url, partition=partition, **limits)
     ((host, port),) = url.addresses
     kind = SSLConnection if url.servers.tls else Connection
     return Pool(kind, host=host, port=port, **limits, **url.servers.options)

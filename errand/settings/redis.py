@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, Field, SecretStr, model_validator
 
 from errand.redis_url import RedisUrl
 
@@ -43,3 +43,15 @@ class RedisSettings(BaseModel):
     embedded_fsync: Literal["always", "everysec"] = "always"
     replicas: int = Field(0, ge=0, le=10)
     replication_timeout_ms: int = Field(500, ge=1, le=1000)
+    queue_partitions: int = Field(1, ge=1, le=64)
+
+    @model_validator(mode="after")
+    def _stay_in_one_partition_outside_a_cluster(self) -> Self:
+        if self.queue_partitions > 1 and not self._is_of_cluster():
+            raise ValueError(
+                f"QUEUE_PARTITIONS: {self.queue_partitions} partitions need a cluster: REDIS_URL=redis+cluster://…"
+            )
+        return self
+
+    def _is_of_cluster(self) -> bool:
+        return self.redis_url is not None and RedisUrl.parse(self.redis_url.get_secret_value()).by_cluster

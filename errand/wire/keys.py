@@ -23,9 +23,13 @@ from arq.constants import (
 DEFAULT_QUEUE = "default"
 
 
-def cluster_prefix(installation: str) -> str:
-    """What each key and channel of that installation has before it in a cluster: the braces keep them in one slot."""
-    return f"{{{installation}}}:"
+def cluster_prefix(partition: str) -> str:
+    """What each key and channel of that partition has before it in a cluster: the braces keep them in one slot."""
+    return f"{{{partition}}}:"
+
+
+PARTITIONS = "errand:partitions"
+"""Sorted set in partition 0 of a cluster: its one score is the most partitions that the installation ever had."""
 
 
 NEVER = "errand:never"

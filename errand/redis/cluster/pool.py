@@ -1,4 +1,4 @@
-"""Connections to the one master of a cluster that has all keys of an installation, wherever it is by now."""
+"""Connections to the one master of a cluster that has all keys of a partition, wherever it is by now."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _moved_to(error: Exception, *, asked: Address) -> Address | None:
 
 
 class ClusterPool(Pool):
-    """Connections to the master that has the keys of one installation."""
+    """Connections to the master that has the keys of one partition of an installation."""
 
     def __init__(self, *, tag: Tag, nodes: Nodes, owner: Owner, **options: Any) -> None:
         super().__init__(**options)
@@ -115,9 +115,12 @@ class ClusterPool(Pool):
         self.owner = owner
 
     @classmethod
-    def at(cls, url: RedisUrl, **limits: Any) -> Self:
+    def at(cls, url: RedisUrl, *, partition: int = 0, **limits: Any) -> Self:
         """For a `redis[s]+cluster://` URL; `limits` are options of every connection."""
-        tag, of_nodes = Tag(url.installation), {**limits, "socket_timeout": REPLY_TIMEOUT_S, **url.servers.options}
+        tag, of_nodes = (
+            Tag(url.installation, partition),
+            {**limits, "socket_timeout": REPLY_TIMEOUT_S, **url.servers.options},
+        )
         return cls(
             connection_class=ClusterTlsConnection if url.servers.tls else ClusterConnection,
             tag=tag,

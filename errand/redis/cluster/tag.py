@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from redis.crc import key_slot
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 from errand.wire import keys
 
@@ -18,11 +18,19 @@ Command = tuple[Any, ...]
 """A command's name and its arguments, as redis-py is given them."""
 
 
-class Tag:
-    """The hash tag of one installation."""
+SPREAD = 3
+"""The fewest masters that a cluster has. Its first 3, 9, 27 partitions lie evenly on as many masters, or on 3."""
 
-    def __init__(self, installation: str) -> None:
-        self.prefix = keys.cluster_prefix(installation)
+
+CANDIDATES = 1_024
+"""Names that a partition may have: one of them lies within some slots of where it should be."""
+
+
+class Tag:
+    """The hash tag of one partition of an installation. That of partition 0 is the installation's name."""
+
+    def __init__(self, installation: str, partition: int = 0) -> None:
+        self.prefix = keys.cluster_prefix(_name_of(installation, partition))
         self._bytes = self.prefix.encode()
         self.slot = key_slot(self._bytes)
 
@@ -49,6 +57,33 @@ class Tag:
 
     def all_named(self, names: Command) -> Command:
         return tuple(map(self.named, names))
+
+
+@cache
+def _name_of(installation: str, partition: int) -> str:
+    """The name whose slot is nearest to the partition's share of the slots, counted from the slot of partition 0.
+
+    A slash is in no installation's name.
+    """
+    if partition == 0:
+        return installation
+    first = key_slot(keys.cluster_prefix(installation).encode())
+    share = (first + int(_share(partition) * REDIS_CLUSTER_HASH_SLOTS)) % REDIS_CLUSTER_HASH_SLOTS
+
+    def distance(name: str) -> int:
+        return abs(key_slot(keys.cluster_prefix(name).encode()) - share)
+
+    return min((f"{installation}/{partition}.{number}" for number in range(CANDIDATES)), key=distance)
+
+
+def _share(partition: int) -> float:
+    """1/3, 2/3, 1/9, 4/9, 7/9, 2/9, …: van der Corput's sequence, which stays even as more partitions come."""
+    share, part = 0.0, 1.0
+    while partition:
+        partition, digit = divmod(partition, SPREAD)
+        part /= SPREAD
+        share += digit * part
+    return share
 
 
 def _first(tag: Tag, command: Command) -> Command:

@@ -1,0 +1,100 @@
+"""The partitions of an installation: each is a whole small installation, with a hash tag and a master of its own.
+
+Several of them only in a cluster (`QUEUE_PARTITIONS`). A job lies in one partition with all that belongs to it, so
+scripts, transactions and subscriptions work in it as on a single server. Partition 0 also has what is no job:
+schedules, webhook endpoints, the audit trail and the like.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from zlib import crc32
+
+import structlog
+from arq.connections import ArqRedis
+
+from errand.redis.connection import connect
+from errand.redis.outage import REDIS_DEADLINE_S, is_outage, within
+from errand.redis_url import RedisUrl
+from errand.wire import keys
+
+log = structlog.get_logger("errand.redis")
+
+
+LARGEST = "largest"
+"""The one member of `errand:partitions`."""
+
+
+class Partitions:
+    """The clients of all partitions that may have jobs: partition 0 first, those that get no new ones last."""
+
+    def __init__(self, clients: Sequence[ArqRedis], *, number: int | None = None) -> None:
+        """`number`: how many of them get new jobs; all if it is not given."""
+        self.clients = tuple(clients)
+        self.number = len(self.clients) if number is None else number
+
+    @property
+    def first(self) -> ArqRedis:
+        """Partition 0, which also has all that is no job."""
+        return self.clients[0]
+
+    def __len__(self) -> int:
+        return len(self.clients)
+
+    def number_of(self, text: str) -> int:
+        """The number of the partition that a job's id, or a key, belongs to."""
+        return crc32(text.encode()) % self.number if self.number > 1 else 0
+
+    def of(self, job_id: str) -> ArqRedis:
+        """Where a new job of that id goes, unless a key decides. Where an older one is, `in_order` says."""
+        return self.clients[self.number_of(job_id)]
+
+    def of_key(self, key: str) -> ArqRedis:
+        """Where a new job goes that has this idempotency key, or this unique key."""
+        return self.clients[self.number_of(key)]
+
+    def in_order(self, job_id: str) -> tuple[ArqRedis, ...]:
+        """Where to look for a job: where its id says first. A key, its parent or another number may have decided."""
+        likely = self.number_of(job_id)
+        return (self.clients[likely], *self.clients[:likely], *self.clients[likely + 1 :])
+
+    async def aclose(self) -> None:
+        await asyncio.gather(*(client.aclose() for client in self.clients))
+
+
+@asynccontextmanager
+async def opened(url: str, *, number: int, reply_timeout_s: float) -> AsyncIterator[Partitions]:
+    """Connects to so many partitions, and to those that an installation with a larger number has left.
+
+    Redis may be away, and come later. Outside a cluster there is one partition, whatever the number is.
+    """
+    clustered = RedisUrl.parse(url).by_cluster
+    clients = [_client(url, partition, reply_timeout_s) for partition in range(number if clustered else 1)]
+    try:
+        if clustered:
+            largest = await _largest(clients[0], number)
+            clients += [_client(url, partition, reply_timeout_s) for partition in range(number, largest)]
+        yield Partitions(clients, number=number if clustered else 1)
+    finally:
+        await Partitions(clients).aclose()
+
+
+def _client(url: str, partition: int, reply_timeout_s: float) -> ArqRedis:
+    return connect(url, reply_timeout_s=reply_timeout_s, partition=partition)
+
+
+async def _largest(first: ArqRedis, number: int) -> int:
+    """The most partitions that the installation ever had, this number included; noted in partition 0."""
+    async with first.pipeline(transaction=True) as transaction:
+        transaction.zadd(keys.PARTITIONS, {LARGEST: number}, gt=True)
+        transaction.zscore(keys.PARTITIONS, LARGEST)
+        try:
+            _, largest = await within(REDIS_DEADLINE_S, transaction.execute())
+        except Exception as error:
+            if not is_outage(error):
+                raise
+            log.warning("redis is away: partitions beyond QUEUE_PARTITIONS are not looked for", error=str(error))
+            return number
+    return int(largest)
