@@ -2,7 +2,8 @@
 
 An ended job stands at the moment it ended, any other at the moment when it is, or was, due. Jobs that have not ended
 are read from the queues themselves, those of stock producers too; ended jobs from indexes that the scripts keep. A page
-costs the same wherever it is and however many jobs there are.
+costs the same wherever it is and however many jobs there are. If the jobs are in several partitions, each is asked for
+as much as a page needs, and what they answer is merged by positions: one position is a page's start in all of them.
 
 Where it is naive: a job that moves between the reading of two pages can be missing from both. None comes twice, unless
 it was deferred and somebody has made it due earlier.
@@ -13,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 from arq.connections import ArqRedis
@@ -21,6 +23,7 @@ from pydantic_core import to_json
 
 from errand.monitor.job_snapshot import ENDS, JobSnapshot, Status, ended_job, live_job, number_in, without_large_fields
 from errand.redis import script
+from errand.redis.cluster.each import of_each
 from errand.wire import codec, keys
 from errand.wire.flow import Flow
 from errand.wire.indexes import SHARED, EndedName, type_word
@@ -81,8 +84,16 @@ class PageStart:
     """Where a page begins."""
 
     below: Position
-    started_ms: float | None = None
-    """When the first page was read, in ms of the server's clock: no further page has jobs that ended after that."""
+    started_ms: tuple[float, ...] = ()
+    """When the first page was read, in ms of each partition's clock: no further page has jobs that ended after that."""
+
+    def started_in(self, partition: int) -> float:
+        """By the clock of that partition; infinite if this is the first page. One that has joined since goes by the
+        latest clock: none of its jobs is left out.
+        """
+        if partition < len(self.started_ms):
+            return self.started_ms[partition]
+        return max(self.started_ms, default=math.inf)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +110,7 @@ class _Entry:
     """A job's entry in a queue or index, as it was when the timeline was read."""
 
     position: Position
+    part: _Part
     queue: str
     """Its key."""
     now_ms: int
@@ -113,13 +125,10 @@ class _Entry:
 
 
 class Timeline:
-    """The jobs of these queues (their keys)."""
+    """The jobs of these queues (their keys), in one Redis or in the partitions behind these clients."""
 
-    def __init__(self, redis: ArqRedis, *, queues: Sequence[str]) -> None:
-        self._redis = redis
-        self._queues = queues
-        self._read_entries = script.load(redis, "monitor/timeline")
-        self._prune_index = script.load(redis, "monitor/prune_index")
+    def __init__(self, *clients: ArqRedis, queues: Sequence[str]) -> None:
+        self._parts = [_Part(number, redis, queues) for number, redis in enumerate(clients)]
 
     async def page(
         self, filter: JobFilter, *, limit: int, start: PageStart | None = None, matches: Matches | None = None
@@ -137,9 +146,9 @@ class Timeline:
             missing, left = limit - len(jobs), MAX_LOOKED_AT - looked_at
             most = _how_many(filter, missing=missing, left=left, searches=matches is not None)
             entries, started_ms = await self._entries(filter, start, most=most)
-            for part in _parts(entries[:most]):
-                looked_at += len(part)
-                for entry, job in zip(part, await self._jobs_of(part, filter, matches), strict=True):
+            for some in _some_at_once(entries[:most]):
+                looked_at += len(some)
+                for entry, job in zip(some, await self._jobs_of(some, filter, matches), strict=True):
                     start = PageStart(entry.position, started_ms)
                     jobs += [job] if job else []
                     if len(jobs) == limit:
@@ -148,25 +157,76 @@ class Timeline:
                 return Page(jobs=jobs, next=None)
         return Page(jobs=jobs, next=start)
 
-    async def _entries(self, filter: JobFilter, start: PageStart, *, most: int) -> tuple[list[_Entry], float]:
+    async def _entries(
+        self, filter: JobFilter, start: PageStart, *, most: int
+    ) -> tuple[list[_Entry], tuple[float, ...]]:
         """Up to one more than `most` entries from `start` on, newest first; and when the first page was read."""
+        answers = await of_each(self._parts, lambda part: part.entries(filter, start, most=most + 1))
+        entries = [entry for found, _ in answers for entry in found]
+        entries.sort(key=lambda entry: entry.position, reverse=True)
+        since_ms = -math.inf if filter.since_ms is None else filter.since_ms
+        started_ms = start.started_ms or tuple(now_ms for _, now_ms in answers)
+        return [entry for entry in entries[: most + 1] if entry.position.at_ms >= since_ms], started_ms
+
+    async def _jobs_of(
+        self, entries: Sequence[_Entry], filter: JobFilter, matches: Matches | None = None
+    ) -> list[JobSnapshot | None]:
+        """The job of each entry as it is now; None if it is gone, or does not match."""
+        of_parts: dict[_Part, list[_Entry]] = {}
+        for entry in entries:
+            of_parts.setdefault(entry.part, []).append(entry)
+        read = await of_each(list(of_parts.items()), lambda each: each[0].jobs_of(each[1], filter, matches))
+        jobs = {part: iter(found) for part, found in zip(of_parts, read, strict=True)}
+        return [next(jobs[entry.part]) for entry in entries]
+
+
+class _Part:
+    """The part of a timeline that one Redis has."""
+
+    def __init__(self, number: int, redis: ArqRedis, queues: Sequence[str]) -> None:
+        self._number = number
+        self._redis = redis
+        self._queues = queues
+        self._read_entries = script.load(redis, "monitor/timeline")
+        self._prune_index = script.load(redis, "monitor/prune_index")
+
+    async def entries(self, filter: JobFilter, start: PageStart, *, most: int) -> tuple[list[_Entry], float]:
+        """The newest `most` entries of each queue and index from `start` on; and what time it is there, in ms."""
         queues = self._queues if filter.queue is None else [keys.queue(filter.queue)]
-        arguments = [_options(filter, start, most=most + 1), start.below.job_id]
+        started_ms = start.started_in(self._number)
+        arguments = [_options(filter, start.below, started_ms=started_ms, most=most), start.below.job_id]
         calls = [([queue, keys.running(queue), keys.ended(queue)], arguments) for queue in queues]
         answers = await script.call_each(self._redis, self._read_entries, calls)
         entries = [
             entry
             for queue, answer in zip(queues, answers, strict=True)
-            for entry in _entries_in(queue, *answer)
+            for entry in self._entries_in(queue, *answer)
             if entry.position < start.below
         ]
-        entries.sort(key=lambda entry: entry.position, reverse=True)
-        since_ms = -math.inf if filter.since_ms is None else filter.since_ms
-        started_ms = min(float(now_ms) for now_ms, *_ in answers) if start.started_ms is None else start.started_ms
-        return [entry for entry in entries[: most + 1] if entry.position.at_ms >= since_ms], started_ms
+        return entries, min(float(now_ms) for now_ms, *_ in answers)
 
-    async def _jobs_of(
-        self, entries: Sequence[_Entry], filter: JobFilter, matches: Matches | None = None
+    def _entries_in(
+        self,
+        queue: str,
+        now: bytes,
+        running: Sequence[bytes],
+        waiting: Sequence[bytes],
+        ended: Sequence[Sequence[bytes]],
+    ) -> Iterable[_Entry]:
+        """The entries in the script's answer for one queue."""
+        entry = partial(_Entry, part=self, queue=queue, now_ms=int(float(now)))
+        for job_id, started in _pairs(running):
+            if (attempt := running_attempt(started)) is not None:
+                yield entry(position=Position(attempt.due_at_ms, job_id), running=attempt)
+        for job_id, due in _pairs(waiting):
+            yield entry(position=Position(float(due), job_id))
+        for name, *ids_and_times in ended:
+            index = EndedName.parse(name.decode())
+            for job_id, ended_ms in _pairs(ids_and_times):
+                yield entry(position=Position(float(ended_ms), job_id), index=index)
+
+    async def jobs_of(
+        self, entries: Sequence[_Entry], filter: JobFilter, matches: Matches | None
     ) -> list[JobSnapshot | None]:
         """The job of each entry as it is now; None if it is gone, or does not match."""
         names = [_names_of(entry) for entry in entries]
@@ -200,18 +260,18 @@ def _how_many(filter: JobFilter, *, missing: int, left: int, searches: bool = Fa
     return min(max(missing, SEARCHED_AT_ONCE if searches else 0), left)
 
 
-def _parts(entries: Sequence[_Entry]) -> Iterable[Sequence[_Entry]]:
+def _some_at_once(entries: Sequence[_Entry]) -> Iterable[Sequence[_Entry]]:
     return (entries[start : start + READ_AT_ONCE] for start in range(0, len(entries), READ_AT_ONCE))
 
 
-def _options(filter: JobFilter, start: PageStart, *, most: int) -> bytes:
+def _options(filter: JobFilter, below: Position, *, started_ms: float, most: int) -> bytes:
     """The options of timeline.lua. A time is a text: Lua's JSON would round it."""
     queued, deferred = filter.includes("queued"), filter.includes("deferred")
     return to_json(
         {
-            "below_ms": _text(start.below.at_ms),
+            "below_ms": _text(below.at_ms),
             "most": most,
-            "ended_before_ms": _text(math.inf if start.started_ms is None else start.started_ms),
+            "ended_before_ms": _text(started_ms),
             "type": "" if filter.type is None else type_word(filter.type),
             "waiting": "both" if queued and deferred else "queued" if queued else "deferred" if deferred else "",
             # if its worker has died, a running job is queued again
@@ -223,27 +283,6 @@ def _options(filter: JobFilter, start: PageStart, *, most: int) -> bytes:
 
 def _text(at_ms: float) -> str:
     return "+inf" if at_ms == math.inf else f"{at_ms:.17g}"
-
-
-def _entries_in(
-    queue: str,
-    now: bytes,
-    running: Sequence[bytes],
-    waiting: Sequence[bytes],
-    ended: Sequence[Sequence[bytes]],
-) -> Iterable[_Entry]:
-    """The entries in the script's answer for one queue."""
-    now_ms = int(float(now))
-    for job_id, started in _pairs(running):
-        if (attempt := running_attempt(started)) is None:
-            continue
-        yield _Entry(position=Position(attempt.due_at_ms, job_id), queue=queue, now_ms=now_ms, running=attempt)
-    for job_id, due in _pairs(waiting):
-        yield _Entry(position=Position(float(due), job_id), queue=queue, now_ms=now_ms)
-    for name, *ids_and_times in ended:
-        index = EndedName.parse(name.decode())
-        for job_id, ended_ms in _pairs(ids_and_times):
-            yield _Entry(position=Position(float(ended_ms), job_id), queue=queue, now_ms=now_ms, index=index)
 
 
 def _pairs(flat: Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:

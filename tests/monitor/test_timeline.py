@@ -548,8 +548,8 @@ async def costs(house: House, filter: JobFilter, number: int) -> list[tuple[Coun
     started_ms = await fill(house, number)
     await house.timeline.page(filter, limit=20)  # the script is known from here on
     found = []
-    middle = PageStart(Position(started_ms - number // 2, f"x{number // 2:06d}".encode()), started_ms)
-    last = PageStart(Position(started_ms - number + 20, f"x{number - 20:06d}".encode()), started_ms)
+    middle = PageStart(Position(started_ms - number // 2, f"x{number // 2:06d}".encode()), (started_ms,))
+    last = PageStart(Position(started_ms - number + 20, f"x{number - 20:06d}".encode()), (started_ms,))
     for start in (None, middle, last):
         before = await spent(house.redis)
         page = await house.timeline.page(filter, limit=20, start=start)

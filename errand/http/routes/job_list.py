@@ -265,9 +265,13 @@ def _rfc_3339(at_ms: int) -> str:
 
 
 def cursor_at(start: PageStart, filter: JobFilter) -> str:
-    """`version, digest of the filter, start of the first page, ms, id`; opaque: clients send it back as it is."""
+    """`version, digest of the filter, start of the first page by each partition's clock, ms, id`.
+
+    Opaque: clients send it back as it is.
+    """
     below = start.below
-    head = f"{CURSOR_VERSION} {_digest(filter)} {start.started_ms!r} {below.at_ms!r} ".encode()
+    started = ",".join(map(repr, start.started_ms))
+    head = f"{CURSOR_VERSION} {_digest(filter)} {started} {below.at_ms!r} ".encode()
     return urlsafe_b64encode(head + below.job_id[:MAX_ID_BYTES]).rstrip(b"=").decode()
 
 
@@ -278,11 +282,11 @@ def start_at(cursor: str, filter: JobFilter, *, field: str) -> PageStart:
     """
     try:
         text = urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4))
-        version, digest, started_ms, at_ms, job_id = text.split(b" ", 4)
-        start = PageStart(Position(float(at_ms), job_id), float(started_ms))
+        version, digest, started, at_ms, job_id = text.split(b" ", 4)
+        start = PageStart(Position(float(at_ms), job_id), tuple(map(float, started.split(b","))))
     except ValueError:
         raise _no_cursor(field) from None
-    if version.decode(errors="replace") != CURSOR_VERSION or math.isnan(float(started_ms) + start.below.at_ms):
+    if version.decode(errors="replace") != CURSOR_VERSION or math.isnan(sum(start.started_ms, start.below.at_ms)):
         raise _no_cursor(field)
     if digest.decode(errors="replace") != _digest(filter):
         message = "is of a list with other filters: keep them as they were, or begin again without a cursor"
