@@ -50,7 +50,7 @@ async def _fault_of_worker(settings: Settings) -> str | None:
         published = (await redis.hgetall(keys.JOB_TYPES)).values()  # type: ignore[misc]  # redis-py: async or not
         named = {str(codec.readable_or_empty(record).get("queue", keys.DEFAULT_QUEUE)) for record in published}
         named |= {share.name for share in settings.worker_queues}
-        workers = await read_workers(redis, sorted(named | {keys.DEFAULT_QUEUE}), silent_s=silent_s)
+        workers = await read_workers([redis], sorted(named | {keys.DEFAULT_QUEUE}), silent_s=silent_s)
     if any(worker.host == host for worker in workers):
         return None
     return f"Redis has had no heartbeat of a worker on {host} for {silent_s:g} s"

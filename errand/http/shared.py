@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -80,6 +80,11 @@ class Shared:
     def queue_of(self, job_type: JobType[Any, Any]) -> Queue:
         """Where jobs of that type go."""
         return self.queues[job_type.queue]
+
+    @property
+    def clients(self) -> Sequence[ArqRedis]:
+        """One for each partition of the queues."""
+        return (self.redis,)
 
     @property
     def job_files(self) -> JobFiles:

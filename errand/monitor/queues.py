@@ -1,19 +1,24 @@
 """Reads the state of queues and workers: how many jobs wait, since when, which worker runs which.
 
-The cost does not grow with the jobs that wait.
+The cost does not grow with the jobs that wait. If the jobs are in several partitions, all are asked at once, and what
+they answer is added up.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from arq.connections import ArqRedis
 from arq.constants import default_queue_name as DEFAULT  # noqa: N812
 
 from errand.monitor.job_snapshot import number_in
+from errand.redis.cluster.each import of_each
 from errand.redis.rows import rows_of
+from errand.redis.sentinel import answers_in_turn
 from errand.wire import keys
 from errand.wire.limits import shown_ms
 from errand.wire.running import running_attempt
@@ -26,6 +31,7 @@ class QueueState:
 
     name: str
     paused: bool
+    """In one partition at least: a pause that has not reached all of them is shown, so that somebody ends it."""
     due: int
     """Jobs that could run now. Scale workers by this number."""
     deferred: int
@@ -36,7 +42,7 @@ class QueueState:
     oldest_due_ms: int | None
     """For how long the first of the due jobs has been waiting."""
     workers: int
-    """How many live workers serve it."""
+    """How many live workers serve it; of partitions, as many as serve the one that has most: a process serves all."""
     slots: int
     """How many jobs these run at once."""
     loop_lag_ms: float | None
@@ -65,7 +71,7 @@ class WorkerState:
     """The job types and functions that it knows; None if it does not say."""
 
     def add(self, report: WorkerReport) -> None:
-        """Adds the report of one of its workers, of which it has one for each queue, all on one event loop."""
+        """Adds the report of one of its workers: it has one for each queue and partition, all on one event loop."""
         self.version = report.version or self.version
         self.slots += report.slots
         self.loop_lag_ms = _worst([self.loop_lag_ms, report.loop_lag_ms])
@@ -89,8 +95,14 @@ class _QueueAnswers(NamedTuple):
     minutes: Mapping[bytes, bytes]
 
 
-async def read_queues(redis: ArqRedis, names: Sequence[str], *, silent_s: float) -> list[QueueState]:
+async def read_queues(clients: Sequence[ArqRedis], names: Sequence[str], *, silent_s: float) -> list[QueueState]:
     """The queues of those names in one round trip; a worker silent for `silent_s` seconds does not count."""
+    of_parts = await of_each(clients, lambda redis: _read_queues(redis, names, silent_s=silent_s))
+    return [_added(states) for states in zip(*of_parts, strict=True)]
+
+
+async def _read_queues(redis: ArqRedis, names: Sequence[str], *, silent_s: float) -> list[QueueState]:
+    """These queues, as far as one Redis has them."""
     now_ms = await _now_ms(redis)
     since_ms = now_ms - int(silent_s * 1000)
     async with redis.pipeline(transaction=False) as pipeline:
@@ -110,8 +122,56 @@ async def read_queues(redis: ArqRedis, names: Sequence[str], *, silent_s: float)
     return [_queue_state(name, _QueueAnswers(*row), now_ms=now_ms) for name, row in rows]
 
 
-async def read_workers(redis: ArqRedis, names: Sequence[str], *, silent_s: float) -> list[WorkerState]:
+def _added(states: Sequence[QueueState]) -> QueueState:
+    """One queue, from its parts."""
+    first, *others = states
+    if not others:
+        return first
+    return replace(
+        first,
+        paused=any(state.paused for state in states),
+        due=sum(state.due for state in states),
+        deferred=sum(state.deferred for state in states),
+        in_progress=sum(state.in_progress for state in states),
+        dead=sum(state.dead for state in states),
+        oldest_due_ms=max((state.oldest_due_ms for state in states if state.oldest_due_ms is not None), default=None),
+        workers=max(state.workers for state in states),
+        slots=sum(state.slots for state in states),
+        loop_lag_ms=_worst(state.loop_lag_ms for state in states),
+        counters=_summed(state.counters for state in states),
+        last_minutes=_minutes_added(states),
+    )
+
+
+def _minutes_added(states: Sequence[QueueState]) -> dict[int, Mapping[str, int]]:
+    minutes = {at_ms for state in states for at_ms in state.last_minutes}
+    return {
+        at_ms: _summed(state.last_minutes.get(at_ms, {}) for state in states) for at_ms in sorted(minutes, reverse=True)
+    }
+
+
+def _summed(counters: Iterable[Mapping[str, int]]) -> Mapping[str, int]:
+    total = Counter[str]()
+    for each in counters:
+        total.update(each)
+    return total
+
+
+async def read_workers(clients: Sequence[ArqRedis], names: Sequence[str], *, silent_s: float) -> list[WorkerState]:
     """The live worker processes of those queues, and the jobs that they run."""
+    of_parts = await of_each(clients, lambda redis: _read_reports(redis, names, silent_s=silent_s))
+    processes: dict[str, WorkerState] = {}
+    for of_part in of_parts:
+        for name, heartbeats, reports, running in of_part:
+            _add_queue(processes, name, heartbeats, reports)
+            _add_running(processes, running)
+    return sorted(processes.values(), key=lambda state: (state.host, state.pid))
+
+
+async def _read_reports(
+    redis: ArqRedis, names: Sequence[str], *, silent_s: float
+) -> list[tuple[str, Sequence[tuple[bytes, float]], Mapping[bytes, bytes], Mapping[bytes, bytes]]]:
+    """Of each queue, as far as one Redis has it: its name, the heartbeats and reports of its workers, what they run."""
     since_ms = await _now_ms(redis) - int(silent_s * 1000)
     async with redis.pipeline(transaction=False) as pipeline:
         for queue in map(keys.queue, names):
@@ -119,18 +179,29 @@ async def read_workers(redis: ArqRedis, names: Sequence[str], *, silent_s: float
             pipeline.hgetall(keys.reports(queue))
             pipeline.hgetall(keys.running(queue))
         answers = await pipeline.execute()
-    processes: dict[str, WorkerState] = {}
-    for name, (heartbeats, reports, running) in zip(names, rows_of(answers, 3), strict=True):
-        for worker, at_ms in heartbeats:
-            state = _process_of(processes, worker.decode(errors="replace"))
+    return [(name, *row) for name, row in zip(names, rows_of(answers, 3), strict=True)]
+
+
+def _add_queue(
+    processes: dict[str, WorkerState],
+    name: str,
+    heartbeats: Sequence[tuple[bytes, float]],
+    reports: Mapping[bytes, bytes],
+) -> None:
+    """Adds the workers of a queue to the processes that they are of."""
+    for worker, at_ms in heartbeats:
+        state = _process_of(processes, worker.decode(errors="replace"))
+        if name not in state.queues:
             state.queues.append(name)
-            state.add(WorkerReport.read(reports.get(worker)))
-            state.last_heartbeat_ms = max(state.last_heartbeat_ms, shown_ms(at_ms))
-        for job_id, started in running.items():
-            attempt = running_attempt(started)
-            if attempt and (state_of := processes.get(attempt.worker.rsplit(":", 1)[0])) is not None:
-                state_of.running[job_id.decode(errors="replace")] = attempt.started_at_ms
-    return sorted(processes.values(), key=lambda state: (state.host, state.pid))
+        state.add(WorkerReport.read(reports.get(worker)))
+        state.last_heartbeat_ms = max(state.last_heartbeat_ms, shown_ms(at_ms))
+
+
+def _add_running(processes: dict[str, WorkerState], running: Mapping[bytes, bytes]) -> None:
+    for job_id, started in running.items():
+        attempt = running_attempt(started)
+        if attempt and (state := processes.get(attempt.worker.rsplit(":", 1)[0])) is not None:
+            state.running[job_id.decode(errors="replace")] = attempt.started_at_ms
 
 
 async def _now_ms(redis: ArqRedis) -> int:
@@ -187,3 +258,21 @@ async def live_workers(redis: ArqRedis, *, queues: Sequence[str] = (DEFAULT,), s
             pipeline.zcount(keys.workers(queue), since_ms, "+inf")
         counts: list[int] = await pipeline.execute()
     return counts
+
+
+async def is_served(clients: Sequence[ArqRedis], *, queues: Sequence[str], silent_s: float) -> bool:
+    """True if a worker of one of these queues (their keys) lives, in one partition at least.
+
+    A partition that is away, or slow, does not stop the jobs of the others. Raises redis' errors if all are away.
+    """
+    errors: list[BaseException] = []
+    looks = answers_in_turn(clients, lambda redis: live_workers(redis, queues=queues, silent_s=silent_s))
+    async with aclosing(looks):
+        async for _, answer in looks:
+            if isinstance(answer, BaseException):
+                errors.append(answer)
+            elif any(answer):
+                return True
+    if len(errors) == len(clients):
+        raise errors[0]
+    return False

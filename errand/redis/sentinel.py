@@ -20,6 +20,9 @@ from errand.redis.redis_py import MovingConnection, MovingTlsConnection, Pool
 from errand.redis.subscription import messages
 from errand.redis_url import RedisUrl
 
+R = TypeVar("R", bound=Redis)
+
+
 T = TypeVar("T")
 
 
@@ -83,14 +86,14 @@ class Sentinels:
 
 
 async def answers_in_turn(
-    clients: Iterable[Redis], ask: Callable[[Redis], Awaitable[T]]
-) -> AsyncGenerator[tuple[Redis, T | BaseException], None]:
+    clients: Iterable[R], ask: Callable[[R], Awaitable[T]]
+) -> AsyncGenerator[tuple[R, T | BaseException], None]:
     """What each of several servers that know the same answers, or its error, as they come.
 
     The next one is asked when one has answered and the caller goes on, or when it is slow.
     """
     waiting = list(clients)
-    asked: dict[asyncio.Future[T], Redis] = {}
+    asked: dict[asyncio.Future[T], R] = {}
     try:
         while waiting or asked:
             if waiting:

@@ -100,8 +100,8 @@ class _Top:
         rows = max(self._console.height - LINES_ABOVE, 1) if alone else ROWS
         filter = JobFilter(statuses=frozenset([view.status] if view.status else ()))
         look = Screen(
-            [] if alone else await read_queues(self._redis, self._names, silent_s=self._silent_s),
-            [] if alone else await read_workers(self._redis, self._names, silent_s=self._silent_s),
+            [] if alone else await read_queues([self._redis], self._names, silent_s=self._silent_s),
+            [] if alone else await read_workers([self._redis], self._names, silent_s=self._silent_s),
             (await Timeline(self._redis, queues=self._queues).page(filter, limit=rows)).jobs,
         )
         return draw(look, view), [job.id for job in look.jobs]

@@ -121,7 +121,7 @@ class Pulse:
 
     async def _read_numbers(self) -> Mapping[str, str]:
         names, silent_s = list(self._to.queues), self._to.settings.lease_s
-        return numbers_of(await in_time(read_queues(self._to.redis, names, silent_s=silent_s)))
+        return numbers_of(await in_time(read_queues(self._to.clients, names, silent_s=silent_s)))
 
     def _send(self, message: bytes, numbers_alone: bytes | None = None) -> None:
         self._number += 1

@@ -44,8 +44,8 @@ async def lead_to_overview(request: Request) -> Response:
 async def show_overview(request: Request, to: SharedDep) -> Response:
     """Queues, workers, the last hour or day, and what needs attention."""
     names, silent_s = list(to.queues), to.settings.lease_s
-    queues = await in_time(read_queues(to.redis, names, silent_s=silent_s))
-    workers = await in_time(read_workers(to.redis, names, silent_s=silent_s))
+    queues = await in_time(read_queues(to.clients, names, silent_s=silent_s))
+    workers = await in_time(read_workers(to.clients, names, silent_s=silent_s))
     span: Span = "day" if request.query_params.get("span") == "day" else "hour"
     return page(
         request,

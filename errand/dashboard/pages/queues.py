@@ -23,7 +23,7 @@ MINUTES = 15
 @router.get("", dependencies=[Depends(gate.may_look)])
 async def list_queues(request: Request, to: SharedDep) -> Response:
     """Every queue that a job type uses."""
-    states = await in_time(read_queues(to.redis, list(to.queues), silent_s=to.settings.lease_s))
+    states = await in_time(read_queues(to.clients, list(to.queues), silent_s=to.settings.lease_s))
     types = {name: [known.name for known in to.catalog.values() if known.queue == name] for name in to.queues}
     rates = {state.name: _per_minute(state) for state in states}
     return page(request, "queues.html.j2", queues=states, types=types, rates=rates, minutes=MINUTES)

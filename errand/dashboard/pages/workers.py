@@ -23,7 +23,7 @@ MAX_RUNNING = 20
 @router.get("", dependencies=[Depends(gate.may_look)])
 async def list_workers(request: Request, to: SharedDep) -> Response:
     """Every live worker process."""
-    workers = await in_time(read_workers(to.redis, list(to.queues), silent_s=to.settings.lease_s))
+    workers = await in_time(read_workers(to.clients, list(to.queues), silent_s=to.settings.lease_s))
     return page(
         request,
         "workers.html.j2",

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from errand.http.answers.problems import Problem, documented
 from errand.http.shared import SharedDep, in_time
-from errand.monitor.queues import live_workers
+from errand.monitor.queues import is_served
 
 router = APIRouter(tags=["health"])
 
@@ -31,8 +31,7 @@ async def healthz() -> Health:
 )
 async def readyz(to: SharedDep) -> Health:
     """Redis answers, a worker lives, uploads can be stored: what is sent now is accepted, and run now."""
-    live = await in_time(live_workers(to.redis, queues=to.queue_keys, silent_s=to.settings.lease_s))
-    if not any(live):
+    if not await in_time(is_served(to.clients, queues=to.queue_keys, silent_s=to.settings.lease_s)):
         raise Problem(
             503,
             "no-worker",

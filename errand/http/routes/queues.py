@@ -129,7 +129,7 @@ async def resume_queue(name: QueueName, to: SharedDep) -> QueueView:
 )
 async def list_workers(to: SharedDep) -> list[WorkerView]:
     """Every live worker process, the queues it serves and the jobs it runs."""
-    workers = await in_time(read_workers(to.redis, list(to.queues), silent_s=to.settings.lease_s))
+    workers = await in_time(read_workers(to.clients, list(to.queues), silent_s=to.settings.lease_s))
     return [_worker_view(worker) for worker in workers]
 
 
@@ -142,7 +142,7 @@ async def list_workers(to: SharedDep) -> list[WorkerView]:
 async def get_stats(to: SharedDep) -> Stats:
     """How many jobs wait and run in all queues. Scale workers by `due`, which does not count jobs due later."""
     queues = await _read(to)
-    workers = await in_time(read_workers(to.redis, list(to.queues), silent_s=to.settings.lease_s))
+    workers = await in_time(read_workers(to.clients, list(to.queues), silent_s=to.settings.lease_s))
     oldest_ms = max((queue.oldest_due_ms for queue in queues if queue.oldest_due_ms is not None), default=None)
     return Stats(
         due=sum(queue.due for queue in queues),
@@ -168,7 +168,7 @@ async def get_metrics(request: Request, to: SharedDep) -> Response:
 
 
 async def _read(to: Shared, *names: str) -> list[QueueState]:
-    return await in_time(read_queues(to.redis, names or list(to.queues), silent_s=to.settings.lease_s))
+    return await in_time(read_queues(to.clients, names or list(to.queues), silent_s=to.settings.lease_s))
 
 
 def _check_known(to: Shared, name: str) -> None:
