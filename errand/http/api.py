@@ -258,7 +258,7 @@ async def opened_in(
                 webhook_lines=EndpointLines(redis),
                 audit=AuditTrail(redis, limit=settings.audit_limit),
                 sent_events=SentEvents(redis),
-                timeline=Timeline(redis, queues=queue_keys),
+                timeline=Timeline(*found.clients, queues=queue_keys),
                 events=job_events,
                 feed=feed,
                 storage=storage,

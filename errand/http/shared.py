@@ -84,7 +84,7 @@ class Shared:
     @property
     def clients(self) -> Sequence[ArqRedis]:
         """One for each partition of the queues."""
-        return (self.redis,)
+        return self.partitions.clients
 
     @property
     def job_files(self) -> JobFiles:

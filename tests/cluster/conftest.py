@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack
 
 import pytest
 from arq.connections import ArqRedis
 
-from tests.redis.test_sentinel import client_of
+from errand.redis.cluster import partitions
+from errand.redis.outage import REPLY_TIMEOUT_S
 from tests.redis_cluster import Cluster, redis_cluster
 
-NAMES = ("errand", "errand.1", "errand.2")
-"""Of the partitions' tags."""
+PARTITIONS = 3
 
 
 @pytest.fixture(scope="session")
@@ -32,5 +31,5 @@ async def clients(cluster: Cluster) -> AsyncIterator[Sequence[ArqRedis]]:
     for node in cluster.nodes:
         if node.is_master:
             node.client.flushall()
-    async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(client_of(f"{cluster.url}/{name}")) for name in NAMES]
+    async with partitions.opened(cluster.url, number=PARTITIONS, reply_timeout_s=REPLY_TIMEOUT_S) as opened:
+        yield opened.clients
