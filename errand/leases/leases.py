@@ -17,11 +17,11 @@ from typing import Any
 
 import structlog
 from redis.asyncio import Redis
-from redis.commands.core import AsyncScript
 from redis.exceptions import NoScriptError, RedisError
 
 from errand.leases.rows import ClaimedRow, FinishRow, FollowUpRow
 from errand.redis import script
+from errand.redis.redis_py import call_both
 from errand.redis.repair import repairing
 from errand.wire import codec, keys, minute_counts
 from errand.wire.flow import Flow
@@ -194,7 +194,7 @@ class Leases:
         answer = await self._called(self._claim, names, arguments)
         return self._claimed(answer, token=str(arguments[0]), asked_s=asked_s)
 
-    async def _called(self, called: AsyncScript, names: Sequence[str], arguments: Sequence[Any]) -> Any:
+    async def _called(self, called: script.Script, names: Sequence[str], arguments: Sequence[Any]) -> Any:
         return await repairing(self._redis, self._queue, partial(called, keys=names, args=arguments))
 
     async def claim_when_woken(self, patient: Redis, own_wakeup: str, most: int, *, timeout_s: float) -> Woken:
@@ -205,10 +205,8 @@ class Leases:
         """
         names, arguments = self._call_of_claim(most, ahead_for=self._worker, waits_s=timeout_s)
         asked_s = time.monotonic()
-        async with patient.pipeline(transaction=False) as both:
-            both.blpop([keys.wake(self._queue), own_wakeup], timeout=timeout_s)  # type: ignore[arg-type]  # redis-py says int and takes any number
-            both.evalsha(self._claim.sha, len(names), *names, *arguments)  # type: ignore[arg-type]  # redis-py says str
-            wakeup, answer = await both.execute(raise_on_error=False)
+        waiting = ("BLPOP", keys.wake(self._queue), own_wakeup, timeout_s)
+        wakeup, answer = await call_both(patient, waiting, self._claim.command(names, arguments))
         refused = wakeup if isinstance(wakeup, Exception) else None
         # a server that does not know the script yet is sent it by the next plain claim
         knows = not isinstance(answer, NoScriptError)

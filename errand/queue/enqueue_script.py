@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any, TypeVar
 
 from arq.connections import ArqRedis
-from redis.commands.core import AsyncScript
 from redis.exceptions import TimeoutError
 
 from errand.queue.new_job import Answer, Entry
@@ -108,7 +107,7 @@ class EnqueueScript:
         raise TimeoutError("the call reached Redis too late, and was refused")
 
     async def _called(
-        self, called: AsyncScript, names: Sequence[str], arguments: Sequence[str | bytes | int]
+        self, called: script.Script, names: Sequence[str], arguments: Sequence[str | bytes | int]
     ) -> list[Answer]:
         wait = self.durability.wait
         if wait is None:
@@ -127,7 +126,7 @@ class EnqueueScript:
 
     def call_for(
         self, entries: Sequence[Entry], *, together: bool, enforce: bool = True, not_after: int | str = ""
-    ) -> tuple[AsyncScript, list[str], list[str | bytes | int]]:
+    ) -> tuple[script.Script, list[str], list[str | bytes | int]]:
         """The script, its KEYS and its ARGV, for a transaction of several calls."""
         names: list[str] = [self._queue_key, keys.wake(self._queue_key), keys.running(self._queue_key)]
         jobs: list[str | bytes | int] = []

@@ -27,10 +27,11 @@ class Sender:
 
     async def send(self, entry: Entry) -> Answer:
         """The script's answer to this entry. Raises what the call that it was sent in raises."""
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Answer] = loop.create_future()
         self._waiting.append((entry, answer))
         if self._sending is None:
-            self._sending = asyncio.ensure_future(self._send_all())
+            self._sending = loop.create_task(self._send_all())
         return await answer
 
     async def _send_all(self) -> None:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
 
+from redis._parsers.hiredis import NOT_ENOUGH_DATA
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.client import Pipeline
 from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection
@@ -30,6 +31,12 @@ NO_MASTER_ANY_MORE = ("MASTERDOWN",)
 
 Not UNBLOCKED: a claim may follow the call that was unblocked, and its answer, which says more, is still to come.
 """
+
+
+READ_BYTES = 65_536
+
+
+CLOSED = "Connection closed by server."
 
 
 class Pool(ConnectionPool):
@@ -52,6 +59,8 @@ class Pool(ConnectionPool):
 
     async def get_connection(self, command_name: Any = None, *keys: Any, **options: Any) -> AbstractConnection:
         """A connection that is connected. Raises redis' errors."""
+        if (ready := self._take_ready()) is not None:
+            return ready
         if self.has_connected_idle:
             return await self.take_connection()
         async with self._gate:
@@ -62,6 +71,44 @@ class Pool(ConnectionPool):
         """The next connection given out is connected already."""
         idle = self._available_connections
         return bool(idle) and bool(idle[-1].is_connected)
+
+    def _take_ready(self) -> Packed | None:
+        """The connection that was used last, if there is one for which nothing has to be awaited."""
+        idle: list[Any] = self._available_connections
+        if not idle or not idle[-1].is_connected or idle[-1].has_unread:
+            return None
+        ready: Packed = idle.pop()
+        self._in_use_connections.add(ready)
+        return ready
+
+    async def call(self, *command: Any) -> Any:
+        """The reply to a command, as the server gives it. Raises redis' errors.
+
+        redis-py's own way is 40 function calls longer, of the 420 between an enqueue and its job.
+        """
+        connection = self._take_ready() or await self.get_connection()
+        try:
+            await connection.send_packed_command(connection.pack_command(*command))
+            return await connection.read_response()
+        finally:
+            await self.release(connection)
+
+    async def call_both(self, first: Sequence[Any], second: Sequence[Any]) -> tuple[Any, Any]:
+        """The replies to two commands that are sent in one write; error replies are among them. Raises other errors."""
+        connection = self._take_ready() or await self.get_connection()
+        try:
+            await connection.send_packed_command([*connection.pack_command(*first), *connection.pack_command(*second)])
+            return await _reply_or_error(connection), await _reply_or_error(connection)
+        finally:
+            await self.release(connection)
+
+    async def release(self, connection: AbstractConnection) -> None:
+        """Takes a connection back. Only one whose token has changed needs redis-py's way: it logs in again there."""
+        if connection._re_auth_token is not None:
+            await super().release(connection)
+            return
+        self._in_use_connections.remove(connection)
+        self._available_connections.append(connection)
 
     async def take_connection(self) -> AbstractConnection:
         """A connection that is connected. Raises redis' errors; ConnectionError if the pool is closed meanwhile."""
@@ -116,6 +163,33 @@ class Pool(ConnectionPool):
         return {"connection_class": self.connection_class, **self.connection_kwargs}
 
 
+async def call(redis: Redis, *command: Any) -> Any:
+    """The reply to a command, by the short way if that client's pool is ours. Raises redis' errors."""
+    pool = redis.connection_pool
+    if isinstance(pool, Pool):
+        return await pool.call(*command)
+    return await redis.execute_command(*command)  # type: ignore[no-untyped-call]
+
+
+async def call_both(redis: Redis, first: Sequence[Any], second: Sequence[Any]) -> tuple[Any, Any]:
+    """The replies to two commands that are sent in one write; error replies are among them. Raises other errors."""
+    pool = redis.connection_pool
+    if isinstance(pool, Pool):
+        return await pool.call_both(first, second)
+    async with unread_pipeline(redis) as both:
+        both.execute_command(*first)
+        both.execute_command(*second)
+        one, other = await both.execute(raise_on_error=False)
+    return one, other
+
+
+async def _reply_or_error(connection: AbstractConnection) -> Any:
+    try:
+        return await connection.read_response()
+    except ResponseError as error:
+        return error
+
+
 def unread_pipeline(redis: Redis) -> Pipeline:
     """A pipeline, no transaction, whose answers come as Redis gives them: `QUEUED` is no hash, though HGETALL's is."""
     return Pipeline(redis.connection_pool, {}, False, None)
@@ -153,6 +227,7 @@ class Packed(AbstractConnection):
 
     _reader: Any
     _writer: Any
+    _parser: Any
     pack_in_c = HiredisRespSerializer()
     pool: weakref.ref[Pool] | None = None
     given_up_at: tuple[str, ...] = NO_MASTER_ANY_MORE
@@ -167,6 +242,11 @@ class Packed(AbstractConnection):
 
         The loop has read what came while the connection lay idle, a server's close or reset included.
         """
+        return self.has_unread
+
+    @property
+    def has_unread(self) -> bool:
+        """True if something came that nobody has asked for, or the connection has ended."""
         stream = self._reader
         return stream is None or bool(stream._buffer) or stream.at_eof() or stream.exception() is not None
 
@@ -178,11 +258,49 @@ class Packed(AbstractConnection):
     async def read_response(self, *args: Any, **options: Any) -> Any:
         """A reply; a server that is not the master any more, or silent, is given up with all idle connections."""
         try:
-            return await super().read_response(*args, **options)
+            if args or options or self.health_check_interval:
+                return await super().read_response(*args, **options)
+            return await self._next_reply()
         except RedisError as error:
             if self._is_of_a_fallen_server(error):
                 await self._give_up()
             raise
+
+    async def _next_reply(self) -> Any:
+        """As redis-py reads one, in half as many steps; without a time limit if it is there already."""
+        try:
+            reply = self._parsed()
+            if reply is NOT_ENOUGH_DATA:
+                async with asyncio.timeout(self.socket_timeout):
+                    reply = await self._received()
+        except BaseException as error:
+            await self.disconnect(nowait=True)
+            if isinstance(error, asyncio.TimeoutError):
+                raise TimeoutError(f"Timeout reading from {self._host_error()}") from None
+            if isinstance(error, OSError):
+                raise ConnectionError(f"Error while reading from {self._host_error()} : {error.args}") from None
+            raise
+        if isinstance(reply, ResponseError):
+            raise reply
+        return reply
+
+    async def _received(self) -> Any:
+        while (reply := self._parsed()) is NOT_ENOUGH_DATA:
+            data = await self._reader.read(READ_BYTES)
+            if not data or self._parser._reader is None:
+                raise ConnectionError(CLOSED)
+            self._parser._reader.feed(data)
+        return reply
+
+    def _parsed(self) -> Any:
+        """The next reply that has come whole, or NOT_ENOUGH_DATA. A ConnectionError is raised: no reply follows it."""
+        if self._parser._reader is None:
+            raise ConnectionError(CLOSED)
+        reply = self._parser._reader.gets()
+        first = reply[0] if isinstance(reply, list) and reply else reply
+        if isinstance(first, ConnectionError):
+            raise first
+        return reply
 
     def _is_of_a_fallen_server(self, error: RedisError) -> bool:
         if isinstance(error, ResponseError) and str(error).startswith(self.given_up_at):
@@ -207,8 +325,10 @@ class Packed(AbstractConnection):
             await self.check_health()  # type: ignore[no-untyped-call]
         try:
             self._writer.writelines(_parts(command))
-            async with asyncio.timeout(self.socket_timeout):
-                await self._writer.drain()
+            # mostly the system has taken all of it
+            if self._writer.transport.get_write_buffer_size():
+                async with asyncio.timeout(self.socket_timeout):
+                    await self._writer.drain()
         except BaseException as error:
             # what was written of the command cannot be taken back
             await self.disconnect(nowait=True)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.commands.core import AsyncScript
 from redis.exceptions import NoScriptError
 
-from errand.redis.redis_py import key_prefix_of
+from errand.redis.redis_py import call, call_both, key_prefix_of
 
 INCLUDE = re.compile(r'^--- @include "([\w/]+)"$', re.MULTILINE)
 """A line of a script that is replaced by the part it names. A part names the parts that it needs itself."""
@@ -20,18 +20,36 @@ TAGGED = "redis/cluster/tagged"
 """What stands before each script in a cluster."""
 
 
-def load(redis: Redis, name: str) -> AsyncScript:
-    """The script `errand/<name>.lua`, such as `queue/enqueue`, ready to be called.
+class Script:
+    """A script for the server behind one client; a call sends the text only if the server does not know it yet."""
 
-    The server is sent the text only if it does not know it yet.
-    """
+    def __init__(self, redis: Redis, text: str) -> None:
+        self.text = text
+        self.sha = hashlib.sha1(text.encode()).hexdigest()  # noqa: S324  # the name that Redis gives it
+        self._redis = redis
+
+    async def __call__(self, *, keys: Sequence[Any], args: Sequence[Any] = ()) -> Any:
+        """The script's answer. Raises redis' errors."""
+        try:
+            return await call(self._redis, *self.command(keys, args))
+        except NoScriptError:
+            await self._redis.script_load(self.text)
+            return await call(self._redis, *self.command(keys, args))
+
+    def command(self, keys: Sequence[Any], args: Sequence[Any]) -> tuple[Any, ...]:
+        """The call of it as a command, to a server that knows it."""
+        return ("EVALSHA", self.sha, len(keys), *keys, *args)
+
+
+def load(redis: Redis, name: str) -> Script:
+    """The script `errand/<name>.lua`, such as `queue/enqueue`, ready to be called."""
     return register(redis, source(name))
 
 
-def register(redis: Redis, text: str) -> AsyncScript:
+def register(redis: Redis, text: str) -> Script:
     """The script of that text, as the server behind that client is to be sent it."""
     prefix = key_prefix_of(redis)
-    return redis.register_script(tagged(text, prefix) if prefix else text)
+    return Script(redis, tagged(text, prefix) if prefix else text)
 
 
 def source(name: str) -> str:
@@ -57,36 +75,31 @@ def tagged(text: str, prefix: str) -> str:
 
 
 async def call_then(
-    redis: Redis, called: AsyncScript, command: Sequence[str | int], *, keys: Sequence[Any], args: Sequence[Any]
+    redis: Redis, called: Script, command: Sequence[str | int], *, keys: Sequence[Any], args: Sequence[Any]
 ) -> tuple[Any, Any]:
     """The answers to a script and to `command`, sent behind it in one write on one connection.
 
     An error answer to the script is raised, one to the command is returned. A pipeline's own way with scripts would
     ask each time whether the server knows them.
     """
-    async with redis.pipeline(transaction=False) as pipeline:
-        pipeline.evalsha(called.sha, len(keys), *keys, *args)
-        pipeline.execute_command(*command)
-        answer, reply = await pipeline.execute(raise_on_error=False)
+    answer, reply = await call_both(redis, called.command(keys, args), command)
     if isinstance(answer, NoScriptError):
-        await redis.script_load(called.script)
+        await redis.script_load(called.text)
         return await call_then(redis, called, command, keys=keys, args=args)
     if isinstance(answer, Exception):
         raise answer
     return answer, reply
 
 
-async def call_each(
-    redis: Redis, called: AsyncScript, calls: Sequence[tuple[Sequence[Any], Sequence[Any]]]
-) -> list[Any]:
+async def call_each(redis: Redis, called: Script, calls: Sequence[tuple[Sequence[Any], Sequence[Any]]]) -> list[Any]:
     """The answers to calls of one script, each with its keys and args, in one round trip; raises an error answer."""
     async with redis.pipeline(transaction=False) as pipeline:
         for keys, args in calls:
-            pipeline.evalsha(called.sha, len(keys), *keys, *args)
+            pipeline.execute_command(*called.command(keys, args))
         answers: list[Any] = await pipeline.execute(raise_on_error=False)
     for answer in answers:
         if isinstance(answer, NoScriptError):
-            await redis.script_load(called.script)
+            await redis.script_load(called.text)
             return await call_each(redis, called, calls)
         if isinstance(answer, Exception):
             raise answer
@@ -95,7 +108,7 @@ async def call_each(
 
 async def call_together(
     redis: Redis,
-    calls: Sequence[tuple[AsyncScript, Sequence[Any], Sequence[Any]]],
+    calls: Sequence[tuple[Script, Sequence[Any], Sequence[Any]]],
     command: Sequence[str | int] | None = None,
 ) -> tuple[list[Any], Any]:
     """The answers to scripts, each with its keys and args, that run as one transaction; and to `command` behind it.
@@ -107,7 +120,7 @@ async def call_together(
         pipeline.execute_command("MULTI")
         for called, keys, args in calls:
             # the text, not its digest: a transaction cannot stop for a server that does not know the script
-            pipeline.execute_command("EVAL", called.script, len(keys), *keys, *args)
+            pipeline.execute_command("EVAL", called.text, len(keys), *keys, *args)
         pipeline.execute_command("EXEC")
         if command:
             pipeline.execute_command(*command)

@@ -135,7 +135,7 @@ class UploadSessions:
         return replace(session, offset=behind, parts=(*session.parts, name))
 
     async def _note(self, session: UploadSession, behind: int, name: str) -> None:
-        answer = await self._advance([_key(session.token)], [session.offset, behind, name, MAX_PARTS])
+        answer = await self._advance(keys=[_key(session.token)], args=[session.offset, behind, name, MAX_PARTS])
         match answer:
             case b"gone":
                 raise UploadGone(session.token)

@@ -70,7 +70,7 @@ async def test_all_keys_lie_in_one_slot_and_are_found_by_their_plain_names(redis
 @pytest.mark.parametrize("name", SCRIPTS)
 async def test_a_cluster_takes_each_script(redis: ArqRedis, name: str) -> None:
     loaded = script.load(redis, name)
-    assert await redis.script_load(loaded.script) == loaded.sha
+    assert await redis.script_load(loaded.text) == loaded.sha
 
 
 async def test_two_installations_share_a_cluster_and_see_nothing_of_each_other(redis: ArqRedis, redis_url: str) -> None:

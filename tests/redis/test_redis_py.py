@@ -14,14 +14,18 @@ from typing import Any
 
 import pytest
 from arq.connections import ArqRedis
+from redis._parsers.hiredis import NOT_ENOUGH_DATA, _AsyncHiredisParser
 from redis.asyncio import ConnectionPool, Redis, client, sentinel
 from redis.asyncio import connection as connections
 from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.connection import HiredisRespSerializer
+from redis.event import AsyncAfterConnectionReleasedEvent, AsyncReAuthConnectionListener, EventDispatcher
+from redis.exceptions import ResponseError
 
 import errand
-from errand.redis.redis_py import Packed, Pool, copy_of, packed
+from errand.redis.redis_py import Packed, Pool, call, call_both, copy_of, packed
+from tests.waiting import eventually
 
 HOUSE = Path(errand.__file__).parent
 THE_PLACE = "errand.redis.redis_py"
@@ -73,6 +77,38 @@ def test_redis_py_asks_before_each_call_whether_something_came_unasked() -> None
     assert "can_read_destructive" in inspect.getsource(ConnectionPool.ensure_connection)
 
 
+def test_a_connection_that_comes_back_is_logged_in_again_only_if_its_token_has_changed() -> None:
+    listeners: Any = EventDispatcher()  # type: ignore[no-untyped-call]
+    (listener,) = listeners._event_listeners_mapping[AsyncAfterConnectionReleasedEvent]
+    assert isinstance(listener, AsyncReAuthConnectionListener)
+    assert "if self._re_auth_token is not None" in inspect.getsource(AbstractConnection.re_auth)
+
+
+async def test_two_calls_that_are_sent_together_have_an_answer_each(redis: ArqRedis, redis_url: str) -> None:
+    await redis.set("word", "a")
+    incr, get = ("INCR", "word"), ("GET", "word")
+    error, answer = await call_both(redis, incr, get)
+    assert isinstance(error, ResponseError) and answer == b"a"
+    stock = Redis.from_url(redis_url)
+    error, answer = await call_both(stock, incr, get)
+    assert isinstance(error, ResponseError) and answer == b"a"
+    assert await call(stock, *get) == await call(redis, *get) == b"a"
+    await stock.aclose()
+
+
+async def test_a_call_that_is_given_up_leaves_no_answer_for_the_next_one(redis: ArqRedis) -> None:
+    waiting = asyncio.create_task(call_both(redis, ("BLPOP", "never", 0), ("PING",)))
+
+    async def is_waiting() -> bool | None:
+        return (await redis.info("clients"))["blocked_clients"] == 1 or None
+
+    await eventually(is_waiting)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert await call(redis, "ECHO", "mine") == b"mine"
+    assert not redis.connection_pool._in_use_connections
+
+
 def test_redis_py_opens_a_connection_by_the_steps_that_are_used() -> None:
     assert "await self.on_connect()" in inspect.getsource(AbstractConnection.connect)
     source = inspect.getsource(Connection)
@@ -87,6 +123,8 @@ async def test_a_connection_has_the_reader_and_writer_that_are_used(redis: ArqRe
     assert isinstance(connection._reader, asyncio.StreamReader)
     assert isinstance(connection._reader._buffer, bytearray)  # type: ignore[attr-defined]  # private
     assert isinstance(connection._writer, asyncio.StreamWriter)
+    parser: Any = connection._parser
+    assert parser._reader.gets() is NOT_ENOUGH_DATA and type(parser) is _AsyncHiredisParser
     await connection.send_command("PING")
     assert await connection.read_response() in (b"PONG", "PONG")
     assert not await connection.can_read_destructive()
