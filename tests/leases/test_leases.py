@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from arq.connections import ArqRedis
@@ -10,6 +11,8 @@ from arq.connections import ArqRedis
 from errand.leases.leases import Claimed, Finish, Leases
 from errand.queue.queue import Queue
 from errand.wire import codec, keys
+from tests.redis.test_sentinel import client_of
+from tests.redis_servers import RedisServer
 from tests.waiting import eventually
 
 QUEUE = keys.queue(keys.DEFAULT_QUEUE)
@@ -228,6 +231,19 @@ async def test_a_running_job_made_due_by_a_stock_abort_is_parked_again(redis: Ar
     await redis.zadd(QUEUE, {put.job_id: 1})
     assert (await leases.claim(1)).claims == []
     assert (await redis.zscore(QUEUE, put.job_id) or 0) > await now_ms(redis) + 500
+
+
+async def test_what_others_run_is_due_again_when_their_leases_end_however_long_the_look_takes(tmp_path: Path) -> None:
+    many = 2_000
+    with RedisServer(tmp_path).running() as server:  # Redis 7.0 counts on in a script, later ones and Valkey do not
+        async with client_of(server.url) as redis:
+            await Queue(redis, ended_ttl_s=60).enqueue_many("any", [{}] * many)
+            ids = [claim.job_id for claim in (await leases_of(redis, "one").claim(many)).claims]
+            await redis.zadd(QUEUE, dict.fromkeys(ids, 1))
+            assert (await leases_of(redis, "two").claim(many)).claims == []
+            ends_ms = [await redis.pexpiretime(keys.lease(job_id)) for job_id in ids]
+            early = [due for due, end in zip(await redis.zmscore(QUEUE, ids), ends_ms, strict=True) if due < end]
+            assert len(early) == 0
 
 
 async def test_only_the_owner_shows_progress(redis: ArqRedis, queue: Queue) -> None:

@@ -41,7 +41,8 @@ local function pass_over(id, lease)
     -- a stock worker's: it adds the wait for a retry to the score that it has read, so the score stays
     return 1
   end
-  redis.call('ZADD', queue, now_ms + math.max(redis.call('PTTL', lease), 1), id)
+  -- not PTTL: in a script of Redis 7.0 that goes on counting, while now_ms is from its start
+  redis.call('ZADD', queue, math.max(redis.call('PEXPIRETIME', lease), now_ms + 1), id)
   return 0
 end
 
