@@ -134,9 +134,15 @@ class Pool(ConnectionPool):
         return connection  # type: ignore[no-any-return]  # redis-py leaves it untyped
 
     async def drop_idle(self) -> None:
-        """Closes the connections that nobody uses: their server has fallen silent, or is the wrong one by now."""
+        """Closes the connections that nobody uses: their server has fallen silent, or is the wrong one by now.
+
+        It waits for nothing, so a caller that is cancelled leaves none open, and takes nobody else along: those who
+        wait for the end of one connection are all cancelled with the first of them.
+        """
         idle, self._available_connections = self._available_connections, []
-        await asyncio.gather(*(connection.disconnect(nowait=True) for connection in idle), return_exceptions=True)
+        for connection in idle:
+            with contextlib.suppress(Exception):
+                await connection.disconnect(nowait=True)
 
     async def drop_except(self, address: tuple[str, int]) -> None:
         """Closes the connections to any other host and port; a call that waits on one of them fails."""
@@ -210,6 +216,13 @@ def copy_of(pool: ConnectionPool, *, reply_timeout_s: float) -> ConnectionPool:
         is_master=pool.is_master,
         **known,
     )
+
+
+async def drop_idle_of(redis: Redis) -> None:
+    """Closes the connections of that client, whose pool is one of ours, that nobody uses."""
+    pool = redis.connection_pool
+    assert isinstance(pool, Pool), "of ours"
+    await pool.drop_idle()
 
 
 def key_prefix_of(redis: Redis) -> str:

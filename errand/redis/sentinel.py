@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import Connection, SSLConnection
 from redis.exceptions import AuthenticationError, ConnectionError, NoPermissionError, RedisError, ResponseError
 
-from errand.redis.redis_py import MovingConnection, MovingTlsConnection, Pool
+from errand.redis.redis_py import MovingConnection, MovingTlsConnection, Pool, drop_idle_of
 from errand.redis.subscription import messages
 from errand.redis_url import RedisUrl
 
@@ -123,7 +123,7 @@ async def _ask(sentinel: Redis, master: str) -> tuple[str, int]:
             raise UnknownMaster(f"Sentinel knows no master called '{master}'") from None
         raise
     finally:
-        await sentinel.connection_pool.disconnect(inuse_connections=False)
+        await drop_idle_of(sentinel)
     if not state["is_master"] or state["is_sdown"] or state["is_odown"]:
         raise MasterNotFound(f"Sentinel says that the master '{master}' is down")
     return state["ip"], state["port"]

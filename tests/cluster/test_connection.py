@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from redis import Redis
 
 from errand.doctor.cluster_checks import check_cluster
 from errand.queue.queue import Queue
+from errand.redis.cluster.nodes import Address, Nodes
 from errand.redis.cluster.state import ClusterState, read_cluster
 from errand.redis.connection import Refused, check_welcome
 from errand.redis.rights import missing_rights
@@ -114,3 +117,19 @@ async def test_users_passwords_and_tls_hold_for_all_nodes(tmp_path: Path) -> Non
                 await check_welcome(client)
         async with client_of(url.replace("/staging", "")) as client:
             assert await missing_rights(client) == ["~{errand}:errand:*"]
+
+
+async def test_a_look_for_the_slot_that_has_its_answer_takes_no_other_along(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("errand.redis.sentinel.HEAD_START_S", 0)  # so that several nodes are asked, and left again
+    nodes = Nodes([("127.0.0.1", node.server.port) for node in cluster.nodes], tls=False)
+
+    async def look() -> Address:
+        async with aclosing(nodes.owners(SLOT)) as addresses:
+            return await anext(addresses)
+
+    owner = cluster.owner(SLOT).server.port
+    for _ in range(10):
+        answers = await asyncio.gather(*(look() for _ in range(40)), return_exceptions=True)
+        assert answers == [("127.0.0.1", owner)] * 40

@@ -11,7 +11,7 @@ from redis.asyncio.connection import Connection, SSLConnection
 from redis.cluster import parse_cluster_slots
 from redis.exceptions import AuthenticationError, ConnectionError, NoPermissionError, ResponseError
 
-from errand.redis.redis_py import Pool
+from errand.redis.redis_py import Pool, drop_idle_of
 from errand.redis.sentinel import answers_in_turn
 
 Address = tuple[str, int]
@@ -102,7 +102,7 @@ async def _slots_of(node: Redis) -> Slots:
             ) from None
         raise
     finally:
-        await node.connection_pool.disconnect(inuse_connections=False)
+        await drop_idle_of(node)
     return parse_cluster_slots(answer, current_host=host)
 
 
