@@ -59,6 +59,10 @@ class Node:
     def is_master(self) -> bool:
         return bool(self.says("ROLE")[0] == "master")
 
+    def follows(self, master: Node) -> bool:
+        role, *link = self.says("ROLE")
+        return bool(role == "slave" and int(link[1]) == master.server.port)
+
     def has(self, slot: int) -> bool:
         """It is the slot's master by its own word."""
         own = next(line for line in self.says("CLUSTER NODES").splitlines() if "myself" in line)
@@ -90,6 +94,10 @@ class Cluster:
 
         return eventually_sync(look)
 
+    def replica_of(self, master: Node) -> Node:
+        """One that follows that master."""
+        return next(node for node in self.nodes if node.follows(master))
+
     def is_well(self) -> bool:
         """Every node serves all slots, and every master has a replica in step."""
         return all(_or_false(partial(_is_well, node, len(self.nodes))) for node in self.nodes)
@@ -97,7 +105,7 @@ class Cluster:
     def restart(self, node: Node) -> None:
         """Starts a node that was killed; returns when it follows the one that has taken over."""
         node.server.start()
-        eventually_sync(self.is_well)
+        self.becomes_well()
 
     def freeze(self, node: Node) -> None:
         """It keeps its connections and says nothing more."""
@@ -105,6 +113,10 @@ class Cluster:
 
     def thaw(self, node: Node) -> None:
         node.server.signal(signal.SIGCONT)
+        self.becomes_well()
+
+    def becomes_well(self) -> None:
+        """Returns as soon as it is. Raises TimeoutError."""
         eventually_sync(self.is_well)
 
 
@@ -132,13 +144,17 @@ def apart(redis_url: str, number: int) -> str:
 
 
 @contextmanager
-def redis_cluster(folder: Path, *options: str) -> Iterator[Cluster]:
-    """Six servers that know each other; `options` are lines of each one's configuration."""
+def redis_cluster(folder: Path, *options: str, program: str = "") -> Iterator[Cluster]:
+    """Six servers that know each other; `options` are lines of each one's configuration.
+
+    `program`: the path of the server, if it should be another one than usual.
+    """
     with ExitStack() as stack:
         nodes = []
         for number in range(2 * MASTERS):
             bus_port = free_port()
             server = RedisServer(folder / f"node-{number}", [*OPTIONS, f"cluster-port {bus_port}", *options])
+            server.program = program
             stack.enter_context(server.running())
             nodes.append(Node(server, bus_port))
         cluster = Cluster(nodes)

@@ -55,6 +55,8 @@ class RedisServer:
     """As in its configuration file, a line each."""
     kind: str = "redis-server"
     port: int = field(default_factory=free_port)
+    program: str = ""
+    """The path of the server, if it should be another one than usual."""
     _process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -71,7 +73,7 @@ class RedisServer:
 
     def start(self) -> None:
         """Returns when it takes connections, which may be before it has loaded its data."""
-        command, *flags = command_of(self.kind, with_tls=self._with_tls)
+        command, *flags = [self.program] if self.program else command_of(self.kind, with_tls=self._with_tls)
         self.folder.mkdir(parents=True, exist_ok=True)
         config = self.folder / f"{self.port}.conf"
         if not config.exists():  # a sentinel keeps in it what it has learned

@@ -13,7 +13,8 @@ from pathlib import Path
 import uvloop
 
 from tests.chaos import report
-from tests.chaos.house import ROOT
+from tests.chaos.cluster.store import SERVERS
+from tests.chaos.program import ROOT
 from tests.chaos.run import Plan, Run, run
 
 LEAST_RATE = 40
@@ -27,19 +28,31 @@ def main() -> int:
     results = [_one(options, seed) for seed in range(options.seed, options.seed + options.runs)]
     if options.write:
         when = datetime.now(UTC).date().isoformat()
-        report.replace_between_marks(PAGE, report.as_markdown(results, when=when))
+        name = report.NAME_OF_CLUSTER if options.cluster else report.NAME
+        report.replace_between_marks(PAGE, report.as_markdown(results, when=when), name=name)
     return int(any(report.broken(lines) for _, lines in results))
 
 
 def _one(options: argparse.Namespace, seed: int) -> tuple[Run, list[report.Line]]:
-    plan = Plan(seconds=options.seconds, seed=seed, workers=options.workers, rate=options.rate, fsync=options.fsync)
+    plan = Plan(
+        seconds=options.seconds,
+        seed=seed,
+        workers=options.workers,
+        rate=options.rate,
+        fsync=options.fsync,
+        cluster=options.cluster,
+    )
     folder = Path(tempfile.mkdtemp(prefix="errand-chaos-"))
     print(f"seed {seed}: {plan.seconds:g} s of faults; logs in {folder}", flush=True)
     done = uvloop.run(run(plan, folder, say=_say if options.verbose else _say_nothing))
     lines = report.lines_of(done, leeway=options.leeway)
     print(report.as_text(done, lines), flush=True)
     if report.broken(lines) or options.keep:
-        print(f"the logs stay in {folder}; once more: make chaos SECONDS={plan.seconds:g} SEED={seed}", flush=True)
+        cluster = f" CLUSTER={plan.cluster}" if plan.cluster else ""
+        print(
+            f"the logs stay in {folder}; once more: make chaos{cluster} SECONDS={plan.seconds:g} SEED={seed}",
+            flush=True,
+        )
     else:
         shutil.rmtree(folder)
     return done, lines
@@ -62,6 +75,7 @@ def _options() -> argparse.Namespace:
         "--rate", type=float, default=report.USUAL_RATE, help="jobs a second, of all kinds; at least 40"
     )
     parser.add_argument("--runs", type=int, default=1, help="as many runs, each with the next seed")
+    parser.add_argument("--cluster", choices=SERVERS, default="", help="a cluster of these servers, not one Redis")
     parser.add_argument("--fsync", choices=("always", "everysec"), default="always", help="of Redis' append-only file")
     parser.add_argument("--leeway", type=float, default=1, help="multiplies the bars on time, for a busy machine")
     parser.add_argument("--write", action="store_true", help="puts the table into docs/reliability.md")

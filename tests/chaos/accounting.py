@@ -36,6 +36,7 @@ class Ended:
     pid: int
     started_at_ms: int
     ended_at_ms: int
+    due_at_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +258,7 @@ def _ended(attempt: Mapping[str, Any]) -> Ended:
         pid=pid_of(attempt["worker"]),
         started_at_ms=attempt["started_at_ms"],
         ended_at_ms=attempt["ended_at_ms"],
+        due_at_ms=attempt["due_at_ms"],
     )
 
 

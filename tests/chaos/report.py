@@ -13,15 +13,20 @@ from pathlib import Path
 
 from tests.bench.report import Bar
 from tests.chaos import recovery
+from tests.chaos.accounting import Record
+from tests.chaos.cluster.failovers import first_answers, first_starts, longest_waits, waits_of
 from tests.chaos.faults import Fault
 from tests.chaos.flows.accounts import Steps
 from tests.chaos.limits.jobs import ALL_AT_ONCE, BATCH, OF_ONE_AT_ONCE, STARTS, WITHIN_S
 from tests.chaos.load.ledger import Request
 from tests.chaos.recovery import Delay
-from tests.chaos.run import LEASE_S, SETTLE_LIMIT_S, Run
+from tests.chaos.run import LEASE_S, SETTLE_LIMIT_S, Plan, Run
 
-BEGIN, END = "<!-- chaos -->", "<!-- /chaos -->"
+NAME, NAME_OF_CLUSTER = "chaos", "chaos of a cluster"
+"""Of the marks between which the tables go."""
 ANSWER_LIMIT_S, FIRST_CLAIM_LIMIT_S, RECOVERY_LIMIT_S = 2.0, 2.0, LEASE_S + 1
+FAILOVER_LIMIT_S = 2.0
+"""From the moment when another node has the slot."""
 USUAL_RATE = 240.0
 STEPS_A_SECOND = 20_000 / 300
 """At that rate, of all jobs; with all faults and what they hold up."""
@@ -56,6 +61,7 @@ def lines_of(run: Run, *, leeway: float = 1.0) -> list[Line]:
         *_limit_lines(run),
         *_effect_lines(run),
         *_time_lines(run, leeway),
+        *(_failover_lines(run, leeway) if run.plan.cluster else ()),
         *_answer_lines(run, leeway),
     ]
 
@@ -68,7 +74,7 @@ def broken(lines: Iterable[Line]) -> list[Line]:
 def as_text(run: Run, lines: Sequence[Line]) -> str:
     """For a terminal."""
     plan = run.plan
-    parts = [f"\nchaos: seed {plan.seed}, {plan.seconds:g} s, {plan.workers} workers, AOF fsync {plan.fsync}"]
+    parts = [f"\nchaos: seed {plan.seed}, {plan.seconds:g} s, {plan.workers} workers, {_store_of(plan)}"]
     section = ""
     for line in lines:
         if line.section != section:
@@ -80,23 +86,25 @@ def as_text(run: Run, lines: Sequence[Line]) -> str:
     return "\n".join(parts)
 
 
-def replace_between_marks(page: Path, table: str) -> None:
-    """Puts the table between the page's two marks. Raises ValueError where they are missing."""
-    before, _, rest = page.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not end:
-        raise ValueError(f"{page} has no {BEGIN} and {END}")
-    page.write_text(f"{before}{BEGIN}\n{table}{END}{after}")
+def replace_between_marks(page: Path, table: str, *, name: str = NAME) -> None:
+    """Puts the table between the page's two marks of that name. Raises ValueError where they are missing."""
+    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    before, _, rest = page.read_text().partition(begin)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise ValueError(f"{page} has no {begin} and {end}")
+    page.write_text(f"{before}{begin}\n{table}{end}{after}")
 
 
 def as_markdown(runs: Sequence[tuple[Run, Sequence[Line]]], *, when: str) -> str:
     """A table with a column for each run."""
     plan = runs[0][0].plan
-    command = f"make chaos SECONDS={plan.seconds:g} SEED={plan.seed} RUNS={len(runs)}"
+    cluster = f"CLUSTER={plan.cluster} " if plan.cluster else ""
+    command = f"make chaos {cluster}SECONDS={plan.seconds:g} SEED={plan.seed} RUNS={len(runs)}"
     heads = [f"seed {run.plan.seed}" for run, _ in runs]
     parts = [
-        f"Made by `{command}` on {when}: {plan.workers} workers, `LEASE_S={LEASE_S:g}`, Redis with `appendfsync "
-        f"{plan.fsync}`; {os.cpu_count()} cores ({platform.machine()}), {platform.system()}, "
+        f"Made by `{command}` on {when}: {plan.workers} workers, `LEASE_S={LEASE_S:g}`, {_store_of(plan)}; "
+        f"{os.cpu_count()} cores ({platform.machine()}), {platform.system()}, "
         f"Python {platform.python_version()}."
     ]
     section = ""
@@ -109,6 +117,13 @@ def as_markdown(runs: Sequence[tuple[Run, Sequence[Line]]], *, when: str) -> str
     return "\n".join(parts) + "\n"
 
 
+def _store_of(plan: Plan) -> str:
+    fsync = f"`appendfsync {plan.fsync}`"
+    if plan.cluster:
+        return f"three masters and three replicas of {plan.cluster.title()} with {fsync}, `REPLICAS=1`"
+    return f"Redis with {fsync}"
+
+
 def _load_lines(run: Run) -> Iterator[Line]:
     requests, section = run.accounts.requests, "Load"
     unknown = [request for request in requests if request.unknown]
@@ -116,6 +131,9 @@ def _load_lines(run: Run) -> Iterator[Line]:
     yield Line(section, "jobs accepted (202)", f"{len(run.accounts.wishes):,}")
     yield Line(section, "of them no-ops, webhooks, letters, images", _join(types, "noop", "webhook", "welcome_email",
                                                                            "resize"))  # fmt: skip
+    if run.plan.cluster:
+        grades = Counter(wish.durability == "replicated" for wish in run.accounts.wishes.values())
+        yield Line(section, "of them as `replicated`, with less than that", f"{grades[True]:,}, {grades[False]:,}")
     errors = _counted(Counter(request.error for request in unknown))
     yield Line(section, "jobs in requests that got no answer", f"{_jobs(unknown):,} in {len(unknown)}", names=errors)
     unreached = [request for request in requests if not request.reached]
@@ -225,11 +243,34 @@ def _time_lines(run: Run, leeway: float) -> Iterator[Line]:
     others = [delay for delay in kills if not delay.alone]
     yield Line(section, "with other faults meanwhile: jobs", f"{len(others)}")
     yield Line(section, "p99 with other faults meanwhile", f"{recovery.share_s(others, 0.99):.2f} s")
-    claims = recovery.after_redis(records, run.faults)
+    if not run.plan.cluster:
+        yield from _back_lines(run, records, leeway)
+
+
+def _back_lines(run: Run, records: Sequence[Record], leeway: float) -> Iterator[Line]:
+    section, claims = "Recovery", recovery.after_redis(records, run.faults)
     first = [claim for claim in claims if claim.alone]
     yield Line(section, "Redis back to the first attempt, no other fault: times", f"{len(first)}")
     yield _delay_line(section, "slowest", first, 1, partial(_time_bar, FIRST_CLAIM_LIMIT_S * leeway))
     yield Line(section, "slowest of all, other faults meanwhile", f"{recovery.share_s(claims, 1):.2f} s")
+
+
+def _failover_lines(run: Run, leeway: float) -> Iterator[Line]:
+    """Bars for failovers that no fault of a process meets: those delay jobs as well."""
+    section, waits = "Failovers", waits_of(run.accounts.records.values())
+    yield Line(section, "master killed, hung, or handed over: times", f"{len(run.failovers)}")
+    for kind in sorted({failover.kind for failover in run.failovers}):
+        each_s = [failover.detected_s - failover.began_s for failover in run.failovers if failover.kind == kind]
+        yield Line(section, f"{kind}: until another had the slot", f"{min(each_s):.2f} to {max(each_s):.2f} s")
+    for what, delays in (
+        ("a job that waited started", list(longest_waits(run.failovers, waits, run.faults))),
+        ("the next attempt began", list(first_starts(run.failovers, waits, run.faults))),
+        ("the next request was accepted", list(first_answers(run.failovers, run.accounts.requests, run.faults))),
+    ):
+        alone = [delay for delay in delays if delay.alone]
+        bar = partial(_time_bar, FAILOVER_LIMIT_S * leeway)
+        yield _delay_line(section, f"then, until {what}: at most, {len(alone)} times", alone, 1, bar)
+        yield Line(section, "the same, other faults meanwhile", f"{recovery.share_s(delays, 1):.2f} s")
 
 
 def _answer_lines(run: Run, leeway: float) -> Iterator[Line]:

@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -15,6 +15,9 @@ import httpx
 
 from tests.chaos import accounting, journal
 from tests.chaos.accounting import Accounts
+from tests.chaos.cluster.failovers import Failover
+from tests.chaos.cluster.faults import ClusterFaults
+from tests.chaos.cluster.store import ClusterStore
 from tests.chaos.effects import Effects
 from tests.chaos.faults import Fault, Faults
 from tests.chaos.house import House
@@ -22,6 +25,8 @@ from tests.chaos.limits.accounts import Disturbances, LimitAccounts
 from tests.chaos.load.load import Load
 from tests.chaos.load.mix import Mix
 from tests.chaos.receivers import Receivers
+from tests.chaos.server.faults import ServerFaults
+from tests.chaos.server.server import OneServer
 
 LEASE_S = 2.0
 """Short, so that pauses past it and recoveries from kills fit many times into a run."""
@@ -44,6 +49,8 @@ class Plan:
     workers: int
     rate: float
     fsync: str
+    cluster: str = ""
+    """Which servers the cluster is of; empty: Redis is one server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +75,19 @@ class Run:
     """When this program itself was not run by the machine, from and to, in seconds since the epoch."""
     overdue: int
     """Programs that had to be killed because they did not end when asked to."""
+    failovers: Sequence[Failover] = ()
+    """Of a cluster."""
 
 
 async def run(plan: Plan, folder: Path, *, say: Callable[[str], None] = print) -> Run:
     """Runs that plan in an empty folder; the logs of all processes stay there."""
     random = Random(plan.seed)
     settings = {"LEASE_S": str(LEASE_S), "DRAIN_S": str(DRAIN_S), "WORKER_CONCURRENCY": "50"}
+    settings |= {"REPLICAS": "1"} if plan.cluster else {}
     async with (
         Receivers.serving(Random(random.random())) as receivers,
-        House.open(
-            folder, receivers, workers=plan.workers, random=random, settings=settings, fsync=plan.fsync
-        ) as house,
+        _store(plan, folder, random) as store,
+        House.open(folder, receivers, store, workers=plan.workers, settings=settings) as house,
     ):
         load = Load(
             api_url=house.api_url,
@@ -87,11 +96,11 @@ async def run(plan: Plan, folder: Path, *, say: Callable[[str], None] = print) -
             mix=Mix.of_chaos(plan.rate),
             random=Random(random.random()),
         )
-        faults = Faults(house, Random(random.random()), lease_s=LEASE_S, gap_s=GAP_S, say=say)
+        faults = _faults(house, store, Random(random.random()), say)
         async with _watched_clock() as standstills:
             await load.run_while(faults.run(plan.seconds))
         settled_s = await _settle(house)
-        accounts = await accounting.read(f"redis://127.0.0.1:{house.redis_port}/0", load.ledger)
+        accounts = await accounting.read(store.url, load.ledger)
         noted = list(journal.read(house.data_dir))
         disturbances = Disturbances(faults.made, [still for still in standstills if still[1] - still[0] > LEASE_S / 3])
         return Run(
@@ -108,7 +117,20 @@ async def run(plan: Plan, folder: Path, *, say: Callable[[str], None] = print) -
             deserted=[end for program in house.programs for end in program.deserted],
             stood_still=standstills,
             overdue=sum(program.overdue for program in house.programs),
+            failovers=faults.failovers if isinstance(faults, ClusterFaults) else (),
         )
+
+
+def _store(plan: Plan, folder: Path, random: Random) -> AbstractAsyncContextManager[OneServer | ClusterStore]:
+    if plan.cluster:
+        return ClusterStore.open(folder, server=plan.cluster, fsync=plan.fsync)
+    return OneServer.open(folder, workers=plan.workers, random=random, fsync=plan.fsync)
+
+
+def _faults(house: House, store: OneServer | ClusterStore, random: Random, say: Callable[[str], None]) -> Faults:
+    if isinstance(store, ClusterStore):
+        return ClusterFaults(house, random, lease_s=LEASE_S, gap_s=GAP_S, say=say, store=store)
+    return ServerFaults(house, random, lease_s=LEASE_S, gap_s=GAP_S, say=say, server=store)
 
 
 async def _settle(house: House) -> float:

@@ -21,13 +21,15 @@ import uvloop
 
 from tests.bench.report import Bar
 from tests.chaos import accounting, journal
-from tests.chaos.house import House, Program
+from tests.chaos.house import House
 from tests.chaos.load.ledger import Ledger
 from tests.chaos.load.load import Load
 from tests.chaos.load.mix import Mix
+from tests.chaos.program import Program
 from tests.chaos.receivers import Receivers
 from tests.chaos.report import Line, broken
 from tests.chaos.run import DUE_SOON_S, SETTLE_LIMIT_S
+from tests.chaos.server.server import OneServer
 
 SAMPLE_EVERY_S = 1.0
 GROWTH_LIMIT = 1.05
@@ -82,9 +84,8 @@ async def soak(options: argparse.Namespace, folder: Path) -> list[Line]:
     samples, random = Samples(), Random(options.seed)
     async with (
         Receivers.serving(random) as receivers,
-        House.open(
-            folder, receivers, workers=options.workers, random=random, settings=settings, fsync="everysec"
-        ) as house,
+        OneServer.open(folder, workers=options.workers, random=random, fsync="everysec") as server,
+        House.open(folder, receivers, server, workers=options.workers, settings=settings) as house,
     ):
         load = Load(
             api_url=house.api_url,

@@ -16,6 +16,7 @@ import pytest
 
 from tests.chaos import report
 from tests.chaos.accounting import Accounts, Ended, Record
+from tests.chaos.cluster.failovers import Failover, first_answers, first_starts, longest_waits, waits_of
 from tests.chaos.effects import Effects
 from tests.chaos.faults import Fault
 from tests.chaos.flows.accounts import Steps
@@ -23,10 +24,10 @@ from tests.chaos.flows.jobs import BESIDE
 from tests.chaos.journal import Entry, What
 from tests.chaos.limits.accounts import Disturbances, LimitAccounts
 from tests.chaos.limits.jobs import STARTS
-from tests.chaos.link import Link
 from tests.chaos.load.ledger import End, Job, Repeat, Request, Wish
 from tests.chaos.receivers import Receivers
 from tests.chaos.recovery import after_kills, after_redis, share_s
+from tests.chaos.server.link import Link
 
 
 @asynccontextmanager
@@ -255,6 +256,26 @@ def test_the_first_attempt_after_redis_is_back_counts() -> None:
     assert share_s([delay], 0.99) == delay.took_s
 
 
+def test_what_a_failover_held_up_is_measured_from_the_moment_when_another_node_had_the_slot() -> None:
+    def ran(due_ms: int, start_ms: int, **of: Any) -> Record:
+        one = Ended(1, "succeeded", 1, start_ms, start_ms + 10, due_at_ms=due_ms)
+        return replace(ONCE, attempts=(one,), **of)
+
+    root = ran(500, 900, type="root", args={"mark": "7"})
+    step = ran(3300, 3300, type="step", args={"mark": "7", "path": "a1"})
+    before, waited, after = ran(100, 900), ran(1500, 2700), ran(2600, 9000)
+    waits = waits_of([before, waited, after, root, step, ran(1500, 9000, type="paced")])
+    failover, kill = Failover("kill master", 1.0, 2.5), Fault("kill master", "redis", 1.0, 6.0, pid=0)
+    (longest,), (first,) = longest_waits([failover], waits, [kill]), first_starts([failover], waits, [kill])
+    assert longest.took_s == pytest.approx(0.8), "the step follows a root that had ended"
+    assert longest.alone
+    assert first.took_s == pytest.approx(0.2)
+    paused = Fault("pause worker past its lease", "worker-1", 2.0, 4.0, pid=1)
+    assert not any(delay.alone for delay in longest_waits([failover], waits, [kill, paused]))
+    answers = [Request(0, [], sent_s=sent_s, took_s=0.5, status=status) for sent_s, status in ((1, 503), (2.4, 202))]
+    assert [delay.took_s for delay in first_answers([failover], answers, [kill])] == [pytest.approx(0.4)]
+
+
 async def test_a_link_falls_silent_and_passes_on_what_it_held_when_it_heals() -> None:
     async with echo() as port, Link.open(port, Random(1)) as link, talking(link) as (reader, writer):
         link.stall()
@@ -299,6 +320,6 @@ def test_a_table_goes_between_the_marks_of_a_page(tmp_path: Path) -> None:
     page.write_text("# Title\n")
     with pytest.raises(ValueError, match="has no"):
         report.replace_between_marks(page, "table\n")
-    page.write_text(f"# Title\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    page.write_text("# Title\n<!-- chaos -->\nold\n<!-- /chaos -->\nafter\n")
     report.replace_between_marks(page, "table\n")
-    assert page.read_text() == f"# Title\n{report.BEGIN}\ntable\n{report.END}\nafter\n"
+    assert page.read_text() == "# Title\n<!-- chaos -->\ntable\n<!-- /chaos -->\nafter\n"

@@ -55,6 +55,8 @@ class Wish:
     type: str
     end: End
     accepted_s: float
+    durability: str = ""
+    """What its answer said of that."""
 
 
 @dataclass(frozen=True, slots=True)

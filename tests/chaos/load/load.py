@@ -193,7 +193,7 @@ class Load:
             return request, []
         ids: list[str] = answer["ids"] if path.endswith("/batch") else [answer["id"]]
         for job_id, job in zip(ids, jobs, strict=True):
-            self.ledger.accepted[job_id] = Wish(job.type, job.end, time.time())
+            self.ledger.accepted[job_id] = Wish(job.type, job.end, time.time(), answer.get("durability", ""))
         return request, ids
 
     async def _post(self, path: str, *, request: Request | None = None, **body: Any) -> tuple[int | None, Any]:
