@@ -241,7 +241,10 @@ async def test_what_others_run_is_due_again_when_their_leases_end_however_long_t
             ids = [claim.job_id for claim in (await leases_of(redis, "one").claim(many)).claims]
             await redis.zadd(QUEUE, dict.fromkeys(ids, 1))
             assert (await leases_of(redis, "two").claim(many)).claims == []
-            ends_ms = [await redis.execute_command("PEXPIRETIME", keys.lease(job_id)) for job_id in ids]
+            async with redis.pipeline() as pipeline:
+                for job_id in ids:
+                    pipeline.pexpiretime(keys.lease(job_id))
+                ends_ms = await pipeline.execute()
             early = [due for due, end in zip(await redis.zmscore(QUEUE, ids), ends_ms, strict=True) if due < end]
             assert len(early) == 0
 
