@@ -3,6 +3,9 @@
 Two indexes of the same entries are read, never the jobs one by one: one index by time of death, one by type and
 fingerprint. An entry may outlive its job, which expires by itself: a reader that finds such an entry leaves it out
 and removes it.
+
+If the jobs are in several partitions, each is asked, and what they answer is merged: groups by type and fingerprint,
+pages by position. One position is a page's start in all of them.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from arq.jobs import DeserializationError
 
 from errand.monitor.job_snapshot import JobSnapshot, ended_job
 from errand.redis import script
+from errand.redis.cluster.each import of_each
 from errand.redis.rows import rows_of
 from errand.wire import fingerprint, keys
 from errand.wire.indexes import TIME_DIGITS, DeadEntry, type_word
@@ -88,6 +92,8 @@ class DeadGroup:
     newest: DeadEntry
     example: JobSnapshot | None = None
     """The newest one; None if nobody asked for it, or if it has expired."""
+    newest_in: int = 0
+    """The number of the partition that has the newest one."""
 
     @property
     def name(self) -> str:
@@ -102,29 +108,37 @@ class _Listed:
     position: DeadPosition
     queue: str
     """Its key."""
+    partition: int = 0
+
+
+Names = Sequence[tuple[str, str]]
+"""The queue (its key) and the name of each of some groups."""
 
 
 class DeadJobs:
-    """Reads the dead jobs of these queues (their keys), which are kept for `ttl_s` seconds."""
+    """Reads the dead jobs of these queues (their keys), which are kept for `ttl_s` seconds.
 
-    def __init__(self, redis: ArqRedis, *, queues: Sequence[str], ttl_s: float) -> None:
-        self._redis = redis
-        self._queues = queues
-        self._ttl_ms = int(ttl_s * 1000)
-        self._groups = script.load(redis, "dead_jobs/groups")
-        self._deaths = script.load(redis, "dead_jobs/deaths")
+    They are in one Redis, or in the partitions behind these clients.
+    """
+
+    def __init__(self, *clients: ArqRedis, queues: Sequence[str], ttl_s: float) -> None:
+        self.parts = [
+            DeadIndex(number, redis, queues=queues, ttl_ms=int(ttl_s * 1000)) for number, redis in enumerate(clients)
+        ]
 
     async def groups(self, filter: DeadJobFilter) -> list[DeadGroup]:
         """Every group that matches, without examples; the largest first.
 
         Looks at 20,000 groups of each queue, in short calls; raises TooManyGroups if there are more.
         """
-        groups = [group for queue in self._queues_of(filter) for group in await self._groups_of(queue, filter)]
-        return sorted(groups, key=lambda group: (-group.count, -group.newest.ended_at_ms, group.name))
+        of_parts = await of_each(self.parts, lambda part: part.groups(filter))
+        return sorted(_merged(of_parts), key=lambda group: (-group.count, -group.newest.ended_at_ms, group.name))
 
     async def with_examples(self, groups: Iterable[DeadGroup]) -> list[DeadGroup]:
         """The same groups, each with its newest job."""
-        listed = [(group, _Listed(DeadPosition(0, str(group.newest)), group.queue)) for group in groups]
+        listed = [
+            (group, _Listed(DeadPosition(0, str(group.newest)), group.queue, group.newest_in)) for group in groups
+        ]
         jobs = await self._read([newest for _, newest in listed])
         return [replace(group, example=jobs.get(newest)) for group, newest in listed]
 
@@ -133,17 +147,8 @@ class DeadJobs:
 
         They are counted in the index of the groups: nothing more is kept for it.
         """
-        of_queues: dict[str, list[DeadGroup]] = {}
-        for group in groups:
-            of_queues.setdefault(group.queue, []).append(group)
-        calls = [([keys.dead_by_group(queue)], _steps_of(some, until_ms)) for queue, some in of_queues.items()]
-        answers = await script.call_each(self._redis, self._deaths, calls)
-        found = {
-            (queue, group.name): counts
-            for (queue, some), answer in zip(of_queues.items(), answers, strict=True)
-            for group, counts in zip(some, answer, strict=True)
-        }
-        return [found[group.queue, group.name] for group in groups]
+        of_parts = await of_each(self.parts, lambda part: part.deaths(groups, until_ms=until_ms))
+        return [[sum(step) for step in zip(*of_group, strict=True)] for of_group in zip(*of_parts, strict=True)]
 
     async def page(self, filter: DeadJobFilter, *, limit: int, before: DeadPosition | None = None) -> DeadPage:
         """Up to `limit` dead jobs that match, newest first, from that position on.
@@ -164,95 +169,69 @@ class DeadJobs:
                 break
         return DeadPage(jobs=jobs, next=before)
 
-    async def remove(self, queue: str, entries: Sequence[str]) -> None:
-        """Removes entries from the indexes of a queue (its key)."""
-        if entries:
-            async with self._redis.pipeline(transaction=True) as transaction:
-                transaction.zrem(keys.dead(queue), *entries)
-                transaction.zrem(keys.dead_by_group(queue), *entries)
-                await transaction.execute()
-
-    def _queues_of(self, filter: DeadJobFilter) -> Sequence[str]:
-        return self._queues if filter.queue is None else [keys.queue(filter.queue)]
-
-    async def _groups_of(self, queue: str, filter: DeadJobFilter) -> list[DeadGroup]:
-        words = _words_of(filter)
-        groups: list[DeadGroup] = []
-        stopped: str | bytes = ""
-        for looked in range(0, MAX_GROUPS, GROUPS_AT_ONCE):
-            most = min(MAX_GROUPS - looked, GROUPS_AT_ONCE)
-            arguments = [*words, self._ttl_ms, most, stopped]
-            stopped, found = await self._groups(keys=[keys.dead_by_group(queue)], args=arguments)
-            groups += [_group(queue, *each) for each in found]
-            if not stopped:
-                return groups
-        raise TooManyGroups
-
-    async def _matching_groups(self, filter: DeadJobFilter) -> list[tuple[str, str]] | None:
-        """(queue, name) of each group that matches; None if all dead jobs of the queues do."""
+    async def _matching_groups(self, filter: DeadJobFilter) -> Names | None:
+        """Those that match; None if all dead jobs of the queues do."""
         if filter.type and filter.fingerprint and not filter.about:
             name = f"{type_word(filter.type)} {fingerprint.token(filter.fingerprint)}"
-            return [(queue, name) for queue in self._queues_of(filter)]
+            return [(queue, name) for queue in self.parts[0].queues_of(filter)]
         if filter.type or filter.fingerprint or filter.about:
             return [(group.queue, group.name) for group in await self.groups(filter)]
         return None
 
     async def _list(
-        self, filter: DeadJobFilter, groups: list[tuple[str, str]] | None, *, before: DeadPosition | None, most: int
+        self, filter: DeadJobFilter, groups: Names | None, *, before: DeadPosition | None, most: int
     ) -> list[_Listed]:
-        if groups is None:
-            listed = await self._newest(self._queues_of(filter), before=before, most=most)
-        else:
-            listed = await self._newest_of(groups, before=before, most=most)
-        return sorted(listed, reverse=True)[:most]
-
-    async def _newest(self, queues: Sequence[str], *, before: DeadPosition | None, most: int) -> list[_Listed]:
-        """The newest entries by time of death.
-
-        All entries with the time of `before` are read: among them the order is that of their texts, not of the index.
-        """
-        latest, same_ms = ("+inf", "(+inf") if before is None else (f"({before.at_ms}", f"{before.at_ms}")
-        async with self._redis.pipeline(transaction=False) as pipeline:
-            for index in map(keys.dead, queues):
-                pipeline.zrevrangebyscore(index, latest, "-inf", start=0, num=most, withscores=True)
-                pipeline.zrangebyscore(index, same_ms, same_ms, withscores=True)
-            answers = await pipeline.execute()
-        listed = [
-            _Listed(DeadPosition(shown_ms(at_ms), entry.decode(errors="replace")), queue)
-            for queue, (earlier, at_once) in zip(queues, rows_of(answers, 2), strict=True)
-            for entry, at_ms in (*earlier, *at_once)
-        ]
-        return [one for one in listed if before is None or one.position < before]
-
-    async def _newest_of(
-        self, groups: Sequence[tuple[str, str]], *, before: DeadPosition | None, most: int
-    ) -> list[_Listed]:
-        """The newest entries of these groups; of many groups only those are read that have one of the newest."""
-        if len(groups) > most:
-            firsts: list[_Listed] = []
-            for start in range(0, len(groups), GROUPS_AT_ONCE):
-                firsts += await self._first_of(groups[start : start + GROUPS_AT_ONCE], before=before, most=1)
-            newest = sorted(firsts, reverse=True)[:most]
-            groups = [(one.queue, DeadEntry.parse(one.position.entry).group) for one in newest]
-        return await self._first_of(groups, before=before, most=most)
-
-    async def _first_of(
-        self, groups: Sequence[tuple[str, str]], *, before: DeadPosition | None, most: int
-    ) -> list[_Listed]:
-        """The newest `most` entries of each of these groups."""
-        async with self._redis.pipeline(transaction=False) as pipeline:
-            for queue, name in groups:
-                pipeline.zrevrangebylex(
-                    keys.dead_by_group(queue), _latest(name, before), f"[{name} ", start=0, num=most
-                )
-            answers = await pipeline.execute()
-        entries = [
-            (queue, entry.decode()) for (queue, _), found in zip(groups, answers, strict=True) for entry in found
-        ]
-        return [_Listed(DeadPosition(DeadEntry.parse(entry).ended_at_ms, entry), queue) for queue, entry in entries]
+        of_parts = await of_each(self.parts, lambda part: part.newest(filter, groups, before=before, most=most))
+        return sorted((one for listed in of_parts for one in listed), reverse=True)[:most]
 
     async def _read(self, listed: Sequence[_Listed]) -> dict[_Listed, JobSnapshot]:
         """The jobs of those entries, in their order, without those that were forgotten or run again since."""
+        found = {part: [one for one in listed if one.partition == part.number] for part in self.parts}
+        read = await of_each([each for each in found.items() if each[1]], lambda each: each[0].read(each[1]))
+        jobs = {one: job for of_part in read for one, job in of_part.items()}
+        return {one: jobs[one] for one in listed if one in jobs}
+
+
+class DeadIndex:
+    """The indexes of dead jobs in one Redis."""
+
+    def __init__(self, number: int, redis: ArqRedis, *, queues: Sequence[str], ttl_ms: int) -> None:
+        """`number`: of its partition."""
+        self.number = number
+        self.redis = redis
+        self._queues = queues
+        self._ttl_ms = ttl_ms
+        self._groups = script.load(redis, "dead_jobs/groups")
+        self._deaths = script.load(redis, "dead_jobs/deaths")
+
+    async def groups(self, filter: DeadJobFilter) -> list[DeadGroup]:
+        """Every group here that matches. Raises TooManyGroups."""
+        return [group for queue in self.queues_of(filter) for group in await self._groups_of(queue, filter)]
+
+    async def deaths(self, groups: Sequence[DeadGroup], *, until_ms: int) -> list[list[int]]:
+        """How many jobs of each group died here in each step from its first death, in whatever partition that was."""
+        of_queues: dict[str, list[DeadGroup]] = {}
+        for group in groups:
+            of_queues.setdefault(group.queue, []).append(group)
+        calls = [([keys.dead_by_group(queue)], _steps_of(some, until_ms)) for queue, some in of_queues.items()]
+        answers = await script.call_each(self.redis, self._deaths, calls)
+        found = {
+            (queue, group.name): counts
+            for (queue, some), answer in zip(of_queues.items(), answers, strict=True)
+            for group, counts in zip(some, answer, strict=True)
+        }
+        return [found[group.queue, group.name] for group in groups]
+
+    async def newest(
+        self, filter: DeadJobFilter, groups: Names | None, *, before: DeadPosition | None, most: int
+    ) -> list[_Listed]:
+        """The newest `most` entries, or more, of these groups; of all dead jobs of the queues if it is None."""
+        if groups is None:
+            return await self._newest_of_all(self.queues_of(filter), before=before, most=most)
+        return await self._newest_of(groups, before=before, most=most)
+
+    async def read(self, listed: Sequence[_Listed]) -> dict[_Listed, JobSnapshot]:
+        """The jobs of those entries, without those that were forgotten or run again since."""
         jobs: dict[_Listed, JobSnapshot] = {}
         outdated: dict[str, list[str]] = {}
         for start in range(0, len(listed), RESULTS_AT_ONCE):
@@ -266,10 +245,98 @@ class DeadJobs:
             await self.remove(queue, entries)
         return jobs
 
+    async def remove(self, queue: str, entries: Sequence[str]) -> None:
+        """Removes entries from the indexes of a queue (its key)."""
+        if entries:
+            async with self.redis.pipeline(transaction=True) as transaction:
+                transaction.zrem(keys.dead(queue), *entries)
+                transaction.zrem(keys.dead_by_group(queue), *entries)
+                await transaction.execute()
+
+    def queues_of(self, filter: DeadJobFilter) -> Sequence[str]:
+        """The keys of the queues that it names."""
+        return self._queues if filter.queue is None else [keys.queue(filter.queue)]
+
+    async def _groups_of(self, queue: str, filter: DeadJobFilter) -> list[DeadGroup]:
+        words = _words_of(filter)
+        groups: list[DeadGroup] = []
+        stopped: str | bytes = ""
+        for looked in range(0, MAX_GROUPS, GROUPS_AT_ONCE):
+            most = min(MAX_GROUPS - looked, GROUPS_AT_ONCE)
+            arguments = [*words, self._ttl_ms, most, stopped]
+            stopped, found = await self._groups(keys=[keys.dead_by_group(queue)], args=arguments)
+            groups += [self._group(queue, *each) for each in found]
+            if not stopped:
+                return groups
+        raise TooManyGroups
+
+    def _group(self, queue: str, count: int, oldest: bytes, newest: bytes) -> DeadGroup:
+        first, last = DeadEntry.parse(oldest.decode()), DeadEntry.parse(newest.decode())
+        return DeadGroup(queue=queue, count=count, oldest=first, newest=last, newest_in=self.number)
+
+    async def _newest_of_all(self, queues: Sequence[str], *, before: DeadPosition | None, most: int) -> list[_Listed]:
+        """The newest entries by time of death.
+
+        All entries with the time of `before` are read: among them the order is that of their texts, not of the index.
+        """
+        latest, same_ms = ("+inf", "(+inf") if before is None else (f"({before.at_ms}", f"{before.at_ms}")
+        async with self.redis.pipeline(transaction=False) as pipeline:
+            for index in map(keys.dead, queues):
+                pipeline.zrevrangebyscore(index, latest, "-inf", start=0, num=most, withscores=True)
+                pipeline.zrangebyscore(index, same_ms, same_ms, withscores=True)
+            answers = await pipeline.execute()
+        listed = [
+            _Listed(DeadPosition(shown_ms(at_ms), entry.decode(errors="replace")), queue, self.number)
+            for queue, (earlier, at_once) in zip(queues, rows_of(answers, 2), strict=True)
+            for entry, at_ms in (*earlier, *at_once)
+        ]
+        return [one for one in listed if before is None or one.position < before]
+
+    async def _newest_of(self, groups: Names, *, before: DeadPosition | None, most: int) -> list[_Listed]:
+        """The newest entries of these groups; of many groups only those are read that have one of the newest."""
+        if len(groups) > most:
+            firsts: list[_Listed] = []
+            for start in range(0, len(groups), GROUPS_AT_ONCE):
+                firsts += await self._first_of(groups[start : start + GROUPS_AT_ONCE], before=before, most=1)
+            newest = sorted(firsts, reverse=True)[:most]
+            groups = [(one.queue, DeadEntry.parse(one.position.entry).group) for one in newest]
+        return await self._first_of(groups, before=before, most=most)
+
+    async def _first_of(self, groups: Names, *, before: DeadPosition | None, most: int) -> list[_Listed]:
+        """The newest `most` entries of each of these groups."""
+        async with self.redis.pipeline(transaction=False) as pipeline:
+            for queue, name in groups:
+                pipeline.zrevrangebylex(
+                    keys.dead_by_group(queue), _latest(name, before), f"[{name} ", start=0, num=most
+                )
+            answers = await pipeline.execute()
+        entries = [
+            (queue, entry.decode()) for (queue, _), found in zip(groups, answers, strict=True) for entry in found
+        ]
+        return [
+            _Listed(DeadPosition(DeadEntry.parse(entry).ended_at_ms, entry), queue, self.number)
+            for queue, entry in entries
+        ]
+
     async def _read_results(self, listed: Sequence[_Listed]) -> list[JobSnapshot | None]:
         entries = [_entry_in(one.position.entry) for one in listed]
-        results = await self._redis.mget([keys.result(entry.job_id) for entry in entries])
+        results = await self.redis.mget([keys.result(entry.job_id) for entry in entries])
         return [_dead_job(entry, result) for entry, result in zip(entries, results, strict=True)]
+
+
+def _merged(of_parts: Sequence[Sequence[DeadGroup]]) -> Iterable[DeadGroup]:
+    """The groups of all partitions, those of one queue, type and fingerprint as one."""
+    merged: dict[tuple[str, str], DeadGroup] = {}
+    for group in (group for of_part in of_parts for group in of_part):
+        name = (group.queue, group.name)
+        merged[name] = _together(merged[name], group) if name in merged else group
+    return merged.values()
+
+
+def _together(one: DeadGroup, other: DeadGroup) -> DeadGroup:
+    newer = max(one, other, key=lambda group: (group.newest.ended_at_ms, group.newest.job_id))
+    oldest = min(one.oldest, other.oldest, key=lambda entry: (entry.ended_at_ms, entry.job_id))
+    return replace(newer, count=one.count + other.count, oldest=oldest)
 
 
 def _words_of(filter: DeadJobFilter) -> list[str]:
@@ -279,11 +346,6 @@ def _words_of(filter: DeadJobFilter) -> list[str]:
         fingerprint.token(filter.fingerprint) if filter.fingerprint else "",
         fingerprint.about_word(filter.about) if filter.about else "",
     ]
-
-
-def _group(queue: str, count: int, oldest: bytes, newest: bytes) -> DeadGroup:
-    first, last = DeadEntry.parse(oldest.decode()), DeadEntry.parse(newest.decode())
-    return DeadGroup(queue=queue, count=count, oldest=first, newest=last)
 
 
 def _steps_of(groups: Sequence[DeadGroup], until_ms: int) -> list[str | int]:

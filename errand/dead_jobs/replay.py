@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from arq.connections import ArqRedis
 from pydantic_core import to_json
 
-from errand.dead_jobs.dead_jobs import RESULTS_AT_ONCE, DeadGroup, DeadJobFilter, DeadJobs
+from errand.dead_jobs.dead_jobs import RESULTS_AT_ONCE, DeadGroup, DeadIndex, DeadJobFilter, DeadJobs
 from errand.queue.sender import MAX_BATCH
 from errand.redis import script
+from errand.redis.cluster.each import of_each
 from errand.redis.outage import is_outage, within
 from errand.wire import codec, keys
 from errand.wire.flow import Flow
@@ -57,6 +57,11 @@ class Replayed:
     """Dead jobs that match as well, and were not replayed."""
     last_due_at_ms: int | None = None
     """When the last of the replayed jobs is due, ms since the epoch; None if none was replayed."""
+
+    @property
+    def looked_at(self) -> int:
+        """How many dead jobs the call has come to."""
+        return self.count + self.skipped
 
     def add(self, due_at_ms: Mapping[str, int], *, of: int) -> None:
         """Counts the jobs that were put again out of so many entries, given by their ids and when they are due."""
@@ -120,11 +125,18 @@ class _Pace:
 class Replays:
     """Replays jobs of the queues that `dead` reads; one call to Redis may take `deadline_s`, else it is given up."""
 
-    def __init__(self, redis: ArqRedis, dead: DeadJobs, *, deadline_s: float | None = None) -> None:
-        self._redis = redis
+    def __init__(
+        self,
+        dead: DeadJobs,
+        *,
+        deadline_s: float | None = None,
+        partition_of: Callable[[str], int] = lambda job_id: 0,
+    ) -> None:
+        """`partition_of`: the number of the partition that most likely has the job of that id."""
         self._dead = dead
         self._deadline_s = deadline_s
-        self._replay = script.load(redis, "dead_jobs/replay")
+        self._partition_of = partition_of
+        self.parts = [ReplaysOfPart(index, deadline_s=deadline_s) for index in dead.parts]
 
     async def one(self, job_id: str, *, queue: str, seen: str = "") -> ReplayAnswer:
         """Replays a job that failed or was cancelled, at once, into the queue (its key) in which it ended.
@@ -132,6 +144,61 @@ class Replays:
         Any other answer says why it was not replayed: the job `succeeded`; it is `bodiless`, since its args are lost;
         it is `gone`, or another call was first; it has `changed`, since its revision is not `seen`, which is given.
         """
+        likely = self._partition_of(job_id)
+        for part in (self.parts[likely], *self.parts[:likely], *self.parts[likely + 1 :]):
+            if (answer := await part.one(job_id, queue=queue, seen=seen)) != "gone":
+                return answer
+        return "gone"
+
+    async def preview(self, filter: DeadJobFilter, *, limit: int) -> Replayed:
+        """What `many` would do, as far as the indexes say. Raises TooManyGroups."""
+        matching = sum(group.count for group in await self._dead.groups(filter))
+        shown = min(limit, IDS_SHOWN)
+        ids: list[str] = []
+        for part in self.parts:
+            async for _, entries in part.batches(filter, limit=shown - len(ids)):
+                ids += [DeadEntry.parse(entry).job_id for entry in entries]
+        return Replayed(count=min(matching, limit), ids=ids, remaining=max(matching - limit, 0))
+
+    async def many(self, filter: DeadJobFilter, *, limit: int, per_second: float | None = None) -> Replayed:
+        """Replays dead jobs that match, one partition after the other, in each the oldest of each group first.
+
+        Looks at `limit` of them, 10,000 at most. All are due at once, or `per_second` of them in each second from now
+        on. Makes many short calls to Redis, none of which holds it up, and stops after 20 s. Raises ValueError for a
+        larger limit, TooManyGroups, ReplayCutShort, and redis' errors if Redis is away from the start.
+        """
+        if limit > MAX_BATCH:
+            raise ValueError(f"{limit} jobs are over the limit of {MAX_BATCH} for one call")
+        done = Replayed()
+        try:
+            await self._replay_all(filter, done, limit=limit, per_second=per_second)
+            groups = await within(self._deadline_s, self._dead.groups(filter))
+            done.remaining = sum(group.count for group in groups)
+        except Exception as error:
+            if done.count and is_outage(error):
+                raise ReplayCutShort(done.count) from error
+            raise
+        return done
+
+    async def _replay_all(self, filter: DeadJobFilter, done: Replayed, *, limit: int, per_second: float | None) -> None:
+        until_s = time.monotonic() + MAX_S
+        # each partition's clock decides what is due there
+        paces = await of_each(self.parts, lambda part: part.pace(per_second))
+        for part, pace in zip(self.parts, paces, strict=True):
+            await part.replay_all(filter, done, limit=limit - done.looked_at, pace=pace, until_s=until_s)
+
+
+class ReplaysOfPart:
+    """Replays the dead jobs that one Redis has."""
+
+    def __init__(self, index: DeadIndex, *, deadline_s: float | None) -> None:
+        self._index = index
+        self._redis = index.redis
+        self._deadline_s = deadline_s
+        self._replay = script.load(index.redis, "dead_jobs/replay")
+
+    async def one(self, job_id: str, *, queue: str, seen: str) -> ReplayAnswer:
+        """As `Replays.one`; `gone` if the job is not here."""
         ended = (await within(self._deadline_s, self._results([job_id])))[0]
         if ended is None:
             return "gone"
@@ -145,48 +212,26 @@ class Replays:
         (due_at_ms,) = await within(self._deadline_s, self._put(queue, [ended], [None]))
         return "replayed" if due_at_ms else "gone"
 
-    async def preview(self, filter: DeadJobFilter, *, limit: int) -> Replayed:
-        """What `many` would do, as far as the indexes say. Raises TooManyGroups."""
-        groups = await self._dead.groups(filter)
-        matching = sum(group.count for group in groups)
-        ids: list[str] = []
-        async for _, entries in self._batches(filter, limit=min(limit, IDS_SHOWN)):
-            ids += [DeadEntry.parse(entry).job_id for entry in entries]
-        return Replayed(count=min(matching, limit), ids=ids, remaining=max(matching - limit, 0))
+    async def pace(self, per_second: float | None) -> _Pace:
+        """That pace from now on."""
+        return _Pace(await within(self._deadline_s, self._now_ms()), per_second)
 
-    async def many(self, filter: DeadJobFilter, *, limit: int, per_second: float | None = None) -> Replayed:
-        """Replays dead jobs that match, the oldest of each group first; looks at `limit` of them, 10,000 at most.
-
-        All are due at once, or `per_second` of them in each second from now on. Makes many short calls to Redis, none
-        of which holds it up, and stops after 20 s. Raises ValueError for a larger limit, TooManyGroups, ReplayCutShort,
-        and redis' errors if Redis is away from the start.
-        """
-        if limit > MAX_BATCH:
-            raise ValueError(f"{limit} jobs are over the limit of {MAX_BATCH} for one call")
-        done = Replayed()
-        try:
-            await self._replay_all(filter, done, limit=limit, per_second=per_second)
-            done.remaining = sum(group.count for group in await self._groups(filter))
-        except Exception as error:
-            if done.count and is_outage(error):
-                raise ReplayCutShort(done.count) from error
-            raise
-        return done
-
-    async def _replay_all(self, filter: DeadJobFilter, done: Replayed, *, limit: int, per_second: float | None) -> None:
-        pace = _Pace(await within(self._deadline_s, self._now_ms()), per_second)
-        until_s = time.monotonic() + MAX_S
-        async for queue, entries in self._batches(filter, limit=limit):
+    async def replay_all(
+        self, filter: DeadJobFilter, done: Replayed, *, limit: int, pace: _Pace, until_s: float
+    ) -> None:
+        """Replays up to `limit` dead jobs that match, and adds to `done`; stops at `until_s` of the monotonic clock."""
+        async for queue, entries in self.batches(filter, limit=limit):
             await self._replay_batch(queue, entries, done, pace)
             if time.monotonic() > until_s:
                 return
 
-    async def _batches(self, filter: DeadJobFilter, *, limit: int) -> AsyncIterator[tuple[str, list[str]]]:
+    async def batches(self, filter: DeadJobFilter, *, limit: int) -> AsyncIterator[tuple[str, list[str]]]:
         """(queue, entries) of up to `limit` dead jobs in all.
 
         No more of a group than were in it at first: a job that dies again at once is not replayed again.
         """
-        for group in await self._groups(filter):
+        groups = await within(self._deadline_s, self._index.groups(filter)) if limit > 0 else []
+        for group in groups:
             after, left = f"[{group.oldest}", min(group.count, limit)
             while left > 0:
                 call = self._next_of(group, after=after, most=min(left, RESULTS_AT_ONCE))
@@ -206,9 +251,6 @@ class Replays:
         seconds, micros = await self._redis.time()
         return int(seconds * 1000 + micros // 1000)
 
-    async def _groups(self, filter: DeadJobFilter) -> Sequence[DeadGroup]:
-        return await within(self._deadline_s, self._dead.groups(filter))
-
     async def _replay_batch(self, queue: str, entries: Sequence[str], done: Replayed, pace: _Pace) -> None:
         jobs, outdated = await self._read(entries)
         due_at_ms: dict[str, int] = {}
@@ -217,7 +259,7 @@ class Replays:
             answers = await within(self._deadline_s, self._put(queue, jobs, times))
             due_at_ms = {job.job_id: at_ms for job, at_ms in zip(jobs, answers, strict=True) if at_ms is not None}
         done.add(due_at_ms, of=len(entries))
-        await within(self._deadline_s, self._dead.remove(queue, outdated))
+        await within(self._deadline_s, self._index.remove(queue, outdated))
 
     async def _read(self, entries: Sequence[str]) -> tuple[list[_Ended], list[str]]:
         """The jobs of these entries that can be put again; and the entries that no longer say what a job is."""

@@ -235,7 +235,7 @@ async def opened_in(
             for name in catalog.queues
         }
         queue_keys = [queue.key for queue in queues.values()]
-        dead = DeadJobs(redis, queues=queue_keys, ttl_s=settings.dead_ttl_s)
+        dead = DeadJobs(*found.clients, queues=queue_keys, ttl_s=settings.dead_ttl_s)
         job_events = JobEvents(subscriber, queues=queue_keys)
         storage = Storage.at(settings.files_url)
         feed = JobFeed(redis, job_events, queues=queue_keys, max_watchers=settings.watcher_limit)
@@ -251,7 +251,7 @@ async def opened_in(
                 partitions=found,
                 queues=queues,
                 dead=dead,
-                replays=Replays(redis, dead, deadline_s=REDIS_DEADLINE_S),
+                replays=Replays(dead, deadline_s=REDIS_DEADLINE_S, partition_of=found.number_of),
                 schedules=Schedules(redis),
                 webhook_endpoints=Endpoints(redis),
                 webhook_attempts=EndpointAttempts(redis, limit=settings.webhook_attempts_kept),

@@ -249,7 +249,7 @@ async def test_a_cursor_outlives_the_job_it_points_to(redis: ArqRedis, run_worke
         died = await die(redis, run_worker, [{"number": number} for number in range(4)])
         first = await dead.page(filter, limit=2)
         assert first.next is not None
-        await dead.remove(QUEUE, [first.next.entry])
+        await dead.parts[0].remove(QUEUE, [first.next.entry])
         second = await dead.page(filter, limit=2, before=first.next)
         assert {job.id for job in (*first.jobs, *second.jobs)} == set(died)
 
@@ -427,7 +427,7 @@ async def test_many_groups_are_looked_at_in_short_calls_and_a_page_reads_the_new
     groups = [(QUEUE, DeadEntry.parse(entry).group) for entry in entries]
     before: DeadPosition | None = None
     for newest in (1_200, 1_195):
-        listed = await dead._newest_of(groups, before=before, most=5)
+        listed = await dead.parts[0]._newest_of(groups, before=before, most=5)
         assert sorted((int(one.position.entry.split()[-1]) for one in listed), reverse=True) == [
             *range(newest - 1, newest - 6, -1)
         ]

@@ -41,7 +41,7 @@ def dead(redis: ArqRedis) -> DeadJobs:
 
 @pytest.fixture
 def replays(redis: ArqRedis, dead: DeadJobs) -> Replays:
-    return Replays(redis, dead)
+    return Replays(dead)
 
 
 @pytest.fixture
@@ -159,11 +159,11 @@ async def test_a_job_that_changed_since_it_was_read_is_not_put_again(
 ) -> None:
     """Another call has replayed it, and it has succeeded, between our look at its result and our script."""
     (job_id,) = await die(redis, run_worker, [{}])
-    (stale,) = await replays._results([job_id])
+    (stale,) = await replays.parts[0]._results([job_id])
     assert stale is not None
     result = codec.loads(await redis.get(keys.result(job_id)))
     await redis.set(keys.result(job_id), codec.dumps({**result, "s": True, "r": "whole"}))
-    assert await replays._put(QUEUE, [stale], [None]) == [None]
+    assert await replays.parts[0]._put(QUEUE, [stale], [None]) == [None]
     assert await redis.exists(keys.body(job_id)) == 0 and await redis.zcard(QUEUE) == 0
 
 
@@ -363,8 +363,8 @@ async def test_an_outage_in_the_middle_says_how_many_were_put(
     redis: ArqRedis, run_worker: RunWorker, dead: DeadJobs
 ) -> None:
     await die(redis, run_worker, [{}] * 200)
-    replays = Replays(redis, dead)
-    put: Callable[..., Awaitable[Any]] = replays._replay
+    replays = Replays(dead)
+    put: Callable[..., Awaitable[Any]] = replays.parts[0]._replay
     calls = 0
 
     async def away_at_the_third(**arguments: Any) -> Any:
@@ -374,7 +374,7 @@ async def test_an_outage_in_the_middle_says_how_many_were_put(
             raise ConnectionError("cut")
         return await put(**arguments)
 
-    replays._replay = away_at_the_third  # type: ignore[assignment]  # a cut at a known moment
+    replays.parts[0]._replay = away_at_the_third  # type: ignore[assignment]  # a cut at a known moment
     with pytest.raises(ReplayCutShort) as cut:
         await replays.many(FRAGILE, limit=1_000)
     assert cut.value.count == await redis.zcard(QUEUE) == 100

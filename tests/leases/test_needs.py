@@ -70,7 +70,7 @@ class Machine(RedisMachine):
         super().__init__()
         self.workers = [leases(self.redis, f"worker-{number}") for number in range(2)]
         self.queue = Queue(self.redis, ended_ttl_s=600)
-        self.replays = Replays(self.redis, DeadJobs(self.redis, queues=[QUEUE], ttl_s=600))
+        self.replays = Replays(DeadJobs(self.redis, queues=[QUEUE], ttl_s=600))
         self.jobs: dict[str, Known] = {}
         self.claims: list[tuple[Leases, Claim]] = []
 

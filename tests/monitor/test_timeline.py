@@ -46,7 +46,7 @@ class House:
         self.queues = {name: Queue(redis, name=name, ended_ttl_s=KEEP_MS / 1000) for name in ("default", "cpu")}
         self.queue = self.queues["default"]
         self.timeline = Timeline(redis, queues=[QUEUE, CPU])
-        self.replays = Replays(redis, DeadJobs(redis, queues=[QUEUE, CPU], ttl_s=KEEP_MS / 1000))
+        self.replays = Replays(DeadJobs(redis, queues=[QUEUE, CPU], ttl_s=KEEP_MS / 1000))
         self.types: dict[str, str] = {}
 
     async def put(

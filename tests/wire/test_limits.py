@@ -82,7 +82,7 @@ async def test_what_has_not_started_in_time_ends_dead_and_says_why(
     assert (dead.status, dead.attempts) == ("failed", ())
     assert dead.expires_at_ms == put.accepted_at_ms + 1
     assert dead.error is not None and dead.error.type == "Expired" and "expires_in" in dead.error.message
-    replays = Replays(redis, DeadJobs(redis, queues=[QUEUE], ttl_s=60))
+    replays = Replays(DeadJobs(redis, queues=[QUEUE], ttl_s=60))
     assert await replays.one(put.job_id, queue=QUEUE) == "replayed"
     again = await seen(redis, put.job_id)
     assert (again.expires_at_ms, again.max_tries) == (None, 7)

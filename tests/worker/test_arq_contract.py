@@ -282,7 +282,7 @@ class World:
         self.redis = redis
         self.effects = Effects(redis, queue=QUEUE, outage=Outage())
         self.queue = Queue(redis, ended_ttl_s=ENDED_MS / 1000)
-        self.replays = Replays(redis, DeadJobs(redis, queues=[QUEUE], ttl_s=ENDED_MS / 1000))
+        self.replays = Replays(DeadJobs(redis, queues=[QUEUE], ttl_s=ENDED_MS / 1000))
         self._runner = runner
         self._subscription = redis.pubsub()
         self._pass_time = script.register(redis, PASS_TIME)

@@ -198,7 +198,7 @@ async def test_of_a_job_that_runs_the_revision_outlasts_its_heartbeats(redis: Ar
 async def test_a_job_that_has_died_again_is_another_than_was_seen(
     redis: ArqRedis, queue: Queue, run_worker: RunWorker
 ) -> None:
-    replays = Replays(redis, DeadJobs(redis, queues=[QUEUE], ttl_s=60))
+    replays = Replays(DeadJobs(redis, queues=[QUEUE], ttl_s=60))
     (job_id,) = await die(redis, run_worker, [{}])
     revision = (await seen(redis, job_id)).revision
     assert await replays.one(job_id, queue=QUEUE, seen=revision) == "replayed"

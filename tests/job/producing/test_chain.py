@@ -107,7 +107,7 @@ async def test_a_step_that_fails_ends_it_and_its_replay_goes_on(
         assert (await handle.status(), await redis.exists(keys.body(handle.id))) == ("failed", 0)
         FAULTY.remove("x")
         queues = [keys.queue("default")]
-        replays = Replays(redis, DeadJobs(redis, queues=queues, ttl_s=600))
+        replays = Replays(DeadJobs(redis, queues=queues, ttl_s=600))
         assert await replays.one(handle.steps[0].id, queue=queues[0]) == "replayed"
         assert await handle.result(timeout_s=NEVER_S) == 1
 

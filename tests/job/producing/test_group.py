@@ -136,7 +136,7 @@ async def test_a_replay_of_the_job_that_failed_then_of_the_join_goes_on(
 ) -> None:
     FAULTY.add(3)
     handle = await group(chain(double.s(number=3), double.s(number=PREVIOUS)), then=add.s(numbers=RESULTS)).enqueue()
-    replays = Replays(redis, DeadJobs(redis, queues=[QUEUE], ttl_s=600))
+    replays = Replays(DeadJobs(redis, queues=[QUEUE], ttl_s=600))
     async with run_worker(JOBS):
         with pytest.raises(JobFailed):
             await handle.result(timeout_s=NEVER_S)
