@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, contextmanager
 from typing import Any, Self, TypeVar, Unpack, overload
 
+from arq.connections import ArqRedis
+
 from errand.client import connection
 from errand.client.connection import Connected
 from errand.client.published_types import PublishedTypes
@@ -15,15 +17,15 @@ from errand.job.job_type import JobType
 from errand.job.producing.handle import JobHandle
 from errand.job.producing.options import GivenOptions, JobOptions
 from errand.job.producing.producer import CancelAnswer, JobEnd, JobUpdate, PutJob, QueueUnavailable, offered
-from errand.monitor.job_snapshot import JobSnapshot, read_job
+from errand.monitor.job_snapshot import JobSnapshot, find_job
 from errand.queue.new_job import JobExists, UnknownDependency, step_of
-from errand.queue.queue import Queue
+from errand.queue.partitioned import JobQueue
 from errand.queue.together import enqueue_together
 from errand.queue.uniqueness import NotUnique, Unique
 from errand.redis.outage import REDIS_DEADLINE_S, is_outage, within
 from errand.settings import Settings
 from errand.wire import keys
-from errand.wire.flow import NO_FLOW, Flow, Needs, PlannedJob
+from errand.wire.flow import NO_FLOW, Flow, Needs, PlannedJob, any_undivided
 from errand.wire.records import Error, JobStatus
 
 Result = TypeVar("Result")
@@ -113,7 +115,7 @@ class Client:
             published = await within(REDIS_DEADLINE_S, self._put_by.types.named(type_name))
         for args in many_args:
             published.check(args)
-        asked = options.of_type(priority=published.priority)
+        asked = options.of_type(priority=published.priority, undivided=published.undivided)
         put = await self._put_by.put(type_name, many_args, queue=published.queue, options=asked)
         return [JobHandle(self._put_by, job.id, queue=published.queue, existing=job.existing) for job in put]
 
@@ -124,7 +126,7 @@ class ByConnection:
     def __init__(self, connection: Connected) -> None:
         self._connection = connection
         self.types = PublishedTypes(connection.redis)
-        self._watching: dict[str, Watching] = {}
+        self._watching: dict[tuple[ArqRedis, str], Watching] = {}
 
     async def close(self) -> None:
         """Ends all waits. The connection stays open."""
@@ -135,6 +137,8 @@ class ByConnection:
         self, type_name: str, many_args: Sequence[Mapping[str, Any]], *, queue: str, options: JobOptions
     ) -> Sequence[PutJob]:
         to = self._connection.queue(queue)
+        if options.undivided:
+            to = to.undivided
         flow = await self._flow_of(options)
         with outage_in_words():
             if len(many_args) == 1:
@@ -162,7 +166,12 @@ class ByConnection:
         return Flow(needs=Needs(jobs=tuple(jobs), run_after=options.run_after))
 
     async def put_steps(self, jobs: Sequence[tuple[PlannedJob, Flow]]) -> Sequence[PutJob]:
-        together = [(self._connection.queue(job.queue), step_of(job, its_flow)) for job, its_flow in jobs]
+        undivided = any_undivided(jobs)
+        queues = [self._connection.queue(job.queue) for job, _ in jobs]
+        together = [
+            (queue.undivided if undivided else queue, step_of(job, its_flow))
+            for queue, (job, its_flow) in zip(queues, jobs, strict=True)
+        ]
         with outage_in_words():
             answers = await enqueue_together(together)
         return [PutJob(job.id, existing=put is None) for (job, _), put in zip(jobs, answers, strict=True)]
@@ -174,7 +183,7 @@ class ByConnection:
         async with asyncio.timeout(timeout_s):
             with outage_in_words():
                 queue = queue or await self._queue_once_known(job_id)
-                job = await self._watch(queue).end_of(job_id)
+                job = await (await self._watch(job_id, queue)).end_of(job_id)
         if job is None:
             raise _unknown(job_id)
         if job.status == "succeeded":
@@ -192,7 +201,8 @@ class ByConnection:
     async def events(self, job_id: str, *, queue: str | None) -> AsyncIterator[JobUpdate]:
         with outage_in_words():
             queue = (await self._found(job_id, queue)).queue if queue else await self._queue_once_known(job_id)
-            async with aclosing(self._watch(queue).changes_of(job_id)) as changes:
+            watching = await self._watch(job_id, queue)
+            async with aclosing(watching.changes_of(job_id)) as changes:
                 async for change in changes:
                     yield change
 
@@ -200,7 +210,7 @@ class ByConnection:
         """The job, in that queue or in any. Raises LookupError."""
         with outage_in_words():
             names = [queue] if queue else await within(REDIS_DEADLINE_S, self.types.queues())
-            reading = read_job(self._connection.redis, job_id, queues=[keys.queue(name) for name in names])
+            reading = find_job(self._connection.partitions, job_id, queues=[keys.queue(name) for name in names])
             job = await within(REDIS_DEADLINE_S, reading)
         if job is None:
             raise _unknown(job_id)
@@ -226,13 +236,15 @@ class ByConnection:
             self.types.forget()
         return job.queue
 
-    def _watch(self, queue: str) -> Watching:
-        if queue not in self._watching:
-            self._watching[queue] = Watching(self._connection.redis, queue)
-        return self._watching[queue]
+    async def _watch(self, job_id: str, queue: str) -> Watching:
+        """What watches that queue in the partition that has the job."""
+        redis = await within(REDIS_DEADLINE_S, self._connection.partitions.having(job_id))
+        if (redis, queue) not in self._watching:
+            self._watching[redis, queue] = Watching(redis, queue)
+        return self._watching[redis, queue]
 
 
-async def _put_one(queue: Queue, type_name: str, args: Mapping[str, Any], options: JobOptions, flow: Flow) -> PutJob:
+async def _put_one(queue: JobQueue, type_name: str, args: Mapping[str, Any], options: JobOptions, flow: Flow) -> PutJob:
     """Raises NotUnique, if the options say so."""
     unique = None
     if options.unique_key is not None:

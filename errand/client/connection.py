@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 
-from errand.queue.queue import Queue
+from arq.connections import ArqRedis
+
+from errand.queue.partitioned import JobQueue, queue_in
 from errand.redis import embedded as embedded_redis
 from errand.redis.cluster import partitions
 from errand.redis.cluster.partitions import Partitions
-from errand.redis.durability import Durability
+from errand.redis.durability import Durability, all_watched
 from errand.redis.outage import REDIS_DEADLINE_S, REPLY_TIMEOUT_S
 from errand.settings import Settings
 from errand.tracing import switch
@@ -32,23 +34,23 @@ def instead(url: str) -> Iterator[None]:
 class Connected:
     """The queues of one Redis. It makes each when a caller first names it."""
 
-    def __init__(self, partitions: Partitions, *, durability: Durability, ended_ttl_s: float) -> None:
-        """`ended_ttl_s`: how long a cancelled job is kept."""
+    def __init__(self, partitions: Partitions, *, durabilities: Sequence[Durability], ended_ttl_s: float) -> None:
+        """`durabilities`: of each partition. `ended_ttl_s`: how long a cancelled job is kept."""
         self.partitions = partitions
         self.redis = partitions.first
-        self._durability = durability
+        self._durabilities = durabilities
         self._ended_ttl_s = ended_ttl_s
-        self._queues: dict[tuple[str, int], Queue] = {}
+        self._queues: dict[tuple[str, int], JobQueue] = {}
 
-    def queue(self, name: str, *, limit: int = 0) -> Queue:
+    def queue(self, name: str, *, limit: int = 0) -> JobQueue:
         """The queue of that name, which takes jobs while it has fewer than `limit`; 0 without a limit."""
         if (name, limit) not in self._queues:
-            self._queues[name, limit] = Queue(
-                self.redis,
+            self._queues[name, limit] = queue_in(
+                self.partitions,
+                self._durabilities,
                 name=name,
                 ended_ttl_s=self._ended_ttl_s,
                 deadline_s=REDIS_DEADLINE_S,
-                durability=self._durability,
                 limit=limit,
             )
         return self._queues[name, limit]
@@ -62,10 +64,16 @@ async def opened(settings: Settings, *, redis_url: str | None = None) -> AsyncIt
         redis_of(settings, redis_url) as url,
         partitions.opened(url, number=settings.queue_partitions, reply_timeout_s=REPLY_TIMEOUT_S) as found,
     ):
-        durability = Durability(found.first, replicas=settings.replicas, timeout_ms=settings.replication_timeout_ms)
+        durabilities = durabilities_of(found.clients, settings)
         # no answer shows the durability of these jobs; the server is read only to know which replicas live
-        async with durability.watched() if settings.replicas else nullcontext():
-            yield Connected(found, durability=durability, ended_ttl_s=settings.result_ttl_s)
+        async with all_watched(durabilities if settings.replicas else ()):
+            yield Connected(found, durabilities=durabilities, ended_ttl_s=settings.result_ttl_s)
+
+
+def durabilities_of(clients: Iterable[ArqRedis], settings: Settings) -> list[Durability]:
+    """What stands behind the jobs of each partition."""
+    replicas, timeout_ms = settings.replicas, settings.replication_timeout_ms
+    return [Durability(client, replicas=replicas, timeout_ms=timeout_ms) for client in clients]
 
 
 @asynccontextmanager

@@ -51,6 +51,8 @@ class PublishedType:
     faults_of: Callable[[Any], Iterable[Any]]
     """Finds what does not fit the schema of the args."""
     priority: int = 0
+    undivided: bool = False
+    """Its jobs have limits, so they lie in one partition."""
 
     def check(self, args: Mapping[str, Any]) -> None:
         """Raises ValueError if args do not fit. The message names each of them, without its value."""
@@ -114,7 +116,7 @@ def _published(name: str, record: Mapping[str, Any]) -> PublishedType:
     schema = record["args_schema"]
     # masked: an error must not quote an arg, which may be a secret
     faults_of = jsonschema_rs.validator_for(schema, mask="its value").iter_errors
-    return PublishedType(name, record["queue"], faults_of, record.get("priority", 0))
+    return PublishedType(name, record["queue"], faults_of, record.get("priority", 0), record.get("undivided", False))
 
 
 @asynccontextmanager
@@ -125,6 +127,7 @@ async def published(redis: Redis, job_types: Iterable[JobType[Any, Any]]) -> Asy
             "queue": job_type.queue,
             "args_schema": job_type.args_schema,
             "priority": job_type.priority,
+            "undivided": bool(job_type.limits),
         }
         for job_type in job_types
     }

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from errand.http.answers.job_view import shown_args
 from errand.http.routes.job_list import JobPage, ListedJobView, job_page
 from errand.http.shared import Shared, in_time
-from errand.monitor.job_snapshot import JobSnapshot, read_job
+from errand.monitor.job_snapshot import JobSnapshot
 from errand.monitor.timeline import MAX_LOOKED_AT, JobFilter
 from errand.wire import keys
 
@@ -26,7 +26,7 @@ async def named(to: Shared, text: str) -> str | None:
     """The id of the job that has this id, or that holds this unique key; None if there is none."""
     if len(text) > MAX_ID_CHARS:
         return None
-    if await in_time(read_job(to.redis, text, queues=to.queue_keys)) is not None:
+    if await to.find(text) is not None:
         return text
     names = [keys.unique(keys.queue(known.queue), known.name, text) for known in to.catalog.values()]
     holders = await in_time(_values(to, names))

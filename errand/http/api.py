@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, FastAPI, params
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from errand.audit import AuditTrail
-from errand.client.connection import redis_of
+from errand.client.connection import durabilities_of, redis_of
 from errand.dashboard import router as dashboard
 from errand.dead_jobs.dead_jobs import DeadJobs
 from errand.dead_jobs.replay import Replays
@@ -49,11 +49,11 @@ from errand.http.routes.stored import files, images, uploads
 from errand.http.shared import Shared
 from errand.job.catalog import Catalog, discover
 from errand.monitor.timeline import Timeline
-from errand.queue.queue import Queue
+from errand.queue.partitioned import queue_in
 from errand.redis.cluster import partitions
 from errand.redis.cluster.partitions import Partitions
 from errand.redis.connection import connect
-from errand.redis.durability import Durability
+from errand.redis.durability import all_watched
 from errand.redis.outage import REDIS_DEADLINE_S, REPLY_TIMEOUT_S
 from errand.resources.storage import Storage
 from errand.resources.storage_check import StorageCheck
@@ -221,15 +221,15 @@ async def opened_in(
     redis = found.first
     subscriber = connect(redis_url, reply_timeout_s=REPLY_TIMEOUT_S)
     switch.by_program()
-    durability = Durability(redis, replicas=settings.replicas, timeout_ms=settings.replication_timeout_ms)
+    durabilities = durabilities_of(found.clients, settings)
     try:
         queues = {
-            name: Queue(
-                redis,
+            name: queue_in(
+                found,
+                durabilities,
                 name=name,
                 ended_ttl_s=settings.result_ttl_s,
                 deadline_s=REDIS_DEADLINE_S,
-                durability=durability,
                 limit=settings.queue_limit,
             )
             for name in catalog.queues
@@ -241,7 +241,7 @@ async def opened_in(
         feed = JobFeed(redis, job_events, queues=queue_keys, max_watchers=settings.watcher_limit)
         async with (
             job_events.listening(),
-            durability.watched(),
+            all_watched(durabilities),
             looking(redis, installation_of(settings, catalog)),
         ):
             yield Shared(

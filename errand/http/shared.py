@@ -20,10 +20,10 @@ from errand.http.gates.token_bucket import RateLimit
 from errand.http.scope import root_path
 from errand.job.catalog import Catalog
 from errand.job.job_type import JobType
-from errand.monitor.job_snapshot import JobSnapshot
+from errand.monitor.job_snapshot import JobSnapshot, find_job
 from errand.monitor.timeline import Timeline
 from errand.monitor.waiting import Waiting, why_waiting
-from errand.queue.queue import Queue
+from errand.queue.partitioned import JobQueue
 from errand.redis.cluster.partitions import Partitions
 from errand.redis.outage import REDIS_DEADLINE_S, within
 from errand.resources.job_files import JobFiles
@@ -50,7 +50,7 @@ class Shared:
     redis: ArqRedis
     """Partition 0."""
     partitions: Partitions
-    queues: Mapping[str, Queue]
+    queues: Mapping[str, JobQueue]
     """The queues of the catalog, by name, the default one first."""
     dead: DeadJobs
     replays: Replays
@@ -77,9 +77,14 @@ class Shared:
     may_read: bool = True
     """False if the request's key may put jobs and not look at them."""
 
-    def queue_of(self, job_type: JobType[Any, Any]) -> Queue:
-        """Where jobs of that type go."""
-        return self.queues[job_type.queue]
+    def queue_of(self, job_type: JobType[Any, Any], *, name: str | None = None) -> JobQueue:
+        """Where jobs of that type go, in the queue of that name, or in that of the type."""
+        queue = self.queues[name or job_type.queue]
+        return queue.undivided if job_type.limits else queue
+
+    async def find(self, job_id: str) -> JobSnapshot | None:
+        """The job as it is now; None if it is unknown."""
+        return await in_time(find_job(self.partitions, job_id, queues=self.queue_keys))
 
     @property
     def clients(self) -> Sequence[ArqRedis]:
@@ -89,7 +94,7 @@ class Shared:
     @property
     def job_files(self) -> JobFiles:
         """The files that jobs came with, or have made."""
-        return JobFiles(self.redis, self.storage)
+        return JobFiles(self.partitions, self.storage)
 
     @property
     def queue_keys(self) -> list[str]:
@@ -129,7 +134,10 @@ def view_of(
 
 async def waiting_of(to: Shared, job: JobSnapshot) -> Waiting | None:
     """Why that job waits; None if it runs or has ended."""
-    return await in_time(why_waiting(to.redis, job, silent_s=to.settings.lease_s))
+    if job.ended:
+        return None
+    redis = await in_time(to.partitions.having(job.id))
+    return await in_time(why_waiting(redis, job, silent_s=to.settings.lease_s))
 
 
 async def _delivery_of(to: Shared, job: JobSnapshot) -> DeliveryState | None:

@@ -25,7 +25,7 @@ from errand.job.producing.options import NO_OPTIONS, Duration, JobOptions
 from errand.job.producing.steps import Chain, Group, check_first
 from errand.job.stored_file import StoredFile
 from errand.queue.new_job import NewJob, QueueFull, step_of
-from errand.queue.queue import Queue
+from errand.queue.partitioned import JobQueue
 from errand.queue.sender import MAX_BATCH
 from errand.queue.together import enqueue_together
 from errand.queue.uniqueness import Unique
@@ -108,7 +108,7 @@ class AddedJob:
 class Added:
     """Jobs and files that were added and are not put yet."""
 
-    jobs: list[tuple[Queue, NewJob]] = field(default_factory=list)
+    jobs: list[tuple[JobQueue, NewJob]] = field(default_factory=list)
     files: list[StoredFile] = field(default_factory=list)
     closed: bool = False
 
@@ -175,9 +175,12 @@ class RequestJobs:
 
     def _add_steps(self, steps: Sequence[Step]) -> AddedJob:
         """The options of the request's jobs are not theirs: each step has its own."""
-        for job, its_flow in flow.first_jobs(steps):
+        first = flow.first_jobs(steps)
+        undivided = flow.any_undivided(first)
+        for job, its_flow in first:
             self._check_room(job.id)
-            self._added.jobs.append((self._queue_of(job.type, "its module"), step_of(job, its_flow)))
+            queue = self._queue_of(job.type, "its module")
+            self._added.jobs.append((queue.undivided if undivided else queue, step_of(job, its_flow)))
         return AddedJob(flow.last_of(steps[-1]).id, self._connection.api_path)
 
     def with_options(self, *, enforce: bool = True, **given: Unpack[RequestOptions]) -> RequestJobs:
@@ -228,14 +231,15 @@ class RequestJobs:
                 "use `async with jobs.now() as now:` and `now.add_task(…)`"
             )
 
-    def _queue_of(self, type_name: str, module: str) -> Queue:
+    def _queue_of(self, type_name: str, module: str) -> JobQueue:
         known = self._connection.catalog.get(type_name)
         if known is None:
             raise LookupError(
                 f"no worker would find the job type {type_name}: name {module} in JOB_PACKAGES, "
                 "or the package that it is in, for this app and for its workers"
             )
-        return self._connection.queues[known.queue]
+        queue = self._connection.queues[known.queue]
+        return queue.undivided if known.limits else queue
 
     def _next_id(self) -> str:
         asked = self._options.job_id
@@ -265,11 +269,11 @@ async def put_together(connection: QueueConnection) -> AsyncIterator[RequestJobs
     finally:
         added.closed = True
     if added.files:
-        for queue, job in added.jobs:
-            await JobFiles(queue.script.redis, connection.storage).note(job.job_id, job.args)
+        for _, job in added.jobs:
+            await JobFiles(connection.partitions, connection.storage).note(job.job_id, job.args)
 
 
-async def _put(jobs: list[tuple[Queue, NewJob]]) -> None:
+async def _put(jobs: list[tuple[JobQueue, NewJob]]) -> None:
     try:
         answers = await enqueue_together(jobs)
     except QueueFull as error:

@@ -16,7 +16,8 @@ from errand.client.client import ByConnection
 from errand.client.connection import redis_of
 from errand.job.catalog import Catalog, discover
 from errand.job.producing.producer import offered
-from errand.queue.queue import Queue
+from errand.queue.partitioned import JobQueue
+from errand.redis.cluster.partitions import Partitions
 from errand.resources.storage import Storage
 from errand.settings import Settings
 
@@ -36,7 +37,8 @@ class QueueConnection:
     """What an app opens once."""
 
     catalog: Catalog
-    queues: Mapping[str, Queue]
+    partitions: Partitions
+    queues: Mapping[str, JobQueue]
     """The queues of the catalog, by name."""
     storage: Storage
     api_path: str = ""
@@ -88,7 +90,9 @@ async def opened(
         stack.enter_context(offered(put_by))
         queues = {name: connected.queue(name, limit=settings.queue_limit) for name in catalog.queues}
         storage = Storage.at(settings.files_url)
-        yield QueueConnection(catalog=catalog, queues=queues, storage=storage, api_path=api_path)
+        yield QueueConnection(
+            catalog=catalog, partitions=connected.partitions, queues=queues, storage=storage, api_path=api_path
+        )
 
 
 def connection_of(*states: State) -> QueueConnection:

@@ -28,6 +28,11 @@ class Claiming:
     def is_under_way(self) -> bool:
         return self._under_way is not None
 
+    @property
+    def asked(self) -> int:
+        """How many jobs the claim under way may bring."""
+        return 0 if self._under_way is None else self._under_way[0]
+
     def ask(self, most: int) -> tuple[int, asyncio.Task[Claimed]]:
         """Sends a claim of up to `most` jobs; `answer` returns its jobs."""
         self._under_way = (most, asyncio.create_task(self._leases.claim(most)))

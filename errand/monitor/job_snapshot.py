@@ -15,6 +15,7 @@ from arq.jobs import DeserializationError, JobDef, deserialize_result
 from arq.utils import to_unix_ms
 from pydantic import TypeAdapter, ValidationError
 
+from errand.redis.cluster.partitions import Partitions
 from errand.redis.rows import rows_of
 from errand.wire import codec, keys
 from errand.wire.flow import HELD_MS, NO_FLOW, Flow
@@ -101,6 +102,14 @@ async def read_job(redis: ArqRedis, job_id: str, *, queues: Sequence[str] = (DEF
     """The job of that id, in one of these queues (their keys); None if it is unknown or forgotten."""
     job, _ = await _read_job(redis, job_id, queues=queues, histories=())
     return job
+
+
+async def find_job(partitions: Partitions, job_id: str, *, queues: Sequence[str]) -> JobSnapshot | None:
+    """The same, in whichever partition the job is."""
+    for redis in partitions.in_order(job_id):
+        if (job := await read_job(redis, job_id, queues=queues)) is not None:
+            return job
+    return None
 
 
 async def read_job_in_history(

@@ -28,8 +28,10 @@ from errand.process import isolated, processors, start
 from errand.process.garbage import collect_less
 from errand.process.hangup import on_hangup
 from errand.process.supervisor import Body, Ready, supervise
+from errand.redis.cluster import partitions
+from errand.redis.cluster.partitions import Partitions
 from errand.redis.connection import Refused, check_welcome, connect
-from errand.redis.outage import Outage
+from errand.redis.outage import Outage, missed
 from errand.schedules.ticker import Ticker
 from errand.settings import Settings
 from errand.wire import keys
@@ -37,6 +39,7 @@ from errand.worker.crashes import Suspects
 from errand.worker.isolation import Isolation
 from errand.worker.lookout import Lookout
 from errand.worker.runners.attempt_log import AttemptLog
+from errand.worker.shared_slots import SharedSlots
 from errand.worker.worker import Worker
 
 log = structlog.get_logger("errand.worker")
@@ -94,37 +97,85 @@ def run_one(settings: Settings, ready: Ready = lambda: None) -> None:
 
 async def serve(settings: Settings, catalog: Catalog, *, redis_url: str, ready: Ready = lambda: None) -> None:
     """Runs a worker for each queue of this process until a signal stops them."""
-    redis = connect(redis_url, reply_timeout_s=REPLY_TIMEOUT_S)
-    await wait_for(redis)
+    async with aclosing(connect(redis_url, reply_timeout_s=REPLY_TIMEOUT_S)) as redis:
+        await wait_for(redis)
     shares = settings.queue_shares(catalog.queues)
     known = Installation(
         job_types=list(catalog), queues=list(shares), replicas=settings.replicas, lease_s=settings.lease_s
     )
     async with (
-        aclosing(redis),
+        partitions.opened(redis_url, number=settings.queue_partitions, reply_timeout_s=REPLY_TIMEOUT_S) as found,
         opened(catalog.values(), settings, redis_url=redis_url) as resources,
-        doctor.looking(redis, known),
-        published(redis, catalog.values()),
+        doctor.looking(found.first, known),
+        published(found.first, catalog.values()),
         Client(settings, redis_url=redis_url),
-        isolation(settings, redis_url) as alone,
+        serving(found, shares, settings, catalog, resources, redis_url=redis_url) as workers,
     ):
-        suspects = Suspects(alone)
-        workers = [
-            worker_of(queue, concurrency, settings, catalog, resources, redis_url=redis_url, suspects=suspects)
-            for queue, concurrency in shares.items()
-        ]
         if unused := set(shares) - set(catalog.queues):
             log.warning("no job type uses these queues: is WORKER_QUEUES right?", queues=sorted(unused))
         log.info("worker ready", types=sorted(catalog), queues=shares)
-        ticker = Ticker(redis, catalog, queue_limit=settings.queue_limit)
-        lookout = Lookout(redis, workers, every_s=POLL_S)
-        async with ticker.running(), sweeping_files(redis, settings, catalog), lookout.running():
+        ticker = Ticker(found.first, catalog, queue_limit=settings.queue_limit)
+        async with ticker.running(), sweeping_files(found, settings, catalog):
             collect_less()
             await run_until_signal(workers, ready)
 
 
 @asynccontextmanager
-async def sweeping_files(redis: ArqRedis, settings: Settings, catalog: Catalog) -> AsyncIterator[None]:
+async def serving(
+    found: Partitions,
+    shares: Mapping[str, int],
+    settings: Settings,
+    catalog: Catalog,
+    resources: Mapping[Opener[Any], Any],
+    *,
+    redis_url: str,
+) -> AsyncIterator[Sequence[Worker]]:
+    """A worker for each queue and partition, and what looks at the queues of each partition together."""
+    numbers = await served(found, shares)
+    slots = {name: SharedSlots(most, workers=len(numbers)) for name, most in shares.items() if len(numbers) > 1}
+    workers: list[Worker] = []
+    async with AsyncExitStack() as stack:
+        for number in numbers:
+            suspects = Suspects(await stack.enter_async_context(isolation(settings, redis_url, number)))
+            of_partition = [
+                worker_of(
+                    name,
+                    most,
+                    settings,
+                    catalog,
+                    resources,
+                    redis_url=redis_url,
+                    suspects=suspects,
+                    partition=number,
+                    slots=slots.get(name),
+                )
+                for name, most in shares.items()
+            ]
+            lookout = Lookout(found.clients[number], of_partition, every_s=POLL_S)
+            await stack.enter_async_context(lookout.running())
+            workers += of_partition
+        yield workers
+
+
+async def served(found: Partitions, queues: Iterable[str]) -> list[int]:
+    """The numbers of the partitions that this process serves: those that get jobs, and older ones that still have some.
+
+    A partition that is away is served as soon as it is back.
+    """
+    return [number for number in range(len(found)) if number < found.number or await _has_jobs(found, number, queues)]
+
+
+async def _has_jobs(found: Partitions, number: int, queues: Iterable[str]) -> bool:
+    left: int = 1  # nobody knows while it is away
+    with missed():
+        left = await found.clients[number].exists(*map(keys.queue, queues))
+    if left:
+        log.warning("a partition beyond QUEUE_PARTITIONS is served until its jobs have ended", number=number)
+    return left > 0
+
+
+@asynccontextmanager
+async def sweeping_files(found: Partitions, settings: Settings, catalog: Catalog) -> AsyncIterator[None]:
     """Deletes files whose time is over, if there are job types here that may have any."""
     from errand.resources.job_files import may_have_files
 
@@ -135,35 +186,35 @@ async def sweeping_files(redis: ArqRedis, settings: Settings, catalog: Catalog) 
     from errand.resources.storage import Storage
 
     ttl = FileTtl(upload_s=settings.upload_ttl_s, output_s=settings.output_ttl_s or settings.result_ttl_s)
-    async with FileSweep(redis, Storage.at(settings.files_url), ttl=ttl).running():
+    async with FileSweep(found, Storage.at(settings.files_url), ttl=ttl).running():
         yield
 
 
 @asynccontextmanager
-async def isolation(settings: Settings, redis_url: str) -> AsyncIterator[Isolation]:
-    """What runs suspects of this process in another one, which is started when there is one."""
-    alone = Isolation(partial(_isolated_process, settings, redis_url))
+async def isolation(settings: Settings, redis_url: str, partition: int) -> AsyncIterator[Isolation]:
+    """What runs suspects of that partition in another process, which is started when there is one."""
+    alone = Isolation(partial(_isolated_process, settings, redis_url, partition))
     try:
         yield alone
     finally:
         await alone.close()
 
 
-def _isolated_process(settings: Settings, redis_url: str, connection: Connection) -> BaseProcess:
+def _isolated_process(settings: Settings, redis_url: str, partition: int, connection: Connection) -> BaseProcess:
     # spawn: a fork would copy the loop's threads and sockets
     spawn = multiprocessing.get_context("spawn")
-    return spawn.Process(target=run_isolated, args=(settings, redis_url, connection), name="isolated")
+    return spawn.Process(target=run_isolated, args=(settings, redis_url, partition, connection), name="isolated")
 
 
-def run_isolated(settings: Settings, redis_url: str, connection: Connection) -> None:
+def run_isolated(settings: Settings, redis_url: str, partition: int, connection: Connection) -> None:
     """Makes the attempts that a worker process asks for over the connection, until that process ends."""
     start.prepare_child(settings, program="worker")
     isolated.ignore_signals()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve_isolated(settings, redis_url, connection))
+        runner.run(serve_isolated(settings, redis_url, partition, connection))
 
 
-async def serve_isolated(settings: Settings, redis_url: str, connection: Connection) -> None:
+async def serve_isolated(settings: Settings, redis_url: str, partition: int, connection: Connection) -> None:
     """Opens what jobs need, and makes attempts."""
     catalog = discover(settings.packages)
     async with (
@@ -173,7 +224,16 @@ async def serve_isolated(settings: Settings, redis_url: str, connection: Connect
 
         def worker_at(key: str) -> Worker:
             queue = keys.queue_name(key)
-            return worker_of(queue, 1, settings, catalog, resources, redis_url=redis_url, suspects=Suspects())
+            return worker_of(
+                queue,
+                1,
+                settings,
+                catalog,
+                resources,
+                redis_url=redis_url,
+                suspects=Suspects(),
+                partition=partition,
+            )
 
         await isolated.Attempts(connection, worker_at).run()
 
@@ -195,9 +255,11 @@ def worker_of(
     *,
     redis_url: str,
     suspects: Suspects,
+    partition: int,
+    slots: SharedSlots | None = None,
 ) -> Worker:
-    """The worker of one queue. It knows every job type: a producer may put any type into any queue."""
-    redis = connect(redis_url, reply_timeout_s=REPLY_TIMEOUT_S)
+    """The worker of one queue in one partition. It knows every job type: a producer may put any type into any queue."""
+    redis = connect(redis_url, reply_timeout_s=REPLY_TIMEOUT_S, partition=partition)
     return Worker(
         job_types=list(catalog.values()),
         resources=resources,
@@ -212,6 +274,7 @@ def worker_of(
         dead_ttl_s=settings.dead_ttl_s,
         max_crashes=settings.max_crashes,
         suspects=suspects,
+        slots=slots,
         max_jobs=concurrency,
         poll_delay=POLL_S,
         job_completion_wait=settings.drain_s,  # type: ignore[arg-type]  # arq says int and takes any number

@@ -31,6 +31,16 @@ class UnknownDependency(ValueError):
         self.job_id = job_id
 
 
+class DividedDependencies(ValueError):
+    """The jobs of `depends_on` lie in several partitions, and no job can wait in all of them. Errand put no job."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the jobs that a job waits for lie in several partitions (QUEUE_PARTITIONS): put them as a group, which "
+            "lies in one, with the job that waits as the one that joins them"
+        )
+
+
 class QueueFull(Exception):
     """The queue holds as many unfinished jobs as it may."""
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Self, TypedDict
 
 from arq.connections import ArqRedis
 
@@ -21,7 +21,7 @@ from errand.redis.outage import missed, within
 from errand.tracing import current
 from errand.wire import keys
 from errand.wire.flow import NO_FLOW, Flow
-from errand.wire.job_id import new_job_id, new_job_ids
+from errand.wire.job_id import new_job_ids
 from errand.wire.limits import JobLimits
 
 IN_FLIGHT_S = 60
@@ -29,6 +29,14 @@ IN_FLIGHT_S = 60
 
 
 REPLACE_ROUNDS = 3
+
+
+class PutOptions(TypedDict, total=False):
+    """Parameters of `Queue.enqueue` and `Queue.enqueue_many` that say nothing of where a job lies."""
+
+    delay_ms: int
+    run_at_ms: int | None
+    limits: JobLimits | None
 
 
 class Queue(QueueActions):
@@ -43,20 +51,27 @@ class Queue(QueueActions):
         deadline_s: float | None = None,
         durability: Durability | None = None,
         limit: int = 0,
+        new_ids: Callable[[int], list[str]] = new_job_ids,
     ) -> None:
         """`ended_ttl_s`: how long a cancelled job is kept. `deadline_s`: the longest that an enqueue may take.
 
         `durability` knows what stands behind a job; without it nothing is claimed but `memory`.
         `limit`: how many unfinished jobs, deferred and running ones included, the queue may hold after an enqueue;
-        0 without a limit.
+        0 without a limit. `new_ids` draws so many ids.
         """
         super().__init__(redis, name=name, ended_ttl_s=ended_ttl_s)
         self._deadline_s = deadline_s
+        self._new_ids = new_ids
         self._durability = durability or Durability(redis)
         self.script = EnqueueScript(
             redis, queue_key=self.key, limit=limit, deadline_s=deadline_s, durability=self._durability
         )
         self.sender = Sender(self.script.put)
+
+    @property
+    def undivided(self) -> Self:
+        """Itself: it lies in one partition."""
+        return self
 
     async def enqueue(
         self,
@@ -80,7 +95,8 @@ class Queue(QueueActions):
         Raises KeyReused if the first call under that key was another request, NotUnique if another job holds the key
         of `unique` and does not give way, JobExists, QueueFull, UnknownDependency, and redis' errors if Redis is away.
         """
-        job_id = job_id or new_job_id()
+        if job_id is None:
+            (job_id,) = self._new_ids(1)
         with current.putting(type_name, self.name, job_id=job_id):
             entry = new_entry(
                 type_name,
@@ -135,7 +151,7 @@ class Queue(QueueActions):
                     flow=flow,
                     origin=origin,
                 )
-                for job_id, args in zip(new_job_ids(len(many_args)), many_args, strict=True)
+                for job_id, args in zip(self._new_ids(len(many_args)), many_args, strict=True)
             ]
             return await self._put_all(entries, idempotency) if entries else []
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from errand.queue.new_job import Answer, Enqueued, Entry, NewJob, QueueFull, enqueued, entry_of
+from errand.queue.partitioned import JobQueue, PartitionedQueue
 from errand.queue.queue import Queue
 from errand.redis import script
 from errand.tracing import current
 
 
-async def enqueue_together(jobs: Sequence[tuple[Queue, NewJob]]) -> list[Enqueued | None]:
+async def enqueue_together(jobs: Sequence[tuple[JobQueue, NewJob]]) -> list[Enqueued | None]:
     """Puts jobs of any types into queues of one Redis in one call: all, or none if Redis is away or a queue is full.
+
+    In several partitions they go to that of the first one's id, or, if one is for an undivided queue, to partition 0.
+    Those whose unique keys belong elsewhere take calls of their own, and the others are put though one of these fails.
 
     Those of one queue that are due at once are claimed in this order, as long as their ids sort so. A job whose id
     exists, or whose unique key is held, is not put (None in its place), the others are. Raises QueueFull and redis'
@@ -20,10 +25,11 @@ async def enqueue_together(jobs: Sequence[tuple[Queue, NewJob]]) -> list[Enqueue
     """
     if not jobs:
         return []
-    if len(jobs) == 1:
-        return [await _enqueue_one(*jobs[0])]
+    placed = _placed(jobs)
+    if len(placed) == 1:
+        return [await _enqueue_one(*placed[0])]
     by_queue: dict[Queue, list[Entry]] = {}
-    for queue, job in jobs:
+    for queue, job in placed:
         with current.putting(job.type_name, queue.name, job_id=job.job_id):
             by_queue.setdefault(queue, []).append(entry_of(job))
     put = {
@@ -32,6 +38,18 @@ async def enqueue_together(jobs: Sequence[tuple[Queue, NewJob]]) -> list[Enqueue
         for entry, answer in zip(entries, answers, strict=True)
     }
     return [put[job.job_id] for _, job in jobs]
+
+
+def _placed(jobs: Sequence[tuple[JobQueue, NewJob]]) -> Sequence[tuple[Queue, NewJob]]:
+    """The jobs, each with its queue in the partition that it goes to."""
+    divided = [queue for queue, _ in jobs if isinstance(queue, PartitionedQueue)]
+    if not divided:
+        return jobs  # type: ignore[return-value]  # none of the queues is divided
+    number = divided[0].number_of(jobs[0][1].job_id) if len(divided) == len(jobs) else 0
+    return [
+        (queue.together(job, number=number) if isinstance(queue, PartitionedQueue) else queue, job)
+        for queue, job in jobs
+    ]
 
 
 async def _enqueue_one(queue: Queue, job: NewJob) -> Enqueued | None:
@@ -50,6 +68,19 @@ def _unless_it_exists(queue: Queue, entry: Entry, answer: Answer) -> Enqueued | 
 
 
 async def _put(by_queue: Mapping[Queue, Sequence[Entry]]) -> list[list[Answer]]:
+    """One call for each partition, the one with the most jobs first; the answers are in the order of the queues."""
+    by_redis: dict[Any, dict[Queue, Sequence[Entry]]] = {}
+    for queue, entries in by_queue.items():
+        by_redis.setdefault(queue.script.redis, {})[queue] = entries
+    if len(by_redis) == 1:
+        return await _put_in_one_call(by_queue)
+    answers: dict[Queue, list[Answer]] = {}
+    for some in sorted(by_redis.values(), key=lambda some: -sum(map(len, some.values()))):
+        answers |= zip(some, await _put_in_one_call(some), strict=True)
+    return [answers[queue] for queue in by_queue]
+
+
+async def _put_in_one_call(by_queue: Mapping[Queue, Sequence[Entry]]) -> list[list[Answer]]:
     first = next(iter(by_queue)).script
     if len(by_queue) == 1:
         (entries,) = by_queue.values()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any, Literal
 
 import structlog
@@ -45,6 +45,15 @@ def grade_of(server: ServerState) -> Grade:
     if not server.aof or server.fsync == "no":
         return "memory"
     return "fsync-always" if server.fsync == "always" else "fsync-everysec"
+
+
+@contextlib.asynccontextmanager
+async def all_watched(durabilities: Iterable[Durability]) -> AsyncIterator[None]:
+    """Watches each of them for the block."""
+    async with contextlib.AsyncExitStack() as stack:
+        for durability in durabilities:
+            await stack.enter_async_context(durability.watched())
+        yield
 
 
 class Durability:

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
-from redis.asyncio import Redis
 
+from errand.redis.cluster.partitions import Partitions
 from errand.resources.job_files import OUTPUTS, JobFiles
 from errand.resources.storage import Storage
 from errand.wire import keys
@@ -64,12 +64,12 @@ class FileTtl:
 
 
 class FileSweep:
-    """The sweep of one storage, for jobs of one Redis."""
+    """The sweep of one storage, for jobs of one installation."""
 
-    def __init__(self, redis: Redis, storage: Storage, *, ttl: FileTtl) -> None:
-        self._redis = redis
+    def __init__(self, partitions: Partitions, storage: Storage, *, ttl: FileTtl) -> None:
+        self._redis = partitions.first
         self._storage = storage
-        self._files = JobFiles(redis, storage)
+        self._files = JobFiles(partitions, storage)
         self._ttl = ttl
 
     @asynccontextmanager

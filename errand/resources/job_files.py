@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 
 from errand.job.job_type import JobType
 from errand.job.stored_file import UPLOAD_KEY
+from errand.redis.cluster.partitions import Partitions
 from errand.resources.openers import storage
 from errand.resources.storage import Storage
 from errand.wire import keys
@@ -33,10 +34,11 @@ def may_have_files(job_type: JobType[Any, Any]) -> bool:
 
 
 class JobFiles:
-    """The files in a storage that jobs of one Redis came with, or have made."""
+    """The files in a storage that jobs of an installation came with, or have made."""
 
-    def __init__(self, redis: Redis, storage: Storage) -> None:
-        self._redis = redis
+    def __init__(self, partitions: Partitions, storage: Storage) -> None:
+        self._partitions = partitions
+        self._redis = partitions.first
         self._storage = storage
 
     async def note(self, job_id: str, args: Any) -> None:
@@ -85,11 +87,17 @@ class JobFiles:
 
     async def known(self, job_ids: Collection[str]) -> set[str]:
         """Those that have not ended, or whose result is kept. Raises redis' errors."""
-        async with self._redis.pipeline(transaction=False) as pipeline:
-            for job_id in job_ids:
-                pipeline.exists(keys.body(job_id), keys.result(job_id))
-            found = await pipeline.execute() if job_ids else []
-        return {job_id for job_id, exists in zip(job_ids, found, strict=True) if exists}
+        if not job_ids:
+            return set()
+        return set().union(*[await _known_in(redis, job_ids) for redis in self._partitions.clients])
+
+
+async def _known_in(redis: Redis, job_ids: Collection[str]) -> set[str]:
+    async with redis.pipeline(transaction=False) as pipeline:
+        for job_id in job_ids:
+            pipeline.exists(keys.body(job_id), keys.result(job_id))
+        found = await pipeline.execute()
+    return {job_id for job_id, exists in zip(job_ids, found, strict=True) if exists}
 
 
 def uploads_in(args: Any) -> list[str]:

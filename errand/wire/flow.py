@@ -5,7 +5,7 @@ It travels in the job's body beside Arq's fields, which stock Arq passes over. A
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -56,6 +56,8 @@ class PlannedJob:
     expires_in_ms: int | None = None
     asked_priority: int | None = None
     """Not `priority`: by that word the scripts find the priority of the job that carries this one along."""
+    undivided: bool = False
+    """Its type has limits: what it is put with goes to partition 0."""
 
     @property
     def limits(self) -> JobLimits | None:
@@ -161,6 +163,20 @@ def first_jobs(
     ]
     flow = Flow(then=rest, parent=parent, in_group=in_group, needs=needs, handed=join.handed)
     return [*children, (replace(join, handed={}), flow)]
+
+
+def any_undivided(jobs: Iterable[tuple[PlannedJob, Flow]]) -> bool:
+    """True if the limits of one of these jobs, or of one that follows them, count in partition 0."""
+    return any(job.undivided or _any_undivided_in(its_flow.then) for job, its_flow in jobs)
+
+
+def _any_undivided_in(steps: Sequence[Step]) -> bool:
+    return any(
+        step.undivided
+        if isinstance(step, PlannedJob)
+        else step.join.undivided or any(map(_any_undivided_in, step.children))
+        for step in steps
+    )
 
 
 def given(job: PlannedJob, **values: Any) -> PlannedJob:

@@ -17,6 +17,7 @@ from errand.leases.parked import Parked
 from errand.leases.wakeups import Wakeups
 from errand.wire.counters import Counters
 from errand.worker.executor import Executor
+from errand.worker.shared_slots import SharedSlots
 
 log = structlog.get_logger("errand.worker")
 
@@ -46,7 +47,9 @@ class Intake:
         heartbeat: Heartbeat,
         executor: Executor,
         counters: Counters,
+        slots: SharedSlots | None = None,
     ) -> None:
+        """`slots`: what this worker shares with others; without it, it has all of its own."""
         self._worker = worker
         self._claiming = claiming
         self._parked = parked
@@ -54,7 +57,10 @@ class Intake:
         self._heartbeat = heartbeat
         self._executor = executor
         self._counters = counters
+        self._slots = slots
         self._rest_limit_s = worker.poll_delay_s
+        if slots is not None:
+            slots.join(self)
 
     def rest_longer(self, limit_s: float) -> None:
         """An idle worker looks at its queue and for parked jobs this often, unless `note_next_due` is called."""
@@ -73,7 +79,18 @@ class Intake:
         """How many more jobs may run now; slots that are kept for the claim behind a wake-up are not free."""
         most = self._worker.max_jobs
         free = min(most - len(self._worker.tasks), UNWRITTEN_FACTOR * most - len(self._heartbeat))
+        if self._slots is not None:
+            free = min(free, self._slots.room_for(self, used=len(self._worker.tasks)))
         return free - self._wakeups.reserved
+
+    @property
+    def held(self) -> int:
+        """How many slots are taken, or kept for claims under way."""
+        return len(self._worker.tasks) + self._wakeups.reserved + self._claiming.asked
+
+    def make_room(self) -> None:
+        """A slot is free: ends the wait for one."""
+        self._wakeups.make_room()
 
     async def claim(self) -> None:
         """Starts the jobs of the claim under way; sends a claim if there is none and there are free slots.
@@ -125,7 +142,7 @@ class Intake:
             stale = [outcome.job_id for outcome, kept in zip(outcomes, written, strict=True) if not kept]
             self._counters.count_stale(len(stale))
             log.warning("outcomes dropped: the leases had been lost", job_ids=stale)
-        self._wakeups.make_room()
+        (self._slots or self).make_room()
 
     def _claimable(self, free_slots: int) -> int:
         """How many jobs one claim asks for."""
@@ -157,7 +174,8 @@ class Intake:
 
     def _reserve(self) -> int:
         """How many slots to keep for the claim behind a wake-up: half, so that polls find some too."""
-        return self._claimable(self.free_slots // 2)
+        half = self._claimable(self.free_slots // 2)
+        return half if self._slots is None else min(half, self._slots.kept)
 
     def _idle_s(self) -> float:
         limits_s = [self._rest_limit_s, self._claiming.next_due_in_s, self._parked.left_due_in_s]

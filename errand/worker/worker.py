@@ -60,6 +60,7 @@ from errand.worker.runners.result_records import ResultRecords
 from errand.worker.runners.runner import Runners
 from errand.worker.runners.transitions import OutcomeTtl, Transitions
 from errand.worker.runners.unknown_type import UnknownTypeRunner
+from errand.worker.shared_slots import SharedSlots
 from errand.worker.sweep.sweep import Sweep
 from errand.worker.watchdog import Watchdog
 
@@ -99,6 +100,7 @@ class Worker(arq.Worker):
       failed ones.
     - `max_crashes`: how many attempts of one job may certainly have ended their process before it gives the job up.
     - `suspects`: the jobs that may end their process; the workers of one process share them.
+    - `slots`: those that it shares with workers of other partitions, instead of `max_jobs` of its own.
     - `attempt_log`: the form of the line that each attempt leaves in the log.
     """
 
@@ -114,6 +116,7 @@ class Worker(arq.Worker):
         dead_ttl_s: float = 30 * 86_400,
         max_crashes: int = MAX_CRASHES,
         suspects: Suspects | None = None,
+        slots: SharedSlots | None = None,
         attempt_log: AttemptLog | None = None,
         **options: Unpack[ArqOptions],
     ) -> None:
@@ -125,6 +128,7 @@ class Worker(arq.Worker):
         self._ttl = OutcomeTtl(ended_s=result_ttl_s, dead_s=dead_ttl_s)
         self._max_crashes = max_crashes
         self._suspects = suspects or Suspects()
+        self._slots = slots
         self._attempt_log = attempt_log or AttemptLog()
         self._lease_s = lease_s
         self._outage = Outage()
@@ -189,6 +193,7 @@ class Worker(arq.Worker):
             heartbeat=self._heartbeat,
             executor=self._executor,
             counters=self._counters,
+            slots=self._slots,
         )
 
     def _new_executor(self) -> Executor:
@@ -347,9 +352,10 @@ class Worker(arq.Worker):
     def _report(self) -> WorkerReport:
         """What each heartbeat reports of this worker; while it drains it has only the slots that are taken."""
         draining = not self.allow_pick_jobs
+        slots = self.max_jobs if self._slots is None else self._slots.share
         return WorkerReport(
             version=VERSION,
-            slots=len(self.tasks) if draining else self.max_jobs,
+            slots=len(self.tasks) if draining else slots,
             types=tuple(sorted(self.functions)),
             loop_lag_ms=self._lag.take_ms(),
             draining=draining,

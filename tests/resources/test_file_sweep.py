@@ -13,6 +13,7 @@ from arq.connections import ArqRedis
 from structlog.testing import capture_logs
 
 from errand.queue.queue import Queue
+from errand.redis.cluster.partitions import Partitions
 from errand.resources import file_sweep
 from errand.resources.file_sweep import FileSweep, FileTtl, delete_working_folders
 from errand.resources.job_files import JobFiles
@@ -30,7 +31,7 @@ def storage(tmp_path: Path) -> Storage:
 
 @pytest.fixture
 def sweep(redis: ArqRedis, storage: Storage) -> FileSweep:
-    return FileSweep(redis, storage, ttl=FileTtl(upload_s=2 * DAY_S, output_s=2 * DAY_S))
+    return FileSweep(Partitions([redis]), storage, ttl=FileTtl(upload_s=2 * DAY_S, output_s=2 * DAY_S))
 
 
 async def nothing() -> AsyncIterator[bytes]:
@@ -59,7 +60,7 @@ async def test_a_sweep_deletes_what_is_old_and_belongs_to_no_job_that_is_known(
 ) -> None:
     put = await Queue(redis, ended_ttl_s=60).enqueue("resize", {})
     await redis.set("arq:result:ended", b"{}")
-    files = JobFiles(redis, storage)
+    files = JobFiles(Partitions([redis]), storage)
     await files.note(put.job_id, {"file": {"key": UPLOADS[0]}})
     await files.note("ended", {"files": [{"key": UPLOADS[0]}, {"key": UPLOADS[1]}]})
     await files.note("forgotten", {"file": {"key": UPLOADS[2]}})
@@ -78,8 +79,8 @@ async def test_a_key_that_another_program_has_written_takes_no_answer_from_a_job
 ) -> None:
     await redis.set(f"errand:upload-jobs:{UPLOADS[0]}", b"another program's")
     with capture_logs() as logs:
-        await JobFiles(redis, storage).note("a", {"file": {"key": UPLOADS[0]}})
-        await JobFiles(redis, storage).forget("a", {"file": {"key": UPLOADS[0]}})
+        await JobFiles(Partitions([redis]), storage).note("a", {"file": {"key": UPLOADS[0]}})
+        await JobFiles(Partitions([redis]), storage).forget("a", {"file": {"key": UPLOADS[0]}})
     assert [line["log_level"] for line in logs] == ["warning"] * 2
 
 

@@ -54,7 +54,7 @@ BAD = {
         *("redis+sentinel://h/mymaster?ssl_cert_reqs=none", "sentinel://h/mymaster"),
     ],
     "EMBEDDED_FSYNC": ["no", "1"],
-    "QUEUE_PARTITIONS": "65",
+    "QUEUE_PARTITIONS": ["0", "65", "two"],
     "REPLICAS": ["-1", "11", "one"],
     "REPLICATION_TIMEOUT_MS": ["0", "1001", "1s"],
     "HOST": ["0.0.0.0", "::", "example.com", "192.168.1.7"],

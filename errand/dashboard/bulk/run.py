@@ -18,7 +18,6 @@ from errand.http.routes import jobs
 from errand.http.routes.job_list import cursor_at, start_at
 from errand.http.shared import Shared, in_time
 from errand.job.when import When
-from errand.monitor.job_snapshot import read_job
 from errand.monitor.timeline import JobFilter, PageStart
 
 log = structlog.get_logger("errand.audit")
@@ -98,7 +97,7 @@ async def _check_not_done(to: Shared, run: BulkRun) -> None:
 
     By the clocks of worker and API. If they differ, a job may be skipped that could have been put again: it stays dead.
     """
-    job = await in_time(read_job(to.redis, run.left[0], queues=to.queue_keys))
+    job = await to.find(run.left[0])
     if job is not None and max(job.started_at_ms or 0, job.finished_at_ms or 0) > run.started_s * 1000:
         raise Problem(409, "wrong-state", f"Job {job.id} has run since this run began; it is not put again twice.")
 

@@ -12,9 +12,9 @@ from pydantic import BaseModel, Field
 from errand.http.answers.problems import FaultyField, Problem
 from errand.http.requests import json_body
 from errand.http.requests.job_path import JOB_ID
-from errand.http.shared import Shared, in_time
+from errand.http.shared import Shared
 from errand.job.when import DurationS, Moment, When
-from errand.monitor.job_snapshot import read_job
+from errand.queue.new_job import DividedDependencies
 from errand.wire.flow import Flow, Needs, RunAfter
 
 Delay = Annotated[DurationS | None, Query(description="how long from now: seconds, or `10m`-like", examples=["10m"])]
@@ -60,7 +60,7 @@ class Dependencies:
         """As the queue takes them. Raises Problem 422 for one that is not known."""
         jobs = []
         for job_id in self.job_ids:
-            job = await in_time(read_job(to.redis, job_id, queues=to.queue_keys))
+            job = await to.find(job_id)
             if job is None:
                 raise unknown_dependency(job_id)
             jobs.append((job_id, job.queue))
@@ -70,6 +70,11 @@ class Dependencies:
 def unknown_dependency(job_id: str) -> Problem:
     """422."""
     return json_body.invalid("query.depends_on", f"names the job '{job_id}', which is not known")
+
+
+def divided_dependencies(error: DividedDependencies) -> Problem:
+    """422."""
+    return json_body.invalid("query.depends_on", str(error))
 
 
 class DependsQuery(BaseModel):

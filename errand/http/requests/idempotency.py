@@ -22,7 +22,7 @@ from errand.http.answers.problems import Problem
 from errand.http.gates import auth
 from errand.http.scope import api_path
 from errand.queue.idempotency import FirstAnswer, Idempotency, RequestInFlight
-from errand.queue.queue import Queue
+from errand.queue.partitioned import JobQueue
 
 HEADER = "Idempotency-Key"
 
@@ -107,7 +107,7 @@ KeyHeader = Annotated[
 
 
 @asynccontextmanager
-async def in_flight(keyed: KeyedRequest | None, queue: Queue) -> AsyncIterator[FirstAnswer | None]:
+async def in_flight(keyed: KeyedRequest | None, queue: JobQueue) -> AsyncIterator[FirstAnswer | None]:
     """Holds the key while the request comes in, or gives the answer to the first one under it. Raises Problem 409."""
     if keyed is None:
         yield None

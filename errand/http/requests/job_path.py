@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import Path
 
 from errand.http.answers.problems import Problem, documented
-from errand.http.shared import Shared, in_time
-from errand.monitor.job_snapshot import JobSnapshot, read_job
+from errand.http.shared import Shared
+from errand.monitor.job_snapshot import JobSnapshot
 
 JOB_ID = "01a1fb3e-c9b6-7ba1-a6cf-febc51219219"
 
@@ -21,7 +21,7 @@ UNKNOWN = documented({404: "no such job, or it has been forgotten"})
 
 async def found(to: Shared, job_id: str) -> JobSnapshot:
     """The job as it is now. Raises Problem 404."""
-    job = await in_time(read_job(to.redis, job_id, queues=to.queue_keys))
+    job = await to.find(job_id)
     if job is None:
         raise is_type(job_id) if job_id in to.catalog else unknown(job_id)
     return job

@@ -11,9 +11,8 @@ from pydantic import AfterValidator, BaseModel, Field
 from errand.http.answers.job_view import json_response, path_of
 from errand.http.answers.problems import FaultyField, Problem
 from errand.http.requests import json_body
-from errand.http.shared import Shared, full_view_of, in_time
+from errand.http.shared import Shared, full_view_of
 from errand.job.when import DurationS
-from errand.monitor.job_snapshot import read_job
 from errand.queue.uniqueness import NotUnique, Unique
 
 OnConflict = Literal["return", "reject", "replace"]
@@ -86,7 +85,7 @@ async def answer(to: Shared, conflict: NotUnique, asked: Uniqueness) -> Response
     """200 with the job that holds the key, if `on_conflict` says so. Raises Problem 409."""
     if asked.on_conflict != "return":
         raise _not_unique(conflict, asked)
-    job = await in_time(read_job(to.redis, conflict.job_id, queues=to.queue_keys))
+    job = await to.find(conflict.job_id)
     if job is None:  # deleted at this very moment
         raise _not_unique(conflict, asked)
     headers = {"Location": path_of(job.id, to.root_path), **EXISTING}

@@ -15,7 +15,7 @@ from errand.http.gates import auth
 from errand.http.requests import args as job_args
 from errand.http.requests import enqueue_options, idempotency, uniqueness, uploads, waits
 from errand.http.requests.args import KeptArgs
-from errand.http.requests.due import unknown_dependency
+from errand.http.requests.due import divided_dependencies, unknown_dependency
 from errand.http.requests.enqueue_options import EnqueueOptions, enqueue_parameters
 from errand.http.routes.enqueue_route import Endpoint, EnqueueRoute, FastRoute, guarded_by
 from errand.http.shared import Shared, shared_of
@@ -23,7 +23,7 @@ from errand.job.catalog import Catalog
 from errand.job.job_type import JobType
 from errand.monitor.job_snapshot import JobSnapshot
 from errand.queue.idempotency import FirstAnswer, KeyReused
-from errand.queue.new_job import Enqueued, UnknownDependency
+from errand.queue.new_job import DividedDependencies, Enqueued, UnknownDependency
 from errand.queue.uniqueness import NotUnique
 from errand.tracing import current
 from errand.wire.flow import NO_FLOW
@@ -181,7 +181,7 @@ async def _put(
     memo: str = "",
 ) -> Enqueued:
     try:
-        return await to.queues[queue or job_type.queue].enqueue(
+        return await to.queue_of(job_type, name=queue).enqueue(
             job_type.name,
             args,
             delay_ms=options.when.delay_ms,
@@ -195,6 +195,8 @@ async def _put(
         raise idempotency.reused() from None
     except UnknownDependency as error:
         raise unknown_dependency(error.job_id) from None
+    except DividedDependencies as error:
+        raise divided_dependencies(error) from None
 
 
 def _accepted(

@@ -18,7 +18,7 @@ from errand.http.requests.waits import MAX_WAIT_S, PreferHeader
 from errand.http.shared import Shared, SharedDep, full_view_of, in_time
 from errand.job.when import When
 from errand.monitor.job_snapshot import JobSnapshot
-from errand.queue.queue import Queue
+from errand.queue.partitioned import JobQueue
 from errand.resources.job_files import may_have_files
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -211,7 +211,7 @@ async def _shown(to: Shared, job: JobSnapshot, *, status: int = 200, acted: bool
     return answer
 
 
-def _queue_of(to: Shared, job: JobSnapshot) -> Queue:
+def _queue_of(to: Shared, job: JobSnapshot) -> JobQueue:
     if job.queue not in to.queues:
         detail = f"Job {job.id} is in the queue '{job.queue}', which no job type of this service uses."
         raise Problem(409, "queue-of-others", detail)

@@ -70,6 +70,9 @@ class Describes(Protocol):
     @property
     def repeats(self) -> Repeats | None: ...
 
+    @property
+    def limits(self) -> Sequence[Any]: ...
+
     def hider(self, args: Any) -> Hide: ...
 
     def read_result(self, kept: Any) -> Any: ...
@@ -212,6 +215,11 @@ class WithOptions(Enqueuing[Args, Result]):
         return repeats
 
     @property
+    def limits(self) -> Sequence[Any]:
+        limits: Sequence[Any] = self.job_type.limits
+        return limits
+
+    @property
     def args_model(self) -> type[Args]:
         model: type[Args] = self.job_type.args_model
         return model
@@ -235,7 +243,8 @@ class WithOptions(Enqueuing[Args, Result]):
 
 def asked_of(job_type: Describes) -> JobOptions:
     """What the next call asks for, by its options and by its type."""
-    return job_type.asked.of_type(priority=job_type.priority, repeats=job_type.repeats)
+    has_limits = bool(job_type.limits)
+    return job_type.asked.of_type(priority=job_type.priority, repeats=job_type.repeats, undivided=has_limits)
 
 
 async def _put(job_type: Describes, drafts: Sequence[Mapping[str, Any]]) -> list[JobHandle[Any]]:

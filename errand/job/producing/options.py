@@ -94,6 +94,8 @@ class JobOptions:
     """The ids of the jobs, and the names of their queues as far as they are known."""
     run_after: RunAfter = "all_succeeded"
     repeats: Repeats | None = None
+    undivided: bool = False
+    """Jobs of its type have limits, so they lie in one partition."""
 
     @classmethod
     def of(cls, **given: Unpack[GivenOptions]) -> JobOptions:
@@ -131,13 +133,13 @@ class JobOptions:
             repeats=repeats,
         )
 
-    def of_type(self, *, priority: int, repeats: Repeats | None = None) -> JobOptions:
+    def of_type(self, *, priority: int, repeats: Repeats | None = None, undivided: bool = False) -> JobOptions:
         """The same for a job of a type that has these, unless others are asked for."""
-        if not priority and repeats is None:
+        if not priority and repeats is None and not undivided:
             return self
         if self.repeats is not None or self.unique_key is not None or self.depends_on:
             repeats = self.repeats
-        return replace(self, limits=of_type(self.limits, priority=priority), repeats=repeats)
+        return replace(self, limits=of_type(self.limits, priority=priority), repeats=repeats, undivided=undivided)
 
     def for_many(self) -> JobOptions:
         """The same, for several jobs. Raises ValueError for what only one job can have."""

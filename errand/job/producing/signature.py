@@ -72,12 +72,15 @@ class Signature(Generic[ResultOut]):
             max_tries=None if limits is None else limits.max_tries,
             expires_in_ms=None if limits is None else limits.expires_in_ms,
             asked_priority=None if limits is None else limits.priority,
+            undivided=self.options.undivided,
         )
 
 
 def signature(job_type: Any, ready: tuple[Any, ...], args: Mapping[str, Any]) -> Signature[Any]:
     """The job, its args checked. Raises what `enqueue` raises for them, and ValueError for a unique key."""
-    options: JobOptions = job_type.asked.of_type(priority=job_type.priority, repeats=job_type.repeats)
+    options: JobOptions = job_type.asked.of_type(
+        priority=job_type.priority, repeats=job_type.repeats, undivided=bool(job_type.limits)
+    )
     if options.unique_key is not None or options.repeats is not None:
         raise ValueError("a step has no unique_key, debounce or throttle: give it a job_id, which no other job has")
     if options.depends_on:

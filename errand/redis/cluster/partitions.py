@@ -8,7 +8,7 @@ schedules, webhook endpoints, the audit trail and the like.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from zlib import crc32
 
@@ -19,6 +19,7 @@ from errand.redis.connection import connect
 from errand.redis.outage import REDIS_DEADLINE_S, is_outage, within
 from errand.redis_url import RedisUrl
 from errand.wire import keys
+from errand.wire.job_id import new_job_ids
 
 log = structlog.get_logger("errand.redis")
 
@@ -59,6 +60,34 @@ class Partitions:
         """Where to look for a job: where its id says first. A key, its parent or another number may have decided."""
         likely = self.number_of(job_id)
         return (self.clients[likely], *self.clients[:likely], *self.clients[likely + 1 :])
+
+    async def having(self, job_id: str) -> ArqRedis:
+        """The client of the partition that has the job; where its id belongs if none has. Raises redis' errors.
+
+        If there is one partition, no call is made.
+        """
+        if len(self.clients) == 1:
+            return self.first
+        in_order = self.in_order(job_id)
+        for client in in_order:
+            if await client.exists(keys.body(job_id), keys.result(job_id)):
+                return client
+        return in_order[0]
+
+    def new_ids_of(self, client: ArqRedis) -> Callable[[int], list[str]]:
+        """Draws ids that belong to that partition, so that their jobs are found at the first look."""
+        number = self.clients.index(client)
+        if self.number == 1 or number >= self.number:
+            return new_job_ids
+
+        def draw(number_of_ids: int) -> list[str]:
+            drawn: list[str] = []
+            while left := number_of_ids - len(drawn):
+                candidates = new_job_ids(left * self.number)
+                drawn += [job_id for job_id in candidates if self.number_of(job_id) == number][:left]
+            return drawn
+
+        return draw
 
     async def aclose(self) -> None:
         await asyncio.gather(*(client.aclose() for client in self.clients))

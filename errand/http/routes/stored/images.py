@@ -30,7 +30,7 @@ from errand.http.shared import Shared, SharedDep, in_time
 from errand.job.args_context import ArgsContext
 from errand.job.job_type import JobType
 from errand.job.stored_file import FILES_PATH
-from errand.monitor.job_snapshot import JobSnapshot, read_job
+from errand.monitor.job_snapshot import JobSnapshot
 from errand.queue.new_job import JobExists
 from errand.resources.guard.caller_url import fault_of_url
 from errand.resources.signed_urls import image_signature_of, is_image_signed
@@ -133,7 +133,7 @@ async def get_image(signature: Signature, preset: Preset, source: Source, reques
     job_type = _job_type(to)
     args = await _args(to, job_type, preset, source)
     job_id = f"image-{sha256(to_json([preset, _definition(to, preset), source])).hexdigest()[:40]}"
-    job = await in_time(read_job(to.redis, job_id))
+    job = await to.find(job_id)
     if job is None or not _is_known_for_good(job):
         with _turn(request):
             await _put(to, job_type, args, job_id, ended=job is not None and job.ended)

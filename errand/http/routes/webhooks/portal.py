@@ -19,7 +19,6 @@ from errand.http.routes.webhooks import endpoints, resending
 from errand.http.routes.webhooks.endpoints import EndpointId
 from errand.http.scope import header
 from errand.http.shared import Shared, in_time, shared_of
-from errand.monitor.job_snapshot import read_job
 from errand.resources.guard import fault_of_url
 from errand.settings import ApiKey, digest_of
 from errand.webhooks.endpoints import AttemptFilter, Endpoint, EndpointDefinition
@@ -194,7 +193,7 @@ async def resend_event(id: EndpointId, visit: VisitDep) -> Response:
     """The event of a delivery to this endpoint once more."""
     await visit.endpoint(id)
     job_id = (await visit.form()).get("job_id", "")[:256]
-    job = await in_time(read_job(visit.to.redis, job_id, queues=visit.to.queue_keys))
+    job = await visit.to.find(job_id)
     if job is None or job.args.get("endpoint_id") != id:
         raise Problem(404, "unknown-delivery", "This delivery is not known any more.")
     await resending.resend_webhook_event(id, resending.Resend(job_id=job_id), visit.to)

@@ -19,7 +19,7 @@ from errand.http.routes.job_list import cursor_at, start_at
 from errand.http.routes.webhooks.endpoints import ENDPOINT_ID, PREFIX, UNKNOWN, EndpointId, as_json, unknown
 from errand.http.shared import Shared, SharedDep, in_time
 from errand.job.when import Moment
-from errand.monitor.job_snapshot import JobSnapshot, read_job
+from errand.monitor.job_snapshot import JobSnapshot
 from errand.monitor.timeline import JobFilter
 from errand.webhooks import safe_id
 from errand.webhooks.job_type import JOB_TYPE
@@ -106,7 +106,7 @@ async def resend_webhook_event(
     id: EndpointId, body: Annotated[Resend, Body(openapi_examples=RESEND)], to: SharedDep
 ) -> Response:
     """Sends the endpoint the event of a delivery once more, delivered or not: the same bytes, the same `webhook-id`."""
-    job = await in_time(read_job(to.redis, body.job_id, queues=to.queue_keys))
+    job = await to.find(body.job_id)
     if job is None or job.type != JOB_TYPE or "event" not in job.args:
         raise Problem(404, "unknown-delivery", f"There is no delivery '{body.job_id}'.")
     return await _deliver(to, id, _event_of(job, job.args))

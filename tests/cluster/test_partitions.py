@@ -1,0 +1,247 @@
+"""One installation in three partitions, each on a master of its own: what is promised holds as on one server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from arq.connections import ArqRedis
+from pydantic import BaseModel
+
+from errand import PREVIOUS, RESULTS, Client, Context, NotUnique, chain, group, job
+from errand.integration.add_task import put_together
+from errand.integration.lifespan import opened as app_opened
+from errand.job.catalog import Catalog
+from errand.process.worker import serving
+from errand.queue.idempotency import Idempotency, KeyReused
+from errand.queue.new_job import DividedDependencies
+from errand.queue.partitioned import PartitionedQueue
+from errand.queue.queue import Queue
+from errand.queue.uniqueness import Unique
+from errand.redis.cluster import partitions
+from errand.redis.cluster.partitions import Partitions
+from errand.redis.cluster.tag import Tag
+from errand.wire import keys
+from errand.wire.job_id import new_job_id
+from errand.worker.worker import Worker
+from settings import Settings
+from tests.conftest import make_settings
+from tests.redis_cluster import Cluster
+from tests.waiting import NEVER_S
+
+NUMBER = 3
+
+
+class Number(BaseModel):
+    number: int = 0
+
+
+class Numbers(BaseModel):
+    numbers: list[int] = []
+
+
+running: Counter[str] = Counter()
+most: Counter[str] = Counter()
+
+
+@job()
+async def double(ctx: Context, args: Number) -> int:
+    return 2 * args.number
+
+
+@job()
+async def total(ctx: Context, many: Numbers) -> int:
+    return sum(many.numbers)
+
+
+@job()
+async def fans_out(ctx: Context, args: Number) -> None:
+    ctx.add_task(double, number=args.number)
+
+
+@job(concurrency=2)
+async def limited(ctx: Context, args: Number) -> None:
+    running["limited"] += 1
+    most["limited"] = max(most["limited"], running["limited"])
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    running["limited"] -= 1
+
+
+TYPES = Catalog([double, total, fans_out, limited])
+
+
+@pytest.fixture
+def settings(tmp_path: Path, redis: ArqRedis, redis_url: str) -> Settings:
+    return make_settings(tmp_path, redis_url=redis_url, queue_partitions=NUMBER)
+
+
+@pytest.fixture
+async def found(settings: Settings, redis_url: str, cluster: Cluster) -> AsyncIterator[Partitions]:
+    async with partitions.opened(redis_url, number=NUMBER, reply_timeout_s=NEVER_S) as found:
+        for client in found.clients:
+            await client.flushall()
+        yield found
+
+
+@asynccontextmanager
+async def workers_of(found: Partitions, settings: Settings, redis_url: str, slots: int = 20) -> AsyncIterator[None]:
+    async with serving(found, {"default": slots}, settings, TYPES, {}, redis_url=redis_url) as workers:
+        tasks = [asyncio.create_task(worker.async_run()) for worker in workers]
+        try:
+            yield
+        finally:
+            await asyncio.gather(*(worker.close() for worker in workers))
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.fixture
+async def workers(found: Partitions, settings: Settings, redis_url: str) -> AsyncIterator[None]:
+    async with workers_of(found, settings, redis_url):
+        yield
+
+
+@pytest.fixture
+async def client(found: Partitions, settings: Settings) -> AsyncIterator[Client]:
+    async with Client(settings) as opened:
+        yield opened
+
+
+async def where(found: Partitions, job_id: str) -> int:
+    """The number of the partition that has the job."""
+    return found.clients.index(await found.having(job_id))
+
+
+async def test_jobs_are_spread_over_all_masters_and_one_worker_process_runs_them(
+    cluster: Cluster, found: Partitions, client: Client, workers: None
+) -> None:
+    masters = {cluster.owner(Tag("errand", number).slot).server.place for number in range(NUMBER)}
+    assert len(masters) == NUMBER
+    jobs = [await double.enqueue(number=number) for number in range(30)]
+    assert [await job.result(timeout_s=NEVER_S) for job in jobs] == [2 * number for number in range(30)]
+    of_partitions = Counter([await where(found, job.id) for job in jobs])
+    assert len(of_partitions) == NUMBER
+    # each is where its id says, so that one look finds it
+    assert all([await found.of(job.id).exists(keys.result(job.id)) for job in jobs])
+
+
+async def test_what_is_put_together_lies_together(found: Partitions, client: Client, workers: None) -> None:
+    batch = await double.enqueue_many([{"number": number} for number in range(50)])
+    assert len({await where(found, job.id) for job in batch}) == 1
+    assert all(found.number_of(job.id) == found.number_of(batch[0].id) for job in batch)
+    assert [await job.result(timeout_s=NEVER_S) for job in batch] == [2 * number for number in range(50)]
+    for _ in range(NUMBER):
+        steps = await chain(double.s(number=1), double.s(number=PREVIOUS), double.s(number=PREVIOUS)).enqueue()
+        assert await steps.result(timeout_s=NEVER_S) == 8
+        joined = await group(*(double.s(number=n) for n in range(4)), then=total.s(numbers=RESULTS)).enqueue()
+        assert await joined.result(timeout_s=NEVER_S) == 12
+
+
+async def test_jobs_of_one_request_are_put_all_or_none(found: Partitions, settings: Settings, client: Client) -> None:
+    async with app_opened(settings, TYPES) as app:
+        async with put_together(app) as jobs:
+            added = [jobs.add_task(double, number=number) for number in range(9)]
+        assert len({await where(found, one.id) for one in added}) == 1
+        async with put_together(app) as jobs:
+            added = [jobs.add_task(double), jobs.add_task(limited), jobs.add_task(double)]
+        assert {await where(found, one.id) for one in added} == {0}
+
+
+async def test_keys_hold_wherever_ids_belong(found: Partitions, settings: Settings, client: Client) -> None:
+    async with app_opened(settings, TYPES) as app:
+        queue = app.queues["default"]
+        assert isinstance(queue, PartitionedQueue)
+        for number in range(6):
+            key = Idempotency(key=f"key-{number}", fingerprint="f", ttl_s=60)
+            first = await queue.enqueue("double", {"number": 1}, idempotency=key)
+            again = await queue.enqueue("double", {"number": 1}, idempotency=key)
+            assert again.replayed and again.job_id == first.job_id
+            with pytest.raises(KeyReused):
+                await queue.enqueue(
+                    "double",
+                    {"number": 2},
+                    idempotency=Idempotency(key=f"key-{number}", fingerprint="other", ttl_s=60),
+                    unique=Unique(key=f"u-{number}"),
+                )
+            held = await double.options(unique_key=f"user-{number}", delay="1h").enqueue(number=1)
+            with pytest.raises(NotUnique):
+                await double.options(unique_key=f"user-{number}", on_conflict="reject").enqueue(number=1)
+            other = await double.options(unique_key=f"user-{number}", on_conflict="replace").enqueue(number=2)
+            assert (await held.status(), other.existing) == ("cancelled", False)
+            named = await double.options(job_id=f"order-{number}", delay="1h").enqueue(number=1)
+            assert (await double.options(job_id=f"order-{number}").enqueue(number=1)).existing and not named.existing
+
+
+async def test_a_limit_counts_the_jobs_of_all_partitions(found: Partitions, client: Client, workers: None) -> None:
+    most.clear()
+    jobs = [await limited.enqueue() for _ in range(12)]
+    ended = await chain(double.s(number=1), limited.s(number=PREVIOUS)).enqueue()
+    for handle in jobs:
+        await handle.result(timeout_s=NEVER_S)
+    await ended.result(timeout_s=NEVER_S)
+    assert {await where(found, job_id) for job_id in (ended.id, *(job.id for job in jobs))} == {0}
+    assert most["limited"] == 2
+
+
+async def test_a_job_is_found_by_its_id_wherever_it_lies(found: Partitions, client: Client) -> None:
+    queue = keys.queue("default")
+    stray = [new_job_id() for _ in range(4)]
+    later = await double.options(delay="1h", unique_key="u").enqueue()
+    for job_id in (*stray, later.id):
+        handle = client.job(job_id, double)
+        if job_id != later.id:
+            # as a follow-up of a job in another partition lies
+            elsewhere = found.clients[(found.number_of(job_id) + 1) % NUMBER]
+            await Queue(elsewhere, ended_ttl_s=60).enqueue("double", {}, job_id=job_id, delay_ms=3_600_000)
+        assert await handle.status() == "deferred"
+        assert await handle.cancel() == "cancelled"
+        assert await handle.status() == "cancelled"
+    assert [await client.zcard(queue) for client in found.clients] == [0, 0, 0]
+    with pytest.raises(LookupError):
+        await client.job(new_job_id(), double).status()
+
+
+async def test_what_waits_for_another_lies_with_it(found: Partitions, client: Client, workers: None) -> None:
+    for number in range(4):
+        first = await double.options(delay="1h").enqueue(number=number)
+        second = await double.options(depends_on=[first]).enqueue(number=number)
+        assert await where(found, first.id) == await where(found, second.id)
+        await first.cancel()
+    several = [await double.options(delay="1h").enqueue() for _ in range(20)]
+    with pytest.raises(DividedDependencies, match="put them as a group"):
+        await double.options(depends_on=several).enqueue()
+
+
+async def test_the_number_may_grow_and_shrink_while_there_are_jobs(
+    found: Partitions, settings: Settings, redis_url: str
+) -> None:
+    async with Client(settings) as client:
+        old = [await double.options(delay=0.5).enqueue(number=number) for number in range(12)]
+        assert len({await where(found, job.id) for job in old}) == NUMBER
+    for number in (5, 1):
+        resized = settings.model_copy(update={"queue_partitions": number})
+        async with Client(resized) as client, partitions.opened(redis_url, number=number, reply_timeout_s=9) as now:
+            assert (now.number, len(now)) == (number, 5)
+            old += [await double.options(delay=0.5).enqueue(number=number) for number in range(12)]
+            assert {await client.job(job.id, double).status() for job in old} <= {"deferred", "queued"}
+    async with (
+        Client(resized) as client,
+        partitions.opened(redis_url, number=1, reply_timeout_s=9) as now,
+        workers_of(now, resized, redis_url),
+    ):
+        for handle in old:
+            assert await client.job(handle.id, double).result(timeout_s=NEVER_S) is not None
+
+
+async def test_a_partition_alone_may_use_all_slots_but_a_few(
+    found: Partitions, client: Client, settings: Settings, redis_url: str
+) -> None:
+    async with serving(found, {"default": 24}, settings, TYPES, {}, redis_url=redis_url) as workers:
+        assert [worker._intake.free_slots for worker in workers] == [20, 20, 20]
+        assert all(isinstance(worker, Worker) for worker in workers)
+        for worker in workers:
+            await worker.close()
