@@ -36,6 +36,7 @@ Code = Literal[
     "endpoint_failing",
     "endpoint_rate",
     "endpoint_order",
+    "lookups_busy",
     "concurrency_limit",
     "rate_limit",
     "queue_paused",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from errand.job.retry_policy import Delays
 from errand.settings import WEBHOOK_QUEUE, Settings
 from errand.tracing import current
 from errand.webhooks.made_attempt import MadeAttempt
-from errand.webhooks.post_fault import PostFault
+from errand.webhooks.post_fault import NotTried, PostFault
 from errand.webhooks.retry_after import retry_after_s
 from errand.webhooks.schedule import RETRY_AFTER_CAP_S, SCHEDULE_S
 from errand.webhooks.secret import installation_secret
@@ -38,6 +39,10 @@ if TYPE_CHECKING:
 
 TEXT_LIMIT_CHARS = 1024
 """Of the body of an answer that is kept with a delivery that succeeded."""
+
+
+LOOKED_UP_AGAIN_S = (5.0, 15.0)
+"""When a delivery is made that could not have its host's name looked up; name servers are waited for about as long."""
 
 
 PUT_BACK_IN_A_TURN, FAULTS_IN_A_TURN = 25, 10
@@ -102,7 +107,7 @@ class Deliverer:
 
         Raises Fail if the receiver answers 410 (no more events), if its address is refused, or if its schedule has
         ended; Retry for any other answer but a 2xx, whose wait is no shorter than what the receiver asks for; Snooze
-        if it is busy.
+        if it is busy, or if there is no room to look up its name.
         """
         made = MadeAttempt(ctx=ctx, target=target, event=str(event["type"]), webhook_id=webhook_id)
         try:
@@ -160,6 +165,8 @@ class Deliverer:
                             target.url, body=body, headers=headers, deadline_s=target.timeout_s, tls=target.tls
                         )
                         current.note({"http.response.status_code": answer.status})
+                except NotTried as reason:
+                    raise _put_back(reason) from None
                 except PostFault:
                     attempt.ok = False
                     raise
@@ -193,6 +200,11 @@ def _request_to(url: str) -> dict[str, str | int]:
     parts = urlsplit(url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     return {"http.request.method": "POST", "server.address": parts.hostname or "", "server.port": port}
+
+
+def _put_back(reason: NotTried) -> Snooze:
+    """Spread, so that those which came at once do not come again at once."""
+    return Snooze(str(reason), after_s=random.uniform(*LOOKED_UP_AGAIN_S), code="lookups_busy")  # noqa: S311  # no secret
 
 
 def _check_taken(ctx: Context, target: Target, answer: HttpAnswer, *, asked_s: float) -> None:

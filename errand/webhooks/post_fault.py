@@ -16,3 +16,7 @@ class PostFault(Exception):
     def __init__(self, kind: FaultKind, reason: str) -> None:
         super().__init__(reason)
         self.kind: FaultKind = kind
+
+
+class NotTried(Exception):
+    """The receiver was not asked, for a reason of this process alone: it is no fault, and uses no try."""

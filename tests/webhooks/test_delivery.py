@@ -12,6 +12,7 @@ import pytest
 
 from errand.job.context import Context
 from errand.job.control import Retry, Snooze
+from errand.monitor.waiting import CODES
 from errand.resources.guard import AddressGuard
 from errand.webhooks.delivery import Deliverer
 from errand.webhooks.post import Poster
@@ -65,3 +66,15 @@ async def test_an_endpoint_that_asks_for_less_or_fails_is_left_alone_for_a_while
             await deliver(deliverer, endpoint(receiver))
     with pytest.raises(Snooze):
         await deliver(deliverer, endpoint(receiver))
+
+
+async def test_a_delivery_whose_name_could_not_be_looked_up_is_put_back_and_counts_for_nothing(
+    deliverer: Deliverer, receiver: HttpReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("errand.webhooks.post.names.MAX_LOOKUPS", 0)
+    for _ in range(LEAST):
+        with pytest.raises(Snooze) as put_back:
+            await deliver(deliverer, endpoint(receiver))
+        assert put_back.value.code in CODES and put_back.value.code == "lookups_busy"
+    monkeypatch.undo()
+    await deliver(deliverer, endpoint(receiver))

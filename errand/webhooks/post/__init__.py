@@ -8,6 +8,6 @@ all; the fault of each phase has a name. It knows nothing of jobs, events and si
 from errand.webhooks.post.answer import HttpAnswer
 from errand.webhooks.post.poster import Poster
 from errand.webhooks.post.proxy import EgressProxy
-from errand.webhooks.post_fault import FaultKind, PostFault
+from errand.webhooks.post_fault import FaultKind, NotTried, PostFault
 
-__all__ = ["EgressProxy", "FaultKind", "HttpAnswer", "PostFault", "Poster"]
+__all__ = ["EgressProxy", "FaultKind", "HttpAnswer", "NotTried", "PostFault", "Poster"]

@@ -71,8 +71,8 @@ class Poster:
     ) -> HttpAnswer:
         """Posts `body` and returns the answer; its status line must come within `deadline_s` seconds of the call.
 
-        `tls`: the trust and the certificate for this URL, in place of the usual. Raises PostFault; ValueError for a
-        header that is none.
+        `tls`: the trust and the certificate for this URL, in place of the usual. Raises PostFault; NotTried if there
+        was no room to look up its name; ValueError for a header that is none.
         """
         target = parsed_url(url)
         origin = Origin(target.host, target.port, (tls or self._trust) if target.tls else None)

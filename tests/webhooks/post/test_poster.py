@@ -17,7 +17,7 @@ import pytest
 import trustme
 
 from errand.resources.guard import AddressGuard
-from errand.webhooks.post import HttpAnswer, Poster, PostFault
+from errand.webhooks.post import HttpAnswer, NotTried, Poster, PostFault
 from errand.webhooks.post.answer import BODY_LIMIT_BYTES, MAX_CHUNKS, MAX_FIELDS
 from tests.ports import free_port
 from tests.webhooks.post.hostile import DECIDED, LENGTH_5, UNDECIDED, Receiver, receiving, serving
@@ -205,7 +205,9 @@ async def test_a_name_that_resolves_to_another_address_each_time_gains_nothing(
         assert receiver.requests == 0
 
 
-async def test_names_that_hang_hold_up_no_other(poster: Poster, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def names_answer(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set it to let the name servers of `*.hangs` answer; every other name is of 127.0.0.1."""
     looked_up, answer = socket.getaddrinfo, threading.Event()
 
     def hanging(host: str, *arguments: Any, **options: Any) -> Any:
@@ -215,14 +217,60 @@ async def test_names_that_hang_hold_up_no_other(poster: Poster, monkeypatch: pyt
         return looked_up("127.0.0.1", *arguments, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", hanging)
+    return answer
+
+
+def hanging_names(poster: Poster, *names: str) -> list[asyncio.Task[str]]:
+    return [asyncio.create_task(fault_of(poster, f"http://{name}.hangs", deadline_s=20)) for name in names]
+
+
+async def test_names_that_hang_hold_up_no_other(poster: Poster, names_answer: threading.Event) -> None:
     async with receiving(LENGTH_5 + b"hello") as receiver:
-        port = receiver.url.rpartition(":")[2]
-        hung = [asyncio.create_task(fault_of(poster, f"http://{n}.hangs:{port}", deadline_s=20)) for n in range(50)]
+        hung = hanging_names(poster, *(str(number) for number in range(50)))
         await asyncio.sleep(0)
-        assert (await post(poster, f"http://a.fine:{port}", deadline_s=10)).status == 200
+        assert (await post(poster, receiver.url.replace("127.0.0.1", "a.fine"), deadline_s=10)).status == 200
         assert not any(task.done() for task in hung)
-        answer.set()
+        names_answer.set()
         assert set(await asyncio.gather(*hung)) == {"dns"}
+
+
+async def test_without_room_for_a_lookup_nothing_is_tried_and_an_old_answer_will_do(
+    poster: Poster, names_answer: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No receiver is at fault for the name servers of others."""
+    monkeypatch.setattr("errand.webhooks.post.names.MAX_LOOKUPS", 3)
+    monkeypatch.setattr("errand.webhooks.post.names.KEEP_S", 0.0)
+    async with receiving(LENGTH_5 + b"hello") as receiver:
+        known, new = (receiver.url.replace("127.0.0.1", name) for name in ("known.fine", "new.fine"))
+        assert (await post(poster, known)).status == 200
+        hung = hanging_names(poster, "a", "b", "c")
+        await asyncio.sleep(0)
+        with pytest.raises(NotTried, match="3 other host names"):
+            await post(poster, new)
+        poster._kept.close()
+        assert (await post(poster, known)).status == 200
+        names_answer.set()
+        await asyncio.gather(*hung)
+        assert (await post(poster, new)).status == 200
+
+
+async def test_names_that_were_slow_leave_room_for_others(
+    poster: Poster, names_answer: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("errand.webhooks.post.names.MAX_LOOKUPS", 4)
+    monkeypatch.setattr("errand.webhooks.post.names.MAX_SLOW", 2)
+    monkeypatch.setattr("errand.webhooks.post.names.SLOW_S", 0.0)
+    names_answer.set()
+    await asyncio.gather(*hanging_names(poster, "a", "b", "c"))
+    names_answer.clear()
+    async with receiving(LENGTH_5 + b"hello") as receiver:
+        hung = hanging_names(poster, "a", "b")
+        await asyncio.sleep(0)
+        with pytest.raises(NotTried):
+            await post(poster, "http://c.hangs")
+        assert (await post(poster, receiver.url.replace("127.0.0.1", "a.fine"))).status == 200
+        names_answer.set()
+        await asyncio.gather(*hung)
 
 
 @pytest.mark.parametrize(("name", "value"), [("X\r\nY", "z"), ("X", "a\r\nY: z"), ("X Y", "z"), ("X", "ž"), ("", "x")])
