@@ -29,7 +29,8 @@ log = structlog.get_logger("errand.dead_jobs")
 
 
 MAX_GROUPS = 20_000
-"""Groups of one queue that are looked at: two for each of the webhook endpoints that there may be."""
+"""Groups of one queue that are looked at: two for each of the webhook endpoints that there may be. At least as many as
+one replay puts again, so that each call has enough of them."""
 
 
 GROUPS_AT_ONCE = 500
@@ -48,8 +49,8 @@ MAX_ROUNDS = 10
 """So often a page whose jobs have all expired is followed by the next at once."""
 
 
-class TooManyGroups(Exception):
-    """More groups of dead jobs match than are looked at. Type and fingerprint together match one in each queue."""
+ENTRIES_AT_ONCE = 500
+"""Of all dead jobs, if a filter matches too many groups to go through these."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +63,24 @@ class DeadJobFilter:
     """Who or what has the fault, as the job said; of a delivery the id of its endpoint."""
     queue: str | None = None
     """By its name."""
+
+    @property
+    def words(self) -> tuple[str, str, str]:
+        """Type, fingerprint and what it is about, as entries have them; '' for any."""
+        return (
+            type_word(self.type) if self.type else "",
+            fingerprint.token(self.fingerprint) if self.fingerprint else "",
+            fingerprint.about_word(self.about) if self.about else "",
+        )
+
+    def takes(self, entry: DeadEntry) -> bool:
+        """True if that entry, of a queue that fits, is of such a job."""
+        type_name, mark, about = self.words
+        return (
+            (not type_name or type_name == entry.type)
+            and (not mark or mark == entry.fingerprint)
+            and (not about or about == entry.about)
+        )
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -101,6 +120,20 @@ class DeadGroup:
         return self.newest.group
 
 
+@dataclass(frozen=True, slots=True)
+class FoundGroups:
+    """Some groups of dead jobs."""
+
+    groups: Sequence[DeadGroup]
+    complete: bool
+    """False if a queue has more than 20,000 that match: these are the first by type and fingerprint."""
+
+    @property
+    def jobs(self) -> int:
+        """How many dead jobs they have."""
+        return sum(group.count for group in self.groups)
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class _Listed:
     """An entry of an index, of which the job has not been read yet."""
@@ -126,13 +159,15 @@ class DeadJobs:
             DeadIndex(number, redis, queues=queues, ttl_ms=int(ttl_s * 1000)) for number, redis in enumerate(clients)
         ]
 
-    async def groups(self, filter: DeadJobFilter) -> list[DeadGroup]:
-        """Every group that matches, without examples; the largest first.
+    async def groups(self, filter: DeadJobFilter) -> FoundGroups:
+        """Every group that matches, without examples, the largest first: 20,000 of each queue at most, in short calls.
 
-        Looks at 20,000 groups of each queue, in short calls; raises TooManyGroups if there are more.
+        Of a partition that has more only the first are counted.
         """
         of_parts = await of_each(self.parts, lambda part: part.groups(filter))
-        return sorted(_merged(of_parts), key=lambda group: (-group.count, -group.newest.ended_at_ms, group.name))
+        merged = _merged([found.groups for found in of_parts])
+        groups = sorted(merged, key=lambda group: (-group.count, -group.newest.ended_at_ms, group.name))
+        return FoundGroups(groups, all(found.complete for found in of_parts))
 
     async def with_examples(self, groups: Iterable[DeadGroup]) -> list[DeadGroup]:
         """The same groups, each with its newest job."""
@@ -153,10 +188,12 @@ class DeadJobs:
     async def page(self, filter: DeadJobFilter, *, limit: int, before: DeadPosition | None = None) -> DeadPage:
         """Up to `limit` dead jobs that match, newest first, from that position on.
 
-        Looks at `10 * limit` entries at most: if the newest ones have expired, a page may hold fewer jobs although
-        others follow. Raises TooManyGroups for a filter that matches too much.
+        Looks at `10 * limit` entries at most, or at 5,000 if more groups match than are looked at: if the newest ones
+        have expired or do not match, a page may hold fewer jobs although others follow.
         """
-        groups = await self._matching_groups(filter)
+        groups, complete = await self._matching_groups(filter)
+        if not complete:
+            return await self._page_of_all(filter, limit=limit, before=before)
         jobs: list[JobSnapshot] = []
         for _ in range(MAX_ROUNDS):
             missing = limit - len(jobs)
@@ -169,14 +206,30 @@ class DeadJobs:
                 break
         return DeadPage(jobs=jobs, next=before)
 
-    async def _matching_groups(self, filter: DeadJobFilter) -> Names | None:
-        """Those that match; None if all dead jobs of the queues do."""
+    async def _page_of_all(self, filter: DeadJobFilter, *, limit: int, before: DeadPosition | None) -> DeadPage:
+        """The same, found among all dead jobs of the queues."""
+        jobs: list[JobSnapshot] = []
+        for _ in range(MAX_ROUNDS):
+            missing = limit - len(jobs)
+            listed = await self._list(filter, None, before=before, most=ENTRIES_AT_ONCE)
+            found = [one for one in listed if filter.takes(_entry_in(one.position.entry))]
+            jobs += (await self._read(found[:missing])).values()
+            if len(found) <= missing and len(listed) < ENTRIES_AT_ONCE:
+                return DeadPage(jobs=jobs, next=None)
+            before = (found[missing - 1] if len(found) > missing else listed[-1]).position
+            if len(jobs) == limit:
+                break
+        return DeadPage(jobs=jobs, next=before)
+
+    async def _matching_groups(self, filter: DeadJobFilter) -> tuple[Names | None, bool]:
+        """Those that match, or None if all dead jobs of the queues do; and whether these are all."""
         if filter.type and filter.fingerprint and not filter.about:
             name = f"{type_word(filter.type)} {fingerprint.token(filter.fingerprint)}"
-            return [(queue, name) for queue in self.parts[0].queues_of(filter)]
+            return [(queue, name) for queue in self.parts[0].queues_of(filter)], True
         if filter.type or filter.fingerprint or filter.about:
-            return [(group.queue, group.name) for group in await self.groups(filter)]
-        return None
+            found = await self.groups(filter)
+            return [(group.queue, group.name) for group in found.groups], found.complete
+        return None, True
 
     async def _list(
         self, filter: DeadJobFilter, groups: Names | None, *, before: DeadPosition | None, most: int
@@ -204,9 +257,15 @@ class DeadIndex:
         self._groups = script.load(redis, "dead_jobs/groups")
         self._deaths = script.load(redis, "dead_jobs/deaths")
 
-    async def groups(self, filter: DeadJobFilter) -> list[DeadGroup]:
-        """Every group here that matches. Raises TooManyGroups."""
-        return [group for queue in self.queues_of(filter) for group in await self._groups_of(queue, filter)]
+    async def groups(self, filter: DeadJobFilter) -> FoundGroups:
+        """Every group here that matches: 20,000 of each queue at most, in the order of the index."""
+        groups: list[DeadGroup] = []
+        complete = True
+        for queue in self.queues_of(filter):
+            some, are_all = await self._groups_of(queue, filter)
+            groups += some
+            complete = complete and are_all
+        return FoundGroups(groups, complete)
 
     async def deaths(self, groups: Sequence[DeadGroup], *, until_ms: int) -> list[list[int]]:
         """How many jobs of each group died here in each step from its first death, in whatever partition that was."""
@@ -257,18 +316,18 @@ class DeadIndex:
         """The keys of the queues that it names."""
         return self._queues if filter.queue is None else [keys.queue(filter.queue)]
 
-    async def _groups_of(self, queue: str, filter: DeadJobFilter) -> list[DeadGroup]:
-        words = _words_of(filter)
+    async def _groups_of(self, queue: str, filter: DeadJobFilter) -> tuple[list[DeadGroup], bool]:
+        """Those of one queue, and whether they are all."""
         groups: list[DeadGroup] = []
         stopped: str | bytes = ""
         for looked in range(0, MAX_GROUPS, GROUPS_AT_ONCE):
             most = min(MAX_GROUPS - looked, GROUPS_AT_ONCE)
-            arguments = [*words, self._ttl_ms, most, stopped]
+            arguments = [*filter.words, self._ttl_ms, most, stopped]
             stopped, found = await self._groups(keys=[keys.dead_by_group(queue)], args=arguments)
             groups += [self._group(queue, *each) for each in found]
             if not stopped:
-                return groups
-        raise TooManyGroups
+                return groups, True
+        return groups, False
 
     def _group(self, queue: str, count: int, oldest: bytes, newest: bytes) -> DeadGroup:
         first, last = DeadEntry.parse(oldest.decode()), DeadEntry.parse(newest.decode())
@@ -337,15 +396,6 @@ def _together(one: DeadGroup, other: DeadGroup) -> DeadGroup:
     newer = max(one, other, key=lambda group: (group.newest.ended_at_ms, group.newest.job_id))
     oldest = min(one.oldest, other.oldest, key=lambda entry: (entry.ended_at_ms, entry.job_id))
     return replace(newer, count=one.count + other.count, oldest=oldest)
-
-
-def _words_of(filter: DeadJobFilter) -> list[str]:
-    """Type, fingerprint and what it is about, as entries have them; '' for any."""
-    return [
-        type_word(filter.type) if filter.type else "",
-        fingerprint.token(filter.fingerprint) if filter.fingerprint else "",
-        fingerprint.about_word(filter.about) if filter.about else "",
-    ]
 
 
 def _steps_of(groups: Sequence[DeadGroup], until_ms: int) -> list[str | int]:

@@ -8,23 +8,38 @@ local index, type_name, fingerprint, about = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 local keep_ms, most, stopped = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
 
 -- an entry is `<type> <fingerprint> <end, 15 digits> <id>`, and a fingerprint may begin with `<about>/`;
--- '!' is the byte after the space, '0' the one after the slash
-local of_about = about ~= '' and about .. '/' or ''
+-- '!' is the byte after the space
+local start = fingerprint ~= '' and fingerprint .. ' ' or about ~= '' and about .. '/' or ''
 local from, last = '-', '+'
-if type_name ~= '' and about ~= '' then
-  from, last = '[' .. type_name .. ' ' .. of_about, '(' .. type_name .. ' ' .. about .. '0'
-elseif type_name ~= '' then
-  from, last = '[' .. type_name .. ' ', '(' .. type_name .. '!'
+if type_name ~= '' then
+  from, last = '[' .. type_name .. ' ' .. start, '(' .. type_name .. '!'
 end
 if stopped ~= '' then
   from = stopped
 end
 --- @include "redis/parts/now"
+local of_about = about ~= '' and about .. '/' or ''
 local kept_since = string.format('%015.0f', math.max(now_ms - keep_ms, 0))
 
-local function matches(its_fingerprint)
-  return (fingerprint == '' or fingerprint == its_fingerprint)
-    and string.sub(its_fingerprint, 1, #of_about) == of_about
+local function begins_with(text, its_start)
+  return string.sub(text, 1, #its_start) == its_start
+end
+
+-- by their bytes, as the index has them: Lua's own order is that of a language
+local function is_before(text, other)
+  for at = 1, math.min(#text, #other) do
+    local byte, its_byte = string.byte(text, at), string.byte(other, at)
+    if byte ~= its_byte then
+      return byte < its_byte
+    end
+  end
+  return #text < #other
+end
+
+-- the entries of a type that match stand side by side: where these begin, or the next type does
+local function after(its_type, its_fingerprint)
+  local is_ahead = is_before(its_fingerprint .. ' ', start)
+  return is_ahead and '[' .. its_type .. ' ' .. start or '[' .. its_type .. '!'
 end
 
 local groups = {}
@@ -33,17 +48,19 @@ for _ = 1, most do
   if not entry then
     return {'', groups}
   end
-  local name, its_fingerprint = string.match(entry, '^([^ ]+ ([^ ]+)) ')
-  if name then
+  local name, its_type, its_fingerprint = string.match(entry, '^(([^ ]+) ([^ ]+)) ')
+  if name and begins_with(its_fingerprint .. ' ', start) then
     -- entries of jobs that have expired may still be there
     local first, past = '[' .. name .. ' ' .. kept_since, name .. '!'
-    local count = matches(its_fingerprint) and redis.call('ZLEXCOUNT', index, first, '(' .. past) or 0
+    local count = begins_with(its_fingerprint, of_about) and redis.call('ZLEXCOUNT', index, first, '(' .. past) or 0
     if count > 0 then
       local oldest = redis.call('ZRANGE', index, first, '(' .. past, 'BYLEX', 'LIMIT', 0, 1)[1]
       local newest = redis.call('ZRANGE', index, '(' .. past, first, 'BYLEX', 'REV', 'LIMIT', 0, 1)[1]
       groups[#groups + 1] = {count, oldest, newest}
     end
     from = '[' .. past
+  elseif name then
+    from = after(its_type, its_fingerprint)
   else
     -- another program's
     redis.call('ZREM', index, entry)

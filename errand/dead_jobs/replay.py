@@ -151,8 +151,8 @@ class Replays:
         return "gone"
 
     async def preview(self, filter: DeadJobFilter, *, limit: int) -> Replayed:
-        """What `many` would do, as far as the indexes say. Raises TooManyGroups."""
-        matching = sum(group.count for group in await self._dead.groups(filter))
+        """What `many` would do, as far as the indexes say."""
+        matching = (await self._dead.groups(filter)).jobs
         shown = min(limit, IDS_SHOWN)
         ids: list[str] = []
         for part in self.parts:
@@ -165,15 +165,14 @@ class Replays:
 
         Looks at `limit` of them, 10,000 at most. All are due at once, or `per_second` of them in each second from now
         on. Makes many short calls to Redis, none of which holds it up, and stops after 20 s. Raises ValueError for a
-        larger limit, TooManyGroups, ReplayCutShort, and redis' errors if Redis is away from the start.
+        larger limit, ReplayCutShort, and redis' errors if Redis is away from the start.
         """
         if limit > MAX_BATCH:
             raise ValueError(f"{limit} jobs are over the limit of {MAX_BATCH} for one call")
         done = Replayed()
         try:
             await self._replay_all(filter, done, limit=limit, per_second=per_second)
-            groups = await within(self._deadline_s, self._dead.groups(filter))
-            done.remaining = sum(group.count for group in groups)
+            done.remaining = (await within(self._deadline_s, self._dead.groups(filter))).jobs
         except Exception as error:
             if done.count and is_outage(error):
                 raise ReplayCutShort(done.count) from error
@@ -230,8 +229,9 @@ class ReplaysOfPart:
 
         No more of a group than were in it at first: a job that dies again at once is not replayed again.
         """
-        groups = await within(self._deadline_s, self._index.groups(filter)) if limit > 0 else []
-        for group in groups:
+        if limit <= 0:
+            return
+        for group in (await within(self._deadline_s, self._index.groups(filter))).groups:
             after, left = f"[{group.oldest}", min(group.count, limit)
             while left > 0:
                 call = self._next_of(group, after=after, most=min(left, RESULTS_AT_ONCE))

@@ -19,7 +19,7 @@ from errand.dead_jobs.dead_jobs import DeadGroup, DeadJobFilter
 from errand.dead_jobs.replay import Replayed
 from errand.http.requests import json_body
 from errand.http.requests.filters import check_queue
-from errand.http.routes.dead_jobs import DEFAULT_REPLAY, Replay, groups_bounded, largest, replayed
+from errand.http.routes.dead_jobs import DEFAULT_REPLAY, Replay, largest, replayed
 from errand.http.shared import Shared, SharedDep, in_time
 
 if TYPE_CHECKING:
@@ -37,11 +37,13 @@ async def list_groups(request: Request, to: SharedDep) -> Response:
     type, about, queue = (given.get(name) or None for name in ("type", "about", "queue"))
     filter = DeadJobFilter(type=type, about=about, queue=queue)
     check_queue(to, queue, field="query.queue")
-    with groups_bounded():
-        groups, more = await in_time(largest(to, filter, GROUPS))
-    deaths = await in_time(to.dead.deaths(groups, until_ms=int(time.time() * 1000)))
-    sparks = [_spark(group, counts) for group, counts in zip(groups, deaths, strict=True)]
-    return page(request, "dead_jobs.html.j2", groups=groups, sparks=sparks, more=more, about=about)
+    shown, found = await in_time(largest(to, filter, GROUPS))
+    deaths = await in_time(to.dead.deaths(shown, until_ms=int(time.time() * 1000)))
+    sparks = [_spark(group, counts) for group, counts in zip(shown, deaths, strict=True)]
+    more = len(found.groups) - len(shown)
+    return page(
+        request, "dead_jobs.html.j2", groups=shown, sparks=sparks, more=more, complete=found.complete, about=about
+    )
 
 
 @router.get("/replay", dependencies=[Depends(gate.may_look)])
@@ -62,8 +64,7 @@ async def replay_group(request: Request, to: SharedDep, form: FormDep) -> Respon
 
 async def _done(to: Shared, replay: Replay) -> Replayed:
     check_queue(to, replay.queue, field="queue")
-    with groups_bounded():
-        return await replayed(to, replay)
+    return await replayed(to, replay)
 
 
 def _replay(given: dict[str, str], *, dry_run: bool) -> Replay:

@@ -155,9 +155,6 @@ KINDS: Mapping[str, ProblemKind] = {
         503, "The storage of files cannot be read or written: it is full, read-only or unreachable.", AGAIN
     ),
     "too-many-endpoints": ProblemKind(409, "There are as many webhook endpoints as can be kept.", "Delete some."),
-    "too-many-groups": ProblemKind(
-        422, "The filter matches too many groups of dead jobs.", "Choose a narrower filter."
-    ),
     "too-many-listeners": ProblemKind(503, "As many programs listen for webhook events as can be served.", AGAIN),
     "too-many-refused": ProblemKind(
         429,

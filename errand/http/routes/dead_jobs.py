@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from typing import Annotated, Self
 
 from fastapi import APIRouter, Body, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 
-from errand.dead_jobs.dead_jobs import DeadGroup, DeadJobFilter, DeadPosition, TooManyGroups
+from errand.dead_jobs.dead_jobs import DeadGroup, DeadJobFilter, DeadPosition, FoundGroups
 from errand.dead_jobs.replay import ReplayCutShort, Replayed
 from errand.http.answers.job_view import ErrorView, error_view, json_response, links_of, utc, utc_or_none
 from errand.http.answers.problems import ERRORS, Problem
@@ -110,6 +108,9 @@ class DeadGroups(BaseModel):
 
     groups: list[DeadGroupView]
     more: int = Field(description="how many smaller groups are not shown")
+    complete: bool = Field(
+        True, description="false if a queue has more than 20,000 groups that match: of these the first were looked at"
+    )
 
 
 class Replay(BaseModel):
@@ -153,7 +154,9 @@ class ReplayedView(BaseModel):
     skipped: int = Field(
         description="jobs that were forgotten meanwhile, replayed by another call, or whose args are lost"
     )
-    remaining: int = Field(description="dead jobs that match and were not replayed: ask again")
+    remaining: int = Field(
+        description="dead jobs that match and were not replayed: ask again; counted in 20,000 groups of a queue at most"
+    )
     last_due_at: datetime | None = Field(description="when the last of them is due")
 
 
@@ -205,8 +208,7 @@ async def list_dead_jobs(
 ) -> Response:
     """Dead jobs, newest first, each with its last error."""
     before = None if cursor is None else _position(cursor)
-    with groups_bounded():
-        page = await in_time(to.dead.page(filter, limit=limit, before=before))
+    page = await in_time(to.dead.page(filter, limit=limit, before=before))
     return json_response(
         DeadJobPage(
             jobs=[_view(job, to.root_path) for job in page.jobs],
@@ -227,9 +229,10 @@ async def list_dead_job_groups(to: SharedDep, filter: DeadJobFilterDep, limit: L
 
     Deliveries to an endpoint are groups of their own, which `about` names.
     """
-    with groups_bounded():
-        shown, more = await in_time(largest(to, filter, limit))
-    return json_response(DeadGroups(groups=[_group_view(group) for group in shown], more=more))
+    shown, found = await in_time(largest(to, filter, limit))
+    more = len(found.groups) - len(shown)
+    groups = [_group_view(group) for group in shown]
+    return json_response(DeadGroups(groups=groups, more=more, complete=found.complete))
 
 
 @router.post(
@@ -245,8 +248,7 @@ async def replay_dead_jobs(
 ) -> Response:
     """Puts dead jobs of a type, or of one fault, again: each under its id, with all of its tries."""
     check_queue(to, replay.queue, field="body.queue")
-    with groups_bounded():
-        done = await replayed(to, replay)
+    done = await replayed(to, replay)
     view = ReplayedView(
         dry_run=replay.dry_run,
         count=done.count,
@@ -258,10 +260,10 @@ async def replay_dead_jobs(
     return json_response(view, status=200 if replay.dry_run else 202)
 
 
-async def largest(to: Shared, filter: DeadJobFilter, limit: int) -> tuple[list[DeadGroup], int]:
-    """The largest groups, with an example of each, and how many groups there are besides."""
-    groups = await to.dead.groups(filter)
-    return await to.dead.with_examples(groups[:limit]), len(groups[limit:])
+async def largest(to: Shared, filter: DeadJobFilter, limit: int) -> tuple[list[DeadGroup], FoundGroups]:
+    """The largest groups, with an example of each, and all that were found."""
+    found = await to.dead.groups(filter)
+    return await to.dead.with_examples(found.groups[:limit]), found
 
 
 async def replayed(to: Shared, replay: Replay) -> Replayed:
@@ -318,16 +320,3 @@ def _position(cursor: str) -> DeadPosition:
         return DeadPosition(int(at_ms), entry)
     except ValueError:
         raise json_body.invalid("query.cursor", "must be the cursor of a page, unchanged") from None
-
-
-@contextmanager
-def groups_bounded() -> Iterator[None]:
-    """Raises Problem 422 if more groups match than one call looks at."""
-    try:
-        yield
-    except TooManyGroups:
-        detail = (
-            "More groups of dead jobs match than one request looks at. "
-            "Give type and fingerprint, type and `about`, or one queue."
-        )
-        raise Problem(422, "too-many-groups", detail) from None

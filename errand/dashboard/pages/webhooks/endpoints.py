@@ -47,7 +47,7 @@ async def show_endpoint(id: EndpointId, request: Request, to: SharedDep) -> Resp
         "webhook_endpoint.html.j2",
         endpoint=endpoint_view(endpoint, root_path=to.root_path, throttled_until_ms=until_ms.get(id)),
         attempts=[attempt_view(attempt, root_path=to.root_path) for attempt in attempts],
-        dead=sum(group.count for group in dead),
+        dead=dead.jobs,
         delivers=JOB_TYPE in to.catalog,
         yesterday=datetime.now(UTC) - timedelta(days=1),
     )
