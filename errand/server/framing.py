@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from functools import partial
 from time import perf_counter
 from typing import Literal, cast
 
@@ -22,6 +23,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from errand.http.answers.problems import Problem
+from errand.server.ahead import AheadQueue
 from errand.server.share import Share
 
 Part = Literal["none", "head", "body"]
@@ -37,9 +39,8 @@ WORK_IN_A_TURN = 40
 of them. A mebibyte in chunks of one byte each would hold up everybody for a second otherwise."""
 HEAD_WORK = 20
 AHEAD_AT_ONCE = 64
-AHEAD_PAUSE_S = 0.01
-"""A client that goes on to send requests before it has the answers is served as fast as any other for so many of them,
-then with a pause before each: five that do so for ever take an eighth of the processor, and not all of it."""
+"""A client that goes on to send requests before it has the answers is served as fast as any other for so many of them.
+Then each waits for its turn among those of all such clients, who would take the whole processor otherwise."""
 MAX_PIPELINED = 16
 """Requests of one connection that wait for their turn, before the rest is left unparsed and nothing more is read."""
 READ_ON_AT = 2
@@ -69,6 +70,8 @@ class HeldFlow(FlowControl):
 class Framing(HttpToolsProtocol):
     """The messages of one connection. A subclass is asked to answer: `send_400_response` with a `refusal` at hand."""
 
+    ahead_queue: AheadQueue
+    """That of the process."""
     refusal: Problem | None = None
     """Why the parser was stopped."""
 
@@ -217,7 +220,7 @@ class Framing(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         """As uvicorn calls it: at once, or when the answer before is complete."""
         if self._ahead > AHEAD_AT_ONCE:
-            self.loop.call_later(AHEAD_PAUSE_S, self._start_if_open, cycle, app)
+            self.ahead_queue.start(self.loop, partial(self._start_if_open, cycle, app))
         else:
             super()._start_asgi_task(cycle, app)
 
