@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import shutil
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
@@ -106,9 +105,12 @@ class Storage:
         return source.bytes
 
     async def save(self, key: str, source: Path, *, media_type: str | None = None) -> int:
-        """Stores a local file; returns its size in bytes. `media_type`: as what a bucket serves it by itself."""
+        """Stores a local file, which is never written to again; returns its size in bytes.
+
+        `media_type`: as what a bucket serves it by itself.
+        """
         if self._folder is not None:  # it keeps no media types
-            return await folder_files.copy(source, self._folder / _checked(key))
+            return await folder_files.take(source, self._folder / _checked(key))
         served = {"Content-Type": media_type, "Cache-Control": LASTING} if media_type and self._bucket else None
         await obstore.put_async(
             self._store, _checked(key), source, attributes=served, chunk_size=PART_BYTES, max_concurrency=2
@@ -162,7 +164,9 @@ class Storage:
             await self.fetch(key, target)
             return
         with _file_missing_raised(key):
-            await asyncio.to_thread(_link_or_copy, self._folder / _checked(key), target)
+            stored = self._folder / _checked(key)
+            if not folder_files.is_linked(stored, target):
+                await asyncio.to_thread(shutil.copyfile, stored, target)
 
     async def delete(self, key: str) -> None:
         """Deletes a file; does nothing if there is none."""
@@ -230,15 +234,6 @@ class _Counted:
         self.bytes += held_bytes
         if held:
             yield b"".join(held)
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except FileNotFoundError:
-        raise
-    except OSError:  # another file system, or one without links
-        shutil.copyfile(source, target)
 
 
 def _checked(key: str) -> str:

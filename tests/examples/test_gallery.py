@@ -61,7 +61,7 @@ async def test_a_photo_is_watched_on_its_way_to_the_page(visitor: httpx.AsyncCli
             seen.append(await next_event(lines))
     await running
     assert (seen[0]["status"], seen[-1]["status"]) == ("queued", "succeeded")
-    assert "source fetched" in [event["note"] for event in seen]
+    assert "600 x 400 decoded" in [event["note"] for event in seen]
     picture = await visitor.get(f"/photos/{job}")
     assert picture.headers["content-type"] == "image/webp" and size_of(picture.content) == (480, 320)
 

@@ -102,7 +102,6 @@ async def test_each_step_is_shown_and_the_same_image_is_stored_as_the_same_file(
         await ctx.use(storage).write("uploads/01a229ea-c87b-7096-8032-dca147030211", content())
         first, again = [await resize.function(ctx, args) for _ in range(2)]
     assert shown[: len(shown) // 2] == [
-        (0.1, "source fetched"),
         (0.3, "120 x 80 decoded"),
         (0.5, "1 of 3 made: 60 x 40 jpeg"),
         (0.7, "2 of 3 made: 60 x 40 webp"),

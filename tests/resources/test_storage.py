@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -38,8 +41,8 @@ async def content_of(storage: Storage, key: str) -> bytes:
 
 @pytest.mark.parametrize(
     "content",
-    [[], [b""], [b"abc"], [b"a", b"", b"bc"], [bytes([n]) * MIB for n in range(13)]],
-    ids=["nothing", "an empty chunk", "one chunk", "small chunks", "several parts"],
+    [[], [b""], [b"abc"], [b"a", b"", b"bc"], [b"%d" % n for n in range(3000)], [bytes([n]) * MIB for n in range(13)]],
+    ids=["nothing", "an empty chunk", "one chunk", "small chunks", "many chunks", "several parts"],
 )
 async def test_written_bytes_are_read_back(storage: Storage, tmp_path: Path, content: list[bytes]) -> None:
     whole = b"".join(content)
@@ -51,10 +54,27 @@ async def test_written_bytes_are_read_back(storage: Storage, tmp_path: Path, con
     assert (tmp_path / "copy").read_bytes() == whole
 
 
-async def test_a_local_file_is_saved(storage: Storage, tmp_path: Path) -> None:
-    (tmp_path / "source").write_bytes(b"abc")
-    assert await storage.save(KEY, tmp_path / "source") == 3
-    assert await content_of(storage, KEY) == b"abc"
+async def test_a_disk_may_take_a_part_of_what_it_is_given(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "writev", lambda to, pieces: os.write(to, b"".join(pieces)[:3]))
+    await storage.write(KEY, chunks(b"a", b"", b"bcdef", b"gh"))
+    assert await content_of(storage, KEY) == b"abcdefgh"
+
+
+@pytest.mark.parametrize("linkable", [True, False])
+async def test_a_local_file_is_saved(
+    storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, linkable: bool
+) -> None:
+    """It is not copied if a link to it can be made; on another file system (EXDEV) none can."""
+    link = Mock(wraps=os.link, side_effect=None if linkable else OSError(errno.EXDEV, "another file system"))
+    monkeypatch.setattr(os, "link", link)
+    for content in (b"before", b"abc"):
+        (tmp_path / content.decode()).write_bytes(content)
+        assert await storage.save(KEY, tmp_path / content.decode()) == len(content)
+        assert await content_of(storage, KEY) == content
+    assert (tmp_path / "abc").samefile(tmp_path / "files" / KEY) is linkable
+    with pytest.raises(FileNotFoundError):
+        await storage.save(KEY, tmp_path / "none")
+    assert await content_of(storage, KEY) == b"abc" and stored(tmp_path / "files") == [KEY]
 
 
 async def test_writing_again_replaces_and_changes_the_tag(storage: Storage) -> None:

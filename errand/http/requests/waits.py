@@ -18,8 +18,8 @@ from errand.http.answers.job_view import json_response
 from errand.http.answers.problems import Problem
 from errand.http.requests.job_path import found
 from errand.http.scope import CONNECTION, Connection
-from errand.http.shared import Shared, full_view_of
-from errand.monitor.job_snapshot import JobSnapshot
+from errand.http.shared import Shared, full_view_of, in_time
+from errand.monitor.job_snapshot import JobSnapshot, goes_on
 from errand.redis.outage import is_outage
 
 MAX_WAIT_S = 60
@@ -146,10 +146,12 @@ async def _ended_or_until(
     while True:
         # before the look: an end that is published while it lasts must not be forgotten
         ended.clear()
-        job = await found(to, job_id)
         left_s = until_s - time.monotonic()
-        if job.ended or left_s <= 0 or stop.started:
-            return job
+        is_last = left_s <= 0 or stop.started
+        if is_last or not await in_time(goes_on(to.partitions, job_id)):
+            job = await found(to, job_id)
+            if is_last or job.ended:
+                return job
         try:
             await asyncio.wait_for(ended.wait(), min(left_s, look_s))
         except TimeoutError:

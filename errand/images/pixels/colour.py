@@ -7,7 +7,7 @@ from itertools import product
 
 import pyvips
 
-RGBA_BANDS = 4
+RGB_BANDS, RGBA_BANDS = 3, 4
 
 
 LATTICE = tuple(range(0, 256, 51))
@@ -34,11 +34,23 @@ def is_srgb(profile: bytes) -> bool:
 
 def in_srgb(image: pyvips.Image) -> pyvips.Image:
     """Three or four bands of a byte each, whatever it was: grey, CMYK, 16 bits, with more bands than colours."""
+    if image.interpretation == "multiband":
+        image = _guessed(image)
     if image.interpretation != "srgb":
         image = image.colourspace("srgb")
+    if image.interpretation != "srgb" or image.bands < RGB_BANDS:
+        # it does not say truly what its bands are, and libvips has taken it for what it is to be
+        image = _guessed(image).colourspace("srgb")
     if image.bands > RGBA_BANDS:
         image = image.extract_band(0, n=RGBA_BANDS)  # a TIFF may have more bands, which are not colours
-    return image
+    return image if image.format == "uchar" else image.cast("uchar")
+
+
+def _guessed(image: pyvips.Image) -> pyvips.Image:
+    """The first three bands as colours; of fewer the first, as grey."""
+    is_wide, has_colours = image.format == "ushort", image.bands >= RGB_BANDS
+    known = ("rgb16" if is_wide else "srgb") if has_colours else ("grey16" if is_wide else "b-w")
+    return image.extract_band(0, n=RGB_BANDS if has_colours else 1).copy(interpretation=known)
 
 
 def to_srgb(image: pyvips.Image) -> pyvips.Image:

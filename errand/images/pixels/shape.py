@@ -8,6 +8,7 @@ from pathlib import Path
 import pyvips
 
 from errand.images.edits import Watermark, bands_of
+from errand.images.pixels.colour import in_srgb
 from errand.images.pixels.look import turn
 from errand.images.pixels.source import Source
 from errand.images.plan import Plan, turned
@@ -87,7 +88,7 @@ def marked(image: pyvips.Image, mark: Watermark, path: Path) -> pyvips.Image:
     width = max(1, round(image.width * mark.width))
     try:
         over = pyvips.Image.thumbnail(str(path), width, height=image.height, fail_on="error", output_profile="srgb")
-        over = over.colourspace("srgb").copy_memory()
+        over = in_srgb(over).copy_memory()
     except pyvips.Error:
         raise ImageRefused(f"the watermark {mark.key} is not an image that can be read") from None
     over = over if over.hasalpha() else over.addalpha()

@@ -10,8 +10,9 @@ import httpx
 import pytest
 from arq.connections import ArqRedis
 
-from errand.http.requests import job_path, waits
+from errand.http.requests import waits
 from errand.http.requests.waits import preferred_s
+from errand.monitor.job_snapshot import goes_on
 from errand.queue.queue import Queue
 from errand.wire import keys
 from jobs.webhook import webhook
@@ -155,20 +156,17 @@ async def test_an_end_between_the_look_and_the_wait_is_not_missed(
 ) -> None:
     """Each look is held up until the job has ended and that was heard: only what was heard can end the wait soon."""
     place = (await client.post("/v1/jobs/welcome_email", json=LETTER)).headers["location"]
-    looked, look = asyncio.Event(), job_path.found
-    looks = 0
+    looked, look = asyncio.Event(), goes_on
 
-    async def slow_look(*arguments: Any) -> Any:
-        nonlocal looks
-        looks += 1
-        job = await look(*arguments)
-        if looks == 2:
+    async def slow_look(*arguments: Any) -> bool:
+        has_not_ended = await look(*arguments)
+        if not looked.is_set():
             looked.set()
             await eventually(lambda: redis.exists(keys.result(place.rpartition("/")[2])))
             await redis.ping()
-        return job
+        return has_not_ended
 
-    monkeypatch.setattr(waits, "found", slow_look)
+    monkeypatch.setattr(waits, "goes_on", slow_look)
     monkeypatch.setattr(waits, "FIRST_LOOK_S", NEVER_S)
     waiting = asyncio.create_task(client.get(place, params={"wait": 60}))
     await looked.wait()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import pyvips
 
-from errand.images.pixels.colour import is_srgb
+from errand.images.pixels.colour import in_srgb, is_srgb
 from tests.pictures import image
 
 
@@ -39,3 +39,18 @@ def test_what_is_no_profile_is_left_to_libvips(content: bytes) -> None:
 def test_wide_gamut_is_none() -> None:
     assert not is_srgb(profile("p3"))
     assert not is_srgb(profile("cmyk"))
+
+
+@pytest.mark.parametrize("says", ["multiband", "srgb", "rgb", "b-w", "cmyk", "rgb16", "grey16", "scrgb", "histogram"])
+@pytest.mark.parametrize("bands", [1, 2, 3, 4])
+@pytest.mark.parametrize("form", ["uchar", "ushort", "float"])
+def test_whatever_an_image_says_of_its_bands_it_gets_colours_of_a_byte(says: str, bands: int, form: str) -> None:
+    """A TIFF may say anything: of one whose four bands nobody knew the mean colours were those of other pixels."""
+    made = in_srgb((pyvips.Image.black(4, 4, bands=bands) + 50).cast(form).copy(interpretation=says))
+    assert (made.interpretation, made.format) == ("srgb", "uchar") and made.bands in (3, 4)
+    assert made.avg() >= 0  # it can be computed
+
+
+def test_of_many_bands_without_a_name_three_are_colours() -> None:
+    colours = pyvips.Image.black(4, 4).linear(1, [10, 20, 30, 40, 50, 60])
+    assert in_srgb(colours.cast("uchar").copy(interpretation="multiband"))(0, 0) == [10, 20, 30]
