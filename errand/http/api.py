@@ -255,7 +255,7 @@ async def opened_in(
                 schedules=Schedules(redis),
                 webhook_endpoints=Endpoints(redis),
                 webhook_attempts=EndpointAttempts(redis, limit=settings.webhook_attempts_kept),
-                webhook_lines=EndpointLines(redis),
+                webhook_lines=EndpointLines(found),
                 audit=AuditTrail(redis, limit=settings.audit_limit),
                 sent_events=SentEvents(redis),
                 timeline=Timeline(*found.clients, queues=queue_keys),

@@ -277,9 +277,9 @@ async def _opened_endpoints(
     settings: Settings, receivers: Receivers, breakers: Breakers
 ) -> AsyncIterator[_OfEndpoints]:
     """Nothing if the settings name no Redis, as in a test of a job function."""
-    from errand.leases.groups import Groups
+    from errand.leases.groups import groups_in
     from errand.queue.queue import Queue
-    from errand.redis.connection import connect
+    from errand.redis.cluster import partitions
     from errand.redis.outage import REPLY_TIMEOUT_S
     from errand.webhooks import endpoints as room
     from errand.webhooks.turns.waiting import WaitingDeliveries
@@ -287,29 +287,30 @@ async def _opened_endpoints(
     if settings.redis_url is None:
         yield {}
         return
-    redis = connect(settings.redis_url.get_secret_value(), reply_timeout_s=REPLY_TIMEOUT_S)
-    endpoints = room.Endpoints(redis)
-    attempts = room.EndpointAttempts(redis, limit=settings.webhook_attempts_kept)
-    notices = room.EndpointNotices(
-        endpoints, Queue(redis, name=WEBHOOK_QUEUE, ended_ttl_s=settings.result_ttl_s, limit=settings.queue_limit)
-    )
-    journal = room.EndpointJournal(endpoints, notices, room.EndpointHealth(redis, endpoints, notices), attempts)
-    waiting = WaitingDeliveries(
-        Groups(redis, queue=keys.queue(WEBHOOK_QUEUE)),
-        endpoints,
-        receivers=receivers,
-        breakers=breakers,
-        host_limit=settings.webhook_host_concurrency,
-    )
-    try:
-        async with waiting.looked_after():
-            yield {
-                "targets": room.EndpointTargets(endpoints),
-                "journal": journal,
-                "pace": room.EndpointPace(redis),
-                "lines": room.EndpointLines(redis),
-                "waiting": waiting,
-            }
-    finally:
-        await journal.close()
-        await redis.aclose()
+    url, number = settings.redis_url.get_secret_value(), settings.queue_partitions
+    async with partitions.opened(url, number=number, reply_timeout_s=REPLY_TIMEOUT_S) as found:
+        redis = found.first
+        endpoints = room.Endpoints(redis)
+        attempts = room.EndpointAttempts(redis, limit=settings.webhook_attempts_kept)
+        notices = room.EndpointNotices(
+            endpoints, Queue(redis, name=WEBHOOK_QUEUE, ended_ttl_s=settings.result_ttl_s, limit=settings.queue_limit)
+        )
+        journal = room.EndpointJournal(endpoints, notices, room.EndpointHealth(redis, endpoints, notices), attempts)
+        waiting = WaitingDeliveries(
+            groups_in(found.clients, queue=keys.queue(WEBHOOK_QUEUE)),
+            endpoints,
+            receivers=receivers,
+            breakers=breakers,
+            host_limit=settings.webhook_host_concurrency,
+        )
+        try:
+            async with waiting.looked_after():
+                yield {
+                    "targets": room.EndpointTargets(endpoints),
+                    "journal": journal,
+                    "pace": room.EndpointPace(redis),
+                    "lines": room.EndpointLines(found),
+                    "waiting": waiting,
+                }
+        finally:
+            await journal.close()

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import Any
 
 import pytest
 from arq.connections import ArqRedis
 
-from errand.leases.groups import Groups, Released
+from errand.leases.groups import Groups, Released, groups_in
 from errand.leases.leases import Finish, Leases
 from errand.monitor.job_snapshot import read_job
 from errand.queue.queue import Queue
+from errand.redis.connection import connect
 from errand.wire import keys
 from errand.wire.records import PutBack
+from tests.redis_cluster import apart
+from tests.waiting import NEVER_S
 
 QUEUE = keys.queue(keys.DEFAULT_QUEUE)
 GROUP = keys.group_in_key("the endpoint a:b")
@@ -64,6 +68,26 @@ async def test_what_is_put_back_waits_until_there_is_room_and_then_comes_before_
     assert await groups.release({GROUP: 100, "@none": 100}) == {GROUP: Released(3, 0), "@none": Released(0, 0)}
     assert await claimed(leases) == waiting[2:]
     assert await groups.names() == []
+
+
+async def test_jobs_of_a_group_may_wait_in_several_partitions(
+    redis: ArqRedis, redis_url: str, queue: Queue, leases: Leases
+) -> None:
+    async with aclosing(connect(apart(redis_url, 1), reply_timeout_s=NEVER_S)) as other:
+        await queue.enqueue_many("any", [{}] * 2)
+        await Queue(other, ended_ttl_s=60).enqueue_many("any", [{}] * 3)
+        there = Leases(other, queue=QUEUE, worker="one", lease_s=10)
+        first, second = await put_back(leases, 2), await put_back(there, 3)
+        groups = groups_in([redis, other], queue=QUEUE)
+        assert await groups.names() == [GROUP]
+        assert await groups.note(GROUP, NOTE, after=0) == 3
+        for client, job_id in ((redis, first[0]), (other, second[0])):
+            waiting = await read_job(client, job_id)
+            assert waiting is not None and waiting.put_back == NOTE
+        assert await groups.release({GROUP: 3}) == {GROUP: Released(3, 2)}
+        assert (await claimed(leases), await claimed(there)) == (first, second[:1])
+        assert await groups.release({GROUP: 9}) == {GROUP: Released(2, 0)}
+        await other.flushdb()
 
 
 async def test_what_became_of_a_waiting_job_meanwhile_counts(

@@ -199,7 +199,8 @@ async def list_children(
     """
     await job_path.found(to, id)
     first = 0 if cursor is None else _number_in(cursor)
-    page = await in_time(children_of(to.redis, id, first=first, limit=limit))
+    redis = await in_time(to.partitions.having(id))
+    page = await in_time(children_of(redis, id, first=first, limit=limit))
     next_cursor = None if page.next is None else urlsafe_b64encode(f"c{page.next}".encode()).rstrip(b"=").decode()
     query = urlencode([("limit", limit), ("cursor", next_cursor)])
     next_ = next_cursor and f"{path_of(id, to.root_path)}/children?{query}"

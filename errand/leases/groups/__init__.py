@@ -5,5 +5,6 @@ until a process that knows of room for some of them has these made due. Nothing 
 """
 
 from errand.leases.groups.groups import Groups, Released
+from errand.leases.groups.spread import AnyGroups, groups_in
 
-__all__ = ["Groups", "Released"]
+__all__ = ["AnyGroups", "Groups", "Released", "groups_in"]

@@ -10,7 +10,7 @@ import asyncio
 import time
 
 from errand.job.control import Snooze
-from errand.leases.groups import Groups
+from errand.leases.groups import AnyGroups
 from errand.webhooks.endpoints.soon import news
 from errand.webhooks.turns.breaker import failing
 from errand.webhooks.turns.receivers import busy
@@ -28,7 +28,7 @@ def note_of(put_back: Snooze) -> PutBack:
 class Reasons:
     """Those of the groups of one worker process."""
 
-    def __init__(self, groups: Groups) -> None:
+    def __init__(self, groups: AnyGroups) -> None:
         self._groups = groups
         self._failing: set[str] = set()
         """The groups whose deliveries say that their endpoint fails."""

@@ -21,7 +21,7 @@ import structlog
 from pydantic_core import to_json
 
 from errand.job.control import Snooze
-from errand.leases.groups import Groups
+from errand.leases.groups import AnyGroups
 from errand.leases.parked import MAX_PARKED
 from errand.webhooks.endpoints.soon import news
 from errand.webhooks.endpoints.store import Endpoints
@@ -57,7 +57,7 @@ class WaitingDeliveries:
     """Those of one worker process."""
 
     def __init__(
-        self, groups: Groups, endpoints: Endpoints, *, receivers: Receivers, breakers: Breakers, host_limit: int
+        self, groups: AnyGroups, endpoints: Endpoints, *, receivers: Receivers, breakers: Breakers, host_limit: int
     ) -> None:
         self._groups = groups
         self._endpoints = endpoints

@@ -173,8 +173,10 @@ async def _of_endpoint(to: Shared, jobs: Sequence[JobSnapshot], endpoint_id: str
 
 
 async def _results(to: Shared, jobs: Sequence[JobSnapshot]) -> list[bytes | None]:
-    found: list[bytes | None] = await to.redis.mget([keys.result(job.id) for job in jobs])
-    return found
+    """Each in the one partition that has it."""
+    names = [keys.result(job.id) for job in jobs]
+    in_partitions = [await redis.mget(names) for redis in to.partitions.clients]
+    return [next(filter(None, kept), None) for kept in zip(*in_partitions, strict=True)]
 
 
 async def _deliver(to: Shared, endpoint_id: str, args: dict[str, Any]) -> Response:

@@ -9,10 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from redis.asyncio import Redis
-
 from errand.job.control import Snooze
 from errand.redis import script
+from errand.redis.cluster.partitions import Partitions
 from errand.redis.outage import is_outage
 from errand.settings import WEBHOOK_QUEUE
 from errand.webhooks.endpoints.soon import news
@@ -31,10 +30,11 @@ MAX_ENDED = 20
 
 
 class EndpointLines:
-    """The lines of one Redis."""
+    """The lines of one installation."""
 
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
+    def __init__(self, partitions: Partitions) -> None:
+        self._partitions = partitions
+        redis = self._redis = partitions.first
         self._look = script.load(redis, "webhooks/endpoints/gates/line")
         self._join = script.load(redis, "webhooks/endpoints/gates/join")
 
@@ -88,7 +88,8 @@ class EndpointLines:
 
     async def _wait_for_s(self, job_id: str) -> float | None:
         """When to look again if that job is the first in line; None if it has ended."""
-        async with self._redis.pipeline(transaction=False) as pipeline:
+        redis = await self._partitions.having(job_id)
+        async with redis.pipeline(transaction=False) as pipeline:
             pipeline.exists(keys.body(job_id))
             pipeline.exists(keys.lease(job_id))
             pipeline.zscore(keys.queue(WEBHOOK_QUEUE), job_id)

@@ -15,6 +15,7 @@ from redis.exceptions import ConnectionError
 from errand.job.control import Snooze
 from errand.monitor.job_snapshot import read_job
 from errand.queue.queue import Queue
+from errand.redis.cluster.partitions import Partitions
 from errand.settings import WEBHOOK_QUEUE
 from errand.webhooks.endpoints import EndpointLines
 from errand.webhooks.endpoints.gates import lines as module
@@ -87,7 +88,7 @@ async def test_what_waits_says_so_and_uses_no_try(
 
 
 async def test_a_later_one_that_is_looked_at_first_waits_for_the_earlier(redis: ArqRedis) -> None:
-    lines, job_id = EndpointLines(redis), await put_job(redis)
+    lines, job_id = EndpointLines(Partitions([redis])), await put_job(redis)
     for message in ("first", "second"):
         assert await lines.join(["one"], message)
     assert not await lines.join(["one"], "first"), "it was in the line"
@@ -99,7 +100,7 @@ async def test_a_later_one_that_is_looked_at_first_waits_for_the_earlier(redis: 
 
 
 async def test_one_that_ended_without_a_word_is_removed_by_the_next(redis: ArqRedis) -> None:
-    lines, job_id = EndpointLines(redis), await put_job(redis)
+    lines, job_id = EndpointLines(Partitions([redis])), await put_job(redis)
     assert await is_first(lines, "first", job_id)
     assert not await is_first(lines, "second")
     await Queue(redis, name=WEBHOOK_QUEUE, ended_ttl_s=60).cancel(job_id)
@@ -109,7 +110,7 @@ async def test_one_that_ended_without_a_word_is_removed_by_the_next(redis: ArqRe
 async def test_one_that_was_announced_and_never_put_is_waited_for_a_while(
     redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lines = EndpointLines(redis)
+    lines = EndpointLines(Partitions([redis]))
     await lines.join(["one"], "never-put")
     assert not await is_first(lines, "second")
     assert not await is_first(lines, "second")
@@ -119,7 +120,7 @@ async def test_one_that_was_announced_and_never_put_is_waited_for_a_while(
 
 
 async def test_others_wait_until_the_first_is_due(redis: ArqRedis) -> None:
-    lines, job_id = EndpointLines(redis), await put_job(redis, delay_ms=40_000)
+    lines, job_id = EndpointLines(Partitions([redis])), await put_job(redis, delay_ms=40_000)
     assert await is_first(lines, "first", job_id)
     with pytest.raises(Snooze) as put_back:
         await lines.wait("one", "second", job_id="no-job")
