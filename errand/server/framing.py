@@ -260,10 +260,11 @@ class Framing(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._work += HEAD_WORK
         self._check_head()
-        self.part = "body"
         self._announced_left = next((int(value) for name, value in self.headers if name == b"content-length"), 0)
         self._framing_bytes = self._trailer_bytes = self._between_bytes = 0
+        # while it is still the head: uvicorn may find that the address is none, and has made no answer's place then
         super().on_headers_complete()
+        self.part = "body"
         if self.parser.should_upgrade():
             self._upgrade_body = body_head(self.headers)
 

@@ -6,14 +6,15 @@ import hashlib
 import secrets
 import time
 import uuid
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 
 from redis.asyncio import Redis
 
 from errand.job.stored_file import StoredFile
 from errand.redis import script
-from errand.resources.storage import PART_BYTES, Storage
+from errand.redis.repair import may_be_repaired
+from errand.resources.storage import PART_BYTES, FileMissing, Storage
 from errand.wire import keys
 
 MAX_PARTS = 10_000
@@ -27,12 +28,16 @@ PARTS = "uploads/parts"
 SWEEP_EVERY_S = 600
 
 
+ENDING_MS = 60_000
+"""So long the sender of the last byte has to make the file; if its process was killed, another may after this."""
+
+
 class UploadGone(LookupError):
     """There is no such upload: it never was, has expired or was given up."""
 
 
 class UploadMoved(Exception):
-    """The upload is at another offset than the sender believes: `offset`."""
+    """The upload is at another offset than the sender believes, or another sender is first: it is at `offset`."""
 
     def __init__(self, offset: int) -> None:
         super().__init__(offset)
@@ -91,18 +96,11 @@ class UploadSessions:
         async with self._redis.pipeline() as pipeline:
             pipeline.hgetall(_key(token))
             pipeline.pexpiretime(_key(token))
-            fields, expires_ms = await pipeline.execute()
-        if not fields:
-            raise UploadGone(token)
-        named = {name.decode(): value.decode() for name, value in fields.items()}
-        offsets = sorted((int(name.removeprefix("part:")), name) for name in named if name.startswith("part:"))
-        return UploadSession(
-            token=token,
-            file=StoredFile.model_validate_json(named["file"]),
-            offset=int(named["offset"]),
-            expires_at_s=expires_ms / 1000,
-            parts=tuple(named[name] for _, name in offsets),
-        )
+            fields, expires_ms = await pipeline.execute(raise_on_error=False)
+        try:
+            return _session(token, fields, expires_ms)
+        except (KeyError, ValueError):  # there is none, or what another program has written
+            raise UploadGone(token) from None
 
     async def append(self, token: str, offset: int, chunks: AsyncIterable[bytes]) -> UploadSession:
         """Keeps what comes from that offset on, also of a stream that breaks off; whole, it becomes the file.
@@ -121,10 +119,7 @@ class UploadSessions:
         if behind > session.file.bytes:
             raise UploadTooLong(f"more than the {session.file.bytes} bytes that were announced")
         if behind == session.file.bytes:
-            await self._storage.write(session.file.key, self._joined(session, piece))
-            await self._note(session, behind, "")
-            await self._drop_parts(session)
-            return replace(session, offset=behind, parts=())
+            return await self._end(session, self._joined(session, piece))
         name = f"{PARTS}/{session.file.key.rpartition('/')[2]}/{session.offset}-{uuid.uuid4()}"
         await self._storage.write(name, _only(piece))
         try:
@@ -133,6 +128,42 @@ class UploadSessions:
             await self._storage.delete(name)
             raise
         return replace(session, offset=behind, parts=(*session.parts, name))
+
+    async def _end(self, session: UploadSession, chunks: AsyncIterable[bytes]) -> UploadSession:
+        """Makes the file of all its bytes. Raises UploadGone, UploadMoved, and what `chunks` raises.
+
+        Of several who send the end at once only one makes it: the file is what was sent by the one who is answered so,
+        and is never replaced.
+        """
+        ending = keys.upload_ending(_digest(session.token))
+        is_first = False
+
+        async def until_first() -> AsyncIterator[bytes]:
+            nonlocal is_first
+            async for chunk in chunks:
+                yield chunk
+            # all has come, and nothing is there yet: the storage shows a file once its source has ended
+            is_first = bool(await self._redis.set(ending, "", nx=True, px=ENDING_MS))
+            offset = (await self.find(session.token)).offset
+            if not is_first or offset != session.offset:
+                raise UploadMoved(offset)
+
+        try:
+            await self._storage.write(session.file.key, until_first())
+            await self._note_end(session)
+        finally:
+            if is_first:
+                await self._redis.delete(ending)
+        await self._drop_parts(session)
+        return replace(session, offset=session.file.bytes, parts=())
+
+    async def _note_end(self, session: UploadSession) -> None:
+        """Deletes the file if the upload was given up, or expired, while it was made; raises UploadGone then."""
+        try:
+            await self._note(session, session.file.bytes, "")
+        except UploadGone:
+            await self._storage.delete(session.file.key)
+            raise
 
     async def _note(self, session: UploadSession, behind: int, name: str) -> None:
         answer = await self._advance(keys=[_key(session.token)], args=[session.offset, behind, name, MAX_PARTS])
@@ -145,25 +176,33 @@ class UploadSessions:
                 raise UploadTooLong(f"more than {MAX_PARTS} parts: send larger ones")
 
     async def _joined(self, session: UploadSession, last: bytes) -> AsyncIterator[bytes]:
-        for name in session.parts:
-            async for chunk in self._storage.read(name):
-                yield chunk
+        """Raises UploadMoved if another sender has ended the upload meanwhile, UploadGone if parts are lost."""
+        try:
+            for name in session.parts:
+                async for chunk in self._storage.read(name):
+                    yield chunk
+        except FileMissing:
+            offset = (await self.find(session.token)).offset
+            raise UploadGone(session.token) if offset == session.offset else UploadMoved(offset) from None
         yield last
 
     async def put(self, token: str, chunks: AsyncIterable[bytes]) -> UploadSession:
-        """Keeps the whole file, which comes at once. Raises UploadGone, UploadTooLong, and what `chunks` raises."""
+        """Keeps the whole file, which comes at once.
+
+        Raises UploadGone, UploadMoved if the file is whole already, UploadTooLong, and what `chunks` raises.
+        """
         session = await self.find(token)
-        await self._storage.write(session.file.key, _exactly(session.file.bytes, chunks))
-        await self._note(session, session.file.bytes, "")
-        await self._drop_parts(session)
-        return replace(session, offset=session.file.bytes, parts=())
+        if session.whole:
+            raise UploadMoved(session.offset)
+        return await self._end(session, _exactly(session.file.bytes, chunks))
 
     async def give_up(self, token: str) -> None:
-        """Forgets it and all that has come of it. Raises UploadGone."""
+        """Forgets it and all that has come of it, but not the file of a job. Raises UploadGone."""
         session = await self.find(token)
         await self._redis.delete(_key(token))
         await self._drop_parts(session)
-        if session.whole:
+        # also if it was not whole a moment ago: its end may have come meanwhile
+        if not await self._redis.exists(keys.upload_jobs(session.file.key)):
             await self._storage.delete(session.file.key)
 
     async def _drop_parts(self, session: UploadSession) -> None:
@@ -178,9 +217,28 @@ class UploadSessions:
         await self._storage.delete_older(f"{PARTS}/", than_s=time.time() - 2 * self._ttl_s)
 
 
+def _session(token: str, fields: Mapping[bytes, bytes] | Exception, expires_ms: int) -> UploadSession:
+    """Raises KeyError or ValueError for what is no upload, and the error that is there instead of it."""
+    if isinstance(fields, Exception):
+        raise KeyError(token) if may_be_repaired(fields) else fields
+    named = {name.decode(): value.decode() for name, value in fields.items()}
+    offsets = sorted((int(name.removeprefix("part:")), name) for name in named if name.startswith("part:"))
+    return UploadSession(
+        token=token,
+        file=StoredFile.model_validate_json(named["file"]),
+        offset=int(named["offset"]),
+        expires_at_s=expires_ms / 1000,
+        parts=tuple(named[name] for _, name in offsets),
+    )
+
+
 def _key(token: str) -> str:
     """By the token's digest: who reads Redis cannot continue uploads."""
-    return keys.upload(hashlib.sha256(token.encode()).hexdigest()[:32])
+    return keys.upload(_digest(token))
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()[:32]
 
 
 async def _only(piece: bytes) -> AsyncIterator[bytes]:

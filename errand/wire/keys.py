@@ -147,6 +147,11 @@ def upload(digest: str) -> str:
     return f"errand:upload:{digest}"
 
 
+def upload_ending(digest: str) -> str:
+    """Exists while the sender of that upload's last byte makes its file."""
+    return f"errand:upload-ending:{digest}"
+
+
 def upload_jobs(file_key: str) -> str:
     """Set: the jobs that were put with that upload, by its key in storage."""
     return f"errand:upload-jobs:{file_key}"

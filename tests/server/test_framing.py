@@ -144,6 +144,7 @@ async def refused_after_an_answer(connection: object) -> None:
         (b"GET /healthz\r\n\r\n", 505, "http-version-not-supported"),
         (b"GET /healthz HTTP/2.0\r\nHost: 127.0.0.1\r\n\r\n", 505, "http-version-not-supported"),
         (b"GET /healthz HTTP/1.1\r\n\r\n", 400, "bad-request"),
+        (b"GET http:/// HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", 400, "bad-request"),
         (GET + b"Host: evil.example\r\n\r\n", 400, "bad-request"),
         (GET + b"Authorization: Bearer a\r\nAuthorization: Bearer b\r\n\r\n", 400, "bad-request"),
         (GET + b" folded: a\r\n\r\n", 400, "bad-request"),

@@ -238,7 +238,13 @@ async def test_a_body_that_only_trickles_is_cut_off(port: int, redis: ArqRedis) 
 
 
 @pytest.mark.parametrize(
-    "bad", [b"nonsense\r\n\r\n", POST + b"Transfer-Encoding: chunked\r\n\r\nx\r\n", GET + b"Host: b\r\n\r\n"]
+    "bad",
+    [
+        b"nonsense\r\n\r\n",
+        POST + b"Transfer-Encoding: chunked\r\n\r\nx\r\n",
+        GET + b"Host: b\r\n\r\n",
+        GET.replace(b"/healthz", b"http:///") + b"\r\n",
+    ],
 )
 async def test_what_came_before_a_bad_message_has_its_answers_and_the_message_its_own(port: int, bad: bytes) -> None:
     put = POST + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY

@@ -89,6 +89,51 @@ async def test_of_two_that_send_one_part_at_once_one_goes_on(client: httpx.Async
     assert (settings.data_dir / "files" / upload["file"]["key"]).read_bytes() == b"abcdef"
 
 
+async def test_a_file_is_what_its_one_accepted_sender_sent_and_is_never_replaced(
+    client: httpx.AsyncClient, settings: Settings, redis: ArqRedis
+) -> None:
+    for number in range(6):
+        upload = await created(client, 4)
+        path = settings.data_dir / "files" / upload["file"]["key"]
+        if by_put := number % 2:
+            calls = [client.put(upload["url"], content=bytes([65 + at]) * 4) for at in range(4)]
+        else:
+            await sent(client, upload["url"], 0, b"first"[:1])
+            calls = [sent(client, upload["url"], 1, bytes([65 + at]) * 3) for at in range(4)]
+        answers = await asyncio.gather(*calls)
+        assert sorted(answer.status_code for answer in answers) == [204, 409, 409, 409]
+        winner = next(at for at, answer in enumerate(answers) if answer.status_code == 204)
+        assert path.read_bytes() == bytes([65 + winner]) * 4 if by_put else b"f" + bytes([65 + winner]) * 3
+        problem_of(await client.put(upload["url"], content=b"evil"), 409, "wrong-offset")
+        assert b"evil" not in path.read_bytes()
+    assert [key async for key in redis.scan_iter("errand:upload-ending:*")] == []
+
+
+async def test_an_upload_that_is_given_up_while_it_ends_leaves_no_file(
+    client: httpx.AsyncClient, settings: Settings
+) -> None:
+    upload = await created(client, 4)
+
+    async def given_up_meanwhile() -> AsyncIterator[bytes]:
+        yield b"12"
+        assert (await client.delete(upload["url"], headers=TUS)).status_code == 204
+        yield b"34"
+
+    problem_of(await client.put(upload["url"], content=given_up_meanwhile()), 404, "unknown-upload")
+    assert not (settings.data_dir / "files" / upload["file"]["key"]).exists()
+
+
+async def test_who_gives_up_an_upload_does_not_take_it_from_its_job(
+    client: httpx.AsyncClient, settings: Settings
+) -> None:
+    upload = await created(client, len(photo := image(60, 40)))
+    assert (await client.put(upload["url"], content=photo)).status_code == 204
+    args = {"file": upload["file"], "sizes": [{"width": 6}]}
+    assert (await client.post("/v1/jobs/resize", json=args)).status_code == 202
+    assert (await client.delete(upload["url"], headers=TUS)).status_code == 204
+    assert (settings.data_dir / "files" / upload["file"]["key"]).read_bytes() == photo
+
+
 async def test_a_file_is_put_at_once(client: httpx.AsyncClient, settings: Settings) -> None:
     answer = await client.post("/v1/uploads", json={"bytes": 5, "filename": "a.txt"})
     upload = answer.json()

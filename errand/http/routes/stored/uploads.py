@@ -213,7 +213,7 @@ async def continue_upload(token: Token, offset: Offset, request: Request, to: Sh
 @router.put(
     "/{token}",
     status_code=204,
-    responses={**documented(GONE), **PROBLEMS},
+    responses={**documented({409: "all of the file has come, or comes right now", **GONE}), **PROBLEMS},
     openapi_extra=_takes("application/octet-stream"),
     operation_id="put_upload",
 )
@@ -232,7 +232,7 @@ async def put_upload(token: Token, request: Request, to: SharedDep) -> Response:
     operation_id="give_up_upload",
 )
 async def give_up_upload(token: Token, to: SharedDep) -> Response:
-    """Forgets the upload and all that has come of it."""
+    """Forgets the upload and all that has come of it; a job's file stays."""
     with _faults(to):
         await to.uploads.give_up(token)
     return Response(status_code=204, headers=_tus({}))
