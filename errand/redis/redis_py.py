@@ -63,8 +63,15 @@ class Pool(ConnectionPool):
             return ready
         if self.has_connected_idle:
             return await self.take_connection()
+        ends = self._ends
         async with self._gate:
+            self._check_goes_on(ends)
             return await self.take_connection()
+
+    def _check_goes_on(self, ends: int) -> None:
+        """Raises ConnectionError if the pool was closed since it had ended so often: nobody closes what opens then."""
+        if self._ends != ends:
+            raise ConnectionError("the client was closed while it connected")
 
     @property
     def has_connected_idle(self) -> bool:
@@ -116,8 +123,7 @@ class Pool(ConnectionPool):
         ends = self._ends
         try:
             await self.ensure_connection(connection)
-            if self._ends != ends:
-                raise ConnectionError("the client was closed while it connected")
+            self._check_goes_on(ends)
         except BaseException:
             if self._ends != ends:
                 await connection.disconnect(nowait=True)
@@ -140,26 +146,26 @@ class Pool(ConnectionPool):
         wait for the end of one connection are all cancelled with the first of them.
         """
         idle, self._available_connections = self._available_connections, []
-        for connection in idle:
-            with contextlib.suppress(Exception):
-                await connection.disconnect(nowait=True)
+        _close_all(idle)
 
     async def drop_except(self, address: tuple[str, int]) -> None:
         """Closes the connections to any other host and port; a call that waits on one of them fails."""
         known: list[Any] = [*self._available_connections, *self._in_use_connections]
         others = [connection for connection in known if (connection.host, connection.port) != address]
-        await asyncio.gather(*(connection.disconnect(nowait=True) for connection in others), return_exceptions=True)
+        _close_all(others)
 
     async def disconnect(self, inuse_connections: bool = True) -> None:
         """Closes the connections; if those in use are among them, the pool has ended."""
+        # before anything is awaited: one who is cancelled while he closes would leave them open
+        closed = _close_all([*self._available_connections, *(self._in_use_connections if inuse_connections else ())])
         if inuse_connections:
             self._ends += 1
             await self.end()
-        await self.disconnect_all(inuse=inuse_connections)
+        await _noticed(closed)
 
-    async def disconnect_all(self, *, inuse: bool = True) -> None:
+    async def disconnect_all(self) -> None:
         """Closes the connections, and the pool goes on: they are opened again when they are needed."""
-        await super().disconnect(inuse)
+        await _noticed(_close_all([*self._available_connections, *self._in_use_connections]))
 
     async def end(self) -> None:
         """Called when the pool is closed, before its connections are; for a subclass that has more to close."""
@@ -167,6 +173,16 @@ class Pool(ConnectionPool):
     def arguments(self) -> dict[str, Any]:
         """What a pool to the same server is made with."""
         return {"connection_class": self.connection_class, **self.connection_kwargs}
+
+
+def _close_all(connections: Iterable[Any]) -> list[Packed]:
+    """Closes them at once, and returns those that were open."""
+    return [connection for connection in connections if connection.close_at_once()]
+
+
+async def _noticed(closed: list[Packed]) -> None:
+    """Waits for the ends of connections that were closed, as long as it may take to open one."""
+    await asyncio.gather(*(connection.has_closed() for connection in closed))
 
 
 async def call(redis: Redis, *command: Any) -> Any:
@@ -262,6 +278,26 @@ class Packed(AbstractConnection):
         """True if something came that nobody has asked for, or the connection has ended."""
         stream = self._reader
         return stream is None or bool(stream._buffer) or stream.at_eof() or stream.exception() is not None
+
+    _closing: asyncio.StreamWriter | None = None
+
+    def close_at_once(self) -> bool:
+        """Closes it without a wait; True if it was open. `has_closed` waits."""
+        self._parser.on_disconnect()
+        self._closing, self._reader, self._writer = self._writer, None, None
+        if self._closing is not None:
+            # RuntimeError is uvloop's word for a connection that was reset a moment ago
+            with contextlib.suppress(OSError, RuntimeError):
+                self._closing.close()
+        return self._closing is not None
+
+    async def has_closed(self) -> None:
+        """Returns when the peer has closed its side, too, or takes too long."""
+        closing, self._closing = self._closing, None
+        with contextlib.suppress(OSError, asyncio.TimeoutError):
+            async with asyncio.timeout(self.socket_connect_timeout):
+                if closing is not None:
+                    await closing.wait_closed()
 
     async def disconnect(self, nowait: bool = False) -> None:
         """Closes it; a peer that does not close its side in time is no error and hides none."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import socket
 import struct
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,15 @@ from redis.asyncio import ConnectionPool, Redis
 from redis.exceptions import ConnectionError, ReadOnlyError, TimeoutError
 
 from errand.redis.connection import Refused, check_welcome, connect
-from errand.redis.redis_py import copy_of
+from errand.redis.redis_py import CONNECTING_AT_ONCE, Pool, copy_of
 from tests.redis_servers import Certificates, RedisServer
 from tests.waiting import NEVER_S
+
+
+def pool_of(client: ArqRedis) -> Pool:
+    pool = client.connection_pool
+    assert isinstance(pool, Pool)
+    return pool
 
 
 @asynccontextmanager
@@ -225,6 +232,55 @@ async def test_a_client_that_is_closed_while_it_connects_leaves_no_connection(re
         await client.aclose()
         await asyncio.gather(calling, return_exceptions=True)
         assert [connection for connection in made if connection.is_connected] == [], turns
+
+
+async def test_whoever_is_cancelled_while_he_opens_or_closes_leaves_no_connection(redis_url: str) -> None:
+    """At every turn of the loop, and a second time one or two turns later, as who closes was cancelled before."""
+
+    async def used(client: ArqRedis) -> None:
+        try:
+            await asyncio.gather(*(client.get("x") for _ in range(CONNECTING_AT_ONCE + 2)))
+        finally:
+            await client.aclose()
+
+    for turns, again in itertools.product(range(40), range(3)):
+        client = connect(redis_url, reply_timeout_s=NEVER_S)
+        using = asyncio.create_task(used(client))
+        for wait in (turns, again):
+            for _ in range(wait):
+                await asyncio.sleep(0)
+            using.cancel()
+        await asyncio.gather(using, return_exceptions=True)
+        pool = client.connection_pool
+        known = [*pool._in_use_connections, *pool._available_connections]
+        assert [connection for connection in known if connection.is_connected] == [], (turns, again)
+
+
+async def test_who_is_cancelled_while_a_server_is_given_up_leaves_no_connection(redis: ArqRedis) -> None:
+    pool = pool_of(redis)
+    await asyncio.gather(*(redis.get("x") for _ in range(3)))
+    idle = list(pool._available_connections)
+    dropping = asyncio.create_task(pool.drop_idle())
+    await asyncio.sleep(0)
+    dropping.cancel()
+    await asyncio.gather(dropping, return_exceptions=True)
+    assert [connection for connection in idle if connection.is_connected] == []
+
+
+async def test_a_call_that_waits_for_its_turn_to_connect_opens_nothing_once_the_client_is_closed(
+    redis_url: str,
+) -> None:
+    client = connect(redis_url, reply_timeout_s=NEVER_S)
+    pool = pool_of(client)
+    async with AsyncExitStack() as others_connect:
+        for _ in range(CONNECTING_AT_ONCE):
+            await others_connect.enter_async_context(pool._gate)
+        waiting = asyncio.ensure_future(client.get("x"))
+        await asyncio.sleep(0)
+        await client.aclose()
+    with pytest.raises(ConnectionError, match="closed"):
+        await waiting
+    assert pool._available_connections == []
 
 
 # --- copies
