@@ -54,8 +54,8 @@ bench: $(VENV)/.dev ## the engine against stock Arq and its own bars; about ten 
 bench-peers: $(VENV)/.dev ## the same with SAQ, taskiq, streaq and dramatiq, each in an environment made on the spot
 	@$(BIN)/python -m tests.bench --peers $(ARGS)
 
-chaos: $(VENV)/.dev ## faults of every kind under load, then the accounts; SECONDS= SEED= WORKERS= RATE= RUNS= FSYNC= CLUSTER=redis|valkey
-	@$(BIN)/python -m tests.chaos $(call given,SECONDS SEED WORKERS RATE RUNS FSYNC CLUSTER) $(ARGS)
+chaos: $(VENV)/.dev ## faults of every kind under load, then the accounts; SECONDS= SEED= WORKERS= RATE= RUNS= FSYNC= CLUSTER=redis|valkey PARTITIONS=
+	@$(BIN)/python -m tests.chaos $(call given,SECONDS SEED WORKERS RATE RUNS FSYNC CLUSTER PARTITIONS) $(ARGS)
 
 soak: $(VENV)/.dev ## ten minutes of steady load: does anything grow? SECONDS= RATE= WORKERS=
 	@$(BIN)/python -m tests.chaos.soak $(call given,SECONDS RATE WORKERS) $(ARGS)

@@ -134,7 +134,7 @@ def _is_well(node: Node, nodes: int) -> bool:
     if known != ("ok", str(SLOTS), str(nodes)):
         return False
     if info["role"] == "master":
-        return bool(info["connected_slaves"] == 1 and info["slave0"]["state"] == "online")
+        return bool(info["connected_slaves"] == 1 and info.get("slave0", {}).get("state") == "online")
     return bool(info["master_link_status"] == "up")
 
 

@@ -41,6 +41,7 @@ def _one(options: argparse.Namespace, seed: int) -> tuple[Run, list[report.Line]
         rate=options.rate,
         fsync=options.fsync,
         cluster=options.cluster,
+        partitions=options.partitions,
     )
     folder = Path(tempfile.mkdtemp(prefix="errand-chaos-"))
     print(f"seed {seed}: {plan.seconds:g} s of faults; logs in {folder}", flush=True)
@@ -76,6 +77,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--runs", type=int, default=1, help="as many runs, each with the next seed")
     parser.add_argument("--cluster", choices=SERVERS, default="", help="a cluster of these servers, not one Redis")
+    parser.add_argument("--partitions", type=int, default=1, help="of the queues, in a cluster")
     parser.add_argument("--fsync", choices=("always", "everysec"), default="always", help="of Redis' append-only file")
     parser.add_argument("--leeway", type=float, default=1, help="multiplies the bars on time, for a busy machine")
     parser.add_argument("--write", action="store_true", help="puts the table into docs/reliability.md")
@@ -84,6 +86,8 @@ def _options() -> argparse.Namespace:
     options = parser.parse_args()
     if options.rate < LEAST_RATE or options.workers < 1 or options.seconds <= 0 or options.runs < 1:
         parser.error(f"it needs SECONDS > 0, RATE >= {LEAST_RATE}, and at least one worker and one run")
+    if options.partitions != 1 and not options.cluster:
+        parser.error("only a cluster has PARTITIONS")
     return options
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence, Set
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -52,6 +52,8 @@ class Record:
     mark: int | None
     """The number of the request that it came with."""
     args: Mapping[str, Any] = field(default_factory=dict)
+    partition: int = 0
+    """In which it is; one server is partition 0."""
 
     @property
     def path(self) -> str:
@@ -154,9 +156,31 @@ class Accounts:
         return "refused" if request.status == 503 else "nobody's"
 
 
-async def read(redis_url: str, ledger: Ledger) -> Accounts:
+@dataclass
+class Contents:
+    """What one partition has."""
+
+    records: dict[str, Record]
+    left_over: list[str]
+    stale: int
+
+
+async def read(redis_url: str, ledger: Ledger, *, partitions: int = 1) -> Accounts:
     """Everything that is in Redis, straight from its keys."""
-    redis = connect(redis_url, reply_timeout_s=30)
+    found = [await _read(redis_url, partition) for partition in range(partitions)]
+    records = {job_id: record for each in found for job_id, record in each.records.items()}
+    left_over = [key for each in found for key in each.left_over]
+    left_over += [f"{job_id} in two partitions" for job_id in _in_two([each.records for each in found])]
+    return Accounts(ledger.accepted, records, ledger.requests, sum(each.stale for each in found), left_over)
+
+
+def _in_two(found: Sequence[Mapping[str, Record]]) -> list[str]:
+    counts = Counter(job_id for records in found for job_id in records)
+    return [job_id for job_id, number in counts.items() if number > 1]
+
+
+async def _read(redis_url: str, partition: int) -> Contents:
+    redis = connect(redis_url, reply_timeout_s=30, partition=partition)
     try:
         ended = {job_id async for job_id in _ids(redis, result_key_prefix)}
         live = {job_id async for job_id in _ids(redis, job_key_prefix)}
@@ -164,34 +188,40 @@ async def read(redis_url: str, ledger: Ledger) -> Accounts:
         for job_id in sorted(live - ended):
             if (job := await read_job(redis, job_id, queues=QUEUES)) is not None:
                 found[job_id] = _record_of(job)
-        left_over = [keys.body(job_id) for job_id in live & ended]
-        left_over += [key async for key, job_id in _keys_of_jobs(redis) if job_id not in live]
-        left_over += [
-            keys.once(job_id)
-            async for job_id in _ids(redis, keys.once(""))
-            if job_id in found and found[job_id].status == "succeeded"
-        ]
-        left_over += [
-            keys.needs(job_id)
-            async for job_id in _ids(redis, keys.needs(""))
-            if job_id in found and found[job_id].status == "succeeded"
-        ]
-        for queue in QUEUES:
-            left_over += [f"{keys.needed(queue)} {name.decode()}" for name in await redis.smembers(keys.needed(queue))]  # type: ignore[misc]
-            left_over += [key async for key in _keys_of_limits(redis, queue)]
-        stale = sum([await _stale(redis, queue) for queue in QUEUES])
-        return Accounts(ledger.accepted, found, ledger.requests, stale, left_over)
+        records = {job_id: replace(record, partition=partition) for job_id, record in found.items()}
+        left_over = [key async for key in _left_over(redis, live, ended, found)]
+        return Contents(records, left_over, sum([await _stale(redis, queue) for queue in QUEUES]))
     finally:
         await redis.aclose()
 
 
-async def runs_empty(redis: Redis, *, due_within_s: float, limit_s: float) -> bool:
+async def _left_over(
+    redis: ArqRedis, live: Set[str], ended: Set[str], found: Mapping[str, Record]
+) -> AsyncIterator[str]:
+    """Keys that an ended job should not have any more."""
+    for job_id in live & ended:
+        yield keys.body(job_id)
+    async for key, job_id in _keys_of_jobs(redis):
+        if job_id not in live:
+            yield key
+    for key_of in (keys.once, keys.needs):
+        async for job_id in _ids(redis, key_of("")):
+            if job_id in found and found[job_id].status == "succeeded":
+                yield key_of(job_id)
+    for queue in QUEUES:
+        for name in await redis.smembers(keys.needed(queue)):  # type: ignore[misc]
+            yield f"{keys.needed(queue)} {name.decode()}"
+        async for key in _keys_of_limits(redis, queue):
+            yield key
+
+
+async def runs_empty(partitions: Sequence[Redis], *, due_within_s: float, limit_s: float) -> bool:
     """Waits until no job runs or is due within that time; False where that does not come within the limit."""
 
     async def empty() -> bool:
-        seconds, _ = await redis.time()
+        seconds, _ = await partitions[0].time()
         soon_ms = (seconds + due_within_s) * 1000
-        return not sum([await redis.zcount(queue, "-inf", soon_ms) for queue in QUEUES])
+        return not sum([await redis.zcount(queue, "-inf", soon_ms) for redis in partitions for queue in QUEUES])
 
     try:
         return await eventually(empty, timeout_s=limit_s)

@@ -28,8 +28,8 @@ class Store(Protocol):
         """As the API and the accounts reach it."""
 
     @property
-    def client(self) -> Redis:
-        """Straight to it, for looking on."""
+    def clients(self) -> Sequence[Redis]:
+        """Straight to each of its partitions, for looking on."""
 
     @property
     def programs(self) -> Sequence[Program]:
@@ -56,10 +56,6 @@ class House:
     @property
     def api_url(self) -> str:
         return f"http://127.0.0.1:{self.api_port}"
-
-    @property
-    def client(self) -> Redis:
-        return self.store.client
 
     @property
     def programs(self) -> list[Program]:

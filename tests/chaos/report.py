@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.bench.report import Bar
 from tests.chaos import recovery
 from tests.chaos.accounting import Record
-from tests.chaos.cluster.failovers import first_answers, first_starts, longest_waits, waits_of
+from tests.chaos.cluster.failovers import Wait, first_accepted, first_starts, longest_waits, waits_elsewhere, waits_of
 from tests.chaos.faults import Fault
 from tests.chaos.flows.accounts import Steps
 from tests.chaos.limits.jobs import ALL_AT_ONCE, BATCH, OF_ONE_AT_ONCE, STARTS, WITHIN_S
@@ -27,6 +27,8 @@ NAME, NAME_OF_CLUSTER = "chaos", "chaos of a cluster"
 ANSWER_LIMIT_S, FIRST_CLAIM_LIMIT_S, RECOVERY_LIMIT_S = 2.0, 2.0, LEASE_S + 1
 FAILOVER_LIMIT_S = 2.0
 """From the moment when another node has the slot."""
+ELSEWHERE_LIMIT_S = 0.5
+"""Or as long as jobs wait at other times, if that is more: faults of workers delay some."""
 USUAL_RATE = 240.0
 STEPS_A_SECOND = 20_000 / 300
 """At that rate, of all jobs; with all faults and what they hold up."""
@@ -99,7 +101,7 @@ def replace_between_marks(page: Path, table: str, *, name: str = NAME) -> None:
 def as_markdown(runs: Sequence[tuple[Run, Sequence[Line]]], *, when: str) -> str:
     """A table with a column for each run."""
     plan = runs[0][0].plan
-    cluster = f"CLUSTER={plan.cluster} " if plan.cluster else ""
+    cluster = f"CLUSTER={plan.cluster} PARTITIONS={plan.partitions} " if plan.cluster else ""
     command = f"make chaos {cluster}SECONDS={plan.seconds:g} SEED={plan.seed} RUNS={len(runs)}"
     heads = [f"seed {run.plan.seed}" for run, _ in runs]
     parts = [
@@ -144,7 +146,8 @@ def _load_lines(run: Run) -> Iterator[Line]:
 
 def _fault_lines(run: Run) -> Iterator[Line]:
     made = Counter(fault.kind for fault in run.faults)
-    least = min(60.0, 0.2 * run.plan.seconds)
+    # those of a cluster wait for each other
+    least = min(60.0, 0.2 * run.plan.seconds) / (2 if run.plan.cluster else 1)
     yield Line("Faults", "all", f"{len(run.faults)}", Bar.at_least(round(least), len(run.faults)))
     for kind in run.kinds:
         yield Line("Faults", kind, f"{made[kind]}", Bar.at_least(1, made[kind]))
@@ -265,12 +268,31 @@ def _failover_lines(run: Run, leeway: float) -> Iterator[Line]:
     for what, delays in (
         ("a job that waited started", list(longest_waits(run.failovers, waits, run.faults))),
         ("the next attempt began", list(first_starts(run.failovers, waits, run.faults))),
-        ("the next request was accepted", list(first_answers(run.failovers, run.accounts.requests, run.faults))),
+        ("the next job was accepted", list(first_accepted(run.failovers, run.accounts.accepted_records, run.faults))),
     ):
         alone = [delay for delay in delays if delay.alone]
         bar = partial(_time_bar, FAILOVER_LIMIT_S * leeway)
         yield _delay_line(section, f"then, until {what}: at most, {len(alone)} times", alone, 1, bar)
         yield Line(section, "the same, other faults meanwhile", f"{recovery.share_s(delays, 1):.2f} s")
+    yield from _elsewhere_lines(run, waits, leeway)
+
+
+def _elsewhere_lines(run: Run, waits: Sequence[Wait], leeway: float) -> Iterator[Line]:
+    """The other partitions go on as if nothing was."""
+    section, (meanwhile_s, otherwise_s) = "Failovers", waits_elsewhere(run.failovers, waits)
+    if run.plan.partitions > 1:
+        yield Line(section, "jobs due meanwhile in other partitions", f"{len(meanwhile_s):,}")
+        (half_s, most_s), usual = _half_and_most(meanwhile_s), _half_and_most(otherwise_s)
+        limit_s = max(usual[1], ELSEWHERE_LIMIT_S * leeway)
+        yield Line(
+            section, "due to started there: p50, p99", f"{half_s:.3f} s, {most_s:.3f} s", _time_bar(limit_s, most_s)
+        )
+        yield Line(section, "the same at other times", f"{usual[0]:.3f} s, {usual[1]:.3f} s")
+
+
+def _half_and_most(waits_s: Sequence[float]) -> tuple[float, float]:
+    delays = [Delay(wait_s, alone=True) for wait_s in waits_s]
+    return recovery.share_s(delays, 0.5), recovery.share_s(delays, 0.99)
 
 
 def _answer_lines(run: Run, leeway: float) -> Iterator[Line]:

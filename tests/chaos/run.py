@@ -51,6 +51,8 @@ class Plan:
     fsync: str
     cluster: str = ""
     """Which servers the cluster is of; empty: Redis is one server."""
+    partitions: int = 1
+    """Of the queues; more than one in a cluster only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ async def run(plan: Plan, folder: Path, *, say: Callable[[str], None] = print) -
     """Runs that plan in an empty folder; the logs of all processes stay there."""
     random = Random(plan.seed)
     settings = {"LEASE_S": str(LEASE_S), "DRAIN_S": str(DRAIN_S), "WORKER_CONCURRENCY": "50"}
-    settings |= {"REPLICAS": "1"} if plan.cluster else {}
+    settings |= {"REPLICAS": "1", "QUEUE_PARTITIONS": str(plan.partitions)} if plan.cluster else {}
     async with (
         Receivers.serving(Random(random.random())) as receivers,
         _store(plan, folder, random) as store,
@@ -100,7 +102,7 @@ async def run(plan: Plan, folder: Path, *, say: Callable[[str], None] = print) -
         async with _watched_clock() as standstills:
             await load.run_while(faults.run(plan.seconds))
         settled_s = await _settle(house)
-        accounts = await accounting.read(store.url, load.ledger)
+        accounts = await accounting.read(store.url, load.ledger, partitions=plan.partitions)
         noted = list(journal.read(house.data_dir))
         disturbances = Disturbances(faults.made, [still for still in standstills if still[1] - still[0] > LEASE_S / 3])
         return Run(
@@ -123,7 +125,7 @@ async def run(plan: Plan, folder: Path, *, say: Callable[[str], None] = print) -
 
 def _store(plan: Plan, folder: Path, random: Random) -> AbstractAsyncContextManager[OneServer | ClusterStore]:
     if plan.cluster:
-        return ClusterStore.open(folder, server=plan.cluster, fsync=plan.fsync)
+        return ClusterStore.open(folder, server=plan.cluster, fsync=plan.fsync, partitions=plan.partitions)
     return OneServer.open(folder, workers=plan.workers, random=random, fsync=plan.fsync)
 
 
@@ -137,7 +139,7 @@ async def _settle(house: House) -> float:
     """How many seconds the healthy house takes until its queues are empty; infinite where they do not become so."""
     healthy_s = time.monotonic()
     await house.ready()
-    settled = await accounting.runs_empty(house.client, due_within_s=DUE_SOON_S, limit_s=SETTLE_LIMIT_S)
+    settled = await accounting.runs_empty(house.store.clients, due_within_s=DUE_SOON_S, limit_s=SETTLE_LIMIT_S)
     return time.monotonic() - healthy_s if settled else math.inf
 
 

@@ -18,6 +18,7 @@ from random import Random
 from statistics import fmean
 
 import uvloop
+from redis.asyncio import Redis
 
 from tests.bench.report import Bar
 from tests.chaos import accounting, journal
@@ -94,8 +95,8 @@ async def soak(options: argparse.Namespace, folder: Path) -> list[Line]:
             mix=Mix.of_soak(options.rate),
             random=random,
         )
-        await load.run_while(_sample(house, samples, options.seconds))
-        await accounting.runs_empty(house.client, due_within_s=DUE_SOON_S, limit_s=SETTLE_LIMIT_S)
+        await load.run_while(_sample(house, server.client, samples, options.seconds))
+        await accounting.runs_empty([server.client], due_within_s=DUE_SOON_S, limit_s=SETTLE_LIMIT_S)
         done = {entry.job_id for entry in journal.read(house.data_dir) if entry.what == "did"}
         return [
             *_load_lines(load.ledger, done, options),
@@ -104,10 +105,10 @@ async def soak(options: argparse.Namespace, folder: Path) -> list[Line]:
         ]
 
 
-async def _sample(house: House, samples: Samples, seconds: float) -> None:
+async def _sample(house: House, redis: Redis, samples: Samples, seconds: float) -> None:
     until_s = time.monotonic() + seconds
     while time.monotonic() < until_s:
-        info, number = await house.client.info("memory"), await house.client.dbsize()
+        info, number = await redis.info("memory"), await redis.dbsize()
         rss = {f"{program.name}, MiB": _rss_bytes(program) / KIB**2 for program in house.programs[1:]}
         samples.add({**rss, "redis used_memory, MiB": info["used_memory"] / KIB**2, "keys": number})
         await asyncio.sleep(SAMPLE_EVERY_S)

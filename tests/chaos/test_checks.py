@@ -16,7 +16,14 @@ import pytest
 
 from tests.chaos import report
 from tests.chaos.accounting import Accounts, Ended, Record
-from tests.chaos.cluster.failovers import Failover, first_answers, first_starts, longest_waits, waits_of
+from tests.chaos.cluster.failovers import (
+    Failover,
+    first_accepted,
+    first_starts,
+    longest_waits,
+    waits_elsewhere,
+    waits_of,
+)
 from tests.chaos.effects import Effects
 from tests.chaos.faults import Fault
 from tests.chaos.flows.accounts import Steps
@@ -272,8 +279,12 @@ def test_what_a_failover_held_up_is_measured_from_the_moment_when_another_node_h
     assert first.took_s == pytest.approx(0.2)
     paused = Fault("pause worker past its lease", "worker-1", 2.0, 4.0, pid=1)
     assert not any(delay.alone for delay in longest_waits([failover], waits, [kill, paused]))
-    answers = [Request(0, [], sent_s=sent_s, took_s=0.5, status=status) for sent_s, status in ((1, 503), (2.4, 202))]
-    assert [delay.took_s for delay in first_answers([failover], answers, [kill])] == [pytest.approx(0.4)]
+    accepted = [(Wish("noop", "any", at_s), replace(ONCE, partition=part)) for at_s, part in ((2, 0), (2.6, 1), (3, 0))]
+    assert [delay.took_s for delay in first_accepted([failover], accepted, [kill])] == [pytest.approx(0.5)]
+    elsewhere = waits_of([replace(waited, partition=1), waited, after])
+    meanwhile_s, otherwise_s = waits_elsewhere([failover], elsewhere)
+    assert meanwhile_s == pytest.approx([1.2])
+    assert otherwise_s == pytest.approx([6.4])
 
 
 async def test_a_link_falls_silent_and_passes_on_what_it_held_when_it_heals() -> None:

@@ -128,9 +128,9 @@ def start_move(source: Node, target: Node) -> None:
     migrate(source, target, found[: len(found) // 2])
 
 
-def announce_move(source: Node, target: Node) -> None:
-    target.says("CLUSTER SETSLOT", SLOT, "IMPORTING", source.id)
-    source.says("CLUSTER SETSLOT", SLOT, "MIGRATING", target.id)
+def announce_move(source: Node, target: Node, slot: int = SLOT) -> None:
+    target.says("CLUSTER SETSLOT", slot, "IMPORTING", source.id)
+    source.says("CLUSTER SETSLOT", slot, "MIGRATING", target.id)
 
 
 def finish_move(cluster: Cluster, source: Node, target: Node) -> None:
@@ -142,4 +142,4 @@ def finish_move(cluster: Cluster, source: Node, target: Node) -> None:
 
 def migrate(source: Node, target: Node, names: Sequence[str]) -> None:
     if names:
-        source.says("MIGRATE", "127.0.0.1", target.server.port, "", 0, 5000, "KEYS", *names)
+        source.says("MIGRATE", "127.0.0.1", target.server.port, "", 0, 5000, "REPLACE", "KEYS", *names)

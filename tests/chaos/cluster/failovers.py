@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tests.chaos.accounting import Record
 from tests.chaos.faults import SETTLE_S, Fault
 from tests.chaos.flows.jobs import BEFORE
-from tests.chaos.load.ledger import Request
+from tests.chaos.load.ledger import Wish
 from tests.chaos.recovery import Delay
 
 FREE = frozenset({"noop", "root", "step", "webhook", "welcome_email"})
@@ -25,6 +25,8 @@ class Failover:
     began_s: float
     detected_s: float
     """When another node had the slot, by its own word."""
+    hit: frozenset[int] = frozenset({0})
+    """The partitions whose slots it was about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,7 @@ class Wait:
 
     since_s: float
     started_s: float
+    partition: int
 
 
 def waits_of(records: Iterable[Record]) -> list[Wait]:
@@ -41,7 +44,7 @@ def waits_of(records: Iterable[Record]) -> list[Wait]:
     ended_s = {record.root: record.attempts[-1].ended_at_ms / 1000 for record in known if _is_ended_root(record)}
     return sorted(
         (
-            Wait(_since_s(record, at, ended_s), attempt.started_at_ms / 1000)
+            Wait(_since_s(record, at, ended_s), attempt.started_at_ms / 1000, record.partition)
             for record in known
             if record.type in FREE
             for at, attempt in enumerate(record.attempts)
@@ -53,7 +56,11 @@ def waits_of(records: Iterable[Record]) -> list[Wait]:
 def longest_waits(failovers: Iterable[Failover], waits: Sequence[Wait], faults: Sequence[Fault]) -> Iterator[Delay]:
     """Of each failover: how much later than that the last job started that could have started before."""
     for failover in failovers:
-        late = [wait.started_s for wait in waits if wait.since_s <= failover.detected_s < wait.started_s]
+        late = [
+            wait.started_s
+            for wait in waits
+            if wait.partition in failover.hit and wait.since_s <= failover.detected_s < wait.started_s
+        ]
         if late:
             yield _delay(failover, max(late), faults)
 
@@ -61,18 +68,33 @@ def longest_waits(failovers: Iterable[Failover], waits: Sequence[Wait], faults: 
 def first_starts(failovers: Iterable[Failover], waits: Sequence[Wait], faults: Sequence[Fault]) -> Iterator[Delay]:
     """Of each failover: how much later than that the next attempt began."""
     for failover in failovers:
-        first = next((wait.started_s for wait in waits if wait.started_s > failover.detected_s), None)
+        of_hit = (wait.started_s for wait in waits if wait.partition in failover.hit)
+        first = next((started_s for started_s in of_hit if started_s > failover.detected_s), None)
         if first is not None:
             yield _delay(failover, first, faults)
 
 
-def first_answers(
-    failovers: Iterable[Failover], requests: Iterable[Request], faults: Sequence[Fault]
+def waits_elsewhere(failovers: Sequence[Failover], waits: Iterable[Wait]) -> tuple[list[float], list[float]]:
+    """How long jobs waited that were due in another partition while a failover was under way, and at other times."""
+    meanwhile: list[float] = []
+    otherwise: list[float] = []
+    for wait in waits:
+        under_way = [each for each in failovers if each.began_s <= wait.since_s <= each.detected_s]
+        if not under_way:
+            otherwise.append(wait.started_s - wait.since_s)
+        elif not any(wait.partition in each.hit for each in under_way):
+            meanwhile.append(wait.started_s - wait.since_s)
+    return meanwhile, otherwise
+
+
+def first_accepted(
+    failovers: Iterable[Failover], accepted: Iterable[tuple[Wish, Record]], faults: Sequence[Fault]
 ) -> Iterator[Delay]:
-    """Of each failover: how much later than that the next request was accepted."""
-    answered_s = sorted(request.sent_s + request.took_s for request in requests if request.status == 202)
+    """Of each failover: how much later than that the next job was accepted."""
+    moments = sorted((wish.accepted_s, record.partition) for wish, record in accepted)
     for failover in failovers:
-        first = next((moment for moment in answered_s if moment > failover.detected_s), None)
+        of_hit = (accepted_s for accepted_s, partition in moments if partition in failover.hit)
+        first = next((accepted_s for accepted_s in of_hit if accepted_s > failover.detected_s), None)
         if first is not None:
             yield _delay(failover, first, faults, api=True)
 

@@ -200,10 +200,11 @@ class Load:
         try:
             answer = await self._client.post(path, **body)
             return answer.status_code, answer.json()
-        except httpx.HTTPError as error:
-            # where a connection was had and cut off, nobody knows whether the API took it
+        except (httpx.HTTPError, AttributeError) as error:
+            # where a connection was had and cut off, nobody knows whether the API took it; an AttributeError is anyio's
+            # word for one that ended as soon as it was made
             if request is not None:
-                request.reached = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+                request.reached = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | AttributeError)
                 request.error = type(error).__name__
         return None, None
 

@@ -39,6 +39,10 @@ class OneServer:
     def programs(self) -> Sequence[Program]:
         return [self.redis]
 
+    @property
+    def clients(self) -> Sequence[Redis]:
+        return [self.client]
+
     def url_of_worker(self, number: int) -> str:
         return f"redis://127.0.0.1:{self.links[number].port}/0"
 
