@@ -34,7 +34,7 @@ class Watching:
         self._redis = redis
         self._queue = keys.queue(queue)
         self._events = JobEvents(redis, queues=[self._queue])
-        self._feed = JobFeed(redis, self._events, queues=[self._queue], max_watchers=MAX_WATCHERS)
+        self._feed = JobFeed(redis, events=self._events, queues=[self._queue], max_watchers=MAX_WATCHERS)
         self._listening = AsyncExitStack()
         self._is_open = False
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic_core import from_json
 
-from errand.events.cursor import Position, position_in
+from errand.events.cursor import Position, position_in, source_of
 from errand.monitor.job_snapshot import Status
 from errand.wire import keys
 from errand.wire.records import Progress
@@ -37,9 +37,15 @@ class Change:
     """Where to go on after this change."""
     shown: str = ""
     """The change as clients see it, kept here by what renders it: it is rendered once, however many watch."""
+    partition: int = 0
+
+    @property
+    def source(self) -> str:
+        """In whose history it is: the queue, in that partition."""
+        return source_of(self.queue, self.partition)
 
     @classmethod
-    def read(cls, queue: str, position: str, record: str) -> Change | None:
+    def read(cls, queue: str, position: str, record: str, *, partition: int = 0) -> Change | None:
         """From a line of the channel, or an entry of the history; None for a mark, which is no change."""
         if not record:
             return None
@@ -53,14 +59,15 @@ class Change:
             type=type_name or None,
             attempt=int(attempt),
             progress=progress,
+            partition=partition,
         )
 
 
-def changes_in(message: str) -> Iterator[Change]:
-    """The changes in a message of a watched queue's channel."""
+def changes_in(message: str, *, partition: int = 0) -> Iterator[Change]:
+    """The changes in a message of a watched queue's channel in that partition."""
     channel, *lines = message[1:].split("\n")
     queue = keys.queue_name(channel.removeprefix("errand:").removesuffix(":events"))
     for line in lines:
         position, _, record = line.partition(" ")
-        if change := Change.read(queue, position, record):
+        if change := Change.read(queue, position, record, partition=partition):
             yield change

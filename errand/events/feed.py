@@ -1,7 +1,7 @@
 """Lets any number of clients watch the changes of jobs; each receives all that its filter has, without a gap.
 
 While somebody watches, Redis keeps the latest changes of each queue (`history`). This process receives them once, keeps
-them in a `ring`, in which one follower for each queue closes every gap (`followers`), and hands them to the watchers
+them in a `ring`, in which one follower for each source closes every gap (`followers`), and hands them to the watchers
 (`fan_out`). A watcher that comes back with a cursor first receives what it missed from the ring; what is older is read
 into the ring once for all. A watcher that does not keep up is ended; nobody waits for it.
 
@@ -39,14 +39,19 @@ class TooManyWatchers(Exception):
 
 
 class JobFeed:
-    """The changes of some queues (their keys) for at most `max_watchers`; it costs nothing while nobody watches."""
+    """The changes of some queues (their keys) for at most `max_watchers`; it costs nothing while nobody watches.
 
-    def __init__(self, redis: Redis, events: JobEvents, *, queues: Sequence[str], max_watchers: int) -> None:
+    They are in one Redis, or in the partitions behind these clients, to which `events` must listen.
+    """
+
+    def __init__(self, *clients: Redis, events: JobEvents, queues: Sequence[str], max_watchers: int) -> None:
         self._max_watchers = max_watchers
         self._watchers: set[Watcher] = set()
         self._fan_out = FanOut()
-        histories = [History(redis, queue) for queue in queues]
-        self._ring = Ring(history.queue for history in histories)
+        histories = [
+            History(redis, queue, partition=partition) for partition, redis in enumerate(clients) for queue in queues
+        ]
+        self._ring = Ring(history.source for history in histories)
         followers = [
             Follower(history, self._ring, publish=self._fan_out.publish, note_gap=self._end_for_gap)
             for history in histories
@@ -67,7 +72,7 @@ class JobFeed:
         return self._ring.cursor
 
     def cursor_after(self, positions: Mapping[str, Position]) -> str:
-        """The cursor of a client at these positions; in a queue for which none is given it has seen every change."""
+        """The cursor of a client at these positions; in a source for which none is given it has seen every change."""
         return cursor_of(self._ring.complete(positions))
 
     def caught_up_cursor(self, watcher: Watcher) -> str | None:
@@ -181,5 +186,5 @@ def _filtered(
 
 def _with_cursors(changes: Iterable[Change], seen: dict[str, Position]) -> Iterator[tuple[Change, str]]:
     for change in changes:
-        seen[change.queue] = change.at
+        seen[change.source] = change.at
         yield change, cursor_of(seen)

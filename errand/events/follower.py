@@ -1,4 +1,4 @@
-"""Keeps one queue's part of the ring whole: what was published unheard is read from the history."""
+"""Keeps one source's part of the ring whole: what was published unheard is read from the history."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from errand.redis.outage import Outage
 
 
 class Follower:
-    """Follows the changes of one queue.
+    """Follows the changes of one source.
 
     `publish` is called with each new change in the ring, `note_gap` if changes are lost for good.
     """
@@ -21,7 +21,7 @@ class Follower:
     def __init__(
         self, history: History, ring: Ring, *, publish: Callable[[Change], None], note_gap: Callable[[], None]
     ) -> None:
-        self.queue = history.queue
+        self.source, self.partition = history.source, history.partition
         self._history = history
         self._ring = ring
         self._publish = publish
@@ -32,9 +32,9 @@ class Follower:
         self._reading = asyncio.Lock()
 
     async def restart(self) -> None:
-        """Follows the queue from now on; to be followed by `catch_up`."""
+        """Follows the source from now on; to be followed by `catch_up`."""
         self.interrupt()
-        self._ring.restart(self.queue, (await self._history.watch()).last)
+        self._ring.restart(self.source, (await self._history.watch()).last)
 
     def interrupt(self) -> None:
         """Messages may have been missed: until `catch_up` has read them, none follows on what is in the ring."""
@@ -61,44 +61,44 @@ class Follower:
         await Outage(quiet=True).outlast(self.catch_up)
 
     async def renew(self) -> None:
-        """Keeps the queue watched; recovers if it was not watched for a while. Raises errors that are no outage."""
+        """Keeps the source watched; recovers if it was not watched for a while. Raises errors that are no outage."""
         extent = await Outage(quiet=True).outlast(self._history.watch)
-        if extent.since > self._ring.end(self.queue):
+        if extent.since > self._ring.end(self.source):
             await self.recover()
 
     async def covers(self, position: Position) -> bool:
         """True if every change after this position is in the ring, or could be read into it just now."""
-        if position > self._ring.end(self.queue):
+        if position > self._ring.end(self.source):
             # another process, which gave its client this position, has received more by now
             await self.catch_up()
-        if position < self._ring.start(self.queue):
+        if position < self._ring.start(self.source):
             await self._read_before_start(position)
-        return self._ring.start(self.queue) <= position <= self._ring.end(self.queue)
+        return self._ring.start(self.source) <= position <= self._ring.end(self.source)
 
     async def _read_to_end(self) -> bool:
         """False if changes were lost: the ring then goes on at the end of the history."""
-        end = self._ring.end(self.queue)
+        end = self._ring.end(self.source)
         extent = await self._history.watch()
         if not extent.has_all_after(end):
-            self._ring.restart(self.queue, extent.last)
+            self._ring.restart(self.source, extent.last)
             self._note_gap()
             return False
         async for position, change in self._history.between(end):
             if change is not None:
                 self._add(change)
-            self._ring.advance(self.queue, position)
+            self._ring.advance(self.source, position)
         return True
 
     async def _read_before_start(self, position: Position) -> None:
         async with self._reading:
-            start = self._ring.start(self.queue)
+            start = self._ring.start(self.source)
             extent = await self._history.watch()
             if position >= start or not extent.has_all_after(position):
                 return
             older = [change async for _, change in self._history.between(position, start) if change is not None]
             # the ring may have dropped some of its oldest meanwhile: these would not follow on the rest
-            if self._ring.start(self.queue) == start:
-                self._ring.prepend(self.queue, older, start=position)
+            if self._ring.start(self.source) == start:
+                self._ring.prepend(self.source, older, start=position)
 
     def _add(self, change: Change) -> None:
         if self._ring.append(change):

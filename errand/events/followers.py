@@ -1,4 +1,7 @@
-"""Follows all queues of a process while somebody watches: one follower for each queue, one subscription for all."""
+"""Follows all queues of a process while somebody watches: one follower for each source, one subscription for all.
+
+Partitions fail apart: what one of them has is kept, renewed and caught up with whether or not another one is away.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from errand.events.change import Change
 from errand.events.cursor import Position
 from errand.events.follower import Follower
 from errand.events.listener import JobEvents
+from errand.redis.cluster.each import of_each
 
 log = structlog.get_logger("errand.http")
 
@@ -24,26 +28,29 @@ class Followers:
     """The followers of some queues. `note_gap` is called if changes are lost, or cannot be read."""
 
     def __init__(self, followers: Iterable[Follower], events: JobEvents, *, note_gap: Callable[[], None]) -> None:
-        self._by_queue = {follower.queue: follower for follower in followers}
+        self._by_source = {follower.source: follower for follower in followers}
+        self._of_partitions: dict[int, list[Follower]] = {}
+        for follower in self._by_source.values():
+            self._of_partitions.setdefault(follower.partition, []).append(follower)
+        self._renew_now = {partition: asyncio.Event() for partition in self._of_partitions}
         self._events = events
         self._note_gap = note_gap
         self._tasks: set[asyncio.Task[None]] = set()
-        self._renew_now = asyncio.Event()
         self.is_open = False
 
     async def open(self) -> None:
         """Follows every queue from now on. Raises redis' errors if Redis is away."""
-        for follower in self._by_queue.values():
-            await follower.restart()
+        followers = list(self._by_source.values())
+        await of_each(followers, lambda follower: follower.restart())
         self.is_open = True
         try:
             await self._events.subscribe(self)
-            for follower in self._by_queue.values():
-                await follower.catch_up()
+            await of_each(followers, lambda follower: follower.catch_up())
         except BaseException:
             await self.close()
             raise
-        self._start(self._keep_watched())
+        for partition in self._of_partitions:
+            self._start(self._keep_watched(partition))
 
     async def close(self) -> None:
         """Follows no queue any more."""
@@ -54,35 +61,37 @@ class Followers:
 
     async def cover(self, positions: Mapping[str, Position]) -> bool:
         """Reads what is missing in the ring after these positions; False if some of it is gone."""
-        for queue, follower in self._by_queue.items():
-            # a position is missing for a queue that is new
-            if (position := positions.get(queue)) is not None and not await follower.covers(position):
+        for source, follower in self._by_source.items():
+            # a position is missing for a source that is new
+            if (position := positions.get(source)) is not None and not await follower.covers(position):
                 return False
         return True
 
     def on_changes(self, changes: Iterable[Change]) -> None:
         """The changes in a message of a watched queue. Those of 10,000 jobs take about 50 ms."""
         for change in changes:
-            if (follower := self._by_queue.get(change.queue)) is not None:
+            if (follower := self._by_source.get(change.source)) is not None:
                 follower.receive(change)
 
-    def on_unmarked(self) -> None:
-        """A queue does not know that it is watched, or did not when it published."""
-        self._renew_now.set()
+    def on_unmarked(self, partition: int) -> None:
+        """A queue does not know there that it is watched, or did not when it published."""
+        if (renew_now := self._renew_now.get(partition)) is not None:
+            renew_now.set()
 
-    def on_subscribed(self) -> None:
-        """The subscription has started, or started anew: what was missed is in the history."""
+    def on_subscribed(self, partition: int) -> None:
+        """The subscription there has started, or started anew: what was missed is in the history."""
         if self.is_open:
-            for follower in self._by_queue.values():
+            for follower in self._of_partitions.get(partition, ()):
                 follower.interrupt()
                 self._start(self._or_note_gap(follower.recover))
 
-    async def _keep_watched(self) -> None:
+    async def _keep_watched(self, partition: int) -> None:
+        renew_now = self._renew_now[partition]
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._renew_now.wait(), RENEW_EVERY_S)
-            self._renew_now.clear()
-            for follower in self._by_queue.values():
+                await asyncio.wait_for(renew_now.wait(), RENEW_EVERY_S)
+            renew_now.clear()
+            for follower in self._of_partitions[partition]:
                 await self._or_note_gap(follower.renew)
             # a queue whose workers are older than this feature never knows that it is watched
             await asyncio.sleep(1)

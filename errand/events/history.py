@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from redis.asyncio import Redis
 
 from errand.events.change import Change
-from errand.events.cursor import Position, position_in
+from errand.events.cursor import Position, position_in, source_of
 from errand.redis import script
 from errand.wire import keys
 
@@ -36,11 +36,13 @@ class Extent:
 
 
 class History:
-    """The history of one queue (its key)."""
+    """The history of one queue (its key) in one partition."""
 
-    def __init__(self, redis: Redis, queue: str) -> None:
+    def __init__(self, redis: Redis, queue: str, *, partition: int = 0) -> None:
         self.queue = keys.queue_name(queue)
         """The name of the queue."""
+        self.partition = partition
+        self.source = source_of(self.queue, partition)
         self._redis = redis
         self._watched = keys.watched(queue)
         self._history = keys.history(queue)
@@ -60,7 +62,7 @@ class History:
             for at, fields in entries:
                 position, record = at.decode(), fields[b"change"].decode(errors="replace")
                 after = position_in(position)
-                yield after, Change.read(self.queue, position, record)
+                yield after, Change.read(self.queue, position, record, partition=self.partition)
 
 
 def _text(position: Position) -> str:

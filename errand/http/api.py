@@ -219,7 +219,9 @@ async def opened_in(
 ) -> AsyncIterator[Shared]:
     """The same, with the connections to the partitions open."""
     redis = found.first
-    subscriber = connect(redis_url, reply_timeout_s=REPLY_TIMEOUT_S)
+    subscribers = Partitions(
+        [connect(redis_url, reply_timeout_s=REPLY_TIMEOUT_S, partition=number) for number in range(len(found))]
+    )
     switch.by_program()
     durabilities = durabilities_of(found.clients, settings)
     try:
@@ -236,9 +238,9 @@ async def opened_in(
         }
         queue_keys = [queue.key for queue in queues.values()]
         dead = DeadJobs(*found.clients, queues=queue_keys, ttl_s=settings.dead_ttl_s)
-        job_events = JobEvents(subscriber, queues=queue_keys)
+        job_events = JobEvents(*subscribers.clients, queues=queue_keys)
         storage = Storage.at(settings.files_url)
-        feed = JobFeed(redis, job_events, queues=queue_keys, max_watchers=settings.watcher_limit)
+        feed = JobFeed(*found.clients, events=job_events, queues=queue_keys, max_watchers=settings.watcher_limit)
         async with (
             job_events.listening(),
             all_watched(durabilities),
@@ -268,7 +270,7 @@ async def opened_in(
                 **_letters(settings, catalog, redis),
             )
     finally:
-        await subscriber.aclose()
+        await subscribers.aclose()
 
 
 def _storage_check(storage: Storage, settings: Settings, catalog: Catalog) -> StorageCheck | None:

@@ -29,7 +29,7 @@ QUEUE = keys.queue("default")
 async def feed(redis: ArqRedis, redis_url: str) -> AsyncIterator[JobFeed]:
     subscriber = connect(redis_url, reply_timeout_s=5)
     async with JobEvents(subscriber, queues=[QUEUE]).listening() as events:
-        feed = JobFeed(redis, events, queues=[QUEUE], max_watchers=3)
+        feed = JobFeed(redis, events=events, queues=[QUEUE], max_watchers=3)
         yield feed
         for watcher in list(feed._watchers):
             await feed.dismiss(watcher)

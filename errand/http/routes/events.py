@@ -14,7 +14,7 @@ from pydantic_core import to_json
 from redis.exceptions import RedisError
 
 from errand.events.change import Change, Kind
-from errand.events.cursor import Position, position_in, positions_in
+from errand.events.cursor import Position, position_in, positions_in, source_of
 from errand.events.feed import TooManyWatchers
 from errand.events.watcher import ChangeBatch, EventFilter, Watcher
 from errand.http.answers import event_stream
@@ -30,7 +30,8 @@ from errand.monitor.job_snapshot import ENDS, JobSnapshot, Status, read_job_in_h
 FULL_RETRY_S = 10
 
 
-MAX_CURSOR_CHARS = 4_000
+MAX_CURSOR_CHARS = 8_000
+"""Up to 60 for each queue in each partition."""
 
 
 MISSED = to_json({"detail": "Some changes since your Last-Event-ID are no longer known. What follows is from now on."})
@@ -270,13 +271,15 @@ async def _positions_covered(to: Shared, cursor: str | None) -> tuple[dict[str, 
 
 
 async def _read_job(to: Shared, job_id: str) -> tuple[JobSnapshot, dict[str, Position]]:
-    """The job, and the position in each queue after which its changes are not in it yet."""
-    job, raw = await in_time(read_job_in_history(to.redis, job_id, queues=to.queue_keys))
-    if job is None:
-        raise job_path.unknown(job_id)
-    positions = {name: position_in(at.decode()) for name, at in raw.items()}
-    await in_time(to.feed.covers(positions))
-    return job, positions
+    """The job, and the position in each source of its partition after which its changes are not in it yet."""
+    for redis in to.partitions.in_order(job_id):
+        job, raw = await in_time(read_job_in_history(redis, job_id, queues=to.queue_keys))
+        if job is not None:
+            partition = to.partitions.clients.index(redis)
+            positions = {source_of(name, partition): position_in(at.decode()) for name, at in raw.items()}
+            await in_time(to.feed.covers(positions))
+            return job, positions
+    raise job_path.unknown(job_id)
 
 
 async def _read_job_or_nothing(to: Shared, event_filter: EventFilter) -> tuple[JobSnapshot | None, dict[str, Position]]:
