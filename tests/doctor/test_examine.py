@@ -109,7 +109,8 @@ async def test_where_config_is_forbidden_what_is_known_is_said(make: str, forbid
     async with serving(make, *HEALTHY, *forbidden) as server, client_of(server) as client:
         findings = await findings_of(client)
         assert findings["persistence"].level == "note" and "is unknown" in findings["persistence"].found
-        assert {finding.level for check, finding in findings.items() if check != "persistence"} == {"ok"}
+        others = findings.keys() - {"persistence", "round-trip"}  # how long one takes is up to the machine
+        assert {findings[check].level for check in others} == {"ok"}
     async with serving(make, *forbidden) as server, client_of(server) as client:
         finding = (await findings_of(client))["persistence"]
         assert finding.level == "warning" and "no append-only file" in finding.found
@@ -281,7 +282,7 @@ async def test_a_start_logs_what_is_wrong_and_waits_for_nothing(
                     return {line.get("check") for line in lines} >= {"eviction", "job-types", "workers"}
 
                 await eventually(said)
-    checks = [line for line in lines if "check" in line]
+    checks = [line for line in lines if line.get("check", "round-trip") != "round-trip"]  # which is up to the machine
     assert {line["log_level"] for line in checks} == {"warning"} and len(checks) == 3
     assert all(line["fix"] and line["risk"] for line in checks)
 

@@ -163,7 +163,7 @@ def _first_pid_in(journal: Path) -> int | None:
 def test_a_worker_that_a_signal_stops_ends_its_jobs_first(house_of_jobs: House, go_on: Path) -> None:
     house = house_of_jobs
     house.api()
-    worker = house.worker()
+    worker = house.worker(DRAIN_S="60")  # how long the job takes is up to the machine
     job = house.post("/v1/jobs/computing", json={})
     eventually_sync(lambda: _runs_now(house, job))
     worker.terminate()

@@ -64,6 +64,8 @@ class Load:
 
     def __init__(self, house: House) -> None:
         self.accepted: list[str] = []
+        self.unknown = 0
+        """Requests that a busy machine answered 503: Redis was late, and it is not known whether the job was put."""
         self._house = house
         self._ends = threading.Event()
         self._thread = threading.Thread(target=self._put)
@@ -71,7 +73,12 @@ class Load:
 
     def _put(self) -> None:
         while not self._ends.is_set():
-            self.accepted.append(self._house.post("/v1/jobs/noted", json={})["id"])
+            answer = self._house.http.post(f"{self._house.url}/v1/jobs/noted", json={})
+            if answer.status_code == 503:
+                self.unknown += 1
+            else:
+                assert answer.status_code == 202, answer.text
+                self.accepted.append(answer.json()["id"])
 
     def end(self) -> None:
         self._ends.set()
@@ -122,7 +129,9 @@ async def test_each_runs_what_the_other_has_put_and_hands_its_jobs_to_the_other(
         ends = {job_id: (old.ended({"id": job_id}), new.ended({"id": job_id})) for job_id in ids[:40]}
         assert {(one["status"], other["status"]) for one, other in ends.values()} == {("succeeded", "succeeded")}
         eventually_sync(lambda: len(effects(tmp_path)) >= len(ids))
-        assert Counter(job_id for job_id, _ in effects(tmp_path)) == Counter(ids)
+        runs = Counter(job_id for job_id, _ in effects(tmp_path))
+        assert set(runs.values()) == {1}
+        assert set(ids) <= runs.keys() and len(runs) <= len(ids) + sum(load.unknown for load in loads)
         for job in held:
             outcomes = [attempt["outcome"] for attempt in ends[job["id"]][1]["attempts"]]
             assert outcomes[-1] == "succeeded" and set(outcomes[:-1]) == {"handed_back"}
