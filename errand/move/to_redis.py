@@ -16,6 +16,7 @@ from arq.connections import ArqRedis
 from redis.exceptions import NoPermissionError
 
 from errand.move.values import PART, ask, copy_collection, copy_strings, fingerprint
+from errand.redis.cluster.partitions import most_ever
 from errand.wire import keys
 from errand.wire.move_record import MoveRecord
 
@@ -114,6 +115,7 @@ class Move:
 
     async def _started(self) -> MoveRecord:
         """The source's record of this move, of an earlier run if there was one; the target has its own."""
+        await self._check_partitions()
         record = await record_of(self._source.redis)
         if record is None:
             record = MoveRecord(secrets.token_hex(8), "copying", self._target.shown)
@@ -127,6 +129,15 @@ class Move:
             await self._check_target(record.move_id)
             await _write(self._target.redis, MoveRecord(record.move_id, "coming", self._source.shown))
         return record
+
+    async def _check_partitions(self) -> None:
+        """Raises MoveRefused if the source's jobs lie in several partitions, of which this would move the first."""
+        number = await most_ever(self._source.redis)
+        if number > 1:
+            raise MoveRefused(
+                f"{self._source.shown} has had {number} partitions (QUEUE_PARTITIONS), and a move takes one: let their "
+                "jobs end there, while new ones go to the other Redis"
+            )
 
     async def _check_target(self, move_id: str) -> None:
         """Raises MoveRefused if the target holds what this move has not brought there."""

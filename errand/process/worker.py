@@ -31,7 +31,7 @@ from errand.process.supervisor import Body, Ready, supervise
 from errand.redis.cluster import partitions
 from errand.redis.cluster.partitions import Partitions
 from errand.redis.connection import Refused, check_welcome, connect
-from errand.redis.outage import Outage, missed
+from errand.redis.outage import REDIS_DEADLINE_S, Outage, missed
 from errand.schedules.ticker import Ticker
 from errand.settings import Settings
 from errand.wire import keys
@@ -131,6 +131,7 @@ async def serving(
     redis_url: str,
 ) -> AsyncIterator[Sequence[Worker]]:
     """A worker for each queue and partition, and what looks at the queues of each partition together."""
+    await asyncio.gather(*map(check_rights, found.clients[1:]))
     numbers = await served(found, shares)
     slots = {name: SharedSlots(most, workers=len(numbers)) for name, most in shares.items() if len(numbers) > 1}
     workers: list[Worker] = []
@@ -242,6 +243,15 @@ async def wait_for(redis: ArqRedis) -> None:
     """Returns when Redis answers; exits with one line if it refuses the connection."""
     try:
         await Outage().outlast(lambda: check_welcome(redis))
+    except Refused as error:
+        raise SystemExit(f"settings: REDIS_URL: {error}") from None
+
+
+async def check_rights(redis: ArqRedis) -> None:
+    """Exits with one line if Redis refuses a partition; one that is away is waited for by its workers alone."""
+    try:
+        with missed():
+            await check_welcome(redis, within_s=REDIS_DEADLINE_S)
     except Refused as error:
         raise SystemExit(f"settings: REDIS_URL: {error}") from None
 

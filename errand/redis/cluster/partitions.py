@@ -115,15 +115,23 @@ def _client(url: str, partition: int, reply_timeout_s: float) -> ArqRedis:
 
 
 async def _largest(first: ArqRedis, number: int) -> int:
-    """The most partitions that the installation ever had, this number included; noted in partition 0."""
-    async with first.pipeline(transaction=True) as transaction:
-        transaction.zadd(keys.PARTITIONS, {LARGEST: number}, gt=True)
-        transaction.zscore(keys.PARTITIONS, LARGEST)
-        try:
-            _, largest = await within(REDIS_DEADLINE_S, transaction.execute())
-        except Exception as error:
-            if not is_outage(error):
-                raise
-            log.warning("redis is away: partitions beyond QUEUE_PARTITIONS are not looked for", error=str(error))
-            return number
-    return int(largest)
+    """The most partitions that the installation ever had, this number included; noted in partition 0 if it is more."""
+    try:
+        known = await within(REDIS_DEADLINE_S, most_ever(first))
+        if number > known:
+            await within(REDIS_DEADLINE_S, _note_most(first, number))
+    except Exception as error:
+        if not is_outage(error):
+            raise
+        log.warning("redis is away: partitions beyond QUEUE_PARTITIONS are not looked for", error=str(error))
+        return number
+    return max(number, known)
+
+
+async def most_ever(first: ArqRedis) -> int:
+    """The most partitions that the installation with this partition 0 ever had. Raises redis' errors."""
+    return int(await first.zscore(keys.PARTITIONS, LARGEST) or 1)
+
+
+async def _note_most(first: ArqRedis, number: int) -> None:
+    await first.zadd(keys.PARTITIONS, {LARGEST: number}, gt=True)
