@@ -80,9 +80,9 @@ def sniff(start: bytes) -> str:
         return "webp"
     if start[4:8] == b"ftyp":
         return _of_brands(start)
-    if b"<svg" in start[:1024].lower():
-        return "SVG"
-    return next((name for head, name in HEADS if start.startswith(head)), "")
+    found = next((name for head, name in HEADS if start.startswith(head)), "")
+    # last: the text in another image's metadata may have it, too
+    return found or ("SVG" if b"<svg" in start[:1024].lower() else "")
 
 
 def _of_brands(start: bytes) -> str:

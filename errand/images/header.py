@@ -10,8 +10,16 @@ from collections.abc import Callable, Iterator
 
 from errand.images.formats import Format, sniff
 
+MARKER = 0xFF
+"""The byte that a marker of a JPEG begins with (ITU T.81, B.1.1.2)."""
+
+
 FRAMES_OF_JPEG = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """The markers that begin a frame (ITU T.81, table B.1)."""
+
+
+VP8X_BYTES = 30
+"""Up to the end of the canvas' height."""
 
 
 ImageShape = tuple[int, int]
@@ -29,12 +37,13 @@ def announced_size(start: bytes) -> ImageShape | None:
 
 def _jpeg(start: bytes) -> ImageShape | None:
     at = 2
-    while at < len(start):
-        marker, length = struct.unpack_from(">xBH", start, at)
+    while start[at] == MARKER:
+        marker, length = struct.unpack_from(">BH", start, at + 1)
         if marker in FRAMES_OF_JPEG:
             height, width = struct.unpack_from(">HH", start, at + 5)
             return width, height
-        at += 2 + length
+        # any number of fill bytes may stand before a marker (B.1.1.2)
+        at += 1 if marker == MARKER else 2 + length
     return None
 
 
@@ -51,7 +60,7 @@ def _gif(start: bytes) -> ImageShape:
 def _webp(start: bytes) -> ImageShape | None:
     """RFC 9649: one of three chunks comes first."""
     match start[12:16]:
-        case b"VP8X":
+        case b"VP8X" if len(start) >= VP8X_BYTES:
             return 1 + int.from_bytes(start[24:27], "little"), 1 + int.from_bytes(start[27:30], "little")
         case b"VP8L":
             (bits,) = struct.unpack_from("<I", start, 21)

@@ -92,11 +92,11 @@ def save_options(rendition: Rendition, source: Source, options: ImageOptions) ->
 
 
 def _written(image: pyvips.Image, path: Path, chosen: dict[str, Any], max_bytes: int | None) -> int | None:
-    """Writes the file and returns the quality that it has; the highest whose file is small enough."""
+    """Writes the file and returns the quality that it has, if it has one; the highest whose file is small enough."""
     if max_bytes is None or "Q" not in chosen or chosen.get("lossless"):
         image.write_to_file(f"{path}", **chosen)
         _check_bytes(path, max_bytes)
-        return chosen.get("Q")
+        return None if chosen.get("lossless") else chosen.get("Q")
     image = image.copy_memory()
     low, high, fits = 1, chosen["Q"], None
     tried = high

@@ -195,6 +195,7 @@ def test_quality_for_each_format_lossless_and_progressive(tmp_path: Path) -> Non
     photo = image(60, 40, form="png")
     size = {"width": 60, "format": ["jpeg", "webp"], "quality": {"jpeg": 30, "webp": 90}}
     assert [each.quality for each in rendered(tmp_path, photo, size).outputs] == [30, 90]
+    assert rendered(tmp_path, photo, {"width": 60, "format": "webp", "lossless": True}).outputs[0].quality is None
     same = one(tmp_path, photo, format="webp", lossless=True)
     assert (same - pyvips.Image.new_from_buffer(photo, "")).abs().max() == 0
     assert one(tmp_path, photo, width=30, format="jpeg", progressive=True).get_typeof("interlaced")
