@@ -14,6 +14,8 @@ from errand.webhooks.signing import new_signing_key
 
 OVERLAP_S = 24 * 3600
 """How long deliveries are signed with the old secret too when it was rotated."""
+MAX_OLD_SECRETS = 10
+"""Each makes the header of the signatures 48 bytes longer."""
 
 
 class Endpoint(BaseModel):
@@ -29,6 +31,9 @@ class Endpoint(BaseModel):
     """`whsk_` and base64; its deliveries are signed with ed25519 too."""
     previous_secret: str | None = None
     previous_until_ms: int = 0
+    older_secrets: dict[str, int] = {}
+    """Those before it that sign still, and until when: a rotation that is asked for twice, since its answer was lost,
+    must not end the one secret that the receiver knows."""
     disabled_reason: str | None = None
     """Why it was disabled, if that was not its owner's wish."""
     created_ms: int
@@ -67,20 +72,26 @@ class Endpoint(BaseModel):
         return self._changed(now_ms, disabled_reason=reason)
 
     def rotated(self, *, now_ms: int) -> Endpoint:
-        """With another secret; the present one signs beside it for a day."""
+        """With another secret; the present one signs beside it for a day, as do up to nine before that."""
         return self._changed(
             now_ms,
             secret=new_secret(),
             previous_secret=self.secret,
             previous_until_ms=now_ms + OVERLAP_S * 1000,
+            older_secrets=dict(self._old_secrets(now_ms)[: MAX_OLD_SECRETS - 1]),
         )
 
     def secrets(self, *, now_ms: int) -> tuple[str, ...]:
         """What deliveries are signed with, the current secret first."""
-        known = [self.secret]
-        if self.previous_secret is not None and now_ms < self.previous_until_ms:
-            known.append(self.previous_secret)
-        return (*known, self.signing_key) if self.signing_key else tuple(known)
+        known = (self.secret, *(secret for secret, _ in self._old_secrets(now_ms)))
+        return (*known, self.signing_key) if self.signing_key else known
+
+    def _old_secrets(self, now_ms: int) -> list[tuple[str, int]]:
+        """Those that were rotated and sign still, the latest first, and until when."""
+        previous = [(self.previous_secret, self.previous_until_ms)] if self.previous_secret else []
+        return [
+            (secret, until_ms) for secret, until_ms in (*previous, *self.older_secrets.items()) if now_ms < until_ms
+        ]
 
     def headers(self) -> dict[str, str]:
         """What is sent with every delivery beside the signature."""

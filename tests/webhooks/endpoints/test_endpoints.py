@@ -16,9 +16,12 @@ from errand.http.routes.webhooks import resending
 from errand.monitor.job_snapshot import JobSnapshot, read_job
 from errand.settings import WEBHOOK_QUEUE
 from errand.webhooks.endpoints import EndpointDefinition, Endpoints
+from errand.webhooks.endpoints.endpoint import MAX_OLD_SECRETS
+from errand.webhooks.secret import new_secret
 from errand.wire import keys
 from jobs.webhook import webhook
 from tests.conftest import RunWorker
+from tests.http.answers_seen import faulty_fields
 from tests.peers import HttpReceiver, Received
 from tests.waiting import eventually
 
@@ -117,6 +120,30 @@ async def test_for_a_day_after_a_rotation_both_secrets_verify(
     assert verified(request, old["secret"]) == verified(request, new["secret"])
     kept = await Endpoints(redis).read("one")
     assert kept is not None and kept.secrets(now_ms=kept.previous_until_ms) == (new["secret"],)
+
+
+async def test_a_rotation_that_is_asked_for_again_does_not_end_the_secret_that_the_receiver_knows(
+    redis: ArqRedis, client: httpx.AsyncClient
+) -> None:
+    known = [(await make(client, "one", "https://a.example/"))["secret"]]
+    for _ in range(2):
+        known.insert(0, (await client.post(f"{PATH}/one/rotate")).json()["secret"])
+    kept = await Endpoints(redis).read("one")
+    assert kept is not None and list(kept.secrets(now_ms=kept.updated_ms)) == known
+    later_ms = kept.updated_ms + 1_000
+    often = kept
+    for _ in range(20):
+        often = often.rotated(now_ms=later_ms)
+    assert len(often.secrets(now_ms=later_ms)) == 1 + MAX_OLD_SECRETS
+    assert kept.rotated(now_ms=kept.previous_until_ms).older_secrets == {}, "what signs no more is forgotten"
+
+
+async def test_a_put_with_another_secret_is_refused(client: httpx.AsyncClient) -> None:
+    made = await make(client, "one", "https://a.example/")
+    definition = {"url": "https://b.example/"}
+    assert (await client.put(f"{PATH}/one", json={**definition, "secret": made["secret"]})).status_code == 200
+    refused = await client.put(f"{PATH}/one", json={**definition, "secret": new_secret()})
+    assert faulty_fields(refused) == ["body.secret"]
 
 
 async def test_secrets_are_shown_once_and_passwords_never(client: httpx.AsyncClient) -> None:

@@ -110,13 +110,12 @@ async def get_webhook_endpoint(id: EndpointId, to: SharedDep) -> Response:
 async def put_webhook_endpoint(id: EndpointId, body: EndpointBody, to: SharedDep) -> Response:
     """Makes the endpoint of that id, or gives it another definition, which holds for what is queued already.
 
-    The secret of an endpoint stays as it is: `rotate` changes it. One that was disabled is enabled again.
+    The secret of an endpoint stays as it is: `rotate` changes it, and another one in the body is refused. An endpoint
+    that was disabled is enabled again.
     """
     _check_url(body, to)
     now_ms = await in_time(to.webhook_endpoints.now_ms())
-    changed = await in_time(
-        to.webhook_endpoints.change(id, lambda endpoint: endpoint.defined(body.definition(), now_ms=now_ms))
-    )
+    changed = await in_time(to.webhook_endpoints.change(id, lambda endpoint: _defined(endpoint, body, now_ms=now_ms)))
     if changed is None:
         return await _create(to, id, body)
     return await _shown(to, changed, id)
@@ -152,6 +151,13 @@ async def rotate_webhook_secret(id: EndpointId, to: SharedDep) -> Response:
     now_ms = await in_time(to.webhook_endpoints.now_ms())
     changed = await in_time(to.webhook_endpoints.change(id, lambda endpoint: endpoint.rotated(now_ms=now_ms)))
     return await _shown(to, changed, id, secret=changed.secret if changed else None)
+
+
+def _defined(endpoint: Endpoint, body: NewEndpoint, *, now_ms: int) -> Endpoint:
+    """Raises Problem 422 for another secret: a receiver that has it would refuse every delivery."""
+    if body.secret is not None and body.secret.get_secret_value() != endpoint.secret:
+        raise json_body.invalid("body.secret", "is not the endpoint's: leave it out, and ask for another by `rotate`")
+    return endpoint.defined(body.definition(), now_ms=now_ms)
 
 
 def _check_url(body: NewEndpoint, to: Shared) -> None:
