@@ -60,7 +60,7 @@ class Names:
         """As `getaddrinfo` has them.
 
         Raises PostFault: `dns`, or `blocked` for what cannot be the name of a host; NotTried if other names have taken
-        all the threads, and this one was not found lately.
+        all the threads, and this one was not found lately, or if the system gives no thread.
         """
         key, now_s = Key(host, port), time.monotonic()
         found_s, found = self._kept.get(key, (-STALE_S, []))
@@ -87,8 +87,12 @@ class Names:
         loop = asyncio.get_running_loop()
         future = loop.create_future()
         future.add_done_callback(lambda done: done.cancelled() or done.exception())  # all who waited may have left
+        thread = threading.Thread(target=self._look_up, args=(loop, key, future), daemon=True, name="errand-dns")
+        try:
+            thread.start()
+        except RuntimeError as error:  # a limit of the system, such as the processes of a container
+            raise NotTried(f"no thread looks up the host name: {error}") from None
         self._pending[key] = lookup = Lookup(future, now_s)
-        threading.Thread(target=self._look_up, args=(loop, key, future), daemon=True, name="errand-dns").start()
         return lookup
 
     def _look_up(self, loop: asyncio.AbstractEventLoop, key: Key, future: asyncio.Future[Found]) -> None:

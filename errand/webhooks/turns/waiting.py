@@ -100,10 +100,10 @@ class WaitingDeliveries:
     def freed(self, limits: Iterable[Limit]) -> None:
         """An exchange with these receivers has ended."""
         if self._known_s:
-            groups = {keys.group_in_key(name) for name, _ in limits} & self._known_s.keys()
-            if groups:
-                self._freed |= groups
-                self._ended.set()
+            for name, _ in limits:
+                if (group := keys.group_in_key(name)) in self._known_s:
+                    self._freed.add(group)
+                    self._ended.set()
 
     # --- making due
 

@@ -254,6 +254,20 @@ async def test_without_room_for_a_lookup_nothing_is_tried_and_an_old_answer_will
         assert (await post(poster, new)).status == 200
 
 
+async def test_without_a_thread_nothing_is_tried_and_the_next_time_is_as_the_first(
+    poster: Poster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async with receiving(LENGTH_5 + b"hello") as receiver:
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(NotTried, match="can't start"):
+            await post(poster, receiver.url)
+        monkeypatch.undo()
+        assert (await post(poster, receiver.url)).status == 200
+
+
 async def test_names_that_were_slow_leave_room_for_others(
     poster: Poster, names_answer: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
