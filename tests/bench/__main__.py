@@ -302,20 +302,17 @@ def fan_out(report: Report, peers: list[Candidate], *, runs: int) -> None:
 
 
 def hanging(report: Report, peers: list[Candidate], *, runs: int) -> None:
-    """One worker process while one of ten endpoints hangs and 10,000 events to it wait, against the same without them:
-    webhooks a second to the other nine, and the time from the enqueue to the end with 200 webhooks, 50 other jobs and
-    10 letters a second."""
-    taken = in_turn(
-        {"alone": partial(beside_a_hanging_one, waiting=0), "beside": partial(beside_a_hanging_one, waiting=10_000)},
-        runs=runs,
-    )
-    alone, beside = taken["alone"], taken["beside"]
+    """One worker process while one of ten endpoints hangs and 10,000 events to it wait, against another one without
+    them, in turn: webhooks a second to the other nine, and the time from the enqueue to the end with 200 webhooks, 50
+    other jobs and 50 letters a second."""
+    figures = in_turn({"": partial(beside_a_hanging_one, waiting=10_000)}, runs=runs)[""]
     report.section("Webhooks beside a hanging one", " ".join((hanging.__doc__ or "").split()))
-    rate = beside["per_s"] / alone["per_s"]
-    report.line("webhooks a second", f"{rate:.2f} x", f"{beside['per_s']:,.0f}/s", Bar.at_least(0.95, rate))
+    rate, by_processor = (figures[f"hung_{name}"] / figures[f"alone_{name}"] for name in ("per_s", "cpu_us"))
+    report.line("webhooks a second", f"{rate:.2f} x", f"{figures['hung_per_s']:,.0f}/s", Bar.at_least(0.95, rate))
+    report.line("… by processor time", f"{1 / by_processor:.2f} x", f"{figures['hung_cpu_us']:.0f} µs each")
     for kind in ("webhooks", "letters", "others"):
-        p99 = alone[f"{kind}_p99_ms"] / beside[f"{kind}_p99_ms"]
-        detail = f"p50 {beside[f'{kind}_p50_ms']:.0f} ms, p99 {beside[f'{kind}_p99_ms']:.0f} ms"
+        p99 = figures[f"alone_{kind}_p99_ms"] / figures[f"hung_{kind}_p99_ms"]
+        detail = f"p50 {figures[f'hung_{kind}_p50_ms']:.0f} ms, p99 {figures[f'hung_{kind}_p99_ms']:.1f} ms"
         report.line(f"{kind}, p99", f"{p99:.2f} x", detail, Bar.at_least(0.95, p99))
 
 
@@ -334,19 +331,15 @@ def letters(report: Report, peers: list[Candidate], *, runs: int) -> None:
 
 
 def hanging_mail(report: Report, peers: list[Candidate], *, runs: int) -> None:
-    """Webhooks and images a second of one worker process whose mail server hangs while 2,000 letters wait, against the
-    same without letters."""
-    taken = in_turn(
-        {
-            "alone": partial(beside_hanging_mail, letters=0),
-            "beside": partial(beside_hanging_mail, letters=2_000),
-        },
-        runs=runs,
-    )
+    """Webhooks and images a second of one worker process whose mail server hangs while 2,000 letters wait, against
+    another one without letters, in turn."""
+    figures = in_turn({"": partial(beside_hanging_mail, letters=2_000)}, runs=runs)[""]
     report.section("Beside a mail server that hangs", " ".join((hanging_mail.__doc__ or "").split()))
     for kind in ("webhooks", "images"):
-        rate = taken["beside"][f"{kind}_per_s"] / taken["alone"][f"{kind}_per_s"]
-        report.line(kind, f"{rate:.2f} x", f"{taken['beside'][f'{kind}_per_s']:,.0f}/s", Bar.at_least(0.95, rate))
+        rate = figures[f"{kind}_ratio"]
+        report.line(kind, f"{rate:.2f} x", f"{figures[f'{kind}_per_s']:,.0f}/s", Bar.at_least(0.95, rate))
+    by_processor, each_us = 1 / figures["webhooks_cpu_ratio"], figures["webhooks_cpu_us"]
+    report.line("webhooks, by processor time", f"{by_processor:.2f} x", f"{each_us:.0f} µs each")
 
 
 def idle(report: Report, peers: list[Candidate], *, runs: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import statistics
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -36,14 +37,16 @@ from jobs.resize import resize
 from jobs.webhook import webhook
 from jobs.welcome_email import welcome_email
 from settings import Settings
-from tests.bench.candidate import cpu_s, main
+from tests.bench.candidate import cpu_s, cpu_s_of, main
 from tests.mail.letters import letter
 from tests.pictures import image
 
 CONNECTIONS = 8
 SENDER = "Acme <hello@acme.example>"
 FILL = 2_000
-HOOKS, IMAGES = 5_000, 120
+HOOKS, IMAGES = 5_000, 40
+HOOK_ROUNDS, IMAGE_ROUNDS = 6, 3
+"""Of each world in turn: from one minute to the next other programs of the machine may take twice as much of it."""
 SETTLE_S = 5
 """By then the letters hold all that they can."""
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -136,21 +139,45 @@ async def work(url: str, port: float) -> dict[str, Any]:
     return {}
 
 
-async def beside(url: str, port: float, hooks: float, number: float) -> dict[str, Any]:
-    """Webhooks and images a second, while so many letters wait for a mail server that hangs."""
-    async with _filled(url, int(number)) as client:
-        hook = {"url": f"http://127.0.0.1:{hooks:.0f}/hook", "event": "user.created", "data": {"id": 1}}
-        sizes, content = [{"width": 320, "format": "jpeg"}], image(1_600, 1_200)
-        uploads = Storage.at(_settings(url, port).files_url)
-        files = [{"key": f"uploads/{uuid4()}", "bytes": len(content)} for _ in range(IMAGES)]
-        for file in files:
-            await uploads.write(str(file["key"]), _chunk(content))
+async def beside(
+    url: str, other: float, port: float, hooks: float, number: float, worker: float, its_worker: float
+) -> dict[str, Any]:
+    """Webhooks and images a second: while so many letters wait for a mail server that hangs, against a world without
+    them, whose Redis is at the port `other`. The last two are the ids of the worker processes."""
+    hook = {"url": f"http://127.0.0.1:{hooks:.0f}/hook", "event": "user.created", "data": {"id": 1}}
+    async with _filled(url, int(number)) as hung, _filled(f"redis://127.0.0.1:{other:.0f}/0", 0) as alone:
         await asyncio.sleep(SETTLE_S)
-        webhooks, images = (Queue(client, name=each.queue, ended_ttl_s=3600) for each in (webhook, resize))
-        return {
-            "webhooks_per_s": await _rate(client, webhooks, "webhook", [hook] * HOOKS),
-            "images_per_s": await _rate(client, images, "resize", [{"file": file, "sizes": sizes} for file in files]),
-        }
+        worlds = ((hung, int(worker)), (alone, int(its_worker)))
+        webhooks = [[await _webhooks(*world, hook) for world in worlds] for _ in range(HOOK_ROUNDS)]
+        images = [[await _images(url, port, client) for client, _ in worlds] for _ in range(IMAGE_ROUNDS)]
+    ratios = {
+        "webhooks_ratio": [with_them[0] / without[0] for with_them, without in webhooks],
+        "webhooks_cpu_ratio": [with_them[1] / without[1] for with_them, without in webhooks],
+        "images_ratio": [with_them / without for with_them, without in images],
+    }
+    return {
+        **{name: statistics.median(each) for name, each in ratios.items()},
+        "webhooks_per_s": statistics.median(with_them[0] for with_them, _ in webhooks),
+        "webhooks_cpu_us": statistics.median(with_them[1] for with_them, _ in webhooks),
+        "images_per_s": statistics.median(with_them for with_them, _ in images),
+    }
+
+
+async def _webhooks(client: ArqRedis, worker: int, hook: dict[str, Any]) -> tuple[float, float]:
+    """How many a second, and the worker's processor time for each, in µs."""
+    used_s = cpu_s_of(worker)
+    per_s = await _rate(client, Queue(client, name=webhook.queue, ended_ttl_s=3600), "webhook", [hook] * HOOKS)
+    return per_s, (cpu_s_of(worker) - used_s) / HOOKS * 1e6
+
+
+async def _images(url: str, port: float, client: ArqRedis) -> float:
+    """How many a second."""
+    content, uploads = image(1_600, 1_200), Storage.at(_settings(url, port).files_url)
+    files = [{"key": f"uploads/{uuid4()}", "bytes": len(content)} for _ in range(IMAGES)]
+    for file in files:
+        await uploads.write(str(file["key"]), _chunk(content))
+    args = [{"file": file, "sizes": [{"width": 320, "format": "jpeg"}]} for file in files]
+    return await _rate(client, Queue(client, name=resize.queue, ended_ttl_s=3600), "resize", args)
 
 
 async def _rate(client: ArqRedis, queue: Queue, name: str, args: list[dict[str, Any]]) -> float:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from tests.bench.server import free_port, private_redis
 from tests.contract.raw.endless import resident_mib
@@ -168,11 +169,23 @@ def posted(measure: str, *, events: int) -> Figures:
 
 
 def beside_a_hanging_one(*, waiting: int) -> Figures:
-    """Ten receivers and a worker process; one receiver hangs, and has so many events waiting."""
-    ports = [free_port() for _ in range(10)]
-    with private_redis() as url, DELIVERING.started("receive", *ports, url=url), DELIVERING.started("work", url=url):
+    """Ten receivers and a worker process; one receiver hangs, and has so many events waiting.
+
+    Beside it another worker process with a Redis of its own, which has none.
+    """
+    mail, *ports = (free_port() for _ in range(11))
+    with (
+        private_redis() as url,
+        private_redis() as other,
+        DELIVERING.started("receive", *ports, url=url),
+        LETTERS.started("receive", mail, url=url),
+        DELIVERING.started("work", mail, url=url) as (worker, _),
+        DELIVERING.started("work", mail, url=other) as (its_worker, _),
+    ):
+        wait_for_port(mail)
         wait_for_port(ports[-1])
-        return DELIVERING.measure("beside", waiting, *ports, url=url)
+        their = urlsplit(other).port or 0
+        return DELIVERING.measure("beside", their, worker.pid, its_worker.pid, waiting, *ports, url=url)
 
 
 def fanned_out(*, endpoints: int, events: int) -> Figures:
@@ -192,17 +205,23 @@ def letters_sent(measure: str, *, letters: int) -> Figures:
 
 
 def beside_hanging_mail(*, letters: int) -> Figures:
-    """A worker process whose mail server hangs, with so many letters waiting; its webhooks and images."""
+    """A worker process whose mail server hangs, with so many letters waiting; its webhooks and images.
+
+    Beside it another worker process with a Redis of its own, which has none.
+    """
     mail, hooks = free_port(), free_port()
     with (
         private_redis() as url,
+        private_redis() as other,
         LETTERS.started("receive", mail, 1, url=url),
         DELIVERING.started("receive", hooks, url=url),
-        LETTERS.started("work", mail, url=url),
+        LETTERS.started("work", mail, url=url) as (worker, _),
+        LETTERS.started("work", mail, url=other) as (its_worker, _),
     ):
         wait_for_port(mail)
         wait_for_port(hooks)
-        return LETTERS.measure("beside", mail, hooks, letters, url=url)
+        their = urlsplit(other).port or 0
+        return LETTERS.measure("beside", their, mail, hooks, letters, worker.pid, its_worker.pid, url=url)
 
 
 def beside_hostile_ones(kind: int, *, asks: int) -> Figures:
