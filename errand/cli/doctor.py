@@ -14,7 +14,7 @@ from errand.doctor.server_checks import Finding
 from errand.job.catalog import Catalog, discover
 from errand.process.start import exit_if_unusable
 from errand.redis import embedded
-from errand.redis.connection import connect
+from errand.redis.cluster import partitions
 from errand.redis_url import RedisUrl
 from errand.secrets import redaction
 from errand.settings import Settings
@@ -55,11 +55,9 @@ async def _redis_findings(settings: Settings, catalog: Catalog) -> list[Finding]
                 url = stack.enter_context(embedded.joined(settings.data_dir, fsync=settings.embedded_fsync))
             except (ImportError, RuntimeError, OSError) as error:
                 return [_no_embedded_redis(error)]
-        redis = connect(url, reply_timeout_s=REPLY_TIMEOUT_S)
-        try:
-            return await examine(redis, installation_of(settings, catalog))
-        finally:
-            await redis.aclose()
+        number = settings.queue_partitions
+        async with partitions.opened(url, number=number, reply_timeout_s=REPLY_TIMEOUT_S) as found:
+            return await examine(found.clients, installation_of(settings, catalog))
 
 
 def _no_embedded_redis(error: Exception) -> Finding:

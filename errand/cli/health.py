@@ -6,13 +6,12 @@ import asyncio
 import socket
 import urllib.error
 import urllib.request
-from contextlib import aclosing
 from urllib.parse import quote
 
 from redis.exceptions import RedisError
 
 from errand.monitor.queues import read_workers
-from errand.redis.connection import connect
+from errand.redis.cluster import partitions
 from errand.redis.embedded import socket_path
 from errand.server.run import address
 from errand.settings import Settings
@@ -45,12 +44,13 @@ def fault_of_worker(settings: Settings) -> str | None:
 
 async def _fault_of_worker(settings: Settings) -> str | None:
     silent_s, host = settings.lease_s * BEATS, socket.gethostname()
-    async with aclosing(connect(_url(settings), reply_timeout_s=ANSWER_S)) as redis:
+    number = settings.queue_partitions
+    async with partitions.opened(_url(settings), number=number, reply_timeout_s=ANSWER_S) as found:
         # as workers publish them: to import the job types would take longer than all the rest
-        published = (await redis.hgetall(keys.JOB_TYPES)).values()  # type: ignore[misc]  # redis-py: async or not
+        published = (await found.first.hgetall(keys.JOB_TYPES)).values()  # type: ignore[misc]  # redis-py: async or not
         named = {str(codec.readable_or_empty(record).get("queue", keys.DEFAULT_QUEUE)) for record in published}
         named |= {share.name for share in settings.worker_queues}
-        workers = await read_workers([redis], sorted(named | {keys.DEFAULT_QUEUE}), silent_s=silent_s)
+        workers = await read_workers(found.clients, sorted(named | {keys.DEFAULT_QUEUE}), silent_s=silent_s)
     if any(worker.host == host for worker in workers):
         return None
     return f"Redis has had no heartbeat of a worker on {host} for {silent_s:g} s"

@@ -54,7 +54,7 @@ class Checkup:
 
     async def _look(self) -> None:
         try:
-            findings = await examine(self._to.redis, installation_of(self._to.settings, self._to.catalog))
+            findings = await examine(self._to.clients, installation_of(self._to.settings, self._to.catalog))
             self._found = [each for each in findings if each.level == "warning" and each.check not in LEFT_OUT]
         except Exception:
             log.exception("doctor's checks failed; nothing else is affected")

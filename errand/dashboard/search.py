@@ -14,6 +14,7 @@ from errand.http.routes.job_list import JobPage, ListedJobView, job_page
 from errand.http.shared import Shared, in_time
 from errand.monitor.job_snapshot import JobSnapshot
 from errand.monitor.timeline import MAX_LOOKED_AT, JobFilter
+from errand.redis.cluster.each import values_anywhere
 from errand.wire import keys
 
 MAX_SEARCHED = 10_000
@@ -29,7 +30,7 @@ async def named(to: Shared, text: str) -> str | None:
     if await to.find(text) is not None:
         return text
     names = [keys.unique(keys.queue(known.queue), known.name, text) for known in to.catalog.values()]
-    holders = await in_time(_values(to, names))
+    holders = await in_time(values_anywhere(to.clients, names))
     # the job of a marker may be gone: it is held for a while after its end
     ids = [holder.decode(errors="replace").partition(" ")[2] for holder in holders if holder]
     return ids[0] if ids else None
@@ -55,8 +56,3 @@ async def containing(to: Shared, text: str, filter: JobFilter, *, limit: int, cu
 def _searched(to: Shared, job: JobSnapshot) -> str:
     shown: Mapping[str, object] = shown_args(to.catalog.get(job.type), job.args)
     return json.dumps(shown, ensure_ascii=False, default=str).casefold()
-
-
-async def _values(to: Shared, names: list[str]) -> list[bytes | None]:
-    values: list[bytes | None] = await to.redis.mget(names)
-    return values

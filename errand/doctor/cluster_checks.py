@@ -9,11 +9,13 @@ from errand.redis.server import ServerState
 ALL_SLOTS = 16_384
 
 
-def check_cluster(cluster: ClusterState | None, server: ServerState) -> list[Finding]:
-    """`server`: the master that has the installation's jobs. Nothing of a server that is in no cluster."""
+def check_cluster(
+    cluster: ClusterState | None, server: ServerState, *, jobs: str = "all jobs of this installation"
+) -> list[Finding]:
+    """`server`: the master that has these jobs. Nothing of a server that is in no cluster."""
     if cluster is None:
         return []
-    where = f"all jobs of this installation are in slot {cluster.slot}, on {cluster.node}"
+    where = f"{jobs} are in slot {cluster.slot}, on {cluster.node}"
     if not cluster.is_up:
         return [
             Finding(

@@ -20,9 +20,11 @@ from pydantic_core import from_json
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
 from errand.doctor.cluster_checks import check_cluster
+from errand.doctor.partition_checks import check_left, together
 from errand.doctor.server_checks import Finding, Timing, check_server
 from errand.job.catalog import Catalog
 from errand.monitor.queues import live_workers
+from errand.redis.cluster.each import of_each
 from errand.redis.cluster.state import read_cluster
 from errand.redis.outage import Outage, within
 from errand.redis.rights import lacking, missing_rights
@@ -68,19 +70,37 @@ class Installation:
     """The names of its queues."""
     replicas: int
     lease_s: float
+    partitions: int = 1
+    """How many of them get new jobs."""
+
+    def of_jobs(self, clients: Sequence[ArqRedis]) -> str:
+        """Whose jobs one of these clients leads to, in words."""
+        return "all jobs of this installation" if len(clients) == 1 else "its jobs"
 
 
-async def examine(redis: ArqRedis, installation: Installation) -> list[Finding]:
-    """Every check; one finding alone if Redis cannot be asked."""
-    findings = await examine_server(redis, replicas=installation.replicas)
+async def examine(clients: Sequence[ArqRedis], installation: Installation) -> list[Finding]:
+    """Every check of each partition; of one that cannot be asked that finding alone."""
+    jobs = installation.of_jobs(clients)
+    of_partitions = await of_each(clients, lambda redis: _examine(redis, installation, jobs=jobs))
+    return [*together(of_partitions), *check_left(len(clients), asked=installation.partitions)]
+
+
+async def _examine(redis: ArqRedis, installation: Installation, *, jobs: str) -> list[Finding]:
+    findings = await examine_server(redis, replicas=installation.replicas, jobs=jobs)
     useless = any(finding.check in ("connection", "rights") and finding.level == "warning" for finding in findings)
     return findings if useless else findings + await examine_queues(redis, installation)
 
 
-async def examine_server(redis: ArqRedis, *, replicas: int, clock: Callable[[], float] = time.time) -> list[Finding]:
+async def examine_server(
+    redis: ArqRedis,
+    *,
+    replicas: int,
+    jobs: str = "all jobs of this installation",
+    clock: Callable[[], float] = time.time,
+) -> list[Finding]:
     """The server: what it is, how it keeps what it has, what it has room for, how far away it is.
 
-    `clock` returns this machine's time in s since the epoch.
+    `jobs`: whose it has. `clock` returns this machine's time in s since the epoch.
     """
 
     async def look() -> list[Finding]:
@@ -88,7 +108,7 @@ async def examine_server(redis: ArqRedis, *, replicas: int, clock: Callable[[], 
             return [_rights_finding(missing)]
         state = await read_server(redis)
         of_server = check_server(state, await _measure(redis, clock), replicas=replicas)
-        of_cluster = check_cluster(await read_cluster(redis), state)
+        of_cluster = check_cluster(await read_cluster(redis), state, jobs=jobs)
         may = Finding(check="rights", found="the user of REDIS_URL may do what Errand needs")
         return [may, *of_server, *of_cluster]
 
@@ -105,9 +125,9 @@ async def examine_queues(redis: ArqRedis, installation: Installation) -> list[Fi
 
 
 @contextlib.asynccontextmanager
-async def looking(redis: ArqRedis, installation: Installation) -> AsyncIterator[None]:
+async def looking(clients: Sequence[ArqRedis], installation: Installation) -> AsyncIterator[None]:
     """Logs in the background, once, what is wrong at a start; holds nothing up, and ends with the block."""
-    look = asyncio.create_task(_log_warnings(redis, installation))
+    look = asyncio.create_task(_log_warnings(clients, installation))
     try:
         yield
     finally:
@@ -115,13 +135,15 @@ async def looking(redis: ArqRedis, installation: Installation) -> AsyncIterator[
         await asyncio.wait({look}, timeout=1)
 
 
-async def _log_warnings(redis: ArqRedis, installation: Installation) -> None:
-    with contextlib.suppress(RedisError):  # what is no outage the checks put into words
-        await Outage().outlast(redis.ping)
+async def _log_warnings(clients: Sequence[ArqRedis], installation: Installation) -> None:
+    for redis in clients:
+        with contextlib.suppress(RedisError):  # what is no outage the checks put into words
+            await Outage().outlast(redis.ping)
+    jobs, replicas = installation.of_jobs(clients), installation.replicas
     try:
-        _log(await examine_server(redis, replicas=installation.replicas))
+        _log(together(await of_each(clients, lambda redis: examine_server(redis, replicas=replicas, jobs=jobs))))
         await asyncio.sleep(SETTLE_S)
-        _log(await examine_queues(redis, installation))
+        _log(together(await of_each(clients, lambda redis: examine_queues(redis, installation))))
     except Exception:
         log.exception("the checks at the start failed; nothing else is affected")
 
@@ -258,4 +280,5 @@ def installation_of(settings: Settings, catalog: Catalog) -> Installation:
         queues=list(dict.fromkeys([*catalog.queues, *named])),
         replicas=settings.replicas,
         lease_s=settings.lease_s,
+        partitions=settings.queue_partitions,
     )

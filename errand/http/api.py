@@ -160,7 +160,7 @@ def create_api(settings: Settings, *, redis_url: str | None = None, dependencies
     app.state.api_keys = settings.api_keys
     app.state.throttle = RefusalThrottle(settings.refusal_limit)
     app.state.record = Record(lambda: app.state.shared.audit)
-    app.add_middleware(BadKeys, redis_and_queues=lambda: (app.state.shared.redis, app.state.shared.queue_keys))
+    app.add_middleware(BadKeys, clients_and_queues=lambda: (app.state.shared.clients, app.state.shared.queue_keys))
     app.add_middleware(BodyLimit, limit_of=_limit_of(settings, catalog))
     problems.install(app)
     docs_pages.install(app)
@@ -244,7 +244,7 @@ async def opened_in(
         async with (
             job_events.listening(),
             all_watched(durabilities),
-            looking(redis, installation_of(settings, catalog)),
+            looking(found.clients, installation_of(settings, catalog)),
         ):
             yield Shared(
                 settings=settings,

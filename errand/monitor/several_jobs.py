@@ -9,6 +9,7 @@ from arq.connections import ArqRedis
 from arq.jobs import DeserializationError
 
 from errand.monitor.job_snapshot import JobSnapshot, ended_job, live_job, number_in, without_large_fields
+from errand.redis.cluster.each import of_each
 from errand.redis.rows import rows_of
 from errand.wire import codec, keys
 from errand.wire.flow import Flow
@@ -29,6 +30,12 @@ async def read_jobs(redis: ArqRedis, addresses: Sequence[tuple[str, str]]) -> li
     rows = zip(addresses, rows_of(answers, 3), strict=True)
     jobs = [_job_of(job_id, row, queue=queue, now_ms=now_ms) for (queue, job_id), row in rows]
     return [job and without_large_fields(job) for job in jobs]
+
+
+async def find_jobs(clients: Sequence[ArqRedis], addresses: Sequence[tuple[str, str]]) -> list[JobSnapshot | None]:
+    """The same, in whichever partition each of them is."""
+    of_parts = await of_each(clients, lambda redis: read_jobs(redis, addresses))
+    return [next((job for job in jobs if job is not None), None) for jobs in zip(*of_parts, strict=True)]
 
 
 def _job_of(job_id: str, row: Sequence[Any], *, queue: str, now_ms: int) -> JobSnapshot | None:

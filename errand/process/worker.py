@@ -101,12 +101,16 @@ async def serve(settings: Settings, catalog: Catalog, *, redis_url: str, ready: 
         await wait_for(redis)
     shares = settings.queue_shares(catalog.queues)
     known = Installation(
-        job_types=list(catalog), queues=list(shares), replicas=settings.replicas, lease_s=settings.lease_s
+        job_types=list(catalog),
+        queues=list(shares),
+        replicas=settings.replicas,
+        lease_s=settings.lease_s,
+        partitions=settings.queue_partitions,
     )
     async with (
         partitions.opened(redis_url, number=settings.queue_partitions, reply_timeout_s=REPLY_TIMEOUT_S) as found,
         opened(catalog.values(), settings, redis_url=redis_url) as resources,
-        doctor.looking(found.first, known),
+        doctor.looking(found.clients, known),
         published(found.first, catalog.values()),
         Client(settings, redis_url=redis_url),
         serving(found, shares, settings, catalog, resources, redis_url=redis_url) as workers,

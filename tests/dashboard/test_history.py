@@ -26,7 +26,7 @@ async def test_a_heartbeat_adds_to_its_minute_in_a_bounded_string(redis: ArqRedi
         for _ in range(2):
             await leases.renew({}, {"attempts:failed": 3, "run_ms:100": 2, "stale": 9, "blocked_ms:x": 9})
     for span in ("hour", "day"):
-        history = await read_history(redis, QUEUES, span)
+        history = await read_history([redis], QUEUES, span)
         assert len(history.points) == {"hour": 60, "day": 144}[span]
         assert {"attempts:failed": 12, "run_ms:100": 8} in history.points[-2:]
     (hour,) = [name async for name in redis.scan_iter(match=f"{keys.day_counts(QUEUES[0])}:*")]
@@ -38,14 +38,14 @@ async def test_an_hour_ago_is_no_part_of_the_last_hour_but_of_the_day(redis: Arq
     minute = int(time.time() // 60) - 75
     begin = minute % 60 * len(COUNTERS) + POSITIONS["attempts:succeeded"]
     await redis.setrange(keys.hour_counts(QUEUES[0], minute // 60), begin * 4, (7).to_bytes(4))
-    hour, day = [await read_history(redis, QUEUES, span) for span in ("hour", "day")]
+    hour, day = [await read_history([redis], QUEUES, span) for span in ("hour", "day")]
     assert past.attempts(hour).totals == {} and past.attempts(day).totals == {"succeeded": 7}
 
 
 async def test_what_another_program_has_written_is_read_in_bounds(redis: ArqRedis) -> None:
     hour = int(time.time() // 3_600)
     await redis.set(keys.hour_counts(QUEUES[0], hour), b"\xff" * (2 * BYTES_IN_HOUR + 3))
-    chart = past.attempts(await read_history(redis, QUEUES, "hour"))
+    chart = past.attempts(await read_history([redis], QUEUES, "hour"))
     assert "svg" in chart.svg
 
 

@@ -65,7 +65,7 @@ async def test_a_healthy_house_has_no_finding_above_ok(server: Server, redis: Ar
         await Queue(redis, ended_ttl_s=60).enqueue("known", {}, delay_ms=60_000)
 
         async def fine() -> list[Finding] | None:
-            findings = await examine(redis, KNOWN)  # at once the worker may not have sent its first heartbeat
+            findings = await examine([redis], KNOWN)  # at once the worker may not have sent its first heartbeat
             return findings if {finding.level for finding in findings} == {"ok"} else None
 
         findings = await eventually(fine)
@@ -129,7 +129,7 @@ async def test_a_server_that_tells_nothing_is_said_to_tell_nothing(make: str) ->
 
 async def test_rights_that_are_missing_are_named(make: str) -> None:
     async with serving(make, *HEALTHY, *all_but("time")) as server, client_of(server) as client:
-        (finding,) = await examine(client, KNOWN)
+        (finding,) = await examine([client], KNOWN)
     assert (finding.check, finding.level) == ("rights", "warning")
     assert finding.found.endswith("ACL SETUSER … +time") and "docs/redis.md" in finding.fix
 
@@ -202,7 +202,7 @@ async def test_jobs_of_unknown_types_are_counted_in_a_bounded_sample(redis: ArqR
     await cpu.enqueue_many("telex", [{}] * 2)
     await redis.zadd(queue.key, {"gone": 1, "pickled": 2})
     await redis.set(keys.body("pickled"), b"\x80\x04\x95")
-    (finding,) = [finding for finding in await examine(redis, KNOWN) if finding.check == "job-types"]
+    (finding,) = [finding for finding in await examine([redis], KNOWN) if finding.check == "job-types"]
     assert finding.level == "warning" and "JOB_PACKAGES" in finding.fix
     assert finding.found == ("101 jobs looked at: 6 of types unknown here: fax (3), telex (2), (unreadable) (1)"), (
         "a hundred of the long queue, one of which is gone, and the two of the short one"
@@ -216,7 +216,7 @@ async def test_due_jobs_that_no_live_worker_serves_are_found(server: Server, red
     async with running_worker(server.url, job_types=[known]):
 
         async def found() -> list[Finding] | None:
-            return [finding for finding in await examine(redis, KNOWN) if finding.check == "workers"]
+            return [finding for finding in await examine([redis], KNOWN) if finding.check == "workers"]
 
         (finding,) = await eventually(found)
     assert finding.level == "warning" and finding.found == "no live worker serves: cpu (1 due)"
@@ -225,13 +225,13 @@ async def test_due_jobs_that_no_live_worker_serves_are_found(server: Server, red
 
 async def test_a_house_without_workers_and_a_paused_queue_are_noted(redis: ArqRedis) -> None:
     await Queue(redis, name="cpu", ended_ttl_s=60).pause()
-    notes = {finding.check: finding.found for finding in await examine(redis, KNOWN) if finding.level == "note"}
+    notes = {finding.check: finding.found for finding in await examine([redis], KNOWN) if finding.level == "note"}
     assert set(notes) == {"workers", "paused"} and "cpu" in notes["paused"]
 
 
 async def test_a_server_that_is_not_there_is_said_to_be_away() -> None:
     async with contextlib.aclosing(connect("redis://127.0.0.1:1", reply_timeout_s=1)) as client:
-        (finding,) = await examine(client, KNOWN)
+        (finding,) = await examine([client], KNOWN)
     assert (finding.check, finding.level) == ("connection", "warning")
     assert "cannot be reached" in finding.found and "REDIS_URL" in finding.fix
 
@@ -241,7 +241,7 @@ async def test_a_wrong_password_is_named_as_such(make: str) -> None:
         await client.config_set("requirepass", "open sesame")
         for url in (f"redis://:hunter2@127.0.0.1:{server.port}", server.url):
             async with contextlib.aclosing(connect(url, reply_timeout_s=5)) as stranger:
-                (finding,) = await examine(stranger, KNOWN)
+                (finding,) = await examine([stranger], KNOWN)
             assert "the user or the password" in finding.found and "hunter2" not in repr(finding)
 
 
@@ -249,7 +249,7 @@ async def test_a_silent_server_is_given_up_in_time(server: Server, monkeypatch: 
     monkeypatch.setattr(doctor, "LIMIT_S", 0.3)
     async with client_of(server, reply_timeout_s=60) as client:
         server.freeze()
-        (finding,) = await examine(client, KNOWN)
+        (finding,) = await examine([client], KNOWN)
     assert "no answer within 0.3 s" in finding.found
 
 
@@ -261,7 +261,7 @@ async def test_what_answers_but_is_no_redis_is_no_crash() -> None:
     async with await asyncio.start_server(greet, "127.0.0.1", 0, family=socket.AF_INET) as web:
         url = f"redis://127.0.0.1:{web.sockets[0].getsockname()[1]}"
         async with contextlib.aclosing(connect(url, reply_timeout_s=2)) as client:
-            (finding,) = await examine(client, KNOWN)
+            (finding,) = await examine([client], KNOWN)
     assert finding.check == "connection"
 
 
@@ -275,7 +275,7 @@ async def test_a_start_logs_what_is_wrong_and_waits_for_nothing(
     with capture_logs() as lines:
         async with client_of(server, reply_timeout_s=HOUR_S) as patient:
             server.freeze()
-            async with looking(patient, KNOWN):
+            async with looking([patient], KNOWN):
                 server.thaw()  # a start that waited for the silent server would not come here
 
                 async def said() -> bool:
@@ -288,6 +288,6 @@ async def test_a_start_logs_what_is_wrong_and_waits_for_nothing(
 
 
 async def test_a_start_that_ends_at_once_leaves_no_check_behind(redis: ArqRedis) -> None:
-    async with looking(redis, KNOWN):
+    async with looking([redis], KNOWN):
         pass
     assert asyncio.all_tasks() == {asyncio.current_task()}

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 
-from arq.connections import ArqRedis
 from redis.exceptions import RedisError
 from rich.console import Console, RenderableType
 from rich.live import Live
@@ -17,11 +16,12 @@ from errand.cli.top.keyboard import keyboard
 from errand.cli.top.view import View
 from errand.client.connection import redis_of
 from errand.job.catalog import discover
-from errand.monitor.job_snapshot import read_job
+from errand.monitor.job_snapshot import find_job
 from errand.monitor.queues import read_queues, read_workers
 from errand.monitor.timeline import JobFilter, Timeline
 from errand.process.start import exit_if_unusable
-from errand.redis.connection import connect
+from errand.redis.cluster import partitions
+from errand.redis.cluster.partitions import Partitions
 from errand.redis.outage import REPLY_TIMEOUT_S
 from errand.settings import Settings
 from errand.wire import keys
@@ -45,8 +45,8 @@ def show(settings: Settings, *, job_id: str | None, every_s: float, once: bool, 
 async def _show(
     settings: Settings, names: Sequence[str], job_id: str | None, every_s: float, *, once: bool, console: Console
 ) -> int:
-    async with _connected(settings) as redis:
-        top = _Top(redis, settings, names, console)
+    async with _connected(settings) as found:
+        top = _Top(found, settings, names, console)
         view = View() if job_id is None else View("job", job_id=job_id)
         drawn, job_ids = await top.look(view)
         if once or (job_id is not None and not job_ids):
@@ -65,8 +65,8 @@ async def _show(
 class _Top:
     """What a view is drawn from."""
 
-    def __init__(self, redis: ArqRedis, settings: Settings, names: Sequence[str], console: Console) -> None:
-        self._redis = redis
+    def __init__(self, found: Partitions, settings: Settings, names: Sequence[str], console: Console) -> None:
+        self._partitions = found
         self._names = names
         self._queues = [keys.queue(name) for name in names]
         self._silent_s = settings.lease_s
@@ -90,7 +90,7 @@ class _Top:
                 return await self._list(view)
 
     async def _job(self, job_id: str) -> tuple[RenderableType, Sequence[str]]:
-        job = await read_job(self._redis, job_id, queues=self._queues)
+        job = await find_job(self._partitions, job_id, queues=self._queues)
         if job is None:
             return Text.assemble("There is no job '", plain(job_id), "'. It never was, or it has been forgotten."), ()
         return draw_job(job), (job_id,)
@@ -100,18 +100,17 @@ class _Top:
         rows = max(self._console.height - LINES_ABOVE, 1) if alone else ROWS
         filter = JobFilter(statuses=frozenset([view.status] if view.status else ()))
         look = Screen(
-            [] if alone else await read_queues([self._redis], self._names, silent_s=self._silent_s),
-            [] if alone else await read_workers([self._redis], self._names, silent_s=self._silent_s),
-            (await Timeline(self._redis, queues=self._queues).page(filter, limit=rows)).jobs,
+            [] if alone else await read_queues(self._partitions.clients, self._names, silent_s=self._silent_s),
+            [] if alone else await read_workers(self._partitions.clients, self._names, silent_s=self._silent_s),
+            (await Timeline(*self._partitions.clients, queues=self._queues).page(filter, limit=rows)).jobs,
         )
         return draw(look, view), [job.id for job in look.jobs]
 
 
 @contextlib.asynccontextmanager
-async def _connected(settings: Settings) -> AsyncIterator[ArqRedis]:
-    async with redis_of(settings) as url:
-        redis = connect(url, reply_timeout_s=REPLY_TIMEOUT_S)
-        try:
-            yield redis
-        finally:
-            await redis.aclose()
+async def _connected(settings: Settings) -> AsyncIterator[Partitions]:
+    async with (
+        redis_of(settings) as url,
+        partitions.opened(url, number=settings.queue_partitions, reply_timeout_s=REPLY_TIMEOUT_S) as found,
+    ):
+        yield found

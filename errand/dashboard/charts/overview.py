@@ -43,6 +43,6 @@ async def charts_of(app: FastAPI, to: Shared, span: Span) -> PastCharts:
         kept = app.state.past_charts = {}
     charts = kept.get(span)
     if charts is None or charts.redis is not to.redis or time.monotonic() - charts.drawn_s > KEPT_S:
-        history = await in_time(read_history(to.redis, to.queue_keys, span))
+        history = await in_time(read_history(to.clients, to.queue_keys, span))
         charts = kept[span] = PastCharts.drawn(history, to.redis)
     return charts

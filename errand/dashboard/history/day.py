@@ -11,6 +11,7 @@ from typing import Literal
 
 from redis.asyncio import Redis
 
+from errand.redis.cluster.each import of_each
 from errand.wire import keys
 from errand.wire.minute_counts import BYTES_EACH, COUNTERS, MINUTES_IN_HOUR
 
@@ -34,8 +35,8 @@ class PastMinutes:
     """When the first point begins, in ms since the epoch."""
 
 
-async def read_history(redis: Redis, queues: Sequence[str], span: Span) -> PastMinutes:
-    """The counts of these queues (their keys) together, up to this minute."""
+async def read_history(clients: Sequence[Redis], queues: Sequence[str], span: Span) -> PastMinutes:
+    """The counts of these queues (their keys) in all partitions together, up to this minute."""
     number, minutes_each = POINTS[span]
     last = int(time.time() // 60)
     # points of ten minutes begin at full ten minutes, so that a bar does not change with each look
@@ -43,8 +44,8 @@ async def read_history(redis: Redis, queues: Sequence[str], span: Span) -> PastM
     begin = end - number * minutes_each
     hours = range(begin // MINUTES_IN_HOUR, last // MINUTES_IN_HOUR + 1)
     names = [keys.hour_counts(queue, hour) for queue in queues for hour in hours]
-    strings = await redis.mget(names)
-    counts = _added(strings, hours=len(hours))
+    of_parts = await of_each(clients, lambda redis: redis.mget(names))
+    counts = _added([string for strings in of_parts for string in strings], hours=len(hours))
     first = (begin - hours[0] * MINUTES_IN_HOUR) * len(COUNTERS)
     step = minutes_each * len(COUNTERS)
     points = [_point(counts[first + at * step : first + (at + 1) * step]) for at in range(number)]

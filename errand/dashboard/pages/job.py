@@ -86,7 +86,8 @@ async def _children(to: Shared, view: JobView) -> dict[str, Any]:
     """The first of the jobs that this one has put, or waits for, and whether there are more."""
     if "children" not in view.links:
         return {"children": [], "more_children": False}
-    found = await in_time(children_of(to.redis, view.id, first=0, limit=MAX_CHILDREN))
+    redis = await in_time(to.partitions.having(view.id))
+    found = await in_time(children_of(redis, view.id, first=0, limit=MAX_CHILDREN))
     return {"children": found.jobs, "more_children": found.next is not None}
 
 

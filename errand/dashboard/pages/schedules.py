@@ -23,7 +23,7 @@ from errand.http.routes.schedules import ScheduleId
 from errand.http.shared import Shared, SharedDep, in_time
 from errand.job.schedule import SCHEDULE_ID
 from errand.monitor.job_snapshot import JobSnapshot
-from errand.monitor.several_jobs import read_jobs
+from errand.monitor.several_jobs import find_jobs
 from errand.wire import keys
 from errand.wire.job_id import new_job_id
 
@@ -111,7 +111,9 @@ async def _last_jobs(to: Shared, views: Sequence[ScheduleView]) -> dict[str, Job
         for view in views
         if view.last_fire is not None and (view.queue or view.type in to.catalog)
     ]
-    jobs = await in_time(read_jobs(to.redis, [(queue, job_id) for _, queue, job_id in fired])) if fired else []
+    if not fired:
+        return {}
+    jobs = await in_time(find_jobs(to.clients, [(queue, job_id) for _, queue, job_id in fired]))
     return {schedule_id: job for (schedule_id, *_), job in zip(fired, jobs, strict=True) if job is not None}
 
 

@@ -15,10 +15,12 @@ from errand.redis.repair import may_be_repaired, repair
 class BadKeys:
     """ASGI middleware around routes. A GET is answered again; what may have changed something is answered 503."""
 
-    def __init__(self, app: ASGIApp, *, redis_and_queues: Callable[[], tuple[Redis, Sequence[str]]]) -> None:
-        """`redis_and_queues` gives the client, and the keys of the queues."""
+    def __init__(
+        self, app: ASGIApp, *, clients_and_queues: Callable[[], tuple[Sequence[Redis], Sequence[str]]]
+    ) -> None:
+        """`clients_and_queues` gives a client of each partition, and the keys of the queues."""
         self._app = app
-        self._redis_and_queues = redis_and_queues
+        self._clients_and_queues = clients_and_queues
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = False
@@ -38,7 +40,8 @@ class BadKeys:
             await again(scope, receive, send)
 
     async def _repair(self, scope: Scope) -> None:
-        redis, queues = self._redis_and_queues()
+        clients, queues = self._clients_and_queues()
         job_id = scope.get("path_params", {}).get("id")
-        for queue in queues:
-            await repair(redis, queue, job_ids=[job_id] if job_id else [])
+        for redis in clients:
+            for queue in queues:
+                await repair(redis, queue, job_ids=[job_id] if job_id else [])

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
+from redis.asyncio import Redis
+
 S = TypeVar("S")
 
 
@@ -20,3 +22,9 @@ async def of_each(asked: Sequence[S], read: Callable[[S], Awaitable[T]]) -> list
     if len(asked) == 1:
         return [await read(asked[0])]
     return await asyncio.gather(*map(read, asked))
+
+
+async def values_anywhere(clients: Sequence[Redis], names: Sequence[str]) -> list[bytes | None]:
+    """The value of each of these keys, in whichever partition it is; None if it is in none. Raises redis' errors."""
+    of_parts = await of_each(clients, lambda redis: redis.mget(names))
+    return [next((value for value in values if value is not None), None) for values in zip(*of_parts, strict=True)]
