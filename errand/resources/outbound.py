@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 from errand.resources.guard import AddressGuard, AddressRefused
+from errand.resources.lookups import Lookups, LookupsBusy
 
 USER_AGENT = "Errand/0.1"
 
@@ -39,6 +42,34 @@ class OutboundRefused(Exception):
     """The request must not be made, or can never succeed: it will not work later either."""
 
 
+class OwnLookups(AbstractResolver):
+    """Looks names up in threads of their own: those of the event loop, which mail and Redis need, are few, and callers
+    may name hosts whose name servers hang."""
+
+    def __init__(self) -> None:
+        self._lookups = Lookups()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """As aiohttp asks for them. Raises OSError; UnicodeError for what cannot be the name of a host."""
+        try:
+            found = await self._lookups.addresses(host, port)
+        except LookupsBusy as reason:
+            raise OSError(str(reason)) from None
+        numeric = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+        return [
+            ResolveResult(
+                hostname=host, host=str(address[0]), port=port, family=kind, proto=socket.IPPROTO_TCP, flags=numeric
+            )
+            for kind, _, _, _, address in found
+            if family in (socket.AF_UNSPEC, kind)
+        ]
+
+    async def close(self) -> None:
+        """Nothing: a thread ends when its name server has answered, or does so no more."""
+
+
 class Outbound:
     """An HTTP client for untrusted URLs."""
 
@@ -55,7 +86,9 @@ class Outbound:
             _check(guard, request)
             return await handler(request)
 
-        connector = aiohttp.TCPConnector(socket_factory=guard.open_socket, limit=connections, ttl_dns_cache=10)
+        connector = aiohttp.TCPConnector(
+            socket_factory=guard.open_socket, limit=connections, resolver=OwnLookups(), ttl_dns_cache=10
+        )
         async with aiohttp.ClientSession(
             connector=connector,
             middlewares=(guarded,),

@@ -71,7 +71,7 @@ async def test_an_endpoint_that_asks_for_less_or_fails_is_left_alone_for_a_while
 async def test_a_delivery_whose_name_could_not_be_looked_up_is_put_back_and_counts_for_nothing(
     deliverer: Deliverer, receiver: HttpReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("errand.webhooks.post.names.MAX_LOOKUPS", 0)
+    monkeypatch.setattr("errand.resources.lookups.MAX_LOOKUPS", 0)
     for _ in range(LEAST):
         with pytest.raises(Snooze) as put_back:
             await deliver(deliverer, endpoint(receiver))

@@ -61,9 +61,12 @@ async def test_the_status_line_decides_whatever_follows(poster: Poster, name: st
 @pytest.mark.parametrize("name", UNDECIDED)
 async def test_without_a_status_line_there_is_a_fault_with_a_name(poster: Poster, name: str) -> None:
     kind, steps = UNDECIDED[name]
-    deadline_s = DEADLINE_S if kind == "timeout" else 10
     async with receiving(*steps) as receiver:
-        assert await fault_of(poster, receiver.url, deadline_s=deadline_s) == kind
+        # longer, if the machine was too busy for the request to get there
+        for deadline_s in (DEADLINE_S, 10) if kind == "timeout" else (10,):
+            assert await fault_of(poster, receiver.url, deadline_s=deadline_s) == kind
+            if receiver.requests:
+                break
         assert receiver.requests == 1
 
 
@@ -197,7 +200,7 @@ async def test_a_name_that_resolves_to_another_address_each_time_gains_nothing(
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (next(answers), port))]
 
     monkeypatch.setattr(socket, "getaddrinfo", rebinding)
-    monkeypatch.setattr("errand.webhooks.post.names.KEEP_S", 0.0)
+    monkeypatch.setattr("errand.resources.lookups.KEEP_S", 0.0)
     async with receiving(LENGTH_5 + b"hello") as receiver, Poster.open(AddressGuard()) as guarded:
         url = receiver.url.replace("127.0.0.1", "rebinding.example")
         await fault_of(guarded, url, deadline_s=0.1)  # the public address, which does not answer here
@@ -238,8 +241,8 @@ async def test_without_room_for_a_lookup_nothing_is_tried_and_an_old_answer_will
     poster: Poster, names_answer: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No receiver is at fault for the name servers of others."""
-    monkeypatch.setattr("errand.webhooks.post.names.MAX_LOOKUPS", 3)
-    monkeypatch.setattr("errand.webhooks.post.names.KEEP_S", 0.0)
+    monkeypatch.setattr("errand.resources.lookups.MAX_LOOKUPS", 3)
+    monkeypatch.setattr("errand.resources.lookups.KEEP_S", 0.0)
     async with receiving(LENGTH_5 + b"hello") as receiver:
         known, new = (receiver.url.replace("127.0.0.1", name) for name in ("known.fine", "new.fine"))
         assert (await post(poster, known)).status == 200
@@ -271,9 +274,9 @@ async def test_without_a_thread_nothing_is_tried_and_the_next_time_is_as_the_fir
 async def test_names_that_were_slow_leave_room_for_others(
     poster: Poster, names_answer: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("errand.webhooks.post.names.MAX_LOOKUPS", 4)
-    monkeypatch.setattr("errand.webhooks.post.names.MAX_SLOW", 2)
-    monkeypatch.setattr("errand.webhooks.post.names.SLOW_S", 0.0)
+    monkeypatch.setattr("errand.resources.lookups.MAX_LOOKUPS", 4)
+    monkeypatch.setattr("errand.resources.lookups.MAX_SLOW", 2)
+    monkeypatch.setattr("errand.resources.lookups.SLOW_S", 0.0)
     names_answer.set()
     await asyncio.gather(*hanging_names(poster, "a", "b", "c"))
     names_answer.clear()
