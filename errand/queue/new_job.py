@@ -11,7 +11,6 @@ from arq.utils import timestamp_ms
 from errand.queue.idempotency import FirstAnswer, Idempotency
 from errand.queue.uniqueness import NotUnique, Unique
 from errand.redis.durability import Grade
-from errand.tracing import current
 from errand.wire import codec
 from errand.wire.flow import NO_FLOW, Flow, PlannedJob
 from errand.wire.job_id import new_job_id
@@ -164,7 +163,7 @@ def step_of(job: PlannedJob, flow: Flow) -> NewJob:
     )
 
 
-def entry_of(job: NewJob) -> Entry:
+def entry_of(job: NewJob, origin: JobOrigin) -> Entry:
     entry = new_entry(
         job.type_name,
         job.args,
@@ -174,6 +173,7 @@ def entry_of(job: NewJob) -> Entry:
         unique=job.unique,
         limits=job.limits,
         flow=job.flow,
+        origin=origin,
     )
     entry.enforce = job.enforce
     return entry
@@ -190,9 +190,8 @@ def new_entry(
     unique: Unique | None = None,
     limits: JobLimits | None = None,
     flow: Flow = NO_FLOW,
-    origin: JobOrigin | None = None,
+    origin: JobOrigin,
 ) -> Entry:
-    """`origin`: what it comes from, if that is not what is traced and answered now."""
     enqueued_at_ms = timestamp_ms()
     job = {"t": None, "f": type_name, "a": (), "k": args, "et": enqueued_at_ms}
     if unique is not None:
@@ -204,7 +203,6 @@ def new_entry(
         job[PRIORITY] = priority
     if flow is not NO_FLOW:
         job |= flow.fields()
-    origin = current.origin() if origin is None else origin
     if origin is not NO_ORIGIN:
         job |= origin.fields()
     return Entry(

@@ -97,7 +97,7 @@ class Queue(QueueActions):
         """
         if job_id is None:
             (job_id,) = self._new_ids(1)
-        with current.putting(type_name, self.name, job_id=job_id):
+        with current.putting(type_name, self.name, job_id=job_id) as carrier:
             entry = new_entry(
                 type_name,
                 args,
@@ -108,6 +108,7 @@ class Queue(QueueActions):
                 unique=unique,
                 limits=limits,
                 flow=flow,
+                origin=current.origin(carrier),
             )
             try:
                 return enqueued(self.name, entry, await self.sender.send(entry))
@@ -137,9 +138,9 @@ class Queue(QueueActions):
         many_args = list(many_args)
         if len(many_args) > MAX_BATCH:
             raise ValueError(f"{len(many_args)} jobs are over the limit of {MAX_BATCH} for one call")
-        with current.putting(type_name, self.name):
+        with current.putting(type_name, self.name) as carrier:
             current.note_number(len(many_args))
-            origin = current.origin()
+            origin = current.origin(carrier)
             entries = [
                 new_entry(
                     type_name,

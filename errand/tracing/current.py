@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any
 
 from errand.tracing.attributes import Attributes, Kind
-from errand.wire.origin import NO_ORIGIN, JobOrigin
+from errand.wire.origin import NO_ORIGIN, Carrier, JobOrigin
 
 if TYPE_CHECKING:
     from errand.tracing.spans import Spans
@@ -16,6 +16,16 @@ NOTHING: AbstractContextManager[None] = nullcontext()
 
 REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
 """That of the request which is answered, or of the job that runs."""
+
+
+def enter_request(request_id: str | None) -> Token[str | None] | None:
+    """What is done from now on belongs to that request, until `leave_request`; to set what is there already costs."""
+    return None if REQUEST_ID.get() == request_id else REQUEST_ID.set(request_id)
+
+
+def leave_request(asked: Token[str | None] | None) -> None:
+    if asked is not None:
+        REQUEST_ID.reset(asked)
 
 
 class _Switch:
@@ -37,19 +47,25 @@ def spans() -> Spans | None:
     return _Switch.spans
 
 
-def origin(*, follows: bool = False) -> JobOrigin:
-    """What a job that is put now comes from; `follows`: it is put by the end of the attempt that is under way."""
+def origin(carrier: Carrier | None = None, *, follows: bool = False) -> JobOrigin:
+    """What a job that is put now comes from; `follows`: it is put by the end of the attempt that is under way.
+
+    `carrier`: what `putting` gave; without one, that of the span that is under way.
+    """
     request_id = REQUEST_ID.get()
     if _Switch.spans is None:
         return NO_ORIGIN if request_id is None else JobOrigin(request_id=request_id)
-    carrier = _Switch.spans.carrier()
+    carrier = carrier or _Switch.spans.carrier()
     if follows:
         return JobOrigin(follows=carrier, request_id=request_id)
     return JobOrigin(parent=carrier, request_id=request_id)
 
 
-def putting(type_name: str, queue: str, *, job_id: str | None = None) -> AbstractContextManager[Any]:
-    """A span around an enqueue: the origin of the jobs that are made within it."""
+def putting(type_name: str, queue: str, *, job_id: str | None = None) -> AbstractContextManager[Carrier | None]:
+    """A span around an enqueue, the origin of the jobs that are made within it.
+
+    If nothing is recorded of it, there is no span: within the block `origin` takes the carrier that this gives.
+    """
     return NOTHING if _Switch.spans is None else _Switch.spans.putting(type_name, queue, job_id=job_id)
 
 

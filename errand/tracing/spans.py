@@ -7,16 +7,18 @@ together are the destination, an enqueue is a `send`, an attempt a `process`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import Token
 from typing import Any
 
 from opentelemetry import propagate, trace
-from opentelemetry.context import Context
-from opentelemetry.trace import Link, Span, SpanKind, StatusCode, TracerProvider
+from opentelemetry.context import Context, detach, get_current
+from opentelemetry.trace import Link, Span, SpanKind, StatusCode, Tracer, TracerProvider
 
 from errand.secrets import redaction
 from errand.tracing import unsampled
 from errand.tracing.attributes import Attributes, Kind
+from errand.tracing.unsampled import LeftOut
 from errand.version import VERSION
 from errand.wire.origin import MAX_CHARS, Carrier, JobOrigin
 
@@ -34,10 +36,11 @@ class Spans:
     def __init__(self, provider: TracerProvider) -> None:
         self._tracer = provider.get_tracer("errand", VERSION)
         self._leaves_out_unsampled = unsampled.are_left_out(provider)
+        self._roots = unsampled.RootSampling.of(provider) if self._leaves_out_unsampled else None
 
     def carrier(self) -> Carrier | None:
         """The context of the span that is under way, as headers."""
-        if self._leaves_out_unsampled and (known := unsampled.carrier_of(trace.get_current_span())) is not None:
+        if self._leaves_out_unsampled and (known := unsampled.carrier_in(get_current())) is not None:
             return known
         carrier: dict[str, str] = {}
         propagate.inject(carrier)
@@ -50,23 +53,26 @@ class Spans:
             return {}
         return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
 
-    def putting(self, type_name: str, queue: str, *, job_id: str | None) -> AbstractContextManager[Span]:
+    def putting(self, type_name: str, queue: str, *, job_id: str | None) -> AbstractContextManager[Carrier | None]:
+        """A span; if it would not be sampled, none, but what it would have handed on."""
+        context, tracer, carrier = get_current(), self._tracer, None
+        if context:
+            carrier = unsampled.child_in(context) if self._leaves_out_unsampled else None
+        elif self._roots is not None:
+            carrier, tracer = self._roots.draw(), self._roots.tracer
+        return nullcontext(carrier) if carrier else self._put(tracer, type_name, queue, job_id=job_id)
+
+    @contextmanager
+    def _put(self, tracer: Tracer, type_name: str, queue: str, *, job_id: str | None) -> Iterator[None]:
         attributes = _of_message(type_name, queue, operation=("enqueue", "send"))
         if job_id is not None:
             attributes["messaging.message.id"] = job_id
         name = f"enqueue {queue}:{type_name}"
-        if self._leaves_out_unsampled:
-            span = self._tracer.start_span(name, kind=SpanKind.PRODUCER, attributes=attributes, **NO_TRACEBACKS)
-            if not span.is_recording():
-                return unsampled.WithinUnsampled(span)
-            return self._current(span)
-        return self._started(f"enqueue {queue}:{type_name}", attributes, SpanKind.PRODUCER)
+        with self._current(tracer.start_span(name, kind=SpanKind.PRODUCER, attributes=attributes, **NO_TRACEBACKS)):
+            yield
 
     def span(self, name: str, attributes: Attributes, *, kind: Kind) -> AbstractContextManager[Span]:
-        return self._started(name, attributes, KINDS[kind])
-
-    def _started(self, name: str, attributes: Attributes, kind: SpanKind) -> AbstractContextManager[Span]:
-        return self._current(self._tracer.start_span(name, kind=kind, attributes=attributes, **NO_TRACEBACKS))
+        return self._current(self._tracer.start_span(name, kind=KINDS[kind], attributes=attributes, **NO_TRACEBACKS))
 
     @contextmanager
     def _current(self, span: Span) -> Iterator[Span]:
@@ -84,9 +90,18 @@ class Spans:
     def event(self, name: str) -> None:
         trace.get_current_span().add_event(name)
 
-    def unsampled(self, origin: JobOrigin) -> Span | None:
+    def unsampled(self, origin: JobOrigin) -> LeftOut | None:
         """The span that put a job, if nothing is recorded of that trace: its first attempt needs no span of its own."""
         return unsampled.parent_in(origin.parent) if self._leaves_out_unsampled and origin.follows is None else None
+
+    @staticmethod
+    def enter(parent: LeftOut) -> Token[Context]:
+        """What is done from now on is a child of that span, until `leave`."""
+        return unsampled.enter(parent)
+
+    @staticmethod
+    def leave(token: Token[Context]) -> None:
+        detach(token)
 
     @contextmanager
     def attempt(self, origin: JobOrigin, *, number: int, type_name: str, queue: str, job_id: str) -> Iterator[Span]:

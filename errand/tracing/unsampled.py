@@ -1,64 +1,151 @@
-"""What is put and run in traces that are not sampled, as most are: nothing is recorded, so spans need only a name.
+"""What is put and run in traces that are not sampled, as most are: nothing is recorded, so no span is made.
 
-What a job calls still sees whose child it is, and records nothing either.
+An enqueue decides by the sampler's own rule and hands on a `traceparent` that says so. What a job calls still sees
+whose child it is, and records nothing either.
 """
 
 from __future__ import annotations
 
+import random
+import threading
+from collections.abc import Mapping
+from contextvars import Token
+from copy import copy
+from dataclasses import dataclass
+
 from opentelemetry import propagate
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
-from opentelemetry.context import attach, detach, get_current
+from opentelemetry.context import Context, attach, get_current
 from opentelemetry.propagators.composite import CompositePropagator
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
-from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, TraceFlags, TracerProvider, set_span_in_context
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, TraceIdRatioBased
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    TraceFlags,
+    Tracer,
+    TracerProvider,
+    get_current_span,
+    set_span_in_context,
+)
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from errand.wire.origin import PARSED, TRACEPARENT, Carrier
+from errand.version import VERSION
+from errand.wire.origin import TRACEPARENT, UNSAMPLED, Carrier
 
-SAMPLED = 1
-"""The bit of the flags (W3C Trace Context, section 3.2.2.3.1)."""
+SAMPLED, RANDOM = 1, 2
+"""Bits of the flags (W3C Trace Context, level 2, section 3.2.2.5)."""
 
 USUAL = {TraceContextTextMapPropagator, W3CBaggagePropagator}
 """What writes the headers of a trace, unless `OTEL_PROPAGATORS` says otherwise."""
+
+TRACE_ID_LIMIT = TraceIdRatioBased.TRACE_ID_LIMIT
+BOUNDS: Mapping[object, int] = {ALWAYS_OFF: 0, ALWAYS_ON: TRACE_ID_LIMIT + 1}
+
+(_SPAN_KEY,) = set_span_in_context(INVALID_SPAN, Context())
 
 
 def are_left_out(provider: TracerProvider) -> bool:
     """True if no child of what was not sampled is sampled, and headers are W3C's: the defaults of OpenTelemetry."""
     sampler, writes = getattr(provider, "sampler", None), propagate.get_global_textmap()
-    follows = isinstance(sampler, ParentBased) and getattr(sampler, "_remote_parent_not_sampled", None) is ALWAYS_OFF
-    writers = getattr(writes, "_propagators", ()) if isinstance(writes, CompositePropagator) else ()
-    return follows and {type(writer) for writer in writers} == USUAL
+    if not isinstance(sampler, ParentBased) or not isinstance(writes, CompositePropagator):
+        return False
+    of_parents = (getattr(sampler, f"_{where}_parent_not_sampled", None) for where in ("remote", "local"))
+    writers = {type(writer) for writer in getattr(writes, "_propagators", ())}
+    return all(one is ALWAYS_OFF for one in of_parents) and writers == USUAL
 
 
-def parent_in(carrier: Carrier | None) -> Span | None:
+class GivenIds(threading.local, RandomIdGenerator):
+    """Random ids; that of the trace was drawn before, in the same thread."""
+
+    trace_id = 0
+
+    def generate_trace_id(self) -> int:
+        return self.trace_id
+
+
+@dataclass(frozen=True, slots=True)
+class RootSampling:
+    """Which new traces are sampled, if that depends on their ids alone."""
+
+    bound: int
+    """Those whose lower 64 bits are smaller."""
+    ids: GivenIds
+    tracer: Tracer
+    """Makes the first span of a trace that is sampled, with the id that was drawn."""
+
+    @classmethod
+    def of(cls, provider: TracerProvider) -> RootSampling | None:
+        """That of the provider; None if its sampler or its ids are others than OpenTelemetry's own."""
+        root = getattr(getattr(provider, "sampler", None), "_root", None)
+        bound = root.bound if type(root) is TraceIdRatioBased else BOUNDS.get(root)
+        if bound is None or type(getattr(provider, "id_generator", None)) is not RandomIdGenerator:
+            return None
+        # a copy: the provider hands out the same tracer to all who ask under that name
+        tracer, ids = copy(provider.get_tracer("errand", VERSION)), GivenIds()
+        tracer.id_generator = ids  # type: ignore[attr-defined]  # the SDK's tracer has it
+        return cls(bound, ids, tracer)
+
+    def draw(self) -> Carrier | None:
+        """The headers of a new trace that is not sampled; None if it is, then `tracer` makes its first span."""
+        trace_id = random.getrandbits(128)
+        if trace_id & TRACE_ID_LIMIT < self.bound:
+            self.ids.trace_id = trace_id
+            return None
+        return _carrier(trace_id, random.getrandbits(64), RANDOM)
+
+
+class LeftOut(NonRecordingSpan):
+    """The span that a `traceparent` names. It is read if somebody asks: most jobs do nothing that would."""
+
+    def __init__(self, traceparent: str) -> None:
+        self._traceparent = traceparent
+
+    @property
+    def trace_id(self) -> str:
+        """In hexadecimal."""
+        return self._traceparent[3:35]
+
+    def get_span_context(self) -> SpanContext:
+        text = self._traceparent
+        return SpanContext(int(text[3:35], 16), int(text[36:52], 16), True, TraceFlags(int(text[53:], 16)))
+
+    def __repr__(self) -> str:
+        return f"LeftOut({self._traceparent!r})"
+
+
+def parent_in(carrier: Carrier | None) -> LeftOut | None:
     """The span in that carrier if it is not sampled; None for any other, or one that has more than its name."""
     if carrier is None or len(carrier) != 1 or (text := carrier.get(TRACEPARENT)) is None:
         return None
-    parsed = PARSED.fullmatch(text)
-    if parsed is None or int(parsed[2], 16) & SAMPLED:
+    return LeftOut(text) if UNSAMPLED.fullmatch(text) else None
+
+
+def child_in(context: Context) -> Carrier | None:
+    """The headers of something new in that context if its trace is not sampled; None if it may be, or has more."""
+    parent = _unsampled_in(context)
+    return None if parent is None else _carrier(parent.trace_id, random.getrandbits(64), parent.trace_flags)
+
+
+def carrier_in(context: Context) -> Carrier | None:
+    """The headers of its span if that is not sampled; None for any other, or if it has more than its name."""
+    span = _unsampled_in(context)
+    return None if span is None else _carrier(span.trace_id, span.span_id, span.trace_flags)
+
+
+def _unsampled_in(context: Context) -> SpanContext | None:
+    span = get_current_span(context).get_span_context()
+    if span.trace_flags & SAMPLED or not span.is_valid or span.trace_state or len(context) != 1:
         return None
-    return NonRecordingSpan(SpanContext(int(parsed[1], 16), int(text[36:52], 16), True, TraceFlags(int(parsed[2], 16))))
+    return span
 
 
-def carrier_of(span: Span) -> Carrier | None:
-    """The headers of that span if it is not sampled; None for any other, or one that has more than its name."""
-    context = span.get_span_context()
-    if context.trace_flags & SAMPLED or not context.is_valid or context.trace_state or len(get_current()) != 1:
-        return None
-    return {TRACEPARENT: f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"}
+def _carrier(trace_id: int, span_id: int, flags: int) -> Carrier:
+    return {TRACEPARENT: f"00-{trace_id:032x}-{span_id:016x}-{flags:02x}"}
 
 
-class WithinUnsampled:
-    """What is done within it is a child of that span, which records nothing."""
-
-    __slots__ = ("_span", "_token")
-
-    def __init__(self, span: Span) -> None:
-        self._span = span
-
-    def __enter__(self) -> Span:
-        self._token = attach(set_span_in_context(self._span))
-        return self._span
-
-    def __exit__(self, *_: object) -> None:
-        detach(self._token)
+def enter(span: Span) -> Token[Context]:
+    """What is done from now on is a child of that span, until `detach` is called with the token."""
+    return attach(Context({**get_current(), _SPAN_KEY: span}))

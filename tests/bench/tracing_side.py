@@ -30,8 +30,10 @@ def prepare(mode: int) -> None:
 async def throughput(url: str, number: float, mode: float) -> dict[str, Any]:
     """No-op jobs, each put by a call of its own, then run by one worker: processor time of both for each job."""
     prepare(int(mode))
+    from errand.process.garbage import collect_less
     from tests.bench.errand_side import opened, until, working
 
+    collect_less()  # as the worker's process does, once it has started
     async with opened(url) as (_, queue):
 
         async def caller() -> None:

@@ -41,8 +41,8 @@ def follow_up(job_type: Describes, ready: tuple[Any, ...], args: Mapping[str, An
     if options.unique_key is not None or options.repeats is not None:
         raise ValueError("a follow-up has no unique_key, debounce or throttle: give it a job_id, which no other has")
     kept, job_id = kept_args(job_type, ready, args), options.job_id or new_job_id()
-    with current.putting(job_type.name, job_type.queue, job_id=job_id):
-        origin = current.origin(follows=True)
+    with current.putting(job_type.name, job_type.queue, job_id=job_id) as carrier:
+        origin = current.origin(carrier, follows=True)
     return FollowUp(
         id=job_id,
         type_name=job_type.name,

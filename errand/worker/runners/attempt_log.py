@@ -44,10 +44,9 @@ class AttemptLog:
             return
         if not self._lines:
             asyncio.get_running_loop().call_soon(self.flush)
-        of = {}
-        if trace_id is not None or request_id is not None:
-            named = {"trace_id": trace_id, "request_id": request_id}
-            of = {name: value for name, value in named.items() if value is not None}
+        of = {} if trace_id is None else {"trace_id": trace_id}
+        if request_id is not None:
+            of["request_id"] = request_id
         self._lines.append(self._line(type_name, job_id, ended, of))
 
     def flush(self) -> None:

@@ -74,8 +74,8 @@ def read(claim: Claim, deserializer: Deserializer | None) -> ClaimedJob:
         logger.warning("job %s expired", claim.job_id)
         job.unreadable = JobExecutionFailed("job expired")
         return job
-    if deserializer is not None and _may_have_more(claim.body):
-        deserializer = _noting_more(job, deserializer)
+    if deserializer is not None:
+        deserializer = _noting_more(job, claim.body, deserializer)
     try:
         job.function, job.args, job.kwargs, asked_try, job.enqueued_at_ms = deserialize_job_raw(
             claim.body, deserializer=deserializer
@@ -92,16 +92,18 @@ def read(claim: Claim, deserializer: Deserializer | None) -> ClaimedJob:
     return job
 
 
-def _may_have_more(body: bytes) -> bool:
-    return may_have_limits(body) or may_have_flow(body) or may_have_origin(body)
-
-
-def _noting_more(job: ClaimedJob, deserializer: Deserializer) -> Deserializer:
-    """The deserializer, which also notes what Arq's fields do not say: limits, flow, origin."""
+def _noting_more(job: ClaimedJob, body: bytes, deserializer: Deserializer) -> Deserializer:
+    """The deserializer, which also notes what Arq's fields do not say: limits, flow, origin; if there may be some."""
+    has_origin, has_more = may_have_origin(body), may_have_limits(body) or may_have_flow(body)
+    if not has_origin and not has_more:
+        return deserializer
 
     def deserialize(body: bytes) -> dict[str, Any]:
         record = deserializer(body)
-        job.limits, job.flow, job.origin = KeptLimits.of(record), Flow.of(record), JobOrigin.of(record)
+        if has_origin:
+            job.origin = JobOrigin.of(record)
+        if has_more:
+            job.limits, job.flow = KeptLimits.of(record), Flow.of(record)
         return record
 
     return deserialize

@@ -12,34 +12,40 @@ from errand.worker.runners.attempt import Outcome
 from errand.worker.runners.claimed_job import ClaimedJob
 
 if TYPE_CHECKING:
-    from opentelemetry.trace import Span
-
     from errand.tracing.spans import Spans
+    from errand.tracing.unsampled import LeftOut
 
 Made = Coroutine[Any, Any, Outcome]
 
 
-async def traced(job: ClaimedJob, made: Made, *, queue: str) -> Outcome:
+def traced(job: ClaimedJob, made: Made, *, queue: str) -> Made:
     """Makes the attempt at a job that says where it comes from, or while traces are on."""
-    spans, entered = current.spans(), current.REQUEST_ID.set(job.origin.request_id)
+    spans = current.spans()
+    if spans is not None and job.job_try == 1 and (parent := spans.unsampled(job.origin)) is not None:
+        return _unsampled(spans, job, made, parent)
+    return _with_ids(spans, job, made, queue=queue)
+
+
+async def _unsampled(spans: Spans, job: ClaimedJob, made: Made, parent: LeftOut) -> Outcome:
+    # log lines get their ids when they are written (`process.logs`): to bind them costs more than all else here
+    job.trace_id = parent.trace_id
+    asked, token = current.enter_request(job.origin.request_id), spans.enter(parent)
     try:
-        if spans is not None and job.job_try == 1 and (parent := spans.unsampled(job.origin)) is not None:
-            return await _unsampled(job, made, parent)
+        return await made
+    finally:
+        spans.leave(token)
+        current.leave_request(asked)
+
+
+async def _with_ids(spans: Spans | None, job: ClaimedJob, made: Made, *, queue: str) -> Outcome:
+    asked = current.enter_request(job.origin.request_id)
+    try:
         if spans is not None:
             return await _in_span(spans, job, made, queue=queue)
         with bound_contextvars(**current.ids()):
             return await made
     finally:
-        current.REQUEST_ID.reset(entered)
-
-
-async def _unsampled(job: ClaimedJob, made: Made, parent: Span) -> Outcome:
-    from errand.tracing.unsampled import WithinUnsampled
-
-    # log lines get their ids when they are written (`process.logs`): to bind them costs more than all else here
-    job.trace_id = job.origin.trace_id
-    with WithinUnsampled(parent):
-        return await made
+        current.leave_request(asked)
 
 
 async def _in_span(spans: Spans, job: ClaimedJob, made: Made, *, queue: str) -> Outcome:
