@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from errand.http.answers.job_view import PLAIN
 from errand.wire import keys
+from errand.wire.limits import shown_ms
 
 UNSEEN = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
@@ -66,7 +67,7 @@ def number(value: float) -> str:
 
 def of_ms(at_ms: int) -> datetime:
     """Ms since the epoch as a moment."""
-    return datetime.fromtimestamp(at_ms / 1000, UTC)
+    return datetime.fromtimestamp(shown_ms(at_ms) / 1000, UTC)
 
 
 def segment(text: str) -> str:

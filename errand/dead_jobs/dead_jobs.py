@@ -212,7 +212,7 @@ class DeadJobs:
         for _ in range(MAX_ROUNDS):
             missing = limit - len(jobs)
             listed = await self._list(filter, None, before=before, most=ENTRIES_AT_ONCE)
-            found = [one for one in listed if filter.takes(_entry_in(one.position.entry))]
+            found = [one for one in listed if filter.takes(DeadEntry.read(one.position.entry))]
             jobs += (await self._read(found[:missing])).values()
             if len(found) <= missing and len(listed) < ENTRIES_AT_ONCE:
                 return DeadPage(jobs=jobs, next=None)
@@ -330,7 +330,7 @@ class DeadIndex:
         return groups, False
 
     def _group(self, queue: str, count: int, oldest: bytes, newest: bytes) -> DeadGroup:
-        first, last = DeadEntry.parse(oldest.decode()), DeadEntry.parse(newest.decode())
+        first, last = (DeadEntry.read(entry.decode(errors="replace")) for entry in (oldest, newest))
         return DeadGroup(queue=queue, count=count, oldest=first, newest=last, newest_in=self.number)
 
     async def _newest_of_all(self, queues: Sequence[str], *, before: DeadPosition | None, most: int) -> list[_Listed]:
@@ -358,7 +358,7 @@ class DeadIndex:
             for start in range(0, len(groups), GROUPS_AT_ONCE):
                 firsts += await self._first_of(groups[start : start + GROUPS_AT_ONCE], before=before, most=1)
             newest = sorted(firsts, reverse=True)[:most]
-            groups = [(one.queue, DeadEntry.parse(one.position.entry).group) for one in newest]
+            groups = [(one.queue, DeadEntry.read(one.position.entry).group) for one in newest]
         return await self._first_of(groups, before=before, most=most)
 
     async def _first_of(self, groups: Names, *, before: DeadPosition | None, most: int) -> list[_Listed]:
@@ -370,15 +370,17 @@ class DeadIndex:
                 )
             answers = await pipeline.execute()
         entries = [
-            (queue, entry.decode()) for (queue, _), found in zip(groups, answers, strict=True) for entry in found
+            (queue, entry.decode(errors="replace"))
+            for (queue, _), found in zip(groups, answers, strict=True)
+            for entry in found
         ]
         return [
-            _Listed(DeadPosition(DeadEntry.parse(entry).ended_at_ms, entry), queue, self.number)
+            _Listed(DeadPosition(DeadEntry.read(entry).ended_at_ms, entry), queue, self.number)
             for queue, entry in entries
         ]
 
     async def _read_results(self, listed: Sequence[_Listed]) -> list[JobSnapshot | None]:
-        entries = [_entry_in(one.position.entry) for one in listed]
+        entries = [DeadEntry.read(one.position.entry) for one in listed]
         results = await self.redis.mget([keys.result(entry.job_id) for entry in entries])
         return [_dead_job(entry, result) for entry, result in zip(entries, results, strict=True)]
 
@@ -405,14 +407,6 @@ def _steps_of(groups: Sequence[DeadGroup], until_ms: int) -> list[str | int]:
         first_ms = group.oldest.ended_at_ms
         arguments += [group.name, first_ms, max(-(-(until_ms - first_ms) // STEPS), 1)]
     return arguments
-
-
-def _entry_in(text: str) -> DeadEntry:
-    """One that another program has written is of a job that does not exist."""
-    try:
-        return DeadEntry.parse(text)
-    except ValueError:
-        return DeadEntry("", "", 0, text)
 
 
 def _latest(group: str, before: DeadPosition | None) -> str:

@@ -42,6 +42,17 @@ local function after(its_type, its_fingerprint)
   return is_ahead and '[' .. its_type .. ' ' .. start or '[' .. its_type .. '!'
 end
 
+-- the first of a range; what is no entry, as another program has written it, is removed
+local SHAPE = '^[^ ]+ [^ ]+ ' .. string.rep('%d', 15) .. ' .'
+local function first_of(...)
+  local entry = redis.call('ZRANGE', index, ...)[1]
+  while entry and not string.match(entry, SHAPE) do
+    redis.call('ZREM', index, entry)
+    entry = redis.call('ZRANGE', index, ...)[1]
+  end
+  return entry
+end
+
 local groups = {}
 for _ = 1, most do
   local entry = redis.call('ZRANGE', index, from, last, 'BYLEX', 'LIMIT', 0, 1)[1]
@@ -52,11 +63,10 @@ for _ = 1, most do
   if name and begins_with(its_fingerprint .. ' ', start) then
     -- entries of jobs that have expired may still be there
     local first, past = '[' .. name .. ' ' .. kept_since, name .. '!'
-    local count = begins_with(its_fingerprint, of_about) and redis.call('ZLEXCOUNT', index, first, '(' .. past) or 0
-    if count > 0 then
-      local oldest = redis.call('ZRANGE', index, first, '(' .. past, 'BYLEX', 'LIMIT', 0, 1)[1]
-      local newest = redis.call('ZRANGE', index, '(' .. past, first, 'BYLEX', 'REV', 'LIMIT', 0, 1)[1]
-      groups[#groups + 1] = {count, oldest, newest}
+    local oldest = begins_with(its_fingerprint, of_about) and first_of(first, '(' .. past, 'BYLEX', 'LIMIT', 0, 1)
+    if oldest then
+      local newest = first_of('(' .. past, first, 'BYLEX', 'REV', 'LIMIT', 0, 1)
+      groups[#groups + 1] = {redis.call('ZLEXCOUNT', index, first, '(' .. past), oldest, newest}
     end
     from = '[' .. past
   elseif name then

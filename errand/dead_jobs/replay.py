@@ -157,7 +157,7 @@ class Replays:
         ids: list[str] = []
         for part in self.parts:
             async for _, entries in part.batches(filter, limit=shown - len(ids)):
-                ids += [DeadEntry.parse(entry).job_id for entry in entries]
+                ids += [DeadEntry.read(entry).job_id for entry in entries]
         return Replayed(count=min(matching, limit), ids=ids, remaining=max(matching - limit, 0))
 
     async def many(self, filter: DeadJobFilter, *, limit: int, per_second: float | None = None) -> Replayed:
@@ -245,7 +245,10 @@ class ReplaysOfPart:
 
     async def _next_of(self, group: DeadGroup, *, after: str, most: int) -> list[str]:
         index = keys.dead_by_group(group.queue)
-        return [entry.decode() for entry in await self._redis.zrangebylex(index, after, f"({group.name}!", 0, most)]
+        return [
+            entry.decode(errors="replace")
+            for entry in await self._redis.zrangebylex(index, after, f"({group.name}!", 0, most)
+        ]
 
     async def _now_ms(self) -> int:
         seconds, micros = await self._redis.time()
@@ -263,7 +266,7 @@ class ReplaysOfPart:
 
     async def _read(self, entries: Sequence[str]) -> tuple[list[_Ended], list[str]]:
         """The jobs of these entries that can be put again; and the entries that no longer say what a job is."""
-        ids = [DeadEntry.parse(entry).job_id for entry in entries]
+        ids = [DeadEntry.read(entry).job_id for entry in entries]
         found = await within(self._deadline_s, self._results(ids))
         jobs, outdated = [], []
         for entry, ended in zip(entries, found, strict=True):

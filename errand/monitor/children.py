@@ -26,6 +26,6 @@ async def children_of(redis: ArqRedis, job_id: str, *, first: int, limit: int) -
     """Up to `limit` children from the one with that number on; none if the job has, or had, none that are known."""
     index = keys.children(job_id)
     entries = await redis.zrange(index, first, first + limit)
-    names = [entry.decode().partition(" ") for entry in entries[:limit]]
+    names = [entry.decode(errors="replace").partition(" ") for entry in entries[:limit]]
     jobs = await read_jobs(redis, [(queue, child) for queue, _, child in names])
     return Children([job for job in jobs if job is not None], first + limit if len(entries) > limit else None)

@@ -1,9 +1,10 @@
 #!lua flags=allow-oom
 -- Removes what another program has written over keys of a queue, and what would make calls fail that use them.
--- KEYS  1 queue  2 running  3 names of the indexes of ended jobs  4 counters  5 the last minutes  6 schedules  7… others
+-- KEYS  1 queue  2 running  3 names of the indexes of ended jobs  4 counters  5 the last minutes  6 schedules  7 endpoints
+--       8… others
 -- ARGV  1 how many of the jobs that are due first to look at  2… the types of KEYS, in their order
 -- returns {key, what it was, …} of those that were removed, or lost a field
-local queue, running, names, counters, minutes, schedules = unpack(KEYS, 1, 6)
+local queue, running, names, counters, minutes, schedules, endpoints = unpack(KEYS, 1, 7)
 local removed = {}
 
 local function note(key, what)
@@ -52,6 +53,10 @@ for _, name in ipairs(redis.call('SMEMBERS', names)) do
 end
 for _, id in ipairs(redis.call('ZRANGE', schedules, 0, -1)) do
   check_type('errand:schedule:' .. id, 'hash')
+end
+for _, id in ipairs(redis.call('ZRANGE', endpoints, 0, -1)) do
+  check_type('errand:webhooks:endpoint:' .. id, 'hash')
+  check_type('errand:webhooks:attempts:' .. id, 'stream')
 end
 -- those that a claim or a heartbeat comes by: the others are looked at when they are due
 for _, id in ipairs(redis.call('HKEYS', running)) do

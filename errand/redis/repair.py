@@ -32,7 +32,7 @@ def may_be_repaired(error: BaseException) -> bool:
 
 
 async def repair(redis: Redis, queue: str, *, job_ids: Sequence[str] = ()) -> None:
-    """Removes bad keys of that queue (its key), and of the jobs that are named, run or are due first.
+    """Removes bad keys of that queue (its key), of the jobs that are named, run or are due first, and of all queues.
 
     Raises redis' errors.
     """

@@ -83,4 +83,12 @@ class SentEvents:
     async def after(self, position: str) -> Sequence[SentEvent]:
         """Up to a hundred events behind that position, which `listen` or an event has named."""
         entries = await self._redis.xrange(keys.WEBHOOK_SENT, min=f"({position}", count=PAGE)
-        return [SentEvent(position=at.decode(), **from_json(fields[b"event"])) for at, fields in entries]
+        return [event for at, fields in entries if (event := _event(at.decode(), fields)) is not None]
+
+
+def _event(position: str, fields: dict[bytes, bytes]) -> SentEvent | None:
+    """None for an entry that another program has written."""
+    try:
+        return SentEvent(position=position, **from_json(fields.get(b"event", b"")))
+    except (ValueError, TypeError):
+        return None

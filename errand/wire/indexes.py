@@ -55,6 +55,14 @@ class DeadEntry:
         return cls(type_name, mark, int(ended_at_ms), job_id)
 
     @classmethod
+    def read(cls, text: str) -> Self:
+        """The same; one that another program has written is of a job that does not exist."""
+        try:
+            return cls.parse(text)
+        except ValueError:
+            return cls("", "", 0, text)
+
+    @classmethod
     def in_result(cls, job_id: str, record: Mapping[str, Any]) -> Self | None:
         """The entry that a job with that result has; None if it did not fail as a dead job does."""
         failure = record.get("r")

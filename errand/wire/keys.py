@@ -475,8 +475,8 @@ def rate_limit(client: str) -> str:
 
 
 def types(queue: str, job_ids: Iterable[str] = ()) -> dict[str, str]:
-    """The type that Redis has of each key of that queue, of the schedules, and of these jobs; `repair.lua` knows six
-    of them by their order.
+    """The type that Redis has of each key of that queue, of those that the installation has once, and of these jobs;
+    `repair.lua` knows seven of them by their order.
     """
     own = {
         queue: "zset",
@@ -485,6 +485,7 @@ def types(queue: str, job_ids: Iterable[str] = ()) -> dict[str, str]:
         counters(queue): "hash",
         minutes(queue): "hash",
         SCHEDULES: "zset",
+        WEBHOOK_ENDPOINTS: "zset",
         workers(queue): "zset",
         reports(queue): "hash",
         wake(queue): "list",
@@ -503,6 +504,16 @@ def types(queue: str, job_ids: Iterable[str] = ()) -> dict[str, str]:
         needed(queue): "set",
         groups(queue): "set",
         ABORT: "zset",
+        WEBHOOK_ENDPOINTS_REVISION: "string",
+        WEBHOOK_THROTTLED: "hash",
+        WEBHOOK_FAILING: "hash",
+        WEBHOOK_SENT: "stream",
+        WEBHOOK_LISTENED: "string",
+        BULK_RUNS: "zset",
+        DASHBOARD_SECRET: "string",
+        JOB_TYPES: "hash",
+        SUPPRESSIONS: "hash",
+        SUPPRESSED_AT: "zset",
         **{audit(kind): "stream" for kind in ("changed", "refused", "reported")},
     }
     of_jobs = {

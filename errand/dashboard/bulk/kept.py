@@ -136,7 +136,7 @@ async def _delete(to: Shared, name: str) -> None:
 
 async def _unfinished(to: Shared) -> list[str]:
     ids: list[bytes] = await to.redis.zrevrange(keys.BULK_RUNS, 0, MAX_UNFINISHED - 1)
-    return [run_id.decode() for run_id in ids]
+    return [run_id.decode(errors="replace") for run_id in ids]
 
 
 async def _get(to: Shared, name: str) -> bytes | None:

@@ -20,6 +20,7 @@ from errand.monitor.job_snapshot import JobSnapshot, Status
 from errand.monitor.waiting import Code, Waiting
 from errand.redis.durability import Grade
 from errand.secrets.redaction import STARS
+from errand.wire.limits import shown_ms
 from errand.wire.records import AttemptOutcome, Error
 
 if TYPE_CHECKING:
@@ -318,7 +319,7 @@ def error_view(error: Error | None) -> ErrorView | None:
 
 def utc(at_ms: int) -> datetime:
     """Ms since the epoch as a time."""
-    return datetime.fromtimestamp(at_ms / 1000, UTC)
+    return datetime.fromtimestamp(shown_ms(at_ms) / 1000, UTC)
 
 
 def utc_or_none(at_ms: int | None) -> datetime | None:

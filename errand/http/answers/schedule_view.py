@@ -13,6 +13,7 @@ from errand.http.answers.job_view import path_of, shown_args
 from errand.job.catalog import Catalog
 from errand.job.schedule import Misfire
 from errand.schedules.store import KeptSchedule, Source
+from errand.wire.limits import shown_ms
 
 
 class TimeView(BaseModel):
@@ -96,4 +97,4 @@ def _links_of(kept: KeptSchedule, root_path: str) -> dict[str, str]:
 
 
 def _at(at_ms: int) -> datetime:
-    return datetime.fromtimestamp(at_ms / 1000, UTC)
+    return datetime.fromtimestamp(shown_ms(at_ms) / 1000, UTC)

@@ -13,6 +13,7 @@ from errand.http.answers.problems import ERRORS, Problem, documented
 from errand.http.gates import auth
 from errand.http.shared import Shared, SharedDep, in_time
 from errand.monitor.queues import QueueState, WorkerState, read_queues, read_workers
+from errand.wire.limits import shown_ms
 
 router = APIRouter(tags=["queues and workers"])
 
@@ -188,7 +189,7 @@ def _queue_view(queue: QueueState, root_path: str) -> QueueView:
         oldest_due_s=None if queue.oldest_due_ms is None else queue.oldest_due_ms / 1000,
         workers=queue.workers,
         last_minutes=[
-            MinuteView(at=datetime.fromtimestamp(at_ms / 1000, UTC), attempts=dict(attempts))
+            MinuteView(at=datetime.fromtimestamp(shown_ms(at_ms) / 1000, UTC), attempts=dict(attempts))
             for at_ms, attempts in queue.last_minutes.items()
         ],
         links={"resume": f"{path}/resume"} if queue.paused else {"pause": f"{path}/pause"},
@@ -210,4 +211,4 @@ def _worker_view(worker: WorkerState) -> WorkerView:
 
 
 def _utc(at_ms: int) -> datetime:
-    return datetime.fromtimestamp(at_ms / 1000, UTC)
+    return datetime.fromtimestamp(shown_ms(at_ms) / 1000, UTC)

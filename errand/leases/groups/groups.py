@@ -35,7 +35,9 @@ class Groups:
 
     async def names(self) -> list[str]:
         """Those of which some job waits. Raises redis' errors."""
-        return [name.decode() for name in await repairing(self._redis, self._queue, self._read_names)]
+        # one that another program has written is of no job
+        names = await repairing(self._redis, self._queue, self._read_names)
+        return [name.decode() for name in names if name.isascii()]
 
     async def _read_names(self) -> set[bytes]:
         names: set[bytes] = await self._redis.smembers(keys.groups(self._queue))  # type: ignore[misc]  # types both its clients

@@ -1,6 +1,7 @@
 -- The indexes of ended jobs: a part of the scripts that end jobs or take ends back.
 -- A queue has a sorted set for each end and type: job ids by when they ended, in ms of the server's clock with the µs
 -- behind the point. Their names, `<end>:<type>`, are in the set `names`, whose own name begins those of the indexes.
+--- @include "redis/parts/call_or_reset"
 local MOST_INDEXES = 256
 
 -- of the answer to TIME; in µs no two calls are of one moment
@@ -10,7 +11,7 @@ end
 
 -- stock producers may send functions of any name: past so many indexes the jobs of further types share one for each end
 local function has_room(names, name)
-  if redis.call('SISMEMBER', names, name) == 0 and redis.call('SCARD', names) >= MOST_INDEXES then
+  if call_or_reset(names, 'SISMEMBER', name) == 0 and redis.call('SCARD', names) >= MOST_INDEXES then
     for _, known in ipairs(redis.call('SMEMBERS', names)) do
       if redis.call('EXISTS', names .. ':' .. known) == 0 then
         redis.call('SREM', names, known)
@@ -30,19 +31,19 @@ local function list_ended(names, status, type, entries, now_ms, keep_ms)
       name = status .. ':*'
       left_ms = redis.call('PTTL', names .. ':' .. name)
     end
-    redis.call('SADD', names, name)
+    call_or_reset(names, 'SADD', name)
   end
   local index = names .. ':' .. name
   -- each that comes takes one of the oldest along that have expired
   if keep_ms ~= '' and left_ms > 0 then
     local forgotten = string.format('(%.0f', now_ms - keep_ms)
-    local old = redis.call('ZRANGEBYSCORE', index, '-inf', forgotten, 'LIMIT', 0, #entries)
+    local old = call_or_reset(index, 'ZRANGEBYSCORE', '-inf', forgotten, 'LIMIT', 0, #entries)
     if #old > 0 then
       redis.call('ZREMRANGEBYRANK', index, 0, #old - 1)
     end
   end
   for first = 1, #entries, 1000 do
-    redis.call('ZADD', index, unpack(entries, first, math.min(first + 999, #entries)))
+    call_or_reset(index, 'ZADD', unpack(entries, first, math.min(first + 999, #entries)))
   end
   if keep_ms == '' then
     redis.call('PERSIST', index)

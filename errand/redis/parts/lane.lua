@@ -1,11 +1,12 @@
 -- The lanes of jobs with a priority above 0: a part of scripts that put such jobs. `lane:<priority>` has the ids by when
 -- they are due, as the queue has them too; `lanes` the priorities that some jobs have.
+--- @include "redis/parts/call_or_reset"
 
 -- `channel`: the queue's channel of events, by whose name its other keys are known
 local function put_in_lane(channel, id, priority, due_ms)
   local prefix = string.sub(channel, 1, -#'events' - 1)
-  redis.call('SADD', prefix .. 'lanes', priority)
-  redis.call('ZADD', prefix .. 'lane:' .. priority, string.format('%.0f', due_ms), id)
+  call_or_reset(prefix .. 'lanes', 'SADD', priority)
+  call_or_reset(prefix .. 'lane:' .. priority, 'ZADD', string.format('%.0f', due_ms), id)
 end
 
 -- by the body, which says it behind Arq's fields

@@ -111,8 +111,8 @@ class EndpointAttempts:
             )
             for name, fields in entries:
                 end = f"({name.decode()}"
-                attempt = EndpointAttempt.model_validate(from_json(fields[b"attempt"]))
-                if filter.takes(attempt):
+                attempt = _attempt(fields)
+                if attempt is not None and filter.takes(attempt):
                     found.append(attempt)
                 if len(found) == limit:
                     return found, end[1:]
@@ -129,9 +129,9 @@ class EndpointAttempts:
                 keys.webhook_attempts(endpoint_id), end, "-", count=READ_AT_ONCE
             )
             # most are of other jobs: they are not worth a model
-            read = [fields[b"attempt"] for _, fields in entries if job_id.encode() in fields[b"attempt"]]
-            attempts = [EndpointAttempt.model_validate(from_json(record)) for record in read]
-            found += [attempt for attempt in attempts if attempt.job_id == job_id]
+            read = [fields for _, fields in entries if job_id.encode() in fields.get(b"attempt", b"")]
+            attempts = map(_attempt, read)
+            found += [attempt for attempt in attempts if attempt is not None and attempt.job_id == job_id]
             if len(found) >= most or len(entries) < READ_AT_ONCE:
                 break
             end = f"({entries[-1][0].decode()}"
@@ -148,3 +148,11 @@ class EndpointAttempts:
                 keys=[keys.webhook_attempts(endpoint_id) for endpoint_id in streams],
                 args=[self._limit, KEEP_S * 1000, *named],
             )
+
+
+def _attempt(fields: dict[bytes, bytes]) -> EndpointAttempt | None:
+    """None for an entry that another program has written."""
+    try:
+        return EndpointAttempt.model_validate(from_json(fields.get(b"attempt", b"")))
+    except ValueError:
+        return None

@@ -9,10 +9,12 @@ import structlog
 from redis.asyncio import Redis
 
 from errand.redis import script
+from errand.redis.repair import repairing
+from errand.settings import WEBHOOK_QUEUE
 from errand.webhooks.endpoints.endpoint import Endpoint
 from errand.webhooks.endpoints.notices import DISABLED, RECOVERED, EndpointNotices
 from errand.webhooks.endpoints.soon import Soon, news
-from errand.webhooks.endpoints.store import Endpoints
+from errand.webhooks.endpoints.store import Endpoints, moment_ms
 from errand.wire import keys
 
 log = structlog.get_logger("errand.webhooks")
@@ -93,22 +95,28 @@ class EndpointHealth:
             return
         recovered: list[bytes] = await self._recovered(keys=[keys.WEBHOOK_FAILING], args=sorted(took))
         for endpoint_id, since_ms in zip(recovered[::2], recovered[1::2], strict=True):
-            await self._note_recovered(endpoint_id.decode(), since_ms=int(since_ms))
+            await self._note_recovered(endpoint_id.decode(), since_ms=moment_ms(since_ms))
 
     async def _note_recovered(self, endpoint_id: str, *, since_ms: int) -> None:
         log.info("a webhook endpoint has recovered", endpoint=endpoint_id)
-        if await self._endpoints.now_ms() - since_ms >= NOTED_AFTER_S * 1000:
+        if since_ms and await self._endpoints.now_ms() - since_ms >= NOTED_AFTER_S * 1000:
             since = datetime.fromtimestamp(since_ms / 1000, UTC)
             await self._notices.put(RECOVERED, endpoint_id, {"failing_since": since})
 
     async def _note_failing(self, endpoint_id: str) -> None:
         now_ms = await self._endpoints.now_ms()
-        if await self._redis.hsetnx(keys.WEBHOOK_FAILING, endpoint_id, str(now_ms)):  # type: ignore[misc]  # redis-py types both its clients
+        if await repairing(self._redis, keys.queue(WEBHOOK_QUEUE), lambda: self._note_first(endpoint_id, now_ms)):
             return
         since = await self._redis.hget(keys.WEBHOOK_FAILING, endpoint_id)  # type: ignore[misc]
-        since_ms = int(since or now_ms)
-        if now_ms - since_ms >= FAILING_LIMIT_S * 1000:
+        since_ms = moment_ms(since)
+        if not since_ms:  # another program has written there, or somebody else has just noted a success
+            await self._redis.hset(keys.WEBHOOK_FAILING, endpoint_id, str(now_ms))  # type: ignore[misc]
+        elif now_ms - since_ms >= FAILING_LIMIT_S * 1000:
             await self._disable(endpoint_id, "every delivery failed for five days")
+
+    async def _note_first(self, endpoint_id: str, now_ms: int) -> bool:
+        """True if nobody has noted before that it fails."""
+        return bool(await self._redis.hsetnx(keys.WEBHOOK_FAILING, endpoint_id, str(now_ms)))  # type: ignore[misc]  # redis-py types both its clients
 
     async def _disable(self, endpoint_id: str, reason: str) -> None:
         now_ms = await self._endpoints.now_ms()

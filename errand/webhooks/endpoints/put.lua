@@ -3,20 +3,21 @@
 -- ARGV  1 id  2 the record, '' to remove it  3 its new revision  4 the revision seen, '' where there was none
 --       5 how many there may be
 -- returns 'done', 'changed' (it is not as it was seen) or 'full'
+--- @include "redis/parts/call_or_reset"
 local endpoint, ids, all, attempts = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local id, record, revision, seen, most = unpack(ARGV)
 
-if (redis.call('HGET', endpoint, 'revision') or '') ~= seen then
+if (call_or_reset(endpoint, 'HGET', 'revision') or '') ~= seen then
   return 'changed'
-elseif seen == '' and redis.call('ZCARD', ids) >= tonumber(most) then
+elseif seen == '' and call_or_reset(ids, 'ZCARD') >= tonumber(most) then
   return 'full'
 end
 if record == '' then
   redis.call('DEL', endpoint, attempts)
-  redis.call('ZREM', ids, id)
+  call_or_reset(ids, 'ZREM', id)
 else
   redis.call('HSET', endpoint, 'record', record, 'revision', revision)
-  redis.call('ZADD', ids, 0, id)
+  call_or_reset(ids, 'ZADD', 0, id)
 end
-redis.call('INCR', all)
+call_or_reset(all, 'INCR')
 return 'done'

@@ -15,6 +15,8 @@ from pydantic_core import from_json, to_json
 from redis.asyncio import Redis
 
 from errand.redis import script
+from errand.redis.repair import repairing
+from errand.settings import WEBHOOK_QUEUE
 from errand.webhooks.endpoints.endpoint import Endpoint
 from errand.wire import keys
 
@@ -30,6 +32,10 @@ THROTTLE_CAP_S = 3600
 """The longest pause of an endpoint that its receiver may ask for; one delivery may wait for a day."""
 SAME_PAUSE_S = 1.0
 """A pause that ends so much later than the one under way is no other."""
+
+
+LONGEST_MOMENT = 15
+"""Digits of a time in ms; what has more, or is no number, another program has written."""
 
 
 PutAnswer = Literal["done", "changed", "full"]
@@ -79,7 +85,7 @@ class Endpoints:
     async def page(self, *, after: str = "", most: int) -> tuple[list[Endpoint], str | None]:
         """Up to so many in the order of their ids, behind the id `after`; and that id for the next page."""
         low = f"({after}" if after else "-"
-        ids = [name.decode() for name in await self._redis.zrangebylex(keys.WEBHOOK_ENDPOINTS, low, "+", 0, most + 1)]
+        ids = _texts(await self._redis.zrangebylex(keys.WEBHOOK_ENDPOINTS, low, "+", 0, most + 1))
         return await self._read_each(ids[:most]), ids[most - 1] if len(ids) > most else None
 
     async def get(self, endpoint_id: str) -> Endpoint | None:
@@ -119,8 +125,8 @@ class Endpoints:
             return {}
         found = await self._redis.hmget(keys.WEBHOOK_THROTTLED, list(endpoint_ids))  # type: ignore[misc]
         now_ms = time.time() * 1000
-        pairs = zip(endpoint_ids, found, strict=True)
-        return {each: int(until_ms) for each, until_ms in pairs if until_ms is not None and int(until_ms) > now_ms}
+        pairs = zip(endpoint_ids, map(moment_ms, found), strict=True)
+        return {each: until_ms for each, until_ms in pairs if until_ms > now_ms}
 
     async def receiving(self, event: str, *, tenant: str | None) -> list[Endpoint]:
         """The enabled endpoints that an event goes to, as they are at this moment."""
@@ -163,21 +169,25 @@ class Endpoints:
 
     async def _read_all_if_changed(self) -> None:
         looked_s = time.monotonic()
+        # no endpoint is to miss its events because another program has written over a key of all of them
+        await repairing(self._redis, keys.queue(WEBHOOK_QUEUE), self._read_all)
+        self._looked_s = looked_s
+
+    async def _read_all(self) -> None:
         async with self._redis.pipeline(transaction=False) as pipeline:
             pipeline.get(keys.WEBHOOK_ENDPOINTS_REVISION)
             pipeline.hgetall(keys.WEBHOOK_THROTTLED)
             revision, throttled = await pipeline.execute()
-        self._throttled = {name.decode(): int(until_ms) for name, until_ms in throttled.items()}
+        self._throttled = {_text(name): moment_ms(until_ms) for name, until_ms in throttled.items()}
         await self._forget_throttled()
         if revision != self._revision:
-            ids = [name.decode() for name in await self._redis.zrange(keys.WEBHOOK_ENDPOINTS, 0, -1)]
+            ids = _texts(await self._redis.zrange(keys.WEBHOOK_ENDPOINTS, 0, -1))
             kept: dict[str, Endpoint] = {}
             for start in range(0, len(ids), READ_AT_ONCE):
                 kept.update(await self._read_changed(ids[start : start + READ_AT_ONCE]))
             # what changed while it was read has raised the revision: the next look reads again
             self._kept = {name: kept[name] for name in ids if name in kept}
             self._revision = revision
-        self._looked_s = looked_s
 
     async def _read_changed(self, ids: Sequence[str]) -> dict[str, Endpoint]:
         """Those endpoints; what is known of one that has not changed is kept: to read a thousand takes 90 ms."""
@@ -191,7 +201,7 @@ class Endpoints:
             for endpoint_id in ids:
                 pipeline.hget(keys.webhook_endpoint(endpoint_id), "revision")
             found = await pipeline.execute()
-        return {name: (revision or b"").decode() for name, revision in zip(ids, found, strict=True)}
+        return {name: _text(revision or b"") for name, revision in zip(ids, found, strict=True)}
 
     async def _forget_throttled(self) -> None:
         """Those whose time has passed."""
@@ -208,10 +218,26 @@ class Endpoints:
         return [endpoint for endpoint in endpoints if endpoint is not None]
 
 
-def _endpoint(record: bytes, revision: bytes) -> Endpoint | None:
-    """None, said so in the log, if this version cannot read it."""
+def _endpoint(record: bytes, revision: bytes | None) -> Endpoint | None:
+    """None, said so in the log, if this version cannot read it, or another program has written it."""
     try:
-        return Endpoint.model_validate({**from_json(record), "revision": revision.decode()})
+        return Endpoint.model_validate({**from_json(record), "revision": _text(revision or b"")})
     except ValidationError as error:
         log.warning("an endpoint cannot be read and is left out", faults=error.error_count())
-        return None
+    except (ValueError, TypeError):
+        log.warning("an endpoint is no JSON and is left out")
+    return None
+
+
+def moment_ms(text: bytes | None) -> int:
+    """The time that Redis keeps in ms; 0 if it keeps none, or something else."""
+    return int(text) if text is not None and text.isdigit() and len(text) <= LONGEST_MOMENT else 0
+
+
+def _texts(names: Sequence[bytes]) -> list[str]:
+    return [_text(name) for name in names]
+
+
+def _text(name: bytes) -> str:
+    """Of an id that another program has written perhaps another, which nothing has."""
+    return name.decode(errors="replace")

@@ -4,13 +4,14 @@
 -- ARGV  1 message id  2 job id  3 how long others wait for such a one, in ms  4 how long a line without news is kept
 -- returns how many are before it, the first of them, and what is known of that one
 --- @include "redis/parts/now"
+--- @include "redis/parts/call_or_reset"
 local line, jobs = KEYS[1], KEYS[2]
 local message, job, patience_ms, keep_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 
-if not redis.call('ZSCORE', line, message) then
+if not call_or_reset(line, 'ZSCORE', message) then
   redis.call('ZADD', line, time[1] * 1000000 + time[2], message)
 end
-redis.call('HSET', jobs, message, job)
+call_or_reset(jobs, 'HSET', message, job)
 redis.call('PEXPIRE', line, keep_ms)
 redis.call('PEXPIRE', jobs, keep_ms)
 while true do

@@ -2,10 +2,11 @@
 -- KEYS  1 when the endpoint, at its rate, has taken all that was let through, in µs since the epoch
 -- ARGV  1 the time between two deliveries in µs  2 how far that may lie ahead, in µs: so many may go at once
 -- returns 0 if one may go now; else in how many µs the next one may
+--- @include "redis/parts/call_or_reset"
 local taken_key, between, ahead = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2])
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
-local taken = math.max(now, tonumber(redis.call('GET', taken_key) or 0))
+local taken = math.max(now, tonumber(call_or_reset(taken_key, 'GET')) or 0)
 
 local wait = taken - now - ahead
 if wait > 0 then
