@@ -11,7 +11,14 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from errand.secrets.secret_args import check_not_stars
 
+UNFIT = "must be a certificate in PEM and its private key, without a password"
 PEM_LIMIT_CHARS = 64 * 1024
+LARGEST_KEY_BITS = 8192
+"""To show a certificate takes the event loop some 20 ms with such a key of RSA, and eight times as long with one twice
+as large."""
+COSTLY = ("ENCRYPTED", "TRUSTED CERTIFICATE")
+"""Not read at all: a key under a password says itself how many rounds OpenSSL is to make before it finds that there is
+none, up to an hour of them; and a certificate of that kind is one that the check of its size does not see."""
 
 
 def _check_authority(pem: str) -> str:
@@ -52,11 +59,28 @@ def context_of(authority: str | None, client: ClientCertificate | None) -> ssl.S
 
 def _show(context: ssl.SSLContext, client: ClientCertificate) -> None:
     """Has connections show the certificate. OpenSSL takes files alone, which nobody else can read meanwhile."""
+    text = f"{client.key.get_secret_value()}\n{client.certificate}"
+    _check_costs_little(text)
     with TemporaryDirectory(prefix="errand-tls-") as folder:
         chain = Path(folder, "chain.pem")
         chain.touch(mode=0o600)
-        chain.write_text(f"{client.key.get_secret_value()}\n{client.certificate}")
+        chain.write_text(text)
         try:
             context.load_cert_chain(chain, password=lambda: b"")
         except (ssl.SSLError, ValueError):
-            raise ValueError("must be a certificate in PEM and its private key, without a password") from None
+            raise ValueError(UNFIT) from None
+
+
+def _check_costs_little(chain: str) -> None:
+    """Raises ValueError for what would hold up the event loop: anybody with a key that writes may send it."""
+    from cryptography.x509 import load_pem_x509_certificate
+
+    if any(word in chain for word in COSTLY):
+        raise ValueError(UNFIT)
+    try:
+        # the first in the text, as OpenSSL takes it
+        public = load_pem_x509_certificate(chain.encode()).public_key()
+    except Exception:  # noqa: BLE001  # whatever a parser says of what is no certificate
+        raise ValueError(UNFIT) from None
+    if getattr(public, "key_size", 0) > LARGEST_KEY_BITS:
+        raise ValueError(f"must have a key of {LARGEST_KEY_BITS} bits at most")

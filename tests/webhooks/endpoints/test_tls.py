@@ -9,7 +9,16 @@ import httpx
 import pytest
 import trustme
 from arq.connections import ArqRedis
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from pydantic import SecretStr
 
+from errand.webhooks.endpoints import tls
+from errand.webhooks.endpoints.tls import ClientCertificate, context_of
 from jobs.webhook import webhook
 from tests.conftest import RunWorker
 from tests.webhooks.endpoints.test_endpoints import PATH, ended, make, send
@@ -63,6 +72,29 @@ async def test_what_is_sent_back_as_it_was_shown_is_no_key(client: httpx.AsyncCl
     assert answer.status_code == 422 and "**********" not in answer.text
 
 
+def encrypted(key: str) -> str:
+    """That key in PEM under a password."""
+    private = load_pem_private_key(key.encode(), password=None)
+    return private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")).decode()
+
+
+def test_a_key_under_a_password_is_not_even_tried(authority: trustme.CA, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenSSL makes as many rounds as the text says, a thousand seconds of them, before it finds that it cannot."""
+    good, tried = certificate(authority), []
+    monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", lambda *given, **options: tried.append(given))
+    for fields in ((good["certificate"], encrypted(good["key"])), (encrypted(good["key"]), good["certificate"])):
+        with pytest.raises(ValueError, match="without a password"):
+            context_of(None, ClientCertificate(certificate=fields[0], key=SecretStr(fields[1])))
+    assert tried == []
+
+
+def test_a_certificate_has_a_key_of_a_bounded_size(authority: trustme.CA, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tls, "LARGEST_KEY_BITS", 128)
+    good = certificate(authority)
+    with pytest.raises(ValueError, match="128 bits at most"):
+        context_of(None, ClientCertificate(certificate=good["certificate"], key=SecretStr(good["key"])))
+
+
 async def test_certificates_that_cannot_work_are_refused(client: httpx.AsyncClient, authority: trustme.CA) -> None:
     good, other = certificate(authority), certificate(trustme.CA())
     refused: list[dict[str, Any]] = [
@@ -72,6 +104,8 @@ async def test_certificates_that_cannot_work_are_refused(client: httpx.AsyncClie
         {"client_certificate": {**good, "key": other["key"]}},
         {"client_certificate": {**good, "certificate": "rubbish"}},
         {"client_certificate": {**good, "key": good["certificate"]}},
+        {"client_certificate": {**good, "key": encrypted(good["key"])}},
+        {"client_certificate": {**good, "certificate": good["certificate"].replace("CERT", "TRUSTED CERT")}},
         {"url": "http://acme.example/", "ca": pem(authority)},
     ]
     for definition in refused:
