@@ -18,6 +18,7 @@ from errand.redis import script
 from errand.redis.repair import repairing
 from errand.settings import WEBHOOK_QUEUE
 from errand.webhooks.endpoints.endpoint import Endpoint
+from errand.webhooks.endpoints.tls import KEPT
 from errand.wire import keys
 
 log = structlog.get_logger("errand.webhooks")
@@ -221,7 +222,7 @@ class Endpoints:
 def _endpoint(record: bytes, revision: bytes | None) -> Endpoint | None:
     """None, said so in the log, if this version cannot read it, or another program has written it."""
     try:
-        return Endpoint.model_validate({**from_json(record), "revision": _text(revision or b"")})
+        return Endpoint.model_validate({**from_json(record), "revision": _text(revision or b"")}, context=KEPT)
     except ValidationError as error:
         log.warning("an endpoint cannot be read and is left out", faults=error.error_count())
     except (ValueError, TypeError):

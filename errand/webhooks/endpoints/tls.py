@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import ssl
+from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationInfo
 
 from errand.secrets.secret_args import check_not_stars
 
-UNFIT = "must be a certificate in PEM and its private key, without a password"
+NO_CERTIFICATE = "must be a certificate in PEM and its private key, without a password"
 PEM_LIMIT_CHARS = 64 * 1024
 LARGEST_KEY_BITS = 8192
 """To show a certificate takes the event loop some 20 ms with such a key of RSA, and eight times as long with one twice
@@ -21,7 +22,19 @@ COSTLY = ("ENCRYPTED", "TRUSTED CERTIFICATE")
 none, up to an hour of them; and a certificate of that kind is one that the check of its size does not see."""
 
 
-def _check_authority(pem: str) -> str:
+KEPT = {"kept": True}
+"""The context in which what Redis keeps is validated: its certificates were tried when they came, which takes the event
+loop 30 ms for each endpoint that has one."""
+
+
+def is_kept(info: ValidationInfo) -> bool:
+    """True if a model is made of what Redis keeps."""
+    return info.context is KEPT
+
+
+def _check_authority(pem: str, info: ValidationInfo) -> str:
+    if is_kept(info):
+        return pem
     try:
         ssl.create_default_context(cadata=pem)
     except (ssl.SSLError, ValueError, TypeError):  # TypeError: it is not ASCII
@@ -43,6 +56,7 @@ class ClientCertificate(BaseModel):
     )
 
 
+@lru_cache(maxsize=1000)  # while a secret is rotated, each delivery asks for it; and a connection belongs to one
 def context_of(authority: str | None, client: ClientCertificate | None) -> ssl.SSLContext | None:
     """What connections to the endpoint are made with; None if that is the same as for all.
 
@@ -68,7 +82,7 @@ def _show(context: ssl.SSLContext, client: ClientCertificate) -> None:
         try:
             context.load_cert_chain(chain, password=lambda: b"")
         except (ssl.SSLError, ValueError):
-            raise ValueError(UNFIT) from None
+            raise ValueError(NO_CERTIFICATE) from None
 
 
 def _check_costs_little(chain: str) -> None:
@@ -76,11 +90,11 @@ def _check_costs_little(chain: str) -> None:
     from cryptography.x509 import load_pem_x509_certificate
 
     if any(word in chain for word in COSTLY):
-        raise ValueError(UNFIT)
+        raise ValueError(NO_CERTIFICATE)
     try:
         # the first in the text, as OpenSSL takes it
         public = load_pem_x509_certificate(chain.encode()).public_key()
     except Exception:  # noqa: BLE001  # whatever a parser says of what is no certificate
-        raise ValueError(UNFIT) from None
+        raise ValueError(NO_CERTIFICATE) from None
     if getattr(public, "key_size", 0) > LARGEST_KEY_BITS:
         raise ValueError(f"must have a key of {LARGEST_KEY_BITS} bits at most")

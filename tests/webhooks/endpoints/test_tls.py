@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import time
 from typing import Any
 
 import httpx
@@ -18,6 +19,8 @@ from cryptography.hazmat.primitives.serialization import (
 from pydantic import SecretStr
 
 from errand.webhooks.endpoints import tls
+from errand.webhooks.endpoints.store import Endpoints
+from errand.webhooks.endpoints.targets import target_of
 from errand.webhooks.endpoints.tls import ClientCertificate, context_of
 from jobs.webhook import webhook
 from tests.conftest import RunWorker
@@ -93,6 +96,29 @@ def test_a_certificate_has_a_key_of_a_bounded_size(authority: trustme.CA, monkey
     good = certificate(authority)
     with pytest.raises(ValueError, match="128 bits at most"):
         context_of(None, ClientCertificate(certificate=good["certificate"], key=SecretStr(good["key"])))
+
+
+async def test_endpoints_that_are_read_do_not_have_their_certificates_tried_again(
+    client: httpx.AsyncClient, redis: ArqRedis, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await make(
+        client, "one", "https://acme.example/", ca=pem(authority), client_certificate=certificate(authority)
+    )
+    tried: list[object] = []
+    create = ssl.create_default_context
+
+    def noted(**options: Any) -> ssl.SSLContext:
+        tried.append(options)
+        return create(**options)
+
+    monkeypatch.setattr(ssl, "create_default_context", noted)
+    assert (await client.get(f"{PATH}/one")).json()["client_certificate"] == made["client_certificate"]
+    endpoint = await Endpoints(redis).get("one")
+    assert endpoint is not None and tried == []
+    # its deliveries are made with one context, or each would open a connection of its own
+    rotated = endpoint.rotated(now_ms=int(time.time() * 1000))
+    first, second = target_of(rotated), target_of(rotated)
+    assert first.tls is second.tls is not None and len(tried) <= 1
 
 
 async def test_certificates_that_cannot_work_are_refused(client: httpx.AsyncClient, authority: trustme.CA) -> None:
