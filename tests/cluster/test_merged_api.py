@@ -12,6 +12,7 @@ import pytest
 
 from errand.redis.cluster.tag import Tag
 from errand.wire import keys
+from tests.dashboard.page_seen import OWN_PAGE
 from tests.processes.conftest import ROOT, House, a_house
 from tests.redis_cluster import Cluster
 from tests.waiting import eventually_sync
@@ -118,9 +119,10 @@ def test_lists_counts_and_metrics_are_of_all_partitions(house: House, cluster: C
     assert metrics.status_code == 200 and eventually_sync(attempts)
     (worker,) = get(house, "/v1/workers")
     assert worker["queues"].count("default") == 1
-    for job_id in later:
-        assert house.http.post(f"{house.url}/v1/jobs/{job_id}/cancel").status_code == 200
-    assert sorted(walked(house, "/v1/jobs", status="cancelled")) == sorted(later)
+    every = {"action": "cancel", "all": "yes", "query": "status=deferred", "per_second": "1000"}
+    run = house.http.post(f"{house.url}/dashboard/bulk/run", data=every, headers=OWN_PAGE)
+    assert run.status_code == 303, run.text
+    eventually_sync(lambda: sorted(walked(house, "/v1/jobs", status="cancelled")) == sorted(later))
 
 
 def test_a_job_leads_to_its_children_wherever_they_are(house: House) -> None:

@@ -9,15 +9,20 @@ from typing import Any
 
 import pytest
 from arq.connections import ArqRedis
+from redis.exceptions import ConnectionError
 
 from errand.http.routes.job_list import cursor_at, start_at
 from errand.monitor import timeline
 from errand.monitor.job_snapshot import JobSnapshot
 from errand.monitor.queues import is_served, read_queues, read_workers
+from errand.monitor.several_jobs import find_jobs
 from errand.monitor.timeline import JobFilter, Matches, PageStart, Timeline
+from errand.redis.cluster.each import values_anywhere
 from errand.redis.cluster.tag import Tag
 from errand.wire import keys
 from tests.monitor.test_timeline import CPU, EVERY, HOUR_MS, KEEP_MS, QUEUE, House
+from tests.ports import free_port
+from tests.redis.test_sentinel import client_of
 from tests.redis_cluster import Cluster
 
 SEEDS = range(2)
@@ -142,3 +147,20 @@ async def test_a_process_is_one_worker_however_many_partitions_it_serves(
     assert (two.host, two.slots, one.last_heartbeat_ms) == ("two", 20, now_ms + 2)
     (queue,) = await read_queues(clients, ["default"], silent_s=10)
     assert (queue.workers, queue.slots) == (2, 50) and await is_served(clients, queues=[QUEUE], silent_s=10)
+
+
+async def test_a_partition_that_is_away_does_not_make_the_others_unready(clients: Sequence[ArqRedis]) -> None:
+    await clients[2].zadd(keys.workers(QUEUE), {"one:7:a": await House(clients[2]).now_ms()})
+    async with client_of(f"redis://127.0.0.1:{free_port()}") as away:
+        assert await is_served([away, *clients], queues=[QUEUE], silent_s=10)
+        assert not await is_served([away, clients[0]], queues=[QUEUE], silent_s=10)
+        with pytest.raises(ConnectionError):
+            await is_served([away, away], queues=[QUEUE], silent_s=10)
+
+
+async def test_values_and_jobs_are_found_in_whichever_partition_they_are(clients: Sequence[ArqRedis]) -> None:
+    ids = [await House(redis).put() for redis in clients]
+    found = await find_jobs(clients, [(QUEUE, job_id) for job_id in (*ids, "none")])
+    assert [job and job.id for job in found] == [*ids, None]
+    bodies = await values_anywhere(clients, [keys.body(job_id) for job_id in (*ids, "none")])
+    assert [body is not None for body in bodies] == [True, True, True, False]

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from errand.doctor.partition_checks import check_left, together
 from errand.doctor.server_checks import (
+    Finding,
     Timing,
     check_clock,
     check_disk,
@@ -91,3 +93,17 @@ def test_a_clock_is_doubted_only_past_what_the_round_trip_leaves_open(
     ahead_s: float, round_trip_ms: float, level: str
 ) -> None:
     assert check_clock(Timing(round_trip_ms=round_trip_ms, ahead_s=ahead_s)).level == level
+
+
+def test_what_is_true_of_all_partitions_is_said_once_and_the_rest_by_their_numbers() -> None:
+    same, rare = Finding(check="a", found="fine"), Finding(check="b", level="warning", found="full")
+    other = Finding(check="b", found="empty")
+    assert together([[same, rare]]) == [same, rare]
+    said = together([[same, other], [same, rare], [same, rare]])
+    assert [finding.found for finding in said] == ["fine", "partition 0: empty", "partitions 1, 2: full"]
+
+
+def test_partitions_that_get_no_new_jobs_are_named() -> None:
+    assert check_left(3, asked=3) == [] and check_left(1, asked=1) == []
+    (note,) = check_left(4, asked=2)
+    assert (note.level, note.found.split(":")[0]) == ("note", "partitions 2, 3")

@@ -9,6 +9,7 @@ from redis.exceptions import ResponseError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from errand.http.answers import problems
+from errand.redis.outage import missed
 from errand.redis.repair import may_be_repaired, repair
 
 
@@ -43,5 +44,7 @@ class BadKeys:
         clients, queues = self._clients_and_queues()
         job_id = scope.get("path_params", {}).get("id")
         for redis in clients:
-            for queue in queues:
-                await repair(redis, queue, job_ids=[job_id] if job_id else [])
+            # the bad key may be in another partition than the one that is away
+            with missed():
+                for queue in queues:
+                    await repair(redis, queue, job_ids=[job_id] if job_id else [])
