@@ -7,63 +7,61 @@
 --       9 the limits of the types that the worker knows, as JSON, or '' (leases/parts/serving.lua)
 -- returns {in how many ms the next job is due or -1, jobs, now in ms}; each job is
 --       {id, due, tries, body, attempts, 1 if the attempt before was lost, 1 if somebody has asked to cancel it}
---- @include "redis/parts/call_or_reset"
---- @include "leases/parts/lost_attempt"
---- @include "leases/parts/serving"
---- @include "leases/parts/lanes"
+--- @include "redis/parts/now"
+--- @include "redis/parts/which_exist"
 --- @include "leases/parts/clock_set"
 --- @include "redis/parts/wake_one"
 --- @include "redis/parts/publish_changes"
+--- @include "leases/parts/serving" as of_limits
+--- @include "leases/parts/lanes" as of_lanes
 local queue, running, wake, paused, cancels, isolated = unpack(KEYS, 1, 6)
 local token, lease_ms, most, channel, ahead = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], ARGV[5]
+local now, lease_end = string.format('%.0f', now_ms), string.format('%.0f', now_ms + lease_ms)
+local lanes = string.sub(channel, 1, -#'events' - 1) .. 'lanes'
 
-if redis.call('EXISTS', paused) == 1 then
+local there = which_exist(paused, cancels, lanes, KEYS[8])
+if there[paused] then
   return {-1, {}, '0'}
 end
---- @include "redis/parts/now"
-local now, lease_end = string.format('%.0f', now_ms), string.format('%.0f', now_ms + lease_ms)
-local prefix = string.sub(channel, 1, -#'events' - 1)
-local any_cancels, any_lanes = redis.call('EXISTS', cancels) == 1, redis.call('EXISTS', prefix .. 'lanes') == 1
-local unsure = clock_was_set(KEYS[8], KEYS[7], ARGV[6], ARGV[7], tonumber(ARGV[8]), now_ms, lease_ms)
+local any_cancels = there[cancels] or false
+local unsure = clock_was_set(there[KEYS[8]], KEYS[8], KEYS[7], ARGV[6], ARGV[7], tonumber(ARGV[8]), now_ms, lease_ms)
+-- also so that a key of a wrong type is met before anything is written
+local any_run = redis.call('HLEN', running) > 0
 
 local jobs, changes, skipped = {}, {}, 0
-local limits = ARGV[9] ~= '' and limits_in(ARGV[9], channel, {
-  queue = queue, running = running, cancels = cancels, changes = changes, lease_ms = lease_ms, now_ms = now_ms,
-  lined = {}, notes = {},
-})
+local known = {queue = queue, running = running, cancels = cancels, changes = changes, lease_ms = lease_ms, now_ms = now_ms}
+local limits = ARGV[9] ~= '' and of_limits().limits_in(ARGV[9], channel, known)
 --- @include "leases/parts/start"
 
 if limits then
-  serve_lines(limits, math.ceil(most / 2), start)
+  limits.serve(limits, math.ceil(most / 2), start)
 end
-if any_lanes then
-  local by_priority = most_by_priority(most, tonumber(string.match(token, '%d+$')) or 0)
-  serve_lanes(prefix, queue, now_ms, lease_end, function() return by_priority - #jobs end, consider)
+if there[lanes] then
+  local serving = of_lanes()
+  local by_priority = serving.most_by_priority(most, tonumber(string.match(token, '%d+$')) or 0)
+  serving.serve_lanes(lanes, queue, now_ms, lease_end, function() return by_priority - #jobs end, consider)
 end
 while #jobs < most and (not limits or limits.looks > 0) do
-  local due = redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'WITHSCORES', 'LIMIT', skipped, most - #jobs)
-  if #due == 0 then
+  note_claimed()
+  local asked = most - #jobs
+  local due = redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'WITHSCORES', 'LIMIT', skipped, asked)
+  skipped = skipped + consider_all(due)
+  if #due < 2 * asked then
     break
   end
-  for index = 1, #due, 2 do
-    skipped = skipped + consider(due[index], due[index + 1])
-  end
 end
 
+note_claimed()
 if limits and limits.looks <= 0 then
   -- behind very many that limits hold back may be one that they let start: those that came last are looked at, too
-  local last = redis.call('ZREVRANGEBYSCORE', queue, now, '-inf', 'WITHSCORES', 'LIMIT', 0, LAST_LOOKS)
-  for index = 1, #last, 2 do
-    if #jobs < most then
-      consider(last[index], last[index + 1])
-    end
-  end
+  consider_all(redis.call('ZREVRANGEBYSCORE', queue, now, '-inf', 'WITHSCORES', 'LIMIT', 0, limits.last_looks))
+  note_claimed()
 end
-
 local next_ms = tonumber(redis.call('ZRANGE', queue, skipped, skipped, 'WITHSCORES')[2])
 if limits then
-  serve_lines(limits, most - #jobs, start)
-  next_ms = next_look_ms(limits, next_ms)
+  limits.serve(limits, most - #jobs, start)
+  note_claimed()
+  next_ms = limits.next_ms(limits, next_ms)
 end
 -- a claim that got all it asked for while more is due wakes the next idle worker
 if #jobs == most and next_ms and next_ms <= now_ms then

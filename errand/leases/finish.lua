@@ -4,42 +4,41 @@
 -- ARGV  1 channel of events  2 what the ends mean for others, as JSON, or ''  3… of each job a FinishRow (errand/leases/rows.py)
 -- returns of each job 1 if it was written, 0 if the lease was not the caller's
 --- @include "redis/parts/now"
+--- @include "redis/parts/which_exist"
 --- @include "redis/parts/still_owned"
 --- @include "leases/parts/lived_on"
 --- @include "leases/parts/outcome"
 --- @include "leases/parts/park"
---- @include "leases/parts/started"
---- @include "leases/parts/go_on"
 --- @include "redis/parts/dead_index"
 --- @include "redis/parts/ended_index"
 --- @include "leases/parts/ended_batch"
 --- @include "redis/parts/wake_one"
 --- @include "redis/parts/publish_changes"
-local queue, running, wake, cancels, dead, dead_by_group = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local names, channel, this_moment, parts = KEYS[7], ARGV[1], moment(time), parts_of(ARGV[2])
-local any_cancels, needed = redis.call('EXISTS', cancels) == 1, redis.call('EXISTS', KEYS[8]) == 1 and KEYS[8]
-local answers, changes, handed_back, of_limits = {}, {}, false, prefix_of_limits(channel)
+--- @include "leases/parts/started" as of_limits
+--- @include "leases/parts/go_on" as of_others
+local queue, running, wake, cancels, dead, dead_by_group, names, needed = unpack(KEYS)
+local channel, this_moment, answers, changes, handed_back = ARGV[1], moment(time), {}, {}, false
+local prefix = string.sub(channel, 1, -#'events' - 1)
+local there = which_exist(cancels, needed, prefix .. 'held-slots')
+local limits, others = there[prefix .. 'held-slots'] and of_limits(), (there[needed] or ARGV[2] ~= '') and of_others()
+local parts = others and others.parts_of(ARGV[2])
+needed = there[needed] and needed
 for at = 3, #ARGV, 9 do
   local id, token, name, result, keep_ms, due_in_ms, record, keep_lease_ms, give_back = unpack(ARGV, at, at + 8)
   local lease = 'arq:in-progress:' .. id
   local owned = still_owned(running, lease, 'arq:retry:' .. id, id, token)
   answers[#answers + 1] = owned and 1 or 0
   if owned then
-    local kind, asked = kind_of(name), any_cancels and redis.call('HGET', cancels, id)
-    if asked then
-      redis.call('HDEL', cancels, id)
-    end
-    if asked == token and due_in_ms ~= '' then
-      -- asked to end while it ran, and did not hear of it: the next claim ends it
-      redis.call('HSET', cancels, id, '*')
-      due_in_ms = '0'
-    end
+    local kind = kind_of(name)
+    due_in_ms = there[cancels] and due_unless_cancelled(cancels, id, token, due_in_ms) or due_in_ms
     if due_in_ms == '' then
       ended(id, kind.status, result, keep_ms, lease)
-      if parts or needed or of_limits or record ~= '' then
+      if others or limits or record ~= '' then
         leave(queue, running) -- what follows may put a job of its id, or fail at a bad key
       end
-      go_on(parts and parts[#answers], needed, id, kind.status, result, keep_ms, now_ms)
+      if others then
+        others.go_on(parts and parts[#answers], needed, id, kind.status, result, keep_ms, now_ms)
+      end
       if record ~= '' then
         add_dead(dead, dead_by_group, record, now_ms, keep_ms)
       end
@@ -54,10 +53,9 @@ for at = 3, #ARGV, 9 do
       end
     end
     if keep_lease_ms ~= '0' then
-      -- nobody's token: this outcome, sent once more, must not count again
-      redis.call('SET', lease, 'kept', 'PX', keep_lease_ms)
+      redis.call('SET', lease, 'kept', 'PX', keep_lease_ms) -- nobody's token: this outcome, sent again, must not count
     end
-    handed_back = of_limits and free_slots(of_limits, id, now_ms) or handed_back
+    handed_back = limits and limits.free_slots(prefix, id, now_ms) or handed_back
     changes[#changes + 1] = kind.status .. ' ' .. id
   else
     note_lived_on(id, token)

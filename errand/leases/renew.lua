@@ -16,7 +16,7 @@ local queue, workers, counters, running, cancels, reports, minutes = unpack(KEYS
 local worker, lease_ms, forget_ms, jobs = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local report = ARGV[5]
 
-clock_was_set(KEYS[8], workers, worker, ARGV[6], tonumber(ARGV[7]), now_ms, lease_ms)
+clock_was_set(redis.call('EXISTS', KEYS[8]) == 1, KEYS[8], workers, worker, ARGV[6], tonumber(ARGV[7]), now_ms, lease_ms)
 if worker ~= '' then
   redis.call('ZADD', workers, string.format('%.0f', now_ms), worker)
   if report ~= '' then

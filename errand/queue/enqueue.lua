@@ -11,26 +11,22 @@
 --         queue is, 0; answered: the first answer under its key; held: 'STATE ID' of the job that holds its unique key;
 --         unknown: a job that it is to wait for; late: the caller has given up, 0
 --- @include "redis/parts/now"
---- @include "queue/parts/conditions"
 --- @include "queue/parts/expired"
 --- @include "redis/parts/wake_one"
 --- @include "redis/parts/publish_changes"
+--- @include "queue/parts/conditions" as of_conditions
 local queue, wake, running, channel = KEYS[1], KEYS[2], KEYS[3], ARGV[1]
-local limit, together, conditions = tonumber(ARGV[2]), ARGV[3] == '1', conditions_of(ARGV[4])
-local number_of_jobs = (#ARGV - 5) / 4
+local limit, together, number_of_jobs = tonumber(ARGV[2]), ARGV[3] == '1', (#ARGV - 5) / 4
 
 if now_ms > (tonumber(ARGV[5]) or now_ms) then
   return {{'late'}, {0}, now_ms}
 end
 
 local room = limit > 0 and limit - redis.call('ZCARD', queue) or math.huge
-if together and number_of_jobs > room then
-  room = 0
-end
-local head = redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')
-local first_ms = tonumber(head[2] or math.huge)
-
-local tags, details, changes, urgent = {}, {}, {}, false
+room = together and number_of_jobs > room and 0 or room
+local with = ARGV[4] ~= '' and of_conditions()
+local conditions = with and with.conditions_of(ARGV[4]) or {}
+local tags, details, changes, urgent, first_ms = {}, {}, {}, false, nil
 for number = 1, number_of_jobs do
   local at = number * 4 + 2
   local id, job, delay_ms, run_at_ms = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
@@ -38,7 +34,7 @@ for number = 1, number_of_jobs do
   local due_ms = math.max(now_ms, run_at_ms or now_ms + delay_ms)
   local condition, tag, detail = conditions[number]
   if condition then
-    tag, detail = kept_out(condition, {queue = queue, job = job, due_ms = due_ms, changes = changes})
+    tag, detail = with.kept_out(condition, {queue = queue, job = job, due_ms = due_ms, changes = changes})
     if tag and condition.whole then
       return {{tag}, {detail}, now_ms}
     end
@@ -51,15 +47,18 @@ for number = 1, number_of_jobs do
     room = room - 1
     detail = due_ms
     tag = detail > now_ms and 'deferred' or 'queued'
+    if tag == 'deferred' and not first_ms then
+      first_ms = tonumber(redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')[2] or math.huge)
+    end
     -- no expiry: what was accepted waits until it runs
-    redis.call('SET', body, condition and kept_job(condition, job) or job)
+    redis.call('SET', body, condition and with.kept_job(condition, job) or job)
     if redis.call('ZADD', queue, string.format('%.0f', detail), id) == 0 then
       forget_expired(running, id)
     end
     changes[#changes + 1] = tag .. ' ' .. id
     urgent = urgent or tag == 'queued' or detail < first_ms
     if condition then
-      remember(condition, channel, id, detail)
+      with.remember(condition, channel, id, detail)
     end
   end
   tags[number], details[number] = tag, detail

@@ -340,3 +340,20 @@ async def test_a_first_report_proves_no_step_of_the_servers_clock(redis: ArqRedi
     await redis.zincrby(keys.workers(QUEUE), -3_600_000, "one")
     await leases_of(redis, "one").renew({}, {})
     assert not await redis.exists(keys.clock_set(QUEUE))
+
+
+async def test_a_job_that_uses_no_feature_pays_for_none(redis: ArqRedis, queue: Queue) -> None:
+    """What limits, priorities, cancels and followers need is asked for in one call, and looked at only if it is there.
+
+    Before, these three calls took 39 commands, their own included.
+    """
+    leases = leases_of(redis, "one")
+    await leases.finish([])  # the server knows the scripts from here on
+    await leases.claim(10)
+    await queue.enqueue("any", {}, delay_ms=60_000)
+    await redis.config_resetstat()
+    await queue.enqueue("any", {})
+    (claim,) = (await leases.claim(10)).claims
+    await leases.finish([ending(claim.job_id, claim.token)])
+    stats = await redis.info("commandstats")
+    assert sum(command["calls"] for command in stats.values()) <= 33

@@ -10,6 +10,12 @@ from errand.redis.script import INCLUDE, ROOT, TAGGED
 PAGE_LINES = 75
 BEFORE_ALL = {TAGGED}
 TEXTS = {path.relative_to(ROOT).with_suffix("").as_posix(): path.read_text() for path in sorted(ROOT.rglob("*.lua"))}
+
+
+def included_in(text: str) -> set[str]:
+    return {line[1] for line in INCLUDE.finditer(text)}
+
+
 PARTS = {name for name in TEXTS if "/parts/" in name}
 
 
@@ -22,7 +28,7 @@ def test_each_script_and_part_fits_a_page(name: str) -> None:
 def test_each_include_is_spelt_so_that_it_is_found_and_names_a_part(name: str) -> None:
     # one that is spelt or indented otherwise would be left a comment
     assert len(re.findall(r"--+ *@?include", TEXTS[name])) == len(INCLUDE.findall(TEXTS[name]))
-    assert set(INCLUDE.findall(TEXTS[name])) <= PARTS
+    assert included_in(TEXTS[name]) <= PARTS
 
 
 @pytest.mark.parametrize("name", sorted(TEXTS.keys() - PARTS))
@@ -39,12 +45,12 @@ def test_each_part_names_what_it_needs_itself(name: str) -> None:
         function: part for part in PARTS for function in re.findall(r"^local function (\w+)", TEXTS[part], re.MULTILINE)
     }
     needed = {part for function, part in defined.items() if re.search(rf"\b{function}\(", TEXTS[name])} - {name}
-    assert needed <= set(INCLUDE.findall(TEXTS[name]))
+    assert needed <= included_in(TEXTS[name])
 
 
 def test_no_file_is_left_over() -> None:
     """A script that nobody loads, or a part that is included nowhere."""
-    included = {part for text in TEXTS.values() for part in INCLUDE.findall(text)}
+    included = {part for text in TEXTS.values() for part in included_in(text)}
     assert included == PARTS
     assert _loaded() == TEXTS.keys() - PARTS - BEFORE_ALL
 

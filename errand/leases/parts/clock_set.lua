@@ -3,9 +3,10 @@
 -- its own clock, which nobody sets, for how long it has not reported: if the server has counted more, the step was made.
 
 -- true for a lease's time from then on, in which each owner renews what it holds
--- since_ms: since the worker's last report, '' if it has made none  slack_ms: how long the call may have been under way
-local function clock_was_set(mark, workers, worker, since_ms, slack_ms, now_ms, lease_ms)
-  if redis.call('EXISTS', mark) == 1 then
+-- is_marked: whether the mark is there  since_ms: since the worker's last report, '' if it has made none
+-- slack_ms: how long the call may have been under way
+local function clock_was_set(is_marked, mark, workers, worker, since_ms, slack_ms, now_ms, lease_ms)
+  if is_marked then
     return true
   end
   local reported = since_ms ~= '' and redis.call('ZSCORE', workers, worker)

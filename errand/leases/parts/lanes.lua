@@ -32,20 +32,21 @@ local function serve_lane(lane, queue, now_ms, look_ms, ids, claim)
   return skipped
 end
 
--- `look_ms`: when the lease of one that is claimed ends  `room()`: how many more may be claimed so
+-- `lanes`: the set of priorities  `look_ms`: when the lease of one that is claimed ends  `room()`: how many more may be
+-- claimed so
 -- `claim(id, due)`: returns 1 if the job stays due
-local function serve_lanes(prefix, queue, now_ms, look_ms, room, claim)
-  local priorities, looks = redis.call('SMEMBERS', prefix .. 'lanes'), MOST_LANE_LOOKS
+local function serve_lanes(lanes, queue, now_ms, look_ms, room, claim)
+  local priorities, looks = redis.call('SMEMBERS', lanes), MOST_LANE_LOOKS
   table.sort(priorities, function(one, other) return one > other end)
   for _, priority in ipairs(priorities) do
-    local lane, skipped, ids = prefix .. 'lane:' .. priority, 0, nil
+    local lane, skipped, ids = string.sub(lanes, 1, -2) .. ':' .. priority, 0, nil
     while room() > 0 and looks > 0 and (not ids or #ids > 0) do
       ids = redis.call('ZRANGEBYSCORE', lane, '-inf', now_ms, 'LIMIT', skipped, room())
       looks = looks - #ids
       skipped = skipped + (#ids > 0 and serve_lane(lane, queue, now_ms, look_ms, ids, claim) or 0)
     end
     if redis.call('EXISTS', lane) == 0 then
-      redis.call('SREM', prefix .. 'lanes', priority)
+      redis.call('SREM', lanes, priority)
     end
   end
 end

@@ -5,6 +5,19 @@ local PUT_BACK_KEPT_MS = 3600000
 
 local left = {}
 
+-- `due_in_ms` as it is then; one that was asked to end while it ran, and did not hear of it, is ended by the next claim
+local function due_unless_cancelled(cancels, id, token, due_in_ms)
+  local asked = redis.call('HGET', cancels, id)
+  if asked then
+    redis.call('HDEL', cancels, id)
+  end
+  if asked == token and due_in_ms ~= '' then
+    redis.call('HSET', cancels, id, '*')
+    return '0'
+  end
+  return due_in_ms
+end
+
 -- `keep_ms`: how long the result is kept, '' for ever, '0' not at all; `leave` must follow
 local function ended(id, status, result, keep_ms, lease)
   if result ~= '' and keep_ms == '' then

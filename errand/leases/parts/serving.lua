@@ -5,21 +5,8 @@
 --- @include "leases/parts/refusal"
 --- @include "leases/parts/lines"
 --- @include "leases/parts/started"
-local MOST_LOOKS = 900 -- at jobs with limits, by one call: Redis answers nobody else meanwhile
-local LAST_LOOKS = 100 -- of which so many more are at those that came last, if there are very many
-
--- `json`: {type: [limit…]}: limit: {name, most, code, reason}, per_ms if it is one of starts in that time, key if
--- jobs of one key count together, a list of parts as text_of has them; turn: why one waits though its limit has room
--- `known`: {queue, running, cancels, changes, lease_ms, now_ms}, lined: the lines that jobs have joined, notes: why
-local function limits_in(json, channel, known)
-  known.of, known.types = cjson.decode(json), {}
-  for type_name in pairs(known.of) do
-    known.types[#known.types + 1] = type_name
-  end
-  known.prefix, known.looks, known.turns = string.sub(channel, 1, -#'events' - 1), MOST_LOOKS, 0
-  free_slots_of_ended(known.prefix, known.now_ms)
-  return known
-end
+-- so many looks at jobs with limits, by one call: Redis answers nobody else meanwhile; and at those that came last
+local MOST_LOOKS, LAST_LOOKS = 900, 100
 
 -- true if the first in line that may start has been claimed, by `claim(id, due, job)`
 local function serve_line(limits, lines, name, claim)
@@ -71,4 +58,18 @@ local function next_look_ms(limits, next_ms)
     next_ms = first[2] and math.min(next_ms or math.huge, tonumber(first[2])) or next_ms
   end
   return next_ms
+end
+
+-- `json`: {type: [limit…]}: limit: {name, most, code, reason}, per_ms if it is one of starts in that time, key if
+-- jobs of one key count together, a list of parts as text_of has them; turn: why one waits though its limit has room
+-- `known`: {queue, running, cancels, changes, lease_ms, now_ms}; returned with all that a claim uses
+local function limits_in(json, channel, known)
+  known.of, known.types, known.lined, known.notes, known.turns = cjson.decode(json), {}, {}, {}, 0
+  for type_name in pairs(known.of) do
+    known.types[#known.types + 1] = type_name
+  end
+  known.prefix, known.looks, known.last_looks = string.sub(channel, 1, -#'events' - 1), MOST_LOOKS, LAST_LOOKS
+  known.serve, known.next_ms, known.hold_back, known.count = serve_lines, next_look_ms, is_held_back, count_start
+  free_slots_of_ended(known.prefix, known.now_ms)
+  return known
 end

@@ -21,12 +21,6 @@ local function count_start(limits, job)
   end
 end
 
--- the beginning of the names of the queue's keys; nil if no job that runs counts under limits
-local function prefix_of_limits(channel)
-  local prefix = string.sub(channel, 1, -#'events' - 1)
-  return redis.call('EXISTS', prefix .. 'held-slots') == 1 and prefix or nil
-end
-
 -- the job runs no more; true if another waits for what it held: the next claim looks at that line
 local function free_slots(prefix, id, now_ms)
   local held, is_awaited = redis.call('HGET', prefix .. 'held-slots', id), false

@@ -6,13 +6,11 @@
 --- @include "queue/parts/kept"
 --- @include "queue/parts/move"
 
--- `json`: a list of conditions, or ''; returns them by their job's number
+-- `json`: a list of conditions; returns them by their job's number
 local function conditions_of(json)
   local conditions = {}
-  if json ~= '' then
-    for _, condition in ipairs(cjson.decode(json)) do
-      conditions[condition.job] = condition
-    end
+  for _, condition in ipairs(cjson.decode(json)) do
+    conditions[condition.job] = condition
   end
   return conditions
 end
