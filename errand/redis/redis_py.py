@@ -334,11 +334,13 @@ class Packed(AbstractConnection):
         return reply
 
     async def _received(self) -> Any:
-        while (reply := self._parsed()) is NOT_ENOUGH_DATA:
+        reply = NOT_ENOUGH_DATA
+        while reply is NOT_ENOUGH_DATA:
             data = await self._reader.read(READ_BYTES)
             if not data or self._parser._reader is None:
                 raise ConnectionError(CLOSED)
             self._parser._reader.feed(data)
+            reply = self._parsed()
         return reply
 
     def _parsed(self) -> Any:

@@ -22,7 +22,7 @@ RANDOM_BYTES = 4
 def new_job_id() -> str:
     """A UUIDv7 (RFC 9562 §5.7), greater than every earlier one of this process."""
     with _lock:
-        value = _next(secrets.token_bytes(RANDOM_BYTES))
+        value = _next(None)
     return _written(value)
 
 
@@ -38,15 +38,15 @@ def new_job_ids(number: int) -> list[str]:
     return [_written(value) for value in values]
 
 
-def _next(random: bytes) -> int:
-    """The 48 bits of the time and 74 random ones. The lock must be held."""
+def _next(random: bytes | None) -> int:
+    """The 48 bits of the time and 74 random ones. The lock must be held. `random` is used if it is needed and given."""
     global _last
     now_ms = time.time_ns() // 1_000_000
     if now_ms > _last >> 74:
         _last = now_ms << 74 | secrets.randbits(74)
     else:
         # RFC 9562 §6.2, method 2: within one millisecond the random part counts on
-        _last += 1 + int.from_bytes(random)
+        _last += 1 + int.from_bytes(random or secrets.token_bytes(RANDOM_BYTES))
     return _last
 
 
