@@ -54,12 +54,6 @@ async def test_written_bytes_are_read_back(storage: Storage, tmp_path: Path, con
     assert (tmp_path / "copy").read_bytes() == whole
 
 
-async def test_a_disk_may_take_a_part_of_what_it_is_given(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "writev", lambda to, pieces: os.write(to, b"".join(pieces)[:3]))
-    await storage.write(KEY, chunks(b"a", b"", b"bcdef", b"gh"))
-    assert await content_of(storage, KEY) == b"abcdefgh"
-
-
 @pytest.mark.parametrize("linkable", [True, False])
 async def test_a_local_file_is_saved(
     storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, linkable: bool

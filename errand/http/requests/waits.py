@@ -142,17 +142,17 @@ async def _ended_or_after(request: Request, to: Shared, job_id: str, until_s: fl
 async def _ended_or_until(
     until_s: float, to: Shared, job_id: str, ended: asyncio.Event, stop: StopNotice
 ) -> JobSnapshot:
-    look_s = FIRST_LOOK_S
+    look_s, notified = FIRST_LOOK_S, False
     while True:
         # before the look: an end that is published while it lasts must not be forgotten
         ended.clear()
         left_s = until_s - time.monotonic()
         is_last = left_s <= 0 or stop.started
-        if is_last or not await in_time(goes_on(to.partitions, job_id)):
+        if is_last or notified or not await in_time(goes_on(to.partitions, job_id)):
             job = await found(to, job_id)
             if is_last or job.ended:
                 return job
         try:
-            await asyncio.wait_for(ended.wait(), min(left_s, look_s))
+            notified = await asyncio.wait_for(ended.wait(), min(left_s, look_s))
         except TimeoutError:
-            look_s = min(look_s * 2, LAST_LOOK_S)
+            look_s, notified = min(look_s * 2, LAST_LOOK_S), False

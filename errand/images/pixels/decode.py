@@ -51,6 +51,8 @@ def decode(
         if source.foreign is not None:
             image = _foreign_pixels(source, max(scales)).thumbnail_image(width, height=height, **asked)
         else:
+            # of a JPEG libvips decodes a half, a quarter or an eighth, at least twice as large as it is to be. As small
+            # as could be would save a seventh of the time, and no photo shows it; but small text had 24 dB, not 41
             image = pyvips.Image.thumbnail(str(source.path), width, height=height, **asked, fail_on=FAIL_ON[strictness])
         return in_srgb(image).copy_memory()
 
