@@ -77,7 +77,9 @@ class House:
     def names(self) -> list[str]:
         """Every key that there is, and those that there may be."""
         of_jobs = [name(job_id) for job_id in self.ids.values() for name in (*OF_A_JOB, keys.attempts, keys.once)]
-        return sorted({*self.kept, *keys.types(QUEUE), *of_jobs})
+        # what all queues share is tried in `test_more_bad_keys.py`
+        of_queue = {keys.ABORT, *keys.types(QUEUE).keys() - keys.types("another").keys()}
+        return sorted({*self.kept, *of_queue, *of_jobs})
 
     async def restore(self) -> None:
         await self.redis.flushdb()
