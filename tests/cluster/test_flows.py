@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from errand.redis.cluster.tag import Tag
 from tests.processes.conftest import ROOT, House, a_house
 from tests.redis_cluster import Cluster
@@ -58,10 +60,14 @@ async def single(ctx: Context, args: Nothing) -> int:
 """
 
 
-def test_what_jobs_do_on_one_server_they_do_in_a_cluster(cluster: Cluster, redis_url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_what_jobs_do_on_one_server_they_do_in_a_cluster(
+    cluster: Cluster, redis_url: str, tmp_path: Path, partitions: int
+) -> None:
     (tmp_path / "cluster_jobs.py").write_text(JOBS)
     environment = {
-        "REDIS_URL": redis_url,
+        "REDIS_URL": f"{redis_url}/in-{partitions}",
+        "QUEUE_PARTITIONS": str(partitions),
         "JOB_PACKAGES": "cluster_jobs",
         "PYTHONPATH": f"{ROOT}:{tmp_path}",
         "ALLOWED": str(tmp_path / "allowed"),
@@ -75,7 +81,7 @@ def test_what_jobs_do_on_one_server_they_do_in_a_cluster(cluster: Cluster, redis
         is_put_by_a_schedule(house)
         runs_alone_by_its_limit(house)
         waits_while_its_queue_is_paused(house)
-        is_seen_by_the_doctor(house, cluster)
+        is_seen_by_the_doctor(house, cluster, [Tag(f"in-{partitions}", number).slot for number in range(partitions)])
 
 
 def retries_and_is_followed_by_a_chain(house: House) -> None:
@@ -137,9 +143,10 @@ def waits_while_its_queue_is_paused(house: House) -> None:
     assert house.ended(put)["status"] == "succeeded"
 
 
-def is_seen_by_the_doctor(house: House, cluster: Cluster) -> None:
+def is_seen_by_the_doctor(house: House, cluster: Cluster, slots: list[int]) -> None:
     house.start("errand", "doctor").wait()
-    slot = Tag("errand").slot
     said = house.log("errand").read_text()
-    assert f"in slot {slot}, on {cluster.owner(slot).server.place}" in said and "queues served" in said, said
+    for slot in slots:
+        assert f"in slot {slot}, on {cluster.owner(slot).server.place}" in said, said
+    assert "queues served" in said, said
     assert house.start("errand", "health", "worker").wait() == 0
