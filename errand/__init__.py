@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from errand.job.retry_policy import Delays, Exponential
     from errand.job.schedule import Schedule
     from errand.job.stored_file import StoredFile
-    from errand.queue.new_job import UnknownDependency
+    from errand.queue.new_job import DividedDependencies, UnknownDependency
     from errand.queue.uniqueness import NotUnique
     from errand.settings import Settings
     from errand.wire.records import JobFailed
@@ -77,6 +77,7 @@ _LAZY = {
     "Snooze": "errand.job.control",
     "StoredFile": "errand.job.stored_file",
     "SyncClient": "errand.client.sync_client",
+    "DividedDependencies": "errand.queue.new_job",
     "UnknownDependency": "errand.queue.new_job",
     "chain": "errand.job.producing.steps",
     "create_api": "errand.http.api",
@@ -102,6 +103,7 @@ __all__ = [
     "DeadJob",
     "Delays",
     "Depends",
+    "DividedDependencies",
     "Exponential",
     "Fail",
     "Group",

@@ -11,7 +11,7 @@ from errand import Client, QueueUnavailable
 from errand.redis.cluster.partitions import Partitions
 from errand.redis.cluster.tag import Tag
 from settings import Settings
-from tests.cluster.test_partitions import NUMBER, double, found, settings, workers_of
+from tests.cluster.test_partitions import NUMBER, double, found, ids_in, settings, workers_of
 from tests.redis_cluster import Cluster, Node
 from tests.waiting import NEVER_S
 
@@ -35,7 +35,7 @@ async def test_a_partition_that_is_away_holds_up_no_other(
     for node in cluster.nodes:
         node.says("CONFIG SET", "cluster-require-full-coverage", "no")
     async with Client(settings) as client, workers_of(found, settings, redis_url):
-        ids = {number: found.new_ids_of(found.clients[number])(4) for number in range(NUMBER)}
+        ids = {number: ids_in(found, number, 4) for number in range(NUMBER)}
         kept = await double.options(job_id=ids[2][0], delay="1s").enqueue(number=1)
         gone = await asyncio.to_thread(away, cluster, 2)
         try:

@@ -26,12 +26,12 @@ from errand.redis.cluster import partitions
 from errand.redis.cluster.partitions import Partitions
 from errand.redis.cluster.tag import Tag
 from errand.wire import keys
-from errand.wire.job_id import new_job_id
-from errand.worker.worker import Worker
+from errand.wire.job_id import new_job_id, new_job_ids
 from settings import Settings
-from tests.conftest import make_settings
+from tests.conftest import OpenClient, make_settings
 from tests.redis_cluster import Cluster
-from tests.waiting import NEVER_S
+from tests.waiting import NEVER_S, eventually
+from tests.worker.test_worker_engine import holds
 
 NUMBER = 3
 
@@ -72,7 +72,16 @@ async def limited(ctx: Context, args: Number) -> None:
     running["limited"] -= 1
 
 
-TYPES = Catalog([double, total, fans_out, limited])
+@job()
+async def lasting(ctx: Context, args: Number) -> None:
+    running["lasting"] += 1
+    await let_go.wait()
+
+
+let_go = asyncio.Event()
+
+
+TYPES = Catalog([double, total, fans_out, limited, lasting])
 
 
 @pytest.fixture
@@ -114,6 +123,11 @@ async def client(found: Partitions, settings: Settings) -> AsyncIterator[Client]
 async def where(found: Partitions, job_id: str) -> int:
     """The number of the partition that has the job."""
     return found.clients.index(await found.having(job_id))
+
+
+def ids_in(found: Partitions, number: int, how_many: int) -> list[str]:
+    """So many ids that belong to that partition."""
+    return [job_id for job_id in new_job_ids(40 * how_many) if found.number_of(job_id) == number][:how_many]
 
 
 async def test_jobs_are_spread_over_all_masters_and_one_worker_process_runs_them(
@@ -237,11 +251,59 @@ async def test_the_number_may_grow_and_shrink_while_there_are_jobs(
             assert await client.job(handle.id, double).result(timeout_s=NEVER_S) is not None
 
 
-async def test_a_partition_alone_may_use_all_slots_but_a_few(
+async def test_a_partition_alone_may_use_all_slots_but_those_kept_for_others(
     found: Partitions, client: Client, settings: Settings, redis_url: str
 ) -> None:
-    async with serving(found, {"default": 24}, settings, TYPES, {}, redis_url=redis_url) as workers:
-        assert [worker._intake.free_slots for worker in workers] == [20, 20, 20]
-        assert all(isinstance(worker, Worker) for worker in workers)
-        for worker in workers:
-            await worker.close()
+    running.clear()
+    let_go.clear()
+    async with workers_of(found, settings, redis_url, slots=24):
+        held = [await lasting.options(job_id=job_id).enqueue() for job_id in ids_in(found, 0, 30)]
+        await eventually(holds(lambda: running["lasting"] == 20))
+        for number in (1, 2):
+            put = [await double.options(job_id=job_id).enqueue(number=1) for job_id in ids_in(found, number, 5)]
+            assert [await job.result(timeout_s=NEVER_S) for job in put] == [2] * 5
+        assert running["lasting"] == 20
+        let_go.set()
+        for job in held:
+            await job.result(timeout_s=NEVER_S)
+
+
+async def test_a_follow_up_runs_where_the_job_before_it_did(found: Partitions, client: Client, workers: None) -> None:
+    before, after = (keys.ended_index(keys.queue("default"), f"succeeded:{name}") for name in ("fans_out", "double"))
+    for number in range(6):
+        await (await fans_out.enqueue(number=number)).result(timeout_s=NEVER_S)
+    of_before = [await client.zcard(before) for client in found.clients]
+    assert sum(of_before) == 6
+
+    async def followed() -> bool:
+        return [await client.zcard(after) for client in found.clients] == of_before
+
+    await eventually(followed)
+
+
+async def test_the_api_puts_and_finds_jobs_in_all_partitions(
+    open_client: OpenClient, settings: Settings, found: Partitions, redis_url: str
+) -> None:
+    settings = settings.model_copy(update={"job_packages": (__name__,)})
+    async with open_client(settings) as http:
+        for number in range(6):
+            key = {"Idempotency-Key": f"key-{number}"}
+            put = await http.post("/v1/jobs/double?delay=1h", json={"number": number}, headers=key)
+            again = await http.post("/v1/jobs/double?delay=1h", json={"number": number}, headers=key)
+            assert put.status_code == 202 and put.json()["id"] == again.json()["id"], put.text
+            assert again.headers["idempotency-replayed"] == "true"
+            path = f"/v1/jobs/{put.json()['id']}"
+            assert (await http.get(path)).json()["waiting"]["code"] == "delayed"
+            assert (await http.post(f"{path}/reschedule?delay=2h")).status_code == 200
+            assert (await http.post(f"{path}/cancel")).json()["status"] == "cancelled"
+            assert (await http.post(f"{path}/retry")).json()["status"] == "queued"
+        batch = (await http.post("/v1/jobs/double/batch", json=[{"number": 1}] * 5)).json()["ids"]
+        waiting = [(await http.post("/v1/jobs/double?delay=1h", json={})).json()["id"] for _ in range(12)]
+        refused = await http.post(f"/v1/jobs/double?depends_on={','.join(waiting)}", json={})
+        assert refused.status_code == 422 and "put them as a group" in refused.text
+        async with workers_of(found, settings, redis_url):
+            for job_id in batch:
+                done = await http.get(f"/v1/jobs/{job_id}?wait=60")
+                assert done.json()["result"] == 2
+            assert (await http.delete(f"/v1/jobs/{batch[0]}")).status_code == 204
+        assert (await http.get(f"/v1/jobs/{batch[0]}")).status_code == 404

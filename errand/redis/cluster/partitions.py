@@ -74,11 +74,14 @@ class Partitions:
                 return client
         return in_order[0]
 
-    def new_ids_of(self, client: ArqRedis) -> Callable[[int], list[str]]:
-        """Draws ids that belong to that partition, so that their jobs are found at the first look."""
+    def new_ids_of(self, client: ArqRedis) -> Callable[[int], list[str]] | None:
+        """Draws ids that belong to that partition, so that their jobs are found at the first look.
+
+        None if any id does: there is one partition, or no id belongs to that one any more.
+        """
         number = self.clients.index(client)
         if self.number == 1 or number >= self.number:
-            return new_job_ids
+            return None
 
         def draw(number_of_ids: int) -> list[str]:
             drawn: list[str] = []
