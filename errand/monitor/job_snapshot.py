@@ -106,10 +106,7 @@ async def read_job(redis: ArqRedis, job_id: str, *, queues: Sequence[str] = (DEF
 
 async def find_job(partitions: Partitions, job_id: str, *, queues: Sequence[str]) -> JobSnapshot | None:
     """The same, in whichever partition the job is."""
-    for redis in partitions.in_order(job_id):
-        if (job := await read_job(redis, job_id, queues=queues)) is not None:
-            return job
-    return None
+    return await partitions.look_for(job_id, lambda redis: read_job(redis, job_id, queues=queues))
 
 
 async def goes_on(partitions: Partitions, job_id: str) -> bool:

@@ -87,13 +87,19 @@ def test_what_jobs_do_on_one_server_they_do_in_a_cluster(
 def retries_and_is_followed_by_a_chain(house: House) -> None:
     put = house.post("/v1/jobs/again", json={}, headers={"Idempotency-Key": "once"})
     assert house.post("/v1/jobs/again", json={}, headers={"Idempotency-Key": "once"})["id"] == put["id"]
-    with house.http.stream("GET", f"{house.url}/v1/jobs/{put['id']}/events") as events:
-        names = [line.removeprefix("event: ") for line in events.iter_lines() if line.startswith("event:")]
+    names = eventually_sync(lambda: event_names(house, put["id"]))
     assert names[-1] == "succeeded"
     done = house.ended(put)
     assert (done["result"], len(done["attempts"])) == (3, 3)
     last = eventually_sync(lambda: next((job for job in listed(house, "double") if job["result"] == 12), None))
     assert last["status"] == "succeeded"
+
+
+def event_names(house: House, job_id: str) -> list[str]:
+    """None on a machine that is so busy that Redis counts as away."""
+    with house.http.stream("GET", f"{house.url}/v1/jobs/{job_id}/events") as events:
+        assert events.status_code in (200, 503)
+        return [line.removeprefix("event: ") for line in events.iter_lines() if line.startswith("event:")]
 
 
 def listed(house: House, type_name: str) -> list[dict[str, Any]]:

@@ -8,8 +8,9 @@ schedules, webhook endpoints, the audit trail and the like.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import TypeVar
 from zlib import crc32
 
 import structlog
@@ -22,6 +23,9 @@ from errand.wire import keys
 from errand.wire.job_id import new_job_ids
 
 log = structlog.get_logger("errand.redis")
+
+
+T = TypeVar("T")
 
 
 LARGEST = "largest"
@@ -49,7 +53,7 @@ class Partitions:
         return crc32(text.encode()) % self.number if self.number > 1 else 0
 
     def of(self, job_id: str) -> ArqRedis:
-        """Where a new job of that id goes, unless a key decides. Where an older one is, `in_order` says."""
+        """Where a new job of that id goes, unless a key decides. `look_for` finds older ones."""
         return self.clients[self.number_of(job_id)]
 
     def of_key(self, key: str) -> ArqRedis:
@@ -68,11 +72,27 @@ class Partitions:
         """
         if len(self.clients) == 1:
             return self.first
-        in_order = self.in_order(job_id)
-        for client in in_order:
-            if await client.exists(keys.body(job_id), keys.result(job_id)):
-                return client
-        return in_order[0]
+
+        async def has(client: ArqRedis) -> ArqRedis | None:
+            return client if await client.exists(keys.body(job_id), keys.result(job_id)) else None
+
+        return await self.look_for(job_id, has) or self.of(job_id)
+
+    async def look_for(self, job_id: str, look: Callable[[ArqRedis], Awaitable[T | None]]) -> T | None:
+        """What `look` finds of the job: where its id belongs, or else in all other partitions, which are asked at once.
+
+        Raises redis' errors if it finds nothing, and a partition is away that may have it.
+        """
+        likely, *others = self.in_order(job_id)
+        if (found := await look(likely)) is not None or not others:
+            return found
+        answers = await asyncio.gather(*map(look, others), return_exceptions=True)
+        for answer in sorted(answers, key=lambda answer: isinstance(answer, BaseException)):
+            if isinstance(answer, BaseException):
+                raise answer
+            if answer is not None:
+                return answer
+        return None
 
     def new_ids_of(self, client: ArqRedis) -> Callable[[int], list[str]] | None:
         """Draws ids that belong to that partition, so that their jobs are found at the first look.
