@@ -5,14 +5,25 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from tests.chaos.accounting import Accounts, Record
 from tests.chaos.journal import Entry
+from tests.chaos.limits.accounts import Disturbances
 from tests.chaos.receivers import Receivers
 
 LIKE_NOOPS = frozenset({"noop", "keyed", "paced"})
 """Jobs that return which attempt did it, and where."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """An attempt, from its first line to what it did, in ms since the epoch."""
+
+    pid: int
+    began_ms: float
+    until_ms: float
 
 
 @dataclass
@@ -28,17 +39,24 @@ class Effects:
     """The highest attempt that a no-op ever began, by job id."""
     done: set[tuple[str, int, int]] = field(default_factory=set)
     """What no-ops did: job id, attempt, pid."""
+    runs: dict[str, list[Stay]] = field(default_factory=dict)
+    """From when to when attempts ran that did it, by job id."""
 
     @classmethod
     def of(cls, receivers: Receivers, journal: Iterable[Entry], data_dir: Path) -> Effects:
         """From what the receivers counted and the workers noted."""
         effects = cls(receivers.webhooks, receivers.letters, Counter(), data_dir / "files")
+        began_ms: dict[tuple[str, int, int], float] = {}
         for entry in journal:
+            attempt = (entry.job_id, entry.attempt, entry.pid)
             if entry.what == "began":
+                began_ms[attempt] = entry.at_ms
                 effects.latest_started[entry.job_id] = max(entry.attempt, effects.latest_started.get(entry.job_id, 0))
             elif entry.what == "did":
                 effects.noops[entry.job_id] += 1
-                effects.done.add((entry.job_id, entry.attempt, entry.pid))
+                effects.done.add(attempt)
+                stay = Stay(entry.pid, began_ms.get(attempt, entry.at_ms), entry.at_ms)
+                effects.runs.setdefault(entry.job_id, []).append(stay)
         return effects
 
     def seen(self, record: Record) -> int:
@@ -69,6 +87,20 @@ class Effects:
     def unexplained(self, accounts: Accounts) -> list[str]:
         """Jobs with more repeats than attempts of theirs were interrupted."""
         return [record.id for record in accounts.records.values() if max(self.seen(record) - 1, 0) > record.interrupted]
+
+    def at_once(self, disturbances: Disturbances) -> tuple[list[str], list[str]]:
+        """Jobs that two attempts ran at the same time: those that no fault explains, and those that one does.
+
+        It does if it hit the worker of the first, or Redis, before the second began: a lease may have lapsed then.
+        """
+        unexplained: list[str] = []
+        explained: list[str] = []
+        for job_id, stays in self.runs.items():
+            for one, other in pairwise(sorted(stays, key=lambda stay: stay.began_ms)):
+                if other.began_ms < one.until_ms:
+                    hit = disturbances.first_ms(one.pid, one.began_ms, other.began_ms) < other.began_ms
+                    (explained if hit else unexplained).append(job_id)
+        return unexplained, explained
 
     def after_cancel(self, accounts: Accounts) -> list[str]:
         """Jobs that a cancel called cancelled and that are not, or ran to their effect without being interrupted."""

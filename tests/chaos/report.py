@@ -102,7 +102,8 @@ def as_markdown(runs: Sequence[tuple[Run, Sequence[Line]]], *, when: str) -> str
     """A table with a column for each run."""
     plan = runs[0][0].plan
     cluster = f"CLUSTER={plan.cluster} PARTITIONS={plan.partitions} " if plan.cluster else ""
-    command = f"make chaos {cluster}SECONDS={plan.seconds:g} SEED={plan.seed} RUNS={len(runs)}"
+    rate = f" RATE={plan.rate:g}" if plan.rate != USUAL_RATE else ""
+    command = f"make chaos {cluster}SECONDS={plan.seconds:g} SEED={plan.seed} RUNS={len(runs)}{rate}"
     heads = [f"seed {run.plan.seed}" for run, _ in runs]
     parts = [
         f"Made by `{command}` on {when}: {plan.workers} workers, `LEASE_S={LEASE_S:g}`, {_store_of(plan)}; "
@@ -232,6 +233,8 @@ def _effect_lines(run: Run) -> Iterator[Line]:
     yield Line(section, "of them no-ops, webhooks, letters", _join(repeats, "noop", "webhook", "welcome_email"))
     yield _none(section, "repeated more often than interrupted", effects.unexplained(accounts))
     yield _none(section, "not cancelled although a cancel said so", effects.after_cancel(accounts))
+    yield _none(section, "run by two at once, and no fault hit the first", run.at_once[0])
+    yield Line(section, "run by two at once, after the first had lost its lease", f"{len(run.at_once[1])}")
     yield Line(section, "stale outcomes dropped", f"{accounts.stale:,}")
     yield _none(section, "outcomes accepted that were not the owner's", effects.zombies(accounts))
 

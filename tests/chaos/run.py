@@ -65,6 +65,8 @@ class Run:
     redis_away: Sequence[tuple[float, float]]
     accounts: Accounts
     effects: Effects
+    at_once: tuple[Sequence[str], Sequence[str]]
+    """Jobs that two attempts ran at the same time: those that no fault explains, and those that one does."""
     limits: LimitAccounts
     cancel_answers: Sequence[int | None]
     settled_s: float
@@ -105,13 +107,15 @@ async def run(plan: Plan, folder: Path, *, say: Callable[[str], None] = print) -
         accounts = await accounting.read(store.url, load.ledger, partitions=plan.partitions)
         noted = list(journal.read(house.data_dir))
         disturbances = Disturbances(faults.made, [still for still in standstills if still[1] - still[0] > LEASE_S / 3])
+        effects = Effects.of(receivers, noted, house.data_dir)
         return Run(
             plan=plan,
             faults=faults.made,
             kinds=faults.kinds(),
             redis_away=faults.redis_away,
             accounts=accounts,
-            effects=Effects.of(receivers, noted, house.data_dir),
+            effects=effects,
+            at_once=effects.at_once(disturbances),
             limits=LimitAccounts.of(accounts.records, noted, load.ledger.repeats, disturbances),
             cancel_answers=load.ledger.cancel_answers,
             settled_s=settled_s,

@@ -224,6 +224,19 @@ def test_an_effect_is_repeated_only_as_often_as_attempts_were_interrupted() -> N
     assert twice.unexplained(accounts(ONCE)) == ["a"]
 
 
+def test_a_job_that_two_run_at_once_is_found_and_a_fault_of_the_first_or_of_redis_explains_it() -> None:
+    def found(*faults: Fault, second_began_ms: float = 3000) -> tuple[list[str], list[str]]:
+        first = [Entry("began", "a", 1, 1, 0), Entry("did", "a", 1, 1, 4000)]
+        second = [Entry("began", "a", 2, 2, second_began_ms), Entry("did", "a", 2, 2, 5000)]
+        return Effects.of(Receivers(), [*first, *second], Path()).at_once(Disturbances(faults, []))
+
+    assert found(second_began_ms=4000) == ([], [])
+    assert found() == found(Fault("kill worker", "worker-2", 1, 2, pid=2)) == (["a"], [])
+    assert found(Fault("kill master", "redis", 3.5, 4, pid=0)) == (["a"], []), "it came later"
+    assert found(Fault("pause worker", "worker-1", 1, 2, pid=1)) == ([], ["a"])
+    assert found(Fault("kill master", "redis", 1, 2, pid=0)) == ([], ["a"])
+
+
 def test_an_effect_after_an_acknowledged_cancel_is_found() -> None:
     assert effects(("did", 1, 1)).after_cancel(accounts(ONCE, end="cancelled")) == ["a"]
 

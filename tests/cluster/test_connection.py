@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 from arq.connections import ArqRedis
 from redis import Redis
+from redis.exceptions import TimeoutError
 
 from errand.doctor.cluster_checks import check_cluster
 from errand.queue.queue import Queue
@@ -133,3 +136,19 @@ async def test_a_look_for_the_slot_that_has_its_answer_takes_no_other_along(
     for _ in range(10):
         answers = await asyncio.gather(*(look() for _ in range(40)), return_exceptions=True)
         assert answers == [("127.0.0.1", owner)] * 40
+
+
+async def test_a_node_that_takes_connections_and_says_nothing_is_an_outage_in_the_words_of_redis(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("errand.redis.cluster.pool.WELCOME_LIMIT_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        host, port = deaf.getsockname()
+
+        async def named(self: Nodes, slot: int) -> AsyncIterator[Address]:
+            yield host, port
+
+        monkeypatch.setattr(Nodes, "owners", named)
+        async with client_of(cluster.url) as client:
+            with pytest.raises(TimeoutError, match=f"{host}:{port} gave no welcome within"):
+                await client.ping()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import re
 from contextlib import aclosing
 from typing import Any, Self
 
-from redis.exceptions import NoPermissionError, RedisError, ResponseError
+from redis.exceptions import NoPermissionError, RedisError, ResponseError, TimeoutError
 
 from errand.redis.cluster.nodes import REPLY_TIMEOUT_S, Address, Nodes, SlotNotServed
 from errand.redis.cluster.owner import Owner, owner_of
@@ -55,14 +56,22 @@ class ClusterConnection(RenamingConnection):
         while True:
             tried.add(address)
             try:
-                async with asyncio.timeout(WELCOME_LIMIT_S):
-                    await self.open_at(address)
+                await self._open_in_time(address)
                 return address
             except ResponseError as error:
                 moved = _moved_to(error, asked=address)
                 if moved is None or moved in tried:
                     raise
                 address = moved
+
+    async def _open_in_time(self, address: Address) -> None:
+        """Raises redis' TimeoutError, not Python's: a node that says nothing is an outage like any other."""
+        try:
+            async with asyncio.timeout(WELCOME_LIMIT_S):
+                await self.open_at(address)
+        except builtins.TimeoutError:
+            host, port = address
+            raise TimeoutError(f"{host}:{port} gave no welcome within {WELCOME_LIMIT_S:g} s") from None
 
     async def greet(self) -> None:
         """Asks the node for a key of the slot: it may have lost it, and the node that named it not know."""
