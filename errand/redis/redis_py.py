@@ -336,8 +336,9 @@ class Packed(AbstractConnection):
     async def _received(self) -> Any:
         reply = NOT_ENOUGH_DATA
         while reply is NOT_ENOUGH_DATA:
-            data = await self._reader.read(READ_BYTES)
-            if not data or self._parser._reader is None:
+            # the answer before this one, or another task, may have given the connection up
+            data = b"" if self._reader is None else await self._reader.read(READ_BYTES)
+            if not data or not self._parser._connected:
                 raise ConnectionError(CLOSED)
             self._parser._reader.feed(data)
             reply = self._parsed()

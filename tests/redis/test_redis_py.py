@@ -21,7 +21,7 @@ from redis.asyncio.connection import AbstractConnection, Connection, SSLConnecti
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.connection import HiredisRespSerializer
 from redis.event import AsyncAfterConnectionReleasedEvent, AsyncReAuthConnectionListener, EventDispatcher
-from redis.exceptions import ResponseError
+from redis.exceptions import ConnectionError, ResponseError
 
 import errand
 from errand.redis.redis_py import Packed, Pool, call, call_both, copy_of, packed
@@ -109,6 +109,12 @@ async def test_a_call_that_is_given_up_leaves_no_answer_for_the_next_one(redis: 
     assert not redis.connection_pool._in_use_connections
 
 
+async def test_a_call_beside_one_that_gives_the_connection_up_is_an_outage(redis: ArqRedis) -> None:
+    with pytest.raises(ConnectionError):
+        await call_both(redis, ("EVAL", "return redis.error_reply('READONLY a replica')", 0), ("BLPOP", "never", 0))
+    assert await call(redis, "ECHO", "mine") == b"mine"
+
+
 def test_redis_py_opens_a_connection_by_the_steps_that_are_used() -> None:
     assert "await self.on_connect()" in inspect.getsource(AbstractConnection.connect)
     source = inspect.getsource(Connection)
@@ -131,6 +137,7 @@ async def test_a_connection_has_the_reader_and_writer_that_are_used(redis: ArqRe
     await pool.release(connection)
     assert pool._available_connections[-1] is connection and pool.has_connected_idle
     await pool.drop_idle()
+    assert not parser._connected
     assert not connection.is_connected and not pool.has_connected_idle
 
 
