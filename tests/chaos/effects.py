@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -86,7 +86,20 @@ class Effects:
 
     def unexplained(self, accounts: Accounts) -> list[str]:
         """Jobs with more repeats than attempts of theirs were interrupted."""
-        return [record.id for record in accounts.records.values() if max(self.seen(record) - 1, 0) > record.interrupted]
+        return [record.id for record in self._repeated_beyond(accounts)]
+
+    def forgotten(self, accounts: Accounts, disturbances: Disturbances) -> list[str]:
+        """Those of them that lived when a master fell: it may not have handed on a claim or an outcome."""
+        return [
+            record.id
+            for record in self._repeated_beyond(accounts)
+            if record.attempts and disturbances.of_redis(record.attempts[0].due_at_ms, record.attempts[-1].ended_at_ms)
+        ]
+
+    def _repeated_beyond(self, accounts: Accounts) -> Iterator[Record]:
+        for record in accounts.records.values():
+            if max(self.seen(record) - 1, 0) > record.interrupted:
+                yield record
 
     def at_once(self, disturbances: Disturbances) -> tuple[list[str], list[str]]:
         """Jobs that two attempts ran at the same time: those that no fault explains, and those that one does.

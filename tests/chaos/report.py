@@ -231,7 +231,11 @@ def _effect_lines(run: Run) -> Iterator[Line]:
     yield Line(section, "attempts interrupted (kill, pause, cut, drain)", f"{interrupted:,}")
     yield Line(section, "effects repeated", f"{repeats.total()}", Bar.at_most(interrupted, repeats.total()))
     yield Line(section, "of them no-ops, webhooks, letters", _join(repeats, "noop", "webhook", "welcome_email"))
-    yield _none(section, "repeated more often than interrupted", effects.unexplained(accounts))
+    forgotten = effects.forgotten(accounts, run.disturbances) if run.plan.cluster else []
+    beyond = [job_id for job_id in effects.unexplained(accounts) if job_id not in forgotten]
+    yield _none(section, "repeated more often than interrupted", beyond)
+    if run.plan.cluster:
+        yield Line(section, "repeated after a master fell that had not handed on", f"{len(forgotten)}")
     yield _none(section, "not cancelled although a cancel said so", effects.after_cancel(accounts))
     yield _none(section, "run by two at once, and no fault hit the first", run.at_once[0])
     yield Line(section, "run by two at once, after the first had lost its lease", f"{len(run.at_once[1])}")
@@ -262,16 +266,18 @@ def _back_lines(run: Run, records: Sequence[Record], leeway: float) -> Iterator[
 
 
 def _failover_lines(run: Run, leeway: float) -> Iterator[Line]:
-    """Bars for failovers that no fault of a process meets: those delay jobs as well."""
+    """Bars for failovers that no fault of a process meets, nor a standstill: those delay jobs as well."""
     section, waits = "Failovers", waits_of(run.accounts.records.values())
+    stills = [Fault("the machine stood still", "machine", began_s, end_s, 0) for began_s, end_s in run.stood_still]
+    others = [*run.faults, *stills]
     yield Line(section, "master killed, hung, or handed over: times", f"{len(run.failovers)}")
     for kind in sorted({failover.kind for failover in run.failovers}):
         each_s = [failover.detected_s - failover.began_s for failover in run.failovers if failover.kind == kind]
         yield Line(section, f"{kind}: until another had the slot", f"{min(each_s):.2f} to {max(each_s):.2f} s")
     for what, delays in (
-        ("a job that waited started", list(longest_waits(run.failovers, waits, run.faults))),
-        ("the next attempt began", list(first_starts(run.failovers, waits, run.faults))),
-        ("the next job was accepted", list(first_accepted(run.failovers, run.accounts.accepted_records, run.faults))),
+        ("a job that waited started", list(longest_waits(run.failovers, waits, others))),
+        ("the next attempt began", list(first_starts(run.failovers, waits, others))),
+        ("the next job was accepted", list(first_accepted(run.failovers, run.accounts.accepted_records, others))),
     ):
         alone = [delay for delay in delays if delay.alone]
         bar = partial(_time_bar, FAILOVER_LIMIT_S * leeway)

@@ -68,6 +68,7 @@ class Run:
     at_once: tuple[Sequence[str], Sequence[str]]
     """Jobs that two attempts ran at the same time: those that no fault explains, and those that one does."""
     limits: LimitAccounts
+    disturbances: Disturbances
     cancel_answers: Sequence[int | None]
     settled_s: float
     """How long the queue took to run empty once all was healthy; infinite where it did not."""
@@ -117,6 +118,7 @@ async def run(plan: Plan, folder: Path, *, say: Callable[[str], None] = print) -
             effects=effects,
             at_once=effects.at_once(disturbances),
             limits=LimitAccounts.of(accounts.records, noted, load.ledger.repeats, disturbances),
+            disturbances=disturbances,
             cancel_answers=load.ledger.cancel_answers,
             settled_s=settled_s,
             asked_again=await _ask_again(house, accounts, random),

@@ -222,6 +222,9 @@ def test_an_effect_is_repeated_only_as_often_as_attempts_were_interrupted() -> N
     assert twice.repeats(accounts(AGAIN)) == Counter(noop=1)
     assert twice.unexplained(accounts(AGAIN)) == []
     assert twice.unexplained(accounts(ONCE)) == ["a"]
+    fell = Disturbances([Fault("kill master", "redis", began_s=0.005, ended_s=1, pid=0)], [])
+    assert twice.forgotten(accounts(ONCE), fell) == ["a"]
+    assert twice.forgotten(accounts(AGAIN), fell) == twice.forgotten(accounts(ONCE), Disturbances([], [])) == []
 
 
 def test_a_job_that_two_run_at_once_is_found_and_a_fault_of_the_first_or_of_redis_explains_it() -> None:

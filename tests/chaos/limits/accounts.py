@@ -17,6 +17,8 @@ from tests.chaos.journal import Entry
 from tests.chaos.limits.jobs import ALL_AT_ONCE, OF_ONE_AT_ONCE, PERIOD_S, QUIET_S, WITHIN_S
 from tests.chaos.load.ledger import Repeat
 
+NOBODY = -1
+"""No process has that pid."""
 LATE_START_S = 1.0
 """An attempt that no fault has hit begins within that time of the claim in which it was counted."""
 
@@ -40,6 +42,10 @@ class Disturbances:
         for fault in faults:
             times = self._of_all if fault.target == "redis" else self._of_one[fault.pid]
             times.append((fault.began_s, fault.ended_s))
+
+    def of_redis(self, began_ms: float, until_ms: float) -> bool:
+        """True if Redis, or the whole machine, was hit within that time."""
+        return self.first_ms(NOBODY, began_ms, until_ms) < until_ms
 
     def first_ms(self, pid: int, began_ms: float, until_ms: float) -> float:
         """When the first begins within that time, or `until_ms`."""
