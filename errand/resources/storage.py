@@ -9,6 +9,8 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
+from os import DirEntry
 from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote, urlsplit
@@ -46,6 +48,7 @@ LASTING = "private, max-age=31536000, immutable"
 
 
 LISTED_AT_ONCE = 1000
+"""Between so many files others have their turn, and only so many are in memory: a storage may have millions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +193,9 @@ class Storage:
     async def delete_unfinished(self, *, than_s: float) -> None:
         """Deletes what was left of files that were not written whole, before that moment; a bucket has rules for it."""
         if self._folder is not None:
-            await asyncio.to_thread(_delete_unfinished, self._folder, than_s)
+            files = folder_files.below(self._folder)
+            while await asyncio.to_thread(_delete_unfinished, files, than_s):
+                pass  # the next step
 
     async def delete_older(self, prefix: str, *, than_s: float) -> None:
         """Deletes what was written below that prefix before that moment, in seconds since 1970."""
@@ -200,12 +205,15 @@ class Storage:
                     await self.delete(meta["path"])
 
 
-def _delete_unfinished(folder: Path, than_s: float) -> None:
-    for found in folder.rglob("*"):
+def _delete_unfinished(files: Iterator[DirEntry[str]], than_s: float) -> int:
+    """Looks at the next of these files; returns their number."""
+    looked_at = list(islice(files, LISTED_AT_ONCE))
+    for found in looked_at:
         if folder_files.UNFINISHED.search(found.name):
             with suppress(FileNotFoundError):
                 if found.stat().st_mtime < than_s:
-                    found.unlink()
+                    Path(found).unlink()
+    return len(looked_at)
 
 
 class _Counted:

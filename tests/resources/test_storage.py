@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import time
+import tracemalloc
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from unittest.mock import Mock
 import pytest
 
 from errand.resources.folder_files import opened
-from errand.resources.storage import FileMissing, Storage
+from errand.resources.storage import LISTED_AT_ONCE, FileMissing, Storage
 from tests.waiting import eventually
 
 MIB = 1024 * 1024
@@ -218,3 +220,28 @@ def test_a_folder_that_goes_while_it_is_looked_at_is_made_again(
     monkeypatch.setattr(Path, "mkdir", mkdir)
     opened(tmp_path / "resize" / "a.png").close()
     assert (tmp_path / "resize" / "a.png").exists()
+
+
+async def test_what_was_left_of_files_is_found_among_very_many_in_little_memory(
+    storage: Storage, tmp_path: Path
+) -> None:
+    folder = tmp_path / "files" / "uploads"
+    for below in (folder, folder / "parts"):
+        below.mkdir(parents=True)
+        for number in range(3 * LISTED_AT_ONCE):
+            os.close(os.open(below / f"file{number}", os.O_CREAT))
+        for name in ("old#1", "young#2", "old"):
+            (below / name).touch()
+        for name in ("old#1", "old"):
+            os.utime(below / name, (1, 1))
+    (folder / "gone#3").symlink_to(tmp_path)
+    tracemalloc.start()
+    try:
+        await storage.delete_unfinished(than_s=time.time() - 60)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    left = [name for name in stored(folder) if not name.removeprefix("parts/").startswith("file")]
+    assert left == ["old", "parts/old", "parts/young#2", "young#2"]
+    assert (folder / "gone#3").is_symlink()
+    assert peak_bytes < 1024 * 1024
