@@ -63,7 +63,12 @@ class ClusterStore:
     async def open(cls, folder: Path, *, server: str, fsync: str, partitions: int) -> AsyncIterator[ClusterStore]:
         """It runs for as long as the block lasts. `server`: one of `SERVERS`."""
         program = str(get_binary_path()) if server == "valkey" else ""
-        options = ("appendonly yes", f"appendfsync {fsync}", f"cluster-node-timeout {NODE_TIMEOUT_MS}")
+        options = (
+            "appendonly yes",
+            f"appendfsync {fsync}",
+            f"cluster-node-timeout {NODE_TIMEOUT_MS}",
+            "cluster-require-full-coverage no",  # else a master that has failed stops the partitions of all others
+        )
         async with AsyncExitStack() as stack:
             cluster = stack.enter_context(redis_cluster(folder / "cluster", *options, program=program))
             numbers = range(partitions)
