@@ -20,12 +20,12 @@ from pydantic_core import from_json
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
 from errand.doctor.cluster_checks import check_cluster
-from errand.doctor.partition_checks import check_left, together
+from errand.doctor.partition_checks import check_coverage, check_left, together
 from errand.doctor.server_checks import Finding, Timing, check_server
 from errand.job.catalog import Catalog
 from errand.monitor.queues import live_workers
 from errand.redis.cluster.each import of_each
-from errand.redis.cluster.state import read_cluster
+from errand.redis.cluster.state import read_cluster, refuses_all_in_a_failover
 from errand.redis.outage import Outage, within
 from errand.redis.rights import lacking, missing_rights
 from errand.redis.rows import rows_of
@@ -82,7 +82,15 @@ async def examine(clients: Sequence[ArqRedis], installation: Installation) -> li
     """Every check of each partition; of one that cannot be asked that finding alone."""
     jobs = installation.of_jobs(clients)
     of_partitions = await of_each(clients, lambda redis: _examine(redis, installation, jobs=jobs))
-    return [*together(of_partitions), *check_left(len(clients), asked=installation.partitions)]
+    left = check_left(len(clients), asked=installation.partitions)
+    return [*together(of_partitions), *left, *await _check_coverage(clients)]
+
+
+async def _check_coverage(clients: Sequence[ArqRedis]) -> list[Finding]:
+    if len(clients) > 1:
+        with contextlib.suppress(RedisError):  # which the checks of that partition put into words
+            return check_coverage(refuses_all=await refuses_all_in_a_failover(clients[0]))
+    return []
 
 
 async def _examine(redis: ArqRedis, installation: Installation, *, jobs: str) -> list[Finding]:

@@ -32,5 +32,20 @@ def check_left(served: int, *, asked: int) -> list[Finding]:
     return [Finding(check="partitions", level="note", found=found)]
 
 
+def check_coverage(*, refuses_all: bool) -> list[Finding]:
+    """Whether partitions of other masters go on through a failover."""
+    if not refuses_all:
+        return []
+    return [
+        Finding(
+            check="partitions",
+            level="warning",
+            found="the cluster refuses the calls of all partitions while one of its masters has failed",
+            risk="until another node has taken over, the jobs of all partitions wait; nothing is lost by that",
+            fix="cluster-require-full-coverage no, in each node's configuration",
+        )
+    ]
+
+
 def _named(numbers: Sequence[int]) -> str:
     return f"partition{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"

@@ -200,6 +200,7 @@ def test_pages_doctor_top_and_health_look_at_all_partitions(house: House, cluste
         node = cluster.owner(slot).server.place
         assert re.search(rf"partition {number}: .*its jobs are in slot {slot}, on {node}", said), said
     assert "queues served" in said
+    assert "cluster-require-full-coverage no" in said  # these nodes have the default
     assert house.start("errand", "health", "worker").wait() == 0
     assert house.start("errand", "top", "--once", COLUMNS="200").wait() == 0
     assert all(job_id in house.log("errand").read_text() for job_id in ids)

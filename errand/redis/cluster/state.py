@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from errand.redis.cluster.pool import ClusterPool
 from errand.redis.redis_py import unread_pipeline
+
+FULL_COVERAGE = "cluster-require-full-coverage"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +47,18 @@ async def read_cluster(redis: Redis) -> ClusterState | None:
         is_up=said.get("cluster_state", "ok") == "ok",
         is_moving=f"[{pool.tag.slot}->-" in own,
     )
+
+
+async def refuses_all_in_a_failover(redis: Redis) -> bool:
+    """Its nodes refuse every slot while one of them has no master; False if it may not say so (CONFIG is forbidden).
+
+    Raises redis' errors if the node is away.
+    """
+    try:
+        answer = await redis.config_get(FULL_COVERAGE)
+    except ResponseError:
+        return False
+    return bool(answer.get(FULL_COVERAGE) == "yes")
 
 
 def _text(answer: Any) -> str:
