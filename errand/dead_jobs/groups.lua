@@ -10,12 +10,9 @@ local keep_ms, most, stopped = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
 -- an entry is `<type> <fingerprint> <end, 15 digits> <id>`, and a fingerprint may begin with `<about>/`;
 -- '!' is the byte after the space
 local start = fingerprint ~= '' and fingerprint .. ' ' or about ~= '' and about .. '/' or ''
-local from, last = '-', '+'
+local from, last = stopped ~= '' and stopped or '-', '+'
 if type_name ~= '' then
-  from, last = '[' .. type_name .. ' ' .. start, '(' .. type_name .. '!'
-end
-if stopped ~= '' then
-  from = stopped
+  from, last = stopped ~= '' and stopped or '[' .. type_name .. ' ' .. start, '(' .. type_name .. '!'
 end
 --- @include "redis/parts/now"
 local of_about = about ~= '' and about .. '/' or ''
@@ -72,8 +69,7 @@ for _ = 1, most do
   elseif name then
     from = after(its_type, its_fingerprint)
   else
-    -- another program's
-    redis.call('ZREM', index, entry)
+    redis.call('ZREM', index, entry) -- another program's
   end
 end
 return {from, groups}

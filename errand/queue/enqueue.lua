@@ -24,7 +24,7 @@ end
 
 local room = limit > 0 and limit - redis.call('ZCARD', queue) or math.huge
 room = together and number_of_jobs > room and 0 or room
-local with = ARGV[4] ~= '' and of_conditions()
+local with = ARGV[4] ~= '' and redis.call('ZCARD', queue) and of_conditions()
 local conditions = with and with.conditions_of(ARGV[4]) or {}
 local tags, details, changes, urgent, first_ms = {}, {}, {}, false, nil
 for number = 1, number_of_jobs do
@@ -50,9 +50,10 @@ for number = 1, number_of_jobs do
     if tag == 'deferred' and not first_ms then
       first_ms = tonumber(redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')[2] or math.huge)
     end
-    -- no expiry: what was accepted waits until it runs
+    -- first what a queue of a wrong type refuses: nothing is written then. No expiry: what was accepted waits until it runs
+    local added = redis.call('ZADD', queue, string.format('%.0f', detail), id)
     redis.call('SET', body, condition and with.kept_job(condition, job) or job)
-    if redis.call('ZADD', queue, string.format('%.0f', detail), id) == 0 then
+    if added == 0 then
       forget_expired(running, id)
     end
     changes[#changes + 1] = tag .. ' ' .. id

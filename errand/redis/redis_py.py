@@ -346,7 +346,7 @@ class Packed(AbstractConnection):
 
     def _parsed(self) -> Any:
         """The next reply that has come whole, or NOT_ENOUGH_DATA. A ConnectionError is raised: no reply follows it."""
-        if self._parser._reader is None:
+        if not self._parser._connected:  # given up: what has come for the calls behind is not read any more
             raise ConnectionError(CLOSED)
         reply = self._parser._reader.gets()
         first = reply[0] if isinstance(reply, list) and reply else reply
