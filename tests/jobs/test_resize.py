@@ -41,9 +41,12 @@ async def upload(client: httpx.AsyncClient, content: bytes, *sizes: dict[str, An
 
 async def ended(client: httpx.AsyncClient, path: str) -> Job:
     """The job when it has ended."""
-    job: Job = (await client.get(path, params={"wait": 20})).json()
-    assert job["finished_at"] is not None, job
-    return job
+
+    async def look() -> Job | None:
+        job: Job = (await client.get(path, params={"wait": 20})).json()
+        return job if job["finished_at"] is not None else None
+
+    return await eventually(look)
 
 
 async def failure(client: httpx.AsyncClient, path: str) -> str:
