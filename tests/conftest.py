@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -284,6 +286,21 @@ async def mail_server() -> AsyncIterator[SmtpReceiver]:
     """A real SMTP server on loopback that answers as it is told and keeps what it was sent."""
     async with SmtpReceiver.serving() as serving:
         yield serving
+
+
+@pytest.fixture
+def names_answer(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set it to let the name servers of `*.hangs` answer; every other name is of 127.0.0.1."""
+    looked_up, answer = socket.getaddrinfo, threading.Event()
+
+    def hanging(host: str, *arguments: Any, **options: Any) -> Any:
+        if host.endswith(".hangs"):
+            answer.wait(30)
+            raise socket.gaierror(socket.EAI_AGAIN, "no name server answered")
+        return looked_up("127.0.0.1", *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", hanging)
+    return answer
 
 
 @pytest.fixture(scope="session", autouse=True)

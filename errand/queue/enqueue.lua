@@ -17,14 +17,15 @@
 --- @include "queue/parts/conditions" as of_conditions
 local queue, wake, running, channel = KEYS[1], KEYS[2], KEYS[3], ARGV[1]
 local limit, together, number_of_jobs = tonumber(ARGV[2]), ARGV[3] == '1', (#ARGV - 5) / 4
-
 if now_ms > (tonumber(ARGV[5]) or now_ms) then
   return {{'late'}, {0}, now_ms}
 end
 
-local room = limit > 0 and limit - redis.call('ZCARD', queue) or math.huge
+-- a condition may write: a queue of a wrong type is refused before that
+local waiting = (limit > 0 or ARGV[4] ~= '') and redis.call('ZCARD', queue)
+local room = limit > 0 and limit - waiting or math.huge
 room = together and number_of_jobs > room and 0 or room
-local with = ARGV[4] ~= '' and redis.call('ZCARD', queue) and of_conditions()
+local with = ARGV[4] ~= '' and of_conditions()
 local conditions = with and with.conditions_of(ARGV[4]) or {}
 local tags, details, changes, urgent, first_ms = {}, {}, {}, false, nil
 for number = 1, number_of_jobs do
@@ -50,7 +51,7 @@ for number = 1, number_of_jobs do
     if tag == 'deferred' and not first_ms then
       first_ms = tonumber(redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')[2] or math.huge)
     end
-    -- first what a queue of a wrong type refuses: nothing is written then. No expiry: what was accepted waits until it runs
+    -- first what a queue of a wrong type refuses; no expiry: what was accepted waits until it runs
     local added = redis.call('ZADD', queue, string.format('%.0f', detail), id)
     redis.call('SET', body, condition and with.kept_job(condition, job) or job)
     if added == 0 then
@@ -64,7 +65,6 @@ for number = 1, number_of_jobs do
   end
   tags[number], details[number] = tag, detail
 end
-
 -- for what is due now, or sooner than anybody knows
 if urgent then
   wake_one(wake)

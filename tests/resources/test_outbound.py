@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from aiohttp import web
@@ -209,18 +207,9 @@ async def test_a_download_that_is_redirected_for_ever_is_refused(
 
 
 async def test_names_that_hang_hold_up_no_other_lookup_of_the_process(
-    client: Outbound, receiver: HttpReceiver, monkeypatch: pytest.MonkeyPatch
+    client: Outbound, receiver: HttpReceiver, names_answer: threading.Event
 ) -> None:
     """Nor those of mail servers and of Redis, which the event loop looks up."""
-    looked_up, answer = socket.getaddrinfo, threading.Event()
-
-    def hanging(host: str, *arguments: Any, **options: Any) -> Any:
-        if host.endswith(".hangs"):
-            answer.wait(30)
-            raise socket.gaierror(socket.EAI_AGAIN, "no name server answered")
-        return looked_up("127.0.0.1", *arguments, **options)
-
-    monkeypatch.setattr(socket, "getaddrinfo", hanging)
     loop = asyncio.get_running_loop()
     # as few as libuv has
     loop.set_default_executor(ThreadPoolExecutor(max_workers=4))
@@ -232,5 +221,5 @@ async def test_names_that_hang_hold_up_no_other_lookup_of_the_process(
             await post(client, receiver.url.replace("127.0.0.1", "a.fine"))
         assert not any(task.done() for task in hung)
     finally:
-        answer.set()
+        names_answer.set()
     assert {type(error) for error in await asyncio.gather(*hung, return_exceptions=True)} == {OutboundFault}

@@ -208,21 +208,6 @@ async def test_a_name_that_resolves_to_another_address_each_time_gains_nothing(
         assert receiver.requests == 0
 
 
-@pytest.fixture
-def names_answer(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """Set it to let the name servers of `*.hangs` answer; every other name is of 127.0.0.1."""
-    looked_up, answer = socket.getaddrinfo, threading.Event()
-
-    def hanging(host: str, *arguments: Any, **options: Any) -> Any:
-        if host.endswith(".hangs"):
-            answer.wait(30)
-            raise socket.gaierror(socket.EAI_AGAIN, "no name server answered")
-        return looked_up("127.0.0.1", *arguments, **options)
-
-    monkeypatch.setattr(socket, "getaddrinfo", hanging)
-    return answer
-
-
 def hanging_names(poster: Poster, *names: str) -> list[asyncio.Task[str]]:
     return [asyncio.create_task(fault_of(poster, f"http://{name}.hangs", deadline_s=20)) for name in names]
 
