@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -15,7 +16,7 @@ from errand.extras import needs
 from errand.job.clock import Clock
 from errand.mail.letter import Letter
 from errand.mail.offers import MailServerOffers
-from errand.mail.smtp import PoolLimits, SmtpPool
+from errand.mail.smtp import PoolLimits, SmtpPool, Timeouts
 from errand.mail.verdict import Refusal, Stage, Unavailable, is_too_much
 
 log = structlog.get_logger("errand.mail")
@@ -23,6 +24,8 @@ log = structlog.get_logger("errand.mail")
 
 DOWN_S = (5.0, 15.0, 60.0, 300.0)
 """How long a relay is passed over after the first failure, the second in a row, and so on."""
+READY_S = 60.0
+"""How long a relay may take to be ready for a letter if there is another, which gets the letter then."""
 
 
 class Transport(Protocol):
@@ -40,6 +43,16 @@ class _Relay:
     number: int
     failures: int = 0
     down_until_s: float = 0.0
+    trying: int = 0
+    """How many letters are on their way over it."""
+
+    @property
+    def rank(self) -> tuple[float, int]:
+        """The lower, the sooner it is tried. One that has failed gets one letter to show that it is back: it may hang,
+        and all letters would hang with it."""
+        if self.failures and self.trying:
+            return math.inf, self.number
+        return max(self.down_until_s - time.monotonic(), 0), self.number
 
     def failed(self, error: Refusal) -> None:
         self.down_until_s = time.monotonic() + DOWN_S[min(self.failures, len(DOWN_S) - 1)]
@@ -77,18 +90,20 @@ class Relays:
 
     def _in_order(self) -> list[_Relay]:
         """Those that are up, as preferred; then the others, those first that have been down for longest."""
-        now_s = time.monotonic()
-        return sorted(self._relays, key=lambda relay: (max(relay.down_until_s - now_s, 0), relay.number))
+        return sorted(self._relays, key=lambda relay: relay.rank)
 
     async def _send(
         self, relay: _Relay, letter: Letter, begin: Callable[[], Awaitable[None]] | None, clock: Clock | None
     ) -> str:
+        relay.trying += 1
         try:
             reply = await relay.transport.send(letter, begin=begin, clock=clock)
         except Refusal as error:
             if _is_about_the_relay(error):
                 relay.failed(error)
             raise
+        finally:
+            relay.trying -= 1
         relay.worked()
         return reply
 
@@ -105,16 +120,18 @@ async def opened_relays(
 ) -> AsyncIterator[Transport]:
     """One transport for these URLs; what mail servers offer is noted. Raises ValueError for one that cannot be read."""
     async with AsyncExitStack() as stack:
-        opened = [await stack.enter_async_context(_opened(url, limits, name, offers)) for url in urls]
+        timeouts = Timeouts(ready_s=READY_S) if len(urls) > 1 else Timeouts()
+        opened = [await stack.enter_async_context(_opened(url, limits, timeouts, name, offers)) for url in urls]
         yield opened[0] if len(opened) == 1 else Relays(opened)
 
 
 def _opened(
-    url: str, limits: PoolLimits, name: str | None, offers: MailServerOffers | None
+    url: str, limits: PoolLimits, timeouts: Timeouts, name: str | None, offers: MailServerOffers | None
 ) -> AbstractAsyncContextManager[Transport]:
     scheme = url.partition("://")[0]
     if scheme in ("smtp", "smtps"):
-        return SmtpPool.open(url, limits=limits, name=name, met=partial(offers.note, url) if offers else None)
+        met = partial(offers.note, url) if offers else None
+        return SmtpPool.open(url, limits=limits, timeouts=timeouts, name=name, met=met)
     with needs("providers"):
         from errand.mail.providers.postmark import PostmarkSender
         from errand.mail.providers.ses import SesSender

@@ -12,7 +12,7 @@ from pathlib import Path
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from errand.resources.guard import AddressGuard, AddressRefused
+from errand.resources.guard import AddressGuard, AddressRefused, outgoing_context
 from errand.resources.lookups import Lookups, LookupsBusy
 
 USER_AGENT = "Errand/0.1"
@@ -87,7 +87,11 @@ class Outbound:
             return await handler(request)
 
         connector = aiohttp.TCPConnector(
-            socket_factory=guard.open_socket, limit=connections, resolver=OwnLookups(), ttl_dns_cache=10
+            socket_factory=guard.open_socket,
+            limit=connections,
+            resolver=OwnLookups(),
+            ttl_dns_cache=10,
+            ssl=outgoing_context(),
         )
         async with aiohttp.ClientSession(
             connector=connector,

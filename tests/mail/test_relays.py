@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -12,7 +13,8 @@ from errand.mail.relays import Transport, opened_relays
 from errand.mail.smtp import PoolLimits
 from errand.mail.verdict import Refusal, Unavailable
 from tests.mail.letters import letter
-from tests.mail.raw_server import HANGS_UP, RawServer
+from tests.mail.raw_server import HANGS_UP, MUTE, RawServer
+from tests.waiting import eventually
 
 
 @asynccontextmanager
@@ -91,6 +93,31 @@ async def test_a_server_that_works_again_starts_anew(monkeypatch: pytest.MonkeyP
             for writer in first.connections:
                 writer.transport.abort()
         assert len(first.letters) == 2, "the second and the fourth"
+
+
+async def test_a_server_that_is_mute_before_it_has_heard_of_a_letter_is_not_waited_for_if_there_is_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """RFC 5321 allows five minutes for each of these replies, which no letter needs to wait."""
+    monkeypatch.setattr(relays, "READY_S", 1.5)
+    async with two({"EHLO": [MUTE]}) as (first, second, transport):
+        await transport.send(letter())
+        assert (len(first.letters), len(second.letters)) == (0, 1)
+
+
+async def test_one_letter_alone_looks_whether_a_server_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may hang now: all letters that are on their way would hang with it."""
+    monkeypatch.setattr(relays, "DOWN_S", (0.0,))
+    async with two({"CONNECT": [HANGS_UP, MUTE]}) as (first, second, transport):
+        await transport.send(letter())
+        looking = asyncio.create_task(transport.send(letter(job_id="job-2")))
+        await eventually(lambda: first.has_come_to("CONNECT", 2))
+        await transport.send(letter(job_id="job-3"))
+        assert (len(first.letters), len(second.letters)) == (0, 2)
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)
+        await transport.send(letter(job_id="job-4"))
+        assert len(first.letters) == 1, "it is back, and nobody looked again"
 
 
 async def test_if_all_are_away_the_last_word_is_that_of_one_of_them() -> None:

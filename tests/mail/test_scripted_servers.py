@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from errand.mail.smtp import SmtpPool, Timeouts
+from errand.mail.smtp.reply import MAX_LINES, readable
 from errand.mail.verdict import Kind, Refusal
 from tests.mail.letters import letter
 from tests.mail.raw_server import HANGS_UP, MUTE, RawServer
@@ -103,3 +104,19 @@ async def test_a_line_end_of_another_kind_cannot_end_a_message() -> None:
     async with RawServer.serving() as raw, SmtpPool.open(f"smtp://{raw.url}") as pool:
         await pool.send(smuggling)
     assert raw.letters == [b"S: x\r\n\r\na\r\n..\r\nMAIL FROM:<e@x>\r\n..\r\n.\r\n"]
+
+
+async def test_each_line_of_a_reply_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reply of 128 long lines whose lines were read anew with each held up the event loop for half a second."""
+    read: list[bytes] = []
+
+    def counting(text: bytes) -> str:
+        read.append(text)
+        return readable(text)
+
+    monkeypatch.setattr("errand.mail.smtp.reply.readable", counting)
+    long = b"\r\n".join([b"250-" + b"\x80" * 1000] * (MAX_LINES - 1) + [b"250 end"])
+    async with RawServer.serving(EHLO=[long]) as raw, SmtpPool.open(f"smtp://{raw.url}") as pool:
+        await pool.send(letter())
+        assert len(raw.letters) == 1
+    assert len(read) < 2 * MAX_LINES

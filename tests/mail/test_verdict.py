@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from errand.mail.smtp.reply import Malformed, SmtpReply, parse
+from errand.mail.smtp.reply import Malformed, PartialReply, SmtpReply
 from errand.mail.verdict import ENHANCED, Kind, Stage, asked_wait_s, kind_of
 
 T, A, S, U = Kind.TRANSIENT, Kind.ADDRESS, Kind.SENDER, Kind.UNSURE
@@ -76,6 +76,12 @@ def test_a_550_to_rcpt_is_read_by_its_enhanced_code_then_by_its_words(text: str,
 def test_greylisting_says_when_to_come_back(text: str, wait_s: float | None) -> None:
     assert asked_wait_s(SmtpReply(451, text)) == wait_s
     assert asked_wait_s(SmtpReply(550, text)) is None
+
+
+def parse(lines: list[bytes]) -> SmtpReply | None:
+    """What has come with the last of these lines."""
+    partial = PartialReply()
+    return [partial.add(line) for line in lines][-1]
 
 
 def test_a_reply_has_all_of_its_lines() -> None:

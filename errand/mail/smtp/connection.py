@@ -8,7 +8,7 @@ import ssl
 from dataclasses import dataclass
 from typing import Self
 
-from errand.mail.smtp.reply import LINE_LIMIT_BYTES, MAX_LINES, Malformed, SmtpReply, parse
+from errand.mail.smtp.reply import LINE_LIMIT_BYTES, Malformed, PartialReply, SmtpReply
 
 BLOCK_BYTES = 64 * 1024
 
@@ -26,6 +26,8 @@ class Timeouts:
     kept_s: float = 10
     """For the first reply on a connection that was kept: if it does not come, a new one costs less than the wait."""
     leave_s: float = 1
+    ready_s: float = 1500
+    """Until it is greeted, under TLS and logged in: five commands. Nothing of a letter was sent by then."""
     command_s: float = 300
     data_s: float = 120
     block_s: float = 180
@@ -152,12 +154,10 @@ class SmtpConnection:
         transport.abort()
 
     async def _whole_reply(self) -> SmtpReply:
-        lines: list[bytes] = []
-        while len(lines) < MAX_LINES:
-            lines.append(await self._reader.line())
-            if (reply := parse(lines)) is not None:
-                return reply
-        raise Malformed(f"the reply has more than {MAX_LINES} lines")
+        partial = PartialReply()
+        while (reply := partial.add(await self._reader.line())) is None:
+            pass
+        return reply
 
 
 def _said(error: BaseException) -> str:

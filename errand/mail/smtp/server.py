@@ -17,6 +17,7 @@ from errand.mail.smtp.connection import Lost, SmtpConnection, Timeouts
 from errand.mail.smtp.login import Login, Mechanism
 from errand.mail.smtp.reply import SmtpReply
 from errand.mail.verdict import Stage, Unavailable, refusal
+from errand.resources.guard import outgoing_context
 from errand.settings import is_loopback
 
 log = structlog.get_logger("errand.mail")
@@ -102,7 +103,11 @@ class SmtpServer:
         except Lost as error:
             raise Unavailable(f"no connection to the mail server: {error}", stage=Stage.CONNECT) from None
         try:
-            await self._open_session(connection, name or await own_name(connection))
+            async with asyncio.timeout(timeouts.ready_s):
+                await self._open_session(connection, name or await own_name(connection))
+        except TimeoutError:
+            connection.close()
+            raise Unavailable("the mail server was not ready for letters in time", stage=Stage.HELLO) from None
         except BaseException:
             connection.close()
             raise
@@ -136,7 +141,7 @@ class SmtpServer:
         await _say_hello(connection, name)
 
     def _context(self) -> ssl.SSLContext:
-        context = ssl.create_default_context(cafile=self.ca_file)
+        context = outgoing_context(cafile=self.ca_file)
         if self.tls is Tls.OPPORTUNISTIC:
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         return context

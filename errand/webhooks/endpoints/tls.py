@@ -10,6 +10,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationInfo
 
+from errand.resources.guard import outgoing_context
 from errand.secrets.secret_args import check_not_stars
 
 NO_CERTIFICATE = "must be a certificate in PEM and its private key, without a password"
@@ -64,7 +65,7 @@ def context_of(authority: str | None, client: ClientCertificate | None) -> ssl.S
     """
     if authority is None and client is None:
         return None
-    context = ssl.create_default_context(cadata=authority)
+    context = outgoing_context(cadata=authority)
     context.set_alpn_protocols(["http/1.1"])
     if client is not None:
         _show(context, client)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import urlsplit
 
-from errand.resources.guard import AddressGuard
+from errand.resources.guard import AddressGuard, outgoing_context
 from errand.version import VERSION
 from errand.webhooks.header_name import HEADER_NAME
 from errand.webhooks.post.answer import HttpAnswer
@@ -114,7 +114,7 @@ class Poster:
 
 def trusted() -> ssl.SSLContext:
     """The system's certificates; HTTP/1.1 alone is offered."""
-    context = ssl.create_default_context()
+    context = outgoing_context()
     context.set_alpn_protocols(["http/1.1"])
     return context
 
