@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 
 FLOORS: list[set[str]] = [
     {"errand.http", "errand.http.scope", "errand.version", "errand.secrets"}
-    | {"errand.extras", "errand.redis_url", "errand.private_folder", "errand.mypy_plugin"},
+    | {"errand.extras", "errand.redis_url", "errand.private_folder", "errand.heap", "errand.mypy_plugin"},
     {"errand.settings", "errand.wire"},
     {"errand.redis", "errand.tracing"},
     {"errand.job", "errand.queue", "errand.leases"},

@@ -16,18 +16,17 @@ import resource
 import signal
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from functools import cache
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, TypeVar
 
+from errand import heap
 from errand.resources import no_network
 
 T = TypeVar("T")
 
-M_ARENA_MAX = -8
-"""glibc's name for it (malloc.h)."""
+MEBIBYTE = 1024**2
 
 NICE = 10
 """Computations yield the processor to the event loops of API and worker, which need it only for moments."""
@@ -41,7 +40,9 @@ SECRET_VALUE = re.compile(r"://[^/@]*:[^/@]*@|-----BEGIN|whsec_")
 def start(memory_limit_bytes: int | None) -> None:
     """The first call in each process; it may have so much memory beside what it starts with."""
     os.nice(NICE)
-    _use_one_arena()
+    heap.use_one()
+    # as much as a photo takes that is made smaller: the next one finds it here
+    heap.keep_freed(16 * MEBIBYTE, of_pieces_below_bytes=4 * MEBIBYTE)
     if memory_limit_bytes is not None:
         _limit_memory(memory_limit_bytes)
     # Ctrl-C in a terminal reaches every process of the group: only the worker acts on it
@@ -49,12 +50,6 @@ def start(memory_limit_bytes: int | None) -> None:
     wipe_secrets()
     no_network.forbid()
     threading.Thread(target=_end_with_worker, daemon=True).start()
-
-
-def _use_one_arena() -> None:
-    """Has glibc keep one heap for all threads: with one for each, libvips' threads took 111 MB for a photo, not 87."""
-    with suppress(AttributeError, OSError):  # another C library
-        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
 
 
 def compute(function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:

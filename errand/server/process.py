@@ -16,6 +16,7 @@ import uvicorn
 from redis.exceptions import RedisError
 from uvicorn.config import STARTUP_FAILURE
 
+from errand import heap
 from errand.http.api import Api
 from errand.process import processors, start
 from errand.process.garbage import collect_less
@@ -35,6 +36,8 @@ REFUSAL_LIMIT_S = 1.5
 """How long the start waits for Redis to say whether it accepts the user and password."""
 
 MAX_FILES = 65_536
+
+MEBIBYTE = 1024**2
 
 
 def run(settings: Settings, *, read_again: Callable[[], Settings]) -> None:
@@ -105,6 +108,8 @@ def run_one(
 ) -> None:
     """Serves in this process, on `sockets` or on `HOST` and `PORT`; `ready` is called when it accepts connections."""
     _allow_connections()
+    # the pieces of a few uploads, as they come in: a quarter of a mebibyte each
+    heap.keep_freed(16 * MEBIBYTE, of_pieces_below_bytes=MEBIBYTE)
     with start.redis_url(settings) as url:
         asyncio.run(_exit_if_refused(url))
         with start.exit_if_unusable():

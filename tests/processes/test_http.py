@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.ports import free_port
 from tests.processes.conftest import House
@@ -30,3 +33,22 @@ def test_two_api_processes_count_a_clients_requests_together(new_house: Callable
     urls = [f"{one.url}/v1/job-types" for one in (house, other)]
     statuses = [house.http.get(urls[number % 2]).status_code for number in range(30)]
     assert statuses == [200] * 20 + [429] * 10
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's heap")
+def test_memory_that_one_upload_freed_is_there_for_the_next(house: House) -> None:
+    """Else the kernel hands out hundreds of pages again, and clears them: a tenth of what an upload costs."""
+    api = house.api()
+    args, file = {"args": '{"sizes": [{"width": 8}]}'}, ("a.jpeg", b"\xff\xd8\xff" + bytes(4 * 1024**2))
+
+    def pages() -> int:
+        return int(Path(f"/proc/{api.pid}/stat").read_text().rpartition(")")[2].split()[7])
+
+    def upload() -> int:
+        sent = house.http.post(f"{house.url}/v1/jobs/resize", data=args, files={"file": file}, params={"delay": 3600})
+        return sent.status_code
+
+    assert [upload() for _ in range(10)] == [202] * 10
+    before = pages()
+    assert [upload() for _ in range(10)] == [202] * 10
+    assert (pages() - before) / 10 < 100

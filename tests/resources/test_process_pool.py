@@ -31,6 +31,7 @@ from tests.resources.computations import (
     modules_loaded,
     note_and_hang,
     open_socket,
+    pages_of_a_turn,
     refuse,
     sleep_with_cpu_limit,
     start_program,
@@ -228,3 +229,9 @@ async def test_a_process_loads_nothing_of_the_queue(pool: ProcessPool) -> None:
     loaded = await pool.run(10, modules_loaded)
     assert "errand.resources.pool_process" in loaded
     assert loaded.isdisjoint({"redis", "arq", "structlog", "pydantic_settings", "fastapi"})
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's heap")
+async def test_a_process_keeps_memory_that_one_picture_freed_for_the_next(pool: ProcessPool) -> None:
+    """Else the kernel hands out 1,024 pages again, and clears them."""
+    assert await pool.run(10, pages_of_a_turn) < 50
