@@ -169,6 +169,7 @@ class RequestJobs:
             unique=None if options.repeats is None else Unique.of_repeats(options.repeats, kept),
             limits=options.limits,
             enforce=self._enforce,
+            is_named=options.job_id is not None,
         )
         self._added.jobs.append((queue, job))
         return AddedJob(job.job_id, self._connection.api_path)

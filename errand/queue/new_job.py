@@ -80,6 +80,8 @@ class NewJob:
     enforce: bool = True
     """It is not put if its queue is full."""
     flow: Flow = NO_FLOW
+    is_named: bool = False
+    """Its id was not drawn: another job may have it."""
 
 
 @dataclass(slots=True)

@@ -17,6 +17,7 @@ from errand.queue.queue import PutOptions, Queue
 from errand.queue.uniqueness import Unique
 from errand.redis.cluster.partitions import Partitions
 from errand.redis.durability import Durability
+from errand.wire import keys
 from errand.wire.flow import NO_FLOW, Flow, Needs
 from errand.wire.job_id import new_job_id
 
@@ -51,15 +52,16 @@ class PartitionedQueue:
 
         Raises what that raises, and DividedDependencies.
         """
-        if unique is not None and idempotency is not None:
-            # its script looks where the unique key belongs, and another request under this key may be elsewhere
-            await self.first_answer(idempotency)
         if flow.needs is None and unique is None and job_id is None and idempotency is None:
             job_id = new_job_id()
-        queue = await self._queue_for(type_name, job_id=job_id, idempotency=idempotency, unique=unique, flow=flow)
-        return await queue.enqueue(
+            queue = self._queues[self._partitions.number_of(job_id)]
+        else:
+            queue = await self._queue_for(type_name, job_id=job_id, idempotency=idempotency, unique=unique, flow=flow)
+        put = await queue.enqueue(
             type_name, args, job_id=job_id, idempotency=idempotency, unique=unique, flow=flow, **options
         )
+        await self._note_where_the_key_belongs(idempotency, [put], put_in=queue)
+        return put
 
     async def enqueue_many(
         self,
@@ -73,35 +75,39 @@ class PartitionedQueue:
         """Puts jobs as `Queue.enqueue_many` does: into one partition, all or none. Raises what that raises, and
         DividedDependencies.
         """
-        drawn = None if idempotency else new_job_id()
-        queue = await self._queue_for(type_name, job_id=drawn, idempotency=idempotency, flow=flow)
-        return await queue.enqueue_many(type_name, many_args, idempotency=idempotency, flow=flow, **options)
+        if idempotency is None and flow.needs is None:
+            queue = self._queues[self._partitions.number_of(new_job_id())]
+        else:
+            queue = await self._queue_for(type_name, idempotency=idempotency, flow=flow)
+        put = await queue.enqueue_many(type_name, many_args, idempotency=idempotency, flow=flow, **options)
+        await self._note_where_the_key_belongs(idempotency, put, put_in=queue)
+        return put
 
-    def together(self, job: NewJob, *, number: int) -> Queue:
-        """Where to put one of several jobs of one call, which goes to that partition, unless a key decides."""
-        if job.unique is None:
+    async def together(self, job: NewJob, *, number: int) -> Queue:
+        """Where to put one of several jobs of one call: in that partition, unless a key or an id of yours decides."""
+        if job.unique is None and not job.is_named:
             return self._queues[number]
-        return self._queues[self._number_of_unique(job.type_name, job.unique)]
+        return await self._queue_for(job.type_name, job_id=job.job_id, unique=job.unique)
 
     def number_of(self, job_id: str) -> int:
         """The number of the partition that a drawn id belongs to."""
         return self._partitions.number_of(job_id)
 
     async def first_answer(self, idempotency: Idempotency) -> FirstAnswer | None:
-        """As `Queue.first_answer`, of all partitions: a unique key, or a type, may have decided where the job lies."""
-        likely = self._partitions.number_of(idempotency.key)
-        for queue in (self._queues[likely], *self._queues):
-            if (first := await queue.first_answer(idempotency)) is not None:
-                return first
-        return None
+        """As `Queue.first_answer`, wherever the job lies: its partition is noted where the key belongs, too."""
+        queue = await self._answering(idempotency) or self._belonging(idempotency.key)
+        return await queue.first_answer(idempotency)
 
     async def begin_request(self, key: str) -> FirstAnswer | None:
         """As `Queue.begin_request`."""
-        return await self._queues[self._partitions.number_of(key)].begin_request(key)
+        likely = self._belonging(key)
+        elsewhere = await _first_with(self._others(likely), keys.idempotency(self.key, key))
+        return await (elsewhere or likely).begin_request(key)
 
     async def end_request(self, key: str) -> None:
         """As `Queue.end_request`."""
-        await self._queues[self._partitions.number_of(key)].end_request(key)
+        likely = self._belonging(key)
+        await asyncio.gather(*(queue.end_request(key) for queue in (likely, *self._others(likely))))
 
     def answered_again(self, first: FirstAnswer) -> list[Enqueued]:
         """As `Queue.answered_again`."""
@@ -142,17 +148,50 @@ class PartitionedQueue:
         self,
         type_name: str,
         *,
-        job_id: str | None,
-        idempotency: Idempotency | None,
+        job_id: str | None = None,
+        idempotency: Idempotency | None = None,
         unique: Unique | None = None,
         flow: Flow = NO_FLOW,
     ) -> Queue:
+        """Where the first request under its idempotency key put its job; else where the jobs lie that it waits for, or
+        where its unique key, its id or its idempotency key belongs."""
+        decisive = _decisive(type_name, job_id, idempotency, unique)
+        likely = None if flow.needs is not None else self._belonging(decisive)
+        if idempotency is not None and (answering := await self._answering(idempotency, but=likely)) is not None:
+            return answering
         if flow.needs is not None:
             return await self._with(flow.needs)
+        assert likely is not None
         if unique is not None:
-            return self._queues[self._number_of_unique(type_name, unique)]
-        text = job_id or (idempotency.key if idempotency else "")
+            names = [keys.unique(self.key, type_name, unique.key)]
+        elif job_id is not None:
+            names = [keys.body(job_id), keys.result(job_id)]
+        else:
+            return likely
+        return await _first_with(self._others(likely), *names) or likely
+
+    async def _answering(self, idempotency: Idempotency, *, but: Queue | None = None) -> Queue | None:
+        """The queue, other than that one, which knows the answer to the first request under that key."""
+        likely = self._belonging(idempotency.key)
+        asked = [queue for queue in (likely, *self._others(likely)) if queue is not but]
+        return await _first_with(asked, keys.idempotency(self.key, idempotency.key))
+
+    async def _note_where_the_key_belongs(
+        self, idempotency: Idempotency | None, put: Sequence[Enqueued], *, put_in: Queue
+    ) -> None:
+        """Else another request under the key, which goes by the key alone, would not meet this one's answer there."""
+        if idempotency is not None and put and not put[0].replayed:
+            likely = self._belonging(idempotency.key)
+            if likely is not put_in:
+                await likely.note_answer(idempotency, put)
+
+    def _belonging(self, text: str) -> Queue:
+        """Where a key, or an id, belongs."""
         return self._queues[self._partitions.number_of(text)]
+
+    def _others(self, likely: Queue) -> list[Queue]:
+        """Where something may lie that belongs to `likely`: another number of partitions had put it there."""
+        return [queue for queue in self._queues if queue is not likely] if self._partitions.changed_lately else []
 
     async def _with(self, needs: Needs) -> Queue:
         """Where the jobs lie that another waits for."""
@@ -161,8 +200,21 @@ class PartitionedQueue:
             raise DividedDependencies
         return found.pop()
 
-    def _number_of_unique(self, type_name: str, unique: Unique) -> int:
-        return self._partitions.number_of(f"{type_name} {unique.key}")
+
+def _decisive(type_name: str, job_id: str | None, idempotency: Idempotency | None, unique: Unique | None) -> str:
+    """The text that decides where a job lies."""
+    if unique is not None:
+        return f"{type_name} {unique.key}"
+    return job_id or (idempotency.key if idempotency else "")
+
+
+async def _first_with(queues: Sequence[Queue], *names: str) -> Queue | None:
+    """The first of these queues whose partition has a key of one of these names; they are asked at once.
+
+    Raises redis' errors if one of them is away: what it has is not known.
+    """
+    found = await asyncio.gather(*(queue.has_key(*names) for queue in queues))
+    return next((queue for queue, has in zip(queues, found, strict=True) if has), None)
 
 
 JobQueue = Queue | PartitionedQueue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Self, TypedDict
@@ -176,6 +176,26 @@ class Queue(QueueActions):
             pipeline.get(keys.idempotency(self.key, idempotency.key))
             (kept,) = await within(self._deadline_s, pipeline.execute())
         return None if kept is None else FirstAnswer.parse(kept).given_to(idempotency.fingerprint)
+
+    async def note_answer(self, idempotency: Idempotency, put: Sequence[Enqueued]) -> None:
+        """Keeps the answer to a request whose jobs lie in another partition; missed if Redis is away."""
+        condition = idempotency.mark(at=0, enqueued_at_ms=put[0].enqueued_at_ms, job_ids=[one.job_id for one in put])
+        due_ms = -put[0].due_at_ms if put[0].deferred else put[0].due_at_ms
+
+        async def keep() -> None:
+            name = keys.idempotency(self.key, idempotency.key)
+            await self._redis.set(name, f"{due_ms} {condition['record']}", px=condition["keep_ms"], nx=True)
+
+        with missed():
+            await within(self._deadline_s, keep())
+
+    async def has_key(self, *names: str) -> bool:
+        """True if Redis has a key of one of these names. Raises redis' errors."""
+
+        async def ask() -> int:
+            return int(await self._redis.exists(*names))
+
+        return await within(self._deadline_s, ask()) > 0
 
     async def begin_request(self, key: str) -> FirstAnswer | None:
         """Holds an idempotency key while a long request comes in, or returns the answer to the first one under it.

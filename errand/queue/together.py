@@ -16,7 +16,8 @@ async def enqueue_together(jobs: Sequence[tuple[JobQueue, NewJob]]) -> list[Enqu
     """Puts jobs of any types into queues of one Redis in one call: all, or none if Redis is away or a queue is full.
 
     In several partitions they go to that of the first one's id, or, if one is for an undivided queue, to partition 0.
-    Those whose unique keys belong elsewhere take calls of their own, and the others are put though one of these fails.
+    Those whose unique keys, or ids that were not drawn, belong elsewhere take calls of their own, and the others are
+    put though one of these fails.
 
     Those of one queue that are due at once are claimed in this order, as long as their ids sort so. A job whose id
     exists, or whose unique key is held, is not put (None in its place), the others are. Raises QueueFull and redis'
@@ -25,7 +26,7 @@ async def enqueue_together(jobs: Sequence[tuple[JobQueue, NewJob]]) -> list[Enqu
     """
     if not jobs:
         return []
-    placed = _placed(jobs)
+    placed = await _placed(jobs)
     if len(placed) == 1:
         return [await _enqueue_one(*placed[0])]
     by_queue: dict[Queue, list[Entry]] = {}
@@ -40,14 +41,14 @@ async def enqueue_together(jobs: Sequence[tuple[JobQueue, NewJob]]) -> list[Enqu
     return [put[job.job_id] for _, job in jobs]
 
 
-def _placed(jobs: Sequence[tuple[JobQueue, NewJob]]) -> Sequence[tuple[Queue, NewJob]]:
+async def _placed(jobs: Sequence[tuple[JobQueue, NewJob]]) -> Sequence[tuple[Queue, NewJob]]:
     """The jobs, each with its queue in the partition that it goes to."""
     divided = [queue for queue, _ in jobs if isinstance(queue, PartitionedQueue)]
     if not divided:
         return jobs  # type: ignore[return-value]  # none of the queues is divided
     number = divided[0].number_of(jobs[0][1].job_id) if len(divided) == len(jobs) else 0
     return [
-        (queue.together(job, number=number) if isinstance(queue, PartitionedQueue) else queue, job)
+        (await queue.together(job, number=number) if isinstance(queue, PartitionedQueue) else queue, job)
         for queue, job in jobs
     ]
 

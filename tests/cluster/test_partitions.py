@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -180,11 +181,16 @@ async def test_keys_hold_wherever_ids_belong(found: Partitions, settings: Settin
                     idempotency=Idempotency(key=f"key-{number}", fingerprint="other", ttl_s=60),
                     unique=Unique(key=f"u-{number}"),
                 )
-            held = await double.options(unique_key=f"user-{number}", delay="1h").enqueue(number=1)
+            key = Idempotency(key=f"other-{number}", fingerprint="f", ttl_s=60)
+            held = await queue.enqueue("double", {}, idempotency=key, unique=Unique(key=f"v-{number}"), delay_ms=60_000)
+            with pytest.raises(KeyReused):
+                await queue.enqueue("double", {}, idempotency=replace(key, fingerprint="other"))
+            assert (await queue.enqueue("double", {}, idempotency=key)).job_id == held.job_id
+            waiting = await double.options(unique_key=f"user-{number}", delay="1h").enqueue(number=1)
             with pytest.raises(NotUnique):
                 await double.options(unique_key=f"user-{number}", on_conflict="reject").enqueue(number=1)
             other = await double.options(unique_key=f"user-{number}", on_conflict="replace").enqueue(number=2)
-            assert (await held.status(), other.existing) == ("cancelled", False)
+            assert (await waiting.status(), other.existing) == ("cancelled", False)
             named = await double.options(job_id=f"order-{number}", delay="1h").enqueue(number=1)
             assert (await double.options(job_id=f"order-{number}").enqueue(number=1)).existing and not named.existing
 
@@ -233,7 +239,8 @@ async def test_the_number_may_grow_and_shrink_while_there_are_jobs(
     found: Partitions, settings: Settings, redis_url: str
 ) -> None:
     async with Client(settings) as client:
-        old = [await double.options(delay=0.5).enqueue(number=number) for number in range(12)]
+        # so many that they hardly ever leave one partition out
+        old = [await double.options(delay=0.5).enqueue(number=number) for number in range(40)]
         assert len({await where(found, job.id) for job in old}) == NUMBER
     for number in (5, 1):
         resized = settings.model_copy(update={"queue_partitions": number})
@@ -248,6 +255,39 @@ async def test_the_number_may_grow_and_shrink_while_there_are_jobs(
     ):
         for handle in old:
             assert await client.job(handle.id, double).result(timeout_s=NEVER_S) is not None
+
+
+async def test_keys_and_ids_hold_when_the_number_changes(found: Partitions, settings: Settings) -> None:
+    queue_key, put = keys.queue("default"), 8
+
+    async def stand_for_themselves(number: int) -> int:
+        """Puts jobs with keys and ids, once more if they are there; how many are there in all."""
+        resized = settings.model_copy(update={"queue_partitions": number})
+        async with app_opened(resized, TYPES) as app, Client(resized):
+            for each in range(put):
+                key = Idempotency(key=f"k-{each}", fingerprint="f", ttl_s=60)
+                await app.queues["default"].enqueue("double", {}, idempotency=key, delay_ms=3_600_000)
+                many = Idempotency(key=f"many-{each}", fingerprint="f", ttl_s=60)
+                await app.queues["default"].enqueue_many("double", [{}], idempotency=many, delay_ms=3_600_000)
+                await double.options(delay="1h", unique_key=f"u-{each}").enqueue()
+                await double.options(delay="1h", job_id=f"id-{each}").enqueue()
+                async with put_together(app) as jobs:
+                    jobs.with_options(debounce="1h", debounce_key="{number}").add_task(double, number=each)
+                    jobs.with_options(delay="1h", job_id=f"app-{each}").add_task(double)
+        return sum([await client.zcard(queue_key) for client in found.clients])
+
+    assert [await stand_for_themselves(number) for number in (1, 3, 2, 1)] == [6 * put] * 4
+
+
+async def test_an_id_of_ones_own_is_one_job_whatever_is_put_with_it(found: Partitions, settings: Settings) -> None:
+    async with app_opened(settings, TYPES) as app:
+        for number in range(6):
+            for _ in range(2):
+                async with put_together(app) as jobs:
+                    jobs.with_options(delay="1h").add_task(double)
+                    jobs.with_options(delay="1h", job_id=f"order-{number}").add_task(double)
+            there = [await client.exists(keys.body(f"order-{number}")) for client in found.clients]
+            assert sum(there) == 1
 
 
 async def test_a_partition_alone_may_use_all_slots_but_those_kept_for_others(

@@ -19,7 +19,7 @@ from errand.http.shared import SharedDep, in_time
 from errand.job.when import Moment
 
 MAX_PAGE = 500
-CURSOR = re.compile(r"([0-9]{1,16})-([0-9]{1,16})-(changed|refused|reported)")
+CURSOR = re.compile(r"([1-9][0-9]{0,15})-([0-9]{1,16})-(changed|refused|reported)")
 CURSOR_EXAMPLE = "1795222555518-0-changed"
 
 

@@ -8,6 +8,7 @@ schedules, webhook endpoints, the audit trail and the like.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
@@ -28,17 +29,27 @@ log = structlog.get_logger("errand.redis")
 T = TypeVar("T")
 
 
-LARGEST = "largest"
-"""The one member of `errand:partitions`."""
+LARGEST, NUMBER, CHANGED = "largest", "number", "changed"
+"""The members of `errand:partitions`: the most that there ever were, how many there are now, and since when (in s)."""
+
+
+LOOKED_FOR_S = 30 * 86_400
+"""For so long after the number has changed, keys are looked for where another number had put them."""
 
 
 class Partitions:
     """The clients of all partitions that may have jobs: partition 0 first, those that get no new ones last."""
 
-    def __init__(self, clients: Sequence[ArqRedis], *, number: int | None = None) -> None:
-        """`number`: how many of them get new jobs; all if it is not given."""
+    def __init__(self, clients: Sequence[ArqRedis], *, number: int | None = None, changed_s: float = 0.0) -> None:
+        """`number`: how many of them get new jobs; all if it is not given. `changed_s`: since when, by the epoch."""
         self.clients = tuple(clients)
         self.number = len(self.clients) if number is None else number
+        self._changed_s = changed_s
+
+    @property
+    def changed_lately(self) -> bool:
+        """Another number has decided lately where keys and ids belong: what they name may lie there."""
+        return len(self.clients) > 1 and time.time() < self._changed_s + LOOKED_FOR_S
 
     @property
     def first(self) -> ArqRedis:
@@ -124,11 +135,12 @@ async def opened(url: str, *, number: int, reply_timeout_s: float) -> AsyncItera
     """
     clustered = RedisUrl.parse(url).by_cluster
     clients = [_client(url, partition, reply_timeout_s) for partition in range(number if clustered else 1)]
+    changed_s = 0.0
     try:
         if clustered:
-            largest = await _largest(clients[0], number)
+            largest, changed_s = await _history(clients[0], number)
             clients += [_client(url, partition, reply_timeout_s) for partition in range(number, largest)]
-        yield Partitions(clients, number=number if clustered else 1)
+        yield Partitions(clients, number=number if clustered else 1, changed_s=changed_s)
     finally:
         await Partitions(clients).aclose()
 
@@ -137,24 +149,33 @@ def _client(url: str, partition: int, reply_timeout_s: float) -> ArqRedis:
     return connect(url, reply_timeout_s=reply_timeout_s, partition=partition)
 
 
-async def _largest(first: ArqRedis, number: int) -> int:
-    """The most partitions that the installation ever had, this number included; noted in partition 0 if it is more."""
+async def _history(first: ArqRedis, number: int) -> tuple[int, float]:
+    """The most partitions that the installation ever had, this number included; and when the number changed, in s.
+
+    Both are noted in partition 0 if the number is another one than before. While that is away, it may have changed
+    just now.
+    """
     try:
-        known = await within(REDIS_DEADLINE_S, most_ever(first))
-        if number > known:
-            await within(REDIS_DEADLINE_S, _note_most(first, number))
+        return await within(REDIS_DEADLINE_S, _noted(first, number))
     except Exception as error:
         if not is_outage(error):
             raise
         log.warning("redis is away: partitions beyond QUEUE_PARTITIONS are not looked for", error=str(error))
-        return number
-    return max(number, known)
+        return number, time.time()
+
+
+async def _noted(first: ArqRedis, number: int) -> tuple[int, float]:
+    known = {name.decode(): score for name, score in await first.zrange(keys.PARTITIONS, 0, -1, withscores=True)}
+    largest = max(int(known.get(LARGEST, 1)), number)
+    if int(known.get(NUMBER, known.get(LARGEST, 1))) == number:
+        return largest, known.get(CHANGED, 0.0)
+    changed_s, _ = await first.time()
+    if not known and not await first.exists(keys.JOB_TYPES, keys.queue(keys.DEFAULT_QUEUE)):
+        changed_s = 0  # nobody has worked here: it is a new installation
+    await first.zadd(keys.PARTITIONS, {LARGEST: largest, NUMBER: number, CHANGED: changed_s})
+    return largest, changed_s
 
 
 async def most_ever(first: ArqRedis) -> int:
     """The most partitions that the installation with this partition 0 ever had. Raises redis' errors."""
     return int(await first.zscore(keys.PARTITIONS, LARGEST) or 1)
-
-
-async def _note_most(first: ArqRedis, number: int) -> None:
-    await first.zadd(keys.PARTITIONS, {LARGEST: number}, gt=True)

@@ -160,7 +160,10 @@ async def test_a_deleted_endpoint_leaves_none(redis: ArqRedis, client: httpx.Asy
     assert (await client.get(f"{PATH}/one/attempts")).status_code == 404
 
 
-REFUSED = ["cursor=x", "status=20", "event=a..b", "outcome=maybe", "limit=101", "since=1", "x=y"]
+REFUSED = [
+    *("cursor=x", "cursor=0-0", "cursor=\u0663-1"),
+    *("status=20", "event=a..b", "outcome=maybe", "limit=101", "since=1", "x=y"),
+]
 
 
 @pytest.mark.parametrize("query", REFUSED)

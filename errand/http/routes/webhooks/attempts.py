@@ -40,7 +40,10 @@ class AttemptSearch(BaseModel):
     until: Moment | None = Field(None, description="and before then", examples=["2026-11-21T00:00:00Z"])
     limit: int = Field(20, ge=1, le=MAX_ON_A_PAGE, description="how many at most", examples=[20])
     cursor: str | None = Field(
-        None, pattern=r"^\d{1,15}-\d{1,15}$", description="from `next` of the page before", examples=["1795237200123-0"]
+        None,
+        pattern=r"^[1-9][0-9]{0,14}-[0-9]{1,15}$",
+        description="from `next` of the page before",
+        examples=["1795237200123-0"],
     )
 
     def filter(self) -> AttemptFilter:
