@@ -51,7 +51,8 @@ async def stock_worker(redis_url: str) -> AsyncIterator[None]:
         yield
     finally:
         running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        # a job whose end can be seen may still wait for the reply to its last call
+        await asyncio.gather(running, *worker.tasks.values(), return_exceptions=True)
         await pool.aclose(close_connection_pool=True)
 
 
