@@ -16,6 +16,7 @@ from arq.connections import ArqRedis
 from redis.asyncio import ConnectionPool, Redis
 from redis.exceptions import ConnectionError, ReadOnlyError, TimeoutError
 
+from errand.redis import connection
 from errand.redis.connection import Refused, check_welcome, connect
 from errand.redis.redis_py import CONNECTING_AT_ONCE, Pool, copy_of
 from tests.redis_servers import Certificates, RedisServer
@@ -29,7 +30,7 @@ def pool_of(client: ArqRedis) -> Pool:
 
 
 @asynccontextmanager
-async def client_of(url: str, *, reply_timeout_s: float = 1) -> AsyncIterator[ArqRedis]:
+async def client_of(url: str, *, reply_timeout_s: float = NEVER_S) -> AsyncIterator[ArqRedis]:
     client = connect(url, reply_timeout_s=reply_timeout_s)
     try:
         yield client
@@ -93,7 +94,9 @@ class Proxy:
 
 
 @pytest.fixture
-def certificates(tmp_path: Path) -> Certificates:
+def certificates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Certificates:
+    # a handshake can take longer than its limit on a busy machine
+    monkeypatch.setattr(connection, "CONNECT_TIMEOUT_S", NEVER_S)
     return Certificates(tmp_path)
 
 
