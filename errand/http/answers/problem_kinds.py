@@ -47,6 +47,11 @@ KINDS: Mapping[str, ProblemKind] = {
     "expires-before": ProblemKind(
         409, "The new time of the job is later than the time at which the job expires.", "Choose an earlier time."
     ),
+    "file-has-changed": ProblemKind(
+        412,
+        "The file is not the one that `If-Match` or `If-Unmodified-Since` means.",
+        "Read it anew: without the condition, from its beginning.",
+    ),
     "forbidden": ProblemKind(
         403,
         "The key is valid, but lacks the scope that this request needs.",

@@ -363,6 +363,12 @@ PROBLEMS: dict[int, tuple[str, str]] = {
 }
 
 
+MALFORMED_TAG = "If-Match must be * or ETags as GET gives them, in their double quotes, with commas between them."
+
+
+CHANGED_FILE = "The file is not the one that If-Match or If-Unmodified-Since means."
+
+
 OF_PATHS: dict[tuple[int, str], tuple[str, str]] = {
     (404, "/v1/jobs"): ("unknown-job", f"There is no job '{JOB_ID}'. It never was, or it has been forgotten."),
     (404, "/v1/schedules"): ("unknown-schedule", "There is no schedule 'nightly-report'."),
@@ -389,6 +395,10 @@ OF_PATHS: dict[tuple[int, str], tuple[str, str]] = {
     ),
     (404, "/v1/file-urls"): ("unknown-file", "Nothing is stored under 'uploads/1'."),
     (409, "/v1/file-urls"): ("no-signing-keys", "Set FILE_URL_KEYS: one or more keys of at least 32 characters."),
+    (400, "/v1/files"): ("malformed-if-match", MALFORMED_TAG),
+    (400, "/v1/images"): ("malformed-if-match", MALFORMED_TAG),
+    (412, "/v1/files"): ("file-has-changed", CHANGED_FILE),
+    (412, "/v1/images"): ("file-has-changed", CHANGED_FILE),
     (416, "/v1/files"): ("range-not-satisfiable", "The file has 1024 bytes, and none of them is in that range."),
     (404, "/v1/emails"): ("no-letter", f"Job {JOB_ID} has sent no letter, or it was too long ago."),
     (404, "/v1/webhook-endpoints"): ("unknown-endpoint", "There is no endpoint 'acme-billing'."),

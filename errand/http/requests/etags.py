@@ -67,17 +67,20 @@ def is_known(request: Request, etag: str) -> bool:
     return bool(TAGS.fullmatch(given)) and etag.strip('"') in [tag for _, tag in re.findall(TAG, given)]
 
 
+def is_expected(request: Request, etag: str) -> bool:
+    """False if `If-Match`, which compares strongly, names other contents alone. Raises Problem 400 for no tags."""
+    tags = _strong_tags(_given(request, "if-match"))
+    return tags is None or etag.strip('"') in tags
+
+
 class Seen:
     """The state that a client wants a job to be in, by its `If-Match`."""
 
     def __init__(self, given: str | None) -> None:
-        """Raises Problem 400 for what is neither `*` nor tags: no tag at all is hardly meant as any."""
-        if given not in (None, ANY) and not TAGS.fullmatch(given):
-            detail = "If-Match must be * or ETags as GET gives them, in their double quotes, with commas between them."
-            raise Problem(400, "malformed-if-match", detail)
-        self.matters = given not in (None, ANY)
-        # a weak tag matches nothing here
-        self._states = {tag.rpartition(".")[0] for weak, tag in re.findall(TAG, given or "") if not weak}
+        """Raises Problem 400 for what is neither `*` nor tags."""
+        tags = _strong_tags(given)
+        self.matters = tags is not None
+        self._states = {tag.rpartition(".")[0] for tag in tags or ()}
 
     def revision(self, job: JobSnapshot) -> str:
         """What the script that acts must find; '' for any.
@@ -112,6 +115,19 @@ def outdated(job: JobSnapshot) -> Problem:
     """412: somebody, or time, has changed the job."""
     detail = f"Job {job.id} is not as it was when it had that ETag; it is {job.status} now. GET it and decide anew."
     return Problem(412, "job-has-changed", detail)
+
+
+def _strong_tags(given: str | None) -> set[str] | None:
+    """Those of an `If-Match`; None if any would do. A weak tag matches nothing there (RFC 9110 §13.1.1).
+
+    Raises Problem 400 for what is neither `*` nor tags: no tag at all is hardly meant as any.
+    """
+    if given in (None, ANY):
+        return None
+    if not TAGS.fullmatch(given):
+        detail = "If-Match must be * or ETags as GET gives them, in their double quotes, with commas between them."
+        raise Problem(400, "malformed-if-match", detail)
+    return {tag for weak, tag in re.findall(TAG, given) if not weak}
 
 
 def _state(job: JobSnapshot) -> str:

@@ -167,6 +167,27 @@ async def test_the_date_of_a_file_is_a_validator_too(client: httpx.AsyncClient, 
     assert (await client.get("/v1/files/resize/1/a.png", headers=other_tag)).status_code == 200
 
 
+async def test_a_file_that_is_not_the_one_asked_for_is_a_412(client: httpx.AsyncClient, storage: Storage) -> None:
+    """RFC 9110, sections 13.1.1, 13.1.4 and 13.2.2: before all else that a request says of what it has."""
+    await store(storage, "resize/1/a.png")
+    whole = await client.get("/v1/files/resize/1/a.png")
+    etag, date, old = whole.headers["etag"], whole.headers["last-modified"], "Thu, 01 Jan 1970 00:00:00 GMT"
+
+    async def asked(**names: str) -> httpx.Response:
+        headers = {name.replace("_", "-"): value for name, value in names.items()}
+        return await client.get("/v1/files/resize/1/a.png", headers=headers)
+
+    for meant in ({"if_match": "*"}, {"if_match": f'"other", {etag}'}, {"if_match": etag, "if_unmodified_since": old}):
+        assert (await asked(**meant)).content == b"content"
+    for since in (date, "yesterday", NEVER):
+        assert (await asked(if_unmodified_since=since)).content == b"content"
+    assert (await asked(if_match=etag, if_none_match=etag)).status_code == 304
+    assert (await asked(if_match=etag, range="bytes=1-2")).content == b"on"
+    for other in ({"if_match": '"other"'}, {"if_match": f"W/{etag}"}, {"if_unmodified_since": old}):
+        problem_of(await asked(**other, if_none_match=etag, range="bytes=1-2"), 412, "file-has-changed")
+    problem_of(await asked(if_match=etag.strip('"')), 400, "malformed-if-match")
+
+
 KEY = "an-api-key-of-the-service"
 OLD, NEW = "o" * 32, "n" * 32
 BEARER = {"Authorization": f"Bearer {KEY}"}

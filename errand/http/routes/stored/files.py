@@ -26,6 +26,12 @@ from errand.resources.byte_range import BehindTheEnd, part_of
 from errand.resources.signed_urls import is_signed, signature_of
 from errand.resources.storage import KEY, FileInfo, FileMissing
 
+CHANGED = {
+    400: "the `If-Match` is malformed",
+    412: "the file is another one than `If-Match` or `If-Unmodified-Since` says",
+}
+
+
 MEDIA_TYPES = mimetypes.MimeTypes()
 """Python's own table, not the machine's, which may know more or less; with what Python 3.11 does not know."""
 
@@ -115,7 +121,7 @@ async def may_read(
         206: {"content": {"application/octet-stream": {}}, "description": "the part that `Range` asks for"},
         304: {"description": "the client's copy is still right"},
         307: {"description": "with `BUCKET_URLS`: the bucket's own URL"},
-        **documented({404: "nothing is stored there", 416: "the file has no such part"}),
+        **documented({404: "nothing is stored there", 416: "the file has no such part", **CHANGED}),
         **{status: ERRORS[status] for status in (401, 403, 422, 429)},
     },
     dependencies=[Depends(may_read)],
@@ -133,7 +139,7 @@ async def get_file(
 async def file_answer(key: str, request: Request, to: Shared, *, until_s: float | None) -> Response:
     """The file, a part of it, or a 304; for all who have its URL `until_s`, for this client alone if that is None.
 
-    With `BUCKET_URLS` it is a redirect to the bucket's own URL. Raises Problem 404 and 416.
+    With `BUCKET_URLS` it is a redirect to the bucket's own URL. Raises Problem 400, 404, 412 and 416.
     """
     if to.settings.bucket_urls and (answer := await _redirect(key, request, to, until_s)) is not None:
         return answer
@@ -141,9 +147,10 @@ async def file_answer(key: str, request: Request, to: Shared, *, until_s: float 
 
 
 async def streamed_answer(key: str, request: Request, to: Shared, *, until_s: float | None) -> Response:
-    """The same, and never a redirect. Raises Problem 404 and 416."""
+    """The same, and never a redirect. Raises Problem 400, 404, 412 and 416."""
     info = await _info(to, key)
     headers = _headers(key, info, until_s)
+    _check_expected(request, headers["ETag"], info)
     media_type = MEDIA_TYPES.guess_type(key)[0] or "application/octet-stream"
     if _is_known(request, headers["ETag"], info):
         return Response(status_code=304, headers=headers)
@@ -226,15 +233,32 @@ def _cache_control(key: str, expires: float | None) -> str:
     return f"private, max-age={YEAR_S if lasting else HOUR_S}{lasting}"
 
 
+def _check_expected(request: Request, etag: str, info: FileInfo) -> None:
+    """Raises Problem 412 if the client asks for another content than this one, and 400 if it asks for none.
+
+    RFC 9110, section 13.2.2: before all other conditions, and the date counts only if no tag is given.
+    """
+    if "if-match" in request.headers:
+        expected = etags.is_expected(request, etag)
+    else:
+        expected = _is_unmodified_since(request.headers.get("if-unmodified-since"), info, if_unknown=True)
+    if not expected:
+        raise Problem(412, "file-has-changed", "The file is not the one that If-Match or If-Unmodified-Since means.")
+
+
 def _is_known(request: Request, etag: str, info: FileInfo) -> bool:
-    """RFC 9110, section 13.2.2: the date counts only where no tag is given."""
+    """RFC 9110, section 13.2.2: the date counts only if no tag is given."""
     if "if-none-match" in request.headers:
         return etags.is_known(request, etag)
+    return _is_unmodified_since(request.headers.get("if-modified-since"), info, if_unknown=False)
+
+
+def _is_unmodified_since(date: str | None, info: FileInfo, *, if_unknown: bool) -> bool:
+    """What is no date is ignored (RFC 9110, sections 13.1.3 and 13.1.4); a date has whole seconds."""
     try:
-        since = parsedate_to_datetime(request.headers.get("if-modified-since", ""))
-        return info.modified_at.replace(microsecond=0) <= since
+        return info.modified_at.replace(microsecond=0) <= parsedate_to_datetime(date or "")
     except (ValueError, TypeError, OverflowError):
-        return False
+        return if_unknown
 
 
 class SignedUrlRequest(BaseModel):

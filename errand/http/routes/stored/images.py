@@ -24,7 +24,7 @@ from errand.http.gates import auth
 from errand.http.requests import args as job_args
 from errand.http.requests import json_body, waits
 from errand.http.requests.json_body import JsonRoute
-from errand.http.routes.stored.files import YEAR_S, file_answer
+from errand.http.routes.stored.files import CHANGED, YEAR_S, file_answer
 from errand.http.routes.stored.signing_key import SIGNING, signing_key
 from errand.http.shared import Shared, SharedDep, in_time
 from errand.job.args_context import ArgsContext
@@ -120,7 +120,7 @@ async def sign_image_url(
         206: {"content": {"image/*": {}}, "description": "the part that `Range` asks for"},
         304: {"description": "the client's copy is still right"},
         307: {"description": "with `BUCKET_URLS`: the bucket's own URL"},
-        **documented({404: "there is no such image", 416: "the file has no such part"}),
+        **documented({404: "there is no such image", 416: "the file has no such part", **CHANGED}),
         **{status: ERRORS[status] for status in (403, 422, 503)},
     },
     operation_id="get_image",
