@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 from arq.connections import ArqRedis
@@ -55,11 +55,13 @@ from errand.redis.cluster.partitions import Partitions
 from errand.redis.connection import connect
 from errand.redis.durability import all_watched
 from errand.redis.outage import REDIS_DEADLINE_S, REPLY_TIMEOUT_S
+from errand.resources.job_files import JobFiles
 from errand.resources.storage import Storage
 from errand.resources.storage_check import StorageCheck
 from errand.schedules.store import Schedules
 from errand.settings import ApiKey, Settings
 from errand.tracing import switch
+from errand.uploads.doubtful import DoubtfulUploads
 from errand.uploads.sessions import UploadSessions
 from errand.version import VERSION
 from errand.webhooks.endpoints import EndpointAttempts, EndpointLines, Endpoints
@@ -240,11 +242,13 @@ async def opened_in(
         dead = DeadJobs(*found.clients, queues=queue_keys, ttl_s=settings.dead_ttl_s)
         job_events = JobEvents(*subscribers.clients, queues=queue_keys)
         storage = Storage.at(settings.files_url)
+        doubtful_uploads = DoubtfulUploads(JobFiles(found, storage))
         feed = JobFeed(*found.clients, events=job_events, queues=queue_keys, max_watchers=settings.watcher_limit)
         async with (
             job_events.listening(),
             all_watched(durabilities),
             looking(found.clients, installation_of(settings, catalog)),
+            aclosing(doubtful_uploads),
         ):
             yield Shared(
                 settings=settings,
@@ -265,6 +269,7 @@ async def opened_in(
                 feed=feed,
                 storage=storage,
                 uploads=UploadSessions(redis, storage, ttl_s=settings.direct_upload_ttl_s),
+                doubtful_uploads=doubtful_uploads,
                 storage_check=_storage_check(storage, settings, catalog),
                 rate_limit=_rate_limit(settings, redis),
                 **_letters(settings, catalog, redis),

@@ -31,6 +31,7 @@ from errand.resources.storage import Storage
 from errand.resources.storage_check import StorageCheck
 from errand.schedules.store import Schedules
 from errand.settings import Settings
+from errand.uploads.doubtful import DoubtfulUploads
 from errand.uploads.sessions import UploadSessions
 from errand.webhooks.endpoints import EndpointAttempts, EndpointLines, Endpoints
 from errand.webhooks.sent_events import SentEvents
@@ -65,6 +66,7 @@ class Shared:
     feed: JobFeed
     storage: Storage
     uploads: UploadSessions
+    doubtful_uploads: DoubtfulUploads
     storage_check: StorageCheck | None = None
     """None if no job type takes a file."""
     rate_limit: RateLimit | None = None

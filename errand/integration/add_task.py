@@ -29,7 +29,7 @@ from errand.queue.partitioned import JobQueue
 from errand.queue.sender import MAX_BATCH
 from errand.queue.together import enqueue_together
 from errand.queue.uniqueness import Unique
-from errand.redis.outage import REDIS_RETRY_S, is_outage
+from errand.redis.outage import REDIS_RETRY_S, is_outage, may_be_done
 from errand.resources import uploads as uploads_
 from errand.resources.job_files import JobFiles
 from errand.resources.storage import CHUNK_BYTES
@@ -264,14 +264,22 @@ async def put_together(connection: QueueConnection) -> AsyncIterator[RequestJobs
     try:
         yield RequestJobs(connection, added)
         await _put(added.jobs)
-    except BaseException:
-        await uploads_.forget(connection.storage, added.files)
+    except BaseException as error:
+        await _give_up(connection, added, error)
         raise
     finally:
         added.closed = True
     if added.files:
         for _, job in added.jobs:
             await JobFiles(connection.partitions, connection.storage).note(job.job_id, job.args)
+
+
+async def _give_up(connection: QueueConnection, added: Added, error: BaseException) -> None:
+    """Deletes the files: at once, or, if jobs may be there all the same, when it is known that there are none."""
+    if added.files and may_be_done(error.__cause__ or error):
+        connection.doubtful_uploads.add(added.files, {job.job_id: job.args for _, job in added.jobs})
+    else:
+        await uploads_.forget(connection.storage, added.files)
 
 
 async def _put(jobs: list[tuple[JobQueue, NewJob]]) -> None:

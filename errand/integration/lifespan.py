@@ -18,8 +18,10 @@ from errand.job.catalog import Catalog, discover
 from errand.job.producing.producer import offered
 from errand.queue.partitioned import JobQueue
 from errand.redis.cluster.partitions import Partitions
+from errand.resources.job_files import JobFiles
 from errand.resources.storage import Storage
 from errand.settings import Settings
+from errand.uploads.doubtful import DoubtfulUploads
 
 STATE = "errand"
 """The name of the connection in an app's state."""
@@ -41,6 +43,7 @@ class QueueConnection:
     queues: Mapping[str, JobQueue]
     """The queues of the catalog, by name."""
     storage: Storage
+    doubtful_uploads: DoubtfulUploads
     api_path: str = ""
     """The path under which the app mounts Errand's API; empty if it does not."""
 
@@ -90,8 +93,15 @@ async def opened(
         stack.enter_context(offered(put_by))
         queues = {name: connected.queue(name, limit=settings.queue_limit) for name in catalog.queues}
         storage = Storage.at(settings.files_url)
+        doubtful_uploads = DoubtfulUploads(JobFiles(connected.partitions, storage))
+        stack.push_async_callback(doubtful_uploads.aclose)
         yield QueueConnection(
-            catalog=catalog, partitions=connected.partitions, queues=queues, storage=storage, api_path=api_path
+            catalog=catalog,
+            partitions=connected.partitions,
+            queues=queues,
+            storage=storage,
+            doubtful_uploads=doubtful_uploads,
+            api_path=api_path,
         )
 
 

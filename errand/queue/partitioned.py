@@ -42,6 +42,7 @@ class PartitionedQueue:
         args: Mapping[str, Any],
         *,
         job_id: str | None = None,
+        drawn_id: str | None = None,
         idempotency: Idempotency | None = None,
         unique: Unique | None = None,
         flow: Flow = NO_FLOW,
@@ -53,12 +54,19 @@ class PartitionedQueue:
         Raises what that raises, and DividedDependencies.
         """
         if flow.needs is None and unique is None and job_id is None and idempotency is None:
-            job_id = new_job_id()
-            queue = self._queues[self._partitions.number_of(job_id)]
+            drawn_id = drawn_id or new_job_id()
+            queue = self._belonging(drawn_id)
         else:
             queue = await self._queue_for(type_name, job_id=job_id, idempotency=idempotency, unique=unique, flow=flow)
         put = await queue.enqueue(
-            type_name, args, job_id=job_id, idempotency=idempotency, unique=unique, flow=flow, **options
+            type_name,
+            args,
+            job_id=job_id,
+            drawn_id=drawn_id,
+            idempotency=idempotency,
+            unique=unique,
+            flow=flow,
+            **options,
         )
         await self._note_where_the_key_belongs(idempotency, [put], put_in=queue)
         return put

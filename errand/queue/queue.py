@@ -80,6 +80,7 @@ class Queue(QueueActions):
         args: Mapping[str, Any],
         *,
         job_id: str | None = None,
+        drawn_id: str | None = None,
         delay_ms: int = 0,
         run_at_ms: int | None = None,
         idempotency: Idempotency | None = None,
@@ -90,12 +91,14 @@ class Queue(QueueActions):
         """Puts a job of that type; `args` are its keyword arguments, JSON values only.
 
         It is due `delay_ms` from now by Redis' clock, or at `run_at_ms` (ms since the epoch), at once if that has
-        passed. Calls that are made while another is under way go to Redis together; Redis judges each by itself, in
+        passed. `drawn_id` is its id if a caller must know it before, and says nothing of where it lies. Calls that are
+        made while another is under way go to Redis together; Redis judges each by itself, in
         their order. With `idempotency` the job of the first call under that key is returned again.
 
         Raises KeyReused if the first call under that key was another request, NotUnique if another job holds the key
         of `unique` and does not give way, JobExists, QueueFull, UnknownDependency, and redis' errors if Redis is away.
         """
+        job_id = job_id or drawn_id
         if job_id is None:
             # one at a time, an id alone is drawn in a third of the time
             job_id = new_job_id() if self._takes_any_id else self._new_ids(1)[0]

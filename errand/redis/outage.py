@@ -63,6 +63,15 @@ def is_outage(error: BaseException) -> bool:
     return known or isinstance(error, Outage.ERRORS) or lacks_right(error)
 
 
+def may_be_done(error: BaseException) -> bool:
+    """True if a call that failed so may have been done all the same, or be done yet: only its answer is missing."""
+    answered = isinstance(error, ResponseError | BusyLoadingError)
+    # as redis-py says that there is no server: nothing was sent
+    if answered or "connecting to" in str(error):
+        return False
+    return isinstance(error, asyncio.CancelledError) or is_outage(error)
+
+
 def lacks_right(error: BaseException) -> bool:
     """True if the user of this connection may not run the command, or not with this key; an operator can change it."""
     in_script = isinstance(error, ResponseError) and str(error).startswith(REFUSED_IN_SCRIPT)

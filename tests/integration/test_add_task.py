@@ -17,7 +17,7 @@ from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Query, Upl
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field, HttpUrl
 from pydantic_core import PydanticSerializationError
-from redis.exceptions import ResponseError
+from redis.exceptions import ConnectionError, ResponseError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from errand import PREVIOUS, RESULTS, chain, group
@@ -30,7 +30,8 @@ from errand.job.job_type import job
 from errand.job.producing.checked_args import InvalidArgs
 from errand.monitor.job_snapshot import read_job
 from errand.queue.enqueue_script import EnqueueScript
-from errand.queue.sender import MAX_BATCH
+from errand.queue.sender import MAX_BATCH, Sender
+from errand.uploads import doubtful
 from errand.wire import keys
 from jobs.resize import resize
 from jobs.webhook import webhook
@@ -218,7 +219,9 @@ async def test_without_redis_no_success_leaves_but_a_503_and_what_came_before_is
     assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
     assert int(answer.headers["retry-after"]) > 0
     assert answer.json() == {"detail": "The job queue cannot be reached. Try again in 2 seconds."}
-    assert (done, stored_files(tmp_path)) == (["rolled back"], [])
+    assert done == ["rolled back"]
+    # of one that says nothing it is not known whether it has done what it was asked: the file stays until it is
+    assert len(stored_files(tmp_path)) == (1 if redis_like is silent else 0)
 
 
 async def test_what_redis_refuses_for_another_reason_is_a_fault(
@@ -598,6 +601,34 @@ async def test_a_stored_upload_is_there_for_the_job(redis: ArqRedis, own: Settin
     assert (own.data_dir / "files" / file["key"]).read_bytes() == b"p" * 3_000_000
     # it stays as long as the job is known
     assert await redis.smembers(keys.upload_jobs(file["key"])) == {job.id.encode()}  # type: ignore[misc]  # redis-py: async or not
+
+
+@pytest.mark.parametrize("is_put", [True, False])
+async def test_a_stored_upload_stays_if_the_answer_of_redis_is_lost_and_its_job_is_there(
+    redis: ArqRedis, own: Settings, monkeypatch: pytest.MonkeyPatch, is_put: bool
+) -> None:
+    monkeypatch.setattr(doubtful, "SETTLED_AFTER_S", 0.01)
+    put = Sender.send
+
+    async def unheard(*given: Any) -> None:
+        if is_put:
+            await put(*given)
+        raise ConnectionError("the answer was lost")
+
+    monkeypatch.setattr(Sender, "send", unheard)
+    async with opened(own, discover(["jobs"])) as connection:
+        block = put_together(connection)
+        jobs = await block.__aenter__()
+        file = await jobs.store(UploadFile(io.BytesIO(b"picture")))
+        added = jobs.add_task(resize, file=file, sizes=[Size(width=1)])
+        with pytest.raises(JobsUnavailable):
+            await block.__aexit__(None, None, None)
+
+        async def settled() -> bool:
+            noted = await redis.smembers(keys.upload_jobs(file.key))  # type: ignore[misc]
+            return (noted, stored_files(own.data_dir)) == (({added.id.encode()}, [file.key]) if is_put else (set(), []))
+
+        await eventually(settled)
 
 
 async def test_no_file_can_be_stored_for_a_response_that_is_under_way(redis: ArqRedis, own: Settings) -> None:

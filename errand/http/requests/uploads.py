@@ -20,8 +20,10 @@ from errand.http.shared import shared_of
 from errand.job.args_context import ArgsContext
 from errand.job.job_type import JobType
 from errand.job.stored_file import UPLOAD_KEY, StoredFile
+from errand.redis.outage import may_be_done
 from errand.resources.storage import FileMissing, Storage, StorageFault
 from errand.resources.uploads import forget, keep
+from errand.uploads.doubtful import DoubtfulUploads
 
 FORM = "multipart/form-data"
 
@@ -51,6 +53,8 @@ class Upload:
     stored: list[StoredFile] = field(default_factory=list)
     start: bytes | None = None
     """The first bytes of the file, for the args model to look at."""
+    job_id: str = ""
+    """That of the job which is put with it, once that begins."""
 
     async def store(self, part: Part) -> None:
         """Stores the file as it comes in."""
@@ -93,6 +97,13 @@ class Upload:
         if self.keyed is not None:
             self.keyed.take(part, content)
 
+    async def give_up(self, error: BaseException, doubtful: DoubtfulUploads) -> None:
+        """Deletes what was stored: at once, or, if its job may be there all the same, once that is known."""
+        if self.stored and self.job_id and may_be_done(error):
+            doubtful.add(self.stored, {self.job_id: self.args})
+        else:
+            await self.forget()
+
     async def forget(self) -> None:
         """Deletes what was stored: nothing refers to it."""
         if self.storage is not None:
@@ -105,7 +116,7 @@ async def received_args(
 ) -> AsyncIterator[Upload]:
     """The args of a type that takes a file, from JSON or from a form with a file.
 
-    The stored upload is forgotten again if the block (or the reading) fails: nothing refers to it then.
+    The stored upload is forgotten again if the block (or the reading) fails, unless its job may have been put.
     """
     upload = Upload(storage, keyed, shared_of(request).settings.direct_upload_limit_bytes)
     try:
@@ -121,8 +132,8 @@ async def received_args(
         context = ArgsContext(settings=shared_of(request).settings, file_start=upload.start)
         upload.args = job_args.checked(job_type, raw, context=context)
         yield upload
-    except BaseException:
-        await upload.forget()
+    except BaseException as error:
+        await upload.give_up(error, shared_of(request).doubtful_uploads)
         raise
 
 

@@ -27,6 +27,7 @@ from errand.queue.new_job import DividedDependencies, Enqueued, UnknownDependenc
 from errand.queue.uniqueness import NotUnique
 from errand.tracing import current
 from errand.wire.flow import NO_FLOW
+from errand.wire.job_id import new_job_id
 from errand.wire.origin import NO_ORIGIN
 
 EXISTING: dict[int | str, dict[str, Any]] = {
@@ -118,7 +119,8 @@ async def _uploaded(request: Request, to: Shared, job_type: JobType[Any, Any], o
         async with uploads.received_args(request, to.storage, job_type, options.keyed) as upload:
             memo = to_json(job_type.shown_args(upload.args)).decode()
             options = options.of_type(job_type, upload.args)
-            put = await _put(to, job_type, upload.args, options, memo=memo)
+            upload.job_id = new_job_id()
+            put = await _put(to, job_type, upload.args, options, memo=memo, drawn_id=upload.job_id)
             if put.replayed:
                 await upload.forget()
             else:
@@ -179,11 +181,13 @@ async def _put(
     *,
     queue: str | None = None,
     memo: str = "",
+    drawn_id: str | None = None,
 ) -> Enqueued:
     try:
         return await to.queue_of(job_type, name=queue).enqueue(
             job_type.name,
             args,
+            drawn_id=drawn_id,
             delay_ms=options.when.delay_ms,
             run_at_ms=options.when.run_at_ms,
             idempotency=None if options.keyed is None else options.keyed.idempotency(memo),

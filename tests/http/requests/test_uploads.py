@@ -10,11 +10,16 @@ from typing import Any
 import httpx
 import pytest
 from arq.connections import ArqRedis
+from redis.exceptions import ConnectionError
 from starlette.types import Message
 
+from errand.queue.sender import Sender
+from errand.uploads import doubtful
+from errand.wire import keys
 from settings import Settings
 from tests.http.answers_seen import faulty_fields, problem_of, stored_files
 from tests.http.requests import forms
+from tests.waiting import eventually
 
 MIB = 1024 * 1024
 ARGS = forms.part("args", b'{"sizes": [{"width": 10}]}')
@@ -143,3 +148,29 @@ async def test_a_storage_that_takes_nothing_is_a_503_that_says_when_to_try_again
     problem_of(answer, 503, "storage-unavailable")
     assert answer.headers["retry-after"] == "10"
     assert await redis.keys("arq:job:*") == []
+
+
+async def test_a_file_stays_if_the_answer_of_redis_is_lost_and_its_job_is_there(
+    client: httpx.AsyncClient, redis: ArqRedis, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, keyed = Sender.send, {**forms.HEADERS, "Idempotency-Key": "once"}
+
+    async def unheard(*given: Any) -> None:
+        await put(*given)
+        raise ConnectionError("the answer was lost")
+
+    monkeypatch.setattr(doubtful, "SETTLED_AFTER_S", 0.01)
+    with monkeypatch.context() as patched:
+        patched.setattr(Sender, "send", unheard)
+        lost = await client.post("/v1/jobs/resize", content=forms.form(ARGS, FILE), headers=keyed)
+    assert lost.status_code == 503
+    again = await client.post("/v1/jobs/resize", content=forms.form(ARGS, FILE), headers=keyed)
+    assert (again.status_code, again.headers["idempotency-replayed"]) == (202, "true")
+    key = again.json()["args"]["file"]["key"]
+    assert stored_files(settings.data_dir) == [key]
+
+    async def noted() -> bool:
+        return bool(await redis.exists(keys.upload_jobs(key)))
+
+    await eventually(noted)
+    assert stored_files(settings.data_dir) == [key]

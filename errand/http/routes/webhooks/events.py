@@ -22,7 +22,7 @@ from errand.http.routes.webhooks.endpoints import as_json
 from errand.http.shared import Shared, SharedDep, in_time
 from errand.queue.idempotency import KeyReused
 from errand.queue.new_job import Enqueued
-from errand.redis.outage import missed
+from errand.redis.outage import may_be_done, missed
 from errand.webhooks.endpoints import Endpoint
 from errand.webhooks.event_name import EventName
 from errand.webhooks.job_type import JOB_TYPE
@@ -97,19 +97,22 @@ async def _put(
     """One delivery for each endpoint. Raises Problem 422 if the key was used for another event."""
     ordered = [endpoint.id for endpoint in endpoints if endpoint.definition.ordered]
     is_new = await in_time(to.webhook_lines.join(ordered, event["message_id"]))
-    put: Sequence[Enqueued] = ()
     try:
         put = await to.queue_of(to.catalog[JOB_TYPE]).enqueue_many(
             JOB_TYPE,
             [{"endpoint_id": endpoint.id, **event} for endpoint in endpoints],
             idempotency=None if keyed is None else keyed.idempotency(memo=event["message_id"]),
         )
-        return put
-    except KeyReused:
-        raise idempotency.reused() from None
-    finally:
-        if is_new and (not put or put[0].replayed):  # else others would wait for it
+    except Exception as error:
+        # a delivery that is there all the same keeps its place in line; if it is not, others wait for it for a minute
+        if is_new and not may_be_done(error):
             await in_time(to.webhook_lines.leave(ordered, event["message_id"]))
+        if isinstance(error, KeyReused):
+            raise idempotency.reused() from None
+        raise
+    if is_new and put[0].replayed:
+        await in_time(to.webhook_lines.leave(ordered, event["message_id"]))
+    return put
 
 
 async def _show(to: Shared, event: dict[str, Any], *, tenant: str | None) -> None:

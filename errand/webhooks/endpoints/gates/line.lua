@@ -7,6 +7,7 @@
 --- @include "redis/parts/call_or_reset"
 local line, jobs = KEYS[1], KEYS[2]
 local message, job, patience_ms, keep_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+local MARKED_AT_ONCE = 100
 
 if not call_or_reset(line, 'ZSCORE', message) then
   redis.call('ZADD', line, time[1] * 1000000 + time[2], message)
@@ -22,7 +23,11 @@ while true do
   local known = redis.call('HGET', jobs, first)
   if not known then
     known = '@' .. now_ms
-    redis.call('HSET', jobs, first, known)
+    -- an outage may have left several that were never put: they are waited for together, not one after another
+    local before = math.min(redis.call('ZRANK', line, message), MARKED_AT_ONCE)
+    for _, other in ipairs(redis.call('ZRANGE', line, 0, before - 1)) do
+      redis.call('HSETNX', jobs, other, known)
+    end
   end
   local waited_since_ms = tonumber(string.match(known, '^@(%d+)$'))
   if not waited_since_ms or now_ms - waited_since_ms <= patience_ms then

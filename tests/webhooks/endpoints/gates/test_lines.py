@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import AsyncExitStack
+from typing import Any
 
 import httpx
 import pytest
 from aiohttp import web
 from arq.connections import ArqRedis
-from redis.exceptions import ConnectionError
+from redis.exceptions import ConnectionError, OutOfMemoryError
 
 from errand.job.control import Snooze
 from errand.monitor.job_snapshot import read_job
@@ -107,11 +108,12 @@ async def test_one_that_ended_without_a_word_is_removed_by_the_next(redis: ArqRe
     assert await is_first(lines, "second")
 
 
-async def test_one_that_was_announced_and_never_put_is_waited_for_a_while(
+async def test_those_that_were_announced_and_never_put_are_waited_for_a_while_together(
     redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = EndpointLines(Partitions([redis]))
-    await lines.join(["one"], "never-put")
+    for message in ("never-put", "nor-this", "nor-that"):
+        await lines.join(["one"], message)
     assert not await is_first(lines, "second")
     assert not await is_first(lines, "second")
     monkeypatch.setattr(module, "PATIENCE_MS", 0)
@@ -132,9 +134,27 @@ async def test_events_that_are_refused_hold_up_nobody(
 ) -> None:
     await make(client, "one", "https://acme.example/", ordered=True)
 
-    async def away(*_: object, **__: object) -> None:
-        raise ConnectionError
+    async def full(*_: object, **__: object) -> None:
+        raise OutOfMemoryError
 
-    monkeypatch.setattr(Queue, "enqueue_many", away)
+    monkeypatch.setattr(Queue, "enqueue_many", full)
     assert (await client.post("/v1/webhook-events", json=EVENT)).status_code == 503
     assert not await redis.exists(keys.webhook_line("one"))
+
+
+async def test_an_event_that_may_have_been_put_keeps_its_place(
+    redis: ArqRedis, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make(client, "one", "https://acme.example/", ordered=True)
+    put, key = Queue.enqueue_many, {"Idempotency-Key": "once"}
+
+    async def unheard(*given: Any, **more: Any) -> None:
+        await put(*given, **more)
+        raise ConnectionError("the answer was lost")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Queue, "enqueue_many", unheard)
+        assert (await client.post("/v1/webhook-events", json={**EVENT, "id": "a"}, headers=key)).status_code == 503
+    again = await client.post("/v1/webhook-events", json={**EVENT, "id": "a"}, headers=key)
+    assert (again.status_code, again.headers["idempotency-replayed"]) == (202, "true")
+    assert await redis.zrange(keys.webhook_line("one"), 0, -1) == [b"a"]
