@@ -75,6 +75,10 @@ class UploadSessions:
         self._ttl_s = ttl_s
         self._advance = script.load(redis, "uploads/advance")
         self._swept_s = time.monotonic()
+        self._id = secrets.token_hex(8).encode()
+        """That of this process, for what it holds in Redis."""
+        self._ending: set[str] = set()
+        """The ends of uploads that it makes now."""
 
     async def create(self, *, size_bytes: int, filename: str | None) -> UploadSession:
         """A new one, of which nothing has come yet; it ends after a time of its own, however far it is."""
@@ -143,7 +147,7 @@ class UploadSessions:
             async for chunk in chunks:
                 yield chunk
             # all has come, and nothing is there yet: the storage shows a file once its source has ended
-            is_first = bool(await self._redis.set(ending, "", nx=True, px=ENDING_MS))
+            is_first = await self._begin_end(ending)
             offset = (await self.find(session.token)).offset
             if not is_first or offset != session.offset:
                 raise UploadMoved(offset)
@@ -153,9 +157,27 @@ class UploadSessions:
             await self._note_end(session)
         finally:
             if is_first:
+                self._ending.discard(ending)
                 await self._redis.delete(ending)
         await self._drop_parts(session)
         return replace(session, offset=session.file.bytes, parts=())
+
+    async def _begin_end(self, ending: str) -> bool:
+        """True if nobody else makes the file. What this process holds for no end of its own, it held when Redis went
+        away: a client that sends the end again need not wait until that has expired."""
+        if ending in self._ending:
+            return False
+        is_first = False
+        self._ending.add(ending)
+        try:
+            holder = await self._redis.set(ending, self._id, nx=True, get=True, px=ENDING_MS)
+            if holder == self._id:
+                await self._redis.pexpire(ending, ENDING_MS)
+            is_first = holder in (None, self._id)
+        finally:
+            if not is_first:
+                self._ending.discard(ending)
+        return is_first
 
     async def _note_end(self, session: UploadSession) -> None:
         """Deletes the file if the upload was given up, or expired, while it was made; raises UploadGone then."""

@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
+import pytest
 from arq.connections import ArqRedis
+from redis.exceptions import ConnectionError
 from starlette.requests import ClientDisconnect
 
 from errand.resources.storage import PART_BYTES
@@ -107,6 +109,23 @@ async def test_a_file_is_what_its_one_accepted_sender_sent_and_is_never_replaced
         problem_of(await client.put(upload["url"], content=b"evil"), 409, "wrong-offset")
         assert b"evil" not in path.read_bytes()
     assert [key async for key in redis.scan_iter("errand:upload-ending:*")] == []
+
+
+async def test_an_end_that_an_outage_cut_off_can_be_sent_again_at_once(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload, set_ = await created(client, 4), ArqRedis.set
+
+    async def unheard(redis: ArqRedis, name: str, *given: Any, **more: Any) -> Any:
+        answer = await set_(redis, name, *given, **more)
+        if "upload-ending" in name:
+            raise ConnectionError("the answer was lost")
+        return answer
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ArqRedis, "set", unheard)
+        assert (await client.put(upload["url"], content=b"1234")).status_code == 503
+    assert (await client.put(upload["url"], content=b"1234")).status_code == 204
 
 
 async def test_an_upload_that_is_given_up_while_it_ends_leaves_no_file(
