@@ -22,7 +22,7 @@ from errand.job.context import Context
 from errand.job.control import Fail
 from errand.job.stored_file import path_of_file
 from errand.resources.openers import outbound, process_pool, storage
-from errand.resources.reports import Listener, listening
+from errand.resources.reports import Listener, listening_after
 from errand.tracing import current
 
 if TYPE_CHECKING:
@@ -41,6 +41,11 @@ DOWNLOAD_DEADLINE_S = 30
 
 RENDER_LIMIT_S = 240
 """On the clock, for a machine that is too busy: the limit that an image meets is the one of its CPU time."""
+
+
+SHOWN_AFTER_S = 0.25
+"""What takes no longer shows no steps: each is written to Redis and read by each client that waits for the job, a tenth
+of the processor time of all that an upload to one small output takes, and nobody sees it pass."""
 
 
 FETCHED, RENDERED = 0.1, 0.9
@@ -123,7 +128,7 @@ async def _fetch(ctx: Context, args: ImageArgs, target: Path) -> None:
 
 
 async def rendered(ctx: Context, source: SourceFile, args: ImageArgs) -> Result:
-    """Makes the outputs, in a process of the pool, and shows which are made.
+    """Makes the outputs, in a process of the pool, and shows which are made if that lasts.
 
     Raises Fail for a bad image, and for one that costs too much.
     """
@@ -142,7 +147,7 @@ async def rendered(ctx: Context, source: SourceFile, args: ImageArgs) -> Result:
             reports=source.folder / "reports",
         )
         with current.span("image render"):
-            async with listening(source.folder / "reports", _shown(ctx, sizes)):
+            async with listening_after(SHOWN_AFTER_S, source.folder / "reports", _shown(ctx, sizes)):
                 return await pool.run(RENDER_LIMIT_S, render, source.path, source.folder, request, options)
     except (ImageRefused, UnknownPreset) as error:
         raise Fail(str(error)) from None
@@ -151,15 +156,13 @@ async def rendered(ctx: Context, source: SourceFile, args: ImageArgs) -> Result:
 
 
 def _shown(ctx: Context, sizes: Sequence[Size]) -> Listener:
-    """Shows each report as a step of the job's progress: one for decoding, one for each output."""
+    """Shows each report, `step: text`, as the job's progress: one for decoding, one for each output."""
     steps = 1 + sum(len(size.formats) for size in sizes)
-    done = 0
 
     async def show(report: str) -> None:
-        nonlocal done
-        done += 1
-        current.event(report)
-        await ctx.progress(FETCHED + (RENDERED - FETCHED) * done / steps, report)
+        step, _, text = report.partition(": ")
+        current.event(text)
+        await ctx.progress(FETCHED + (RENDERED - FETCHED) * int(step) / steps, text)
 
     return show
 

@@ -54,6 +54,35 @@ async def listening(pipe: Path, listener: Listener) -> AsyncIterator[None]:
         transport.close()
 
 
+@asynccontextmanager
+async def listening_after(delay_s: float, pipe: Path, listener: Listener) -> AsyncIterator[None]:
+    """The same, for what is reported once the block has lasted so long; what was reported before is not heard.
+
+    To listen and to show what is heard takes as long as to make a small picture.
+    """
+    if not delay_s:
+        async with listening(pipe, listener):
+            yield
+        return
+    over, listening_tasks = asyncio.Event(), list[asyncio.Task[None]]()
+
+    async def listen() -> None:
+        async with listening(pipe, listener):
+            await over.wait()
+
+    timer = asyncio.get_running_loop().call_later(
+        delay_s, lambda: listening_tasks.append(asyncio.create_task(listen()))
+    )
+    try:
+        yield
+        over.set()
+        await asyncio.gather(*listening_tasks)
+    finally:
+        timer.cancel()
+        for task in listening_tasks:
+            task.cancel()
+
+
 async def _listen(reader: asyncio.StreamReader, listener: Listener) -> None:
     async for line in reader:
         await listener(line.decode().strip())

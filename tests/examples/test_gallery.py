@@ -14,6 +14,7 @@ import httpx
 import pytest
 import uvicorn
 
+from errand.images import steps
 from errand.testing import JobsUnderTest
 from settings import Settings
 from tests.pictures import image, size_of
@@ -47,7 +48,10 @@ async def visitor(jobs: JobsUnderTest, gallery: ModuleType) -> AsyncIterator[htt
     await serving
 
 
-async def test_a_photo_is_watched_on_its_way_to_the_page(visitor: httpx.AsyncClient, jobs: JobsUnderTest) -> None:
+async def test_a_photo_is_watched_on_its_way_to_the_page(
+    visitor: httpx.AsyncClient, jobs: JobsUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps, "SHOWN_AFTER_S", 0)
     page = (await visitor.get("/")).text
     assert 'fetch("/photos"' in page and "/events`" in page
     job = (await visitor.post("/photos", files={"photo": ("a.jpg", image(600, 400))})).json()["job"]

@@ -37,7 +37,7 @@ class Request:
     watermarks: Mapping[str, Path] | None = None
     """The files of the watermarks, by key."""
     reports: Path | None = None
-    """The pipe in which it is said what is done."""
+    """The pipe in which it is said what is done, each with the number of its step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,11 +65,11 @@ def render(path: Path, folder: Path, request: Request, options: ImageOptions) ->
     cost = options.cost_megapixels(renditions)
     limit_cpu_time(options.cpu_limit_s(source.width * source.height * frames, cost))
     bases = _decoded(source, renditions, request, options, frames)
-    report(request.reports, f"{source.width} x {source.height} decoded")
+    report(request.reports, f"1: {source.width} x {source.height} decoded")
     outputs = []
     for number, each in enumerate(renditions, start=1):
         outputs.append(write(_pixels(bases, source, each, request), each, source, folder / f"{number}", options))
-        report(request.reports, f"{number} of {len(renditions)} made: {outputs[-1]}")
+        report(request.reports, f"{number + 1}: {number} of {len(renditions)} made: {outputs[-1]}")
     about = described(source, to_srgb(bases[0]), sha256=sha256, size_bytes=size_bytes)
     return Result(outputs=outputs, source=about)
 
