@@ -31,6 +31,11 @@ class Follower:
         self._has_missed = False
         self._reading = asyncio.Lock()
 
+    @property
+    def is_current(self) -> bool:
+        """Messages are taken in as they come; False while, and if, something must be read first."""
+        return self._is_current
+
     async def restart(self) -> None:
         """Follows the source from now on; to be followed by `catch_up`."""
         self.interrupt()
@@ -61,9 +66,12 @@ class Follower:
         await Outage(quiet=True).outlast(self.catch_up)
 
     async def renew(self) -> None:
-        """Keeps the source watched; recovers if it was not watched for a while. Raises errors that are no outage."""
+        """Keeps the source watched; recovers if it was not watched for a while, or was not caught up with.
+
+        Raises errors that are no outage.
+        """
         extent = await Outage(quiet=True).outlast(self._history.watch)
-        if extent.since > self._ring.end(self.source):
+        if extent.since > self._ring.end(self.source) or not self._is_current:
             await self.recover()
 
     async def covers(self, position: Position) -> bool:

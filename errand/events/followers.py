@@ -35,6 +35,8 @@ class Followers:
         self._renew_now = {partition: asyncio.Event() for partition in self._of_partitions}
         self._events = events
         self._note_gap = note_gap
+        self._cut_off: set[Follower] = set()
+        """Those that catch up because a request that had them do so did not see it to the end."""
         self._tasks: set[asyncio.Task[None]] = set()
         self.is_open = False
 
@@ -63,9 +65,25 @@ class Followers:
         """Reads what is missing in the ring after these positions; False if some of it is gone."""
         for source, follower in self._by_source.items():
             # a position is missing for a source that is new
-            if (position := positions.get(source)) is not None and not await follower.covers(position):
+            if (position := positions.get(source)) is not None and not await self._covers(follower, position):
                 return False
         return True
+
+    async def _covers(self, follower: Follower, position: Position) -> bool:
+        try:
+            return await follower.covers(position)
+        except BaseException:
+            # the request that asks is cut off at its deadline, perhaps in the middle of what all watchers depend on
+            if self.is_open and not follower.is_current and follower not in self._cut_off:
+                self._cut_off.add(follower)
+                self._start(self._recover(follower))
+            raise
+
+    async def _recover(self, follower: Follower) -> None:
+        try:
+            await self._or_note_gap(follower.recover)
+        finally:
+            self._cut_off.discard(follower)
 
     def on_changes(self, changes: Iterable[Change]) -> None:
         """The changes in a message of a watched queue. Those of 10,000 jobs take about 50 ms."""

@@ -99,6 +99,29 @@ async def test_what_was_published_while_the_connection_was_cut_comes_in_its_orde
     assert await taken(watcher, 30) == ids
 
 
+async def test_who_comes_from_the_future_and_is_cut_off_leaves_the_others_what_comes(
+    feed: JobFeed, queue: Queue, redis: ArqRedis
+) -> None:
+    """A `Last-Event-ID` past the end has the history read; if Redis is slow just then, the request ends at its
+    deadline."""
+    watcher = await live(feed)
+    reading = asyncio.Event()
+
+    async def slow() -> None:
+        reading.set()
+        await asyncio.Event().wait()
+
+    follower = feed._followers._by_source["default"]
+    whole, follower._read_to_end = follower._read_to_end, slow  # type: ignore[method-assign,assignment]
+    from_the_future = asyncio.create_task(feed.covers({"default": (10**15, 0)}))
+    await reading.wait()
+    follower._read_to_end = whole  # type: ignore[method-assign]
+    from_the_future.cancel()
+    await asyncio.gather(from_the_future, return_exceptions=True)
+    put = await queue.enqueue("fax", {})
+    assert await taken(watcher, 1) == [put.job_id]
+
+
 async def test_a_lost_history_ends_watchers_instead_of_leaving_a_gap(
     feed: JobFeed, queue: Queue, redis: ArqRedis
 ) -> None:
