@@ -64,6 +64,8 @@ class Enqueued:
     replayed: bool = False
     """An earlier request under the same idempotency key has put it; `memo` is what that one left."""
     memo: str = ""
+    replaced: str = ""
+    """The id of the waiting job that held its unique key, and was cancelled for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -240,7 +240,7 @@ class Queue(QueueActions):
                 replacing = replace(entry, replaces=conflict.job_id)
                 replaced = partial(self._replace, replacing, until_s=self.script.deadline())
                 answer = await self.script.in_time(self.script.not_late(replaced))
-                return enqueued(self.name, entry, answer)
+                return replace(enqueued(self.name, entry, answer), replaced=conflict.job_id)
             except NotUnique as next_conflict:
                 # it has started meanwhile, or another request was quicker
                 conflict = next_conflict

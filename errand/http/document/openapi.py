@@ -55,6 +55,10 @@ HEADERS: Document = {
         "description": "`true`: this job was there, and none was put; absent if the answer waited for its end",
         "schema": {"type": "string", "const": "true"},
     },
+    "Replaced-Job": {
+        "description": "the path of the job that was cancelled for this one, with `on_conflict=replace`",
+        "schema": {"type": "string"},
+    },
     "Preference-Applied": {
         "description": "`wait=N`: the answer has waited for the job's end, N seconds at most",
         "schema": {"type": "string", "pattern": "^wait=[0-9]+$"},
@@ -196,6 +200,8 @@ def _add_headers(operation: Operation, status: str, answer: Document) -> None:
         names.append("Location")
     if status == "200" and model == "JobView" and operation["operationId"].startswith("enqueue_"):
         names += ["Location", "Existing-Job"]
+    if status == "202" and "on_conflict" in taken:
+        names.append("Replaced-Job")
     if status in ("200", "202") and "Idempotency-Key" in taken:
         names.append("Idempotency-Replayed")
     if status in ("200", "202") and "Prefer" in taken:

@@ -29,6 +29,10 @@ REPORTS = ("take_email_", "take_mailgun_", "take_postmark_", "take_ses_")
 """How those begin that take what became of letters."""
 MAKING = ("act_on_many_jobs", "put_schedule", "trigger_schedule", "test_webhook_endpoint", "resend_webhook_event")
 """Operations whose forms lead to what they have made, by a 303."""
+CANCELS = "cancel_job"
+REPLACED_JOB = "Replaced-Job"
+"""The header with the path of a job that was cancelled for the one that was put (`on_conflict=replace`)."""
+_REPLACED = REPLACED_JOB.lower().encode()
 CHANGING = ("POST", "PUT", "PATCH", "DELETE")
 MAX_SHOWN_CHARS = 200
 LINES_IN_A_MINUTE = 60
@@ -66,23 +70,25 @@ class Record:
         self.refused = RefusedCredentials()
         self._trail = trail
 
-    async def write(self, scope: Scope, *, status: int, made: str = "") -> None:
+    async def write(self, scope: Scope, *, status: int, made: str = "", cancelled: str = "") -> None:
         """Counts and writes that the request's credential was refused; if it was not, what the request has changed.
 
-        `made` is the path that the answer leads to.
+        `made` is the path that the answer leads to, `cancelled` that of a job which had to go for the one that was put.
         """
         reasons: list[str] = scope.get(REFUSED_FOR, [])
         action = getattr(scope.get("route"), "operation_id", None) or ""
         if reasons:
             if (left_out := self.refused.add(reasons[0])) is not None:
                 await self._write("refused", scope, status, action=action, reason=reasons[0], left_out=left_out)
+        elif cancelled:
+            await self._write("changed", scope, status, action=CANCELS, path=cancelled[:MAX_SHOWN_CHARS], made=made)
         elif scope["method"] in CHANGING and action and not action.startswith(NO_CHANGES):
             kind: Kind = "reported" if action.startswith(REPORTS) else "changed"
             is_made = status == 201 or (status == 303 and action in MAKING)
             await self._write(kind, scope, status, action=action, made=made if is_made else "")
 
     async def _write(self, kind: Kind, scope: Scope, status: int, **more: Any) -> None:
-        entry = AuditEntry(kind=kind, status=status, **more, **_said(scope))
+        entry = AuditEntry(kind=kind, status=status, **{**_said(scope), **more})
         _log(entry)
         try:
             await within(REDIS_DEADLINE_S, self._trail().add(entry))
@@ -115,8 +121,12 @@ class Audit:
             await self._app(scope, receive, noting)
         finally:
             if refused or scope["method"] != "GET":
-                made = dict(headers).get(b"location", b"").decode("latin-1")
-                await self._record.write(scope, status=status, made=made.partition("?")[0])
+                found = dict(headers)
+                made, cancelled = (
+                    found.get(b"location", b"").decode("latin-1"),
+                    found.get(_REPLACED, b"").decode("latin-1"),
+                )
+                await self._record.write(scope, status=status, made=made.partition("?")[0], cancelled=cancelled)
 
 
 def _said(scope: Scope) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pydantic_core import from_json, to_json
 from errand.http.answers.job_view import AcceptedJobView, JobView, new_job_json, path_of
 from errand.http.answers.problems import ERRORS, KEY_ERRORS, Problem
 from errand.http.gates import auth
+from errand.http.gates.audit import REPLACED_JOB
 from errand.http.requests import args as job_args
 from errand.http.requests import enqueue_options, idempotency, uniqueness, uploads, waits
 from errand.http.requests.args import KeptArgs
@@ -223,6 +224,8 @@ def _accepted(
         job = replace(job, run_at_ms=None, held=True)
     shown = new_job_json(job, job_type, durability=put.durability, root_path=root_path)
     headers = {"Location": path_of(put.job_id, root_path), **(idempotency.REPLAYED if put.replayed else {})}
+    if put.replaced:
+        headers[REPLACED_JOB] = path_of(put.replaced, root_path)
     return Response(shown, status_code=202, media_type="application/json", headers=headers)
 
 

@@ -55,6 +55,17 @@ async def test_each_change_is_logged_with_the_name_of_its_key(client: httpx.Asyn
     assert {line["address"] for line in said} == {"203.0.113.7"}
 
 
+async def test_who_cancels_a_job_by_putting_another_in_its_place_stands_in_the_audit(
+    client: httpx.AsyncClient,
+) -> None:
+    path = "/v1/jobs/welcome_email?delay=1h&unique_key=ada&on_conflict=replace"
+    first, second = [await client.post(path, json=LETTER, headers=bearer(key)) for key in (OLD, NEW)]
+    assert second.headers["replaced-job"] == first.headers["location"] and "replaced-job" not in first.headers
+    (entry,) = (await client.get("/v1/audit?kind=changed", headers=bearer(OLD))).json()["entries"]
+    assert (entry["by"], entry["action"], entry["status"]) == ("ci", "cancel_job", 202)
+    assert (entry["path"], entry["made"]) == (first.headers["location"], second.headers["location"])
+
+
 async def test_each_refused_credential_is_logged_and_counted_and_the_key_is_not_shown(
     client: httpx.AsyncClient,
 ) -> None:
