@@ -12,6 +12,7 @@ import pyvips
 
 from errand.images.formats import FORMATS, KEPT_AS, READABLE, Format, SourceFormat, sniff
 from errand.images.pixels.foreign import Foreign, opened
+from errand.images.pixels.png_texts import MAX_TEXT_BYTES, has_too_much_text
 from errand.images.pixels.scans import lacks_scans
 from errand.images.refusal import ImageRefused, damaged, not_an_image
 from errand.images.size import Strictness
@@ -77,6 +78,8 @@ def read_source(path: Path, strictness: Strictness, extra: Collection[str] = ())
         return _foreign(path, kind)
     if sniff(start) not in FORMATS:
         raise ImageRefused(not_an_image(start, extra))
+    if sniff(start) == "png" and has_too_much_text(path):
+        raise ImageRefused(f"the texts in the image have over {MAX_TEXT_BYTES >> 20} MiB")
     if strictness != "strict":
         _complete(path, start)
     try:

@@ -260,7 +260,8 @@ async def test_streams_stay_open_while_redis_is_stopped_and_go_on_where_they_wer
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(job_feed, "HEARTBEAT_S", 0.3)
-    server = RedisServer(tmp_path, options=["appendonly yes"])
+    # a disk that is busy has `everysec` put a write off, and a kill loses it: then the streams end, and say so
+    server = RedisServer(tmp_path, options=["appendonly yes", "appendfsync always"])
     with server.running():
         async with serving(make_settings(tmp_path / "data"), server.url) as service:
             first = await put(service, delay=60)

@@ -116,3 +116,21 @@ def test_of_another_file_inside_an_image_nothing_comes_out(tmp_path: Path, kind:
     (tmp_path / "source").write_bytes(POLYGLOTS[kind])
     made = render(tmp_path / "source", tmp_path, Request(sizes=[Size(width=18)]), ImageOptions()).outputs
     assert PAYLOAD not in made[0].path.read_bytes()
+
+
+@pytest.mark.parametrize("kind", [b"zTXt", b"iTXt"])
+@pytest.mark.parametrize("behind_the_pixels", [False, True])
+def test_a_png_whose_texts_inflate_to_gigabytes_is_refused_before_libvips_keeps_them(
+    tmp_path: Path, kind: bytes, behind_the_pixels: bool
+) -> None:
+    """One of 2 MB ended the process: an allocation failed where GLib knows no other way out."""
+    head = {b"zTXt": b"Comment\0\0", b"iTXt": b"Comment\0\1\0en\0\0"}[kind]
+    content = head + zlib.compress(b"a" * 9 * 2**20)
+    text = struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+    picture = image(18, 12, form="png")
+    at = len(picture) - 12 if behind_the_pixels else 33
+    (tmp_path / "source").write_bytes(picture[:at] + text * 4 + picture[at:])
+    with pytest.raises(ImageRefused, match="texts in the image"):
+        render(tmp_path / "source", tmp_path, Request(sizes=[Size(width=9)]), ImageOptions())
+    (tmp_path / "source").write_bytes(picture[:at] + text * 3 + picture[at:])
+    assert render(tmp_path / "source", tmp_path, Request(sizes=[Size(width=9)]), ImageOptions()).outputs
