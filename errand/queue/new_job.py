@@ -15,7 +15,7 @@ from errand.wire import codec
 from errand.wire.flow import NO_FLOW, Flow, PlannedJob
 from errand.wire.job_id import new_job_id
 from errand.wire.limits import MAX_TRIES, PRIORITY, JobLimits
-from errand.wire.origin import NO_ORIGIN, JobOrigin
+from errand.wire.origin import NO_ORIGIN, Origin, dumps_with
 
 
 class JobExists(Exception):
@@ -167,7 +167,7 @@ def step_of(job: PlannedJob, flow: Flow) -> NewJob:
     )
 
 
-def entry_of(job: NewJob, origin: JobOrigin) -> Entry:
+def entry_of(job: NewJob, origin: Origin) -> Entry:
     entry = new_entry(
         job.type_name,
         job.args,
@@ -194,7 +194,7 @@ def new_entry(
     unique: Unique | None = None,
     limits: JobLimits | None = None,
     flow: Flow = NO_FLOW,
-    origin: JobOrigin,
+    origin: Origin,
 ) -> Entry:
     enqueued_at_ms = timestamp_ms()
     job = {"t": None, "f": type_name, "a": (), "k": args, "et": enqueued_at_ms}
@@ -207,12 +207,10 @@ def new_entry(
         job[PRIORITY] = priority
     if flow is not NO_FLOW:
         job |= flow.fields()
-    if origin is not NO_ORIGIN:
-        job |= origin.fields()
     return Entry(
         job_id or new_job_id(),
         type_name,
-        codec.dumps(job),
+        codec.dumps(job) if origin is NO_ORIGIN else dumps_with(origin, job),
         enqueued_at_ms,
         delay_ms,
         run_at_ms,

@@ -102,7 +102,7 @@ class Queue(QueueActions):
         if job_id is None:
             # one at a time, an id alone is drawn in a third of the time
             job_id = new_job_id() if self._takes_any_id else self._new_ids(1)[0]
-        with current.putting(type_name, self.name, job_id=job_id) as carrier:
+        with current.putting(type_name, self.name, job_id=job_id) as origin:
             entry = new_entry(
                 type_name,
                 args,
@@ -113,7 +113,7 @@ class Queue(QueueActions):
                 unique=unique,
                 limits=limits,
                 flow=flow,
-                origin=current.origin(carrier),
+                origin=origin,
             )
             try:
                 return enqueued(self.name, entry, await self.sender.send(entry))
@@ -143,9 +143,8 @@ class Queue(QueueActions):
         many_args = list(many_args)
         if len(many_args) > MAX_BATCH:
             raise ValueError(f"{len(many_args)} jobs are over the limit of {MAX_BATCH} for one call")
-        with current.putting(type_name, self.name) as carrier:
+        with current.putting(type_name, self.name) as origin:
             current.note_number(len(many_args))
-            origin = current.origin(carrier)
             entries = [
                 new_entry(
                     type_name,

@@ -31,8 +31,8 @@ async def enqueue_together(jobs: Sequence[tuple[JobQueue, NewJob]]) -> list[Enqu
         return [await _enqueue_one(*placed[0])]
     by_queue: dict[Queue, list[Entry]] = {}
     for queue, job in placed:
-        with current.putting(job.type_name, queue.name, job_id=job.job_id) as carrier:
-            by_queue.setdefault(queue, []).append(entry_of(job, current.origin(carrier)))
+        with current.putting(job.type_name, queue.name, job_id=job.job_id) as origin:
+            by_queue.setdefault(queue, []).append(entry_of(job, origin))
     put = {
         entry.job_id: _unless_it_exists(queue, entry, answer)
         for (queue, entries), answers in zip(by_queue.items(), await _put(by_queue), strict=True)
@@ -54,8 +54,8 @@ async def _placed(jobs: Sequence[tuple[JobQueue, NewJob]]) -> Sequence[tuple[Que
 
 
 async def _enqueue_one(queue: Queue, job: NewJob) -> Enqueued | None:
-    with current.putting(job.type_name, queue.name, job_id=job.job_id) as carrier:
-        entry = entry_of(job, current.origin(carrier))
+    with current.putting(job.type_name, queue.name, job_id=job.job_id) as origin:
+        entry = entry_of(job, origin)
         if not job.enforce and queue.script.has_limit:
             (answer,) = await queue.script.put([entry], enforce=False)
         else:

@@ -7,12 +7,13 @@ from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any
 
 from errand.tracing.attributes import Attributes, Kind
-from errand.wire.origin import NO_ORIGIN, Carrier, JobOrigin
+from errand.wire.origin import NO_ORIGIN, JobOrigin, Origin, origin_at
 
 if TYPE_CHECKING:
     from errand.tracing.spans import Spans
 
 NOTHING: AbstractContextManager[None] = nullcontext()
+NOWHERE: AbstractContextManager[Origin] = nullcontext(NO_ORIGIN)
 
 REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
 """That of the request which is answered, or of the job that runs."""
@@ -47,26 +48,23 @@ def spans() -> Spans | None:
     return _Switch.spans
 
 
-def origin(carrier: Carrier | None = None, *, follows: bool = False) -> JobOrigin:
-    """What a job that is put now comes from; `follows`: it is put by the end of the attempt that is under way.
+def origin() -> JobOrigin:
+    """The request and the span that are under way, as the origin of a job that was put in them."""
+    spans = _Switch.spans
+    return origin_at(None if spans is None else spans.carrier(), request_id=REQUEST_ID.get())
 
-    `carrier`: what `putting` gave; without one, that of the span that is under way.
+
+def putting(
+    type_name: str, queue: str, *, job_id: str | None = None, follows: bool = False
+) -> AbstractContextManager[Origin]:
+    """A span around an enqueue; gives what the jobs come from that are put within it.
+
+    `follows`: they are put by the end of the attempt that is under way. If nothing is recorded of it, there is no span.
     """
-    request_id = REQUEST_ID.get()
-    if _Switch.spans is None:
-        return NO_ORIGIN if request_id is None else JobOrigin(request_id=request_id)
-    carrier = carrier or _Switch.spans.carrier()
-    if follows:
-        return JobOrigin(follows=carrier, request_id=request_id)
-    return JobOrigin(parent=carrier, request_id=request_id)
-
-
-def putting(type_name: str, queue: str, *, job_id: str | None = None) -> AbstractContextManager[Carrier | None]:
-    """A span around an enqueue, the origin of the jobs that are made within it.
-
-    If nothing is recorded of it, there is no span: within the block `origin` takes the carrier that this gives.
-    """
-    return NOTHING if _Switch.spans is None else _Switch.spans.putting(type_name, queue, job_id=job_id)
+    request_id, spans = REQUEST_ID.get(), _Switch.spans
+    if spans is not None:
+        return spans.putting(type_name, queue, job_id, follows=follows, request_id=request_id)
+    return NOWHERE if request_id is None else nullcontext(JobOrigin(request_id=request_id))
 
 
 def note_number(jobs: int) -> None:

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from contextvars import Token
 from typing import Any
 
 from opentelemetry import propagate, trace
-from opentelemetry.context import Context, detach, get_current
-from opentelemetry.trace import Link, Span, SpanKind, StatusCode, Tracer, TracerProvider
+from opentelemetry.context import Context, get_current
+from opentelemetry.trace import Link, Span, SpanKind, StatusCode, TracerProvider
 
 from errand.secrets import redaction
 from errand.tracing import unsampled
 from errand.tracing.attributes import Attributes, Kind
-from errand.tracing.unsampled import LeftOut
 from errand.version import VERSION
-from errand.wire.origin import MAX_CHARS, Carrier, JobOrigin
+from errand.wire.origin import MAX_CHARS, Carrier, Origin, UnsampledOrigin, origin_at
 
 SYSTEM = "errand"
 
@@ -53,23 +51,26 @@ class Spans:
             return {}
         return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
 
-    def putting(self, type_name: str, queue: str, *, job_id: str | None) -> AbstractContextManager[Carrier | None]:
-        """A span; if it would not be sampled, none, but what it would have handed on."""
-        context, tracer, carrier = get_current(), self._tracer, None
+    def putting(
+        self, type_name: str, queue: str, job_id: str | None, *, follows: bool, request_id: str | None
+    ) -> AbstractContextManager[Origin]:
+        """A span, and what a job comes from that is put within it; if it would not be sampled, just that."""
+        context, tracer, left_out = unsampled.CURRENT.get(), self._tracer, None
         if context:
-            carrier = unsampled.child_in(context) if self._leaves_out_unsampled else None
+            left_out = unsampled.child_in(context) if self._leaves_out_unsampled else None
         elif self._roots is not None:
-            carrier, tracer = self._roots.draw(), self._roots.tracer
-        return nullcontext(carrier) if carrier else self._put(tracer, type_name, queue, job_id=job_id)
+            left_out, tracer = self._roots.draw(), self._roots.tracer
+        if left_out is None:
+            span = tracer.start_span(f"enqueue {queue}:{type_name}", **_options_of_enqueue(type_name, queue, job_id))
+            return self._put(span, follows=follows, request_id=request_id)
+        if follows or request_id is not None:
+            return nullcontext(origin_at(left_out.parent, follows=follows, request_id=request_id))
+        return left_out
 
     @contextmanager
-    def _put(self, tracer: Tracer, type_name: str, queue: str, *, job_id: str | None) -> Iterator[None]:
-        attributes = _of_message(type_name, queue, operation=("enqueue", "send"))
-        if job_id is not None:
-            attributes["messaging.message.id"] = job_id
-        name = f"enqueue {queue}:{type_name}"
-        with self._current(tracer.start_span(name, kind=SpanKind.PRODUCER, attributes=attributes, **NO_TRACEBACKS)):
-            yield
+    def _put(self, span: Span, *, follows: bool, request_id: str | None) -> Iterator[Origin]:
+        with self._current(span):
+            yield origin_at(self.carrier(), follows=follows, request_id=request_id)
 
     def span(self, name: str, attributes: Attributes, *, kind: Kind) -> AbstractContextManager[Span]:
         return self._current(self._tracer.start_span(name, kind=KINDS[kind], attributes=attributes, **NO_TRACEBACKS))
@@ -90,21 +91,17 @@ class Spans:
     def event(self, name: str) -> None:
         trace.get_current_span().add_event(name)
 
-    def unsampled(self, origin: JobOrigin) -> LeftOut | None:
+    def left_out(self, origin: Origin) -> UnsampledOrigin | None:
         """The span that put a job, if nothing is recorded of that trace: its first attempt needs no span of its own."""
-        return unsampled.parent_in(origin.parent) if self._leaves_out_unsampled and origin.follows is None else None
+        if not self._leaves_out_unsampled:
+            return None
+        return origin if isinstance(origin, UnsampledOrigin) else unsampled.parent_in(origin)
 
-    @staticmethod
-    def enter(parent: LeftOut) -> Token[Context]:
-        """What is done from now on is a child of that span, until `leave`."""
-        return unsampled.enter(parent)
-
-    @staticmethod
-    def leave(token: Token[Context]) -> None:
-        detach(token)
+    enter = staticmethod(unsampled.enter)
+    leave = staticmethod(unsampled.CURRENT.reset)
 
     @contextmanager
-    def attempt(self, origin: JobOrigin, *, number: int, type_name: str, queue: str, job_id: str) -> Iterator[Span]:
+    def attempt(self, origin: Origin, *, number: int, type_name: str, queue: str, job_id: str) -> Iterator[Span]:
         """The span of an attempt: a child of the enqueue if it is the first, else a trace of its own with a link."""
         parent = _context_of(origin.parent)
         is_child = number == 1 and parent is not None
@@ -133,6 +130,13 @@ def note_error(span: Span, kind: str, message: str) -> None:
     """Says that what the span is about went wrong; the message has no secrets."""
     span.set_attribute("error.type", kind)
     span.set_status(StatusCode.ERROR, f"{kind}: {message}")
+
+
+def _options_of_enqueue(type_name: str, queue: str, job_id: str | None) -> dict[str, Any]:
+    attributes = _of_message(type_name, queue, operation=("enqueue", "send"))
+    if job_id is not None:
+        attributes["messaging.message.id"] = job_id
+    return {"kind": SpanKind.PRODUCER, "attributes": attributes, **NO_TRACEBACKS}
 
 
 def _of_message(type_name: str, queue: str, *, operation: tuple[str, str]) -> dict[str, Any]:

@@ -10,21 +10,25 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from errand.wire import codec
+
 ORIGIN, PARENT, FOLLOWS, REQUEST_ID = "origin", "trace", "follows", "request_id"
 """The field of a body, and the fields in it."""
-
-JUST_PARENT = {PARENT}
-"""The usual fields."""
 
 MAX_CHARS = 512
 """Of each text in it: a traceparent has 55, a tracestate up to 512 (W3C Trace Context, section 3.3.1.5)."""
 
 TRACEPARENT = "traceparent"
 JUST_TRACEPARENT = {TRACEPARENT}
+"""The usual field; it is kept as a text of its own."""
 PARSED = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-([0-9a-f]{2})")
 """W3C Trace Context, section 3.2: version, trace id, span id, flags."""
 UNSAMPLED = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f][02468ace]")
 """One without the lowest bit of the flags."""
+
+TAIL = re.compile(rb',"origin":"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f][02468ace]"}')
+"""How the record of a job that was put in an unsampled trace ends."""
+TAIL_BYTES = 68
 
 REQUEST_ID_CHARS = re.compile(r"[!-~]{1,128}")
 """What is taken over of an `X-Request-ID`: it is written into logs."""
@@ -47,10 +51,10 @@ class JobOrigin(NamedTuple):
     def of(cls, record: Mapping[str, Any]) -> JobOrigin:
         """That in this record; what makes no sense there counts as nothing, a body may be anybody's."""
         kept = record.get(ORIGIN)
+        if isinstance(kept, str) and PARSED.fullmatch(kept):
+            return cls(parent={TRACEPARENT: kept})
         if not isinstance(kept, dict):
             return NO_ORIGIN
-        if kept.keys() == JUST_PARENT:
-            return cls(parent=_carrier(kept[PARENT]))
         return cls(
             parent=_carrier(kept.get(PARENT)),
             follows=_carrier(kept.get(FOLLOWS)),
@@ -65,13 +69,72 @@ class JobOrigin(NamedTuple):
 
     def fields(self) -> dict[str, Any]:
         """What it adds to a record."""
-        if self.follows is None and self.request_id is None:
-            return {ORIGIN: {PARENT: self.parent}} if self.parent else {}
+        if self.follows is None and self.request_id is None and self.trace_id and len(self.parent or ()) == 1:
+            return {ORIGIN: (self.parent or {})[TRACEPARENT]}
         named = {PARENT: self.parent, FOLLOWS: self.follows, REQUEST_ID: self.request_id}
         return {ORIGIN: kept} if (kept := {name: value for name, value in named.items() if value}) else {}
 
 
 NO_ORIGIN = JobOrigin()
+
+
+def origin_at(carrier: Carrier | None, *, follows: bool = False, request_id: str | None) -> JobOrigin:
+    """That of a job which is put at this span; `follows`: by the end of the attempt that it stands for."""
+    if carrier is None and request_id is None:
+        return NO_ORIGIN
+    return JobOrigin(None, carrier, request_id) if follows else JobOrigin(carrier, None, request_id)
+
+
+class UnsampledOrigin(bytes):
+    """That of a job which is put in a trace of which nothing is recorded, and by no request: the usual one.
+
+    It is the end of the job's record, as `TAIL` has it: put there and taken from there without going through JSON.
+    It stands in for the span of the enqueue, too. For each job there is one, so it is but bytes.
+    """
+
+    __slots__ = ()
+    follows = request_id = None
+
+    @classmethod
+    def of(cls, traceparent: str) -> UnsampledOrigin:
+        return cls(f',"{ORIGIN}":"{traceparent}"}}'.encode())
+
+    @property
+    def traceparent(self) -> str:
+        return self[11:66].decode()
+
+    @property
+    def trace_id(self) -> str:
+        return self[14:46].decode()
+
+    @property
+    def parent(self) -> Carrier:
+        return {TRACEPARENT: self.traceparent}
+
+    def __enter__(self) -> UnsampledOrigin:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """No span ends."""
+
+
+Origin = JobOrigin | UnsampledOrigin
+
+
+def dumps_with(origin: Origin, record: dict[str, Any]) -> bytes:
+    """The record with where its job comes from, as `codec.dumps` makes it."""
+    if isinstance(origin, UnsampledOrigin):
+        return codec.dumps(record)[:-1] + origin
+    return codec.dumps({**record, **origin.fields()})
+
+
+def cut_origin(body: bytes) -> tuple[bytes, UnsampledOrigin] | None:
+    """The body, a JSON object, without its origin; None if that is none, or is not at its end.
+
+    What looks like this at the end of an object is a field of it: within a text its quotation marks would be escaped.
+    """
+    tail = body[-TAIL_BYTES:]
+    return (body[:-TAIL_BYTES] + b"}", UnsampledOrigin(tail)) if TAIL.fullmatch(tail) else None
 
 
 def may_have_origin(body: bytes) -> bool:

@@ -95,7 +95,7 @@ def test_each_failed_attempt_is_an_event_that_names_its_job(sent: list[dict[str,
 
 
 def test_no_secret_of_a_job_is_sent(sent: list[dict[str, Any]]) -> None:
-    assert "4111" not in json.dumps(sent)
+    assert "4111-1111" not in json.dumps(sent)
 
 
 def test_each_attempt_is_a_transaction(sent: list[dict[str, Any]]) -> None:

@@ -15,7 +15,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
 from opentelemetry.trace import SpanContext
 from pydantic import BaseModel
 
@@ -25,6 +25,7 @@ from errand.queue.queue import Queue
 from errand.tracing import current
 from errand.tracing.spans import Spans
 from errand.tracing.unsampled import parent_in
+from errand.wire.origin import JobOrigin
 from jobs.welcome_email import welcome_email
 from settings import Settings
 from tests.conftest import OpenClient, RunWorker, make_settings
@@ -176,15 +177,20 @@ async def test_a_trace_that_is_not_sampled_is_handed_on_and_nothing_of_it_is_rec
 
     @job()
     async def looks(ctx: Context, args: Nothing) -> None:
-        """Notes whose child a span would be that began now."""
+        """Notes whose child a span would be that began now, and begins one where every new trace is sampled."""
         seen.append(trace.get_current_span().get_span_context())
+        with all_traces.get_tracer("library").start_as_current_span("call") as span:
+            seen.append(span.get_span_context())
 
+    all_traces = TracerProvider(sampler=ParentBased(ALWAYS_ON))
+    all_traces.add_span_processor(SimpleSpanProcessor(unsampled))
     put = await queue.enqueue("looks", {})
     async with run_worker([looks]):
         await ended(redis, put.job_id)
     job_seen = await read_job(redis, put.job_id)
     assert job_seen is not None and job_seen.origin.trace_id == f"{seen[0].trace_id:032x}"
     assert seen[0].is_valid and not seen[0].trace_flags.sampled
+    assert seen[1].trace_id == seen[0].trace_id and not seen[1].trace_flags.sampled
     assert unsampled.get_finished_spans() == ()
     assert not trace.get_current_span().get_span_context().is_valid
 
@@ -200,8 +206,8 @@ async def test_a_trace_that_is_not_sampled_is_handed_on_and_nothing_of_it_is_rec
     ],
 )
 def test_only_a_span_that_is_surely_not_sampled_is_left_out(text: str, is_left_out: bool) -> None:
-    assert (parent_in({"traceparent": text}) is not None) == is_left_out
-    assert parent_in({"traceparent": text, "tracestate": "a=b"}) is None
+    assert (parent_in(JobOrigin(parent={"traceparent": text})) is not None) == is_left_out
+    assert parent_in(JobOrigin(parent={"traceparent": text, "tracestate": "a=b"})) is None
 
 
 async def test_without_traces_and_request_ids_a_job_carries_nothing(redis: ArqRedis, queue: Queue) -> None:

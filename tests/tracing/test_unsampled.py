@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from opentelemetry import baggage
+from opentelemetry.context import attach, detach
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler, TraceIdRatioBased
 from opentelemetry.trace import SpanContext, get_current_span
 
-from errand.tracing import current
+from errand.tracing import current, unsampled
 from errand.tracing.spans import Spans
-from errand.tracing.unsampled import RootSampling, are_left_out
+from errand.tracing.unsampled import CURRENT, RootSampling, _AsItIs, are_left_out
+from errand.wire.origin import UnsampledOrigin
 
 HALF = TraceIdRatioBased(0.5)
 
@@ -31,9 +36,8 @@ def test_half_of_the_traces_are_sampled_those_whose_ids_the_sampler_would_take(m
     monkeypatch.setattr(current._Switch, "spans", Spans(provider))
     left_out = set()
     for _ in range(500):
-        with current.putting("noop", "default") as carrier:
-            origin = current.origin(carrier)
-            if carrier is not None:
+        with current.putting("noop", "default") as origin:
+            if isinstance(origin, UnsampledOrigin):
                 assert not get_current_span().get_span_context().is_valid, "no span is made for it"
                 left_out.add(int(origin.trace_id or "", 16))
     sampled = {span.context.trace_id for span in exporter.get_finished_spans()}
@@ -45,13 +49,38 @@ def test_what_is_put_within_a_trace_belongs_to_it(monkeypatch: pytest.MonkeyPatc
     provider, exporter = provider_by(ParentBased(ALWAYS_OFF))
     monkeypatch.setattr(current._Switch, "spans", Spans(provider))
     with provider.get_tracer("app").start_as_current_span("request") as request:
-        with current.putting("noop", "default") as carrier:
-            put = current.origin(carrier)
-            follows = current.origin(carrier, follows=True).follows
+        with current.putting("noop", "default") as put:
+            pass
+        with current.putting("noop", "default", follows=True) as follows:
+            pass
     context: SpanContext = request.get_span_context()
-    assert put.trace_id == f"{context.trace_id:032x}" and put.parent == follows
+    assert put.trace_id == f"{context.trace_id:032x}" and put.follows is None
     assert put.parent is not None and f"{context.span_id:016x}" not in put.parent["traceparent"]
+    assert follows.parent is None and follows.follows is not None
+    assert follows.follows["traceparent"].startswith(f"00-{context.trace_id:032x}-")
     assert exporter.get_finished_spans() == ()
+
+
+@pytest.mark.parametrize("where", [CURRENT, _AsItIs()])
+def test_a_job_is_entered_in_what_is_current_and_left_again(where: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unsampled, "CURRENT", where)
+    around = attach(baggage.set_baggage("tenant", "acme"))
+    token = unsampled.enter(UnsampledOrigin.of(f"00-{'1' * 32}-{'2' * 16}-02"))
+    inside = get_current_span().get_span_context()
+    assert (inside.trace_id, inside.span_id) == (int("1" * 32, 16), int("2" * 16, 16)) and inside.is_remote
+    assert baggage.get_baggage("tenant") == "acme"
+    where.reset(token)
+    assert not get_current_span().get_span_context().is_valid
+    detach(around)
+
+
+def test_what_is_put_with_baggage_hands_it_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    provider, _ = provider_by(ParentBased(ALWAYS_OFF))
+    monkeypatch.setattr(current._Switch, "spans", Spans(provider))
+    around = attach(baggage.set_baggage("tenant", "acme"))
+    with current.putting("noop", "default") as origin:
+        assert origin.parent is not None and origin.parent["baggage"] == "tenant=acme"
+    detach(around)
 
 
 class Own(Sampler):

@@ -14,7 +14,7 @@ from errand.tracing import current
 from errand.wire import flow
 from errand.wire.flow import NO_FLOW, Flow, Needs, PlannedJob, Step
 from errand.wire.job_id import new_job_id
-from errand.wire.origin import NO_ORIGIN, JobOrigin
+from errand.wire.origin import NO_ORIGIN, Origin
 
 MAX_FOLLOW_UPS = 10_000
 """Of one attempt: a script call holds Redis up for everybody, and this many jobs take it some tens of milliseconds."""
@@ -31,7 +31,7 @@ class FollowUp:
     options: JobOptions = NO_OPTIONS
     flow: Flow = NO_FLOW
     """What follows it in turn, and what it waits for."""
-    origin: JobOrigin = NO_ORIGIN
+    origin: Origin = NO_ORIGIN
     """The attempt that added it."""
 
 
@@ -41,17 +41,16 @@ def follow_up(job_type: Describes, ready: tuple[Any, ...], args: Mapping[str, An
     if options.unique_key is not None or options.repeats is not None:
         raise ValueError("a follow-up has no unique_key, debounce or throttle: give it a job_id, which no other has")
     kept, job_id = kept_args(job_type, ready, args), options.job_id or new_job_id()
-    with current.putting(job_type.name, job_type.queue, job_id=job_id) as carrier:
-        origin = current.origin(carrier, follows=True)
-    return FollowUp(
-        id=job_id,
-        type_name=job_type.name,
-        queue=job_type.queue,
-        args=kept,
-        options=options,
-        flow=_flow_of(options),
-        origin=origin,
-    )
+    with current.putting(job_type.name, job_type.queue, job_id=job_id, follows=True) as origin:
+        return FollowUp(
+            id=job_id,
+            type_name=job_type.name,
+            queue=job_type.queue,
+            args=kept,
+            options=options,
+            flow=_flow_of(options),
+            origin=origin,
+        )
 
 
 def _flow_of(options: JobOptions) -> Flow:

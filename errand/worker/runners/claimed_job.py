@@ -12,10 +12,11 @@ from arq.utils import timestamp_ms
 from arq.worker import JobExecutionFailed
 
 from errand.leases.leases import Claim
+from errand.wire import codec
 from errand.wire.codec import UNKNOWN
 from errand.wire.flow import NO_FLOW, Flow, may_have_flow
 from errand.wire.limits import LATEST_MS, NO_LIMITS, KeptLimits, may_have_limits
-from errand.wire.origin import NO_ORIGIN, JobOrigin, may_have_origin
+from errand.wire.origin import NO_ORIGIN, JobOrigin, Origin, cut_origin, may_have_origin
 
 logger = logging.getLogger("arq.worker")
 
@@ -36,7 +37,7 @@ class ClaimedJob:
     """When its function was started, or refused; only `ArqRunner` sets it."""
     limits: KeptLimits = NO_LIMITS
     flow: Flow = NO_FLOW
-    origin: JobOrigin = NO_ORIGIN
+    origin: Origin = NO_ORIGIN
     trace_id: str | None = None
     """That of the attempt which runs."""
     given: dict[str, Any] = field(default_factory=dict)
@@ -74,11 +75,14 @@ def read(claim: Claim, deserializer: Deserializer | None) -> ClaimedJob:
         logger.warning("job %s expired", claim.job_id)
         job.unreadable = JobExecutionFailed("job expired")
         return job
+    body, has_origin = claim.body, may_have_origin(claim.body)
+    if has_origin and deserializer is codec.loads and (parts := cut_origin(body)) is not None:
+        (body, job.origin), has_origin = parts, False
     if deserializer is not None:
-        deserializer = _noting_more(job, claim.body, deserializer)
+        deserializer = _noting_more(job, body, deserializer, has_origin=has_origin)
     try:
         job.function, job.args, job.kwargs, asked_try, job.enqueued_at_ms = deserialize_job_raw(
-            claim.body, deserializer=deserializer
+            body, deserializer=deserializer
         )
     except SerializationError as error:
         logger.exception("deserializing job %s failed", claim.job_id)
@@ -92,9 +96,9 @@ def read(claim: Claim, deserializer: Deserializer | None) -> ClaimedJob:
     return job
 
 
-def _noting_more(job: ClaimedJob, body: bytes, deserializer: Deserializer) -> Deserializer:
+def _noting_more(job: ClaimedJob, body: bytes, deserializer: Deserializer, *, has_origin: bool) -> Deserializer:
     """The deserializer, which also notes what Arq's fields do not say: limits, flow, origin; if there may be some."""
-    has_origin, has_more = may_have_origin(body), may_have_limits(body) or may_have_flow(body)
+    has_more = may_have_limits(body) or may_have_flow(body)
     if not has_origin and not has_more:
         return deserializer
 

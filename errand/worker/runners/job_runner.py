@@ -190,7 +190,7 @@ class JobRunner:
             call = job_type.function if around is None else around.call
             made = attempt.run(job_type, ctx, under_way.kwargs, hide=under_way.hide, call=call)
             if job.origin is not NO_ORIGIN or current.is_on():
-                made = traced(job, made, queue=keys.queue_name(self.worker.queue_name))
+                made = traced(job, made, queue_key=self.worker.queue_name)
             outcome = await made
         except asyncio.CancelledError:
             outcome = self._interrupted(job.claim.job_id)

@@ -10,7 +10,7 @@ from pydantic_core import PydanticSerializationError
 from errand.wire import codec
 from errand.wire.flow import NO_FLOW
 from errand.wire.limits import NO_LIMITS
-from errand.wire.origin import NO_ORIGIN
+from errand.wire.origin import NO_ORIGIN, dumps_with
 from errand.wire.records import Attempt, Error, JobFailed, Progress
 from errand.worker.runners.claimed_job import ClaimedJob
 
@@ -49,7 +49,7 @@ class ResultRecords:
     def unstarted(self, job: ClaimedJob, failure: JobFailed, *, at_ms: int) -> bytes:
         """The record of a job that ends without another attempt."""
         fields = self._fields(job, failure, succeeded=False, started_at_ms=at_ms, ended_at_ms=at_ms)
-        return codec.dumps({**fields, "attempts": _earlier_attempts(job)})
+        return dumps_with(job.origin, {**fields, "attempts": _earlier_attempts(job)})
 
     def _of_last(self, job: ClaimedJob, ended: Attempt, result: Any, progress: Progress | None) -> bytes:
         if ended.error is not None:
@@ -64,12 +64,12 @@ class ResultRecords:
         fields["attempts"] = [*_earlier_attempts(job), ended]
         if progress is not None:
             fields["progress"] = progress
-        return codec.dumps(fields)
+        return codec.dumps(fields) if job.origin is NO_ORIGIN else dumps_with(job.origin, fields)
 
     def _fields(
         self, job: ClaimedJob, result: Any, *, succeeded: bool, started_at_ms: int, ended_at_ms: int
     ) -> dict[str, Any]:
-        """Arq's, under its own short names; the job's limits and its flow and origin if it has some."""
+        """Arq's, under its own short names; the job's limits and its flow if it has some."""
         fields: dict[str, Any] = {
             "t": job.job_try,
             "f": job.function,
@@ -88,8 +88,6 @@ class ResultRecords:
         if job.flow is not NO_FLOW:
             # once it has succeeded, its next step is put, and what it waited for counts no more
             fields |= (replace(job.flow, then=(), needs=None, handed={}) if succeeded else job.flow).fields()
-        if job.origin is not NO_ORIGIN:
-            fields |= job.origin.fields()
         return fields
 
 

@@ -8,25 +8,26 @@ from typing import TYPE_CHECKING, Any
 from structlog.contextvars import bound_contextvars
 
 from errand.tracing import current
+from errand.wire import keys
 from errand.worker.runners.attempt import Outcome
 from errand.worker.runners.claimed_job import ClaimedJob
 
 if TYPE_CHECKING:
     from errand.tracing.spans import Spans
-    from errand.tracing.unsampled import LeftOut
+    from errand.wire.origin import UnsampledOrigin
 
 Made = Coroutine[Any, Any, Outcome]
 
 
-def traced(job: ClaimedJob, made: Made, *, queue: str) -> Made:
+def traced(job: ClaimedJob, made: Made, *, queue_key: str) -> Made:
     """Makes the attempt at a job that says where it comes from, or while traces are on."""
     spans = current.spans()
-    if spans is not None and job.job_try == 1 and (parent := spans.unsampled(job.origin)) is not None:
+    if spans is not None and job.job_try == 1 and (parent := spans.left_out(job.origin)) is not None:
         return _unsampled(spans, job, made, parent)
-    return _with_ids(spans, job, made, queue=queue)
+    return _with_ids(spans, job, made, queue=keys.queue_name(queue_key))
 
 
-async def _unsampled(spans: Spans, job: ClaimedJob, made: Made, parent: LeftOut) -> Outcome:
+async def _unsampled(spans: Spans, job: ClaimedJob, made: Made, parent: UnsampledOrigin) -> Outcome:
     # log lines get their ids when they are written (`process.logs`): to bind them costs more than all else here
     job.trace_id = parent.trace_id
     asked, token = current.enter_request(job.origin.request_id), spans.enter(parent)
