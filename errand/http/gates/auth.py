@@ -195,6 +195,8 @@ def _local_address(request: Request) -> str:
 
 def _is_on_loopback(url: str) -> bool:
     try:
-        return is_loopback(urlsplit(url).hostname or "")
+        address = urlsplit(url)
+        _ = address.port  # only then one that is no number is refused: `127.0.0.1:8000.elsewhere.example`
+        return is_loopback(address.hostname or "")
     except ValueError:
         return False
