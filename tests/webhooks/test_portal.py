@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import re
 from collections.abc import AsyncIterator
@@ -15,6 +16,7 @@ import standardwebhooks
 from arq.connections import ArqRedis
 from pydantic import SecretStr
 
+from errand.http.routes.webhooks import portal
 from errand.webhooks.portal_link import LinkRefused, PortalLink
 from jobs.webhook import webhook
 from settings import Settings
@@ -118,6 +120,21 @@ async def test_it_changes_what_is_its_own_and_nothing_else(client: httpx.AsyncCl
     assert secret_in(rotated.text) and (await endpoints_of(client))[0]["previous_secret_until"]
     removed = await client.post(actions_in(after)["Remove the endpoint"])
     assert removed.status_code == 303 and await endpoints_of(client) == []
+
+
+async def test_forms_that_come_at_once_make_no_more_endpoints_than_there_may_be(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """10,000 at once would leave no room for any other tenant's."""
+    monkeypatch.setattr(portal, "MAX_OF_TENANT", 3)
+    link = await link_of(client)
+    form = {"url": "https://a.example/", "events": "*"}
+    answers = await asyncio.gather(*(client.post(link, data=form) for _ in range(20)))
+    made = [answer.status_code for answer in answers].count(201)
+    assert made == len(await endpoints_of(client)) <= 3
+    while made < 3:
+        made += (await client.post(link, data=form)).status_code == 201
+    assert "as many already" in (await client.post(link, data=form)).text
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ HOME = "/portal/webhooks"
 ATTEMPTS = 50
 MAX_OF_TENANT = 50
 """How many endpoints a tenant may have by the portal; the API makes more."""
+THE_MOST = "there are as many already as there may be"
 MAX_FIELDS = 20
 OWN_FIELDS = ("url", "events", "description", "enabled")
 """What of an endpoint its tenant decides; all else stays as the API has set it."""
@@ -135,14 +136,25 @@ async def create_endpoint(visit: VisitDep) -> Response:
     try:
         definition = _definition(given, visit)
         if len(known) >= MAX_OF_TENANT:
-            raise ValueError(f"there are {len(known)} already, which is the most")
+            raise ValueError(THE_MOST)
+        endpoint = await _made(visit, definition)
     except ValueError as error:
         return visit.page(visit.portal.endpoints_page(known, given=given, fault=_in_words(error)), status=422)
-    now_ms = await in_time(visit.to.webhook_endpoints.now_ms())
-    endpoint = Endpoint.new(new_job_id(), definition, secret=None, now_ms=now_ms)
-    if await in_time(visit.to.webhook_endpoints.put(endpoint)) != "done":
-        raise Problem(409, "too-many-endpoints", "There is no room for another endpoint in this service.")
     return visit.page(visit.portal.secret_page(endpoint), status=201)
+
+
+async def _made(visit: Visit, definition: EndpointDefinition) -> Endpoint:
+    """A new endpoint of the tenant. Raises Problem 409; ValueError if so many were made at the same time that there are
+    more than there may be: each request that sees that takes its own back, and the last one sees all."""
+    endpoints = visit.to.webhook_endpoints
+    now_ms = await in_time(endpoints.now_ms())
+    endpoint = Endpoint.new(new_job_id(), definition, secret=None, now_ms=now_ms)
+    if await in_time(endpoints.put(endpoint)) != "done":
+        raise Problem(409, "too-many-endpoints", "There is no room for another endpoint in this service.")
+    if len(await _of_tenant(visit)) > MAX_OF_TENANT:
+        await in_time(endpoints.remove(endpoint.id))
+        raise ValueError(THE_MOST)
+    return endpoint
 
 
 @router.get("/endpoints/{id}")
