@@ -10,7 +10,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 LOOK_EVERY_S = 0.01
-NEVER_S = 60
+NEVER_S = 120
 """So long nothing takes that happens at all, however busy the machine: no test says by this how quick a thing is."""
 
 

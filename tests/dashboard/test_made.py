@@ -11,6 +11,7 @@ from aiohttp import web
 
 from errand import RESULTS, Client, group
 from errand.dashboard.made.pictures import pictures_of
+from errand.http.requests.waits import MAX_WAIT_S
 from jobs.resize import resize
 from jobs.webhook import webhook
 from jobs.welcome_email import welcome_email
@@ -21,7 +22,7 @@ from tests.dashboard.signed_in import OWNER, sign_in
 from tests.http.answers_seen import LETTER
 from tests.peers import HttpReceiver
 from tests.pictures import image, size_of
-from tests.waiting import NEVER_S, eventually
+from tests.waiting import eventually
 
 KEY = {"Authorization": f"Bearer {OWNER}"}
 
@@ -32,7 +33,7 @@ async def ended(client: httpx.AsyncClient, path: str, **request: object) -> str:
     assert put.status_code == 202, put.text
     body = put.json()
     job_id = body.get("deliveries", [{"job_id": body["id"]}])[0]["job_id"]
-    done = (await client.get(f"/v1/jobs/{job_id}", params={"wait": NEVER_S}, headers=request.get("headers"))).json()  # type: ignore[arg-type]
+    done = (await client.get(f"/v1/jobs/{job_id}", params={"wait": MAX_WAIT_S}, headers=request.get("headers"))).json()  # type: ignore[arg-type]
     assert done["finished_at"], done
     return str(job_id)
 

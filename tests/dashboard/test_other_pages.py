@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from errand import Context, job
 from errand.dashboard.pages.workers import partly_known
+from errand.http.requests.waits import MAX_WAIT_S
 from errand.monitor.queues import WorkerState
 from errand.queue.queue import Queue
 from errand.schedules.ticker import Ticker
@@ -23,7 +24,7 @@ from tests.dashboard.page_seen import OWN_PAGE, SeenPage, foreign_tags, pressed,
 from tests.http.answers_seen import LETTER
 from tests.http.test_mounted import calling, own_app
 from tests.ports import free_port
-from tests.waiting import NEVER_S, eventually
+from tests.waiting import eventually
 
 HOSTILE = "<img src=x onerror=fire()>\u202e"
 PATHS = (
@@ -151,7 +152,7 @@ async def test_schedules_say_how_their_last_job_ended(
     for path in ("/dashboard/schedules", "/dashboard/schedules/daily"):
         assert "• queued" in (await seen(client, path)).text
     async with run_worker([welcome_email]):
-        await client.get(f"/v1/jobs/{job['id']}?wait={NEVER_S}")
+        await client.get(f"/v1/jobs/{job['id']}?wait={MAX_WAIT_S}")
     for path in ("/dashboard/schedules", "/dashboard/schedules/daily"):
         assert "✓ succeeded" in (await seen(client, path)).text
 

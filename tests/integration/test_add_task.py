@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from errand import PREVIOUS, RESULTS, chain, group
 from errand.images.size import Size
+from errand.integration import add_task
 from errand.integration.add_task import Jobs, JobsUnavailable, RequestJobs, jobs_of, put_together
 from errand.integration.lifespan import jobs_lifespan, opened
 from errand.job.catalog import discover
@@ -578,10 +579,12 @@ async def test_options_say_when_and_under_which_id(redis: ArqRedis, own: Setting
     assert await redis.zscore(QUEUES[0], due[6][0]) == datetime(2031, 1, 1, tzinfo=UTC).timestamp() * 1000
 
 
-def test_a_request_has_an_end_to_what_it_may_add(jobs: RequestJobs) -> None:
-    for _ in range(MAX_BATCH):
+def test_a_request_has_an_end_to_what_it_may_add(jobs: RequestJobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert MAX_BATCH == 10_000
+    monkeypatch.setattr(add_task, "MAX_BATCH", 20)  # a busy machine may not put more in the time that Redis has
+    for _ in range(20):
         jobs.add_task(shout, text="hello")
-    with pytest.raises(ValueError, match="up to 10000 jobs"):
+    with pytest.raises(ValueError, match="up to 20 jobs"):
         jobs.add_task(shout, text="one more")
 
 

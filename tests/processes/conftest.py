@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from errand.http.requests.waits import MAX_WAIT_S
 from errand.redis import guardian as redis_guardian
 from tests.ports import free_port
 from tests.programs.start import Program, from_nothing, start
@@ -100,9 +100,13 @@ class House:
 
     def ended(self, job: dict[str, Any]) -> dict[str, Any]:
         """The job at its end."""
-        done = self.get(job["id"], wait_s=NEVER_S)
-        assert done["status"] in ("succeeded", "failed", "cancelled"), json.dumps(done, indent=2)
-        return done
+        ends = ("succeeded", "failed", "cancelled")
+
+        def end() -> dict[str, Any] | None:
+            seen = self.get(job["id"], wait_s=MAX_WAIT_S)
+            return seen if seen["status"] in ends else None
+
+        return eventually_sync(end)
 
     def close(self) -> None:
         """Kills what of it still runs; returns when its Redis has stopped too."""

@@ -18,11 +18,15 @@ from tests.conftest import OpenClient, RunWorker, make_settings
 from tests.http.answers_seen import faulty_fields, problem_of
 from tests.peers import HttpReceiver
 from tests.pictures import format_of, image, size_of
+from tests.waiting import NEVER_S
 
 
 @pytest.fixture
-async def signing(open_client: OpenClient, settings: Settings, redis_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    """A service that has a key to sign with."""
+async def signing(
+    open_client: OpenClient, settings: Settings, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A service that has a key to sign with, and waits for an image as long as a busy machine needs."""
+    monkeypatch.setattr(images, "WAIT_S", NEVER_S)
     keyed = make_settings(settings.data_dir, redis_url=redis_url, file_url_keys="k" * 32)
     async with open_client(keyed) as client:
         yield client

@@ -51,7 +51,8 @@ async def test_a_process_is_killed_and_its_memory_is_bounded(
             await (await too_long.enqueue(path="")).result(timeout_s=NEVER_S)
         with pytest.raises(JobFailed, match="MemoryError"):
             await (await too_large.enqueue(path="")).result(timeout_s=NEVER_S)
-        assert await (await reads.enqueue(path=str(os.getpid()), secret=SecretStr("abcdef"))).result() == "abc False"
+        read = await reads.enqueue(path=str(os.getpid()), secret=SecretStr("abcdef"))
+        assert await read.result(timeout_s=NEVER_S) == "abc False"
 
         file = tmp_path / "pid"
         job = await writes_its_pid.enqueue(path=str(file))
