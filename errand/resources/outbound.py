@@ -7,10 +7,13 @@ import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_proto import ResponseHandler
 
 from errand.resources.guard import AddressGuard, AddressRefused, outgoing_context
 from errand.resources.lookups import Lookups, LookupsBusy
@@ -23,6 +26,10 @@ REPLY_LIMIT_BYTES = 16 * 1024
 
 
 CHUNK_BYTES = 256 * 1024
+
+
+PART_BYTES, MAX_ANSWERS = 16 * 1024, 20
+"""So much is taken apart at a time, and so many answers may have come that nobody has looked at yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +77,30 @@ class OwnLookups(AbstractResolver):
         """Nothing: a thread ends when its name server has answered, or does so no more."""
 
 
+class BoundedAnswers(ResponseHandler):
+    """Gives up a server that floods with answers, such as 1xx: aiohttp takes each of them apart before it looks at one.
+
+    Five such servers held up the event loop for seconds, past every deadline.
+    """
+
+    def data_received(self, data: bytes) -> None:
+        """Takes what came, a part at a time."""
+        for start in range(0, max(len(data), 1), PART_BYTES):
+            super().data_received(data[start : start + PART_BYTES])
+            if len(self._buffer) > MAX_ANSWERS:
+                self.abort()
+                self.set_exception(aiohttp.ClientConnectionError("many answers came to one request"))
+                return
+
+
+class BoundedConnector(aiohttp.TCPConnector):
+    """Its connections are bounded in what they take apart."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._factory = partial(BoundedAnswers, loop=self._loop)  # type: ignore[assignment]  # makes a kind of its own
+
+
 class Outbound:
     """An HTTP client for untrusted URLs."""
 
@@ -86,7 +117,7 @@ class Outbound:
             _check(guard, request)
             return await handler(request)
 
-        connector = aiohttp.TCPConnector(
+        connector = BoundedConnector(
             socket_factory=guard.open_socket,
             limit=connections,
             resolver=OwnLookups(),

@@ -71,6 +71,25 @@ async def test_a_post_follows_no_redirect(client: Outbound, receiver: HttpReceiv
     assert [request.path for request in receiver.requests] == ["/"]
 
 
+@pytest.mark.parametrize(
+    "answer", [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"]
+)
+async def test_a_flood_of_answers_is_given_up_and_not_taken_apart(
+    client: Outbound, target: Path, answer: bytes
+) -> None:
+    """Each of them costs the loop some 20 microseconds, which no deadline ends: five floods held it up for seconds."""
+
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(answer * 1000)
+                await writer.drain()
+
+    async with answering(flood) as url:
+        with pytest.raises(OutboundFault, match="many answers came to one request"):
+            await client.download(url, target, limit_bytes=100, deadline_s=10)
+
+
 async def test_only_the_start_of_an_endless_answer_is_read(client: Outbound) -> None:
     hung_up_on = asyncio.Event()
 
