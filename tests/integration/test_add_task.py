@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,6 +32,7 @@ from errand.job.producing.checked_args import InvalidArgs
 from errand.monitor.job_snapshot import read_job
 from errand.queue.enqueue_script import EnqueueScript
 from errand.queue.sender import MAX_BATCH, Sender
+from errand.resources.job_files import JobFiles
 from errand.uploads import doubtful
 from errand.wire import keys
 from jobs.resize import resize
@@ -611,7 +612,15 @@ async def test_a_stored_upload_stays_if_the_answer_of_redis_is_lost_and_its_job_
     redis: ArqRedis, own: Settings, monkeypatch: pytest.MonkeyPatch, is_put: bool
 ) -> None:
     monkeypatch.setattr(doubtful, "SETTLED_AFTER_S", 0.01)
-    put = Sender.send
+    put, known, asked = Sender.send, JobFiles.known, []
+
+    async def known_the_second_time(files: JobFiles, job_ids: Collection[str]) -> set[str]:
+        asked.append(job_ids)
+        if len(asked) == 1:
+            raise ConnectionError("still away")
+        return await known(files, job_ids)
+
+    monkeypatch.setattr(JobFiles, "known", known_the_second_time)
 
     async def unheard(*given: Any) -> None:
         if is_put:
