@@ -5,7 +5,7 @@
 --       5 the worker if the claim was sent ahead, behind a wait: it does not take its own jobs then; else ''
 --       6 the worker  7 its last report was so many ms ago, or ''  8 how many ms this call may have been under way
 --       9 the limits of the types that the worker knows, as JSON, or '' (leases/parts/serving.lua)
--- returns {in how many ms the next job is due or -1, jobs, now in ms}; each job is
+-- returns {in how many ms the next job is due or -1, jobs, now in ms, workers that live, if more jobs are due}; each job is
 --       {id, due, tries, body, attempts, 1 if the attempt before was lost, 1 if somebody has asked to cancel it}
 --- @include "redis/parts/now"
 --- @include "redis/parts/which_exist"
@@ -21,7 +21,7 @@ local lanes = string.sub(channel, 1, -#'events' - 1) .. 'lanes'
 
 local there = which_exist(paused, cancels, lanes, KEYS[8])
 if there[paused] then
-  return {-1, {}, '0'}
+  return {-1, {}, '0', 0}
 end
 local any_cancels = there[cancels] or false
 local unsure = clock_was_set(there[KEYS[8]], KEYS[8], KEYS[7], ARGV[6], ARGV[7], tonumber(ARGV[8]), now_ms, lease_ms)
@@ -64,10 +64,12 @@ if limits then
   next_ms = limits.next_ms(limits, next_ms)
 end
 -- a claim that got all it asked for while more is due wakes the next idle worker
+local live = 0
 if #jobs == most and next_ms and next_ms <= now_ms then
   wake_one(wake)
+  live = call_or_reset(KEYS[7], 'ZCOUNT', now_ms - lease_ms, '+inf')
 end
 if #changes > 0 then
   publish_changes(channel, changes)
 end
-return {next_ms and math.max(next_ms - now_ms, 0) or -1, jobs, now}
+return {next_ms and math.max(next_ms - now_ms, 0) or -1, jobs, now, live}

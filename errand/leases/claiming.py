@@ -23,6 +23,8 @@ class Claiming:
         """When the next job is known to be due, on the monotonic clock."""
         self.more_is_due = True
         """The last claim got all the jobs that it asked for: there are probably more."""
+        self.workers = 0
+        """If more is due: how many workers of the queue live, as the last claim has found it."""
 
     @property
     def is_under_way(self) -> bool:
@@ -69,7 +71,7 @@ class Claiming:
     def note_what_is_left(self, claimed: Claimed, asked: int) -> None:
         """Notes when the next job is due and whether more are due now, from the answer to a claim of `asked` jobs."""
         self._next_due_s = math.inf if claimed.due_in_ms is None else time.monotonic() + claimed.due_in_ms / 1000
-        self.more_is_due = len(claimed.claims) == asked
+        self.more_is_due, self.workers = len(claimed.claims) == asked, claimed.workers
 
     def note_due_again(self, due_in_ms: int) -> bool:
         """A job goes back to the queue, due in `due_in_ms`; True if nothing was known to be due as soon."""

@@ -99,6 +99,8 @@ class Claimed:
     """In how many ms the first of the remaining jobs is due; None if none remains."""
     asked_s: float
     """When the claim was sent, on the monotonic clock: the leases are no older than that."""
+    workers: int = 0
+    """If more jobs are due: how many workers of the queue live, this one included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,11 +240,11 @@ class Leases:
         return since_ms, int((self.interval_s + CALL_S + waits_s) * 1000)
 
     def _claimed(self, answer: list[Any], *, token: str, asked_s: float) -> Claimed:
-        due_in_ms, jobs, now = answer
+        due_in_ms, jobs, now, live = answer
         rows: list[ClaimedRow] = jobs
         now_ms = int(now)
         claims = [_claim_of(row, token=token, now_ms=now_ms) for row in rows if _is_text(row[0])]
-        return Claimed(claims, None if due_in_ms < 0 else due_in_ms, asked_s)
+        return Claimed(claims, None if due_in_ms < 0 else due_in_ms, asked_s, workers=live)
 
     async def renew(self, held: Mapping[str, str], counters: Mapping[str, int], *, report: bytes = b"") -> Renewed:
         """Sends one heartbeat: renews the leases `held` (job id → token), adds to counters, stores the report."""

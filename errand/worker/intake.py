@@ -26,6 +26,14 @@ CLAIMS_IN_STEP = 2
 """A claim fills this part of the slots: while its jobs run the next one is on its way, and neither side waits."""
 
 
+TAKE_TURNS = 3
+"""So many workers on a queue keep Redis busy though each waits for its answers.
+
+A claim is then sent after the first turn of the jobs before it, for all slots if all are free by then: half as many
+calls, and a processor changes half as often from one worker to another.
+"""
+
+
 UNWRITTEN_FACTOR = 2
 """Outcomes on their way to Redis do not hold a slot, up to this many slots' worth of jobs in all."""
 
@@ -108,7 +116,7 @@ class Intake:
             return
         self._claiming.note_what_is_left(claimed, asked)
         next_most = self._claimable(self.free_slots - len(claimed.claims))
-        if self._claiming.more_is_due and next_most > 0 and not worker.burst:
+        if self._asks_ahead and next_most > 0:
             # sent before these jobs are started: Redis answers while they run
             self._claiming.ask(next_most)
         self._executor.start(claimed)
@@ -144,10 +152,22 @@ class Intake:
             log.warning("outcomes dropped: the leases had been lost", job_ids=stale)
         (self._slots or self).make_room()
 
+    @property
+    def _asks_ahead(self) -> bool:
+        return self._claiming.more_is_due and not self._worker.burst and not self._takes_turns
+
+    def _claims_in_step(self, free_slots: int) -> int:
+        return 1 if self._takes_turns and free_slots >= self._worker.max_jobs else CLAIMS_IN_STEP
+
+    @property
+    def _takes_turns(self) -> bool:
+        """True if enough others run jobs while this worker waits for an answer."""
+        return self._claiming.workers >= TAKE_TURNS and self._slots is None
+
     def _claimable(self, free_slots: int) -> int:
         """How many jobs one claim asks for."""
         worker = self._worker
-        most = min(free_slots, worker.queue_read_limit, math.ceil(worker.max_jobs / CLAIMS_IN_STEP))
+        most = min(free_slots, worker.queue_read_limit, math.ceil(worker.max_jobs / self._claims_in_step(free_slots)))
         if worker.burst and worker.max_burst_jobs >= 0:
             most = min(most, worker.max_burst_jobs - worker._jobs_started())  # arq's own count
         return most

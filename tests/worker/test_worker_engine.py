@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from errand.job.context import Context
 from errand.job.job_type import JobType, job
+from errand.leases.leases import Claimed, Leases
 from errand.monitor.job_snapshot import read_job
 from errand.queue.queue import Queue
 from errand.redis.connection import connect
@@ -142,6 +143,33 @@ async def test_a_lost_lease_stops_the_attempt_and_its_outcome_is_dropped_and_cou
     assert await redis.hget(keys.counters(QUEUE), "leases_lost") == b"1"  # type: ignore[misc]  # redis-py's typing
     assert await redis.get(keys.lease(put.job_id)) == b"another worker's"
     assert await redis.exists(keys.result(put.job_id)) == 0
+
+
+@pytest.mark.parametrize(("others", "most"), [(3, 20), (1, 10)])
+async def test_a_claim_fills_all_slots_if_others_keep_redis_busy_and_half_of_them_if_not(
+    redis: ArqRedis, redis_url: str, queue: Queue, monkeypatch: pytest.MonkeyPatch, others: int, most: int
+) -> None:
+    ran: list[str] = []
+    asked: list[int] = []
+    claim = Leases.claim
+
+    @job()
+    async def at_once(ctx: Context, args: Nothing) -> None:
+        ran.append(ctx.job_id)
+
+    async def noted(leases: Leases, most: int) -> Claimed:
+        asked.append(most)
+        return await claim(leases, most)
+
+    monkeypatch.setattr(Leases, "claim", noted)
+    for number in range(others):
+        await Leases(redis, queue=QUEUE, worker=f"other{number}", lease_s=60).renew({}, {})
+    await queue.enqueue_many("at_once", [{}] * 200)
+    async with running_worker(redis_url, job_types=[at_once], max_jobs=20):
+        await eventually(holds(lambda: len(ran) == 200))
+    assert len(set(ran)) == 200
+    # the first one knows nothing of others yet, and slots whose outcomes are not written are not free
+    assert max(asked) == most and asked.count(most) >= 5, asked
 
 
 async def test_four_workers_share_a_queue_and_run_each_job_once(redis: ArqRedis, redis_url: str, queue: Queue) -> None:
