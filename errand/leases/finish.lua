@@ -46,10 +46,12 @@ for at = 3, #ARGV, 9 do
         gather(kind, id, this_moment, keep_ms)
       end
     else
-      due_again(queue, running, id, now_ms + due_in_ms, record, give_back, lease)
+      local due_ms, parked = now_ms + due_in_ms, kind.type ~= '' and due_in_ms ~= '0'
+      due_ms = parked and parked_until(due_ms, now_ms) or due_ms
+      due_again(queue, running, id, due_ms, record, give_back, lease)
       handed_back = handed_back or due_in_ms == '0'
-      if kind.type ~= '' and due_in_ms ~= '0' then
-        park(channel, kind.type, id, now_ms + due_in_ms, now_ms)
+      if parked then
+        park(channel, kind.type, id, due_ms, now_ms)
       end
     end
     if keep_lease_ms ~= '0' then

@@ -9,6 +9,7 @@
 --- @include "redis/parts/now"
 --- @include "redis/parts/call_or_reset"
 --- @include "redis/parts/publish_changes"
+--- @include "leases/parts/parked_until"
 local PUT_BACK_KEPT_MS = 3600000
 local queue, running, parked = KEYS[1], KEYS[2], KEYS[4]
 local type_name, follows, group, looks, first_ms, apart_ms, note, channel = unpack(ARGV)
@@ -41,7 +42,7 @@ local entries, changes, last_ms = {}, {}, 0
 for index, id in ipairs(ids) do
   if is_to_be_parked(index, 'arq:job:' .. id) then
     -- spread, so that they are not all due again at once
-    local due_ms = math.ceil(now_ms + first_ms + (index - 1) * apart_ms)
+    local due_ms = parked_until(math.ceil(now_ms + first_ms + (index - 1) * apart_ms), now_ms)
     last_ms = math.max(last_ms, due_ms)
     entries[#entries + 1] = string.format('%.0f', due_ms)
     entries[#entries + 1] = id

@@ -10,7 +10,7 @@ from arq.connections import ArqRedis
 from errand.job.context import Context
 from errand.job.job_type import job
 from errand.leases.fleet import FleetView
-from errand.leases.leases import Claim, Leases
+from errand.leases.leases import Claim, Finish, Leases
 from errand.leases.parked import Parked
 from errand.monitor.job_snapshot import JobSnapshot, read_job
 from errand.monitor.waiting import why_waiting
@@ -214,6 +214,25 @@ async def _are_parked(redis: ArqRedis, number: int) -> bool:
     return bool(await redis.zcard(PARKED) == number)
 
 
+async def test_jobs_that_are_parked_for_long_are_due_again_ten_times_a_second_and_others_to_the_millisecond(
+    redis: ArqRedis, queue: Queue
+) -> None:
+    await queue.enqueue_many("note", [{}] * 8)
+    leases = Leases(redis, queue=QUEUE, worker="one", lease_s=10)
+    claims = (await leases.claim(8)).claims
+    waits_ms = [60_000 + 13 * number for number in range(7)] + [9_000]
+    await leases.finish(
+        Finish(
+            job_id=claim.job_id, token=claim.token, status="deferred", due_in_ms=wait_ms, put_back=b"{}", parked="note"
+        )
+        for claim, wait_ms in zip(claims, waits_ms, strict=True)
+    )
+    scores = [score or 0 for score in await redis.zmscore(QUEUE, [claim.job_id for claim in claims])]
+    assert scores == await redis.zmscore(PARKED, [claim.job_id for claim in claims])
+    assert {score % 100 for score in scores[:7]} == {0}
+    assert len(set(scores[:7])) <= 2 and scores[0] - scores[7] in range(50_900, 51_001)
+
+
 async def test_only_waiting_jobs_of_that_type_that_may_begin_at_any_time_are_parked_so(
     redis: ArqRedis, queue: Queue
 ) -> None:
@@ -240,6 +259,7 @@ async def test_only_waiting_jobs_of_that_type_that_may_begin_at_any_time_are_par
     assert moved == {plain.job_id.encode()}
     assert now[plain.job_id.encode()] == await redis.zscore(PARKED, plain.job_id)
     assert 1_700_000 < now[plain.job_id.encode()] - plain.due_at_ms < 3_700_000
+    assert now[plain.job_id.encode()] % 100 == 0, "together with others"
     assert await redis.exists(keys.put_back(plain.job_id)) and not await redis.exists(keys.put_back(expiring.job_id))
     await queue.pause()
     assert await parking.park_due("other", wait_s=3600, note=b"{}") == (0, 0)

@@ -2,6 +2,7 @@
 -- Each type and group has a sorted set of its parked jobs, id by when the job is due; an entry whose time has passed, or
 -- is not the job's in the queue any more, means nothing.
 --- @include "redis/parts/call_or_reset"
+--- @include "leases/parts/parked_until"
 
 -- `channel`: the queue's channel of events, by whose name its other keys are known  `type`: a group's begins with @
 local function park(channel, type, id, due_ms, now_ms)
