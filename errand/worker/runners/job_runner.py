@@ -36,7 +36,7 @@ from errand.worker.runners.claimed_job import ClaimedJob
 from errand.worker.runners.effects import Effects
 from errand.worker.runners.result_records import ResultRecords
 from errand.worker.runners.runner import refusal_by_arq
-from errand.worker.runners.traced import traced
+from errand.worker.runners.traced import enter_left_out, leave, traced
 from errand.worker.runners.transitions import Transitions
 
 
@@ -183,17 +183,22 @@ class JobRunner:
 
     async def _attempt(self, under_way: UnderWay) -> Attempted:
         job, job_type, ctx = under_way.job, under_way.job_type, under_way.ctx
-        around = self._around(under_way) if self.attempt_hooks else None
+        around, entered = self._around(under_way) if self.attempt_hooks else None, None
         try:
             if self.isolation is not None and job.claim.suspect:
                 return await self._isolated(self.isolation, job_type, ctx, job.claim)
             call = job_type.function if around is None else around.call
             made = attempt.run(job_type, ctx, under_way.kwargs, hide=under_way.hide, call=call)
             if job.origin is not NO_ORIGIN or current.is_on():
-                made = traced(job, made, queue_key=self.worker.queue_name)
+                entered = enter_left_out(job)
+                if entered is None:
+                    made = traced(job, made, queue_key=self.worker.queue_name)
             outcome = await made
         except asyncio.CancelledError:
             outcome = self._interrupted(job.claim.job_id)
+        finally:
+            if entered is not None:
+                leave(entered)
         if around is not None:
             await around.end(outcome)
         return outcome, under_way.reported[0] if under_way.reported else None
