@@ -23,9 +23,15 @@ class BoundedHandshake(ssl.SSLObject):
     refused_until_s: ClassVar[dict[str, float]]
     """By host, on the monotonic clock. Each context has its own: nobody can have a host refused to another's."""
     _spent_s = 0.0
+    _has_started = False
 
     def do_handshake(self) -> None:
         """Goes on with it, as far as what has come allows. Raises SSLError."""
+        if not self._has_started:
+            # never refused: uvloop has not taken over the socket by then, and closes its number a second time later on
+            self._has_started = True
+            super().do_handshake()
+            return
         if self.refused_until_s.get(self.server_hostname or "", 0.0) > time.monotonic():
             raise _too_costly()
         started_s = time.thread_time()
