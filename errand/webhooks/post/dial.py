@@ -58,6 +58,10 @@ class Dialer:
         """The proxy looks up names and judges their addresses; an address in the URL is judged here, too."""
         if is_address(origin.host):
             self._allowed(await self._names.addresses(origin.host, origin.port))
+        try:
+            origin.host.encode("idna")
+        except UnicodeError:  # the handshake would find out, of which uvloop has nobody notified
+            raise PostFault("blocked", f"not the name of a host: {origin.host}") from None
         return await proxy.connect(self._names, origin.host, origin.port)
 
     def _check(self, origin: Origin) -> None:

@@ -126,7 +126,7 @@ async def test_a_proxy_that_is_not_there_or_hangs_is_a_fault_with_a_name() -> No
 async def test_addresses_and_ports_in_a_url_are_judged_here_too_and_the_sink_is_reached_without_it() -> None:
     async with proxying() as proxy, receiving(LENGTH_5 + b"hello") as receiver:
         async with Poster.open(AddressGuard(), proxy=egress(proxy)) as poster:
-            for url in (receiver.url, "http://[::1]:8000/", f"http://{NAME}:22/"):
+            for url in (receiver.url, "http://[::1]:8000/", f"http://{NAME}:22/", "https://.example.com/"):
                 assert await fault_of(poster, url) == "blocked"
         port = int(receiver.url.split(":")[2].partition("/")[0])
         past = EgressProxy.at(f"http://127.0.0.1:{proxy.port}", direct=[("127.0.0.1", port)])
