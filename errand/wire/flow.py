@@ -119,6 +119,7 @@ class Flow:
             "delay_ms": delay_ms,
             "run_at_ms": run_at_ms or False,
             "children": self.needs.are_children,
+            "is_given": bool(self.handed),
             "jobs": [(job_id, keys.queue(name)) for job_id, name in self.needs.jobs],
         }
         return {"queue": queue, "parent": self.parent or False, "needs": needs or False}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 
 from arq.connections import ArqRedis
@@ -15,6 +16,7 @@ from errand.leases.leases import Claim, Finish, Leases
 from errand.queue.new_job import step_of
 from errand.queue.queue import Queue
 from errand.queue.together import enqueue_together
+from errand.redis import script
 from errand.wire import codec, flow, keys
 from errand.wire.flow import HELD_MS, NO_FLOW, Flow, Needs, PlannedGroup, PlannedJob, RunAfter
 from errand.wire.records import Error, JobFailed
@@ -213,3 +215,56 @@ async def test_a_group_of_ten_thousand_is_joined_once(redis: ArqRedis) -> None:
     due_in_s = await redis.zscore(keys.queue("cpu"), "join") / 1000 - seconds
     assert 0 < due_in_s <= 61
     assert await redis.zcard(keys.children("join")) == 10_000
+
+
+async def test_a_job_that_is_given_no_results_keeps_no_copy_of_them(redis: ArqRedis) -> None:
+    queue, large = Queue(redis, ended_ttl_s=60), {"text": "x" * 100_000}
+    ended, running, cancelled = [await queue.enqueue("any", large) for _ in range(3)]
+    *_, waits = [
+        await queue.enqueue("any", {}, flow=Flow(needs=Needs(jobs=((job.job_id, "default"),), run_after="all_ended")))
+        for job in (running, cancelled)
+    ]
+    worker = leases(redis)
+    claims = {claim.job_id: claim for claim in (await worker.claim(2)).claims}
+    failed = outcome(claims[ended.job_id], "failed", NO_FLOW)
+    await worker.finish([failed, outcome(claims[running.job_id], "succeeded", NO_FLOW)])
+    assert await queue.cancel(cancelled.job_id) == "cancelled"
+    jobs = tuple((job.job_id, "default") for job in (ended, running, cancelled))
+    many = await asyncio.gather(
+        *(queue.enqueue("any", {}, flow=Flow(needs=Needs(jobs=jobs, run_after="all_ended"))) for _ in range(20))
+    )
+    for job in (*many, waits):
+        kept = await redis.hgetall(keys.needs(job.job_id))  # type: ignore[misc]
+        assert sum(map(len, kept.values())) < 1_000
+    ends = await redis.hmget(keys.needs(many[0].job_id), [f"job:{job_id}" for job_id, _ in jobs])  # type: ignore[misc]
+    assert [end.split(b" ")[0] for end in ends] == [b"failed", b"succeeded", b"cancelled"]
+    assert b"so it was asked" in ends[0] and b"before it started" in ends[2]
+
+
+async def test_each_result_is_read_once_by_a_call_however_many_jobs_wait_for_it(redis: ArqRedis) -> None:
+    queue = Queue(redis, ended_ttl_s=60)
+    job = await queue.enqueue("any", {})
+    await queue.cancel(job.job_id)
+    its_flow = Flow(needs=Needs(jobs=((job.job_id, "default"),)))
+    await queue.enqueue("any", {}, flow=its_flow)
+    read = await gets(redis)
+    await queue.enqueue_many("any", [{} for _ in range(50)], flow=its_flow)
+    assert await gets(redis) - read == 1
+
+
+async def gets(redis: ArqRedis) -> int:
+    return int((await redis.info("commandstats")).get("cmdstat_get", {}).get("calls", 0))
+
+
+async def test_ends_beyond_what_one_call_reads_are_noted_by_a_sweep(redis: ArqRedis) -> None:
+    queue, names = Queue(redis, ended_ttl_s=60), ["job-1", "job-2", "job-3"]
+    for name in names:
+        record = {"t": 1, "f": "any", "a": (), "k": {"text": "x" * 9_000_000}, "et": 1, "s": True, "r": 1}
+        await redis.set(keys.result(name), codec.dumps({**record, "st": 1, "ft": 1, "q": QUEUE}), ex=60)
+    jobs = tuple((name, "default") for name in names)
+    job = await queue.enqueue("any", {}, flow=Flow(needs=Needs(jobs=jobs)))
+    assert await redis.zscore(QUEUE, job.job_id) == HELD_MS
+    assert await redis.smembers(keys.needed(QUEUE)) == {b"job-3"}  # type: ignore[misc]
+    _, noted = await script.load(redis, "worker/sweep/needed")(keys=[keys.needed(QUEUE)], args=["0", 200])
+    assert noted == [b"job-3"]
+    assert [claim.job_id for claim in (await leases(redis).claim(10)).claims] == [job.job_id]

@@ -7,7 +7,7 @@
 -- the first of the jobs that it is to wait for that is not known
 local function unknown_need(needs)
   for _, job in ipairs(needs and not needs.children and needs.jobs or {}) do
-    if end_of(job[1]) == 'unknown ' then
+    if redis.call('EXISTS', 'arq:job:' .. job[1], 'arq:result:' .. job[1]) == 0 then
       return job[1]
     end
   end

@@ -1,12 +1,14 @@
 -- Jobs that wait for others: a part of the scripts that put jobs, and of those that end them.
 -- `errand:needs:<id>`, hash, what a job waits for: `queue` (its own), `after`, `delay_ms` and `run_at_ms` (from when they
---   have ended), `left` (how many have not), and of each `job:<id>`: '' until it has ended, then `<end> <its result>`.
+--   have ended), `left` (how many have not), `is_given` (0 if it is given none of their results; earlier versions say
+--   nothing), and of each `job:<id>`: '' until it has ended, then `<end> <its result>`, or `<end> <why_not>` if that is 0.
 -- `errand:needed-by:<id>`, set: the jobs that wait for it. `errand:<queue>:needed`, set: the queue's jobs that have one.
 --- @include "redis/parts/call_or_reset"
 --- @include "redis/parts/wake_one"
 --- @include "redis/parts/publish_changes"
 --- @include "redis/parts/held_ms"
 --- @include "redis/parts/lane"
+--- @include "redis/parts/noted_end"
 
 local function release(id, needs, now_ms, at_once)
   local queue, delay_ms, run_at_ms = unpack(redis.call('HMGET', needs, 'queue', 'delay_ms', 'run_at_ms'))
@@ -22,13 +24,14 @@ local function release(id, needs, now_ms, at_once)
 end
 
 -- an end that was noted before does not count again
-local function note_end_for(waiting, id, status, record, now_ms)
-  local needs = 'errand:needs:' .. waiting
-  local known = call_or_reset(needs, 'HGET', 'job:' .. id)
+-- `ended`: {status, why}
+local function note_end_for(waiting, id, ended, record, now_ms)
+  local needs, status = 'errand:needs:' .. waiting, ended.status
+  local known, is_given = unpack(call_or_reset(needs, 'HMGET', 'job:' .. id, 'is_given'))
   if not known then
     return
   end
-  redis.call('HSET', needs, 'job:' .. id, status .. ' ' .. record)
+  redis.call('HSET', needs, 'job:' .. id, noted(ended, is_given ~= '0' and record))
   local left = known == '' and redis.call('HINCRBY', needs, 'left', -1) or tonumber(redis.call('HGET', needs, 'left'))
   local unmet = status ~= 'succeeded' and redis.call('HGET', needs, 'after') ~= 'all_ended'
   if left == 0 or unmet then
@@ -42,8 +45,9 @@ local function note_end(needed, id, status, record, keep_ms, now_ms)
     return
   end
   local needed_by = 'errand:needed-by:' .. id
+  local ended = {status = status, why = status ~= 'succeeded' and why_not(read_result(record)) or ''}
   for _, waiting in ipairs(call_or_reset(needed_by, 'SMEMBERS')) do
-    note_end_for(waiting, id, status, record, now_ms)
+    note_end_for(waiting, id, ended, record, now_ms)
   end
   if status == 'succeeded' then
     redis.call('DEL', needed_by)

@@ -15,9 +15,8 @@ for _, id in ipairs(ids) do
   -- one that is not there and has no result is still to come: the next step of a chain
   local known = end_of(id, true)
   if known then
-    local status, record = string.match(known, '^(%a+) (.*)$')
-    local kept_ms = redis.call('PTTL', 'arq:result:' .. id)
-    note_end(needed, id, status, record, kept_ms > 0 and kept_ms or '', now_ms)
+    local record, kept_ms = redis.call('GET', 'arq:result:' .. id), redis.call('PTTL', 'arq:result:' .. id)
+    note_end(needed, id, known.status, record, kept_ms > 0 and kept_ms or '', now_ms)
     noted[#noted + 1] = id
   end
 end
