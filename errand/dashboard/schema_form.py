@@ -14,6 +14,7 @@ from typing import Any, Literal
 from fastapi.exceptions import RequestValidationError
 
 from errand.dashboard.forms import Form
+from errand.http.requests import json_body
 from errand.secrets.redaction import STARS
 
 PREFIX = "args."
@@ -113,10 +114,10 @@ def _value(field: ArgField, text: str) -> Any:
     """What the model is given: a number that is none is left for it to refuse."""
     match field.kind:
         case "json":
-            return json.loads(text)
+            return json_body.parsed(text.encode())
         case "number":
             try:
-                return json.loads(text)
+                return json_body.parsed(text.encode())
             except ValueError:
                 return text
         case "choice" if tuple(field.choices) == ("true", "false"):

@@ -129,7 +129,7 @@ def _definition(form: Form) -> dict[str, Any]:
     """The JSON that the API would be sent. Raises RequestValidationError for args that are no JSON."""
     given: dict[str, Any] = {name: form.get(name) for name in FIELDS if form.get(name)}
     try:
-        return {**given, "args": json.loads(form.get("args") or "{}")}
+        return {**given, "args": json_body.parsed(form.get("args").encode() or b"{}")}
     except ValueError as error:
         fault = {"type": "json", "loc": ("body", "args"), "msg": f"is not valid JSON: {error}"}
         raise RequestValidationError([fault]) from None

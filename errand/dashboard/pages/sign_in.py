@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import Depends, Request, Response
 
 from errand.dashboard import gate, session
-from errand.dashboard.forms import FormDep, done
+from errand.dashboard.forms import OpenFormDep, done
 from errand.dashboard.page_route import page_router
 from errand.dashboard.rendering import THEME_COOKIE, THEMES, base_path, page
 from errand.http.answers.problems import Problem
@@ -20,7 +20,7 @@ OWN_PAGE = [Depends(gate.check_own_page)]
 
 
 @router.post("/sign-in", dependencies=OWN_PAGE, operation_id="sign_in")
-async def sign_in(request: Request, to: SharedDep, form: FormDep) -> Response:
+async def sign_in(request: Request, to: SharedDep, form: OpenFormDep) -> Response:
     """Opens a session for the key in the form. The key is in no URL, and the answer does not hold it."""
     try:
         key = auth.admit_by(request, form.get("key"), auth.keys_of(request.app))
@@ -47,7 +47,7 @@ async def sign_out(request: Request, to: SharedDep) -> Response:
 
 
 @router.post("/theme", dependencies=OWN_PAGE)
-async def choose_theme(request: Request, form: FormDep) -> Response:
+async def choose_theme(request: Request, form: OpenFormDep) -> Response:
     """Light, dark, or as the system has it."""
     answer = done(request, form.get("back"))
     chosen = form.get("theme")

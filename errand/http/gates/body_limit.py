@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from errand.http.answers import problems
@@ -31,6 +32,17 @@ class BodyLimit:
             await _refuse(limit_bytes)(scope, receive, send)
         else:
             await self._app(scope, _counting(receive, limit_bytes), send)
+
+
+async def short_body(request: Request, *, limit_bytes: int) -> bytes:
+    """The body of a request that takes less than others. Raises Problem 413, before more than that has come."""
+    body = b""
+    async for piece in request.stream():
+        body += piece
+        if len(body) > limit_bytes:
+            detail = f"The body is larger than the {limit_bytes} bytes that a form may have. The API takes more."
+            raise problems.Problem(413, problems.TOO_LARGE, detail)
+    return body
 
 
 def _counting(receive: Receive, limit_bytes: int) -> Receive:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping
 from urllib.parse import urlencode
 
@@ -67,7 +66,7 @@ def _given(query: Mapping[str, str]) -> dict[str, str]:
 async def _written(to: Shared, template: str, given: Mapping[str, str]) -> PreviewView:
     """Raises Problem 422 for what no letter can be written from."""
     try:
-        data = json.loads(given.get("data", "{}")[:MAX_DATA_CHARS])
+        data = json_body.parsed(given.get("data", "{}")[:MAX_DATA_CHARS].encode())
         preview = EmailPreview.model_validate({**given, "template": template, "data": data})
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
