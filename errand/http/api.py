@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
@@ -159,6 +160,7 @@ def create_api(settings: Settings, *, redis_url: str | None = None, dependencies
     app.state.own_auth = bool(dependencies)
     app.state.shared = None
     app.state.known_query = {}
+    app.state.images_waiting = Counter()
     app.state.api_keys = settings.api_keys
     app.state.throttle = RefusalThrottle(settings.refusal_limit)
     app.state.record = Record(lambda: app.state.shared.audit)

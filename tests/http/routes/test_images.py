@@ -117,6 +117,17 @@ async def test_a_request_that_has_waited_makes_room_for_another(
         assert "not made yet" in problem_of(await signing.get(url), 503, "image-not-ready")["detail"]
 
 
+async def test_who_asks_for_one_image_again_and_again_holds_up_no_other(
+    signing: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"WAIT_S": 1, "MAX_WAITING": 2, "MAX_FOR_ONE": 2}.items():
+        monkeypatch.setattr(images, name, value)
+    cat, dog = [await url_of(signing, f"https://images.example/{name}.jpg") for name in ("cat", "dog")]
+    answers = await asyncio.gather(*(signing.get(url) for url in (cat, cat, cat, dog)))
+    details = [problem_of(answer, 503, "image-not-ready")["detail"] for answer in answers]
+    assert ["Too many" in detail for detail in details] == [False, False, True, False]
+
+
 async def test_no_url_with_a_password_is_signed(signing: httpx.AsyncClient) -> None:
     body = {"preset": "avatar", "source_url": "https://ada:hunter2@images.example/cat.jpg"}
     refused = await signing.post("/v1/image-urls", json=body)

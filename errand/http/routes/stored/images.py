@@ -10,6 +10,7 @@ import re
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -47,7 +48,11 @@ RETRY_S = 5
 
 
 MAX_WAITING = 100
-"""Requests of one process that wait for an image at once: more are refused before they put a job."""
+"""Images that requests of one process wait for at once: one more is refused before its job is put."""
+
+
+MAX_FOR_ONE = 100
+"""Requests that wait for one image: who has the address of one that is not made holds up no other image."""
 
 
 FINAL = frozenset({"Fail", "InvalidArgs", "Crashed"})
@@ -135,7 +140,7 @@ async def get_image(signature: Signature, preset: Preset, source: Source, reques
     job_id = f"image-{sha256(to_json([preset, _definition(to, preset), source])).hexdigest()[:40]}"
     job = await to.find(job_id)
     if job is None or not _is_known_for_good(job):
-        with _turn(request):
+        with _turn(request, job_id):
             await _put(to, job_type, args, job_id, ended=job is not None and job.ended)
             job = await waits.ended_or_after(request, to, job_id, wait_s=WAIT_S)
     return await file_answer(_made(job), request, to, until_s=time.time() + YEAR_S)
@@ -179,17 +184,18 @@ def _no_image() -> Problem:
 
 
 @contextmanager
-def _turn(request: Request) -> Iterator[None]:
+def _turn(request: Request, job_id: str) -> Iterator[None]:
     """Counts those who wait. Raises Problem 503 if there are too many: a line that only grows serves nobody."""
-    state = request.app.state
-    waiting = getattr(state, "images_waiting", 0)
-    if waiting >= MAX_WAITING:
+    waiting: Counter[str] = request.app.state.images_waiting
+    if waiting[job_id] >= MAX_FOR_ONE or (job_id not in waiting and len(waiting) >= MAX_WAITING):
         raise _busy("Too many requests wait for images.")
-    state.images_waiting = waiting + 1
+    waiting[job_id] += 1
     try:
         yield
     finally:
-        state.images_waiting -= 1
+        waiting[job_id] -= 1
+        if not waiting[job_id]:
+            del waiting[job_id]
 
 
 async def _put(to: Shared, job_type: JobType[Any, Any], args: dict[str, Any], job_id: str, *, ended: bool) -> None:
