@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import structlog
 from arq.constants import abort_job_max_age
 from redis.asyncio import Redis
 
 from errand.wire import keys
+
+log = structlog.get_logger("errand.worker")
+
 
 LOOK_EVERY_S = 0.5
 """While jobs run; as often as Arq looks."""
@@ -37,8 +41,11 @@ class Aborts:
             return []
         self._looked_s = time.monotonic()
         asked = await redis.zrange(keys.ABORT, 0, -1, withscores=True)
-        self._asked_at_ms = {job_id.decode(): int(score) for job_id, score in asked}
-        if not asked:
+        self._asked_at_ms, foreign = _read(asked)
+        if foreign:
+            log.error("aborts that another program has written were removed", first=repr(foreign[0]))
+            await redis.zrem(keys.ABORT, *foreign)
+        if not self._asked_at_ms:
             return []
         mine = [job_id for job_id, asked_ms in self._asked_at_ms.items() if asked_ms >= running.get(job_id, math.inf)]
         if mine:
@@ -46,3 +53,15 @@ class Aborts:
         # an abort of a job that nobody runs is removed in the end, so that it cannot hit a later job of that id
         await redis.zremrangebyscore(keys.ABORT, "-inf", time.time() * 1000 - abort_job_max_age * 1000)
         return mine
+
+
+def _read(asked: Sequence[tuple[bytes, float]]) -> tuple[dict[str, int], list[bytes]]:
+    """When each was asked for, in ms, by job id; and what no client of Arq writes: that must keep no job waiting."""
+    at_ms: dict[str, int] = {}
+    foreign: list[bytes] = []
+    for name, score in asked:
+        try:
+            at_ms[name.decode()] = int(score)
+        except (ValueError, OverflowError):  # no UTF-8, or no time
+            foreign.append(name)
+    return at_ms, foreign

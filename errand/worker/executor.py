@@ -7,6 +7,7 @@ import math
 import random
 import time
 from collections.abc import Iterable
+from functools import partial
 
 import structlog
 from arq.worker import Worker
@@ -15,6 +16,7 @@ from errand.leases.finisher import Finisher
 from errand.leases.heartbeat import Heartbeat
 from errand.leases.leases import Claim, Claimed, Finish
 from errand.leases.wakeups import Wakeups
+from errand.redis.repair import repairing
 from errand.worker.aborts import Aborts
 from errand.worker.admission import Admission
 from errand.worker.runners import claimed_job
@@ -170,7 +172,9 @@ class Executor:
 
     async def look_for_aborts(self) -> None:
         """Cancels the running jobs that a stock client wants to abort. Raises redis' errors."""
-        self.cancel(await self._aborts.look(self._worker.pool, running=self._enqueued_at_ms))
+        redis, running = self._worker.pool, self._enqueued_at_ms
+        look = partial(self._aborts.look, redis, running=running)
+        self.cancel(await repairing(redis, self._worker.queue_name, look))
 
     def note_missed_cancels(self) -> None:
         """Cancels may have been missed until now: of jobs, too, whose claim is still under way."""

@@ -259,6 +259,22 @@ async def test_an_abort_of_an_unknown_id_does_not_hit_a_later_job_of_that_id(red
         assert await handle.result(timeout=60, poll_delay=0.05) == "ours"
 
 
+@pytest.mark.parametrize(
+    "written",
+    [("ZADD", keys.ABORT, 1, b"\xff"), ("ZADD", keys.ABORT, "inf", "x"), ("SET", keys.ABORT, "no set")],
+    ids=["no text", "no time", "no set"],
+)
+async def test_aborts_that_another_program_has_written_keep_no_job_from_running(
+    redis: ArqRedis, redis_url: str, written: tuple[Any, ...]
+) -> None:
+    await redis.execute_command(*written)  # type: ignore[no-untyped-call]
+    handle = await redis.enqueue_job("note")
+    assert handle is not None
+    async with running_worker(redis_url, job_types=[noting([])], allow_abort_jobs=True, poll_delay=0.05):
+        assert await handle.result(timeout=10, poll_delay=0.05) == "ours"
+    assert await redis.exists(keys.ABORT) == 0
+
+
 async def test_a_hook_that_raises_harms_only_its_job(redis: ArqRedis, redis_url: str) -> None:
     """Stock Arq's worker process dies of it."""
 
