@@ -7,6 +7,7 @@ import time
 import pytest
 
 from errand.mail.events.dsn import of_dsn
+from errand.mail.events.email_event import NotAnEvent
 
 
 @pytest.mark.parametrize(
@@ -32,3 +33,23 @@ def test_a_report_that_is_costly_to_read_is_read_in_a_moment(head: bytes) -> Non
     events = of_dsn(report, return_path="bounces@acme.example")
     assert time.process_time() - began_s < 0.5
     assert [event.address for event in events] == ["ada@example.com"]
+
+
+STATUS = b"Content-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; x\r\n\r\n"
+
+
+def test_parts_within_parts_and_parameters_of_nonsense_are_refused() -> None:
+    nested = b"".join(b"Content-Type: multipart/mixed; boundary=%d\r\n\r\n--%d\r\n" % (at, at) for at in range(300))
+    began_s = time.process_time()
+    with pytest.raises(NotAnEvent, match="parts within parts"):
+        of_dsn(nested + STATUS + b"a\r\n" * 80_000)
+    assert time.process_time() - began_s < 0.5
+    with pytest.raises(NotAnEvent, match="cannot be read"):
+        of_dsn(b"Content-Type: multipart/report; boundary=b; a*0*=x; a*=y; a*1=z\r\n\r\n--b\r\n" + STATUS)
+
+
+def test_blank_lines_are_no_recipients() -> None:
+    began_s = time.process_time()
+    group = b"Final-Recipient: rfc822; ada@example.com\r\nAction: failed\r\n"
+    assert len(of_dsn(STATUS + group + b"\n" * 200_000 + group)) == 2
+    assert time.process_time() - began_s < 0.5
