@@ -134,6 +134,29 @@ async def test_a_key_is_as_the_args_have_it(redis: ArqRedis, queue: Queue) -> No
     assert ids(await claimed(worker)) == ["1", "2", "4"]
 
 
+async def test_a_key_of_no_finite_number_holds_up_no_other_job(redis: ArqRedis, queue: Queue) -> None:
+    """400 digits are an int for Python, and no number for the script, which failed with each claim of the queue."""
+    worker = worker_of(redis, call_type(concurrency=1, concurrency_key="{tenant}"))
+    await put(queue, "1", "2", tenant=10**400)
+    await put(queue, "3", tenant=10**400 + 1)
+    await put(queue, "4", "5", tenant=[10**400])
+    for name, value in (("6", b"Infinity"), ("7", b"NaN")):  # as Python's own JSON writes them
+        await put(queue, name)
+        await redis.set(keys.body(name), b'{"t":null,"f":"call","a":[],"k":{"tenant":%b},"et":1}' % value)
+    assert ids(await claimed(worker)) == ["1", "3", "4", "6", "7"]
+
+
+@pytest.mark.parametrize("priority", [b"NaN", b"Infinity", b"-1e999", b'"9"', b"10"])
+async def test_a_priority_that_is_none_holds_up_no_other_job(redis: ArqRedis, queue: Queue, priority: bytes) -> None:
+    worker = worker_of(redis, call_type(concurrency=1))
+    await put(queue, "1", "2", "3")
+    await redis.set(keys.body("2"), b'{"t":null,"f":"call","a":[],"k":{},"et":1,"priority":%b}' % priority)
+    for name in ("1", "2", "3"):
+        (claim,) = await claimed(worker)
+        assert claim.job_id == name
+        await finish(worker, claim)
+
+
 async def test_no_more_start_within_a_time_than_may(redis: ArqRedis, queue: Queue) -> None:
     worker = worker_of(redis, call_type(rate="3/h", rate_key="{tenant}"))
     await put(queue, "1", "2", "3", "4", "5", tenant="a")

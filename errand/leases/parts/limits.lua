@@ -4,15 +4,27 @@
 local WHOLE_BYTES = 2048 -- of a body that is read in one call; a longer one is looked at for its type first
 local TYPE_IN_HEAD = '^{%s*"t":%s*[%dnul]+,%s*"f":%s*"([^"\\]*)"'
 
+-- a double does not have all digits of a long number; one of hundreds of digits is infinite for it, and has no JSON then
+local function text_of_number(value, name, body)
+  if math.abs(value) >= 2 ^ 53 then
+    return string.match(body, '"' .. name .. '":%s*(%-?[%d.eE+-]+)') or string.format('%.0f', value)
+  end
+  return value % 1 == 0 and string.format('%.0f', value) or tostring(value)
+end
+
+local function text_of_value(value)
+  local has_json, text = pcall(cjson.encode, value)
+  return has_json and text or 'a value without JSON'
+end
+
 -- `part`: {text} as it stands, or {names, default}: an arg by its names
 local function text_of(part, args, body)
   for _, name in ipairs(part.names or {}) do
     local value = args[name]
-    if type(value) == 'number' and value % 1 == 0 then
-      -- a double does not have all digits of a long one
-      return math.abs(value) >= 2 ^ 53 and string.match(body, '"' .. name .. '":%s*(%-?%d+)') or string.format('%.0f', value)
+    if type(value) == 'number' then
+      return text_of_number(value, name, body)
     elseif value ~= nil then
-      return type(value) == 'string' and value or cjson.encode(value)
+      return type(value) == 'string' and value or text_of_value(value)
     end
   end
   return part.text or part.default
@@ -41,7 +53,8 @@ local function limited_job(limits, id)
   end
   local args = next(record.k) == nil and type(record.a) == 'table' and type(record.a[1]) == 'table' and record.a[1] or record.k
   local job = {id = id, type = type_name, limits = of_type, names = {}}
-  job.expires_ms, job.priority = tonumber(record.expires_at), tonumber(record.priority) or 0
+  job.expires_ms = tonumber(record.expires_at)
+  job.priority = string.match(tostring(record.priority), '^[1-9]$') and tonumber(record.priority) or 0
   for number, limit in ipairs(of_type) do
     job.names[number] = name_of(limit, args, body)
   end
