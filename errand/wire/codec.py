@@ -106,5 +106,8 @@ def _exception_as_json(value: Any) -> Any:
 def _error_from_json(value: Any) -> JobFailed | JobCancelled:
     if not (isinstance(value, dict) and "$error" in value):
         return JobFailed(Error(type="Error", message=str(value)))
-    error = Error.read(value["$error"])
+    try:
+        error = Error.read(value["$error"])
+    except (KeyError, TypeError) as fault:
+        raise ValueError(f"an error that cannot be read: {fault!r}") from None
     return JobCancelled(error) if value.get("cancelled") else JobFailed(error)

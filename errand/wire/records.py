@@ -65,13 +65,14 @@ class Error:
 
     @classmethod
     def read(cls, fields: Mapping[str, Any]) -> Error:
-        """From a record, which may be older than some fields or younger than this reader."""
-        return cls(
-            type=fields["type"],
-            message=fields["message"],
-            traceback=fields.get("traceback"),
-            fingerprint=fields.get("fingerprint") or "",
-        )
+        """From a record, which may be older than some fields or younger than this reader.
+
+        Raises KeyError or TypeError for one that another program has written.
+        """
+        texts = (fields["type"], fields["message"], fields.get("traceback") or "", fields.get("fingerprint") or "")
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError("fields of wrong types")
+        return cls(type=texts[0], message=texts[1], traceback=fields.get("traceback"), fingerprint=texts[3])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

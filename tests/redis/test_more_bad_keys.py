@@ -152,3 +152,13 @@ async def test_entries_of_another_program_among_the_dead_hide_no_group(installat
         assert (await installation.http.get(path)).status_code == 200, path
     replayed = await installation.http.post("/v1/dead-jobs/replay", json={"type": "a"})
     assert replayed.status_code == 202, replayed.text
+
+
+@pytest.mark.parametrize(
+    "error", [{}, 1, None, {"type": ["a"], "message": 5}, {"type": "a", "message": "b", "fingerprint": 1}]
+)
+async def test_an_attempt_that_another_program_has_written_ends_no_worker(redis: ArqRedis, error: object) -> None:
+    await Queue(redis, ended_ttl_s=60).enqueue("any", {}, job_id="one")
+    await redis.rpush(keys.attempts("one"), codec.dumps({"s": False, "r": {"$error": error}}))  # type: ignore[misc]
+    (claim,) = (await Leases(redis, queue=QUEUE, worker="one", lease_s=60).claim(1)).claims
+    assert (claim.job_id, claim.losses) == ("one", 0)
