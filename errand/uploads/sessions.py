@@ -6,7 +6,9 @@ import hashlib
 import secrets
 import time
 import uuid
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections import Counter
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from redis.asyncio import Redis
@@ -25,6 +27,11 @@ PARTS = "uploads/parts"
 """Where parts lie in the storage, below which each upload has a folder of its own."""
 
 
+MAX_SENDERS = 8
+"""Of one upload at once, of one process: each may hold a part in memory, or the whole file on the disk, and all but one
+send in vain. A client whose connections break off comes again before the service knows of it."""
+
+
 SWEEP_EVERY_S = 600
 
 
@@ -37,7 +44,7 @@ class UploadGone(LookupError):
 
 
 class UploadMoved(Exception):
-    """The upload is at another offset than the sender believes, or another sender is first: it is at `offset`."""
+    """The upload is at another offset than the sender believes, or others are first: it is at `offset`."""
 
     def __init__(self, offset: int) -> None:
         super().__init__(offset)
@@ -79,6 +86,8 @@ class UploadSessions:
         """That of this process, for what it holds in Redis."""
         self._ending: set[str] = set()
         """The ends of uploads that it makes now."""
+        self._senders: Counter[str] = Counter()
+        """Of each upload that is being sent, by the key of its file."""
 
     async def create(self, *, size_bytes: int, filename: str | None) -> UploadSession:
         """A new one, of which nothing has come yet; it ends after a time of its own, however far it is."""
@@ -114,9 +123,24 @@ class UploadSessions:
         session = await self.find(token)
         if session.offset != offset:
             raise UploadMoved(session.offset)
-        async for piece in _pieces(chunks):
-            session = await self._add(session, piece)
+        with self._sending(session):
+            async for piece in _pieces(chunks):
+                session = await self._add(session, piece)
         return session
+
+    @contextmanager
+    def _sending(self, session: UploadSession) -> Iterator[None]:
+        """Counts who sends it. Raises UploadMoved if there are too many."""
+        name = session.file.key
+        if self._senders[name] >= MAX_SENDERS:
+            raise UploadMoved(session.offset)
+        self._senders[name] += 1
+        try:
+            yield
+        finally:
+            self._senders[name] -= 1
+            if not self._senders[name]:
+                del self._senders[name]
 
     async def _add(self, session: UploadSession, piece: bytes) -> UploadSession:
         behind = session.offset + len(piece)
@@ -211,12 +235,14 @@ class UploadSessions:
     async def put(self, token: str, chunks: AsyncIterable[bytes]) -> UploadSession:
         """Keeps the whole file, which comes at once.
 
-        Raises UploadGone, UploadMoved if the file is whole already, UploadTooLong, and what `chunks` raises.
+        Raises UploadGone, UploadMoved if the file is whole already or too many send it, UploadTooLong, and what
+        `chunks` raises.
         """
         session = await self.find(token)
         if session.whole:
             raise UploadMoved(session.offset)
-        return await self._end(session, _exactly(session.file.bytes, chunks))
+        with self._sending(session):
+            return await self._end(session, _exactly(session.file.bytes, chunks))
 
     async def give_up(self, token: str) -> None:
         """Forgets it and all that has come of it, but not the file of a job. Raises UploadGone."""

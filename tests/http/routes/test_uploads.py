@@ -14,6 +14,7 @@ from redis.exceptions import ConnectionError
 from starlette.requests import ClientDisconnect
 
 from errand.resources.storage import PART_BYTES
+from errand.uploads.sessions import MAX_SENDERS
 from jobs.resize import resize
 from settings import Settings
 from tests.conftest import RunWorker
@@ -109,6 +110,29 @@ async def test_a_file_is_what_its_one_accepted_sender_sent_and_is_never_replaced
         problem_of(await client.put(upload["url"], content=b"evil"), 409, "wrong-offset")
         assert b"evil" not in path.read_bytes()
     assert [key async for key in redis.scan_iter("errand:upload-ending:*")] == []
+
+
+async def test_so_many_may_send_an_upload_at_once_and_no_more(client: httpx.AsyncClient) -> None:
+    upload, others = await created(client, 4), await created(client, 4)
+    started, goes_on = asyncio.Semaphore(0), asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"ab"
+        started.release()
+        await goes_on.wait()
+        yield b"cd"
+
+    calls = [client.put(upload["url"], content=slowly()) for _ in range(MAX_SENDERS // 2)]
+    calls += [sent(client, upload["url"], 0, slowly()) for _ in range(MAX_SENDERS // 2)]
+    sending = [asyncio.create_task(call) for call in calls]
+    for _ in sending:
+        await started.acquire()
+    problem_of(await client.put(upload["url"], content=b"1234"), 409, "wrong-offset")
+    problem_of(await sent(client, upload["url"], 0, b"1234"), 409, "wrong-offset")
+    assert (await client.put(others["url"], content=b"1234")).status_code == 204
+    goes_on.set()
+    statuses = sorted(answer.status_code for answer in await asyncio.gather(*sending))
+    assert statuses == [204] + [409] * (MAX_SENDERS - 1)
 
 
 async def test_an_end_that_an_outage_cut_off_can_be_sent_again_at_once(
