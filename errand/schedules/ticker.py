@@ -58,6 +58,8 @@ class Look:
     next_ms: int | None
     """When the first comes of those that are not due yet; None if there is none."""
     due: Sequence[Due]
+    unreadable: int = 0
+    """How many more are due, in which no text stands: another program has written them."""
 
 
 FULL = 2
@@ -126,9 +128,10 @@ class Ticker:
         left = 0
         while True:
             look = await self.look(pass_over=left, now_ms=now_ms)
+            left += look.unreadable
             for due in look.due:
                 left += not await self._take_turn_safely(due, now_ms=look.now_ms)
-            if not look.due:
+            if not look.due and not look.unreadable:
                 return None if look.next_ms is None else look.next_ms - look.now_ms
 
     async def _take_turn_safely(self, due: Due, *, now_ms: int) -> bool:
@@ -170,13 +173,12 @@ class Ticker:
         now, coming, due = await self._due(
             keys=[keys.SCHEDULES], args=["" if now_ms is None else now_ms, pass_over, MAX_DUE]
         )
+        readable = [each for each in map(_due_in, due) if each is not None]
         return Look(
             now_ms=int(now),
             next_ms=int(coming) if coming else None,
-            due=[
-                Due(id=name.decode(), due_ms=int(at_ms), revision=revision.decode(), definition=definition)
-                for name, at_ms, revision, definition in due
-            ],
+            due=readable,
+            unreadable=len(due) - len(readable),
         )
 
     async def take_turn(self, due: Due, *, now_ms: int) -> bool:
@@ -251,6 +253,16 @@ class Ticker:
             self._left.add((due.id, due.revision))
             reason = "no job type of this worker" if isinstance(error, KeyError) else "cannot be read"
             log.warning("a schedule is left to other workers", schedule=due.id, reason=reason, error=str(error))
+
+
+def _due_in(row: Sequence[bytes]) -> Due | None:
+    """None, said so in the log, for one that another program has written: it must not hold up the others."""
+    name, at_ms, revision, definition = row
+    try:
+        return Due(id=name.decode(), due_ms=int(at_ms), revision=revision.decode(), definition=definition)
+    except UnicodeDecodeError:
+        log.error("a schedule that is no text is left out", schedule=repr(name))
+        return None
 
 
 def _body(job_type: JobType[Any, Any], schedule: Schedule, *, now_ms: int) -> bytes:

@@ -92,6 +92,18 @@ async def test_a_time_that_has_come_is_a_job_and_the_schedule_says_so(
     assert await redis.lrange(keys.wake(QUEUE), 0, -1) == [b"1"]  # type: ignore[misc]  # both clients, one type
 
 
+@pytest.mark.parametrize("score", [1.5, float("-inf"), -1, 1e300], ids=str)
+async def test_a_time_that_another_program_has_written_keeps_no_schedule_from_its_own(
+    redis: ArqRedis, kept: Schedules, ticker: Ticker, score: float
+) -> None:
+    for name in ("odd", "b"):
+        await put(kept, Schedule("0 * * * *"), next_ms=NINE_MS, name=name)
+    await redis.hset(keys.schedule("c"), mapping={"revision": b"\xff", "definition": b"{}"})  # type: ignore[misc]
+    await redis.zadd(keys.SCHEDULES, {"odd": score, "c": 1})
+    assert await ticker.tick(now_ms=NINE_MS) is not None
+    assert job_id_of("b", NINE_MS) in await jobs_put(redis)
+
+
 async def test_the_servers_clock_decides_if_no_other_is_given(redis: ArqRedis, kept: Schedules, ticker: Ticker) -> None:
     await kept.put("a", "report", Schedule("0 * * * *"), source="http")
     due_in_ms = await ticker.tick()
