@@ -19,11 +19,15 @@ local function check_type(key, expected)
   end
 end
 
+-- of what a counter may have: one at the end of what Redis can count makes each call fail that adds to it
+local MOST_DIGITS = 15
+
 -- `fields`: the pattern of their names
 local function check_numbers(key, fields)
   local all = redis.call('HGETALL', key)
   for at = 1, #all, 2 do
-    if not string.match(all[at + 1], '^%d+$') or not string.match(all[at], fields) then
+    local number = string.match(all[at + 1], '^%d+$')
+    if not number or #number > MOST_DIGITS or not string.match(all[at], fields) then
       redis.call('HDEL', key, all[at])
       note(key, 'field ' .. all[at])
     end

@@ -162,3 +162,22 @@ async def test_an_attempt_that_another_program_has_written_ends_no_worker(redis:
     await redis.rpush(keys.attempts("one"), codec.dumps({"s": False, "r": {"$error": error}}))  # type: ignore[misc]
     (claim,) = (await Leases(redis, queue=QUEUE, worker="one", lease_s=60).claim(1)).claims
     assert (claim.job_id, claim.losses) == ("one", 0)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        ("SET", keys.tries("one"), 2**63 - 1),
+        ("HSET", keys.counters(QUEUE), "attempts:succeeded", 2**63 - 1),
+        ("HSET", keys.minutes(QUEUE), f"{10**8} succeeded", 2**63 - 1),
+        ("XADD", keys.history(QUEUE), f"{2**64 - 1}-{2**64 - 1}", "change", ""),
+    ],
+    ids=["tries", "counters", "minutes", "history"],
+)
+async def test_what_counts_no_further_stops_no_worker(redis: ArqRedis, written: tuple[Any, ...]) -> None:
+    leases = Leases(redis, queue=QUEUE, worker="one", lease_s=60)
+    await redis.set(keys.watched(QUEUE), "0-0")
+    await redis.execute_command(*written)  # type: ignore[no-untyped-call]
+    await Queue(redis, ended_ttl_s=60).enqueue("any", {}, job_id="one")
+    (claim,) = (await leases.claim(1)).claims
+    assert (await leases.renew({"one": claim.token}, {"attempts:succeeded": 1})).lost == []
