@@ -23,12 +23,12 @@ local function end_of(id, is_to_come)
   if ends[id] or redis.call('EXISTS', 'arq:job:' .. id) == 1 then
     return ends[id]
   end
-  local bytes = redis.call('STRLEN', 'arq:result:' .. id)
-  if bytes == 0 then
+  if redis.call('EXISTS', 'arq:result:' .. id) == 0 then
     return not is_to_come and {status = 'unknown', why = ''} or nil
   elseif bytes_read < MOST_BYTES_READ then
-    bytes_read = bytes_read + bytes
-    ends[id] = end_in(redis.call('GET', 'arq:result:' .. id))
+    local record = redis.call('GET', 'arq:result:' .. id)
+    bytes_read = bytes_read + #record
+    ends[id] = end_in(record)
   end
   return ends[id]
 end
