@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 import standardwebhooks
+import trustme
 from arq.connections import ArqRedis
 from pydantic import SecretStr
 
@@ -108,18 +109,35 @@ async def test_it_changes_what_is_its_own_and_nothing_else(client: httpx.AsyncCl
     page = (await link_of(client)).replace("?", "/endpoints/one?")
     shown = (await client.get(page)).text
     assert "t0ken" not in shown and "whsec_" not in shown
-    form = {"url": "https://b.example/x", "events": "a.b", "description": '"><script>', "enabled": "no", "tenant": "b"}
+    form = {"url": "https://a.example/x", "events": "a.b", "description": '"><script>', "enabled": "no", "tenant": "b"}
     saved = await client.post(actions_in(shown)["Save"], data={**form, "timeout_s": "20"})
     after = (await client.get(saved.headers["location"])).text
     assert "It is saved" in after and "<script" not in after
     (endpoint,) = await endpoints_of(client)
     shown_auth = {"kind": "bearer", "token": "**********"}
     assert {name: endpoint[name] for name in kept} == {**kept, "auth": shown_auth} and endpoint["tenant"] == "acme"
-    assert (endpoint["url"], endpoint["events"], endpoint["state"]) == ("https://b.example/x", ["a.b"], "disabled")
+    assert (endpoint["url"], endpoint["events"], endpoint["state"]) == ("https://a.example/x", ["a.b"], "disabled")
     rotated = await client.post(actions_in(after)["Make another secret"])
     assert secret_in(rotated.text) and (await endpoints_of(client))[0]["previous_secret_until"]
     removed = await client.post(actions_in(after)["Remove the endpoint"])
     assert removed.status_code == 303 and await endpoints_of(client) == []
+
+
+@pytest.mark.parametrize("url", ["https://b.example/", "https://a.example:8443/", "http://a.example/"])
+@pytest.mark.parametrize("credentials", ["auth", "ca", ""])
+async def test_credentials_that_no_page_shows_are_sent_to_no_host_of_the_tenants_choice(
+    client: httpx.AsyncClient, url: str, credentials: str
+) -> None:
+    auth, ca = {"kind": "bearer", "token": "t0ken"}, trustme.CA().cert_pem.bytes().decode()
+    kept: dict[str, Any] = {"auth": auth, "ca": ca}
+    kept = {name: value for name, value in kept.items() if name == credentials}
+    await make(client, "one", url="https://a.example/", tenant="acme", **kept)
+    page = (await link_of(client)).replace("?", "/endpoints/one?")
+    is_refused = credentials == "auth" or (credentials == "ca" and url.startswith("http:"))
+    saved = await client.post(page, data={"url": url, "events": "*"})
+    assert saved.status_code == (422 if is_refused else 303), saved.text
+    (endpoint,) = await endpoints_of(client)
+    assert endpoint["url"] == ("https://a.example/" if is_refused else url)
 
 
 async def test_forms_that_come_at_once_make_no_more_endpoints_than_there_may_be(

@@ -171,17 +171,32 @@ async def change_endpoint(id: EndpointId, visit: VisitDep) -> Response:
     """What the tenant decides of it is changed."""
     given, endpoint = _given(await visit.form()), await visit.endpoint(id)
     try:
-        own = _definition(given, visit)
+        await _change(visit, id, _definition(given, visit))
     except ValueError as error:
         return await _endpoint_page(visit, endpoint, given=given, fault=_in_words(error))
+    return visit.back("endpoints", id, said="saved")
+
+
+async def _change(visit: Visit, endpoint_id: str, own: EndpointDefinition) -> None:
+    """Raises ValueError if what the API has set would go where the tenant says."""
     now_ms = await in_time(visit.to.webhook_endpoints.now_ms())
     changed = {name: getattr(own, name) for name in OWN_FIELDS}
 
     def change(kept: Endpoint) -> Endpoint:
+        _check_origin(kept.definition, own)
         return kept.defined(kept.definition.model_copy(update=changed), now_ms=now_ms)
 
-    await in_time(visit.to.webhook_endpoints.change(id, change))
-    return visit.back("endpoints", id, said="saved")
+    await in_time(visit.to.webhook_endpoints.change(endpoint_id, change))
+
+
+def _check_origin(kept: EndpointDefinition, own: EndpointDefinition) -> None:
+    """Credentials that no page shows would go to any server that the tenant names. Raises ValueError; also for a
+    URL that has no certificates, if there are some for it: nobody could read such an endpoint."""
+    before, after = [(url.scheme, url.host, url.port) for url in (kept.url, own.url)]
+    if before != after and (kept.auth or kept.client_certificate):
+        raise ValueError("the URL must stay on its host: those who run this service have set credentials for that host")
+    if kept.ca and own.url.scheme != "https":
+        raise ValueError("the URL must begin with https://: those who run this service have set its authorities")
 
 
 @router.post("/endpoints/{id}/rotate", operation_id="portal_rotate_secret")
