@@ -2,6 +2,9 @@
 -- `started`: the job's entry among the running jobs, `number due_ms started_ms token`, or nothing
 --- @include "redis/parts/call_or_reset"
 
+-- of an entry that a worker has written; a pattern looks at a longer one in the square of its length
+local MOST_CHARS = 1000
+
 -- true if the worker itself started the job: its loop may have been blocked for longer than the lease, which it will
 -- then renew
 local function may_run_still(running, id, worker)
@@ -18,6 +21,9 @@ end
 -- records an attempt that was started and never ended: its worker died, unless it is heard of again (`lived_on.lua`)
 -- returns 1 if there was one, else false
 local function record_lost(id, started, now_ms, isolated)
+  if #started > MOST_CHARS then
+    return false
+  end
   local number, due, started_ms, token = string.match(started, '^(%d+) (%d+)%S* (%d+) (.*#%d+)$')
   if not number then
     return false

@@ -37,6 +37,8 @@ local function cancel_children(parent, now_ms)
   call_or_reset('errand:needs:' .. parent, 'HSET', 'cancelled', 1)
   for _, entry in ipairs(call_or_reset('errand:children:' .. parent, 'ZRANGE', 0, -1)) do
     local queue, id = string.match(entry, '^(%S+) (.+)$')
-    cancel_child(queue, id, now_ms)
+    if queue then -- else another program has written it
+      cancel_child(queue, id, now_ms)
+    end
   end
 end

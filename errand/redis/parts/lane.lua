@@ -11,7 +11,7 @@ end
 
 -- by the body, which says it behind Arq's fields
 local function put_in_lane_of(channel, id, body, due_ms)
-  local more = string.find(body, '"priority":', 1, true) and string.match(body, '.*"et":%d+(.*)$')
+  local more = string.find(body, '"priority":', 1, true) and string.match(body, '^.*"et":%d+(.*)$')
   local priority = more and string.match(more, '"priority":([1-9])[,}]')
   if priority then
     put_in_lane(channel, id, priority, due_ms)
