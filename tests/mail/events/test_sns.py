@@ -18,6 +18,7 @@ from errand.mail.events import sns
 from errand.mail.events.email_event import BadSignature, NotAnEvent
 from errand.mail.events.ses import of_ses
 from tests.mail.events.sns_messages import CERTIFICATE_URL, TOPIC, certificate, message
+from tests.waiting import NEVER_S
 
 FETCH = sns.fetch
 
@@ -98,6 +99,8 @@ def test_what_is_old_or_of_another_topic_is_refused_though_sns_signed_it(fetched
         "https://sns.us-east-1.amazonaws.com/x.pem",
         "https://sns.eu-west-1.amazonaws.com/x.pem\r\nHost: evil.example",
         "https://sns.eu-west-1.amazonaws.com/x",
+        "https://sns.eu-west-1.amazonaws.com/x.pem?1.pem",
+        "https://sns.eu-west-1.amazonaws.com/x.pem#1.pem",
         "https://[/x.pem",
     ],
 )
@@ -153,6 +156,25 @@ def test_a_fetch_is_bounded_follows_no_redirect_and_trusts_known_authorities_alo
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "other.pem"))
     with pytest.raises(sns.FetchFault, match="SSLCertVerificationError"):
         FETCH(f"{https}/x.pem")
+
+
+def test_a_fetch_waits_for_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The threads in which it would wait store uploads too."""
+    monkeypatch.setattr(sns, "_fetches", threading.BoundedSemaphore(1))
+    monkeypatch.setattr(sns, "FETCH_LIMIT_S", NEVER_S)
+    faults: list[sns.FetchFault] = []
+
+    def fetch() -> None:
+        try:
+            FETCH("https://sns.eu-west-1.amazonaws.com/x.pem")
+        except sns.FetchFault as fault:
+            faults.append(fault)
+
+    with sns._fetches:
+        thread = threading.Thread(target=fetch, daemon=True)
+        thread.start()
+        thread.join(NEVER_S / 2)
+    assert [str(fault) for fault in faults] == ["too many certificates are fetched"]
 
 
 SES = {"mail": {"tags": {"job-id": ["1"]}, "commonHeaders": {"messageId": "<2@acme.example>"}}}
