@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import structlog
+
 from errand.queue.queue import Queue
 from errand.webhooks.endpoints.definition import takes
 from errand.webhooks.endpoints.endpoint import Endpoint
@@ -17,6 +19,11 @@ from errand.webhooks.endpoints.store import Endpoints
 from errand.webhooks.job_type import JOB_TYPE
 from errand.wire.job_id import new_job_id
 
+log = structlog.get_logger("errand.webhooks")
+
+MAX_NOTIFIED = 100
+"""Endpoints that one notice goes to. An event that a thousand endpoints refuse, each of which asks for what becomes of
+the others, would make a million jobs."""
 DISABLED, RECOVERED, EXHAUSTED = "endpoint.disabled", "endpoint.recovered", "message.exhausted"
 NOTICES = frozenset({DISABLED, RECOVERED, EXHAUSTED})
 PREFIXES = ("endpoint.", "message.")
@@ -37,8 +44,11 @@ class EndpointNotices:
         data = {"endpoint_id": endpoint_id, "tenant": about.definition.tenant, **data}
         message = {"event": event, "data": data, "message_id": f"msg_{new_job_id()}", "occurred_at": datetime.now(UTC)}
         receivers = [each for each in await self._endpoints.all() if _is_notified(each, event, about)]
-        if receivers:
-            await self._queue.enqueue_many(JOB_TYPE, [{"endpoint_id": each.id, **message} for each in receivers])
+        if len(receivers) > MAX_NOTIFIED:
+            log.warning("a notice goes to the first endpoints alone that ask for it", notice=event, ask=len(receivers))
+        some = receivers[:MAX_NOTIFIED]
+        if some:
+            await self._queue.enqueue_many(JOB_TYPE, [{"endpoint_id": each.id, **message} for each in some])
 
 
 def _is_notified(endpoint: Endpoint, event: str, about: Endpoint) -> bool:

@@ -10,6 +10,9 @@ import httpx
 import pytest
 from arq.connections import ArqRedis
 
+from errand.queue.queue import Queue
+from errand.webhooks.endpoints import EndpointNotices, Endpoints
+from errand.webhooks.endpoints.notices import EXHAUSTED
 from errand.wire import keys
 from jobs.webhook import webhook
 from tests.conftest import RunWorker
@@ -88,6 +91,18 @@ async def test_an_endpoint_that_is_disabled_is_named_once_and_not_to_itself(
     assert (notice["type"], notice["data"]["endpoint_id"]) == ("endpoint.disabled", "gone")
     assert notice["data"]["reason"] == "the receiver answered 410"
     assert len(notices(receiver, "/gone")) == 1
+
+
+async def test_a_notice_goes_to_no_more_endpoints_than_it_may(
+    redis: ArqRedis, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else an event that many refuse, each of which asks for what becomes of the others, makes the square of them."""
+    monkeypatch.setattr("errand.webhooks.endpoints.notices.MAX_NOTIFIED", 2)
+    for name in ("one", "two", "three", "four"):
+        await make(client, name, f"https://{name}.example/", events=["message.exhausted"])
+    queue = Queue(redis, name="webhooks", ended_ttl_s=60)
+    await EndpointNotices(Endpoints(redis), queue).put(EXHAUSTED, "one", {})
+    assert await redis.zcard(queue.key) == 2
 
 
 @pytest.mark.parametrize(("failed_s", "expected"), [(1200, ["endpoint.recovered"]), (5, [])])
