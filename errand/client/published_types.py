@@ -100,20 +100,29 @@ class PublishedTypes:
 
     async def _read(self) -> None:
         kept: dict[bytes, bytes] = await self._redis.hgetall(keys.JOB_TYPES)  # type: ignore[misc]  # redis-py: async or not
-        found = {name.decode(): codec.readable_or_empty(record) for name, record in kept.items()}
-        now_s = time.time()
-        self._known = {
-            name: _published(name, record)
-            for name, record in found.items()
-            if record and now_s - record["at_s"] < FORGET_S
-        }
+        since_s = time.time() - FORGET_S
+        found = (_published_since(since_s, name, codec.readable_or_empty(record)) for name, record in kept.items())
+        self._known = {published.name: published for published in found if published is not None}
         self._read_s = time.monotonic()
+
+
+def _published_since(since_s: float, name: bytes, record: Mapping[str, Any]) -> PublishedType | None:
+    """None for one that is older, or, said so in the log, for what another program has written: it hides no other."""
+    try:
+        if not record or record["at_s"] <= since_s:
+            return None
+        return _published(name.decode(), record)
+    except (KeyError, TypeError, ValueError) as error:
+        log.warning("a job type cannot be read and is left out", name=repr(name), error=repr(error))
+        return None
 
 
 def _published(name: str, record: Mapping[str, Any]) -> PublishedType:
     with needs("client"):
         import jsonschema_rs
     schema = record["args_schema"]
+    if not isinstance(record["queue"], str):
+        raise TypeError("its queue is no text")
     # masked: an error must not quote an arg, which may be a secret
     faults_of = jsonschema_rs.validator_for(schema, mask="its value").iter_errors
     return PublishedType(name, record["queue"], faults_of, record.get("priority", 0), record.get("undivided", False))

@@ -53,8 +53,14 @@ async def test_what_no_worker_has_published_for_a_week_or_cannot_be_read_is_not_
     redis: ArqRedis, redis_url: str, settings: Settings
 ) -> None:
     record = {"queue": "default", "args_schema": {}, "at_s": int(time.time()) - FORGET_S}
-    await redis.hset(keys.JOB_TYPES, mapping={"old": codec.dumps(record), "broken": b"{"})  # type: ignore[misc]
+    now = {**record, "at_s": int(time.time())}
+    odd = {"a": {"x": 1}, "b": {"at_s": "y"}, "c": {**now, "queue": None}, "d": {**now, "args_schema": {"type": 5}}}
+    written = {"old": codec.dumps(record), "broken": b"{", b"\xff": codec.dumps(now)}
+    await redis.hset(keys.JOB_TYPES, mapping=written)  # type: ignore[misc]
+    await redis.hset(keys.JOB_TYPES, mapping={name: codec.dumps(one) for name, one in odd.items()})  # type: ignore[misc]
+    await publish(redis, {"known": {"queue": "default", "args_schema": {"type": "object"}}})
     async with Client(settings, redis_url=redis_url) as client:
-        for name in ("old", "broken"):
+        await client.enqueue("known")
+        for name in ("old", "broken", *odd):
             with pytest.raises(LookupError):
                 await client.enqueue(name)

@@ -11,6 +11,7 @@ from errand.redis.cluster import partitions
 from errand.redis.cluster.partitions import Partitions
 from errand.redis.cluster.tag import Tag
 from errand.settings import Settings
+from errand.wire import keys
 from errand.wire.job_id import new_job_ids
 
 
@@ -56,3 +57,14 @@ def test_several_partitions_need_a_cluster(monkeypatch: pytest.MonkeyPatch) -> N
         Settings.read()
     monkeypatch.setenv("REDIS_URL", "redis+cluster://127.0.0.1")
     assert Settings.read().queue_partitions == 3
+
+
+@pytest.mark.parametrize("score", [float("inf"), 1e9, -5])
+async def test_a_number_that_another_program_has_written_makes_no_more_clients_than_there_may_be(
+    redis: ArqRedis, score: float
+) -> None:
+    await redis.zadd(keys.PARTITIONS, {"largest": score, "number": score})
+    await redis.zadd(keys.PARTITIONS, {b"\xff": 1})
+    assert 1 <= await partitions.most_ever(redis) <= 64
+    largest, _ = await partitions._noted(redis, 3)
+    assert 3 <= largest <= 64

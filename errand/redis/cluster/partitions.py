@@ -33,6 +33,10 @@ LARGEST, NUMBER, CHANGED = "largest", "number", "changed"
 """The members of `errand:partitions`: the most that there ever were, how many there are now, and since when (in s)."""
 
 
+MAX_PARTITIONS = 64
+"""As many as `QUEUE_PARTITIONS` may be."""
+
+
 LOOKED_FOR_S = 30 * 86_400
 """For so long after the number has changed, keys are looked for where another number had put them."""
 
@@ -165,9 +169,10 @@ async def _history(first: ArqRedis, number: int) -> tuple[int, float]:
 
 
 async def _noted(first: ArqRedis, number: int) -> tuple[int, float]:
-    known = {name.decode(): score for name, score in await first.zrange(keys.PARTITIONS, 0, -1, withscores=True)}
-    largest = max(int(known.get(LARGEST, 1)), number)
-    if int(known.get(NUMBER, known.get(LARGEST, 1))) == number:
+    kept = await first.zrange(keys.PARTITIONS, 0, -1, withscores=True)
+    known = {name.decode(errors="replace"): score for name, score in kept}
+    largest = max(_number_in(known.get(LARGEST)), number)
+    if _number_in(known.get(NUMBER, known.get(LARGEST))) == number:
         return largest, known.get(CHANGED, 0.0)
     changed_s, _ = await first.time()
     if not known and not await first.exists(keys.JOB_TYPES, keys.queue(keys.DEFAULT_QUEUE)):
@@ -178,4 +183,9 @@ async def _noted(first: ArqRedis, number: int) -> tuple[int, float]:
 
 async def most_ever(first: ArqRedis) -> int:
     """The most partitions that the installation with this partition 0 ever had. Raises redis' errors."""
-    return int(await first.zscore(keys.PARTITIONS, LARGEST) or 1)
+    return _number_in(await first.zscore(keys.PARTITIONS, LARGEST))
+
+
+def _number_in(score: float | None) -> int:
+    """A number of partitions, no more than there may be: a client is made for each, whatever was written there."""
+    return int(min(max(score or 1, 1), MAX_PARTITIONS))
