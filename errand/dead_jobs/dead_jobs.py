@@ -20,7 +20,7 @@ from arq.jobs import DeserializationError
 from errand.monitor.job_snapshot import JobSnapshot, ended_job
 from errand.redis import script
 from errand.redis.cluster.each import of_each
-from errand.redis.rows import rows_of
+from errand.redis.rows import in_turns, rows_of
 from errand.wire import fingerprint, keys
 from errand.wire.indexes import TIME_DIGITS, DeadEntry, type_word
 from errand.wire.limits import shown_ms
@@ -382,7 +382,8 @@ class DeadIndex:
     async def _read_results(self, listed: Sequence[_Listed]) -> list[JobSnapshot | None]:
         entries = [DeadEntry.read(one.position.entry) for one in listed]
         results = await self.redis.mget([keys.result(entry.job_id) for entry in entries])
-        return [_dead_job(entry, result) for entry, result in zip(entries, results, strict=True)]
+        pairs = in_turns(zip(entries, results, strict=True))
+        return [_dead_job(entry, result) async for entry, result in pairs]
 
 
 def _merged(of_parts: Sequence[Sequence[DeadGroup]]) -> Iterable[DeadGroup]:

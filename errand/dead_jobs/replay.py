@@ -20,6 +20,7 @@ from errand.queue.sender import MAX_BATCH
 from errand.redis import script
 from errand.redis.cluster.each import of_each
 from errand.redis.outage import is_outage, within
+from errand.redis.rows import in_turns
 from errand.wire import codec, keys
 from errand.wire.flow import Flow
 from errand.wire.indexes import DeadEntry, EndedName
@@ -285,7 +286,7 @@ class ReplaysOfPart:
             pipeline.mget([keys.result(job_id) for job_id in job_ids])
             pipeline.zrem(keys.ABORT, *job_ids)
             results, _ = await pipeline.execute()
-        return [_Ended.read(job_id, result) for job_id, result in zip(job_ids, results, strict=True)]
+        return [_Ended.read(job_id, result) async for job_id, result in in_turns(zip(job_ids, results, strict=True))]
 
     async def _put(self, queue: str, jobs: Sequence[_Ended], run_at_ms: Sequence[int | None]) -> list[int | None]:
         """When each job is due, ms since the epoch; None if its result is not what it was."""

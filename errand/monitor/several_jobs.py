@@ -10,7 +10,7 @@ from arq.jobs import DeserializationError
 
 from errand.monitor.job_snapshot import JobSnapshot, ended_job, live_job, number_in, without_large_fields
 from errand.redis.cluster.each import of_each
-from errand.redis.rows import rows_of
+from errand.redis.rows import in_turns, rows_of
 from errand.wire import codec, keys
 from errand.wire.flow import Flow
 from errand.wire.limits import KeptLimits, shown_ms
@@ -28,7 +28,7 @@ async def read_jobs(redis: ArqRedis, addresses: Sequence[tuple[str, str]]) -> li
         (seconds, micros), *answers = await pipeline.execute()
     now_ms = seconds * 1000 + micros // 1000
     rows = zip(addresses, rows_of(answers, 3), strict=True)
-    jobs = [_job_of(job_id, row, queue=queue, now_ms=now_ms) for (queue, job_id), row in rows]
+    jobs = [_job_of(job_id, row, queue=queue, now_ms=now_ms) async for (queue, job_id), row in in_turns(rows)]
     return [job and without_large_fields(job) for job in jobs]
 
 

@@ -24,6 +24,7 @@ from pydantic_core import to_json
 from errand.monitor.job_snapshot import ENDS, JobSnapshot, Status, ended_job, live_job, number_in, without_large_fields
 from errand.redis import script
 from errand.redis.cluster.each import of_each
+from errand.redis.rows import in_turns
 from errand.wire import codec, keys
 from errand.wire.flow import Flow
 from errand.wire.indexes import SHARED, EndedName, type_word
@@ -233,8 +234,9 @@ class _Part:
         values = iter(await self._redis.mget([name for of_one in names for name in of_one]))
         jobs: list[JobSnapshot | None] = []
         outdated: list[_Entry] = []
-        for entry, of_one in zip(entries, names, strict=True):
-            job = _job_of(entry, [next(values) for _ in of_one])
+        rows = [[next(values) for _ in of_one] for of_one in names]
+        async for entry, row in in_turns(zip(entries, rows, strict=True)):
+            job = _job_of(entry, row)
             if entry.index is not None and not _is_listed(job, entry.index):
                 outdated.append(entry)
                 job = None

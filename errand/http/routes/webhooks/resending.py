@@ -21,6 +21,7 @@ from errand.http.shared import Shared, SharedDep, in_time
 from errand.job.when import Moment
 from errand.monitor.job_snapshot import JobSnapshot
 from errand.monitor.timeline import JobFilter
+from errand.redis.rows import in_turns
 from errand.webhooks import safe_id
 from errand.webhooks.job_type import JOB_TYPE
 from errand.wire import codec, keys
@@ -167,8 +168,8 @@ async def _of_endpoint(to: Shared, jobs: Sequence[JobSnapshot], endpoint_id: str
     """Those of the ended jobs that are deliveries to the endpoint, with their args, which a list of jobs leaves out."""
     if not jobs:
         return []
-    records = [codec.readable_or_empty(result or b"") for result in await in_time(_results(to, jobs))]
-    ended = [(job, record.get("k") or {}) for job, record in zip(jobs, records, strict=True)]
+    pairs = in_turns(zip(jobs, await in_time(_results(to, jobs)), strict=True))
+    ended = [(job, codec.readable_or_empty(result or b"").get("k") or {}) async for job, result in pairs]
     return [(job, args) for job, args in ended if args.get("endpoint_id") == endpoint_id and "event" in args]
 
 
