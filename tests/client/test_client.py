@@ -104,6 +104,8 @@ async def test_a_mistake_of_the_caller_is_raised_at_the_call(client: Client, red
         pack.options(on_conflict="reject")
     with pytest.raises(TypeError, match="there is no option tries"):
         pack.options(tries=3)  # type: ignore[call-arg]
+    with pytest.raises(ValueError, match="at least a millisecond"):
+        pack.options(unique_key="a", unique_for=0)
     with pytest.raises(ValueError, match="for one job"):
         await pack.options(unique_key="a").enqueue_many([])
     with pytest.raises(InvalidArgs):

@@ -23,6 +23,7 @@ from errand.queue.queue import Queue
 from errand.wire import keys
 from tests.conftest import RunWorker
 from tests.leases.machine import RedisMachine
+from tests.leases.test_needs import gets
 from tests.redis_cluster import apart
 from tests.worker.test_worker import ended
 
@@ -122,6 +123,22 @@ async def test_what_came_last_is_looked_at_behind_very_many_of_one_key(redis: Ar
     await queue.enqueue("unlimited", {}, job_id="c")
     _, *others = ids(await claimed(worker))
     assert {"b", "c"} <= set(others), "in the first claim, which cannot look at all of them"
+
+
+async def test_a_claim_reads_no_more_of_large_args_than_a_moment_allows(redis: ArqRedis, queue: Queue) -> None:
+    worker = worker_of(redis, call_type(concurrency=1, concurrency_key="{tenant}"))
+    large = {"tenant": "a", "text": "x" * 1_000_000}
+    jobs = [job.job_id for job in await queue.enqueue_many("call", [large] * 40)]
+    await queue.enqueue("unlimited", {}, job_id="other")
+    before = await gets(redis)
+    first, *others = await claimed(worker)
+    assert (first.job_id, ids(others)) == (jobs[0], ["other"])
+    assert await gets(redis) - before < 30
+    (line,) = [key async for key in redis.scan_iter("errand:arq:queue:line:*")]
+    while await redis.zcard(line) < 39:
+        assert await claimed(worker) == []
+    await finish(worker, first)
+    assert ids(await claimed(worker)) == [jobs[1]]
 
 
 async def test_a_key_is_as_the_args_have_it(redis: ArqRedis, queue: Queue) -> None:

@@ -110,6 +110,8 @@ class JobOptions:
             raise ValueError(f"on_conflict is one of {', '.join(get_args(OnConflict))}")
         if unique_key is None and (unique_for is not None or "on_conflict" in given):
             raise ValueError("unique_for and on_conflict say nothing without unique_key")
+        if unique_for is not None and ms_of(unique_for) < 1:
+            raise ValueError("unique_for is at least a millisecond")
         if unique_key is not None and not (0 < len(unique_key) <= MAX_UNIQUE_KEY_CHARS and unique_key.isprintable()):
             raise ValueError(f"unique_key has 1 to {MAX_UNIQUE_KEY_CHARS} printable characters")
         if "run_after" in given and not given.get("depends_on"):

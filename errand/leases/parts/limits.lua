@@ -2,6 +2,8 @@
 -- A limit counts under a name, `<type>:<limit>`, with a digest of the key behind it if jobs of one key count together.
 -- `slots:<name>` is the set of the jobs that run, `starts:<name>` the list of the latest starts, in ms, newest first.
 local WHOLE_BYTES = 2048 -- of a body that is read in one call; a longer one is looked at for its type first
+-- of longer ones that one call reads, or so: a mebibyte takes Redis five milliseconds, and it answers nobody meanwhile
+local MOST_BYTES_READ = 16 * 1024 * 1024
 local TYPE_IN_HEAD = '^{%s*"t":%s*[%dnul]+,%s*"f":%s*"([^"\\]*)"'
 
 -- a double does not have all digits of a long number; one of hundreds of digits is infinite for it, and has no JSON then
@@ -38,7 +40,14 @@ local function name_of(limit, args, body)
   return limit.key and limit.name .. ':' .. redis.sha1hex(table.concat(texts)) or limit.name
 end
 
+local function whole_body(limits, id)
+  local body = redis.call('GET', 'arq:job:' .. id)
+  limits.bytes_read = limits.bytes_read + #body
+  return body
+end
+
 -- the job and the names under which its limits count it; nil if it has none, or will end without a start
+-- nil and true if this call has read so much that a later one is to look at it
 local function limited_job(limits, id)
   local body = redis.pcall('GETRANGE', 'arq:job:' .. id, 0, WHOLE_BYTES - 1)
   local type_name = type(body) == 'string' and string.match(body, TYPE_IN_HEAD)
@@ -46,7 +55,10 @@ local function limited_job(limits, id)
   if not of_type then
     return nil
   end
-  body = #body < WHOLE_BYTES and body or redis.call('GET', 'arq:job:' .. id)
+  if #body == WHOLE_BYTES and limits.bytes_read >= MOST_BYTES_READ then
+    return nil, true
+  end
+  body = #body < WHOLE_BYTES and body or whole_body(limits, id)
   local readable, record = pcall(cjson.decode, body)
   if not readable or type(record.k) ~= 'table' then
     return nil

@@ -49,7 +49,11 @@ end
 
 -- true if that due job waits in line from now on; else it may start, and `limits.job` is what counts it, if it has limits
 local function is_held_back(limits, id, due)
-  local job = limited_job(limits, id)
+  local job, later = limited_job(limits, id)
+  if later then
+    redis.call('ZADD', limits.queue, 'XX', string.format('%.0f', limits.now_ms + 1), id)
+    return true
+  end
   local refused = job and refusal(limits, job, false)
   limits.job = job
   -- one that somebody else runs, or that is to be cancelled, is for the claim itself

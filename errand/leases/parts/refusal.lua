@@ -1,5 +1,13 @@
 -- Why a job may not start now: a part of claim.lua. `limits` and `job` are as `limits.lua` has them.
 --- @include "redis/parts/call_or_reset"
+--- @include "leases/parts/limits"
+
+-- of one in a line: whether it waits for its turn, as it may have been cancelled or rescheduled; then as `limited_job`
+local function waiting_job(limits, id)
+  if redis.call('EXISTS', 'errand:put-back:' .. id) == 1 and redis.call('ZSCORE', limits.queue, id) then
+    return true, limited_job(limits, id)
+  end
+end
 
 -- `taken`: so many run, but for those without a lease: their workers were killed
 local function has_slot(limits, name, most, taken)

@@ -17,12 +17,10 @@ local function serve_line(limits, lines, name, claim)
     if not id then
       return forget_line(limits, lines, name)
     end
-    -- it counts only while it waits for its turn: it may have been cancelled, or rescheduled
-    local waits = redis.call('EXISTS', 'errand:put-back:' .. id) == 1 and redis.call('ZSCORE', limits.queue, id)
-    local job = waits and limited_job(limits, id)
+    local waits, job, later = waiting_job(limits, id)
     local refused = job and refusal(limits, job, true)
-    if refused and refused.name == name then
-      redis.call('ZADD', lines, string.format('%.0f', refused.look_ms), name)
+    if later or refused and refused.name == name then
+      redis.call('ZADD', lines, string.format('%.0f', later and limits.now_ms or refused.look_ms), name)
       return false
     end
     redis.call('ZREM', line, id)
@@ -64,7 +62,8 @@ end
 -- jobs of one key count together, a list of parts as text_of has them; turn: why one waits though its limit has room
 -- `known`: {queue, running, cancels, changes, lease_ms, now_ms}; returned with all that a claim uses
 local function limits_in(json, channel, known)
-  known.of, known.types, known.lined, known.notes, known.turns = cjson.decode(json), {}, {}, {}, 0
+  known.of, known.types, known.lined, known.notes = cjson.decode(json), {}, {}, {}
+  known.turns, known.bytes_read = 0, 0
   for type_name in pairs(known.of) do
     known.types[#known.types + 1] = type_name
   end
