@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from base64 import b64decode
 from pathlib import Path
 
@@ -78,6 +79,18 @@ def test_a_receiver_can_verify_the_signature(tmp_path: Path, algorithm: str) -> 
     check(content)
     assert signed(tmp_path, algorithm) == signed(tmp_path, algorithm)
     assert max(map(len, content.split(b"\r\n\r\n")[0].split(b"\r\n"))) <= 80
+
+
+@pytest.mark.parametrize(
+    "text", [b"\r\n" * 30_000, b" \r\n" * 30_000, b" " * 200_000], ids=["lines", "blanks", "spaces"]
+)
+def test_blanks_that_somebody_has_typed_are_read_in_a_moment(tmp_path: Path, text: bytes) -> None:
+    """A pattern for the last line ends held up the whole worker for ten seconds, in a thread as on the loop."""
+    key = DkimKey.load(key_file(tmp_path, KEYS["ed25519-sha256"]), domain="acme.example", selector="s1")
+    began_s = time.process_time()
+    content = key.sign(b"From: a@acme.example\r\nTo: b@c.example\r\n\r\na" + text + b"b\r\n" + text, at_s=1)
+    assert time.process_time() - began_s < 1
+    assert content.endswith(text)
 
 
 @pytest.mark.parametrize("algorithm", KEYS)

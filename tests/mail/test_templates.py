@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,13 @@ def test_one_file_overrides_one_shipped_file(folder: Path) -> None:
 )
 def test_the_nearest_locale_is_taken(folder: Path, locale: str, subject: str) -> None:
     assert render(folder, "invoice", locale).subject == subject
+
+
+def test_a_subject_is_one_line_and_read_in_a_moment(folder: Path) -> None:
+    (folder / "note.txt.j2").write_text("{% block subject %} Hi\n  {{ data.of }} \r\n now {% endblock %}")
+    began_s = time.process_time()
+    assert render(folder, "note", of=f"a{' ' * 30_000}b").subject == f"Hi a{' ' * 30_000}b now"
+    assert time.process_time() - began_s < 1
 
 
 def test_a_message_may_be_text_alone(folder: Path) -> None:

@@ -104,10 +104,11 @@ def _relaxed_header(name: bytes, value: bytes) -> bytes:
 
 
 def _relaxed_body(body: bytes) -> bytes:
-    """RFC 6376 §3.4.4."""
+    """RFC 6376 §3.4.4. Its line ends are all CRLF."""
     body = re.sub(rb"[ \t]+", b" ", body)
-    body = re.sub(rb" +(?=\r\n)", b"", body).rstrip(b" ")
-    body = re.sub(rb"(\r\n)+\Z", b"", body)
+    body = body.replace(b" \r\n", b"\r\n").rstrip(b" ")
+    # no pattern: it would begin anew at each of the empty lines that somebody has typed
+    body = body.rstrip(b"\r\n")
     return body + b"\r\n" if body else b""
 
 

@@ -110,7 +110,8 @@ class Templates:
         if block is None:
             raise TemplateFault(f"{file} has no block 'subject'")
         subject = "".join(block(template.new_context(dict(known))))
-        return re.sub(r"[ \t]*[\r\n]+[ \t]*", " ", subject).strip(" ")
+        # no pattern for the blanks around them: it would begin anew at each blank
+        return " ".join(line.strip(" \t") for line in re.split(r"[\r\n]+", subject)).strip(" ")
 
     def _check_subject(self, file: str, template: jinja2.Template) -> None:
         found = FILE.fullmatch(file)
