@@ -18,6 +18,7 @@ from errand.queue.uniqueness import NotUnique, Unique
 from errand.redis import script
 from errand.redis.durability import Durability
 from errand.redis.outage import missed, within
+from errand.redis.rows import in_turns
 from errand.tracing import current
 from errand.wire import keys
 from errand.wire.flow import NO_FLOW, Flow
@@ -29,6 +30,10 @@ IN_FLIGHT_S = 60
 
 
 REPLACE_ROUNDS = 3
+
+
+JOB_BYTES = 512
+"""To write a job costs as much as so many bytes more of its args."""
 
 
 class PutOptions(TypedDict, total=False):
@@ -145,7 +150,7 @@ class Queue(QueueActions):
             raise ValueError(f"{len(many_args)} jobs are over the limit of {MAX_BATCH} for one call")
         with current.putting(type_name, self.name) as origin:
             current.note_number(len(many_args))
-            entries = [
+            made = (
                 new_entry(
                     type_name,
                     args,
@@ -157,7 +162,8 @@ class Queue(QueueActions):
                     origin=origin,
                 )
                 for job_id, args in zip(self._new_ids(len(many_args)), many_args, strict=True)
-            ]
+            )
+            entries = [entry async for entry in in_turns(made, bytes_in=_cost_bytes)]
             return await self._put_all(entries, idempotency) if entries else []
 
     async def _put_all(self, entries: list[Entry], idempotency: Idempotency | None) -> list[Enqueued]:
@@ -258,3 +264,7 @@ class Queue(QueueActions):
         if cancelled == b"late":
             raise Late
         return answer
+
+
+def _cost_bytes(entry: Entry) -> int:
+    return JOB_BYTES + len(entry.body)

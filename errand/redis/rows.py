@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
-Row = TypeVar("Row", bound=Sequence[Any])
+Row = TypeVar("Row")
 
 TURN_BYTES = 256 * 1024
 """To read so much of jobs' JSON takes a few milliseconds. Fifty large jobs at once held up the loop for 0.3 s, and for
 more than a second if a text was looked for in them."""
 
 
-async def in_turns(rows: Iterable[Row]) -> AsyncIterator[Row]:
+def _bytes_in(value: Any) -> int:
+    if isinstance(value, bytes):
+        return len(value)
+    return sum(map(_bytes_in, value)) if isinstance(value, list | tuple) else 0
+
+
+async def in_turns(rows: Iterable[Row], *, bytes_in: Callable[[Row], int] = _bytes_in) -> AsyncIterator[Row]:
     """The same rows, for what takes time with the bytes in each: after so many bytes others have a turn of the loop."""
     taken = 0
     for row in rows:
@@ -21,13 +27,7 @@ async def in_turns(rows: Iterable[Row]) -> AsyncIterator[Row]:
             taken = 0
             await asyncio.sleep(0)
         yield row
-        taken += _bytes_in(row)
-
-
-def _bytes_in(value: Any) -> int:
-    if isinstance(value, bytes):
-        return len(value)
-    return sum(map(_bytes_in, value)) if isinstance(value, list | tuple) else 0
+        taken += bytes_in(row)
 
 
 def rows_of(answers: Sequence[Any], width: int) -> Iterator[tuple[Any, ...]]:

@@ -18,6 +18,7 @@ ROOM_BYTES = MIB - 300
 FORM_BYTES = 250_000
 """What is left in a form for one field that is large."""
 STALL_S = 0.1
+BATCH = "/v1/jobs/webhook/batch?delay=1d"
 HOOK = b'{"url":"https://x.example/","event":"a","data":%b}'
 SCHEDULE = {"type": "webhook", "cron": "* * * * *", "timezone": "UTC", "args": {}}
 FURTHER = {
@@ -74,6 +75,8 @@ def hostile() -> Iterator[tuple[str, str, bytes]]:
         yield f"a text as {field}", "/v1/schedules", with_field(SCHEDULE, field, text_of(b"a"))
     for unit in (b"{}", b"[]", b"0"):
         yield f"{unit!r} as a batch", "/v1/jobs/welcome_email/batch", array_of(unit, 16 * MIB)
+    for unit, size_bytes in ((b'"a"', 390_000), (b'{"a":"b"}', 19_000)):
+        yield f"{unit!r} in all of a batch", BATCH, array_of(HOOK % array_of(unit, size_bytes), 8 * MIB)
 
 
 class Probe:

@@ -30,8 +30,9 @@ from errand.redis.durability import Grade
 from errand.settings import Settings
 from errand.wire.limits import of_type
 
-STRETCH = 200
-"""Items that are checked in one turn of the event loop: other requests wait no longer than these take."""
+STRETCH_BYTES, ITEM_BYTES = 128 * 1024, 512
+"""So much is checked in one turn of the event loop: other requests wait no longer than that takes. An item costs as
+much as so many bytes more. By two hundred items, twenty of a mebibyte each held up all others for three seconds."""
 
 
 FAULTS_SHOWN = 100
@@ -126,9 +127,12 @@ async def _checked(to: Shared, job_type: JobType[Any, Any], items: AsyncIterator
     context = ArgsContext(settings=to.settings)
     checked: list[KeptArgs] = []
     faults: list[dict[str, Any]] = []
+    stretch_bytes = 0
     async for index, item in items:
-        if index % STRETCH == STRETCH - 1:
+        if stretch_bytes > STRETCH_BYTES:
+            stretch_bytes = 0
             await asyncio.sleep(0)
+        stretch_bytes += ITEM_BYTES + len(item)
         args = json_body.value_in(item, field=f"body.{index}")
         try:
             checked.append(job_args.checked(job_type, args, index, context=context))
