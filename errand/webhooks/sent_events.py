@@ -15,13 +15,15 @@ from typing import Any
 from pydantic_core import from_json, to_json
 from redis.asyncio import Redis
 
+from errand.redis.rows import in_turns
 from errand.wire import keys
 
 LISTENED_MS = 120_000
 """For so long after a listener has asked events are kept: it may have to connect again."""
 MAX_EVENTS = 1_000
 KEPT_MS = 3_600_000
-PAGE = 100
+PAGE = 10
+"""An event may have a mebibyte, and each listener reads it for itself."""
 START = "0-0"
 MAX_LISTENERS = 20
 """Of one API process."""
@@ -81,9 +83,14 @@ class SentEvents:
         return last[0][0].decode() if last else START
 
     async def after(self, position: str) -> Sequence[SentEvent]:
-        """Up to a hundred events behind that position, which `listen` or an event has named."""
+        """Up to ten events behind that position, which `listen` or an event has named."""
         entries = await self._redis.xrange(keys.WEBHOOK_SENT, min=f"({position}", count=PAGE)
-        return [event for at, fields in entries if (event := _event(at.decode(), fields)) is not None]
+        pairs = in_turns(entries, bytes_in=_bytes_of)
+        return [event async for at, fields in pairs if (event := _event(at.decode(), fields)) is not None]
+
+
+def _bytes_of(entry: tuple[bytes, dict[bytes, bytes]]) -> int:
+    return sum(map(len, entry[1].values()))
 
 
 def _event(position: str, fields: dict[bytes, bytes]) -> SentEvent | None:
