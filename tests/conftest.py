@@ -201,6 +201,30 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(Settings.model_config, "env_file", None)
 
 
+LIMITS = (
+    *("http.api.REPLY_TIMEOUT_S", "http.api.REDIS_DEADLINE_S", "http.shared.REDIS_DEADLINE_S"),
+    *("client.connection.REPLY_TIMEOUT_S", "client.connection.REDIS_DEADLINE_S", "client.client.REDIS_DEADLINE_S"),
+    *("client.watching.REDIS_DEADLINE_S", "queue.enqueue_script.REPLY_TIMEOUT_S", "process.worker.REPLY_TIMEOUT_S"),
+    *("http.gates.audit.REDIS_DEADLINE_S", "process.worker.REDIS_DEADLINE_S"),
+)
+"""How long this process waits for Redis."""
+
+
+@pytest.fixture(autouse=True)
+def _patience() -> Iterator[pytest.MonkeyPatch]:
+    """Redis, and what asks it, get all the time they take: a busy machine is no outage."""
+    with pytest.MonkeyPatch.context() as patience:
+        for name in LIMITS:
+            patience.setattr(f"errand.{name}", NEVER_S)
+        yield patience
+
+
+@pytest.fixture
+def usual_limits(_patience: pytest.MonkeyPatch) -> None:
+    """For a test of a Redis that does not answer."""
+    _patience.undo()
+
+
 @pytest.fixture
 def settings(tmp_path: Path, redis_url: str) -> Settings:
     """Everything under the test's own folder; loopback is allowed for webhooks, no sink is opened."""

@@ -163,6 +163,7 @@ async def test_the_connection_that_was_opened_last_counts(
     assert await redis.zcard(keys.queue("default")) == 1
 
 
+@pytest.mark.usefixtures("usual_limits")
 @pytest.mark.parametrize("away", [absent, silent])
 async def test_redis_away_is_one_error_for_every_call(away: Away, settings: Settings, tmp_path: Path) -> None:
     path = tmp_path / "redis.sock"

@@ -29,6 +29,7 @@ def away(cluster: Cluster, number: int) -> list[Node]:
     return nodes
 
 
+@pytest.mark.usefixtures("usual_limits")
 async def test_a_partition_that_is_away_holds_up_no_other(
     cluster: Cluster, found: Partitions, settings: Settings, redis_url: str
 ) -> None:

@@ -190,6 +190,7 @@ async def test_an_error_that_is_returned_is_an_answer_as_it_is_to_background_tas
     assert (await queued(redis), ran) == (["shout"], ["best effort"])
 
 
+@pytest.mark.usefixtures("usual_limits")
 @pytest.mark.parametrize("redis_like", [absent, silent])
 @pytest.mark.parametrize("types", [["shout"], ["shout", "shout"], ["shout", "resize"]])
 async def test_without_redis_no_success_leaves_but_a_503_and_what_came_before_is_undone(

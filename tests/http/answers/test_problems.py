@@ -64,6 +64,7 @@ async def silent(path: Path) -> AsyncIterator[None]:
             writer.close()
 
 
+@pytest.mark.usefixtures("usual_limits")
 @pytest.mark.parametrize("redis_like", [absent, silent])
 async def test_every_route_that_needs_redis_answers_503_without_it(
     open_client: OpenClient, settings: Settings, tmp_path: Path, redis_like: Any

@@ -84,7 +84,7 @@ MAYBE = ("Idempotency-Replayed", "Preference-Applied", "RateLimit", "RateLimit-P
 @pytest.mark.parametrize(
     ("name", "status", "headers"),
     [
-        ("enqueue_webhook", "202", {"Location", *MAYBE}),
+        ("enqueue_webhook", "202", {"Location", "Replaced-Job", *MAYBE}),
         ("enqueue_webhook", "200", {"Location", "Existing-Job", *MAYBE}),
         ("enqueue_webhook", "429", {"Retry-After", "RateLimit", "RateLimit-Policy"}),
         ("enqueue_webhook", "401", {"WWW-Authenticate"}),

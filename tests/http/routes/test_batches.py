@@ -12,18 +12,8 @@ from arq.connections import ArqRedis
 from settings import Settings
 from tests.conftest import OpenClient
 from tests.http.answers_seen import LETTER, faulty_fields, problem_of
-from tests.waiting import NEVER_S
 
 BATCH = "/v1/jobs/welcome_email/batch"
-
-
-@pytest.fixture
-async def patient(open_client: OpenClient, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
-    """A service that gives Redis and itself all the time they take: a busy machine is no outage."""
-    for name in ("http.api.REDIS_DEADLINE_S", "http.api.REPLY_TIMEOUT_S", "queue.enqueue_script.REPLY_TIMEOUT_S"):
-        monkeypatch.setattr(f"errand.{name}", NEVER_S)
-    async with open_client() as client:
-        yield client
 
 
 async def queued(redis: ArqRedis) -> int:
@@ -42,10 +32,10 @@ async def test_a_batch_is_put_in_its_order(client: httpx.AsyncClient, redis: Arq
     assert [name.decode() for name in await redis.zrange("arq:queue:mail", 0, -1)] == batch["ids"]
 
 
-async def test_ten_thousand_are_taken_and_one_more_is_not(patient: httpx.AsyncClient, redis: ArqRedis) -> None:
-    answer = await patient.post(BATCH, json=[LETTER] * 10_000)
+async def test_ten_thousand_are_taken_and_one_more_is_not(client: httpx.AsyncClient, redis: ArqRedis) -> None:
+    answer = await client.post(BATCH, json=[LETTER] * 10_000)
     assert (answer.status_code, await queued(redis)) == (202, 10_000)
-    assert faulty_fields(await patient.post(BATCH, json=[LETTER] * 10_001)) == ["body"]
+    assert faulty_fields(await client.post(BATCH, json=[LETTER] * 10_001)) == ["body"]
     assert await queued(redis) == 10_000
 
 
