@@ -145,9 +145,9 @@ class Storage:
             yield bytes(chunk)
 
     async def _read_part(self, key: str, start: int, end: int) -> AsyncIterator[bytes]:
-        for at in range(start, end, PART_BYTES):
+        for at in range(start, end, CHUNK_BYTES):  # a client that does not read has one of them in memory
             with _file_missing_raised(key):
-                stop = min(at + PART_BYTES, end)
+                stop = min(at + CHUNK_BYTES, end)
                 yield bytes(await obstore.get_range_async(self._store, _checked(key), start=at, end=stop))
 
     async def fetch(self, key: str, target: Path) -> int:

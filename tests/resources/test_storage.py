@@ -56,6 +56,13 @@ async def test_written_bytes_are_read_back(storage: Storage, tmp_path: Path, con
     assert (tmp_path / "copy").read_bytes() == whole
 
 
+async def test_a_part_comes_in_pieces_that_a_client_who_does_not_read_may_hold(storage: Storage) -> None:
+    content = os.urandom(MIB // 4) * 13
+    await storage.write(KEY, chunks(content))
+    pieces = [piece async for piece in storage.read(KEY, (7, len(content) - 1))]
+    assert b"".join(pieces) == content[7:-1] and max(map(len, pieces)) <= MIB
+
+
 @pytest.mark.parametrize("linkable", [True, False])
 async def test_a_local_file_is_saved(
     storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, linkable: bool
