@@ -158,6 +158,15 @@ def hostile_forms() -> Iterator[tuple[str, str]]:
         yield "/dashboard/schedules", f"type=webhook&cron=* * * * *&timezone=UTC&misfire=skip&args={hook}"
 
 
+async def test_a_form_of_many_parts_is_refused_at_once(client: httpx.AsyncClient) -> None:
+    parts = b"--x\r\nA:b\r\n\r\n\r\n" * (MIB // 18)
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    async with Probe() as probe:
+        answer = await client.post("/v1/jobs/resize", content=parts, headers=headers)
+    assert answer.status_code == 422 and "more than 16 parts" in answer.text
+    assert probe.longest_s <= STALL_S
+
+
 async def test_no_form_holds_up_the_others(client: httpx.AsyncClient) -> None:
     slow = {}
     for number, (path, body) in enumerate(hostile_forms()):

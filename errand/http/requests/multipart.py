@@ -15,6 +15,10 @@ from errand.http.answers.problems import TOO_LARGE, Problem
 
 PREAMBLE_LIMIT_BYTES = 16 * 1024
 
+MAX_PARTS = 16
+"""No form has so many. All parts in a piece that has come are taken apart before the first is looked at: six thousand
+held up the loop for 0.14 s."""
+
 
 @dataclass(slots=True)
 class Part:
@@ -92,6 +96,7 @@ class _Reader:
         self._headers = _Headers()
         self._events: deque[Part | bytes | None] = deque()
         self._complete = False
+        self._parts = 0
         with _telling_faults():
             self._parser = MultipartParser(
                 boundary,
@@ -131,6 +136,9 @@ class _Reader:
         return self._events.popleft() if self._events else None
 
     def _begin_part(self) -> None:
+        self._parts += 1
+        if self._parts > MAX_PARTS:
+            raise FormParserError(f"it has more than {MAX_PARTS} parts")
         self._headers = _Headers()
 
     def _add_to_name(self, data: bytes, start: int, end: int) -> None:
