@@ -12,6 +12,7 @@ import pytest
 from arq.connections import ArqRedis
 from arq.worker import func
 
+from errand import DeadJob, on_dead
 from errand.queue.new_job import step_of
 from errand.queue.queue import Queue
 from errand.queue.together import enqueue_together
@@ -20,7 +21,7 @@ from errand.wire import flow, keys
 from errand.wire.flow import HELD_MS, Flow, Needs, PlannedGroup, PlannedJob
 from errand.worker.sweep import sweep
 from tests.conftest import RunWorker
-from tests.waiting import NEVER_S
+from tests.waiting import NEVER_S, eventually
 from tests.worker.test_worker import ended
 from tests.worker.test_worker_engine import noting
 
@@ -86,3 +87,40 @@ async def test_the_end_of_a_job_that_a_stock_worker_ran_reaches_those_that_wait_
     assert (refused.error.type, "so it was asked" in refused.error.message) == ("DependencyFailed", True)
     assert await redis.zscore(QUEUE, "join") == HELD_MS, "the last step of its chain is still to come"
     assert await redis.smembers(keys.needed(QUEUE)) == {b"2"}  # type: ignore[misc]
+
+
+async def test_what_another_program_has_written_keeps_none_from_its_turn(
+    redis: ArqRedis, run_worker: RunWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead: list[str] = []
+
+    @on_dead()
+    async def note(job: DeadJob) -> None:
+        dead.append(job.job_id)
+
+    queue = Queue(redis, ended_ttl_s=60)
+    needed = await queue.enqueue("stock", {})
+    after = await queue.enqueue("note", {}, flow=Flow(needs=Needs(jobs=((needed.job_id, "default"),))))
+    await redis.zrem(QUEUE, needed.job_id)
+    await redis.delete(keys.body(needed.job_id))
+    await redis.set(keys.result(needed.job_id), b'{"s":true,"r":1,"f":"stock"}')
+    failed = b'"s":false,"r":{"$error":{"type":"Fail","message":"no"}}'
+    await redis.set(keys.result("dead"), b'{"f":"stock","k":{},"t":1,"et":1,%s}' % failed)
+    await redis.set(keys.result("a-bare"), b"{%s}" % failed)
+    await redis.set(keys.result("b-odd"), b'{"f":[],"k":[],"t":"x","et":1e300,%s}' % failed)
+    odd = [b"a-bare", b"b-odd", b"c-\xff", b"d-hash"]
+    await redis.set(b"arq:result:c-\xff", b'{"f":"stock","k":{},"t":1,"et":1,%s}' % failed)
+    await redis.hset(keys.result("d-hash"), mapping={"no": "result"})  # type: ignore[misc]
+    await redis.sadd(keys.needed(QUEUE), "d-hash", "e-hash")  # type: ignore[misc]
+    await redis.hset(keys.result("e-hash"), mapping={"no": "result"})  # type: ignore[misc]
+    await redis.zadd(keys.dead_hooks(QUEUE), dict.fromkeys([*odd, b"dead"], 1))
+    monkeypatch.setattr(sweep, "EVERY_S", 0.02)
+    ran: list[str] = []
+    async with run_worker([noting(ran)], hooks=[note]):
+        assert (await ended(redis, after.job_id)).status == "succeeded"
+        await eventually(lambda: is_gone(redis, keys.dead_hooks(QUEUE)))
+    assert dead == ["dead"]
+
+
+async def is_gone(redis: ArqRedis, key: str) -> bool:
+    return not await redis.exists(key)

@@ -23,13 +23,17 @@ local function end_of(id, is_to_come)
   if ends[id] or redis.call('EXISTS', 'arq:job:' .. id) == 1 then
     return ends[id]
   end
-  if redis.call('EXISTS', 'arq:result:' .. id) == 0 then
-    return not is_to_come and {status = 'unknown', why = ''} or nil
-  elseif bytes_read < MOST_BYTES_READ then
-    local record = redis.call('GET', 'arq:result:' .. id)
-    bytes_read = bytes_read + #record
-    ends[id] = end_in(record)
+  local result = 'arq:result:' .. id
+  local is_kept = redis.call('EXISTS', result) == 1
+  if is_kept and bytes_read >= MOST_BYTES_READ then
+    return nil
   end
+  local record = is_kept and call_or_reset(result, 'GET')
+  if not record then
+    return not is_to_come and {status = 'unknown', why = ''} or nil
+  end
+  bytes_read = bytes_read + #record
+  ends[id] = end_in(record)
   return ends[id]
 end
 

@@ -74,8 +74,8 @@ class DeadHooks:
         for job_id, record in found:
             assert job_id is not None
             # without its result it has been forgotten or replayed since
-            if (job := _dead_in(record or b"")) is not None:
-                self._start(self._shown(job_id.decode(), job))
+            if (job := self._dead_in(job_id, record or b"")) is not None:
+                self._start(job)
             else:
                 await self._redis.zrem(self._to_call, job_id)
 
@@ -128,9 +128,13 @@ class DeadHooks:
             error=fields["r"].error,
         )
 
-
-def _dead_in(record: bytes) -> Mapping[str, Any] | None:
-    """The fields of a result, if it is that of a dead job."""
-    fields = codec.readable_or_empty(record)
-    failure = fields.get("r")
-    return fields if isinstance(failure, JobFailed) and not failure.cancelled else None
+    def _dead_in(self, job_id: bytes, record: bytes) -> DeadJob | None:
+        """The job of a result, if it is that of a dead job. One that another program has written may say anything."""
+        fields = codec.readable_or_empty(record)
+        failure = fields.get("r")
+        if not isinstance(failure, JobFailed) or failure.cancelled:
+            return None
+        try:
+            return self._shown(job_id.decode(), fields)
+        except (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError):
+            return None

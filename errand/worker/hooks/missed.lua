@@ -7,6 +7,6 @@
 local to_call, found = KEYS[1], {}
 for _, id in ipairs(call_or_reset(to_call, 'ZRANGEBYSCORE', '-inf', string.format('%.0f', now_ms), 'LIMIT', 0, ARGV[1])) do
   redis.call('ZADD', to_call, string.format('%.0f', now_ms + ARGV[2]), id)
-  found[#found + 1] = {id, redis.call('GET', 'arq:result:' .. id)}
+  found[#found + 1] = {id, call_or_reset('arq:result:' .. id, 'GET')}
 end
 return found
