@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from urllib.parse import quote, urlencode
 
@@ -51,3 +52,31 @@ def test_the_errors_of_jobs_show_no_secret_of_their_process_even_if_they_are_cut
         for text in (error.message, error.traceback or ""):
             assert "wörd" not in text and not text.startswith(tuple(SECRET[start:] for start in range(1, 8)))
             assert "p@" not in text
+
+
+ALL_SORTS = 'é"\\% '
+
+
+@pytest.mark.parametrize(
+    "secrets",
+    [[ALL_SORTS * 200_000], [f"{number}{ALL_SORTS}" for number in range(150_000)], [f"aaaa{n}" for n in range(900)]],
+    ids=["a long one", "many", "as many as are looked for"],
+)
+def test_secrets_of_args_that_a_client_has_made_up_cost_a_moment(secrets: list[str]) -> None:
+    began_s = time.thread_time()
+    hide = redaction.hiding(secrets)
+    texts = [hide(f"fault {number}: must be a text, not {secrets[0][:20]}") for number in range(100)]
+    assert time.thread_time() - began_s < 0.5
+    assert len(set(texts)) in (1, 100)
+
+
+def test_of_more_secrets_than_are_looked_for_every_text_is_hidden() -> None:
+    secrets = [f"secret-{number}" for number in range(redaction.MAX_SECRETS)]
+    assert redaction.hiding(secrets)("it is secret-999, says a b") == f"it is {STARS}, says a b"
+    assert redaction.hiding([*secrets, "one more"])("it is secret-999") == STARS
+
+
+def test_a_long_text_is_searched_for_long_secrets_too() -> None:
+    hide, secret = redaction.hiding(["short", "s" * 5_000]), "s" * 5_000
+    assert hide("a short one") == f"a {STARS} one"
+    assert hide(f"a {secret} and a short one") == f"a {STARS} and a {STARS} one"
