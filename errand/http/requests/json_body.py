@@ -62,7 +62,8 @@ MAX_NAMES = 1_000
 """Of a body that FastAPI takes apart: no model has so many, and a fault would be made of each of the others."""
 
 
-TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+"""A text without an end goes to the end of the body: it would be looked for anew from each quote in it."""
 
 
 def parsed(body: bytes) -> Any:

@@ -68,6 +68,16 @@ def test_a_body_made_to_keep_the_reader_busy_does_not(piece: bytes) -> None:
     assert best_s < 0.5, "half a second for 4 MiB: the loop stands still meanwhile"
 
 
+def test_a_text_without_an_end_is_looked_for_once_and_not_from_each_quote_in_it() -> None:
+    def cpu_s(quotes: int) -> float:
+        body = b"[" * (json_body.MAX_CONTAINERS + 1) + b'"' + b'\\"' * quotes
+        return min(timeit.repeat(lambda: refused(body), number=1, repeat=2, timer=time.process_time))
+
+    assert cpu_s(32_000) < 8 * max(cpu_s(8_000), 0.05), "more than the length of the text has grown by"
+    assert json_body.TEXT.sub(b"", b'["a[\\"", "[\\"[", "[') == b"[, , "
+    assert json_body.TEXT.sub(b"", b'["a[\\') == b"["
+
+
 @pytest.mark.parametrize("data", [b'"\\ud83d\\ude00"', b"12345678901234567890123", b"0.1", b"null"])
 async def test_what_is_json_is_kept_as_it_is(client: httpx.AsyncClient, data: bytes) -> None:
     accepted = await client.post("/v1/jobs/webhook", content=event_with(data), headers=JSON)
