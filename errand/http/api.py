@@ -28,6 +28,7 @@ from errand.http.gates.answer_headers import AnswerHeaders
 from errand.http.gates.audit import Audit, Record
 from errand.http.gates.bad_keys import BadKeys
 from errand.http.gates.body_limit import MULTIPART_OVERHEAD_BYTES, BodyLimit
+from errand.http.gates.cookie_limit import CookieLimit
 from errand.http.gates.head_requests import HeadRequests
 from errand.http.gates.throttle import RefusalThrottle
 from errand.http.gates.token_bucket import RateLimit
@@ -166,6 +167,7 @@ def create_api(settings: Settings, *, redis_url: str | None = None, dependencies
     app.state.record = Record(lambda: app.state.shared.audit)
     app.add_middleware(BadKeys, clients_and_queues=lambda: (app.state.shared.clients, app.state.shared.queue_keys))
     app.add_middleware(BodyLimit, limit_of=_limit_of(settings, catalog))
+    app.add_middleware(CookieLimit)
     problems.install(app)
     docs_pages.install(app)
     problem_pages.install(app)
