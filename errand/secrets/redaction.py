@@ -75,8 +75,11 @@ class _OfArgs:
     def __call__(self, text: str) -> str:
         if len(self._secrets) > MAX_SECRETS:
             return STARS if text else text
-        there = [form for form in self._forms_for(len(text)) if form in text]
-        return hide(_pattern(there).sub(STARS, text) if there else text)
+        there = [form for form in self._forms_for(len(text)) if form in text and form not in STARS]
+        # one after the other: a pattern of several long ones begins anew with each at each character
+        for form in sorted(there, key=len, reverse=True):
+            text = text.replace(form, STARS)
+        return hide(text)
 
     def _forms_for(self, chars: int) -> list[str]:
         """Of those that a text of so many characters can have: no form is shorter than its secret."""

@@ -80,3 +80,13 @@ def test_a_long_text_is_searched_for_long_secrets_too() -> None:
     hide, secret = redaction.hiding(["short", "s" * 5_000]), "s" * 5_000
     assert hide("a short one") == f"a {STARS} one"
     assert hide(f"a {secret} and a short one") == f"a {STARS} and a {STARS} one"
+
+
+def test_long_secrets_that_all_stand_in_a_text_are_each_looked_for_once() -> None:
+    def cpu_s(chars: int) -> float:
+        hide, text = redaction.hiding(["a" * chars + "b", "another"]), "a" * 3 * chars + "b another"
+        began_s = time.thread_time()
+        assert hide(text) == "a" * 2 * chars + f"{STARS} {STARS}"
+        return time.thread_time() - began_s
+
+    assert cpu_s(60_000) < 8 * max(cpu_s(15_000), 0.05)
