@@ -6,7 +6,7 @@ its JSON Schema marks as `writeOnly`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -102,7 +102,7 @@ class SecretFields:
 
     def _mapped(self, value: Any, at: list[tuple[Schema, Schema]], replace: Callable[[Any], Any]) -> Any:
         """`at`: the schemas that may describe the value, each behind the document that it stands in."""
-        known = [(root, option) for root, schema in at for option in _options(root, schema)]
+        known = _distinct((root, option) for root, schema in at for option in _options(root, schema))
         if value is not None and any(_is_secret(option) for _, option in known):
             return replace(value)
         if isinstance(value, Mapping):
@@ -165,6 +165,12 @@ def _options(root: Schema, schema: Schema) -> Iterator[Schema]:
     for kind in ALTERNATIVES:
         for alternative in schema.get(kind, ()):
             yield from _options(root, alternative)
+
+
+def _distinct(options: Iterable[tuple[Schema, Schema]]) -> list[tuple[Schema, Schema]]:
+    """Each once. Of models that name each other several alternatives lead to the same schemas: with each level of the
+    args there would be twice as many."""
+    return list({id(option): (root, option) for root, option in options}.values())
 
 
 def _of_field(schema: Schema, name: str) -> Iterator[Schema]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import json
+import time
+from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import BaseModel, Field, Secret, SecretBytes, SecretStr
@@ -103,3 +105,34 @@ def test_a_text_about_args_shows_no_secret_whether_they_fit_or_not() -> None:
     hide = secret_args.hider(Everything, {"text": "secret-1", "number": 424_242, "nested": {"key": ["secret-2"]}})
     assert hide("secret-1 and 424242 and secret-2, plain") == f"{STARS} and {STARS} and {STARS}, plain"
     assert secret_args.hider(Everything, "no object")("text") == "text"
+
+
+class Sum(BaseModel):
+    kind: Literal["sum"] = "sum"
+    of: Part | None = None
+
+
+class Call(BaseModel):
+    kind: Literal["call"] = "call"
+    of: Part | None = None
+    key: SecretStr = SecretStr("")
+
+
+Part = Annotated[Sum | Call, Field(discriminator="kind")]
+
+
+class Formula(BaseModel):
+    root: Part
+
+
+def test_models_that_name_each_other_cost_no_more_with_each_level_of_the_args() -> None:
+    def cpu_s(levels: int) -> float:
+        part: dict[str, Any] = {"kind": "call", "key": "secret"}
+        for _ in range(levels):
+            part = {"kind": "sum", "of": part}
+        began_s = time.thread_time()
+        shown = json.dumps(secret_args.shown(Formula, {"root": part}))
+        assert STARS in shown and "secret" not in shown
+        return time.thread_time() - began_s
+
+    assert cpu_s(16) < 8 * max(cpu_s(8), 0.02)
