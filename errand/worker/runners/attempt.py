@@ -22,6 +22,10 @@ FOLLOWED_BY_ANOTHER = ("retry", "crashed", "handed_back")
 """Outcomes of an attempt that is not the last of its job."""
 
 
+MAX_FAULTS = 100
+"""Of args, that are named: of a mebibyte of wrong values the result would have 16 MB."""
+
+
 # not frozen: that would take three times as long to make, and there is one for each job
 @dataclass(slots=True)
 class Outcome:
@@ -149,5 +153,7 @@ def _hidden(value: Any, hide: Hide) -> Any:
 
 def _describe(error: ValidationError) -> str:
     """Says which args are wrong and why, without their values: those may be secret."""
+    if error.error_count() > MAX_FAULTS:
+        return f"they do not fit in more than {MAX_FAULTS} places"
     faults = error.errors(include_url=False, include_input=False, include_context=False)
     return "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'args'}: {fault['msg']}" for fault in faults)

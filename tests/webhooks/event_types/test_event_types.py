@@ -73,6 +73,7 @@ FAULTY = [
     ({**GOOD, "lines": [{"text": "Tea", "cents": -1}]}, "body.data.lines.0.cents"),
     ({}, "body.data.id"),
     (None, "body.data"),
+    ({**GOOD, "lines": [{}] * 1_000}, "body.data"),
 ]
 
 
@@ -86,6 +87,7 @@ async def test_an_event_that_carries_something_else_is_refused(
     batch = await client.post("/v1/jobs/webhook/batch", json=[{"url": "https://a.example/", **event}])
     assert [each.status_code for each in (fanned_out, alone, batch)] == [422] * 3
     assert fanned_out.json()["errors"][0]["field"] == field
+    assert max(len(each.content) for each in (fanned_out, alone, batch)) < 2_000
     assert "is not what invoice.paid carries" in alone.text and "is not what invoice.paid carries" in batch.text
     assert await redis.keys("arq:job:*") == []
 
