@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from email_validator import EmailNotValidError, validate_email
-from pydantic import AfterValidator, EmailStr, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, EmailStr, ValidationInfo
 
 from errand.job.args_context import ArgsContext, LaterCheck
 
@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 ENCODED_WORD = re.compile(r"=\?[^?\s]+\?[bq]\?[^?\s]*\?=", re.IGNORECASE)
+
+
+def without_blanks_around(address: object) -> object:
+    """As pydantic takes it, which first looks for a name in front of it, anew from each of the blanks there."""
+    has_lines = isinstance(address, str) and ("\n" in address or "\r" in address)  # it refuses them at once
+    return address.strip() if isinstance(address, str) and not has_lines else address
 
 
 def check_address(address: str, info: ValidationInfo) -> str:
@@ -55,5 +61,5 @@ def ascii_domain(address: str) -> str:
     return f"{parts.local_part}@{parts.ascii_domain}"
 
 
-MailAddress = Annotated[EmailStr, AfterValidator(check_address)]
+MailAddress = Annotated[EmailStr, BeforeValidator(without_blanks_around), AfterValidator(check_address)]
 """For a field of a job's args: `to: MailAddress`."""
