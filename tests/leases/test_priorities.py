@@ -76,6 +76,21 @@ async def test_a_retry_and_a_deferred_job_keep_their_priority(redis: ArqRedis, q
     assert ids(await claimed(worker, 1)) == ["retried"]
 
 
+@pytest.mark.parametrize(("longest", "reads"), [("args", 1), ("what follows them", 2)])
+async def test_of_a_large_body_mostly_the_end_alone_is_looked_at(
+    redis: ArqRedis, queue: Queue, longest: str, reads: int
+) -> None:
+    text = "x" * 5_000
+    args = {"text": text if longest == "args" else "", "et": 1, "priority": 9}
+    end = {"priority": 3, "more": "" if longest == "args" else text}
+    await put(queue, "job", priority=1, delay_ms=60_000)
+    await redis.set(keys.body("job"), codec.dumps({"t": None, "f": "call", "a": [], "k": args, "et": 7, **end}))
+    await redis.config_resetstat()
+    assert await queue.reschedule("job", delay_ms=30_000) == "rescheduled"
+    assert (await redis.info("commandstats"))["cmdstat_get"]["calls"] == reads, "by the queue itself, and by the script"
+    assert await redis.zscore(keys.lane(QUEUE, 3), "job") == await redis.zscore(QUEUE, "job")
+
+
 async def test_it_is_given_by_type_by_option_and_by_request(
     redis: ArqRedis, redis_url: str, settings: Settings, open_client: OpenClient
 ) -> None:
