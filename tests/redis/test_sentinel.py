@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -196,17 +196,16 @@ async def fail_over(house: SentinelHouse) -> None:
     """Returns when Sentinel has chosen the replica."""
     async with client_of(f"redis://{house.sentinels[0].place}") as sentinel:
 
-        async def told() -> bool:
-            try:
-                return bool(await sentinel.sentinel_failover(MASTER))  # type: ignore[no-untyped-call]
-            except RedisError:
-                return False  # it takes a replica for unfit that it has not heard of for a second
-
         async def chosen() -> bool:
             state = await sentinel.sentinel_master(MASTER)  # type: ignore[no-untyped-call]
-            return bool(state["port"] == house.servers[1].port)
+            if state["port"] != house.servers[1].port:
+                # it takes a replica for unfit that it has not heard of for a second, has one fail-over under way, or
+                # has given one up
+                with suppress(RedisError):
+                    await sentinel.sentinel_failover(MASTER)  # type: ignore[no-untyped-call]
+                return False
+            return True
 
-        await eventually(told)
         await eventually(chosen)
 
 
