@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import signal
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +23,9 @@ MASTERS = 3
 SLOTS = 16_384
 NODE_TIMEOUT_MS = 1_000
 """A master that is silent for so long is replaced."""
+
+GIVEN_UP_AFTER_S = 6
+"""A replica that was asked to take over gives up after five seconds."""
 
 OPTIONS = (
     "cluster-enabled yes",
@@ -93,6 +98,19 @@ class Cluster:
             return next((node for node in others if _or_false(partial(node.has, slot))), None)
 
         return eventually_sync(look)
+
+    def hand_over(self, replica: Node, slot: int) -> None:
+        """The replica becomes the master of that slot. It is asked again: it gives up after five seconds."""
+        asked_s = -math.inf
+
+        def has_taken_over() -> bool:
+            nonlocal asked_s
+            if not _or_false(partial(replica.has, slot)) and time.monotonic() - asked_s > GIVEN_UP_AFTER_S:
+                replica.says("CLUSTER FAILOVER")
+                asked_s = time.monotonic()
+            return _or_false(partial(replica.has, slot))
+
+        eventually_sync(has_taken_over)
 
     def replica_of(self, master: Node) -> Node:
         """One that follows that master."""

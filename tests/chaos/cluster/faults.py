@@ -51,7 +51,7 @@ class ClusterFaults(Faults):
         """As before maintenance: the replica waits until it has all that the master has."""
         async with self._fault_of_cluster(self.HAND_OVER) as (owner, slot):
             replica = await in_thread(self.store.cluster.replica_of, owner)
-            await self._failed_over(self.HAND_OVER, owner, slot, lambda: replica.says("CLUSTER FAILOVER"))
+            await self._failed_over(self.HAND_OVER, owner, slot, lambda: self.store.cluster.hand_over(replica, slot))
 
     async def _move_slot(self) -> None:
         async with self._fault_of_cluster(self.MOVE) as (owner, slot):
