@@ -293,6 +293,8 @@ def test_what_a_failover_held_up_is_measured_from_the_moment_when_another_node_h
     assert longest.took_s == pytest.approx(0.8), "the step follows a root that had ended"
     assert longest.alone
     assert first.took_s == pytest.approx(0.2)
+    (idle,) = first_starts([failover], waits_of([before, ran(6000, 6300)]), [kill])
+    assert idle.took_s == pytest.approx(0.3), "nothing was due before"
     paused = Fault("pause worker past its lease", "worker-1", 2.0, 4.0, pid=1)
     assert not any(delay.alone for delay in longest_waits([failover], waits, [kill, paused]))
     accepted = [(Wish("noop", "any", at_s), replace(ONCE, partition=part)) for at_s, part in ((2, 0), (2.6, 1), (3, 0))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.chaos.accounting import Record
 from tests.chaos.faults import SETTLE_S, Fault
@@ -66,12 +66,16 @@ def longest_waits(failovers: Iterable[Failover], waits: Sequence[Wait], faults: 
 
 
 def first_starts(failovers: Iterable[Failover], waits: Sequence[Wait], faults: Sequence[Fault]) -> Iterator[Delay]:
-    """Of each failover: how much later than that the next attempt began."""
+    """Of each failover: how much later than that, and than it was due, the next attempt began.
+
+    While no API is there nothing may be due.
+    """
     for failover in failovers:
-        of_hit = (wait.started_s for wait in waits if wait.partition in failover.hit)
-        first = next((started_s for started_s in of_hit if started_s > failover.detected_s), None)
+        of_hit = (wait for wait in waits if wait.partition in failover.hit)
+        first = next((wait for wait in of_hit if wait.started_s > failover.detected_s), None)
         if first is not None:
-            yield _delay(failover, first, faults)
+            delay = _delay(failover, first.started_s, faults)
+            yield replace(delay, took_s=first.started_s - max(failover.detected_s, first.since_s))
 
 
 def waits_elsewhere(failovers: Sequence[Failover], waits: Iterable[Wait]) -> tuple[list[float], list[float]]:
