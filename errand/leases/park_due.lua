@@ -9,7 +9,7 @@
 --- @include "redis/parts/now"
 --- @include "redis/parts/call_or_reset"
 --- @include "redis/parts/publish_changes"
---- @include "leases/parts/parked_until"
+--- @include "leases/parts/park"
 local PUT_BACK_KEPT_MS = 3600000
 local queue, running, parked = KEYS[1], KEYS[2], KEYS[4]
 local type_name, follows, group, looks, first_ms, apart_ms, note, channel = unpack(ARGV)
