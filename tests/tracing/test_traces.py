@@ -112,6 +112,24 @@ async def test_a_trace_leads_from_the_request_to_the_mail_server(
         assert (view["trace_id"], view["request_id"]) == (trace_id, REQUEST_ID)
 
 
+async def test_no_span_has_a_url_that_is_as_good_as_a_key(
+    open_client: OpenClient, tmp_path: Path, redis_url: str, collected: InMemorySpanExporter
+) -> None:
+    signing = make_settings(tmp_path, redis_url=redis_url, file_url_keys="f" * 32)
+    async with open_client(signing) as client:
+        link = (await client.post("/v1/webhook-portal-links", json={"tenant": "acme"})).json()["url"]
+        source = {"preset": "avatar", "source_url": "https://images.example/cat.jpg"}
+        image = (await client.post("/v1/image-urls", json=source)).json()["url"].replace("avatar", "other")
+        upload = (await client.post("/v1/uploads", json={"bytes": 3})).json()["url"]
+        file = "/v1/files/resize/1/a.png?expires=1&signature=of-a-file"
+        for url in (link, link.replace("?", "/events?"), image, upload, file):
+            await client.get(url)
+    noted = [str(value) for span in collected.get_finished_spans() for value in (span.attributes or {}).values()]
+    assert "/v1/uploads" in noted
+    secrets = (link.partition("link=")[2], image.split("/")[3], upload.rpartition("/")[2], "of-a-file")
+    assert [secret for secret in secrets if any(secret in text for text in noted)] == []
+
+
 async def test_later_attempts_and_jobs_that_follow_have_traces_of_their_own_with_links(
     redis: ArqRedis, queue: Queue, run_worker: RunWorker, collected: InMemorySpanExporter
 ) -> None:

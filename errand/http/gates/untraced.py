@@ -10,10 +10,11 @@ from errand.http.scope import api_path
 PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 """Asked every few seconds, for ever."""
 
-SECRET_PATHS = ("/v1/uploads/", "/v1/images/", "/webhooks/portal")
+SECRET_PATHS = ("/v1/uploads/", "/v1/images/")
 """What stands there is as good as a key: a span has the whole path."""
 
-SECRET_QUERIES = (b"signature=", b"token=")
+SECRET_QUERIES = (b"signature=", b"link=")
+"""Of signed URLs of files, and of links to the webhook portal: a span has the query too."""
 
 
 def is_untraced(scope: MutableMapping[str, Any]) -> bool:
