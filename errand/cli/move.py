@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from errand.job.catalog import discover
 from errand.move.from_arq import FromArq
-from errand.move.to_redis import CLIENT_NAME, Move, MoveRefused, Server
+from errand.move.to_redis import Move, MoveRefused, Server, new_client_name
 from errand.process import start
 from errand.redis.connection import connect
 from errand.redis_url import RedisUrl
@@ -75,7 +75,7 @@ async def _called(own_url: str, shown: str | None, url: str, call: Callable[[Ser
 
 @asynccontextmanager
 async def _server(url: str, shown: str | None = None) -> AsyncIterator[Server]:
-    redis = connect(url, reply_timeout_s=REPLY_TIMEOUT_S, name=CLIENT_NAME)
+    redis = connect(url, reply_timeout_s=REPLY_TIMEOUT_S, name=new_client_name())
     try:
         yield Server(redis=redis, shown=shown or RedisUrl.parse(url).shown)
     finally:

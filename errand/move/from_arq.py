@@ -12,23 +12,26 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from arq.connections import ArqRedis
 from arq.utils import timestamp_ms
 
 from errand.job.job_type import JobType
 from errand.move.arq_body import CannotMove, converted
-from errand.move.to_redis import Say, Server, in_lines
+from errand.move.to_redis import Say, Server, in_lines, is_same_server
 from errand.move.values import ask
 from errand.queue.new_job import Entry
 from errand.queue.queue import Queue
-from errand.wire import keys
+from errand.wire import codec, keys
 
 AT_ONCE = 50
 
-HOLD_MS = 60_000
-"""How long a job is kept from Arq's workers if this is killed before it has put it."""
+HOLD_MS = 5 * 60_000
+"""How long a job is kept from Arq's workers if this is killed before it has put it.
+
+Longer than the servers may take for it, a minute for each of four answers: an Arq worker would run what is put here.
+"""
 
 RUNS = "an Arq worker runs it now"
+ANOTHER = "another job of its id waits or runs in Errand, or has ended there and is still known"
 
 
 class FromArq:
@@ -58,7 +61,7 @@ class FromArq:
     async def run(self) -> int:
         """Moves what can be moved, and accounts for each job; returns how many are left, each for a reason."""
         waiting = await self._arq.zrange(self._arq_queue, 0, -1, withscores=True)
-        same = await _is_same_server(self._arq, self._target.redis)
+        same = await is_same_server(self._arq, self._target.redis)
         gate = asyncio.Semaphore(AT_ONCE)
 
         async def move(job_id: bytes, due_ms: float) -> None:
@@ -95,16 +98,16 @@ class FromArq:
             if body is None:
                 raise CannotMove("its body has expired: Arq has lost it")
             name, text = converted(body, self._job_types)
+            job_type = self._job_types.get(name)
+            queue = job_type.queue if job_type else keys.DEFAULT_QUEUE
+            if same_server:
+                await self._rewrite(job_id, text, due_ms, queue)
+            else:
+                await self._put(job_id, name, text, due_ms, queue, tries)
         except CannotMove as reason:
             self._left[str(reason)] += 1
             await self._arq.delete(keys.lease(job_id))
             return
-        job_type = self._job_types.get(name)
-        queue = job_type.queue if job_type else keys.DEFAULT_QUEUE
-        if same_server:
-            await self._rewrite(job_id, text, due_ms, queue)
-        else:
-            await self._put(job_id, name, text, due_ms, queue, tries)
         self._moved[f"{name}{'' if job_type else ' (no job type here)'}"] += 1
 
     async def _rewrite(self, job_id: str, text: bytes, due_ms: int, queue: str) -> None:
@@ -117,25 +120,29 @@ class FromArq:
             await pipeline.execute()
 
     async def _put(self, job_id: str, name: str, text: bytes, due_ms: int, queue: str, tries: bytes | None) -> None:
-        """On another server: put first. An id that is known there was put by a run that was killed before the rest."""
+        """On another server: put first, by a run that was killed before the rest perhaps.
+
+        Raises CannotMove if another job has its id there: apps give the ids of their own to one job after another.
+        """
         there = self._target.redis
         if tries is not None and not await there.exists(keys.body(job_id), keys.result(job_id)):
             await there.set(keys.tries(job_id), tries)
         entry = Entry(job_id, name, text, timestamp_ms(), delay_ms=0, run_at_ms=due_ms, enforce=False)
-        await self._queue(queue).script.put([entry], enforce=False)
+        (answer,) = await self._queue(queue).script.put([entry], enforce=False)
+        if answer.tag == b"exists" and not await self._is_there(job_id, text):
+            raise CannotMove(ANOTHER)
         async with self._arq.pipeline(transaction=True) as pipeline:
             pipeline.zrem(self._arq_queue, job_id)
             pipeline.delete(keys.body(job_id), keys.tries(job_id), keys.lease(job_id))
             await pipeline.execute()
 
+    async def _is_there(self, job_id: str, text: bytes) -> bool:
+        """True if the job of that id is the one in `text`: of the same function, and enqueued at the same time."""
+        known = await ask(self._target.redis, [("GET", keys.body(job_id)), ("GET", keys.result(job_id))])
+        own, *others = (codec.readable_or_empty(one or b"") for one in (text, *known))
+        return any(all(own[field] == other.get(field) for field in ("f", "et")) for other in others)
+
     def _queue(self, name: str) -> Queue:
         if name not in self._queues:
             self._queues[name] = Queue(self._target.redis, name=name, ended_ttl_s=self._result_ttl_s)
         return self._queues[name]
-
-
-async def _is_same_server(one: ArqRedis, other: ArqRedis) -> bool:
-    """True if both lead to the same database of the same server: each start of a server has an id of its own."""
-    ids = [(await redis.info("server"))["run_id"] for redis in (one, other)]
-    dbs = [redis.connection_pool.connection_kwargs.get("db") or 0 for redis in (one, other)]
-    return ids[0] == ids[1] and dbs[0] == dbs[1]

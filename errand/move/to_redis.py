@@ -30,6 +30,12 @@ MAX_PASSES = 10
 OURS = (b"arq:", b"errand:")
 
 CLIENT_NAME = "errand-move"
+"""How the name of a move's connections begins; each run has one of its own."""
+
+
+def new_client_name() -> str:
+    return f"{CLIENT_NAME}-{secrets.token_hex(4)}"
+
 
 KINDS = {
     b"arq:queue": "queues",
@@ -62,6 +68,28 @@ async def record_of(redis: ArqRedis) -> MoveRecord | None:
     return None if text is None else MoveRecord.parse(text)
 
 
+async def is_same_server(one: ArqRedis, other: ArqRedis) -> bool:
+    """True if both lead to the same database of the same server: each start of a server has an id of its own.
+
+    False if one of them does not say.
+    """
+    try:
+        ids = [(await redis.info("server")).get("run_id") for redis in (one, other)]
+    except NoPermissionError:
+        return False
+    return ids[0] is not None and ids[0] == ids[1] and _keys_of(one) == _keys_of(other)
+
+
+def _keys_of(redis: ArqRedis) -> tuple[int, str]:
+    """The database, and in a cluster the prefix: what an installation's keys have in common."""
+    pool = redis.connection_pool
+    return _db_of(redis), getattr(pool, "key_prefix", "")
+
+
+def _db_of(redis: ArqRedis) -> int:
+    return int(redis.connection_pool.connection_kwargs.get("db") or 0)
+
+
 async def _write(redis: ArqRedis, record: MoveRecord) -> None:
     await redis.set(keys.MOVE, record.dumps())
 
@@ -90,10 +118,11 @@ class Move:
 
     async def run(self) -> None:
         """Moves everything, or what an earlier run has left to move. Raises MoveRefused, and redis' errors."""
+        await self._check_no_other_move()
         record = await self._started()
         await self._check_alone()
         if record.state == "copying":
-            counts = await self._copy()
+            counts = await self._copy(record.move_id)
             self._account(counts)
             await self._check_alone()
             await _write(self._source.redis, MoveRecord(record.move_id, "moved", self._target.shown))
@@ -105,6 +134,7 @@ class Move:
 
     async def cancel(self) -> None:
         """Gives up a move that has not been completed: the source works again. Raises MoveRefused."""
+        await self._check_no_other_move()
         record = await record_of(self._source.redis)
         if record is None or record.state != "copying":
             raise MoveRefused("there is no unfinished move here that could be cancelled")
@@ -115,6 +145,8 @@ class Move:
 
     async def _started(self) -> MoveRecord:
         """The source's record of this move, of an earlier run if there was one; the target has its own."""
+        if await is_same_server(self._source.redis, self._target.redis):
+            raise MoveRefused(f"{self._source.shown} and {self._target.shown} are the same database of one server")
         await self._check_partitions()
         record = await record_of(self._source.redis)
         if record is None:
@@ -159,36 +191,55 @@ class Move:
         """Raises MoveRefused if somebody else is connected to the source's database, as an API or a worker is."""
         if self._ignore_connections:
             return
-        try:
-            clients = await self._source.redis.client_list()
-        except NoPermissionError:
+        others = await self._others()
+        if others is None:
             raise MoveRefused(
                 "the source does not say who is connected to it: stop API and workers, then --ignore-connections"
-            ) from None
-        db = str(self._source.redis.connection_pool.connection_kwargs.get("db") or 0)
-        others = [
-            client
-            for client in clients
-            if client["name"] != CLIENT_NAME and client["db"] == db and not set(client["flags"]) & set("MS")
-        ]
+            )
         if others:
             raise MoveRefused(
                 f"{len(others)} others are connected to {self._source.shown}: stop API, workers and all that puts jobs"
             )
 
+    async def _check_no_other_move(self) -> None:
+        """Raises MoveRefused if another run of this program is connected to the source, as far as that can be seen.
+
+        What one of two has removed from the source, once all was moved, the other would remove from the target.
+        """
+        if any(name.startswith(CLIENT_NAME) for name in await self._others() or ()):
+            raise MoveRefused(f"another 'errand move' is connected to {self._source.shown}: wait for its end")
+
+    async def _others(self) -> list[str] | None:
+        """The names of all other connections to the source's database; None if it does not say who is connected."""
+        redis = self._source.redis
+        try:
+            clients = await redis.client_list()
+        except NoPermissionError:
+            return None
+        own, db = redis.connection_pool.connection_kwargs.get("client_name"), str(_db_of(redis))
+        return [
+            client["name"]
+            for client in clients
+            if client["name"] != own and client["db"] == db and not set(client["flags"]) & set("MS")
+        ]
+
     # --- the copy
 
-    async def _copy(self) -> Counter[str]:
-        """Copies until a look at all keys finds each the same on both sides; returns how many there are, by kind."""
+    async def _copy(self, move_id: str) -> Counter[str]:
+        """Copies until a look at all keys finds each the same on both sides; returns how many there are, by kind.
+
+        Raises MoveRefused if another run has completed the move, or given it up.
+        """
         for _ in range(MAX_PASSES):
             counts, copied, copied_bytes = Counter[str](), 0, 0
             async for batch in _ours(self._source.redis):
                 different = await self._different(batch)
+                await self._check_goes_on(move_id)
                 copied_bytes += await self._copy_keys(different)
                 copied += len(different)
                 counts.update(map(_kind_of, batch))
             if not copied:
-                await self._remove_what_the_source_has_not()
+                await self._remove_what_the_source_has_not(move_id)
                 return counts
             self._say(f"copied {copied:,} keys, {copied_bytes:,} bytes; comparing")
         raise MoveRefused(f"{self._source.shown} keeps changing: stop all that puts or runs jobs, then go on")
@@ -229,11 +280,19 @@ class Move:
         others = [copy(key, kind) for key, kind in kinds.items() if kind != b"string"]
         return copied + sum(await asyncio.gather(*others))
 
-    async def _remove_what_the_source_has_not(self) -> None:
+    async def _check_goes_on(self, move_id: str) -> None:
+        """Raises MoveRefused unless the source, when this was called, still had what this move is to copy."""
+        record = await record_of(self._source.redis)
+        if record is None or (record.move_id, record.state) != (move_id, "copying"):
+            raise MoveRefused("another 'errand move' has completed this move, or cancelled it")
+
+    async def _remove_what_the_source_has_not(self, move_id: str) -> None:
         """An earlier run may have copied what has ended since, and parts of what it did not get to the end of."""
         async for batch in _ours(self._target.redis, parts=True):
             known = await ask(self._source.redis, [("EXISTS", key) for key in batch])
             extra = [key for key, exists in zip(batch, known, strict=True) if not exists]
+            # asked after the keys: a source that has been emptied says so
+            await self._check_goes_on(move_id)
             await ask(self._target.redis, [("DEL", key) for key in extra])
 
     def _account(self, counts: Counter[str]) -> None:

@@ -53,6 +53,9 @@ async def test_its_jobs_keep_id_and_time_and_run_once_and_what_cannot_be_moved_s
         await stock.enqueue_job("cron:tick", _job_id="cron")
         await stock.enqueue_job("add", 1, _job_id="runs")
         await stock.set(keys.lease("runs"), b"1")
+        # an app's own id, which is another job's here
+        taken = house.post("/v1/jobs/add", json={"one": 1})["id"]
+        await stock.enqueue_job("add", 40, _job_id=taken)
 
         killed = house.start("errand", "move-from-arq", server.url)
 
@@ -68,8 +71,9 @@ async def test_its_jobs_keep_id_and_time_and_run_once_and_what_cannot_be_moved_s
         done = await asyncio.to_thread(house.start("errand", "move-from-arq", server.url).wait, 120)
         said = house.log("errand").read_text()
         assert done == 3, said
-        assert "3 left where they are" in said and "an Arq worker runs it now" in said and "write a schedule" in said
-        assert {job.decode() for job in await stock.zrange("arq:queue", 0, -1)} == {"wrong", "cron", "runs"}
+        assert "4 left where they are" in said and "another job of its id" in said
+        assert "an Arq worker runs it now" in said and "write a schedule" in said
+        assert {job.decode() for job in await stock.zrange("arq:queue", 0, -1)} == {"wrong", "cron", "runs", taken}
         await stock.aclose()
 
     ends = [house.ended({"id": f"now-{number}"}) for number in range(MANY)]
@@ -96,6 +100,18 @@ def test_a_pickle_runs_no_code_and_what_json_would_change_stays(args: tuple[Any,
     body = pickle.dumps({"t": None, "f": "anything", "a": args, "k": {}, "et": 1})
     with pytest.raises(CannotMove, match=reason):
         converted(body, {})
+
+
+def test_args_that_no_json_can_hold_keep_no_other_job() -> None:
+    within_itself: list[Any] = []
+    within_itself.append(within_itself)
+    deep: list[Any] = []
+    for _ in range(300):
+        deep = [deep]
+    for value in (within_itself, deep, "\ud800", 10**5_000):
+        body = pickle.dumps({"t": None, "f": "anything", "a": (value,), "k": {}, "et": 1})
+        with pytest.raises(CannotMove, match="no JSON form"):
+            converted(body, {})
 
 
 def test_a_plain_functions_args_stay_as_they_are() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 import redis as sync_redis
 from arq.connections import ArqRedis
 
-from errand.move.to_redis import CLIENT_NAME, Move, MoveRefused, Server
+from errand.move.to_redis import Move, MoveRefused, Server, new_client_name
 from errand.redis.connection import Refused, check_welcome, connect
 from errand.redis.embedded import socket_path
 from errand.wire import keys
@@ -25,8 +25,8 @@ JOBS = 10_000
 
 @asynccontextmanager
 async def ends(source_url: str, target_url: str) -> AsyncIterator[tuple[ArqRedis, ArqRedis]]:
-    source = connect(source_url, reply_timeout_s=NEVER_S, name=CLIENT_NAME)
-    target = connect(target_url, reply_timeout_s=NEVER_S, name=CLIENT_NAME)
+    source = connect(source_url, reply_timeout_s=NEVER_S, name=new_client_name())
+    target = connect(target_url, reply_timeout_s=NEVER_S, name=new_client_name())
     try:
         yield source, target
     finally:
@@ -114,6 +114,52 @@ async def test_what_is_not_sure_to_be_safe_is_refused(redis_url: str, redis: Arq
         with pytest.raises(MoveRefused, match="1 keys of Errand or Arq"):
             await Move(own, other, ignore_connections=True, say=print).run()
         assert await source.get("arq:job:a") == b"x"
+
+
+async def test_a_second_run_beside_the_first_removes_nothing(
+    redis_url: str, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the first has removed from the source, all being moved, is in the target alone."""
+    for number in range(10):
+        await redis.set(f"arq:job:{number}", "x")
+    await redis.aclose()
+    async with serving() as server, ends(redis_url, server.url) as (source, target):
+        own, other = Server(redis=source, shown="redis://old"), Server(redis=target, shown="redis://new")
+        with pytest.raises(MoveRefused, match="are the same database"):
+            await Move(own, Server(redis=source, shown="redis://another-name"), say=print).run()
+        async with ends(redis_url, server.url) as (source_again, target_again):
+            await source_again.ping()
+            for second in (
+                Move(own, other, ignore_connections=True, say=print).run,
+                Move(own, other, say=print).cancel,
+            ):
+                with pytest.raises(MoveRefused, match="another 'errand move' is connected"):
+                    await second()
+            # the source does not say who is connected
+            slow = Move(
+                Server(redis=source_again, shown="redis://old"),
+                Server(redis=target_again, shown="redis://new"),
+                ignore_connections=True,
+                say=print,
+            )
+            for move in (slow, quick := Move(own, other, ignore_connections=True, say=print)):
+                monkeypatch.setattr(move, "_others", none_known)
+            monkeypatch.setattr(slow, "_different", after(quick.run, slow._different))
+            with pytest.raises(MoveRefused, match="has completed this move"):
+                await slow.run()
+        assert await target.dbsize() == 10
+
+
+async def none_known() -> None:
+    return None
+
+
+def after(first: Callable[[], Awaitable[None]], then: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    async def called(*args: Any) -> Any:
+        await first()
+        return await then(*args)
+
+    return called
 
 
 @pytest.mark.skipif(len(MAKES) < 2, reason="apt install redis-server")
