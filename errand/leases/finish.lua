@@ -49,7 +49,7 @@ for at = 3, #ARGV, 9 do
       local due_ms, parked = now_ms + due_in_ms, kind.type ~= '' and due_in_ms ~= '0'
       due_ms = parked and parked_until(due_ms, now_ms) or due_ms
       due_again(queue, running, id, due_ms, record, give_back, lease)
-      handed_back = handed_back or due_in_ms == '0'
+      handed_back = handed_back or due_in_ms < '1' -- 0, or before now
       if parked then
         park(channel, kind.type, id, due_ms, now_ms)
       end

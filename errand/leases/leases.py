@@ -46,6 +46,10 @@ CALL_S = 1.0
 """A call may be so long under way, and is no sign yet that the server's clock was set forward."""
 
 
+LONGEST_WAIT_MS = 365 * 86_400_000
+"""A job that is due for longer has a score that is no time: a stock client's abort sets it to 1."""
+
+
 FOR_EVER_MS = -1
 """As `Finish.keep_result_ms`: the result does not expire."""
 
@@ -85,8 +89,20 @@ class Claim:
         """True if this is the first attempt of the job; one that a drain handed back counts as an earlier one."""
         return self.job_try == 1 and not self.attempts
 
-    def handed_back(self, *, due_in_ms: int = 0) -> Finish:
-        """The outcome of a job that is not started: due again after `due_in_ms`; this claim does not count as a try."""
+    @property
+    def still_due_in_ms(self) -> int:
+        """As `Finish.due_in_ms`, at most 0: the job keeps its place in the queue, less the time since its claim.
+
+        Due from now on it would be behind all that wait: each restart of a worker would cost its jobs the backlog.
+        """
+        return max(min(self.due_at_ms - self.claimed_at_ms, 0), -LONGEST_WAIT_MS)
+
+    def handed_back(self, *, due_in_ms: int | None = None) -> Finish:
+        """The outcome of a job that is not started; this claim does not count as a try.
+
+        It is due again after `due_in_ms`; without that it keeps its place.
+        """
+        due_in_ms = self.still_due_in_ms if due_in_ms is None else due_in_ms
         return Finish(job_id=self.job_id, token=self.token, status="queued", due_in_ms=due_in_ms, give_try_back=True)
 
 
@@ -139,7 +155,7 @@ class Finish:
     keep_result_ms: int = 0
     """0: the result is not kept; FOR_EVER_MS: it does not expire."""
     due_in_ms: int | None = None
-    """From now, by the server's clock."""
+    """From now, by the server's clock; below 0: it was due before, and keeps that place."""
     attempt: bytes | None = None
     """The record of the attempt, if another follows it; that of the last attempt is in `result`."""
     put_back: bytes = b""

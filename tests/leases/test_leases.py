@@ -142,6 +142,18 @@ async def test_a_job_due_again_keeps_its_record_and_one_handed_back_its_try(redi
     assert (third.job_try, third.attempts) == (2, [b'{"n":1}', b'{"n":2}'])
 
 
+async def test_jobs_that_are_handed_back_unstarted_keep_their_places(redis: ArqRedis, queue: Queue) -> None:
+    put = [job.job_id for job in await queue.enqueue_many("any", [{}] * 3)]
+    await redis.zincrby(QUEUE, -2_000, put[0])
+    await redis.zincrby(QUEUE, -1_000, put[1])
+    leases = leases_of(redis, "one")
+    one, two = (await leases.claim(2)).claims
+    assert await leases.finish([two.handed_back(), one.handed_back()]) == [True, True]
+    assert [name.decode() for name in await redis.zrange(QUEUE, 0, -1)] == put
+    assert await redis.exists(keys.wake(QUEUE)) == 1, "another worker may be asleep"
+    assert [claim.job_try for claim in (await leases.claim(2)).claims] == [1, 1]
+
+
 async def test_the_note_why_a_job_was_put_back_expires_after_the_job_is_due(redis: ArqRedis, queue: Queue) -> None:
     """The body of a stock producer may expire while the job waits, and nobody then ends it."""
     put = await queue.enqueue("any", {})

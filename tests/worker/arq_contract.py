@@ -330,7 +330,7 @@ class Contract:
             job.due = Moment(self.now_ms + due_in_ms)
             job.attempts += [number_and_outcome(outcome.attempt)] if outcome.attempt else []
             job.tries -= outcome.give_try_back
-            self.woken = self.woken or due_in_ms == 0
+            self.woken = self.woken or due_in_ms <= 0
         if outcome.keep_lease_ms:
             job.holder, job.held_until_ms = KEPT, self.now_ms + outcome.keep_lease_ms
         self.published.append(f"{outcome.status} {job.id}")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from arq.connections import ArqRedis
 from arq.jobs import Job, JobStatus
+from arq.worker import func
 from pydantic import BaseModel
 
 from errand.job.context import Context
@@ -22,7 +24,7 @@ from errand.monitor.waiting import why_waiting
 from errand.queue.new_job import JobExists
 from errand.queue.queue import Queue
 from errand.wire import keys
-from tests.conftest import RunWorker
+from tests.conftest import RunWorker, running_worker
 from tests.waiting import eventually
 
 
@@ -350,6 +352,38 @@ async def test_a_drain_hands_jobs_back_without_costing_a_try(
     async with run_worker([long]):
         done = await ended(redis, put.job_id)
     assert (done.status, done.result) == ("succeeded", "attempt 1")
+
+
+@pytest.mark.parametrize("kind", ["job type", "function"])
+async def test_a_job_that_a_drain_hands_back_keeps_its_place(
+    kind: str, redis: ArqRedis, redis_url: str, queue: Queue
+) -> None:
+    """Behind all that waits by then, it would wait for the whole backlog with each restart."""
+    started = asyncio.Event()
+
+    async def endless(ctx: dict[str, Any] | None = None) -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    @job()
+    async def long(ctx: Context, args: Note) -> None:
+        await endless()
+
+    options = {"job_types": [long]} if kind == "job type" else {"functions": [func(endless, name="long")]}
+    first = (await queue.enqueue("long", {})).job_id if kind == "job type" else (await put_by_arq(redis, "long"))
+    await redis.zincrby(keys.queue(keys.DEFAULT_QUEUE), -60_000, first)
+    async with running_worker(redis_url, max_jobs=1, **options):
+        await asyncio.wait_for(started.wait(), 60)
+        second = await queue.enqueue("long", {})
+        await redis.zincrby(keys.queue(keys.DEFAULT_QUEUE), -30_000, second.job_id)
+    order = await redis.zrange(keys.queue(keys.DEFAULT_QUEUE), 0, -1)
+    assert [job_id.decode() for job_id in order] == [first, second.job_id]
+
+
+async def put_by_arq(redis: ArqRedis, function: str) -> str:
+    handle = await redis.enqueue_job(function)
+    assert handle is not None
+    return handle.job_id
 
 
 async def test_a_lease_is_short_and_renewed_while_the_job_runs(

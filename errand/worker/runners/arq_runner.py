@@ -97,7 +97,7 @@ class ArqRunner:
             worker.aborting_tasks.remove(job.claim.job_id)
         elif worker.retry_jobs and isinstance(error, asyncio.CancelledError | RetryJob):
             logger.info("%6.2fs ↻ %s cancelled, will be run again", ran_s, ref)
-            return _again(job, function, due_in_ms=0)
+            return _again(job, function, due_in_ms=job.claim.still_due_in_ms)
         else:
             extra = getattr(error, "extra", None)
             extra = extra() if callable(extra) else extra

@@ -50,17 +50,18 @@ class Transitions:
 
     def after(self, job: ClaimedJob, ended: Attempt, record: bytes | None) -> Finish:
         """The state of the job after an attempt; `record` is the job's result record if the attempt was the last."""
-        state = STATE_AFTER[ended.outcome]
+        state, drained = STATE_AFTER[ended.outcome], ended.outcome == "handed_back"
         if record is not None:
             return self.end(job, state, record, error=ended.error, at_ms=ended.ended_at_ms)
+        wait_ms = max((ended.next_attempt_at_ms or 0) - ended.ended_at_ms, 0)
         return Finish(
             job_id=job.claim.job_id,
             token=job.claim.token,
             status=state,
-            due_in_ms=max((ended.next_attempt_at_ms or 0) - ended.ended_at_ms, 0),
+            due_in_ms=job.claim.still_due_in_ms if drained else wait_ms,
             attempt=codec.dumps(ended),
             # an attempt that a drain ended does not count as a try
-            give_try_back=ended.outcome == "handed_back",
+            give_try_back=drained,
         )
 
     def put_back(self, job: ClaimedJob, snoozed: Snooze, *, at_ms: int) -> Finish:
