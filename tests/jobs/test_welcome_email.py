@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from tests.conftest import RunWorker, make_settings
 from tests.mail.letters import DATE, SENDER, part, read
 from tests.mail.raw_server import HANGS_UP, MUTE, WAITS, RawServer
 from tests.peers import SmtpReceiver
-from tests.waiting import eventually
+from tests.waiting import NEVER_S, eventually
 from tests.worker.test_worker import due_now, ended
 
 
@@ -254,12 +255,14 @@ async def test_a_held_letter_is_sent_if_somebody_reschedules_it(
     assert (done.status, len(raw.letters)) == ("succeeded", 2)
 
 
+@pytest.mark.parametrize("ahead_s", [0, 3600], ids=["by the same clock", "by another worker's"])
 async def test_a_held_letter_that_nobody_released_is_given_up(
-    redis: ArqRedis, run_worker: RunWorker, tmp_path: Path
+    redis: ArqRedis, run_worker: RunWorker, tmp_path: Path, ahead_s: int
 ) -> None:
     job_id = await enqueue(redis)
     await mark(redis, job_id, state="begun")
-    await redis.hset(keys.once(job_id), "held", '{"state": "done", "value": 1}')  # type: ignore[misc]
+    held = json.dumps({"state": "done", "value": time.time() + ahead_s})
+    await redis.hset(keys.once(job_id), "held", held)  # type: ignore[misc]
     async with RawServer.serving() as raw:
         settings = make_settings(tmp_path, smtp_url=f"smtp://{raw.url}", mail_when_unsure="hold")
         async with run_worker([welcome_email], settings):
@@ -327,10 +330,19 @@ async def test_a_domain_that_asks_for_less_mail_slows_its_own_letters_alone_and_
     assert (done.status, done.attempt, await redis.exists(keys.slow_domain("example.com"))) == ("succeeded", 1, 0)
 
 
-async def test_pauses_grow_and_a_greylisted_letter_slows_no_other(redis: ArqRedis) -> None:
+async def test_pauses_grow_and_a_greylisted_letter_slows_no_other(
+    redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
     slow = SlowDomains(redis)
     first = await slow.slow_down("example.com")
-    assert await slow.slow_down("example.com") == first, "many letters make one pause"
+    again = await slow.slow_down("example.com")
+    assert again.number == 1, "many letters make one pause"
+    assert again.rest_s == pytest.approx(first.rest_s, abs=NEVER_S)
+    with monkeypatch.context() as patched:
+        patched.setattr("time.time", lambda: 4e9)
+        await slow.slow_down("example.net")
+    of_another_clock = await slow.pause_of("example.net")
+    assert of_another_clock is not None and of_another_clock.rest_s == pytest.approx(first.rest_s, abs=NEVER_S)
     await redis.set(keys.slow_domain("example.com"), '{"until_s": 1, "number": 3}')
     assert (await slow.slow_down("example.com")).number == 4
     for text, asks in (("4.7.1 slow down", True), ("4.7.1 Greylisted", False), ("4.2.2 full", False), ("busy", False)):

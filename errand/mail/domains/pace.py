@@ -65,7 +65,7 @@ class DomainRates:
     then."""
 
     def __init__(self, redis: Redis, rates: Mapping[str, DomainRate]) -> None:
-        self._rates = rates
+        self._redis, self._rates = redis, rates
         self._reserve = script.load(redis, "mail/domains/reserve")
 
     async def admit(self, ctx: Context, domain: str) -> None:
@@ -74,15 +74,20 @@ class DomainRates:
         if rate is None:
             return
         turn = await ctx.once("turn")
-        if not turn.done:
+        if not turn.value:
             wait_s = await Outage().outlast(partial(self._reserved_s, domain, rate))
             if wait_s == 0:
                 return
-            await turn.finish(time.time() + wait_s)
+            await turn.finish(await self._now_s() + wait_s)
             raise _paced(domain, wait_s)
-        if (left_s := turn.value - time.time()) > 0:
+        if (left_s := turn.value - await self._now_s()) > 0:
             raise _paced(domain, left_s)
-        await turn.forget()  # the next attempt, if there is one, takes another
+        await turn.finish(0)  # the next attempt, if there is one, takes another
+
+    async def _now_s(self) -> float:
+        """By the clock of Redis, which all workers share: with its own, one an hour behind would hold letters."""
+        seconds, micros = await Outage().outlast(self._redis.time)
+        return float(seconds + micros / 1_000_000)
 
     async def _reserved_s(self, domain: str, rate: DomainRate) -> float:
         interval_us = rate.window_s * 1_000_000 / rate.quota

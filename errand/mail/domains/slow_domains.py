@@ -32,16 +32,15 @@ GREYLISTING = re.compile(r"gr[ae]y.?list", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Of one domain: until when, and the how manyth in a row."""
+    """Of one domain: how long it lasts yet, 0 if it is over, and the how manyth in a row."""
 
-    until_s: float
+    rest_s: float
     number: int
 
     @property
     def left_s(self) -> float:
         """With a share of chance on top: letters that wait together must not return together."""
-        left = self.until_s - time.time()
-        return left * random.uniform(1.0, 1.2) if left > 0 else 0.0  # noqa: S311
+        return self.rest_s * random.uniform(1.0, 1.2)  # noqa: S311
 
 
 class SlowDomains:
@@ -52,8 +51,12 @@ class SlowDomains:
 
     async def pause_of(self, domain: str) -> Pause | None:
         """None for a domain that has not asked for less lately."""
-        kept = await self._redis.get(keys.slow_domain(domain))
-        return Pause(**codec.loads(kept)) if kept else None
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.get(keys.slow_domain(domain))
+            pipeline.pttl(keys.slow_domain(domain))
+            kept, left_ms = await pipeline.execute()
+        # not by `until_s`, which is of the clock of the worker that wrote it
+        return Pause(max(left_ms / 1000 - REMEMBERED_S, 0.0), codec.loads(kept)["number"]) if kept else None
 
     async def slow_down(self, domain: str, *, at_least_s: float = 0.0) -> Pause:
         """A pause of a minute, or twice as long as the last one; no second one while one lasts."""
@@ -62,10 +65,9 @@ class SlowDomains:
             return known
         number = known.number + 1 if known else 1
         pause_s = max(min(FIRST_PAUSE_S * 2 ** min(number - 1, 10), LONGEST_PAUSE_S), at_least_s)
-        pause = Pause(time.time() + pause_s, number)
-        fields = {"until_s": pause.until_s, "number": number}
-        await self._redis.set(keys.slow_domain(domain), codec.dumps(fields), ex=int(pause_s) + REMEMBERED_S)
-        return pause
+        fields = {"until_s": time.time() + pause_s, "number": number}
+        await self._redis.set(keys.slow_domain(domain), codec.dumps(fields), px=int((pause_s + REMEMBERED_S) * 1000))
+        return Pause(pause_s, number)
 
     async def is_fine(self, domain: str) -> None:
         """It took a letter again."""

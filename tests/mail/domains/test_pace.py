@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from arq.connections import ArqRedis
 
+from errand.job.context import Context
 from errand.job.control import Snooze
-from errand.mail.domains.pace import LONGEST_LOOK_S, DomainConnections
+from errand.job.once import Once
+from errand.mail.domains.pace import LONGEST_LOOK_S, DomainConnections, DomainRates
 from errand.monitor.job_snapshot import JobSnapshot
 from errand.monitor.waiting import why_waiting
 from errand.settings import MAIL_QUEUE
+from errand.settings.mail import DomainRate
 from errand.wire import keys
 from jobs.welcome_email import welcome_email
 from tests.conftest import RunWorker, make_settings
 from tests.jobs.test_welcome_email import deferred, enqueue
 from tests.mail.raw_server import WAITS, RawServer
-from tests.waiting import eventually
+from tests.waiting import NEVER_S, eventually
 from tests.worker.test_worker import due_now, ended
 
 
@@ -50,6 +54,46 @@ async def test_a_domain_gets_so_many_letters_in_a_time_each_at_a_moment_of_its_o
     assert sorted(due_s[:2]) == [1, 2] and due_s[2] == due_s[0]
     assert await code_of(redis, second) == "domain_paced"
     assert (first.attempt, first.attempts, done.status, done.attempt) == (0, (), "succeeded", 1)
+
+
+async def waits_s(rates: DomainRates, kept: dict[str, bytes]) -> float:
+    """How long an attempt at a letter has to wait, of which `kept` is remembered; 0 if it may be sent."""
+
+    async def once(name: str) -> Once:
+        async def write(state: bytes, *, wait: bool) -> None:
+            kept[name] = state
+
+        return Once(name, kept=json.loads(kept.get(name, b"{}")), write=write)
+
+    try:
+        ctx = Context(job_id="a", attempt=1, max_tries=3, enqueued_at=datetime.now(UTC), effect=once)
+        await rates.admit(ctx, "example.com")
+    except Snooze as snooze:
+        return snooze.after_s
+    return 0.0
+
+
+async def test_each_attempt_takes_a_moment_whatever_the_clocks_of_workers_say(
+    redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates = DomainRates(redis, {"*": DomainRate(domain="*", quota=1, window_s=3600)})
+    letter: dict[str, bytes] = {}
+    right_s = time.time
+    assert await waits_s(rates, {}) == 0
+    with monkeypatch.context() as patched:
+        patched.setattr("time.time", lambda: right_s() + 3600)
+        assert await waits_s(rates, letter) == pytest.approx(3600, abs=NEVER_S)
+    assert await waits_s(rates, letter) == pytest.approx(3600, abs=NEVER_S)
+    letter["turn"] = b'{"state": "done", "value": 1}'
+    assert await waits_s(rates, letter) == 0
+    assert await waits_s(rates, letter) == pytest.approx(7200, abs=NEVER_S), "the second one has another moment"
+
+
+async def test_a_clock_of_redis_that_was_set_back_holds_up_no_letters(redis: ArqRedis) -> None:
+    rates = DomainRates(redis, {"*": DomainRate(domain="*", quota=1, window_s=3600)})
+    written_us = int((time.time() + 7200) * 1_000_000)
+    await redis.set(keys.domain_rate("example.com"), f"{written_us + 3_600_000_000} {written_us}")
+    assert await waits_s(rates, {}) == pytest.approx(3600, abs=NEVER_S)
 
 
 async def test_a_domain_holds_so_many_connections_and_the_others_are_free_for_others(
