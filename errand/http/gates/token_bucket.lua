@@ -12,14 +12,16 @@ local now_us = time[1] * 1000000 + time[2]
 local span_us = interval_us * quota
 
 -- no further ahead than an empty bucket, even if a clock that was set back, or another limit, has left more there
-local full_us = tonumber(call_or_reset(bucket, 'GET')) or now_us
-full_us = math.min(math.max(full_us, now_us), now_us + span_us)
+local kept_us = tonumber(call_or_reset(bucket, 'GET')) or now_us
+local full_us = math.min(math.max(kept_us, now_us), now_us + span_us)
 
 -- half an us against what adding fractions loses
 local there = math.floor((now_us + span_us - full_us + 0.5) / interval_us)
 local taken = math.min(there, most)
 if taken > 0 then
   full_us = full_us + taken * interval_us
+end
+if taken > 0 or kept_us > full_us then -- what is too far ahead is written, too: else the bucket would not refill
   redis.call('SET', bucket, string.format('%.3f', full_us), 'PX', math.ceil((full_us - now_us) / 1000) + 1)
 end
 local left = there - taken

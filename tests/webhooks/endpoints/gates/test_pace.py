@@ -46,6 +46,16 @@ async def test_what_a_second_takes_may_come_at_once(redis: ArqRedis) -> None:
     assert 0 < await redis.pttl(keys.webhook_pace("one")) < 60_000
 
 
+async def test_what_a_clock_that_was_set_back_has_left_holds_up_nothing_for_long(redis: ArqRedis) -> None:
+    await redis.set(keys.webhook_pace("one"), "9" * 18)
+    pace = EndpointPace(redis)
+
+    async def goes() -> bool:
+        return await taken(pace, 1, rate_per_s=20) == [None]
+
+    await eventually(goes)
+
+
 async def test_a_rate_that_nobody_knows_lets_nothing_through_for_a_moment(redis: ArqRedis) -> None:
     pace = EndpointPace(redis)
 
