@@ -141,6 +141,14 @@ async def test_a_claim_reads_no_more_of_large_args_than_a_moment_allows(redis: A
     assert ids(await claimed(worker)) == [jobs[1]]
 
 
+async def test_a_claim_looks_at_no_more_large_jobs_than_at_small_ones(redis: ArqRedis, queue: Queue) -> None:
+    worker = worker_of(redis, call_type(concurrency=1, concurrency_key="{tenant}"))
+    await queue.enqueue_many("call", [{"tenant": "a", "text": "x" * 20_000}] * 1_500)
+    before = await gets(redis, "getrange")
+    await claimed(worker)
+    assert await gets(redis, "getrange") - before < 1_100
+
+
 async def test_a_key_is_as_the_args_have_it(redis: ArqRedis, queue: Queue) -> None:
     worker = worker_of(redis, call_type(concurrency=1, concurrency_key="{tenant}"))
     await put(queue, "1", tenant=2**60)

@@ -252,8 +252,8 @@ async def test_each_result_is_read_once_by_a_call_however_many_jobs_wait_for_it(
     assert await gets(redis) - read == 1
 
 
-async def gets(redis: ArqRedis) -> int:
-    return int((await redis.info("commandstats")).get("cmdstat_get", {}).get("calls", 0))
+async def gets(redis: ArqRedis, command: str = "get") -> int:
+    return int((await redis.info("commandstats")).get(f"cmdstat_{command}", {}).get("calls", 0))
 
 
 async def test_ends_beyond_what_one_call_reads_are_noted_by_a_sweep(redis: ArqRedis) -> None:

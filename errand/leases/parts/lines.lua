@@ -51,6 +51,7 @@ end
 local function is_held_back(limits, id, due)
   local job, later = limited_job(limits, id)
   if later then
+    limits.looks = limits.looks - 1
     redis.call('ZADD', limits.queue, 'XX', string.format('%.0f', limits.now_ms + 1), id)
     return true
   end
