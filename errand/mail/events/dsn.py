@@ -49,8 +49,7 @@ def of_dsn(body: bytes, *, return_path: str | None = None) -> list[EmailEvent]:
     The job is the one that the report's own address names (`return_path` with its id), else that of the Message-ID of
     the returned letter. Both are what the report says of itself: see `Deliveries.take_report`.
     """
-    report = _parsed(body[:READ_BYTES])
-    parts = list(report.walk())
+    report, parts = _parsed(body[:READ_BYTES])
     statuses = [part for part in parts if part.get_content_type() == "message/delivery-status"]
     if not statuses:
         raise NotAnEvent("a delivery status notification has a part message/delivery-status (RFC 3464)")
@@ -60,12 +59,15 @@ def of_dsn(body: bytes, *, return_path: str | None = None) -> list[EmailEvent]:
     return [event for group in groups if (event := _of_recipient(group, job_id, message_id)) is not None]
 
 
-def _parsed(report: bytes) -> Message:
-    """Raises NotAnEvent."""
+def _parsed(report: bytes) -> tuple[Message, list[Message]]:
+    """The report and all its parts, itself the first. Raises NotAnEvent."""
     if report.lower().count(b"multipart/") > MAX_MULTIPARTS:
         raise NotAnEvent(f"the report has more than {MAX_MULTIPARTS} parts within parts")
     try:
-        return PARSER.parsebytes(BLANK_LINES.sub(b"\r\n\r\n", report))
+        parsed = PARSER.parsebytes(BLANK_LINES.sub(b"\r\n\r\n", report))
+        return parsed, list(parsed.walk())
+    except RecursionError:  # of letters within letters, each of which is a `message/rfc822`
+        raise NotAnEvent("the report has letters within letters, hundreds deep") from None
     except TypeError:  # of the library, for parameters in numbered pieces of which one has no number
         raise NotAnEvent("a Content-Type of the report cannot be read") from None
 

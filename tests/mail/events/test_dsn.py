@@ -44,6 +44,8 @@ def test_parts_within_parts_and_parameters_of_nonsense_are_refused() -> None:
     with pytest.raises(NotAnEvent, match="parts within parts"):
         of_dsn(nested + STATUS + b"a\r\n" * 80_000)
     assert time.process_time() - began_s < 0.5
+    with pytest.raises(NotAnEvent, match="letters within letters"):
+        of_dsn(b"Content-Type: message/rfc822\r\n\r\n" * 4_000 + STATUS)
     with pytest.raises(NotAnEvent, match="cannot be read"):
         of_dsn(b"Content-Type: multipart/report; boundary=b; a*0*=x; a*=y; a*1=z\r\n\r\n--b\r\n" + STATUS)
 
