@@ -82,11 +82,12 @@ class SentEvents:
             _, last = await pipeline.execute()
         return last[0][0].decode() if last else START
 
-    async def after(self, position: str) -> Sequence[SentEvent]:
-        """Up to ten events behind that position, which `listen` or an event has named."""
+    async def after(self, position: str) -> tuple[Sequence[SentEvent], str]:
+        """Up to ten events behind that position, which `listen` or this has named, and the position behind them."""
         entries = await self._redis.xrange(keys.WEBHOOK_SENT, min=f"({position}", count=PAGE)
         pairs = in_turns(entries, bytes_in=_bytes_of)
-        return [event async for at, fields in pairs if (event := _event(at.decode(), fields)) is not None]
+        events = [event async for at, fields in pairs if (event := _event(at.decode(), fields)) is not None]
+        return events, entries[-1][0].decode() if entries else position
 
 
 def _bytes_of(entry: tuple[bytes, dict[bytes, bytes]]) -> int:
@@ -96,6 +97,7 @@ def _bytes_of(entry: tuple[bytes, dict[bytes, bytes]]) -> int:
 def _event(position: str, fields: dict[bytes, bytes]) -> SentEvent | None:
     """None for an entry that another program has written."""
     try:
-        return SentEvent(position=position, **from_json(fields.get(b"event", b"")))
-    except (ValueError, TypeError):
+        event = SentEvent(position=position, **from_json(fields.get(b"event", b"")))
+        return event if isinstance(event.body["type"], str) else None
+    except (LookupError, ValueError, TypeError):
         return None

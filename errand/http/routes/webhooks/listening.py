@@ -117,11 +117,11 @@ async def _followed(sent: SentEvents, position: str, shown: Shown, over: asyncio
             if time.monotonic() > listened_s + LISTENED_MS / 4000:
                 await in_time(sent.listen())
                 listened_s = time.monotonic()
-            found = await in_time(sent.after(position))
-            position = found[-1].position if found else position
+            found, behind = await in_time(sent.after(position))
+            has_moved, position = behind != position, behind
             if chunk := _rendered(list(filter(shown, found))):
                 yield chunk
-            elif found or time.monotonic() > said_s + HEARTBEAT_S:
+            elif has_moved or time.monotonic() > said_s + HEARTBEAT_S:
                 yield event_stream.heartbeat(position)
             else:
                 with contextlib.suppress(TimeoutError):
