@@ -48,10 +48,11 @@ class Aborts:
         if not self._asked_at_ms:
             return []
         mine = [job_id for job_id, asked_ms in self._asked_at_ms.items() if asked_ms >= running.get(job_id, math.inf)]
+        # an abort of a job that nobody runs is removed in the end, so that it cannot hit a later job of that id
+        now_s, _ = await redis.time()  # a worker whose own clock is ahead would remove those that others are to see
+        await redis.zremrangebyscore(keys.ABORT, "-inf", (now_s - abort_job_max_age) * 1000)
         if mine:
             await redis.zrem(keys.ABORT, *mine)
-        # an abort of a job that nobody runs is removed in the end, so that it cannot hit a later job of that id
-        await redis.zremrangebyscore(keys.ABORT, "-inf", time.time() * 1000 - abort_job_max_age * 1000)
         return mine
 
 

@@ -6,7 +6,7 @@ import asyncio
 import math
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import structlog
@@ -50,8 +50,8 @@ class Endpoints:
         self._redis = redis
         self._put = script.load(redis, "webhooks/endpoints/put")
         self._kept: dict[str, Endpoint] = {}
-        self._throttled: dict[str, int] = {}
-        """Until when receivers have asked for a pause, in ms of the server's clock."""
+        self._throttled: dict[str, float] = {}
+        """Until when receivers have asked for a pause, on the monotonic clock: Redis counts by its own, not by ours."""
         self._revision: bytes | None = b""
         self._looked_s = -math.inf
         """When the last look began that has ended."""
@@ -111,22 +111,23 @@ class Endpoints:
         left_s = self.throttled_s(endpoint_id)
         if left_s > 0 and for_s <= left_s + SAME_PAUSE_S:
             return
-        self._throttled[endpoint_id] = int((time.time() + for_s) * 1000)
+        self._throttled[endpoint_id] = time.monotonic() + for_s
         until_ms = await self.now_ms() + int(for_s * 1000)
         await self._redis.hset(keys.WEBHOOK_THROTTLED, endpoint_id, str(until_ms))  # type: ignore[misc]  # redis-py types both its clients
-        self._throttled[endpoint_id] = until_ms
 
     def throttled_s(self, endpoint_id: str) -> float:
         """For how long it wants nothing yet, as was known a second ago at most; 0 if it is not throttled."""
-        until_ms = self._throttled.get(endpoint_id)
-        return 0.0 if until_ms is None else max(until_ms / 1000 - time.time(), 0.0)
+        return max(self._throttled.get(endpoint_id, 0.0) - time.monotonic(), 0.0)
 
     async def throttled_until_ms(self, endpoint_ids: Sequence[str]) -> dict[str, int]:
         """Those of the endpoints that are throttled now, and until when."""
         if not endpoint_ids:
             return {}
-        found = await self._redis.hmget(keys.WEBHOOK_THROTTLED, list(endpoint_ids))  # type: ignore[misc]
-        now_ms = time.time() * 1000
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.hmget(keys.WEBHOOK_THROTTLED, list(endpoint_ids))
+            pipeline.time()
+            found, clock = await pipeline.execute()
+        now_ms = _ms(clock)
         pairs = zip(endpoint_ids, map(moment_ms, found), strict=True)
         return {each: until_ms for each, until_ms in pairs if until_ms > now_ms}
 
@@ -153,8 +154,7 @@ class Endpoints:
 
     async def now_ms(self) -> int:
         """The server's clock."""
-        seconds, micros = await self._redis.time()
-        return int(seconds) * 1000 + int(micros) // 1000
+        return _ms(await self._redis.time())
 
     async def _write(self, endpoint_id: str, record: bytes, seen: str) -> PutAnswer:
         answer: bytes = await self._put(
@@ -185,9 +185,9 @@ class Endpoints:
         async with self._redis.pipeline(transaction=False) as pipeline:
             pipeline.get(keys.WEBHOOK_ENDPOINTS_REVISION)
             pipeline.hgetall(keys.WEBHOOK_THROTTLED)
-            revision, throttled = await pipeline.execute()
-        self._throttled = {_text(name): moment_ms(until_ms) for name, until_ms in throttled.items()}
-        await self._forget_throttled()
+            pipeline.time()
+            revision, throttled, clock = await pipeline.execute()
+        await self._note_throttled(throttled, now_ms=_ms(clock))
         if revision != self._revision:
             ids = _texts(await self._redis.zrange(keys.WEBHOOK_ENDPOINTS, 0, -1))
             kept: dict[str, Endpoint] = {}
@@ -211,11 +211,13 @@ class Endpoints:
             found = await pipeline.execute()
         return {name: _text(revision or b"") for name, revision in zip(ids, found, strict=True)}
 
-    async def _forget_throttled(self) -> None:
-        """Those whose time has passed."""
-        now_ms = time.time() * 1000
-        if passed := [name for name, until_ms in self._throttled.items() if until_ms < now_ms]:
-            await self._redis.hdel(keys.WEBHOOK_THROTTLED, *passed)  # type: ignore[misc]
+    async def _note_throttled(self, throttled: Mapping[bytes, bytes], *, now_ms: int) -> None:
+        """Forgets those whose time has passed, by the clock of the server, which gave it."""
+        left_s = {name: (moment_ms(until_ms) - now_ms) / 1000 for name, until_ms in throttled.items()}
+        now_s = time.monotonic()
+        self._throttled = {_text(name): now_s + min(wait_s, THROTTLE_CAP_S) for name, wait_s in left_s.items()}
+        if passed := [name for name, wait_s in left_s.items() if wait_s < 0]:
+            await self._redis.hdel(keys.WEBHOOK_THROTTLED, *passed)  # type: ignore[misc,arg-type]
 
     async def _read_each(self, ids: Sequence[str]) -> list[Endpoint]:
         async with self._redis.pipeline(transaction=False) as pipeline:
@@ -235,6 +237,11 @@ def _endpoint(record: bytes, revision: bytes | None) -> Endpoint | None:
     except (ValueError, TypeError):
         log.warning("an endpoint is no JSON and is left out")
     return None
+
+
+def _ms(clock: tuple[int, int]) -> int:
+    seconds, micros = clock
+    return int(seconds) * 1000 + int(micros) // 1000
 
 
 def moment_ms(text: bytes | None) -> int:

@@ -10,7 +10,8 @@ local message, job, patience_ms, keep_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), 
 local MARKED_AT_ONCE = 100
 
 if not call_or_reset(line, 'ZSCORE', message) then
-  redis.call('ZADD', line, time[1] * 1000000 + time[2], message)
+  local last = tonumber(redis.call('ZRANGE', line, -1, -1, 'WITHSCORES')[2] or 0)
+  redis.call('ZADD', line, math.max(time[1] * 1000000 + time[2], last + 1), message)
 end
 call_or_reset(jobs, 'HSET', message, job)
 redis.call('PEXPIRE', line, keep_ms)

@@ -6,7 +6,6 @@ that ended otherwise, because it was cancelled or its worker died, is found by t
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 from errand.job.control import Snooze
@@ -93,7 +92,8 @@ class EndpointLines:
             pipeline.exists(keys.body(job_id))
             pipeline.exists(keys.lease(job_id))
             pipeline.zscore(keys.queue(WEBHOOK_QUEUE), job_id)
-            exists, runs, due_ms = await pipeline.execute()
+            pipeline.time()
+            exists, runs, due_ms, (seconds, micros) = await pipeline.execute()
         if not exists:
             return None
-        return SOONEST_S if runs or due_ms is None else max(due_ms / 1000 - time.time(), SOONEST_S)
+        return SOONEST_S if runs or due_ms is None else max(due_ms / 1000 - seconds - micros / 1e6, SOONEST_S)

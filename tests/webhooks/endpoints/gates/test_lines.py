@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -121,7 +122,16 @@ async def test_those_that_were_announced_and_never_put_are_waited_for_a_while_to
     assert await is_first(lines, "second")
 
 
-async def test_others_wait_until_the_first_is_due(redis: ArqRedis) -> None:
+async def test_one_that_joins_after_the_clock_was_set_back_is_still_the_last(redis: ArqRedis) -> None:
+    lines, job_id = EndpointLines(Partitions([redis])), await put_job(redis)
+    await redis.zadd(keys.webhook_line("one"), {"first": (time.time() + 3600) * 1_000_000})
+    await lines.join(["one"], "second")
+    assert not await is_first(lines, "third") and await is_first(lines, "first", job_id)
+    assert await redis.zrange(keys.webhook_line("one"), 0, -1) == [b"first", b"second", b"third"]
+
+
+async def test_others_wait_until_the_first_is_due(redis: ArqRedis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.time", lambda: 0.0)  # the clock of a worker does not count
     lines, job_id = EndpointLines(Partitions([redis])), await put_job(redis, delay_ms=40_000)
     assert await is_first(lines, "first", job_id)
     with pytest.raises(Snooze) as put_back:
