@@ -15,6 +15,10 @@ CONNECTION = "errand.connection"
 """The key of a scope under which a server puts its `Connection`. Other servers put nothing there."""
 
 
+FIRST_HEADERS = "errand.first_headers"
+"""The key of a scope under which `first_headers` keeps what it has made."""
+
+
 MAX_DIGITS = 18
 ENDLESS = 10**MAX_DIGITS
 
@@ -56,9 +60,16 @@ def announced_bytes(content_length: bytes) -> int | None:
     return int(digits or b"0") if len(digits) <= MAX_DIGITS else ENDLESS
 
 
+def first_headers(scope: Scope) -> dict[bytes, bytes]:
+    """The first header of each name, in lower case. Made once for a request: of a usual one it is asked seven times."""
+    headers = scope["headers"]
+    known: tuple[Any, dict[bytes, bytes]] | None = scope.get(FIRST_HEADERS)
+    # a copy of a scope may have been given other headers
+    if known is None or known[0] is not headers:
+        known = scope[FIRST_HEADERS] = headers, dict(reversed(headers))
+    return known[1]
+
+
 def header(scope: Scope, name: bytes) -> str:
     """The first header of that name, given in lower case; empty if there is none."""
-    for known, value in scope["headers"]:
-        if known == name:
-            return str(value, "latin-1")
-    return ""
+    return str(first_headers(scope).get(name, b""), "latin-1")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from starlette.types import ASGIApp, Receive, Scope, Send
-
 from errand.http.api import Api, create_api
 from errand.http.routes.enqueue_route import fast_endpoints
 from errand.server import guide
@@ -11,18 +9,13 @@ from errand.server.fast_path import FastPath
 from errand.settings import Settings
 
 
-class Service:
+class Service(FastPath):
     """An ASGI app. `api` is the FastAPI app behind the fast path."""
 
     def __init__(self, api: Api, *, limit_bytes: int) -> None:
         self.api = api
         self.state = api.state
-        self._app: ASGIApp = FastPath(
-            api, endpoints=fast_endpoints(api), limit_bytes=limit_bytes, record=api.state.record
-        )
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app(scope, receive, send)
+        super().__init__(api, endpoints=fast_endpoints(api), limit_bytes=limit_bytes, record=api.state.record)
 
 
 def create_app(settings: Settings, *, redis_url: str) -> Service:

@@ -14,11 +14,13 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
 from errand.http.answers import problems
+from errand.http.answers.new_job import Accepted
 from errand.http.gates.answer_headers import ALWAYS, MORE, UNLESS_SAID
 from errand.http.gates.audit import Record
 from errand.http.gates.auth import REFUSED_FOR
 from errand.http.routes.enqueue_route import Endpoint
-from errand.http.scope import announced_bytes
+from errand.http.scope import announced_bytes, first_headers
+from errand.server import at_once
 from errand.tracing import current
 
 GUARDS = [*ALWAYS, *UNLESS_SAID]
@@ -54,11 +56,9 @@ class FastPath:
         await self._app(scope, receive, send)
 
     def _is_short(self, scope: Scope) -> bool:
-        for name, value in scope["headers"]:
-            if name == b"content-length":
-                announced = announced_bytes(value)
-                return announced is not None and announced <= self._limit_bytes
-        return False
+        length = first_headers(scope).get(b"content-length")
+        announced = None if length is None else announced_bytes(length)
+        return announced is not None and announced <= self._limit_bytes
 
     async def _answer(self, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
         scope["app"] = self._app
@@ -68,6 +68,10 @@ class FastPath:
             response = await endpoint(request)
         except Exception as error:  # noqa: BLE001  # the app has a handler for each
             response, fault = await problems.answer_to(error, request)
+        cycle = scope.get(at_once.CYCLE)
+        if cycle is not None and not cycle.access_log and isinstance(response, Accepted):
+            await at_once.write(cycle, response, more)
+            return
         headers = [*response.raw_headers, *GUARDS, *more]
         await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
         await send({"type": "http.response.body", "body": response.body})

@@ -260,7 +260,6 @@ class Framing(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._work += HEAD_WORK
         self._check_head()
-        self._announced_left = next((int(value) for name, value in self.headers if name == b"content-length"), 0)
         self._framing_bytes = self._trailer_bytes = self._between_bytes = 0
         # while it is still the head: uvicorn may find that the address is none, and has made no answer's place then
         super().on_headers_complete()
@@ -301,6 +300,7 @@ class Framing(HttpToolsProtocol):
         if self.parser.get_method() == b"CONNECT":
             raise self.refuse(Problem(501, "not-implemented", "This is no proxy: CONNECT is not possible."))
         seen = set()
+        self._announced_left = 0
         for name, value in self.headers:
             if name in ONCE:
                 if name in seen:
@@ -308,6 +308,7 @@ class Framing(HttpToolsProtocol):
                 seen.add(name)
                 if name == b"content-length":
                     self._check_length(value)
+                    self._announced_left = int(value)
                 elif name == b"transfer-encoding":
                     self._check_coding(value, version)
         if version == "1.1" and b"host" not in seen:

@@ -24,13 +24,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from errand.http.answers import problems
 from errand.http.answers.problems import Problem
 from errand.http.gates.answer_headers import ALWAYS, UNLESS_SAID
 from errand.http.scope import CONNECTION
 from errand.server.ahead import AheadQueue
+from errand.server.at_once import CYCLE
 from errand.server.framing import Framing, Part
 
 URL_LIMIT_BYTES = 8 * 1024
@@ -112,9 +113,12 @@ class HttpProtocol(Framing):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         # at once: what arrives in one piece can hold 20,000 of them, and a client that is cut off comes again
-        if self.part == "head" and len(self.headers) >= HEADERS_LIMIT:
+        if self.part != "head":
+            super().on_header(name, value)
+        elif len(self.headers) >= HEADERS_LIMIT:
             raise self.refuse(_head_too_large())
-        super().on_header(name, value)
+        else:
+            HttpToolsProtocol.on_header(self, name, value)
 
     def on_headers_complete(self) -> None:
         if len(self.url) > URL_LIMIT_BYTES:
@@ -124,6 +128,7 @@ class HttpProtocol(Framing):
         if at_most_bytes > HEAD_LIMIT_BYTES and self._head_is_too_large():
             raise self.refuse(_head_too_large())
         super().on_headers_complete()
+        self.scope[CYCLE] = self.cycle  # type: ignore[literal-required]  # as above
         self._body_began_s, self._body_bytes = self._received_s, 0
         if self._announced_left > LARGE_BODY_BYTES:
             self.cycle.transport = cast(asyncio.Transport, AnswerTransport(self))

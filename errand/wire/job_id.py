@@ -54,5 +54,5 @@ def _written(value: int) -> str:
     unix_ms, random = value >> 74, value & (1 << 74) - 1
     bits = unix_ms << 80 | 0x7 << 76 | random >> 62 << 64 | 0b10 << 62 | random & (1 << 62) - 1
     # by hand: uuid.UUID takes three times as long, and each enqueue waits for it
-    digits = f"{bits:032x}"
+    digits = bits.to_bytes(16).hex()
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

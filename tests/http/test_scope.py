@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from errand.http.scope import ENDLESS, announced_bytes, api_path
+from errand.http.scope import ENDLESS, announced_bytes, api_path, header
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,10 @@ def test_a_length_is_read_however_many_digits_it_has(value: bytes, announced: in
 )
 def test_a_path_is_that_within_the_api(path: str, root: str, expected: str) -> None:
     assert api_path({"path": path, "root_path": root}) == expected
+
+
+def test_a_header_is_the_first_of_its_name_and_one_of_the_headers_that_are_there_now() -> None:
+    scope = {"headers": [(b"a", b"1"), (b"a", b"2")]}
+    assert (header(scope, b"a"), header(scope, b"b")) == ("1", "")
+    changed = {**scope, "headers": [(b"b", b"3")]}
+    assert (header(changed, b"a"), header(changed, b"b")) == ("", "3")

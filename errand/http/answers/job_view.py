@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -9,13 +10,11 @@ from urllib.parse import quote
 
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
-from pydantic_core import to_json
 
-from errand.http.answers.planned_times import NO_PLAN, plan_as_json
 from errand.job.catalog import Catalog
 from errand.job.job_type import JobType
 from errand.job.stored_file import FILES_PATH
-from errand.monitor.attempt_plan import offsets_ms, plan_of
+from errand.monitor.attempt_plan import plan_of
 from errand.monitor.job_snapshot import JobSnapshot, Status
 from errand.monitor.waiting import Code, Waiting
 from errand.redis.durability import Grade
@@ -28,6 +27,10 @@ if TYPE_CHECKING:
 
 PLAIN = "!$&'()*+,:;=@"
 """Characters that a segment of a path may contain unquoted (RFC 3986 §3.3), besides those that never need quotes."""
+
+
+PLAIN_ID = re.compile(r"[0-9A-Za-z-]+")
+"""An id that is the same in JSON and in a path: each that Errand has drawn."""
 
 
 DeliveryName = Literal["accepted", "deferred", "delivered", "bounced", "complained", "unsubscribed"]
@@ -151,14 +154,6 @@ class AcceptedJobView(JobFields):
     durability: Grade = DURABILITY
 
 
-PLAN = ("planned_attempts", "gives_up_at")
-"""The last fields of every view of one job; `planned_times` writes them."""
-
-
-NEW_JOB: Mapping[str, None] = {name: None for name in JobFields.model_fields if name not in PLAN}
-"""Every other field of a view of one job, in the order of the model; most are null in a new job."""
-
-
 def job_view(
     job: JobSnapshot,
     catalog: Catalog,
@@ -233,36 +228,6 @@ def without_content(view: JobView) -> JobView:
     return view.model_copy(update=hidden)
 
 
-def new_job_json(job: JobSnapshot, job_type: JobType[Any, Any], *, durability: Grade, root_path: str = "") -> bytes:
-    """An AcceptedJobView as JSON, written without a model."""
-    max_tries = job.max_tries or job_type.max_tries
-    # of one that waits for others nobody knows when it is due
-    plan = NO_PLAN
-    if job.run_at_ms is not None:
-        plan = plan_as_json(job.run_at_ms, offsets_ms(job_type, started=0, max_tries=max_tries))
-    shown = to_json(
-        {
-            **NEW_JOB,
-            "id": job.id,
-            "type": job.type,
-            "queue": job.queue,
-            "status": job.status,
-            "attempt": 0,
-            "max_tries": max_tries,
-            "args": job.args,
-            "attempts": [],
-            "enqueued_at": utc(job.enqueued_at_ms),
-            "run_at": utc_or_none(job.run_at_ms),
-            "links": links_of(job, root_path),
-            "expires_at": utc_or_none(job.expires_at_ms),
-            "priority": job.priority,
-            "trace_id": job.origin.trace_id,
-            "request_id": job.origin.request_id,
-        }
-    )
-    return b'%b,%b,"durability":"%b"}' % (shown[:-1], plan, durability.encode())
-
-
 def shown_args(known: JobType[Any, Any] | None, args: Mapping[str, Any]) -> Mapping[str, Any]:
     """The args without their secrets; of a type that this service does not know, every value is hidden."""
     return dict.fromkeys(args, STARS) if known is None else known.shown_args(args)
@@ -285,7 +250,8 @@ def shown_result(result: Any, root_path: str) -> Any:
 
 def path_of(job_id: str, root_path: str) -> str:
     """The path of a job; a stock producer may put any character into an id."""
-    return f"{root_path}/v1/jobs/{quote(job_id, safe=PLAIN)}"
+    in_path = job_id if PLAIN_ID.fullmatch(job_id) else quote(job_id, safe=PLAIN)
+    return f"{root_path}/v1/jobs/{in_path}"
 
 
 def links_of(job: JobSnapshot, root_path: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from pydantic_core import to_json
 
-from errand.wire.limits import LATEST_MS
+from errand.wire.limits import LATEST_MS, shown_ms
 
 FRACTION = b"~"
 """Marks where the fraction of the second belongs; the text of a time never contains it."""
@@ -27,6 +27,17 @@ def plan_as_json(first_ms: int, offsets_ms: tuple[int, ...]) -> bytes:
     if template is None:
         return _written([_utc(first_ms + offset) for offset in offsets_ms])
     return template.replace(FRACTION, b".%03d000Z" % ms if ms else b"Z")
+
+
+def time_as_json(at_ms: int) -> bytes:
+    """The time, as Pydantic writes it."""
+    second, ms = divmod(shown_ms(at_ms), 1000)
+    return b'"%b%b"' % (_second(second), b".%03d000Z" % ms if ms else b"Z")
+
+
+@lru_cache(maxsize=256)
+def _second(second: int) -> bytes:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S").encode()
 
 
 @lru_cache(maxsize=256)

@@ -109,9 +109,9 @@ def check_scope(request: Request, key: ApiKey, scope: Scope) -> None:
 
 def credential(request: Request) -> str:
     """The key that admitted the request; empty if it needed none."""
-    if is_off(request.app):
+    if request.scope.get(ADMITTED_BY) is None:
         return ""
-    return header(request.scope, b"authorization").partition(" ")[2].strip() if keys_of(request.app) else ""
+    return header(request.scope, b"authorization").partition(" ")[2].strip()
 
 
 def keys_of(app: FastAPI) -> tuple[ApiKey, ...]:
@@ -147,7 +147,9 @@ def _too_many_refused(wait_s: int) -> Problem:
 
 
 def _address_of(request: Request) -> str:
-    return request.client.host if request.client else "unknown"
+    # not `request.client`: it would be made anew for each request
+    client = request.scope.get("client")
+    return client[0] if client else "unknown"
 
 
 def _given_key(request: Request, *, with_password: bool) -> str:

@@ -17,6 +17,7 @@ from errand.http.requests.idempotency import KeyedRequest, KeyHeader
 from errand.http.requests.limits import LimitsQuery, check_due
 from errand.http.requests.uniqueness import Uniqueness, UniqueQuery
 from errand.http.requests.waits import PreferHeader
+from errand.http.scope import first_headers
 from errand.job.job_type import JobType
 from errand.job.when import AT_ONCE, When
 from errand.queue.uniqueness import Unique
@@ -89,6 +90,8 @@ def read(request: Request, query: type[BatchQuery] = EnqueueQuery) -> EnqueueOpt
 
 def _note_request_id(request: Request) -> None:
     """The jobs of this request have it, and the lines that are logged for them; one that is no id is left out."""
+    if REQUEST_ID_HEADER not in first_headers(request.scope):
+        return
     for name, value in request.scope["headers"]:
         if name == REQUEST_ID_HEADER:
             current.REQUEST_ID.set(request_id(value.decode("latin-1")))

@@ -20,7 +20,7 @@ from pydantic import WithJsonSchema
 
 from errand.http.answers.problems import Problem
 from errand.http.gates import auth
-from errand.http.scope import api_path
+from errand.http.scope import api_path, first_headers
 from errand.queue.idempotency import FirstAnswer, Idempotency, RequestInFlight
 from errand.queue.partitioned import JobQueue
 
@@ -89,9 +89,10 @@ class KeyedRequest:
 
 def read(request: Request) -> KeyedRequest | None:
     """The request under its key; None if it has none. Raises Problem 400 for a key that is malformed."""
-    # as they came: this is on the way of every request
+    if RAW_HEADER not in first_headers(request.scope):
+        return None
     given = [value for name, value in request.scope["headers"] if name == RAW_HEADER]
-    return KeyedRequest(request, _key_in(given)) if given else None
+    return KeyedRequest(request, _key_in(given))
 
 
 KeyHeader = Annotated[

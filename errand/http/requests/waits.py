@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from errand.http.answers.job_view import json_response
 from errand.http.answers.problems import Problem
 from errand.http.requests.job_path import found
-from errand.http.scope import CONNECTION, Connection
+from errand.http.scope import CONNECTION, Connection, first_headers
 from errand.http.shared import Shared, full_view_of, in_time
 from errand.monitor.job_snapshot import JobSnapshot, goes_on
 from errand.redis.outage import is_outage
@@ -54,7 +54,6 @@ def preferred_s(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
 
     What makes no sense is ignored, as RFC 7240 asks; of several the first counts.
     """
-    # as they came: this is on the way of every request
     given = [value for name, value in headers if name == RAW_HEADER]
     for preference in ",".join(value.decode("latin-1") for value in given).split(",") if given else ():
         parts = PREFERENCE.fullmatch(preference)
@@ -70,6 +69,8 @@ def applied(wait_s: int) -> dict[str, str]:
 
 async def instead_of(accepted: Response, request: Request, to: Shared) -> Response:
     """The answer to a request that has put a job; 200 with the job if the client would wait for its end, which came."""
+    if RAW_HEADER not in first_headers(request.scope):
+        return accepted
     wait_s = preferred_s(request.scope["headers"])
     if wait_s is None:
         return accepted

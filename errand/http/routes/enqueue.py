@@ -9,7 +9,8 @@ from typing import Annotated, Any
 from fastapi import Body, Depends, FastAPI, Request, Response
 from pydantic_core import from_json, to_json
 
-from errand.http.answers.job_view import AcceptedJobView, JobView, new_job_json, path_of
+from errand.http.answers.job_view import PLAIN_ID, AcceptedJobView, JobView, path_of
+from errand.http.answers.new_job import Accepted, Usual, new_job_json, usual_job_json
 from errand.http.answers.problems import ERRORS, KEY_ERRORS, Problem
 from errand.http.gates import auth
 from errand.http.gates.audit import REPLACED_JOB
@@ -22,7 +23,7 @@ from errand.http.routes.enqueue_route import Endpoint, EnqueueRoute, FastRoute, 
 from errand.http.shared import Shared, shared_of
 from errand.job.catalog import Catalog
 from errand.job.job_type import JobType
-from errand.monitor.job_snapshot import JobSnapshot
+from errand.monitor.job_snapshot import JobSnapshot, Status
 from errand.queue.idempotency import FirstAnswer, KeyReused
 from errand.queue.new_job import DividedDependencies, Enqueued, UnknownDependency
 from errand.queue.uniqueness import NotUnique
@@ -215,33 +216,42 @@ def _accepted(
 ) -> Response:
     """The 202; to a request that was sent again, the first answer, whose args are in its memo."""
     args = from_json(put.memo) if put.memo else args
-    job = _just_put(job_type, args, put, queue=queue or job_type.queue)
+    shown = _shown(job_type, args, put, options, root_path=root_path, queue=queue or job_type.queue)
+    more = idempotency.REPLAYED if put.replayed else {}
+    if put.replaced:
+        more = {**more, REPLACED_JOB: path_of(put.replaced, root_path)}
+    return Accepted(shown, location=path_of(put.job_id, root_path), headers=more)
+
+
+def _shown(
+    job_type: JobType[Any, Any], args: KeptArgs, put: Enqueued, options: EnqueueOptions, *, root_path: str, queue: str
+) -> bytes:
+    status: Status = "deferred" if put.deferred else "queued"
+    # one that is sent again is another request, of another trace
+    origin = NO_ORIGIN if put.replayed else current.origin()
+    is_usual = origin is NO_ORIGIN and options.limits is None and options.dependencies is None
+    if is_usual and PLAIN_ID.fullmatch(put.job_id):
+        usual = Usual(job_type, queue, status, put.durability, root_path)
+        times = {"enqueued_at_ms": put.enqueued_at_ms, "due_at_ms": put.due_at_ms}
+        return usual_job_json(usual, put.job_id, job_type.shown_args(args), **times)
+    job = JobSnapshot(
+        id=put.job_id,
+        type=job_type.name,
+        queue=queue,
+        status=status,
+        attempt=0,
+        args=job_type.shown_args(args),
+        enqueued_at_ms=put.enqueued_at_ms,
+        run_at_ms=put.due_at_ms,
+        origin=origin,
+    )
     if options.limits is not None:
         # also if the request was sent again: its query is that of the first
         kept = options.limits.kept(put.accepted_at_ms)
         job = replace(job, max_tries=kept.max_tries, expires_at_ms=kept.expires_at_ms, priority=kept.priority or 0)
     if options.dependencies is not None:
         job = replace(job, run_at_ms=None, held=True)
-    shown = new_job_json(job, job_type, durability=put.durability, root_path=root_path)
-    headers = {"Location": path_of(put.job_id, root_path), **(idempotency.REPLAYED if put.replayed else {})}
-    if put.replaced:
-        headers[REPLACED_JOB] = path_of(put.replaced, root_path)
-    return Response(shown, status_code=202, media_type="application/json", headers=headers)
-
-
-def _just_put(job_type: JobType[Any, Any], args: KeptArgs, put: Enqueued, *, queue: str) -> JobSnapshot:
-    return JobSnapshot(
-        id=put.job_id,
-        type=job_type.name,
-        queue=queue,
-        status="deferred" if put.deferred else "queued",
-        attempt=0,
-        args=job_type.shown_args(args),
-        enqueued_at_ms=put.enqueued_at_ms,
-        run_at_ms=put.due_at_ms,
-        # one that is sent again is another request, of another trace
-        origin=NO_ORIGIN if put.replayed else current.origin(),
-    )
+    return new_job_json(job, job_type, durability=put.durability, root_path=root_path)
 
 
 def _examples(job_type: JobType[Any, Any]) -> dict[str, Any]:

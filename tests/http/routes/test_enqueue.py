@@ -10,7 +10,8 @@ import httpx
 import pytest
 from arq.connections import ArqRedis
 
-from errand.http.answers.job_view import AcceptedJobView, job_view, new_job_json
+from errand.http.answers.job_view import AcceptedJobView, job_view
+from errand.http.answers.new_job import Usual, new_job_json, usual_job_json
 from errand.job.catalog import Catalog
 from errand.job.retry_policy import Delays, Exponential, RetryPolicy
 from errand.monitor.job_snapshot import JobSnapshot
@@ -169,13 +170,20 @@ def test_the_quick_answer_to_a_new_job_is_the_view_that_every_other_answer_shows
         queue="default",
         status="deferred",
         attempt=0,
-        args={"url": "https://receiver.example/", "event": "tick", "data": {"ä": [1, None, 2.5]}},
+        args={
+            "url": "https://receiver.example/",
+            "event": "tick",
+            "data": {"ä": [1, None, '"args":{} ~id-of-the-job~']},
+        },
         enqueued_at_ms=1_795_215_011_043,
         run_at_ms=due_ms,
     )
     quick = new_job_json(job, catalog["webhook"], durability="fsync-always")
     shown = AcceptedJobView(**dict(job_view(job, catalog)), durability="fsync-always")
     assert quick.decode() == shown.model_dump_json()
+    usual = Usual(catalog["webhook"], "default", "deferred", "fsync-always", "")
+    times = {"enqueued_at_ms": job.enqueued_at_ms, "due_at_ms": due_ms}
+    assert usual_job_json(usual, "1", job.args, **times) == quick
 
 
 async def test_a_full_queue_is_said_to_be_full_and_leaves_nothing(
