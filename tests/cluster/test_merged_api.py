@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
+from errand import SyncClient
 from errand.redis.cluster.tag import Tag
 from errand.wire import keys
+from tests.conftest import make_settings
 from tests.dashboard.page_seen import OWN_PAGE
 from tests.processes.conftest import ROOT, House, a_house
 from tests.redis_cluster import Cluster
-from tests.waiting import eventually_sync
+from tests.waiting import NEVER_S, eventually_sync
 
 PARTITIONS = 3
 JOBS = """
@@ -54,7 +56,7 @@ def house(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     environment = {
         "REDIS_URL": f"{cluster.url}/merged",
         "QUEUE_PARTITIONS": str(PARTITIONS),
-        "JOB_PACKAGES": "merged_jobs",
+        "JOB_PACKAGES": "jobs,merged_jobs",
         "PYTHONPATH": f"{ROOT}:{folder}",
         "ALLOWED": str(folder / "allowed"),
     }
@@ -96,6 +98,11 @@ def walked(house: House, path: str, **params: Any) -> list[str]:
 def partitions_with(cluster: Cluster, key: str) -> int:
     tags = [Tag("merged", number) for number in range(PARTITIONS)]
     return sum(bool(cluster.owner(tag.slot).client.exists(tag.named(key))) for tag in tags)
+
+
+def partition_of(cluster: Cluster, key: str) -> int:
+    tags = [Tag("merged", number) for number in range(PARTITIONS)]
+    return next(number for number, tag in enumerate(tags) if cluster.owner(tag.slot).client.exists(tag.named(key)))
 
 
 def test_lists_counts_and_metrics_are_of_all_partitions(house: House, cluster: Cluster) -> None:
@@ -185,6 +192,42 @@ def test_a_stream_has_the_changes_of_all_and_goes_on_after_its_last_event(house:
             assert any(line == "event: succeeded" for line in events.iter_lines())
         waited = house.post("/v1/jobs/double", 200, json={"number": 4}, headers={"Prefer": "wait=30"})
         assert waited["result"] == 8
+
+
+def test_a_program_without_a_loop_puts_waits_for_and_cancels_jobs_of_all_partitions(
+    house: House, cluster: Cluster
+) -> None:
+    url = house.environment["REDIS_URL"]
+    settings = make_settings(house.data_dir, redis_url=url, queue_partitions=PARTITIONS)
+    with SyncClient(settings) as client:
+        jobs = [client.enqueue("double", {"number": number}) for number in range(12)]
+        together = client.enqueue_many("double", [{"number": number} for number in range(12, 15)])
+        assert [job.result(timeout_s=NEVER_S) for job in (*jobs, *together)] == [2 * number for number in range(15)]
+        assert {partitions_with(cluster, keys.result(job.id)) for job in jobs} == {1}
+        assert len({partition_of(cluster, keys.result(job.id)) for job in jobs}) == PARTITIONS
+        assert [update.status for update in jobs[0].events()][-1] == "succeeded"
+        # in whichever partition an id lies, another program finds it
+        later = [client.options(delay="2h").enqueue("double", {"number": 0}) for _ in range(6)]
+        assert {client.job(job.id).cancel() for job in later} == {"cancelled"}
+        assert {get(house, f"/v1/jobs/{job.id}")["status"] for job in later} == {"cancelled"}
+
+
+def test_an_event_reaches_all_endpoints_and_an_ordered_one_in_order(house: House) -> None:
+    for name in ("in-order", "at-once"):
+        definition = {
+            "url": f"http://127.0.0.1:{house.sink_port}/",
+            "events": ["merged.*"],
+            "ordered": name == "in-order",
+        }
+        answer = house.http.put(f"{house.url}/v1/webhook-endpoints/{name}", json=definition)
+        assert answer.status_code in (200, 201), answer.text
+    events = [post(house, "/v1/webhook-events", event="merged.number", data=number) for number in range(12)]
+    deliveries = [house.ended({"id": one["job_id"]}) for event in events for one in event["deliveries"]]
+    assert [job["status"] for job in deliveries] == ["succeeded"] * 24
+    in_order = [job for job in deliveries if job["args"]["endpoint_id"] == "in-order"]
+    assert [job["args"]["data"] for job in in_order] == list(range(12))
+    ends = [job["attempts"][-1]["ended_at"] for job in in_order]
+    assert ends == sorted(ends)
 
 
 def test_pages_doctor_top_and_health_look_at_all_partitions(house: House, cluster: Cluster) -> None:
