@@ -22,8 +22,12 @@ SETTLED_AFTER_S = 2.0
 """By then Redis refuses a call that lay in a socket (`queue.enqueue_script`). So often it is asked again, too."""
 
 
+MAX_LEFT = 200
+"""Requests whose files are waited with, as their args take memory while Redis hangs, perhaps for hours."""
+
+
 class DoubtfulUploads:
-    """Those of one process. If it ends before Redis is back, the daily sweep deletes what has no job."""
+    """Those of one process. If it ends before Redis is back, or has more, the daily sweep deletes those of no job."""
 
     def __init__(self, files: JobFiles) -> None:
         self._files = files
@@ -32,7 +36,8 @@ class DoubtfulUploads:
 
     def add(self, uploads: Sequence[StoredFile], jobs: Mapping[str, Any]) -> None:
         """These uploads came for these jobs, given by their ids and args."""
-        self._left.append((uploads, jobs))
+        if len(self._left) < MAX_LEFT:
+            self._left.append((uploads, jobs))
         if self._settling is None or self._settling.done():
             self._settling = asyncio.create_task(self._settle_all())
 
