@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 
 import httpx
+import pytest
 from arq.connections import ArqRedis
 
 from errand.dashboard.pages import bulk as pages_bulk
@@ -60,12 +62,16 @@ def _multi(fields: list[tuple[str, str]]) -> dict[str, list[str]]:
     return data
 
 
-async def test_a_run_keeps_its_pace_and_stops_when_it_is_asked_to(client: httpx.AsyncClient) -> None:
+async def test_a_run_keeps_its_pace_and_stops_when_it_is_asked_to(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await put(client, 20)
     look = await sent(client, "/dashboard/bulk", [("action", "reschedule"), ("all", "yes"), ("query", "")])
     began = await pressed(client, look, "Reschedule them", per_second="0.5", delay="2h")
     path = began.headers["location"]
     page = await ended(client, path, "It goes on")
+    right_s = time.time
+    monkeypatch.setattr("time.time", lambda: right_s() - 3600)  # the clock of this machine is set back
     assert (await pressed(client, page, "Stop")).status_code == 303
     stopped = await ended(client, path, "It has been stopped")
     done = re.search(r"(\d+) done", stopped.text)

@@ -32,7 +32,7 @@ MAX_UNFINISHED = 20
 
 @dataclass(slots=True, kw_only=True)
 class BulkRun:
-    """One run. Times are in seconds since the epoch."""
+    """One run. Times are in seconds since the epoch, and by the clock of Redis if processes compare them."""
 
     id: str = field(default_factory=new_job_id)
     owner: str = field(default_factory=new_job_id)
@@ -49,6 +49,8 @@ class BulkRun:
     """Where the next page begins; None if this one is the last."""
     started_s: float = field(default_factory=time.time)
     saved_s: float = 0.0
+    read_s: float = 0.0
+    """When it was read."""
     done: int = 0
     skipped: int = 0
     resumed: bool = False
@@ -59,7 +61,7 @@ class BulkRun:
 
     @property
     def runs(self) -> bool:
-        return not self.ended and time.time() - self.saved_s < SILENT_S
+        return not self.ended and self.read_s - self.saved_s < SILENT_S
 
     @property
     def interrupted(self) -> bool:
@@ -72,14 +74,15 @@ _RUN = TypeAdapter(BulkRun)
 
 async def read_run(to: Shared, run_id: str) -> BulkRun | None:
     """The run of that id; None if there is none any more."""
-    return _run(await in_time(_get(to, keys.bulk_run(run_id))))
+    return _run(await in_time(_get(to, keys.bulk_run(run_id))), now_s=await in_time(_now_s(to)))
 
 
 async def unfinished(to: Shared) -> list[BulkRun]:
     """Those that have neither finished nor been left, the latest first."""
     ids = await in_time(_unfinished(to))
     records = await in_time(_mget(to, [keys.bulk_run(run_id) for run_id in ids])) if ids else []
-    read = (_run(record) for record in records)
+    now_s = await in_time(_now_s(to)) if ids else 0.0
+    read = (_run(record, now_s=now_s) for record in records)
     return [run for run in read if run is not None]
 
 
@@ -94,7 +97,7 @@ async def save(to: Shared, run: BulkRun) -> bool:
 
 async def write(to: Shared, run: BulkRun) -> None:
     """Keeps it, whichever process had it before."""
-    run.saved_s = time.time()
+    run.saved_s = run.read_s = await in_time(_now_s(to))
     await in_time(_write(to, run))
 
 
@@ -139,6 +142,11 @@ async def _unfinished(to: Shared) -> list[str]:
     return [run_id.decode(errors="replace") for run_id in ids]
 
 
+async def _now_s(to: Shared) -> float:
+    seconds, micros = await to.redis.time()
+    return float(seconds + micros / 1_000_000)
+
+
 async def _get(to: Shared, name: str) -> bytes | None:
     found: bytes | None = await to.redis.get(name)
     return found
@@ -149,9 +157,12 @@ async def _mget(to: Shared, names: Sequence[str]) -> list[bytes | None]:
     return found
 
 
-def _run(record: bytes | None) -> BulkRun | None:
+def _run(record: bytes | None, *, now_s: float) -> BulkRun | None:
     """None for one that another version has written."""
     try:
-        return _RUN.validate_json(record) if record else None
+        run = _RUN.validate_json(record) if record else None
     except ValidationError:
         return None
+    if run is not None:
+        run.read_s = now_s
+    return run

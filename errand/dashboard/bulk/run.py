@@ -57,11 +57,11 @@ async def begin(to: Shared, run: BulkRun) -> None:
 async def act(to: Shared, run: BulkRun) -> None:
     """Acts on what is left, no faster than its pace, until all is done or somebody stops it."""
     began_s, before = time.monotonic(), run.done + run.skipped
-    one = _action(run.action, run.when)
+    one, saving = _action(run.action, run.when), _Saving(to, run)
     try:
         while await _has_more(to, run):
             await _act_on_next(to, run, one)
-            if not await _goes_on(to, run, until_s=began_s + (run.done + run.skipped - before) / run.per_second):
+            if not await saving.goes_on(until_s=began_s + (run.done + run.skipped - before) / run.per_second):
                 run.ended = "stopped"
                 return
         run.ended = "finished"
@@ -113,15 +113,25 @@ async def _turn_page(to: Shared, run: BulkRun, filter: JobFilter, start: PageSta
         start = page.next
 
 
-async def _goes_on(to: Shared, run: BulkRun, *, until_s: float) -> bool:
-    """Waits until then, on the monotonic clock, and saves how far the run is; False if it is to stop."""
-    while True:
-        if time.time() - run.saved_s > SAVED_EVERY_S and not await kept.save(to, run):
-            return False
-        ahead_s = until_s - time.monotonic()
-        if ahead_s <= 0:
-            return True
-        await asyncio.sleep(min(ahead_s, SAVED_EVERY_S))
+class _Saving:
+    """Saves how far a run is, now and then."""
+
+    def __init__(self, to: Shared, run: BulkRun) -> None:
+        self._to, self._run = to, run
+        self._saved_s = time.monotonic()
+        """Not as others know it: that clock may be set back, and the run would save no more, and hear of no stop."""
+
+    async def goes_on(self, *, until_s: float) -> bool:
+        """Waits until then, on the monotonic clock; False if the run is to stop."""
+        while True:
+            if time.monotonic() - self._saved_s > SAVED_EVERY_S:
+                self._saved_s = time.monotonic()
+                if not await kept.save(self._to, self._run):
+                    return False
+            ahead_s = until_s - time.monotonic()
+            if ahead_s <= 0:
+                return True
+            await asyncio.sleep(min(ahead_s, SAVED_EVERY_S))
 
 
 def _action(action: Action, when: When) -> Callable[[Shared, str], Awaitable[object]]:
