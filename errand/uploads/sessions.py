@@ -35,6 +35,10 @@ send in vain. A client whose connections break off comes again before the servic
 SWEEP_EVERY_S = 600
 
 
+CLOCKS_DIFFER_S = 2 * 3600
+"""The storage has a clock of its own, and so has Redis, by which an upload ends."""
+
+
 ENDING_MS = 60_000
 """So long the sender of the last byte has to make the file; if its process was killed, another may after this."""
 
@@ -100,7 +104,7 @@ class UploadSessions:
         )
         async with self._redis.pipeline() as pipeline:
             pipeline.hset(_key(session.token), mapping={"file": session.file.model_dump_json(), "offset": 0})
-            pipeline.pexpireat(_key(session.token), int(session.expires_at_s * 1000))
+            pipeline.pexpire(_key(session.token), int(self._ttl_s * 1000))
             await pipeline.execute()
         return session
 
@@ -262,7 +266,8 @@ class UploadSessions:
         if time.monotonic() - self._swept_s < SWEEP_EVERY_S:
             return
         self._swept_s = time.monotonic()
-        await self._storage.delete_older(f"{PARTS}/", than_s=time.time() - 2 * self._ttl_s)
+        kept_s = max(2 * self._ttl_s, self._ttl_s + CLOCKS_DIFFER_S)
+        await self._storage.delete_older(f"{PARTS}/", than_s=time.time() - kept_s)
 
 
 def _session(token: str, fields: Mapping[bytes, bytes] | Exception, expires_ms: int) -> UploadSession:

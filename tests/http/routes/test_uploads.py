@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from typing import Any
@@ -175,6 +176,15 @@ async def test_who_gives_up_an_upload_does_not_take_it_from_its_job(
     assert (await client.post("/v1/jobs/resize", json=args)).status_code == 202
     assert (await client.delete(upload["url"], headers=TUS)).status_code == 204
     assert (settings.data_dir / "files" / upload["file"]["key"]).read_bytes() == photo
+
+
+async def test_an_upload_lasts_as_long_as_it_says_whatever_the_clock_of_the_api(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right_s = time.time
+    monkeypatch.setattr("time.time", lambda: right_s() - 10 * 86_400)
+    upload = await created(client, 3)
+    assert (await client.head(upload["url"], headers=TUS)).status_code == 200
 
 
 async def test_a_file_is_put_at_once(client: httpx.AsyncClient, settings: Settings) -> None:
