@@ -75,6 +75,10 @@ class Crash(Exception):
     """
 
 
+class Killed(BaseException):
+    """Ends an attempt as a kill of its process does: nothing of it is written, and its lease lapses. Tests raise it."""
+
+
 class Cancel(Exception):
     """Raise it in a job function to end the job as `cancelled`, because nobody needs its work any more."""
 

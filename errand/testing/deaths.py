@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from errand.job.context import Context
+from errand.job.control import Killed
 from errand.job.job_type import JobType
 from errand.job.once import Once
 
 When = Literal["started", "finished"]
 
 
-class Died(BaseException):
+class Died(Killed):
     """Ends an attempt and everything around it. No Exception, so that no job catches it."""
 
 

@@ -112,8 +112,9 @@ class Executor:
         except Exception as error:
             log.exception("a job could not be handled", job_id=claim.job_id)
             self._end_unhandled(claim, error)
-        except asyncio.CancelledError:
-            # an abort or a drain cancelled it outside of its function: nobody will write an outcome
+        except BaseException:
+            # an abort or a drain cancelled it outside of its function, or it raised what ends a task: nobody will write
+            # an outcome, and a lease that is renewed would keep the job from all other workers
             self._heartbeat.let_go(claim.job_id, claim.token)
             raise
         finally:

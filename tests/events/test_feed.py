@@ -56,6 +56,17 @@ async def taken(watcher: Watcher, number: int) -> list[str]:
     return found
 
 
+@pytest.mark.parametrize("tries", ["inf", "nan", "-1", "9" * 400], ids=len)
+async def test_a_number_of_tries_that_is_none_keeps_no_job_from_its_queue(
+    feed: JobFeed, queue: Queue, redis: ArqRedis, tries: str
+) -> None:
+    """Else the script would fail once the job is in the queue, and the answer be that another one has its id."""
+    watcher = await live(feed)
+    await redis.set(keys.tries("a"), tries)
+    await queue.enqueue("note", {}, job_id="a")
+    assert await taken(watcher, 1) == ["a"]
+
+
 async def test_watchers_with_the_same_filter_share_a_batch(feed: JobFeed, queue: Queue) -> None:
     first, second = await live(feed), await live(feed)
     other = await live(feed, types=frozenset({"letter"}))

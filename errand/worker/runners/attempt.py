@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from errand.job.context import Context
-from errand.job.control import Cancel, Crash, Crashed, Fail, Retry, Snooze
+from errand.job.control import Cancel, Crash, Crashed, Fail, Killed, Retry, Snooze
 from errand.job.job_type import JobType
 from errand.job.producing.follow_up import FollowUp
 from errand.secrets import redaction
@@ -68,7 +68,8 @@ async def run(
     hide: Hide = redaction.hide,
     call: Callable[..., Awaitable[Any]] | None = None,
 ) -> Outcome:
-    """Runs one attempt and decides its outcome; raises only CancelledError, when its task is cancelled from outside.
+    """Runs one attempt and decides its outcome; raises only CancelledError, when its task is cancelled from outside,
+    and Killed.
 
     An exception or a timeout is retried by the type's policy while tries are left; `Fail` and args that do not
     fit the model end the job at once. `hide` takes the secrets of the args out of
@@ -104,7 +105,9 @@ async def run(
         if (task := asyncio.current_task()) is not None and task.cancelling():
             raise
         return after_error(job_type, ctx, error, hide)
-    except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001  # an outcome, never the worker's end
+    except (Killed, GeneratorExit):
+        raise
+    except BaseException as error:  # noqa: BLE001  # an outcome, never the worker's end: SystemExit, a library's own
         return after_error(job_type, ctx, error, hide)
 
 
