@@ -8,6 +8,7 @@ import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 
+from errand.cli.terminal import harmless
 from errand.doctor import outside_redis
 from errand.doctor.examine import examine, installation_of
 from errand.doctor.server_checks import Finding
@@ -90,8 +91,8 @@ def _address_of_redis(settings: Settings) -> str:
 
 
 def _in_words(finding: Finding) -> str:
-    lines = [f"{finding.level:8} {finding.check:{NAME_WIDTH}} {finding.found}"]
+    lines = [f"{finding.level:8} {finding.check:{NAME_WIDTH}} {harmless(finding.found)}"]
     for label, text in (("risk", finding.risk), ("fix", finding.fix)):
         if text:
-            lines.append(f"{'':8} {'':{NAME_WIDTH}} {label}: {text}")
+            lines.append(f"{'':8} {'':{NAME_WIDTH}} {label}: {harmless(text)}")
     return "\n".join(lines)

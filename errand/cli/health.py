@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import urllib.error
-import urllib.request
+from http.client import HTTPException
 from urllib.parse import quote
 
 from redis.exceptions import RedisError
@@ -13,7 +12,7 @@ from redis.exceptions import RedisError
 from errand.monitor.queues import read_workers
 from errand.redis.cluster import partitions
 from errand.redis.embedded import socket_path
-from errand.server.run import address
+from errand.server.run import LOCAL, address
 from errand.settings import Settings
 from errand.wire import codec, keys
 
@@ -28,9 +27,9 @@ def fault_of_api(settings: Settings) -> str | None:
     """Why the API on `PORT` is not healthy; None if it is."""
     url = f"{address(settings)}/healthz"
     try:
-        with urllib.request.urlopen(url, timeout=ANSWER_S) as answer:  # noqa: S310  # our own address, by http
+        with LOCAL.open(url, timeout=ANSWER_S) as answer:
             return None if answer.status == 200 else f"{url} answers {answer.status}"
-    except (urllib.error.URLError, OSError) as error:
+    except (OSError, HTTPException) as error:
         return f"{url}: {error}"
 
 

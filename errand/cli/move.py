@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from functools import partial
 from urllib.parse import unquote
 
 from redis.exceptions import RedisError
 
+from errand.cli.terminal import harmless
 from errand.job.catalog import discover
 from errand.move.from_arq import FromArq
 from errand.move.to_redis import Move, MoveRefused, Server, new_client_name
@@ -53,7 +53,9 @@ def move_from_arq(settings: Settings, url: str, *, arq_queue: str) -> int:
     return _with_both(settings, url, moved)
 
 
-say = partial(print, flush=True)
+def say(line: str) -> None:
+    """Prints a line; what stands in it of the jobs of another program may be anything."""
+    print(harmless(line), flush=True)
 
 
 def _with_both(settings: Settings, url: str, call: Callable[[Server, Server], Awaitable[int]]) -> int:

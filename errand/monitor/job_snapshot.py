@@ -211,9 +211,13 @@ def _attempt_from(fields: dict[str, Any]) -> Attempt:
     return BlockingAttempt(**known, blocked=Block(for_ms=blocked["for_ms"], at=blocked["at"]))
 
 
+MAX_DIGITS = 18
+"""Of what Redis can count."""
+
+
 def number_in(text: bytes | None) -> int:
     """A counter; 0 if there is none, or another program has written it."""
-    return int(text) if text is not None and text.isdigit() else 0
+    return int(text) if text is not None and text.isdigit() and len(text) <= MAX_DIGITS else 0
 
 
 def _value_in(kind: TypeAdapter[T], record: bytes | None) -> T | None:

@@ -234,7 +234,7 @@ def _last_minutes(counted: Mapping[bytes, bytes]) -> dict[int, dict[str, int]]:
     for field_name, number in sorted(counted.items(), reverse=True):
         minute, _, outcome = field_name.partition(b" ")
         if minute.isdigit() and outcome:
-            of_minute = minutes.setdefault(shown_ms(int(minute) * 60_000), {})
+            of_minute = minutes.setdefault(shown_ms(number_in(minute) * 60_000), {})
             of_minute[outcome.decode(errors="replace")] = number_in(number)
     return minutes
 
@@ -247,7 +247,7 @@ def _process_of(processes: dict[str, WorkerState], worker: str) -> WorkerState:
     """The process of a worker, which is named `host:pid:random`; a process has a worker for each queue."""
     process = worker.rsplit(":", 1)[0]
     host, _, pid = process.rpartition(":")
-    return processes.setdefault(process, WorkerState(host, int(pid) if pid.isdigit() else 0, 0))
+    return processes.setdefault(process, WorkerState(host, number_in(pid.encode()), 0))
 
 
 async def live_workers(redis: ArqRedis, *, queues: Sequence[str] = (DEFAULT,), silent_s: float) -> list[int]:

@@ -135,13 +135,24 @@ class Child:
         self._deaths = 0
 
     def start(self) -> None:
-        """Starts a process."""
-        self._ready, sending = SPAWN.Pipe(duplex=False)
-        body = self._body_of(self._number)
-        self.process = SPAWN.Process(target=live, args=(body, sending), name=f"{self._kind} {self._number}")
-        self.process.start()
-        sending.close()
+        """Starts a process. If the system has no room for one, that is tried again as after a death."""
         self._is_ready, self._started_s = False, time.monotonic()
+        body = self._body_of(self._number)
+        try:
+            self.process, self._ready = self._started(body)
+        except OSError as error:  # too little memory, too many processes: the others live on
+            self._note_death("could not be started, which is tried again", error=str(error))
+
+    def _started(self, body: Body) -> tuple[BaseProcess, Connection]:
+        ready, sending = SPAWN.Pipe(duplex=False)
+        with sending:
+            process = SPAWN.Process(target=live, args=(body, sending), name=f"{self._kind} {self._number}")
+            try:
+                process.start()
+            except OSError:
+                ready.close()
+                raise
+        return process, ready
 
     def look(self) -> None:
         """Notes what became of it, and starts it again if it is time for that."""
@@ -166,20 +177,19 @@ class Child:
     def _note_end(self, exit_code: int) -> None:
         assert self.process is not None
         assert self._ready is not None
-        pid, lived_s = self.process.pid, time.monotonic() - self._started_s
+        pid = self.process.pid
         self.process.close()
         self._ready.close()
         self.process, self.exit_code = None, exit_code
-        self._deaths = 1 if lived_s >= STEADY_S else self._deaths + 1
+        self._note_death("has ended and is started again", pid=pid, exit_code=exit_code)
+
+    def _note_death(self, what: str, **details: object) -> None:
+        now_s = time.monotonic()
+        self._deaths = 1 if now_s - self._started_s >= STEADY_S else self._deaths + 1
         pause_s = self._pause_s()
-        self._start_again_s = time.monotonic() + pause_s
+        self._start_again_s = now_s + pause_s
         log.warning(
-            f"a {self._kind} process has ended and is started again",
-            process=self._number,
-            pid=pid,
-            exit_code=exit_code,
-            in_a_row=self._deaths,
-            pause_s=pause_s,
+            f"a {self._kind} process {what}", process=self._number, **details, in_a_row=self._deaths, pause_s=pause_s
         )
 
     def _pause_s(self) -> float:

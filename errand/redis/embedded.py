@@ -3,8 +3,9 @@
 The locks and their holders (flock: the kernel drops it when its holder dies, so nothing is left to clean by hand):
 
 - a member (API, worker, …) holds `members.lock` shared for as long as it lives;
-- the guardian holds `guardian.lock` and starts the server, again if it was killed. It waits for `members.lock`
-  alone: when it gets it the last member is gone, and it stops the server and ends;
+- the guardian holds `guardian.lock` and starts the server, again if it was killed; if it is killed itself, a member
+  starts it again. It waits for `members.lock` alone: when it gets it the last member is gone, and it stops the server
+  and ends;
 - the server holds `server.lock` by inheritance: no second one can start on the same files.
 """
 
@@ -17,6 +18,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +38,10 @@ START_LIMIT_S = 60.0
 
 GUARDIAN_START_S = 2.0
 """A guardian that does not watch by then is taken for dead and started again; a second one would end by itself."""
+
+
+LOOK_EVERY_S = 1.0
+"""How soon a member notices that the guardian has been killed."""
 
 
 SOCKET_PATH_LIMIT_BYTES = 100
@@ -61,7 +67,23 @@ def joined(data_dir: Path, *, fsync: Fsync = "always") -> Iterator[str]:
         fcntl.flock(membership, fcntl.LOCK_SH)
         path = socket_path(folder)
         _start(folder, path, fsync)
-        yield f"unix://{quote(str(path))}"
+        left = threading.Event()
+        threading.Thread(target=_keep_guarded, args=(folder, path, fsync, left), daemon=True).start()
+        try:
+            yield f"unix://{quote(str(path))}"
+        finally:
+            left.set()
+
+
+def _keep_guarded(folder: Path, path: Path, fsync: Fsync, left: threading.Event) -> None:
+    """Starts the guardian again, and a server with it, if they were killed.
+
+    A service manager kills both with the service that started them, though members in other services live on.
+    """
+    while not left.wait(LOOK_EVERY_S):
+        if not redis_guardian.is_watching(folder):
+            with contextlib.suppress(RuntimeError, OSError, subprocess.SubprocessError):  # the next look tries again
+                _start(folder, path, fsync)
 
 
 def _start(folder: Path, path: Path, fsync: Fsync) -> None:

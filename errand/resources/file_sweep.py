@@ -12,12 +12,13 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
+from redis.exceptions import RedisError
 
 from errand.redis.cluster.partitions import Partitions
 from errand.resources.job_files import OUTPUTS, JobFiles
@@ -51,6 +52,10 @@ UPLOAD = re.compile(rf"{UPLOADS}/[^/]+")
 OUTPUT = re.compile(rf"{OUTPUTS}/([^/]+)/.+")
 
 
+MAX_FAULTS = 20
+"""Files that cannot be deleted: of one sweep so many are passed over, then the storage itself is at fault."""
+
+
 WORKING_FOLDERS = "errand-images-*"
 """What image jobs work in, below the machine's folder for temporary files."""
 
@@ -71,6 +76,8 @@ class FileSweep:
         self._storage = storage
         self._files = JobFiles(partitions, storage)
         self._ttl = ttl
+        self._faults = 0
+        """Of the sweep under way."""
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -101,21 +108,34 @@ class FileSweep:
     async def sweep(self) -> int:
         """Looks at all files; returns how many were deleted. Raises redis' errors, and those of the storage."""
         now_s, deleted = time.time(), 0
+        self._faults = 0
         async for old in self._storage.older(f"{UPLOADS}/", than_s=now_s - self._ttl.upload_s):
             # parts of an upload that is coming in have a time of their own
             for key in await self._files.unused(filter(UPLOAD.fullmatch, old)):
-                await self._files.delete_upload(key)
-                deleted += 1
+                deleted += await self._delete(key, self._files.delete_upload)
         async for old in self._storage.older(f"{OUTPUTS}/", than_s=now_s - self._ttl.output_s):
             jobs = {key: found[1] for key in old if (found := OUTPUT.fullmatch(key))}
             known = await self._files.known(set(jobs.values()))
             for key in (key for key, job_id in jobs.items() if job_id not in known):
-                await self._storage.delete(key)
-                deleted += 1
+                deleted += await self._delete(key, self._storage.delete)
         await self._storage.delete_unfinished(than_s=now_s - LEFT_BEHIND_S)
         if deleted:
             log.info("files were deleted whose time was over", files=deleted)
         return deleted
+
+    async def _delete(self, key: str, delete: Callable[[str], Awaitable[None]]) -> bool:
+        """False, said so in the log, if the storage keeps that one: it must not keep all behind it, day after day."""
+        try:
+            await delete(key)
+        except RedisError:
+            raise
+        except Exception as error:
+            self._faults += 1
+            if self._faults > MAX_FAULTS:
+                raise
+            log.warning("a file whose time was over cannot be deleted", key=key, error=str(error))
+            return False
+        return True
 
 
 def delete_working_folders(*, than_s: float) -> None:

@@ -109,7 +109,11 @@ class Ticker:
             for schedule in job_type.schedules
         }
         for schedule_id, (type_name, schedule) in in_code.items():
-            answer = await self._schedules.put(schedule_id, type_name, schedule, source="code")
+            try:
+                answer = await self._schedules.put(schedule_id, type_name, schedule, source="code")
+            except ValueError as error:  # too large; the others are kept
+                log.error("a schedule of the code is not kept", schedule=schedule_id, type=type_name, reason=str(error))
+                continue
             if answer in ("other source", "full"):
                 reason = "its id is taken by one made over HTTP" if answer == "other source" else "there are too many"
                 log.error("a schedule of the code is not kept", schedule=schedule_id, type=type_name, reason=reason)

@@ -8,9 +8,9 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Container, Mapping, Sequence
+from http.client import HTTPException
 from typing import IO
 
 from errand.process import lifeline
@@ -26,6 +26,9 @@ API = "api"
 JOBS_PATH = "/v1/jobs/"
 
 SHIPPED_TYPES = ("welcome_email", "webhook", "resize")
+
+LOCAL = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Asks this machine, and never a proxy of the environment (`http_proxy`), to which this machine is another one."""
 
 LOOK_EVERY_S = 0.1
 
@@ -125,9 +128,9 @@ def _stop(programs: list[Program], signals: StopSignals, *, timeout_s: float) ->
 def is_ready(settings: Settings) -> bool:
     """True if `/readyz` answers 200: Redis answers and a worker lives."""
     try:
-        with urllib.request.urlopen(f"{address(settings)}/readyz", timeout=1) as answer:
+        with LOCAL.open(f"{address(settings)}/readyz", timeout=1) as answer:
             return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
+    except (OSError, HTTPException):  # the second from another program on that port
         return False
 
 
@@ -158,9 +161,9 @@ def job_types_of(settings: Settings) -> set[str]:
     if settings.api_keys:
         return set(SHIPPED_TYPES) if not {"jobs", SHIPPED_JOBS}.isdisjoint(settings.packages) else set()
     try:
-        with urllib.request.urlopen(f"{address(settings)}/openapi.json", timeout=5) as answer:
+        with LOCAL.open(f"{address(settings)}/openapi.json", timeout=5) as answer:
             return {path.removeprefix(JOBS_PATH) for path in json.load(answer).get("paths", ())}
-    except (OSError, ValueError):
+    except (OSError, ValueError, HTTPException):
         return set()
 
 

@@ -12,6 +12,7 @@ import redis
 from errand.cli import doctor
 from errand.doctor import examine
 from errand.job.catalog import discover
+from errand.wire import keys
 from settings import Settings
 
 Answer = dict[str, dict[str, str]]
@@ -31,6 +32,16 @@ def examined(capsys: pytest.CaptureFixture[str]) -> Answer:
     """The findings by check, from the program's JSON."""
     doctor.report(Settings.read(), as_json=True)
     return {finding["check"]: finding for finding in map(json.loads, capsys.readouterr().out.splitlines())}
+
+
+def test_what_others_have_written_does_not_steer_the_terminal(
+    capsys: pytest.CaptureFixture[str], redis_url: str
+) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        client.set(keys.body("a"), json.dumps({"f": "x\x1b[2J"}))
+        client.zadd(keys.queue("mail"), {"a": 1})
+    doctor.report(Settings.read(), as_json=False)
+    assert "types unknown here: x·[2J (1)" in capsys.readouterr().out
 
 
 def test_warnings_make_the_exit_code_and_are_printed_with_what_fixes_them(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import json
 import os
 import struct
 import subprocess
@@ -15,12 +16,15 @@ from io import StringIO
 from pathlib import Path
 
 import httpx
+import pytest
 from arq.connections import ArqRedis
+from pydantic import SecretStr
 from rich.console import Console
 
 from errand.cli.top import show
 from errand.cli.top.keyboard import Keyboard
 from errand.cli.top.view import STATUSES, View
+from errand.wire import keys
 from settings import Settings
 from tests.conftest import OpenClient
 from tests.http.answers_seen import LETTER
@@ -48,6 +52,22 @@ async def test_it_shows_queues_jobs_and_one_job(open_client: OpenClient, redis: 
     assert code == 0 and "welcome_email" in one and "ada@example.com" not in one
     code, none = await printed(settings, "no\x1b[2J")
     assert code == 1 and "There is no job" in none and "\x1b[2J" not in none
+
+
+async def test_what_a_worker_says_of_itself_is_drawn_as_it_is(redis: ArqRedis, settings: Settings) -> None:
+    """Of other programs, too: it is no markup, and no number of a length that Python refuses to read."""
+    queue, name = keys.queue("mail"), "host:\u00b2:1"
+    await redis.zadd(keys.workers(queue), {name: 9e15})
+    await redis.hset(keys.reports(queue), name, json.dumps({"version": "[/x]\x1b[2J"}))  # type: ignore[misc]
+    await redis.hset(keys.minutes(queue), f"{'9' * 5_000} succeeded", "1")  # type: ignore[misc]
+    code, screen = await printed(settings)
+    assert code == 0 and "[/x]·[2J" in screen and "\x1b[2J" not in screen
+
+
+async def test_a_redis_that_is_away_is_one_line(settings: Settings) -> None:
+    away = settings.model_copy(update={"redis_url": SecretStr("redis://127.0.0.1:1")})
+    with pytest.raises(SystemExit, match=r"^errand top: Redis cannot be reached: .*127.0.0.1:1"):
+        await printed(away)
 
 
 class Terminal:

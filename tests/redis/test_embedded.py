@@ -109,18 +109,32 @@ def test_killed_members_leave_no_server_behind(start_member: Join, tmp_path: Pat
     eventually_sync(lambda: stopped(tmp_path))
 
 
-def test_a_killed_guardian_is_replaced_by_the_next_member(start_member: Join, tmp_path: Path) -> None:
-    first = start_member()
-    url = url_of(first)
+def test_a_killed_guardian_is_replaced_by_a_member(start_member: Join, tmp_path: Path) -> None:
+    first, second = start_member(), start_member()
+    url, _ = url_of(first), url_of(second)
     pid = server_pid(url)
-    os.kill(guardian_pid(tmp_path), signal.SIGKILL)
-    eventually_sync(lambda: not redis_guardian.is_watching(tmp_path / "redis"))
-    second = start_member()
-    assert server_pid(url_of(second)) == pid, "the server that ran goes on"
+    killed = kill_guardian(tmp_path)
+    eventually_sync(lambda: guardian_pid(tmp_path) != killed)
+    assert server_pid(url) == pid, "the server that ran goes on"
     leave(first)
     assert answers(url)
     leave(second)
     eventually_sync(lambda: stopped(tmp_path))
+
+
+def test_a_server_that_is_killed_with_its_guardian_comes_back_for_who_is_left(
+    start_member: Join, tmp_path: Path
+) -> None:
+    """As systemd does if it stops the service that has started them, and another one is a member, too."""
+    url = url_of(start_member())
+    with redis.Redis.from_url(url) as client:
+        client.set("kept", "yes")
+    killed = server_pid(url)
+    kill_guardian(tmp_path)
+    os.kill(killed, signal.SIGKILL)
+    eventually_sync(lambda: answers(url) and server_pid(url) != killed)
+    with redis.Redis.from_url(url) as client:
+        assert client.get("kept") == b"yes"
 
 
 def test_everything_killed_at_once_leaves_nothing_to_clean(start_member: Join, tmp_path: Path) -> None:
@@ -153,7 +167,13 @@ def test_a_path_too_long_for_a_socket_is_no_obstacle(tmp_path: Path) -> None:
 
 
 def guardian_pid(data_dir: Path) -> int:
-    return int((data_dir / "redis" / "guardian.lock").read_text())
+    return int((data_dir / "redis" / "guardian.lock").read_text() or 0)
+
+
+def kill_guardian(data_dir: Path) -> int:
+    pid = guardian_pid(data_dir)
+    os.kill(pid, signal.SIGKILL)
+    return pid
 
 
 def test_a_folder_may_have_any_name(tmp_path: Path) -> None:

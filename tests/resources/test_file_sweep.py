@@ -111,3 +111,24 @@ def test_folders_that_killed_processes_worked_in_are_deleted(tmp_path: Path, mon
         os.utime(path, (1, 1), follow_symlinks=False)
     delete_working_folders(than_s=time.time() - 60)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["errand-images-b", "errand-images-link", "other"]
+
+
+async def test_a_file_that_cannot_be_deleted_keeps_no_other(
+    storage: Storage, sweep: FileSweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a bucket keeps a file that is locked: each day's sweep would end there."""
+    await write(storage, tmp_path, *UPLOADS, days_ago=3)
+    delete = storage.delete
+
+    async def refusing(key: str) -> None:
+        if key != UPLOADS[-1]:
+            raise PermissionError(key)
+        await delete(key)
+
+    monkeypatch.setattr(storage, "delete", refusing)
+    with capture_logs() as said:
+        assert await sweep.sweep() == 1
+    assert stored(tmp_path) == set(UPLOADS[:-1]) == {line["key"] for line in said if "key" in line}
+    monkeypatch.setattr(file_sweep, "MAX_FAULTS", 2)
+    with pytest.raises(PermissionError):
+        await sweep.sweep()

@@ -305,6 +305,16 @@ async def test_schedules_in_code_are_kept_updated_and_removed_by_processes_that_
     assert [found.id for found in await kept.all()] == ["a", "mine"]
 
 
+async def test_a_schedule_of_the_code_that_is_too_large_holds_up_no_others(redis: ArqRedis, kept: Schedules) -> None:
+    @job(schedule=[Schedule("0 * * * *", id="a", args={"of": "x" * 70_000}), Schedule("0 * * * *", id="b")])
+    async def report(ctx: Context, args: Report) -> None: ...
+
+    with capture_logs() as said:
+        await Ticker(redis, {"report": report}).register()
+    assert [found.id for found in await kept.all()] == ["b"]
+    assert [line["schedule"] for line in said if line["log_level"] == "error"] == ["a"]
+
+
 async def test_code_does_not_take_the_id_of_a_schedule_made_over_http(redis: ArqRedis, kept: Schedules) -> None:
     @job(schedule="0 * * * *")
     async def report(ctx: Context, args: Report) -> None: ...

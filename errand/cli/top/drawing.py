@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,14 +10,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from errand.cli.terminal import harmless
 from errand.cli.top.view import HELP, View
 from errand.monitor.job_snapshot import JobSnapshot
 from errand.monitor.queues import QueueState, WorkerState
 
 STYLES = {"succeeded": "green", "failed": "red", "in_progress": "cyan", "deferred": "yellow", "cancelled": "dim"}
-
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
-"""What others have written must not steer the terminal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +64,9 @@ def _workers(states: Sequence[WorkerState]) -> Table:
     for worker in states:
         lag = "" if worker.loop_lag_ms is None else _duration(worker.loop_lag_ms)
         running = str(len(worker.running))
-        table.add_row(plain(f"{worker.host}:{worker.pid}"), worker.version, running, str(worker.slots), lag)
+        table.add_row(
+            plain(f"{worker.host}:{worker.pid}"), plain(worker.version or ""), running, str(worker.slots), lag
+        )
     return table
 
 
@@ -116,7 +115,7 @@ def _table(*columns: str) -> Table:
 
 def plain(text: str) -> Text:
     """The text as it is: no markup of rich, nothing that a terminal would act on."""
-    return Text(CONTROL.sub("·", text[:500]))
+    return Text(harmless(text[:500]))
 
 
 def _status(status: str) -> Text:

@@ -48,7 +48,10 @@ async def _show(
     async with _connected(settings) as found:
         top = _Top(found, settings, names, console)
         view = View() if job_id is None else View("job", job_id=job_id)
-        drawn, job_ids = await top.look(view)
+        try:
+            drawn, job_ids = await top.look(view)
+        except (RedisError, OSError) as error:
+            raise SystemExit(f"errand top: Redis cannot be reached: {error}") from None
         if once or (job_id is not None and not job_ids):
             console.print(drawn)
             return int(job_id is not None and not job_ids)
