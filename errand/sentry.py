@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from errand.extras import needs
 from errand.job.control import Cancel, Retry, Snooze
 from errand.job.hooks import SeenAttempt, on_attempt
+from errand.secrets import secret_args
 
 with needs("sentry"):
     import sentry_sdk
@@ -66,11 +67,17 @@ def _job(attempt: SeenAttempt) -> dict[str, Any]:
 
 
 def _without_secrets(attempt: SeenAttempt) -> Any:
-    """Sends of an error what the job's own page shows: its message with stars, and no variables of its frames."""
+    """Sends of an error what the job's own page shows: its message with stars, and no variables of its frames.
+
+    So of each error that it came from, too: they are sent with it.
+    """
+
+    hide = secret_args.hider(type(attempt.args), secret_args.kept(attempt.args))
 
     def process(event: Event, hint: Hint) -> Event:
         exceptions = event.get("exception", {}).get("values", [])
         for exception in exceptions:
+            exception["value"] = hide(str(exception.get("value") or ""))
             for frame in (exception.get("stacktrace") or {}).get("frames", []):
                 frame.pop("vars", None)
         if exceptions and attempt.error is not None:

@@ -35,8 +35,8 @@ class WaitingJobs:
         self._redis.close()
 
     def clear(self) -> None:
-        """Forgets everything."""
-        self._redis.flushall()
+        """Forgets everything in this database: a server of the user's own may have others."""
+        self._redis.flushdb()
 
     def added(self) -> list[SeenJob]:
         """Every job that was put, ended ones too, in the order in which they were put; by their ids within a ms."""

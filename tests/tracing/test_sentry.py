@@ -36,7 +36,10 @@ class Card(BaseModel):
 @job(max_tries=2, retry=Delays([0]))
 async def pay(ctx: Context, args: Card) -> None:
     taken = args.number.get_secret_value()
-    raise ValueError(f"card {taken} is refused")
+    try:
+        raise KeyError(f"card {taken} is not known")
+    except KeyError as error:
+        raise ValueError(f"card {taken} is refused") from error
 
 
 @job(max_tries=2, retry=Delays([0]))
@@ -95,6 +98,7 @@ def test_each_failed_attempt_is_an_event_that_names_its_job(sent: list[dict[str,
 
 
 def test_no_secret_of_a_job_is_sent(sent: list[dict[str, Any]]) -> None:
+    assert [len(event["exception"]["values"]) for event in sent if event.get("exception")] == [2, 2]
     assert "4111-1111" not in json.dumps(sent)
 
 
