@@ -98,6 +98,8 @@ async def _pass_on(
                 say(await _forwarded(here, listening.forward, signer, event))
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         return str(error) or type(error).__name__
+    except (ValueError, KeyError, TypeError) as error:
+        return f"what it streams are no events of an Errand API: {error!r}"
     return "the API has ended the stream"
 
 
@@ -115,7 +117,7 @@ async def _followed(
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=SILENT_S)
     async with api.get(listening.stream, params=listening.query, headers=headers, timeout=timeout) as answer:
         await _check(answer)
-        data = ""
+        data, position = "", reached.position
         async for line in answer.content:
             name, _, value = line.decode().rstrip("\r\n").partition(": ")
             if name == "data":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -321,9 +322,10 @@ def _redis_url(url: str) -> str:
 
 
 def _web_url(url: str, option: str) -> str:
-    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
-        raise typer.BadParameter(f"{option} must be a URL with http:// or https://")
-    return url
+    with suppress(ValueError):  # as of `http://[`
+        if urlsplit(url).scheme in ("http", "https") and urlsplit(url).hostname:
+            return url
+    raise typer.BadParameter(f"{option} must be a URL with http:// or https://")
 
 
 def _signing_secret(given: str, settings: Settings) -> str:

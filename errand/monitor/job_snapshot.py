@@ -39,6 +39,9 @@ from errand.wire.running import running_attempt
 ATTEMPT_FIELDS = frozenset(field.name for field in dataclasses.fields(BlockingAttempt))
 
 
+ATTEMPT_NUMBERS = ("number", "due_at_ms", "started_at_ms", "ended_at_ms")
+
+
 log = structlog.get_logger("errand.monitor")
 
 
@@ -202,10 +205,15 @@ def _attempts_in(records: Sequence[bytes]) -> tuple[Attempt, ...]:
 
 
 def _attempt_from(fields: dict[str, Any]) -> Attempt:
-    """From a record, which may be older or younger than this reader."""
+    """From a record, which may be older or younger than this reader.
+
+    Raises TypeError, KeyError or ValueError for what another program has written.
+    """
     known = {name: value for name, value in fields.items() if name in ATTEMPT_FIELDS}
     error, blocked = known.pop("error", None), known.pop("blocked", None)
     known["error"] = Error.read(error) if error else None
+    if not all(isinstance(known.get(name), int | float) for name in ATTEMPT_NUMBERS):
+        raise TypeError("numbers of wrong types")
     if not blocked:
         return Attempt(**known)
     return BlockingAttempt(**known, blocked=Block(for_ms=blocked["for_ms"], at=blocked["at"]))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from arq.connections import ArqRedis
 from redis.exceptions import NoPermissionError
 
-from errand.move.values import PART, ask, copy_collection, copy_strings, fingerprint
+from errand.move.values import PART, ask, copy_collection, copy_strings, fingerprint, in_parts
 from errand.redis.cluster.partitions import most_ever
 from errand.wire import keys
 from errand.wire.move_record import MoveRecord
@@ -249,9 +249,7 @@ class Move:
         kinds = await ask(self._source.redis, [("TYPE", key) for key in batch])
         there = await ask(self._target.redis, [("TYPE", key) for key in batch])
         strings = [key for key, kind, other in zip(batch, kinds, there, strict=True) if kind == other == b"string"]
-        mine = await ask(self._source.redis, [("GET", key) for key in strings])
-        its = await ask(self._target.redis, [("GET", key) for key in strings])
-        same = {key for key, one, other in zip(strings, mine, its, strict=True) if one in (other, None)}
+        same = {key async for key in self._same_strings(strings)}
         different = {}
         for key, kind, other in zip(batch, kinds, there, strict=True):
             if kind == b"none" or key in same:
@@ -261,6 +259,15 @@ class Move:
             if not may_be_same or not await self._is_same(key, kind):
                 different[key] = kind
         return different
+
+    async def _same_strings(self, strings: Sequence[bytes]) -> AsyncIterator[bytes]:
+        """Those that both have, or that have expired."""
+        async for part in in_parts(self._source.redis, strings):
+            mine = await ask(self._source.redis, [("GET", key) for key in part])
+            its = await ask(self._target.redis, [("GET", key) for key in part])
+            for key, one, other in zip(part, mine, its, strict=True):
+                if one in (other, None):
+                    yield key
 
     async def _is_same(self, key: bytes, kind: bytes) -> bool:
         one, other = await asyncio.gather(

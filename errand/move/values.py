@@ -16,6 +16,9 @@ from errand.redis.redis_py import unread_pipeline
 CHUNK = 1_000
 """So many elements are read at once."""
 
+AT_ONCE_BYTES = 16 * 1024 * 1024
+"""Of strings, that are read at once: five hundred results may have gigabytes. One that is larger is read alone."""
+
 PART = b"errand:move:part:"
 """What the copy of a key is called until it is whole."""
 
@@ -36,6 +39,24 @@ async def ask(redis: ArqRedis, calls: Sequence[Call]) -> list[Any]:
 
 async def copy_strings(source: ArqRedis, target: ArqRedis, keys: Sequence[bytes]) -> int:
     """Copies those strings, with their time to live; returns how many bytes they are."""
+    return sum([await _copy_strings(source, target, part) async for part in in_parts(source, keys)])
+
+
+async def in_parts(redis: ArqRedis, keys: Sequence[bytes]) -> AsyncIterator[list[bytes]]:
+    """The names of those strings, some at a time: so many as may be read at once."""
+    part: list[bytes] = []
+    left_bytes = AT_ONCE_BYTES
+    for key, size_bytes in zip(keys, await ask(redis, [("STRLEN", key) for key in keys]), strict=True):
+        if part and size_bytes > left_bytes:
+            yield part
+            part, left_bytes = [], AT_ONCE_BYTES
+        part.append(key)
+        left_bytes -= size_bytes
+    if part:
+        yield part
+
+
+async def _copy_strings(source: ArqRedis, target: ArqRedis, keys: Sequence[bytes]) -> int:
     values = await ask(source, [("GET", key) for key in keys])
     ttls_ms = await ask(source, [("PTTL", key) for key in keys])
     known = [(key, value, ttl) for key, value, ttl in zip(keys, values, ttls_ms, strict=True) if value is not None]

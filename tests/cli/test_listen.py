@@ -189,6 +189,7 @@ async def test_what_the_api_refuses_ends_it(tmp_path: Path, redis: ArqRedis, red
     [
         ([], "Missing option '--forward'"),
         (["--forward", "localhost:3000"], "--forward must be a URL"),
+        (["--forward", "http://["], "--forward must be a URL"),
         (["--forward", "http://localhost", "--api", "x"], "--api must be a URL"),
         (["--forward", "http://localhost", "--secret", "whsec_x"], "--secret must be whsec_"),
     ],

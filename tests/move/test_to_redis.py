@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -21,6 +22,7 @@ from tests.waiting import NEVER_S, eventually_sync
 
 LETTER = {"to": "ada@example.com", "name": "Ada"}
 JOBS = 10_000
+MEBIBYTE = 1024 * 1024
 
 
 @asynccontextmanager
@@ -148,6 +150,22 @@ async def test_a_second_run_beside_the_first_removes_nothing(
             with pytest.raises(MoveRefused, match="has completed this move"):
                 await slow.run()
         assert await target.dbsize() == 10
+
+
+async def test_many_large_results_are_not_in_memory_together(redis_url: str, redis: ArqRedis) -> None:
+    result = b"x" * MEBIBYTE
+    for number in range(96):
+        await redis.set(f"arq:result:{number}", result)
+    await redis.aclose()
+    async with serving() as server, ends(redis_url, server.url) as (source, target):
+        tracemalloc.start()
+        try:
+            await Move(Server(redis=source, shown="old"), Server(redis=target, shown="new"), say=print).run()
+            _, peak_bytes = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert await target.dbsize() == 96
+    assert peak_bytes < 80 * MEBIBYTE, "what is read at once of both, and what is made of it on the way"
 
 
 async def none_known() -> None:

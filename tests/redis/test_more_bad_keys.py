@@ -13,6 +13,7 @@ from arq.connections import ArqRedis
 from errand.leases.groups import Groups
 from errand.leases.leases import Finish, Leases
 from errand.leases.rows import FollowUpRow
+from errand.monitor.job_snapshot import read_job
 from errand.queue.queue import Queue
 from errand.wire import codec, keys
 from tests.conftest import OpenClient
@@ -162,6 +163,15 @@ async def test_an_attempt_that_another_program_has_written_ends_no_worker(redis:
     await redis.rpush(keys.attempts("one"), codec.dumps({"s": False, "r": {"$error": error}}))  # type: ignore[misc]
     (claim,) = (await Leases(redis, queue=QUEUE, worker="one", lease_s=60).claim(1)).claims
     assert (claim.job_id, claim.losses) == ("one", 0)
+
+
+async def test_odd_attempts_and_tries_of_another_program_hide_no_job(redis: ArqRedis) -> None:
+    await Queue(redis, ended_ttl_s=60).enqueue("any", {}, job_id="one")
+    odd = {"number": "x", "due_at_ms": 1, "started_at_ms": 1, "worker": "w", "ended_at_ms": [], "outcome": "failed"}
+    await redis.rpush(keys.attempts("one"), codec.dumps(odd))  # type: ignore[misc]
+    await redis.set(keys.tries("one"), "9" * 5_000)
+    job = await read_job(redis, "one", queues=[QUEUE])
+    assert job is not None and (job.attempt, job.attempts) == (0, ())
 
 
 @pytest.mark.parametrize(
