@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from urllib.parse import urlsplit
@@ -33,14 +33,19 @@ class Target:
     """Its deliveries are made in the order of their events."""
     rate_per_s: float | None = None
     """How many deliveries it takes in a second, of all workers together."""
-    tls: ssl.SSLContext | None = None
-    """Its own certificates, in place of the usual."""
+    own_tls: Callable[[], ssl.SSLContext | None] | None = field(default=None, repr=False)
+    """Makes what connections to it are made with, in place of the usual: kept for few of them, as each is large."""
     timeout_s: float = DEADLINE_S
     retry_s: Sequence[float] = SCHEDULE_S
     host: str = field(init=False)
     """Host and port, in lower case."""
     hide: Hide = field(init=False, repr=False, compare=False)
     """Takes the target's secrets out of a text: a receiver may repeat what it was sent."""
+
+    @property
+    def tls(self) -> ssl.SSLContext | None:
+        """Its own certificates; None if they are the usual."""
+        return None if self.own_tls is None else self.own_tls()
 
     def readable(self, body: bytes, *, limit_chars: int | None) -> str:
         """The start of an answer's body, without the target's secrets."""

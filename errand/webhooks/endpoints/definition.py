@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 
 from errand.resources.guard import CallerUrl
 from errand.secrets.secret_args import check_not_stars
-from errand.webhooks.endpoints.tls import Authority, ClientCertificate, context_of, is_kept
+from errand.webhooks.endpoints.tls import Authority, ClientCertificate, check_fits, is_kept
 from errand.webhooks.header_name import HEADER_NAME
 from errand.webhooks.schedule import DEADLINE_S, SCHEDULE_S
 
@@ -133,8 +133,8 @@ class EndpointDefinition(BaseModel):
     def _has_certificates_that_fit(self, info: ValidationInfo) -> Self:
         if (self.ca or self.client_certificate) and self.url.scheme != "https":
             raise ValueError("only a url of https has certificates: leave out `ca` and `client_certificate`")
-        if not is_kept(info):
-            context_of(self.ca, self.client_certificate)
+        if self.client_certificate is not None and not is_kept(info):
+            check_fits(self.client_certificate)
         return self
 
     def receives(self, event: str, tenant: str | None) -> bool:

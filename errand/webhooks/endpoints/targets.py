@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from functools import partial
 
 from errand.job.control import Cancel, Snooze
 from errand.webhooks.endpoints.endpoint import Endpoint
@@ -67,5 +68,5 @@ def target_of(endpoint: Endpoint) -> Target:
         timeout_s=definition.timeout_s,
         retry_s=retry_s,
         rate_per_s=definition.rate_per_s,
-        tls=context_of(definition.ca, definition.client_certificate),
+        own_tls=partial(context_of, definition.ca, definition.client_certificate),
     )

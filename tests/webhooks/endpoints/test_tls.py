@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import time
+import weakref
 from typing import Any
 
 import httpx
@@ -89,6 +90,24 @@ def test_a_key_under_a_password_is_not_even_tried(authority: trustme.CA, monkeyp
         with pytest.raises(ValueError, match="without a password"):
             context_of(None, ClientCertificate(certificate=fields[0], key=SecretStr(fields[1])))
     assert tried == []
+
+
+async def test_what_connections_are_made_with_is_kept_for_the_latest_endpoints_alone(
+    client: httpx.AsyncClient, redis: ArqRedis, authority: trustme.CA
+) -> None:
+    before = context_of.cache_info().currsize
+    await make(client, "one", "https://acme.example/", ca=pem(authority), client_certificate=certificate(authority))
+    assert context_of.cache_info().currsize == before, "the API makes no connection to it"
+    endpoint = await Endpoints(redis).read("one")
+    assert endpoint is not None
+    targets, made = [], []
+    for number in range(tls.MAX_CONTEXTS + 1):
+        definition = {"ca": pem(authority) + "\n" * (number + 1), "client_certificate": None}
+        other = endpoint.model_copy(update={"definition": endpoint.definition.model_copy(update=definition)})
+        targets.append(target_of(other))
+        assert targets[-1].tls is not None
+        made.append(weakref.ref(targets[-1].tls))
+    assert [context() is not None for context in made] == [False, *[True] * tls.MAX_CONTEXTS]
 
 
 def test_a_certificate_has_a_key_of_a_bounded_size(authority: trustme.CA, monkeypatch: pytest.MonkeyPatch) -> None:
