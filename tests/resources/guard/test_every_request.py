@@ -31,7 +31,7 @@ ROOT = Path(__file__).parent.parent.parent.parent
 
 OPENS = {
     *("ClientSession", "TCPConnector", "create_connection", "open_connection", "start_connection", "urlopen"),
-    *("HTTPConnection", "HTTPSConnection", "AsyncClient", "socket"),
+    *("HTTPConnection", "HTTPSConnection", "AsyncClient", "socket", "build_opener"),
 }
 """Calls that open a connection, or make what does."""
 
@@ -44,8 +44,7 @@ NAMED_BY_NO_CALLER = {
     "errand/webhooks/post/proxy.py": "the egress proxy, which judges addresses in the guard's place",
     "errand/redis/guardian.py": "the embedded Redis",
     "errand/testing/server.py": "the Redis of an app that is tested",
-    "errand/server/run.py": "the API that it has started",
-    "errand/cli/health.py": "the API on PORT of this machine",
+    "errand/server/run.py": "the API that it has started, and for `errand health` the one on PORT of this machine",
     "errand/cli/listen.py": "a developer's API and a developer's program",
 }
 
