@@ -96,7 +96,7 @@ class _Ended:
             job = {"t": None, **{name: record[name] for name in ("f", "a", "k", "et")}}
             # a replayed job runs although its time is over; how often it is tried stays as it was asked
             job |= replace(KeptLimits.of(record), expires_at_ms=None).fields() | Flow.of(record).fields()
-            job |= JobOrigin.of(record).fields()
+            job |= JobOrigin.of(record, job_id=job_id).fields()
         except (ValueError, KeyError, TypeError):
             return None
         known = job["f"] not in (codec.UNKNOWN, codec.UNREADABLE)

@@ -169,7 +169,7 @@ async def _read_job(
         job,
         limits=KeptLimits.of(record),
         flow=Flow.of(record),
-        origin=JobOrigin.of(record),
+        origin=JobOrigin.of(record, job_id=job_id),
         queue=queue,
         attempts=_attempts_in(attempts),
         due_at_ms=None if score is None else shown_ms(score),
@@ -291,7 +291,7 @@ def ended_job(job_id: str, record: bytes) -> JobSnapshot:
         max_tries=limits.max_tries,
         expires_at_ms=limits.expires_at_ms,
         flow=Flow.of(fields),
-        origin=JobOrigin.of(fields),
+        origin=JobOrigin.of(fields, job_id=job_id),
         priority=limits.priority or 0,
     )
 

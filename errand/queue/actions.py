@@ -170,7 +170,7 @@ class QueueActions:
         lost = lost_attempt(started, at_ms=now_ms) if started is not None else None
         made = [*codec.readable(attempts), *([lost] if lost else [])]
         more = {"attempts": made, **KeptLimits.of(record).fields(), **Flow.of(record).fields()}
-        more |= JobOrigin.of(record).fields()
+        more |= JobOrigin.of(record, job_id=job_id).fields()
         error = records.Error(
             "Cancel", "cancelled after its worker was lost" if lost else "cancelled before it started"
         )

@@ -8,22 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import Token
 from typing import Any
 
 from opentelemetry import propagate, trace
-from opentelemetry.context import Context, get_current
+from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.trace import Link, Span, SpanKind, StatusCode, TracerProvider
 
 from errand.secrets import redaction
 from errand.tracing import unsampled
 from errand.tracing.attributes import Attributes, Kind
 from errand.version import VERSION
-from errand.wire.origin import MAX_CHARS, Carrier, Origin, UnsampledOrigin, origin_at
+from errand.wire.origin import MAX_CHARS, Carrier, Origin, OriginAtEnd, UnsampledOrigin, origin_at, with_names
 
 SYSTEM = "errand"
 
 NO_TRACEBACKS: dict[str, Any] = {"record_exception": False, "set_status_on_exception": False}
 """The SDK would write down errors as they are, and there may be secrets in them."""
+
+_current = get_current if unsampled.LAZILY is None else unsampled.LAZILY.get_current
 
 KINDS: Mapping[Kind, SpanKind] = {"internal": SpanKind.INTERNAL, "client": SpanKind.CLIENT}
 
@@ -55,15 +58,17 @@ class Spans:
         self, type_name: str, queue: str, job_id: str | None, *, follows: bool, request_id: str | None
     ) -> AbstractContextManager[Origin]:
         """A span, and what a job comes from that is put within it; if it would not be sampled, just that."""
-        context, tracer, left_out = unsampled.CURRENT.get(), self._tracer, None
+        context, tracer = _current(), self._tracer
+        left_out: OriginAtEnd | None = None
         if context:
             left_out = unsampled.child_in(context) if self._leaves_out_unsampled else None
         elif self._roots is not None:
-            left_out, tracer = self._roots.draw(), self._roots.tracer
+            has_own = job_id is not None and request_id is None and not follows
+            left_out, tracer = self._roots.draw(has_own=has_own), self._roots.tracer
         if left_out is None:
             span = tracer.start_span(f"enqueue {queue}:{type_name}", **_options_of_enqueue(type_name, queue, job_id))
             return self._put(span, follows=follows, request_id=request_id)
-        if follows or request_id is not None:
+        if isinstance(left_out, UnsampledOrigin) and (follows or request_id is not None):
             return nullcontext(origin_at(left_out.parent, follows=follows, request_id=request_id))
         return left_out
 
@@ -91,18 +96,30 @@ class Spans:
     def event(self, name: str) -> None:
         trace.get_current_span().add_event(name)
 
-    def left_out(self, origin: Origin) -> UnsampledOrigin | None:
+    def left_out(self, origin: Origin, *, job_id: str) -> UnsampledOrigin | None:
         """The span that put a job, if nothing is recorded of that trace: its first attempt needs no span of its own."""
-        if not self._leaves_out_unsampled:
-            return None
-        return origin if isinstance(origin, UnsampledOrigin) else unsampled.parent_in(origin)
+        return unsampled.parent_in(origin, job_id=job_id) if self._leaves_out_unsampled else None
 
-    enter = staticmethod(unsampled.enter)
-    leave = staticmethod(unsampled.CURRENT.reset)
+    def enters_lazily(self) -> bool:
+        """True if what asks for OpenTelemetry's context here is given that of the attempt; else that is entered."""
+        return self._leaves_out_unsampled and unsampled.LAZILY is not None and unsampled.LAZILY.is_untouched()
+
+    @staticmethod
+    def context_in(parent: UnsampledOrigin) -> Context:
+        """That of what is a child of the span."""
+        return unsampled.context_in(parent, Context())
+
+    @staticmethod
+    def enter(parent: UnsampledOrigin) -> Token[Context]:
+        """What is done from now on is a child of that span, until `leave`."""
+        return attach(unsampled.context_in(parent, get_current()))
+
+    leave = staticmethod(detach)
 
     @contextmanager
     def attempt(self, origin: Origin, *, number: int, type_name: str, queue: str, job_id: str) -> Iterator[Span]:
         """The span of an attempt: a child of the enqueue if it is the first, else a trace of its own with a link."""
+        origin = with_names(origin, job_id=job_id)
         parent = _context_of(origin.parent)
         is_child = number == 1 and parent is not None
         attributes = _of_message(type_name, queue, operation=("process", "process"))

@@ -1,14 +1,15 @@
 """Where a job comes from: the trace and the request in which it was put.
 
 It travels in the job's body and result beside Arq's fields, which stock Arq passes over. A job that was put outside of
-both carries nothing.
+both, while traces are off, carries nothing.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from hashlib import blake2b
+from typing import Any, NamedTuple, Self
 
 from errand.wire import codec
 
@@ -30,6 +31,11 @@ TAIL = re.compile(rb',"origin":"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f][02468ace]"
 """How the record of a job that was put in an unsampled trace ends."""
 TAIL_BYTES = 68
 
+OWN = 0
+"""What the field has if the job was put outside of any trace, and nothing is recorded of the one that it begins."""
+DRAWN_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+"""The id of a job, unless its producer has chosen another."""
+
 REQUEST_ID_CHARS = re.compile(r"[!-~]{1,128}")
 """What is taken over of an `X-Request-ID`: it is written into logs."""
 
@@ -48,11 +54,13 @@ class JobOrigin(NamedTuple):
     """The `X-Request-ID` of the request that put it, or the job that it follows."""
 
     @classmethod
-    def of(cls, record: Mapping[str, Any]) -> JobOrigin:
+    def of(cls, record: Mapping[str, Any], *, job_id: str) -> JobOrigin:
         """That in this record; what makes no sense there counts as nothing, a body may be anybody's."""
         kept = record.get(ORIGIN)
         if isinstance(kept, str) and PARSED.fullmatch(kept):
             return cls(parent={TRACEPARENT: kept})
+        if kept == OWN and type(kept) is int:
+            return cls(parent=with_names(OWN_TRACE, job_id=job_id).parent)
         if not isinstance(kept, dict):
             return NO_ORIGIN
         return cls(
@@ -85,15 +93,31 @@ def origin_at(carrier: Carrier | None, *, follows: bool = False, request_id: str
     return JobOrigin(None, carrier, request_id) if follows else JobOrigin(carrier, None, request_id)
 
 
-class UnsampledOrigin(bytes):
+class OriginAtEnd(bytes):
     """That of a job which is put in a trace of which nothing is recorded, and by no request: the usual one.
 
-    It is the end of the job's record, as `TAIL` has it: put there and taken from there without going through JSON.
-    It stands in for the span of the enqueue, too. For each job there is one, so it is but bytes.
+    It is the end of the job's record: put there and taken from there without going through JSON. It stands in for the
+    span of the enqueue, too.
     """
 
     __slots__ = ()
     follows = request_id = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """No span ends."""
+
+
+OWN_TRACE = OriginAtEnd(f',"{ORIGIN}":{OWN}}}'.encode())
+"""That of a job which was put outside of any trace. Its id says which one it begins, so nothing is drawn or carried."""
+
+
+class UnsampledOrigin(OriginAtEnd):
+    """That of one which was put within a trace, as `TAIL` has it."""
+
+    __slots__ = ()
 
     @classmethod
     def of(cls, traceparent: str) -> UnsampledOrigin:
@@ -111,28 +135,45 @@ class UnsampledOrigin(bytes):
     def parent(self) -> Carrier:
         return {TRACEPARENT: self.traceparent}
 
-    def __enter__(self) -> UnsampledOrigin:
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        """No span ends."""
+Origin = JobOrigin | OriginAtEnd
 
 
-Origin = JobOrigin | UnsampledOrigin
+def own_trace_id(job_id: str) -> str:
+    """The trace that a job begins of which nothing is recorded: its own id, or a hash of one that somebody has chosen.
+
+    Its lower 64 bits are 2⁶³ or more, as those of a UUID: a service that samples half of all traces or fewer by
+    their ids does not sample it either.
+    """
+    if DRAWN_ID.fullmatch(job_id):
+        return job_id.replace("-", "")
+    digits = blake2b(job_id.encode(errors="surrogatepass"), digest_size=16).hexdigest()
+    return f"{digits[:16]}8{digits[17:]}"
+
+
+def with_names(origin: Origin, *, job_id: str) -> JobOrigin | UnsampledOrigin:
+    """The same; of a trace that the job itself began, with the name of the enqueue that did."""
+    if isinstance(origin, JobOrigin | UnsampledOrigin):
+        return origin
+    trace_id = own_trace_id(job_id)
+    # not sampled, and by its flags not of a random id
+    return UnsampledOrigin.of(f"00-{trace_id}-{trace_id[16:]}-00")
 
 
 def dumps_with(origin: Origin, record: dict[str, Any]) -> bytes:
     """The record with where its job comes from, as `codec.dumps` makes it."""
-    if isinstance(origin, UnsampledOrigin):
+    if isinstance(origin, OriginAtEnd):
         return codec.dumps(record)[:-1] + origin
     return codec.dumps({**record, **origin.fields()})
 
 
-def cut_origin(body: bytes) -> tuple[bytes, UnsampledOrigin] | None:
-    """The body, a JSON object, without its origin; None if that is none, or is not at its end.
+def cut_origin(body: bytes) -> tuple[bytes, OriginAtEnd] | None:
+    """The body, a JSON object, and its origin, which need not be read again; None if that is none, or not at its end.
 
     What looks like this at the end of an object is a field of it: within a text its quotation marks would be escaped.
     """
+    if body.endswith(OWN_TRACE):
+        return body, OWN_TRACE
     tail = body[-TAIL_BYTES:]
     return (body[:-TAIL_BYTES] + b"}", UnsampledOrigin(tail)) if TAIL.fullmatch(tail) else None
 

@@ -28,7 +28,8 @@ from errand.wire import fingerprint
 from errand.wire.records import Block
 from errand.worker.loop_lag import LoopLag
 from errand.worker.runners.attempt import run as attempt_run
-from errand.worker.runners.job_runner import IN_ATTEMPT, JobRunner, UnderWay
+from errand.worker.runners.job_runner import JobRunner
+from errand.worker.runners.under_way import IN_ATTEMPT, UnderWay
 
 log = structlog.get_logger("errand.worker")
 

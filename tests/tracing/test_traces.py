@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 from arq.connections import ArqRedis
-from opentelemetry import trace
+from opentelemetry import baggage, trace
+from opentelemetry.context import Context as OtelContext
+from opentelemetry.context import attach, detach
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -35,6 +37,7 @@ from tests.waiting import eventually
 from tests.worker.test_worker import ended
 
 REQUEST_ID = "9f2c-1"
+NOWHERE = OtelContext()
 
 
 class Nothing(BaseModel):
@@ -188,8 +191,9 @@ def unsampled(collected: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch) 
     return collected
 
 
+@pytest.mark.parametrize("around", [NOWHERE, baggage.set_baggage("tenant", "acme", NOWHERE)], ids=["alone", "baggage"])
 async def test_a_trace_that_is_not_sampled_is_handed_on_and_nothing_of_it_is_recorded(
-    redis: ArqRedis, queue: Queue, run_worker: RunWorker, unsampled: InMemorySpanExporter
+    redis: ArqRedis, queue: Queue, run_worker: RunWorker, unsampled: InMemorySpanExporter, around: OtelContext
 ) -> None:
     seen: list[SpanContext] = []
 
@@ -197,20 +201,28 @@ async def test_a_trace_that_is_not_sampled_is_handed_on_and_nothing_of_it_is_rec
     async def looks(ctx: Context, args: Nothing) -> None:
         """Notes whose child a span would be that began now, and begins one where every new trace is sampled."""
         seen.append(trace.get_current_span().get_span_context())
+        assert dict(baggage.get_all()) == dict(baggage.get_all(around))
+        entered = attach(NOWHERE)
+        assert not trace.get_current_span().get_span_context().is_valid, "whoever wants a trace of its own begins one"
+        detach(entered)
         with all_traces.get_tracer("library").start_as_current_span("call") as span:
             seen.append(span.get_span_context())
 
     all_traces = TracerProvider(sampler=ParentBased(ALWAYS_ON))
     all_traces.add_span_processor(SimpleSpanProcessor(unsampled))
     put = await queue.enqueue("looks", {})
+    if around:
+        # the worker is part of a program that has entered something
+        attach(around)
     async with run_worker([looks]):
-        await ended(redis, put.job_id)
+        assert (await ended(redis, put.job_id)).status == "succeeded"
     job_seen = await read_job(redis, put.job_id)
     assert job_seen is not None and job_seen.origin.trace_id == f"{seen[0].trace_id:032x}"
     assert seen[0].is_valid and not seen[0].trace_flags.sampled
     assert seen[1].trace_id == seen[0].trace_id and not seen[1].trace_flags.sampled
     assert unsampled.get_finished_spans() == ()
     assert not trace.get_current_span().get_span_context().is_valid
+    assert put.job_id.replace("-", "") == job_seen.origin.trace_id
 
 
 @pytest.mark.parametrize(
@@ -224,8 +236,8 @@ async def test_a_trace_that_is_not_sampled_is_handed_on_and_nothing_of_it_is_rec
     ],
 )
 def test_only_a_span_that_is_surely_not_sampled_is_left_out(text: str, is_left_out: bool) -> None:
-    assert (parent_in(JobOrigin(parent={"traceparent": text})) is not None) == is_left_out
-    assert parent_in(JobOrigin(parent={"traceparent": text, "tracestate": "a=b"})) is None
+    assert (parent_in(JobOrigin(parent={"traceparent": text}), job_id="a") is not None) == is_left_out
+    assert parent_in(JobOrigin(parent={"traceparent": text, "tracestate": "a=b"}), job_id="a") is None
 
 
 async def test_without_traces_and_request_ids_a_job_carries_nothing(redis: ArqRedis, queue: Queue) -> None:

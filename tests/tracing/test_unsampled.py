@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 from opentelemetry import baggage
@@ -13,10 +13,11 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler, TraceIdRatioBased
 from opentelemetry.trace import SpanContext, get_current_span
 
-from errand.tracing import current, unsampled
+from errand.tracing import current
 from errand.tracing.spans import Spans
-from errand.tracing.unsampled import CURRENT, RootSampling, _AsItIs, are_left_out
-from errand.wire.origin import UnsampledOrigin
+from errand.tracing.unsampled import RootSampling, are_left_out
+from errand.wire.job_id import new_job_id
+from errand.wire.origin import OWN_TRACE, JobOrigin, UnsampledOrigin, with_names
 
 HALF = TraceIdRatioBased(0.5)
 
@@ -31,15 +32,20 @@ def is_below_half(trace_id: int) -> bool:
     return trace_id & HALF.TRACE_ID_LIMIT < HALF.bound
 
 
-def test_half_of_the_traces_are_sampled_those_whose_ids_the_sampler_would_take(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("job_id", [new_job_id, lambda: None], ids=["one job", "many"])
+def test_half_of_the_traces_are_sampled_those_whose_ids_the_sampler_would_take(
+    job_id: Callable[[], str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     provider, exporter = provider_by(ParentBased(HALF))
     monkeypatch.setattr(current._Switch, "spans", Spans(provider))
     left_out = set()
-    for _ in range(500):
-        with current.putting("noop", "default") as origin:
-            if isinstance(origin, UnsampledOrigin):
+    for put_id in (job_id() for _ in range(500)):
+        with current.putting("noop", "default", job_id=put_id) as origin:
+            assert (origin is OWN_TRACE) <= (put_id is not None)
+            named = with_names(origin, job_id=put_id or "")
+            if isinstance(named, UnsampledOrigin):
                 assert not get_current_span().get_span_context().is_valid, "no span is made for it"
-                left_out.add(int(origin.trace_id or "", 16))
+                left_out.add(int(named.trace_id, 16))
     sampled = {span.context.trace_id for span in exporter.get_finished_spans()}
     assert len(sampled) + len(left_out) == 500 and min(len(sampled), len(left_out)) > 150
     assert all(map(is_below_half, sampled)) and not any(map(is_below_half, left_out))
@@ -53,23 +59,23 @@ def test_what_is_put_within_a_trace_belongs_to_it(monkeypatch: pytest.MonkeyPatc
             pass
         with current.putting("noop", "default", follows=True) as follows:
             pass
+    assert isinstance(put, UnsampledOrigin)
+    assert isinstance(follows, JobOrigin)
     context: SpanContext = request.get_span_context()
     assert put.trace_id == f"{context.trace_id:032x}" and put.follows is None
-    assert put.parent is not None and f"{context.span_id:016x}" not in put.parent["traceparent"]
+    assert f"{context.span_id:016x}" not in put.parent["traceparent"]
     assert follows.parent is None and follows.follows is not None
     assert follows.follows["traceparent"].startswith(f"00-{context.trace_id:032x}-")
     assert exporter.get_finished_spans() == ()
 
 
-@pytest.mark.parametrize("where", [CURRENT, _AsItIs()])
-def test_a_job_is_entered_in_what_is_current_and_left_again(where: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unsampled, "CURRENT", where)
+def test_a_job_is_entered_in_what_is_current_and_left_again() -> None:
     around = attach(baggage.set_baggage("tenant", "acme"))
-    token = unsampled.enter(UnsampledOrigin.of(f"00-{'1' * 32}-{'2' * 16}-02"))
+    token = Spans.enter(UnsampledOrigin.of(f"00-{'1' * 32}-{'2' * 16}-02"))
     inside = get_current_span().get_span_context()
     assert (inside.trace_id, inside.span_id) == (int("1" * 32, 16), int("2" * 16, 16)) and inside.is_remote
     assert baggage.get_baggage("tenant") == "acme"
-    where.reset(token)
+    Spans.leave(token)
     assert not get_current_span().get_span_context().is_valid
     detach(around)
 
@@ -79,7 +85,7 @@ def test_what_is_put_with_baggage_hands_it_on(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(current._Switch, "spans", Spans(provider))
     around = attach(baggage.set_baggage("tenant", "acme"))
     with current.putting("noop", "default") as origin:
-        assert origin.parent is not None and origin.parent["baggage"] == "tenant=acme"
+        assert isinstance(origin, JobOrigin) and origin.parent is not None and origin.parent["baggage"] == "tenant=acme"
     detach(around)
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from errand import Context, job
 from errand.queue.queue import Queue
-from errand.worker.runners.job_runner import UnderWay
+from errand.worker.runners.under_way import UnderWay
 from errand.worker.worker import Worker
 from tests.conftest import RunWorker
 from tests.waiting import eventually

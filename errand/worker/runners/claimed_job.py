@@ -105,7 +105,7 @@ def _noting_more(job: ClaimedJob, body: bytes, deserializer: Deserializer, *, ha
     def deserialize(body: bytes) -> dict[str, Any]:
         record = deserializer(body)
         if has_origin:
-            job.origin = JobOrigin.of(record)
+            job.origin = JobOrigin.of(record, job_id=job.claim.job_id)
         if has_more:
             job.limits, job.flow = KeptLimits.of(record), Flow.of(record)
         return record

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -25,7 +24,7 @@ from errand.tracing import current
 from errand.wire import codec, keys, records
 from errand.wire.counters import Counters
 from errand.wire.origin import NO_ORIGIN
-from errand.wire.records import Attempt, Block, Error, JobFailed, Progress, RunningAttempt
+from errand.wire.records import Attempt, Error, JobFailed, Progress, RunningAttempt
 from errand.worker.hooks.around import AroundAttempt
 from errand.worker.hooks.dead import DeadHooks
 from errand.worker.isolation import Attempted, IsolatedDied, Isolation
@@ -36,29 +35,9 @@ from errand.worker.runners.claimed_job import ClaimedJob
 from errand.worker.runners.effects import Effects
 from errand.worker.runners.result_records import ResultRecords
 from errand.worker.runners.runner import refusal_by_arq
-from errand.worker.runners.traced import enter_left_out, leave, traced
+from errand.worker.runners.traced import is_found, traced
 from errand.worker.runners.transitions import Transitions
-
-
-@dataclass(slots=True, eq=False)
-class UnderWay:
-    """An attempt that runs here."""
-
-    job: ClaimedJob
-    job_type: JobType[Any, Any]
-    kwargs: Mapping[str, Any]
-    ctx: Context
-    hide: Hide
-    started: RunningAttempt
-    reported: list[Progress]
-    blocked: Block | None = None
-    ended_early: Finish | None = None
-    """The end that it came to while it blocked the loop, past its limit."""
-
-
-IN_ATTEMPT: ContextVar[UnderWay] = ContextVar("in_attempt")
-"""The attempt that a task belongs to; the tasks that a job starts inherit it."""
-
+from errand.worker.runners.under_way import IN_ATTEMPT, UnderWay
 
 NOTE_LIMIT_CHARS = 200
 """Of the note of a progress report; the rest is cut."""
@@ -179,26 +158,23 @@ class JobRunner:
 
     async def attempt(self, job: ClaimedJob) -> Attempted:
         """How an attempt ended, and its last report of progress."""
-        return await self._attempt(self._started(job))
+        under_way = self._started(job)
+        IN_ATTEMPT.set(under_way)
+        return await self._attempt(under_way)
 
     async def _attempt(self, under_way: UnderWay) -> Attempted:
         job, job_type, ctx = under_way.job, under_way.job_type, under_way.ctx
-        around, entered = self._around(under_way) if self.attempt_hooks else None, None
+        around = self._around(under_way) if self.attempt_hooks else None
         try:
             if self.isolation is not None and job.claim.suspect:
                 return await self._isolated(self.isolation, job_type, ctx, job.claim)
             call = job_type.function if around is None else around.call
             made = attempt.run(job_type, ctx, under_way.kwargs, hide=under_way.hide, call=call)
-            if job.origin is not NO_ORIGIN or current.is_on():
-                entered = enter_left_out(job)
-                if entered is None:
-                    made = traced(job, made, queue_key=self.worker.queue_name)
+            if (job.origin is not NO_ORIGIN or current.is_on()) and not is_found(job):
+                made = traced(job, made, queue_key=self.worker.queue_name)
             outcome = await made
         except asyncio.CancelledError:
             outcome = self._interrupted(job.claim.job_id)
-        finally:
-            if entered is not None:
-                leave(entered)
         if around is not None:
             await around.end(outcome)
         return outcome, under_way.reported[0] if under_way.reported else None
