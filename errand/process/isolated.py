@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 
 from errand.leases.leases import Claim, Leases
 from errand.redis.redis_py import copy_of
-from errand.worker.isolation import CANCEL, READY
+from errand.worker.isolation import CANCEL, READY, Asked
 from errand.worker.worker import Worker
 
 ACQUIT_LIMIT_S = 2.0
@@ -41,7 +41,7 @@ class Attempts:
         self._connection = connection
         self._worker_of = worker_of
         self._workers: dict[str, Worker] = {}
-        self._asked: asyncio.Queue[tuple[str, Claim]] = asyncio.Queue()
+        self._asked: asyncio.Queue[tuple[str, Asked]] = asyncio.Queue()
         self._under_way: asyncio.Task[Any] | None = None
         self._job: tuple[str, Claim] | None = None
         """What is under way: the key of its queue, and its claim."""
@@ -52,8 +52,9 @@ class Attempts:
         threading.Thread(target=self._listen, args=[loop], daemon=True).start()
         self._connection.send(READY)
         while True:
-            queue, claim = self._job = await self._asked.get()
-            self._under_way = asyncio.create_task(self._worker(queue).attempt(claim))
+            queue, (claim, given) = await self._asked.get()
+            self._job = queue, claim
+            self._under_way = asyncio.create_task(self._worker(queue).attempt(claim, given))
             self._connection.send(await self._under_way)
             self._under_way = self._job = None
 

@@ -10,6 +10,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Container, Mapping, Sequence
+from contextlib import suppress
 from http.client import HTTPException
 from typing import IO
 
@@ -48,14 +49,19 @@ class Program:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            # a job, or a library of C, may print what is no text
+            errors="backslashreplace",
             process_group=0,
         )
         self._printer = threading.Thread(target=self._print_lines, args=(self.process.stdout,), daemon=True)
         self._printer.start()
 
     def _print_lines(self, lines: IO[str]) -> None:
-        for line in lines:
-            print(f"{self.name:6} | {line}", end="", flush=True)
+        with lines:
+            for line in lines:
+                # the disk is full, say: a process whose output nobody took would stand still at its next line
+                with suppress(OSError, ValueError):
+                    print(f"{self.name:6} | {_printable(line)}", end="", flush=True)
 
     def stop(self) -> None:
         """Sends SIGTERM, unless it has ended."""
@@ -70,6 +76,8 @@ class Program:
             self.process.kill()
             self.process.wait()
         self._printer.join(1)
+        assert self.process.stdin is not None
+        self.process.stdin.close()
 
 
 def run(settings: Settings, programs: Mapping[str, Sequence[str]]) -> int:
@@ -123,6 +131,12 @@ def _stop(programs: list[Program], signals: StopSignals, *, timeout_s: float) ->
         time.sleep(LOOK_EVERY_S)
     for program in programs:
         program.wait(0.1)
+
+
+def _printable(line: str) -> str:
+    """As this process's own output, which may be no UTF-8, can have it."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return line.encode(encoding, errors="backslashreplace").decode(encoding)
 
 
 def is_ready(settings: Settings) -> bool:

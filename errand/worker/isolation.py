@@ -7,7 +7,7 @@ started for the first suspect and ends when there has been none for a while.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
@@ -26,6 +26,10 @@ log = structlog.get_logger("errand.worker")
 
 Attempted = tuple[Outcome, Progress | None]
 """How an attempt ended, and its last report of progress."""
+
+
+Asked = tuple[Claim, Mapping[str, Any]]
+"""The claim of a job, and the args that the jobs for which it waited have given it: its body has none of these."""
 
 
 READY = "ready"
@@ -72,9 +76,10 @@ class Isolation:
         self._sent = False
         """The process was sent the claim; it can be sent a cancel from then on."""
         self._idle: asyncio.TimerHandle | None = None
+        self._is_closed = False
 
     async def attempt(
-        self, queue: str, claim: Claim, *, starts: Callable[[], Awaitable[None]], limit_s: float
+        self, queue: str, asked: Asked, *, starts: Callable[[], Awaitable[None]], limit_s: float
     ) -> Attempted:
         """One attempt at the job, made there; `starts` is awaited right before it.
 
@@ -90,12 +95,12 @@ class Isolation:
             await starts()
             # the process keeps to the limit itself, if the job lets it; a stopped clock does not count here
             async with asyncio.timeout(limit_s + OVERTIME_GRACE_S):
-                return await self._answer(queue, claim)
+                return await self._answer(queue, asked)
         finally:
             self._idle = loop.call_later(IDLE_S, self._end)
 
-    async def _answer(self, queue: str, claim: Claim) -> Attempted:
-        answer = asyncio.get_running_loop().run_in_executor(self._thread, self._exchange, queue, claim)
+    async def _answer(self, queue: str, asked: Asked) -> Attempted:
+        answer = asyncio.get_running_loop().run_in_executor(self._thread, self._exchange, queue, asked)
         try:
             return await asyncio.shield(answer)
         except asyncio.CancelledError:
@@ -107,14 +112,15 @@ class Isolation:
         """Ends the process, and an attempt in it."""
         if self._idle is not None:
             self._idle.cancel()
+        self._is_closed = True
         self._end()
         await asyncio.to_thread(self._thread.shutdown)
 
-    def _exchange(self, queue: str, claim: Claim) -> Attempted:
+    def _exchange(self, queue: str, asked: Asked) -> Attempted:
         """In the thread: the attempt is asked for, and its end awaited."""
         process, connection = self._running()
         try:
-            connection.send((queue, claim))
+            connection.send((queue, asked))
             self._sent = True
             answer: Attempted = _received(connection, process)
         except (EOFError, OSError):
@@ -129,6 +135,8 @@ class Isolation:
             return self._process, self._connection
         try:
             process, connection = self._process, self._connection = self._started()
+            if self._is_closed:  # while it was started: nobody else would end it, and the worker's exit wait for it
+                raise EOFError
             _received(connection, process, limit_s=START_LIMIT_S)
         except (EOFError, OSError) as error:
             # no memory or no process for it, say

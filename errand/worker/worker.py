@@ -248,9 +248,14 @@ class Worker(arq.Worker):
         of_types = {name: of_type(hooks, name) for name in self._job_types}
         return {name: found for name, found in of_types.items() if found}
 
-    async def attempt(self, claim: Claim) -> Attempted:
-        """Makes one attempt at a job that another process has claimed. That process writes the outcome."""
-        return await self._job_runner.attempt(claimed_job.read(claim, self.job_deserializer))
+    async def attempt(self, claim: Claim, given: Mapping[str, Any]) -> Attempted:
+        """Makes one attempt at a job that another process has claimed. That process writes the outcome.
+
+        `given`: the args that the jobs for which it waited have given it.
+        """
+        job = claimed_job.read(claim, self.job_deserializer)
+        job.given = dict(given)
+        return await self._job_runner.attempt(job)
 
     def rely_on_lookout(self) -> None:
         """Has the worker look at its queue rarely. From now on the caller calls `note_next_due` about once a second."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import multiprocessing
+import pickle
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from multiprocessing.connection import Connection
@@ -12,16 +15,19 @@ from typing import Any
 
 import pytest
 from arq.connections import ArqRedis
+from pydantic import BaseModel
 
 from errand.job.context import Context
 from errand.job.control import Snooze
 from errand.job.job_type import job
 from errand.leases.leases import Claim
 from errand.queue.queue import Queue
+from errand.wire.flow import Flow, Needs
 from errand.worker import isolation
 from errand.worker.crashes import Suspects
-from errand.worker.isolation import Isolation
-from tests.conftest import RunWorker
+from errand.worker.isolation import Asked, Attempted, Isolation
+from errand.worker.worker import Worker
+from tests.conftest import RunWorker, running_worker
 from tests.worker.stuck_processes import never_ready, stuck
 from tests.worker.test_crashes import lost
 from tests.worker.test_worker import ended
@@ -70,7 +76,7 @@ class Refused(SPAWN.Process):  # type: ignore[name-defined,misc]  # a class, whi
 async def attempt_in(alone: Isolation) -> Any:
     async def starts() -> None: ...
 
-    return await alone.attempt("queue", Claim("a", 0, 1, b"", [], False, "token"), starts=starts, limit_s=60)
+    return await alone.attempt("queue", (Claim("a", 0, 1, b"", [], False, "token"), {}), starts=starts, limit_s=60)
 
 
 async def test_a_process_that_cannot_be_started_puts_the_job_back() -> None:
@@ -88,3 +94,68 @@ async def test_a_process_that_is_not_ready_in_time_is_killed_and_puts_the_job_ba
         with pytest.raises(Snooze, match="did not start"):
             await attempt_in(alone)
         assert not multiprocessing.active_children()
+
+
+async def test_a_process_that_is_being_started_when_it_is_closed_does_not_live_on() -> None:
+    """The worker's own process would wait for it when it ends."""
+    begins, goes_on = threading.Event(), threading.Event()
+    ours, theirs = multiprocessing.Pipe()
+
+    def late(connection: Connection) -> BaseProcess:
+        begins.set()
+        goes_on.wait()
+        return SPAWN.Process(target=stuck, args=(connection, theirs))
+
+    alone = Isolation(late)
+    attempt = asyncio.create_task(attempt_in(alone))
+    await asyncio.to_thread(begins.wait)
+    attempt.cancel()
+    closing = asyncio.create_task(alone.close())
+    await asyncio.sleep(0)
+    goes_on.set()
+    await asyncio.gather(attempt, closing, return_exceptions=True)
+    assert not multiprocessing.active_children()
+    ours.close()
+
+
+class Numbers(BaseModel):
+    numbers: list[int]
+
+
+@job(queue="other")
+async def one(ctx: Context, args: Nothing) -> int:
+    return 1
+
+
+@job(max_tries=10)
+async def joins(ctx: Context, args: Numbers) -> int:
+    return sum(args.numbers)
+
+
+class Beside(Isolation):
+    """Has the attempts made by another worker, which knows of a job what it is sent, as another process does."""
+
+    def __init__(self, worker: Worker) -> None:
+        super().__init__(lambda connection: Refused())
+        self._worker = worker
+
+    async def attempt(self, queue: str, asked: Asked, **limits: Any) -> Attempted:
+        return await self._worker.attempt(*pickle.loads(pickle.dumps(asked)))
+
+
+async def test_a_suspect_has_the_args_that_jobs_before_it_have_given_it(
+    redis: ArqRedis, redis_url: str, run_worker: RunWorker
+) -> None:
+    """They are not in its body: without them it would fail for good, as one whose args do not fit."""
+    flow = Flow(needs=Needs(jobs=(("one", "other"),), run_after="all_succeeded"), handed={"numbers": "results"})
+    await Queue(redis, name="other", ended_ttl_s=60).enqueue("one", {}, job_id="one")
+    await Queue(redis, ended_ttl_s=60).enqueue("joins", {}, job_id="joins", flow=flow)
+    async with running_worker(redis_url, "other", job_types=[one]):
+        await ended(redis, "one")
+    await lost(redis, jobs=1, times=2)
+    async with (
+        running_worker(redis_url, "none", job_types=[joins]) as another,
+        run_worker([joins], suspects=Suspects(Beside(another))),
+    ):
+        done = await ended(redis, "joins")
+    assert (done.status, done.result) == ("succeeded", 1), done.error

@@ -167,7 +167,7 @@ class JobRunner:
         around = self._around(under_way) if self.attempt_hooks else None
         try:
             if self.isolation is not None and job.claim.suspect:
-                return await self._isolated(self.isolation, job_type, ctx, job.claim)
+                return await self._isolated(self.isolation, job_type, ctx, job)
             call = job_type.function if around is None else around.call
             made = attempt.run(job_type, ctx, under_way.kwargs, hide=under_way.hide, call=call)
             if (job.origin is not NO_ORIGIN or current.is_on()) and not is_found(job):
@@ -180,17 +180,18 @@ class JobRunner:
         return outcome, under_way.reported[0] if under_way.reported else None
 
     async def _isolated(
-        self, isolation: Isolation, job_type: JobType[Any, Any], ctx: Context, claim: Claim
+        self, isolation: Isolation, job_type: JobType[Any, Any], ctx: Context, job: ClaimedJob
     ) -> Attempted:
         """The attempt, made in a process of its own; if the job ends that one, this is proof and takes none along."""
 
         async def note_start() -> None:
             # missed while Redis is away: a worker lost then proves nothing
             with missed():
-                await self.leases.note_isolated(claim)
+                await self.leases.note_isolated(job.claim)
 
         try:
-            return await isolation.attempt(self.worker.queue_name, claim, starts=note_start, limit_s=job_type.timeout_s)
+            asked, limit_s = (job.claim, job.given), job_type.timeout_s
+            return await isolation.attempt(self.worker.queue_name, asked, starts=note_start, limit_s=limit_s)
         except TimeoutError:
             return attempt.after_error(job_type, ctx, attempt.overtime(job_type)), None
         except IsolatedDied as error:
@@ -199,7 +200,7 @@ class JobRunner:
             return Outcome("handed_back", snoozed=error), None
         finally:
             with missed():
-                await self.leases.end_isolated(claim)
+                await self.leases.end_isolated(job.claim)
 
     def _around(self, under_way: UnderWay) -> AroundAttempt | None:
         hooks = self.attempt_hooks.get(under_way.job_type.name)
