@@ -7,6 +7,7 @@ Amazon SNS messages").
 
 from __future__ import annotations
 
+import re
 import ssl
 import threading
 from base64 import b64decode
@@ -26,6 +27,10 @@ SIGNED = {
     "SubscriptionConfirmation": ("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type"),
 }
 """The fields that are signed, by the message's type, in their order; one that a message does not have is left out."""
+
+
+CERTIFICATE = re.compile(r"https://[a-z0-9.-]+/[A-Za-z0-9_-]+\.pem")
+"""As SNS spells them: with other letters of the host, a query or a step in the path it would be the same one."""
 
 
 AGE_LIMIT = timedelta(days=1)
@@ -65,8 +70,8 @@ def verified(body: Mapping[str, Any], *, topic: str) -> SnsMessage:
     if signed is None:
         raise NotAnEvent("an SNS message is a Notification or a SubscriptionConfirmation")
     url = _of_sns(fields.get("SigningCertURL", ""), topic)
-    # with a query one certificate would have any number of names, and push others out of those that are known
-    if not url.endswith(".pem") or "?" in url or "#" in url:
+    # else one certificate would have any number of names, and push others out of those that are known
+    if not CERTIFICATE.fullmatch(url):
         raise BadSignature("its SigningCertURL is none of SNS's")
     text = "".join(f"{name}\n{fields[name]}\n" for name in signed if name in fields)
     _check_signature(fields, text.encode(), url)

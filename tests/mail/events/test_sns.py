@@ -101,6 +101,11 @@ def test_what_is_old_or_of_another_topic_is_refused_though_sns_signed_it(fetched
         "https://sns.eu-west-1.amazonaws.com/x",
         "https://sns.eu-west-1.amazonaws.com/x.pem?1.pem",
         "https://sns.eu-west-1.amazonaws.com/x.pem#1.pem",
+        "https://SNS.eu-west-1.amazonaws.com/x.pem",
+        "HTTPS://sns.eu-west-1.amazonaws.com/x.pem",
+        "https://sns.eu-west-1.amazonaws.com/./x.pem",
+        "https://sns.eu-west-1.amazonaws.com//x.pem",
+        "https://sns.eu-west-1.amazonaws.com/%78.pem",
         "https://[/x.pem",
     ],
 )
