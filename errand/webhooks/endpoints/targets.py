@@ -8,7 +8,7 @@ from functools import partial
 
 from errand.job.control import Cancel, Snooze
 from errand.webhooks.endpoints.endpoint import Endpoint
-from errand.webhooks.endpoints.store import Endpoints
+from errand.webhooks.endpoints.store import MAX_ENDPOINTS, Endpoints
 from errand.webhooks.endpoints.tls import context_of
 from errand.webhooks.schedule import SCHEDULE_S
 from errand.webhooks.signing import Signer
@@ -40,6 +40,8 @@ class EndpointTargets:
         revision, target = self._kept.get(endpoint_id, ("", None))
         if target is None or revision != endpoint.revision or endpoint.overlaps:
             target = target_of(endpoint)
+            if len(self._kept) >= MAX_ENDPOINTS:
+                self._kept.clear()  # most are of endpoints that were deleted
             self._kept[endpoint_id] = endpoint.revision, target
         return target
 

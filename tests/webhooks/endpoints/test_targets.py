@@ -54,3 +54,18 @@ async def test_a_rotated_secret_signs_for_a_day(redis: ArqRedis, monkeypatch: py
     for now_s, signatures in ((2.0, 2), (86_500.0, 1)):
         monkeypatch.setattr("errand.webhooks.endpoints.targets.time.time", lambda now_s=now_s: now_s)
         assert len((await targets.of("one")).signer.sign("a", "1", b"").split()) == signatures
+
+
+async def test_targets_of_endpoints_that_are_deleted_do_not_pile_up(
+    redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("errand.webhooks.endpoints.targets.MAX_ENDPOINTS", 2)
+    endpoints, targets = Endpoints(redis), EndpointTargets(Endpoints(redis))
+    definition = EndpointDefinition.model_validate({"url": "https://a.example/"})
+    for name in ("one", "two", "three"):
+        await endpoints.put(Endpoint.new(name, definition, secret=None, now_ms=1))
+    first = await targets.of("one")
+    assert await targets.of("one") is first
+    for name in ("two", "three"):
+        await targets.of(name)
+    assert await targets.of("one") is not first
