@@ -60,17 +60,17 @@ def is_read_only(request: Request) -> bool:
 
 
 async def may_look(request: Request) -> None:
-    """A dependency of every page. Raises Problem 401 or 403."""
+    """A dependency of every page. Raises Problem 401, 403 or 429."""
     await _admit(request, "read")
 
 
 async def may_audit(request: Request) -> None:
-    """A dependency of the page of the audit. Raises Problem 401 or 403."""
+    """A dependency of the page of the audit. Raises Problem 401, 403 or 429."""
     await _admit(request, "admin")
 
 
 def may_act(scope: Scope) -> Callable[[Request], Awaitable[None]]:
-    """A dependency of every action that needs that scope. Raises Problem 401 or 403."""
+    """A dependency of every action that needs that scope. Raises Problem 401, 403 or 429."""
 
     async def dependency(request: Request) -> None:
         await _admit(request, scope)
@@ -85,6 +85,8 @@ async def _admit(request: Request, scope: Scope) -> None:
     opened = await _session_of(request)
     if opened is not None:
         auth.check_scope(request, opened.key, scope)
+        # the same quota as that of the key itself: a cookie is not a way around it
+        await auth.count(request, opened.key.client)
         return
     if request.method == "GET" and _must_sign_in(request):
         # no refusal to be counted: nobody who opens the page has shown a key before

@@ -58,7 +58,11 @@ async def admit(request: Request, scope: Scope) -> None:
 
     A request that is refused here is not counted: a client cannot use up the quota of a key that it does not have.
     """
-    client = _client_of(request, scope)
+    await count(request, _client_of(request, scope))
+
+
+async def count(request: Request, client: str) -> None:
+    """Counts a request that was admitted. Raises Problem 429 if the client is over its limit."""
     limit = request.app.state.shared.rate_limit
     if limit is not None:
         await rate_limit.count(request, limit, client)

@@ -11,6 +11,8 @@ from arq.connections import ArqRedis
 
 from settings import Settings
 from tests.conftest import OpenClient, make_settings
+from tests.dashboard.page_seen import OWN_PAGE
+from tests.dashboard.signed_in import sign_in
 from tests.http.answers_seen import LETTER, problem_of
 
 ADA, EVE, READER = "ada-0123456789abc", "eve-0123456789abc", "reader-0123456789"
@@ -116,3 +118,13 @@ async def test_where_no_limit_is_set_nothing_is_counted_and_nothing_said(
     stats = await redis.info("commandstats")
     assert stats["cmdstat_evalsha"]["calls"] == 1
     assert await redis.keys("errand:rate:*") == []
+
+
+async def test_a_session_of_the_dashboard_is_counted_with_its_key(limited_client: httpx.AsyncClient) -> None:
+    await sign_in(limited_client, ADA)
+    letter = {f"args.{name}": text for name, text in LETTER.items()}
+    put = [await limited_client.post("/dashboard/job-types/welcome_email", data=letter, headers=OWN_PAGE)]
+    put.append(await limited_client.post(LETTERS, json=LETTER, headers=bearer(ADA)))
+    pages = [await limited_client.get("/dashboard/jobs") for _ in range(4)]
+    assert [answer.status_code for answer in (*put, *pages)] == [303, 202, 200, 200, 200, 429]
+    assert "Try again in" in pages[-1].text and int(pages[-1].headers["retry-after"]) > 0

@@ -14,7 +14,7 @@ from fastapi.routing import APIRoute
 from pydantic import ValidationError
 
 from errand.http.answers.problems import Problem
-from errand.http.gates import auth, rate_limit
+from errand.http.gates import auth
 from errand.http.gates.body_limit import short_body
 from errand.http.routes.webhooks import endpoints, resending
 from errand.http.routes.webhooks.endpoints import EndpointId
@@ -109,8 +109,7 @@ async def visit(
         request.scope.setdefault(auth.REFUSED_FOR, []).append("link")
         raise Problem(403, "forbidden", f"This page cannot be opened: {error}.") from None
     request.scope[auth.ADMITTED_BY] = _visitor(opened.tenant)
-    if to.rate_limit is not None:
-        await rate_limit.count(request, to.rate_limit, f"portal:{opened.tenant}")
+    await auth.count(request, f"portal:{opened.tenant}")
     return Visit(
         request=request,
         to=to,
