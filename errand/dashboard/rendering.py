@@ -84,7 +84,7 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(wording.FILTERS, json_html=json_html, long=_long, number=_number)
+    made.filters.update(wording.FILTERS, json_html=json_html, long=_long, exactly=_exactly, number=_number)
     return made
 
 
@@ -118,6 +118,13 @@ def _long(text: str) -> Markup:
     return Markup(escape(wording.visible(text, most=MAX_LONG_CHARS)))  # noqa: S704  # escaped
 
 
+def _exactly(text: str) -> Markup:
+    """A filter: what stands in a field of a form, and is sent back as it is."""
+    from markupsafe import Markup, escape
+
+    return Markup(escape(text))  # noqa: S704  # escaped
+
+
 def _number(value: float) -> Markup:
     """A filter: `12,345`, which the script writes in the reader's own way."""
     from markupsafe import Markup
@@ -145,7 +152,8 @@ def page(request: Request, template: str, *, status: int = 200, **known: Any) ->
             theme=theme if theme in THEMES else "system",
             path=api_path(request.scope).removeprefix(PATH),
             nav=_navigation(request, viewer),
-            lives=status == 200,
+            # what answers a form is at an address that shows something else, or nothing, when it is read again
+            lives=status == 200 and request.method == "GET",
             **{"here": here(request), **known},
         )
     )

@@ -7,6 +7,7 @@ left out, so that the model's default counts. Nothing is checked here: the model
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -21,6 +22,20 @@ PREFIX = "args."
 """Of the names of fields that are args."""
 
 INPUT_TYPES = {"email": "email", "uri": "url", "password": "password"}
+
+LEFT_OUT = "left_out"
+"""The name of the hidden fields that say which args were there and are not in the form."""
+
+NOT_HERE = "the job had one that this form cannot hold: give another one here, or put the job by the API"
+
+MAX_FIELD_CHARS = 20_000
+"""Of an arg in the form, which must come back as it is: what is longer is left out, and is not lost without a word."""
+
+NOT_KEPT = re.compile("[\x00\r\ud800-\udfff]")
+"""What a browser does not send back as it was."""
+
+SINGLE_LINE_CHARS = 200
+"""A longer text has several lines to be read in."""
 
 Kind = Literal["text", "number", "choice", "json"]
 
@@ -37,6 +52,16 @@ class ArgField:
     value: str = ""
     input_type: str = "text"
     choices: Sequence[str] = ()
+    left_out: bool = False
+    """There is a value, and it is not in the form: too long, or with characters that no form keeps."""
+
+    @property
+    def lines(self) -> int:
+        """So many lines high; 0 for a field of one line, which would lose all other line breaks."""
+        if self.kind == "json":
+            return max(self.value.count("\n") + 1, 3)
+        is_long = self.kind == "text" and ("\n" in self.value or len(self.value) > SINGLE_LINE_CHARS)
+        return max(self.value.count("\n") + 1, 3) if is_long else 0
 
 
 def fields_of(schema: Mapping[str, Any], given: Mapping[str, Any]) -> list[ArgField]:
@@ -49,16 +74,20 @@ def fields_of(schema: Mapping[str, Any], given: Mapping[str, Any]) -> list[ArgFi
 
 
 def args_in(form: Form, schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The args that the form holds. Raises RequestValidationError for a field of JSON that is none."""
+    """The args that the form holds. Raises RequestValidationError for a field of JSON that is none, and for one that
+    was left out of the form and not filled in."""
     args: dict[str, Any] = {}
     faults = []
+    left_out = form.all(LEFT_OUT)
     for field in fields_of(schema, {}):
-        text = form.get(PREFIX + field.name)
+        text = _text_in(form, field.name)
         if text:
             try:
                 args[field.name] = _value(field, text)
             except ValueError as error:
                 faults.append({"type": "json", "loc": ("body", field.name), "msg": f"is not valid JSON: {error}"})
+        elif field.name in left_out:
+            faults.append({"type": "left_out", "loc": ("body", field.name), "msg": NOT_HERE})
     if faults:
         raise RequestValidationError(faults)
     return args
@@ -66,7 +95,17 @@ def args_in(form: Form, schema: Mapping[str, Any]) -> dict[str, Any]:
 
 def shown_in(form: Form, schema: Mapping[str, Any]) -> list[ArgField]:
     """The fields as somebody has filled them, to be corrected."""
-    return [replace(field, value=form.get(PREFIX + field.name)) for field in fields_of(schema, {})]
+    left_out = form.all(LEFT_OUT)
+    return [
+        replace(field, value=_text_in(form, field.name), left_out=field.name in left_out)
+        for field in fields_of(schema, {})
+    ]
+
+
+def _text_in(form: Form, name: str) -> str:
+    """As it stands in the field: browsers send each line break as two characters. One line loses blanks around it."""
+    text = next(iter(form.all(PREFIX + name)), "").replace("\r\n", "\n")
+    return text if "\n" in text.strip() else text.strip()
 
 
 def _field(
@@ -75,13 +114,16 @@ def _field(
     prop = {**_resolved(prop, schema), **prop}
     kind, choices = _kind_of(prop)
     hidden = prop.get("writeOnly") or prop.get("format") == "password"
+    value = "" if name not in given else _text(given[name], kind)
+    left_out = len(value) > MAX_FIELD_CHARS or NOT_KEPT.search(value) is not None
     return ArgField(
         name=name,
         label=prop.get("title", name),
         kind=kind,
         required=required,
         help=" ".join(_help(prop)),
-        value="" if name not in given else _text(given[name], kind),
+        value="" if left_out else value,
+        left_out=left_out,
         input_type="password" if hidden else INPUT_TYPES.get(prop.get("format", ""), "text"),
         choices=choices,
     )

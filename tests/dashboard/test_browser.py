@@ -107,6 +107,14 @@ def test_each_action_is_seen_to_take_effect(page: Page, house: House) -> None:
     pressed("Delete")(page)
     expect(page.locator("h1")).to_have_text("Jobs")
     assert house.http.get(f"{house.url}/v1/jobs/{job['id']}").status_code == 404
+    page.goto("/dashboard/job-types/welcome_email")
+    for name, text in LETTER.items():
+        page.locator(f"[id='args.{name}']").fill(text)
+    # nothing is sent, as to a server that takes its time to answer the first
+    page.evaluate("addEventListener('submit', (event) => { sent += !event.defaultPrevented; event.preventDefault(); })")
+    page.evaluate("globalThis.sent = 0")
+    page.get_by_role("button", name="Put").dblclick()
+    assert page.evaluate("sent") == 1
 
 
 def test_who_signs_in_may_do_what_the_key_may_and_other_sites_nothing(browser: Browser, guarded: House) -> None:

@@ -68,6 +68,8 @@ async def test_jobs_are_found_by_unique_key_and_by_what_stands_in_their_args(
     ids = [(await client.post("/v1/jobs/welcome_email?delay=2h", json=grace)).json()["id"] for _ in range(52)]
     page = await seen(client, "/dashboard/jobs?find=GRACE%40&status=deferred")
     assert [text for text in page.links if text in ids] == ids[:1:-1] and held not in page.links
+    # a run over many goes by the filter alone: it would take all that the search has left out
+    assert "every page" not in page.text and "every page" in (await seen(client, "/dashboard/jobs")).text
     rest = await seen(client, page.links["Older"])
     assert [text for text in rest.links if text in ids] == ids[1::-1]
     nothing = await seen(client, "/dashboard/jobs?find=nothing")
@@ -100,6 +102,15 @@ async def test_a_job_is_given_another_time_run_cancelled_retried_and_deleted(cli
     assert "There is no job" in (await seen(client, path, status=404)).text
     refused = await client.post(f"{path}/reschedule", data={"delay": "1h", "run_at": "2030-01-01"}, headers=OWN_PAGE)
     assert refused.status_code == 422
+
+
+async def test_a_delay_is_a_year_at_most_as_in_the_api(client: httpx.AsyncClient) -> None:
+    job = await put(client, "?delay=1h")
+    letter = {f"args.{name}": text for name, text in LETTER.items()}
+    for delay in ("400d", "9" * 60, "9" * 60 + "w"):
+        for path, args in ((f"/jobs/{job}/reschedule", {}), ("/job-types/welcome_email", letter)):
+            answer = await client.post(f"/dashboard{path}", data={**args, "delay": delay}, headers=OWN_PAGE)
+            assert answer.status_code == 422 and "31622400" in answer.text
 
 
 async def _after(client: httpx.AsyncClient, page: SeenPage, button: str) -> SeenPage:

@@ -6,10 +6,14 @@ import asyncio
 import json
 
 import httpx
+import pytest
 from arq.connections import ArqRedis
+from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 
 from errand import Context, job
+from errand.dashboard import schema_form
+from errand.dashboard.forms import Form
 from errand.dashboard.pages.workers import partly_known
 from errand.http.requests.waits import MAX_WAIT_S
 from errand.monitor.queues import WorkerState
@@ -170,6 +174,36 @@ async def test_a_job_is_put_by_a_form_of_its_types_schema(client: httpx.AsyncCli
     (data,) = [attributes for tag, attributes in again.tags if attributes.get("id") == "args.data"]
     assert data["name"] == "args.data" and '"plan": 1' in again.text
     assert (await client.get("/dashboard/job-types/none")).status_code == 404
+
+
+async def test_the_form_of_a_job_that_is_run_again_holds_its_args_as_they_are(client: httpx.AsyncClient) -> None:
+    name = "Ada \U0001f469\u200d\U0001f4bb"
+    job = (await client.post("/v1/jobs/welcome_email?delay=1h", json={**LETTER, "name": name})).json()
+    page = await seen(client, f"/dashboard/job-types/welcome_email?like={job['id']}")
+    again = (await pressed(client, page, "Put", delay="1h")).headers["location"].partition("?")[0]
+    assert (await client.get(f"{again}/json")).json()["args"] == job["args"]
+
+
+class Note(BaseModel):
+    text: str
+    more: str = ""
+
+
+def test_a_form_keeps_line_breaks_and_says_which_args_it_cannot_hold() -> None:
+    schema = Note.model_json_schema()
+    text, more = schema_form.fields_of(schema, {"text": "one\n\ntwo\n", "more": "x" * 20_001})
+    assert (text.lines, text.value, more.left_out, more.value) == (4, "one\n\ntwo\n", True, "")
+    pairs = [("args.text", text.value.replace("\n", "\r\n")), ("left_out", "more")]
+    assert schema_form.args_in(Form([*pairs, ("args.more", " y ")]), schema) == {"text": text.value, "more": "y"}
+    with pytest.raises(RequestValidationError, match="cannot hold"):
+        schema_form.args_in(Form([*pairs, ("args.more", "")]), schema)
+    assert [field.left_out for field in schema_form.fields_of(schema, {"text": "a\rb"})] == [True, False]
+
+
+async def test_what_answers_a_form_is_not_read_again(client: httpx.AsyncClient) -> None:
+    look = await seen(client, "/dashboard/dead-jobs/replay?type=welcome_email")
+    done = SeenPage(await client.post("/dashboard/dead-jobs/replay", data={"type": "welcome_email"}, headers=OWN_PAGE))
+    assert ["live" in [tag[1].get("id") for tag in page.tags] for page in (look, done)] == [True, False]
 
 
 async def test_behind_an_apps_own_dependency_and_prefix_every_link_leads_on(

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from arq.utils import to_unix_ms
 from fastapi import Depends, Request, Response
+from pydantic import TypeAdapter, ValidationError
 
 from errand.dashboard import gate
 from errand.dashboard.forms import FormDep, done
@@ -17,13 +18,15 @@ from errand.http.requests.etags import Seen
 from errand.http.requests.job_path import JobId
 from errand.http.routes import jobs
 from errand.http.shared import SharedDep
-from errand.job.when import When, parse_s
+from errand.job.when import DurationS, When
 
 router = page_router("/jobs/{id}")
 
 WRITES = [Depends(gate.may_act("write"))]
 
 ANY = Seen(None)
+
+_DELAY: TypeAdapter[float] = TypeAdapter(DurationS)
 
 
 @router.post("/cancel", dependencies=WRITES, operation_id="cancel_job")
@@ -67,9 +70,9 @@ def time_in(delay: str, run_at: str) -> When:
         raise json_body.invalid("delay", "give either how long from now, or a moment")
     if delay:
         try:
-            return When(int(float(str(parse_s(delay))) * 1000), None)
-        except ValueError as error:
-            raise json_body.invalid("delay", str(error)) from None
+            return When(int(_DELAY.validate_python(delay) * 1000), None)
+        except ValidationError as error:
+            raise json_body.invalid("delay", error.errors()[0]["msg"].removeprefix("Value error, ")) from None
     try:
         at = datetime.fromisoformat(run_at)
     except ValueError:

@@ -80,6 +80,7 @@ def _shown(
         schema=job_type.args_schema,
         fields=fields,
         faults=faults,
+        not_here=schema_form.NOT_HERE,
         retries=retries.drawn(job_type),
     )
 

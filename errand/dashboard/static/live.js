@@ -6,6 +6,7 @@ const said = document.getElementById("live");
 const signs = { deferred: "◷", queued: "•", in_progress: "▶", succeeded: "✓", failed: "✕", cancelled: "⊘" };
 const REFRESH_MS = 400;
 const FEW = 10;
+const AGAIN_MS = 3000;
 
 let refreshing = false;
 let refreshAgain = false;
@@ -224,6 +225,14 @@ document.addEventListener("keydown", (event) => {
     const next = rows[Math.min(Math.max(at + (event.key === "j" ? 1 : -1), 0), rows.length - 1)];
     next?.querySelector("a")?.focus();
   }
+});
+
+// A second press, as a double click has one, would do the same once more: put a second job, send an event twice.
+const sentAt = new WeakMap();
+document.addEventListener("submit", (event) => {
+  if (event.target.method !== "post") return;
+  if (Date.now() - (sentAt.get(event.target) ?? 0) < AGAIN_MS) event.preventDefault();
+  else sentAt.set(event.target, Date.now());
 });
 
 document.getElementById("theme").addEventListener("change", (event) => event.target.form.requestSubmit());
