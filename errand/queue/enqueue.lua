@@ -11,7 +11,7 @@
 --         queue is, 0; answered: the first answer under its key; held: 'STATE ID' of the job that holds its unique key;
 --         unknown: a job that it is to wait for; late: the caller has given up, 0
 --- @include "redis/parts/now"
---- @include "queue/parts/expired"
+--- @include "queue/parts/new_ones"
 --- @include "redis/parts/wake_one"
 --- @include "redis/parts/publish_changes"
 --- @include "queue/parts/conditions" as of_conditions
@@ -20,15 +20,15 @@ local limit, together, number_of_jobs = tonumber(ARGV[2]), ARGV[3] == '1', (#ARG
 if now_ms > (tonumber(ARGV[5]) or now_ms) then
   return {{'late'}, {0}, now_ms}
 end
-
 -- a condition may write: a queue of a wrong type is refused before that
 local waiting = (limit > 0 or ARGV[4] ~= '') and redis.call('ZCARD', queue)
 local room = limit > 0 and limit - waiting or math.huge
 room = together and number_of_jobs > room and 0 or room
 local with = ARGV[4] ~= '' and of_conditions()
 local conditions = with and with.conditions_of(ARGV[4]) or {}
-local tags, details, changes, urgent, first_ms = {}, {}, {}, false, nil
-for number = 1, number_of_jobs do
+local tags, details, changes, first_ms = {}, {}, {}, nil
+local urgent = not with and room >= number_of_jobs and put_new_ones(queue, running, number_of_jobs, tags, details, changes)
+for number = #tags + 1, number_of_jobs do
   local at = number * 4 + 2
   local id, job, delay_ms, run_at_ms = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
   local body, result = KEYS[number * 2 + 2], KEYS[number * 2 + 3]

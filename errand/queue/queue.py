@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -18,7 +19,7 @@ from errand.queue.uniqueness import NotUnique, Unique
 from errand.redis import script
 from errand.redis.durability import Durability
 from errand.redis.outage import missed, within
-from errand.redis.rows import in_turns
+from errand.redis.rows import TURN_BYTES
 from errand.tracing import current
 from errand.wire import keys
 from errand.wire.flow import NO_FLOW, Flow
@@ -150,8 +151,14 @@ class Queue(QueueActions):
             raise ValueError(f"{len(many_args)} jobs are over the limit of {MAX_BATCH} for one call")
         with current.putting(type_name, self.name) as origin:
             current.note_number(len(many_args))
-            made = (
-                new_entry(
+            entries: list[Entry] = []
+            written_bytes = 0
+            for job_id, args in zip(self._new_ids(len(many_args)), many_args, strict=True):
+                # others have a turn of the loop; by `in_turns` each job would cost a step of a generator more
+                if written_bytes > TURN_BYTES:
+                    written_bytes = 0
+                    await asyncio.sleep(0)
+                entry = new_entry(
                     type_name,
                     args,
                     job_id=job_id,
@@ -161,9 +168,8 @@ class Queue(QueueActions):
                     flow=flow,
                     origin=origin,
                 )
-                for job_id, args in zip(self._new_ids(len(many_args)), many_args, strict=True)
-            )
-            entries = [entry async for entry in in_turns(made, bytes_in=_cost_bytes)]
+                entries.append(entry)
+                written_bytes += JOB_BYTES + len(entry.body)
             return await self._put_all(entries, idempotency) if entries else []
 
     async def _put_all(self, entries: list[Entry], idempotency: Idempotency | None) -> list[Enqueued]:
@@ -264,7 +270,3 @@ class Queue(QueueActions):
         if cancelled == b"late":
             raise Late
         return answer
-
-
-def _cost_bytes(entry: Entry) -> int:
-    return JOB_BYTES + len(entry.body)

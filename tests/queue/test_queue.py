@@ -74,6 +74,43 @@ async def test_many_go_in_one_call_in_their_order(redis: ArqRedis, queue: Queue)
     assert await queue.enqueue_many("any", []) == []
 
 
+async def calls_in_scripts(redis: ArqRedis, *names: str) -> list[int]:
+    stats = await redis.info("commandstats")
+    return [int(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"]) for name in names]
+
+
+async def test_many_new_ones_take_redis_one_command_each(redis: ArqRedis, queue: Queue) -> None:
+    names = "exists", "zadd", "set"
+    before = await calls_in_scripts(redis, *names)
+    put = await queue.enqueue_many("any", [{"number": number} for number in range(2_500)])
+    exists, zadd, sets = (now - then for now, then in zip(await calls_in_scripts(redis, *names), before, strict=True))
+    assert (exists <= 4, zadd, sets) == (True, 3, 2_500)
+    assert await redis.zrange(queue.key, 0, -1) == [one.job_id.encode() for one in put]
+    for number in (0, 999, 1_000, 2_499):
+        job = await read_job(redis, put[number].job_id)
+        assert job is not None and (job.args, job.run_at_ms) == ({"number": number}, put[number].due_at_ms)
+
+
+@pytest.mark.parametrize("unlike", ["known", "ended", "deferred", "twice"])
+async def test_one_that_is_not_new_is_judged_by_itself_and_so_are_those_beside_it(
+    redis: ArqRedis, queue: Queue, unlike: str
+) -> None:
+    if unlike == "known":
+        await queue.enqueue("before", {}, job_id="b")
+    elif unlike == "ended":
+        await redis.set(keys.result("b"), b"{}")
+    other = "a" if unlike == "twice" else "b"
+    delay_ms = 60_000 if unlike == "deferred" else 0
+    ids = ["a", other, "c"]
+    jobs = [(queue, NewJob(type_name="any", args={}, job_id=job_id, delay_ms=delay_ms)) for job_id in ids]
+    put = await enqueue_together(jobs)
+    if unlike != "twice":
+        assert [one is not None for one in put] == [True, unlike == "deferred", True]
+    assert all(one is None or one.deferred == (unlike == "deferred") for one in put)
+    waiting = {name.decode() for name in await redis.zrange(queue.key, 0, -1)}
+    assert waiting == ({"a", "c"} if unlike in ("ended", "twice") else {"a", "b", "c"})
+
+
 async def test_one_token_waits_for_a_worker_however_many_jobs_came(redis: ArqRedis, queue: Queue) -> None:
     for _ in range(3):
         await queue.enqueue("any", {})
@@ -101,6 +138,17 @@ async def test_a_job_has_nothing_of_one_with_its_id_that_expired(redis: ArqRedis
     (claim,) = (await Leases(redis, queue=queue.key, worker="one", lease_s=10).claim(1)).claims
     assert (claim.job_try, claim.attempts, claim.lost) == (1, [], False)
     assert await redis.exists(keys.once("a"), keys.put_back("a")) == 0
+
+
+async def test_jobs_that_are_put_together_have_nothing_of_one_with_an_id_of_theirs(
+    redis: ArqRedis, queue: Queue
+) -> None:
+    await queue.enqueue("any", {}, job_id="b")
+    await redis.delete(keys.body("b"))
+    await redis.set(keys.tries("b"), 3)
+    jobs = [(queue, NewJob(type_name="any", args={}, job_id=job_id)) for job_id in "abc"]
+    assert None not in await enqueue_together(jobs)
+    assert not await redis.exists(keys.tries("b")) and await redis.zcard(queue.key) == 3
 
 
 async def test_the_servers_clock_decides_what_is_due(redis: ArqRedis, queue: Queue) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
-from typing import Literal
+from typing import Any, Literal
+
+from errand.http.requests import json_body
 
 STEPS_IN_A_TURN = 2_000
 """From bracket to bracket, or item to item: a few milliseconds."""
@@ -17,7 +19,22 @@ STEPS_IN_A_TURN = 2_000
 NO_ARRAY = "must be an array"
 
 
+BLANKS = b" \t\r\n"
+
+
 SPACES = re.compile(rb"[ \t\r\n]*")
+
+
+BEGINNING = re.compile(rb'[ \t\r\n]*(\{[ \t\r\n]*(?:"[^"\\]{0,64}"|\}))')
+"""Of an object: its first name. The items of a usual array all begin so, and few of the objects in them do."""
+
+
+TRIES = 4
+"""An object within an item may begin as the items do."""
+
+
+QUICK_BYTES = 64 * 1024
+"""So much is parsed at once: a millisecond."""
 
 
 OTHER, TEXT = rb'[^"\[\]{}]*', rb'"[^"\\]*(?:\\.[^"\\]*)*"'
@@ -63,6 +80,10 @@ class JsonItems:
         self._number = 0
         self._awaits: Literal["array", "first item", "item", "comma", "nothing"] = "array"
         """What comes next outside of items."""
+
+    def go_on_behind(self, number: int) -> None:
+        """To be called first: the bracket of the array, or so many items and a comma, have been taken by another."""
+        self._depth, self._number, self._awaits = 1, number, "item" if number else "first item"
 
     def feed(self, piece: bytes) -> Iterator[bytes | None]:
         """The items that this piece ends, and None if others should have a turn. Raises NotItems."""
@@ -149,17 +170,122 @@ class JsonItems:
         return NotItems("must be a JSON object, with a comma between it and the next", index=self._number)
 
 
-async def items_of(pieces: AsyncIterator[bytes], *, item_limit_bytes: int) -> AsyncIterator[bytes]:
-    """The items of the array that comes in these pieces. Raises NotItems."""
-    items = JsonItems(item_limit_bytes=item_limit_bytes)
-    async for piece in pieces:
-        for item in items.feed(piece):
+Stretch = tuple[list[Any], int]
+"""Items, parsed, and how many bytes they had together."""
+
+
+class JsonStretches:
+    """The items of one array, parsed, many at a time. `feed` it with what comes; `end` says that no more will.
+
+    A text up to what looks like the beginning of a later item is parsed at once. If it can be, it does end between two
+    items: if it did not, a text, an object or an array in it would have no end. What cannot be parsed, or might be too
+    much, goes through JsonItems, which finds out what is wrong with which item; and so does all that follows. An item
+    of a batch takes a third of the time so.
+    """
+
+    def __init__(self, *, item_limit_bytes: int) -> None:
+        self._item_limit_bytes = item_limit_bytes
+        self._pieces: list[bytes] = []
+        """What is behind the bracket of the array, or behind the comma of the last item, once `_is_open`."""
+        self._size_bytes = self._enough_bytes = 0
+        """Less than enough is not looked at, as by JsonItems."""
+        self._is_open = False
+        self._beginning = b""
+        self._number = 0
+        self._careful: JsonItems | None = None
+
+    def feed(self, piece: bytes) -> Iterator[Stretch | None]:
+        """What this piece ends, and None if others should have a turn. Raises NotItems, and Problem 422 for an item."""
+        if self._careful is not None:
+            yield from self._read(self._careful.feed(piece))
+            return
+        self._pieces.append(piece)
+        self._size_bytes += len(piece)
+        if self._size_bytes >= self._enough_bytes:
+            yield from self._look()
+
+    def end(self) -> Iterator[Stretch | None]:
+        """The last items, and None as `feed` has it. Raises NotItems if the array has no end, and Problem 422."""
+        if self._careful is None:
+            text = self._opened(b"".join(self._pieces))
+            last, bracket, after = text.rpartition(b"]")
+            values = self._parsed(last) if self._is_open and bracket and not after.strip(BLANKS) else None
+            if values:
+                yield values, len(last)
+                return
+            yield from self._go_carefully(text)
+        assert self._careful is not None
+        yield from self._read(self._careful.end())
+
+    def _look(self) -> Iterator[Stretch | None]:
+        text, at = self._opened(b"".join(self._pieces)), 0
+        while (found := self._parsed_from(text, at)) is not None:
+            values, end = found
+            self._number += len(values)
+            yield values, end - at
+            at = end
+        if len(text) - at > QUICK_BYTES:
+            yield from self._go_carefully(text[at:])
+            return
+        self._pieces, self._size_bytes = [text[at:]], len(text) - at
+        self._enough_bytes = 0 if at else 2 * self._size_bytes
+
+    def _parsed_from(self, text: bytes, at: int) -> tuple[list[Any], int] | None:
+        """The items up to the last that begins in so many bytes, and where that is; None if more must come, or if they
+        cannot be parsed."""
+        if not self._is_open:
+            return None
+        if not self._beginning and (first := BEGINNING.match(text)):
+            self._beginning = first[1]
+        end = at + QUICK_BYTES
+        for _ in range(TRIES if self._beginning else 0):
+            end = text.rfind(self._beginning, at + 1, end)
+            items = text[at : max(end, at)].rstrip(BLANKS)
+            if items[-1:] == b"," and (values := self._parsed(items[:-1])):
+                return values, end
+            if end < 0:
+                break
+        return None
+
+    def _opened(self, text: bytes) -> bytes:
+        """What is behind the bracket with which the array begins; all of the text before that has come, or if it is
+        no array."""
+        if not self._is_open:
+            array = text.lstrip(BLANKS)
+            if array[:1] == b"[":
+                self._is_open = True
+                return array[1:]
+        return text
+
+    def _parsed(self, items: bytes) -> list[Any] | None:
+        return json_body.parsed_items(items) if len(items) <= self._item_limit_bytes else None
+
+    def _go_carefully(self, text: bytes) -> Iterator[Stretch | None]:
+        self._careful = JsonItems(item_limit_bytes=self._item_limit_bytes)
+        if self._is_open:
+            self._careful.go_on_behind(self._number)
+        yield from self._read(self._careful.feed(text))
+
+    def _read(self, items: Iterator[bytes | None]) -> Iterator[Stretch | None]:
+        for item in items:
             if item is None:
+                yield None
+                continue
+            yield [json_body.value_in(item, field=f"body.{self._number}")], len(item)
+            self._number += 1
+
+
+async def stretches_of(pieces: AsyncIterator[bytes], *, item_limit_bytes: int) -> AsyncIterator[Stretch]:
+    """The items of the array that comes in these pieces. Raises NotItems, and Problem 422 for an item."""
+    found = JsonStretches(item_limit_bytes=item_limit_bytes)
+    async for piece in pieces:
+        for stretch in found.feed(piece):
+            if stretch is None:
                 await asyncio.sleep(0)
             else:
-                yield item
-    for item in items.end():
-        if item is None:
+                yield stretch
+    for stretch in found.end():
+        if stretch is None:
             await asyncio.sleep(0)
         else:
-            yield item
+            yield stretch

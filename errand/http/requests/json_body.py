@@ -18,17 +18,12 @@ from errand.http.scope import header
 from errand.secrets import redaction
 from errand.secrets.redaction import Hide
 
-HUGE_EXPONENT = re.compile(rb"[eE]\+?\d{3}")
-"""What may be beyond the floats: it would be read as infinity and stored as null. The letter is what is searched for: a
-pattern that begins with a digit takes three times as long, for each of the thousands of jobs of a batch."""
+PARTS_OF_NUMBERS = bytes.maketrans(b"123456789E", b"000000000e")
+"""Makes numbers of one size look alike."""
 
 
-HUGE_RUN_CHARS = 300
-
-
-HUGE_RUN = re.compile(rb"(?<!\d)\d{%d}" % HUGE_RUN_CHARS)
-"""As much without an exponent. A run of digits is looked at from its beginning alone: from each of its digits, a body
-of nothing else would hold the service up for seconds."""
+HUGE_EXPONENTS, HUGE_RUN = (b"e000", b"e+000"), b"0" * 300
+"""What may be beyond the floats, with an exponent or without: it would be read as infinity and stored as null."""
 
 
 HINTS = (
@@ -58,6 +53,9 @@ MAX_VALUES = 200_000
 again and again."""
 
 
+ITEMS = {dict, list}
+
+
 MAX_NAMES = 1_000
 """Of a body that FastAPI takes apart: no model has so many, and a fault would be made of each of the others."""
 
@@ -81,6 +79,20 @@ def parsed(body: bytes) -> Any:
     return value
 
 
+def parsed_items(items: bytes) -> list[Any] | None:
+    """The arrays and objects in `items`, with commas between them; None if each must be looked at by itself.
+
+    `parsed` would accept each of them: all their parts together are not too many for one, and they stand in an array.
+    """
+    if _too_many_parts(items) or (_may_be_huge(items) and _may_be_huge(TEXT.sub(b'""', items))):
+        return None
+    try:
+        values = from_json(b"[%b]" % items, allow_inf_nan=False)
+    except ValueError:
+        return None
+    return values if ITEMS.issuperset(map(type, values)) else None
+
+
 def _check_parts(body: bytes) -> None:
     """Raises ValueError for more parts than could be read in a moment. It counts bytes; those in texts do not count."""
     if len(body) <= MAX_CONTAINERS:
@@ -100,9 +112,8 @@ def _containers(body: bytes) -> int:
 
 def _may_be_huge(body: bytes) -> bool:
     """True if a number in it may be beyond the floats: they are looked at then."""
-    if HUGE_EXPONENT.search(body) is not None:
-        return True
-    return len(body) >= HUGE_RUN_CHARS and HUGE_RUN.search(body) is not None
+    alike = body.translate(PARTS_OF_NUMBERS)
+    return HUGE_EXPONENTS[0] in alike or HUGE_EXPONENTS[1] in alike or HUGE_RUN in alike
 
 
 def _is_finite(value: Any) -> bool:

@@ -17,7 +17,7 @@ from errand.http.requests import args as job_args
 from errand.http.requests import enqueue_options, idempotency, json_body
 from errand.http.requests.args import KeptArgs
 from errand.http.requests.enqueue_options import BatchQuery, EnqueueOptions, batch_parameters
-from errand.http.requests.json_array import NO_ARRAY, NotItems, items_of
+from errand.http.requests.json_array import NO_ARRAY, NotItems, Stretch, stretches_of
 from errand.http.routes.enqueue_route import Endpoint, EnqueueRoute, guarded_by
 from errand.http.shared import Shared, shared_of
 from errand.job.args_context import ArgsContext
@@ -104,44 +104,47 @@ def _accepted(put: list[Enqueued]) -> Response:
     return json_response(batch, status=202, headers=idempotency.REPLAYED if put[0].replayed else None)
 
 
-async def _items(body: AsyncIterator[bytes], settings: Settings) -> AsyncIterator[tuple[int, bytes]]:
-    """Each item with its index. Raises Problem 422 for what are no items, or more than can be put together."""
+async def _items(body: AsyncIterator[bytes], settings: Settings) -> AsyncIterator[tuple[int, Stretch]]:
+    """Items, with the index of the first. Raises Problem 422 for what are none, or more than can be put together."""
     limit = settings.queue_limit
     most, why = (limit, "a queue holds here") if 0 < limit < MAX_BATCH else (MAX_BATCH, "one request may have")
-    index = -1
+    number = 0
     try:
-        async for item in items_of(body, item_limit_bytes=settings.body_limit_bytes):
-            index += 1
-            if index == most:
+        async for stretch in stretches_of(body, item_limit_bytes=settings.body_limit_bytes):
+            first, number = number, number + len(stretch[0])
+            if number > most:
                 raise json_body.invalid("body", f"has more than the {most} jobs that {why}: send fewer")
-            yield index, item
+            yield first, stretch
     except NotItems as error:
         message = f"{NO_ARRAY} of 1 to {most} args" if str(error) == NO_ARRAY else str(error)
         raise json_body.invalid("body" if error.index is None else f"body.{error.index}", message) from None
-    if index < 0:
+    if not number:
         raise json_body.invalid("body", f"{NO_ARRAY} of 1 to {most} args")
 
 
-async def _checked(to: Shared, job_type: JobType[Any, Any], items: AsyncIterator[tuple[int, bytes]]) -> list[KeptArgs]:
+async def _checked(
+    to: Shared, job_type: JobType[Any, Any], items: AsyncIterator[tuple[int, Stretch]]
+) -> list[KeptArgs]:
     """The args as they go into the queue; raises a 422 that names each faulty item by its index."""
     context = ArgsContext(settings=to.settings)
     checked: list[KeptArgs] = []
     faults: list[dict[str, Any]] = []
     stretch_bytes = 0
-    async for index, item in items:
-        if stretch_bytes > STRETCH_BYTES:
-            stretch_bytes = 0
-            await asyncio.sleep(0)
-        stretch_bytes += ITEM_BYTES + len(item)
-        args = json_body.value_in(item, field=f"body.{index}")
-        try:
-            checked.append(job_args.checked(job_type, args, index, context=context))
-            if context.later:
-                await job_args.check_later(to, context, index)
-        except RequestValidationError as error:
-            faults += error.errors()
-            if len(faults) >= FAULTS_SHOWN:
-                break
+    async for first, (values, size_bytes) in items:
+        item_bytes = ITEM_BYTES + size_bytes // len(values)
+        for index, args in enumerate(values, first):
+            if stretch_bytes > STRETCH_BYTES:
+                stretch_bytes = 0
+                await asyncio.sleep(0)
+            stretch_bytes += item_bytes
+            try:
+                checked.append(job_args.checked(job_type, args, index, context=context))
+                if context.later:
+                    await job_args.check_later(to, context, index)
+            except RequestValidationError as error:
+                faults += error.errors()
+                if len(faults) >= FAULTS_SHOWN:
+                    raise RequestValidationError(faults[:FAULTS_SHOWN]) from None
     if faults:
         raise RequestValidationError(faults[:FAULTS_SHOWN])
     return checked
