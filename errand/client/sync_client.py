@@ -6,6 +6,7 @@ A `Client` in a thread of its own makes the calls, so that there is one way to R
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import os
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from errand.job.job_type import JobType
 from errand.job.producing.enqueuing import TakesArgs
 from errand.job.producing.handle import JobHandle
 from errand.job.producing.options import GivenOptions
-from errand.job.producing.producer import CancelAnswer, JobUpdate
+from errand.job.producing.producer import CancelAnswer, JobUpdate, QueueUnavailable
 from errand.job.producing.steps import Chain, ChainHandle, Group
 from errand.settings import Settings
 from errand.wire.records import JobStatus
@@ -31,27 +32,68 @@ P = ParamSpec("P")
 Result = TypeVar("Result")
 
 
+CLOSED = "the client is closed: it is not known what became of a call that had started"
+
+
 class Loop:
     """An event loop in a daemon thread, which makes the calls of other threads."""
 
     def __init__(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._is_closed = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="errand client", daemon=True)
         self._thread.start()
 
     def run(self, call: Coroutine[Any, Any, T]) -> T:
-        """The answer of the call. An interrupt (Ctrl-C) of the caller cancels it."""
-        answer = asyncio.run_coroutine_threadsafe(call, self._loop)
+        """The answer of the call. An interrupt (Ctrl-C) of the caller cancels it.
+
+        Raises QueueUnavailable if the loop is closed, also if that happens meanwhile, and RuntimeError in a process
+        that was forked since: it has no thread that would make the call.
+        """
+        answer = self._started(call)
         try:
             return answer.result()
+        except concurrent.futures.CancelledError:
+            raise QueueUnavailable(CLOSED) from None
         except BaseException:
             answer.cancel()
             raise
 
-    def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+    def _started(self, call: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        try:
+            if self._pid != os.getpid():
+                raise RuntimeError("this job is of the process that forked this one: ask for it by client.job(id)")
+            with self._lock:
+                if self._is_closed:
+                    raise QueueUnavailable(CLOSED)
+                return asyncio.run_coroutine_threadsafe(call, self._loop)
+        except BaseException:
+            call.close()
+            raise
+
+    def close(self, last: Coroutine[Any, Any, object] | None = None) -> None:
+        """Makes the last call, and ends all others that are under way: nobody waits for an answer that cannot come."""
+        with self._lock:
+            self._is_closed = True
+        try:
+            asyncio.run_coroutine_threadsafe(_last_of_all(last), self._loop).result()
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+
+
+async def _last_of_all(last: Coroutine[Any, Any, object] | None) -> None:
+    try:
+        if last is not None:
+            await last
+    finally:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +147,7 @@ class SyncClient:
         self._settings = settings
         self._redis_url = redis_url
         self._opened: _Opened | None = None
-        self._lock = threading.Lock()
+        self._locks: dict[int, threading.Lock] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -114,12 +156,11 @@ class SyncClient:
         self.close()
 
     def close(self) -> None:
-        """Ends the connection. A later call opens a new one."""
-        with self._lock:
+        """Ends the connection, and what other threads wait for by it. A later call opens a new one."""
+        with self._own_lock:
             opened, self._opened = self._opened, None
         if opened is not None and opened.pid == os.getpid():
-            opened.loop.run(opened.client.__aexit__(None, None, None))
-            opened.loop.close()
+            opened.loop.close(opened.client.__aexit__(None, None, None))
 
     def options(self, **options: Unpack[GivenOptions]) -> SyncEnqueuing:
         """`client.options(delay="10m").enqueue(…)` puts a job with these options; they hold for that call alone."""
@@ -164,9 +205,14 @@ class SyncClient:
         found = opened.client.job(job_id) if job_type is None else opened.client.job(job_id, job_type)
         return SyncJob(opened.loop, found)
 
+    @property
+    def _own_lock(self) -> threading.Lock:
+        """That of this process: one that another thread held at a fork is never released in the child."""
+        return self._locks.setdefault(os.getpid(), threading.Lock())
+
     def opened(self) -> _Opened:
         """The connection of this process; it opens one if there is none."""
-        with self._lock:
+        with self._own_lock:
             # a fork has the memory of its parent and none of its threads
             if self._opened is None or self._opened.pid != os.getpid():
                 loop, client = Loop(), Client(self._settings, redis_url=self._redis_url)

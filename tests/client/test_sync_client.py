@@ -11,6 +11,8 @@ from arq.connections import ArqRedis
 
 from errand import QueueUnavailable, Settings, SyncClient
 from errand.client.published_types import publish
+from errand.client.sync_client import SyncJob
+from errand.job.producing.producer import JobUpdate
 from errand.worker.worker import Worker
 from examples.orders import Confirmation, Order, confirm, pack, without_a_loop
 from settings import Settings as OwnSettings
@@ -47,9 +49,11 @@ def use(settings: Settings) -> None:
 def test_a_forked_process_opens_its_own(redis_url: str, settings: OwnSettings) -> None:
     client = SyncClient(make_settings(settings.data_dir, redis_url=redis_url))
     parents = client.enqueue(pack, id=1, items=["saw"])
-    if (child := os.fork()) == 0:
-        # whatever is raised, this process must not go on with the tests
-        os._exit(0 if enqueues(client) else 1)
+    with client._own_lock:  # as if another thread opened it right then
+        child = os.fork()
+        if child == 0:
+            # whatever is raised, this process must not go on with the tests
+            os._exit(0 if enqueues(client) and is_refused(parents) else 1)
     _, status = os.waitpid(child, 0)
     assert (os.waitstatus_to_exitcode(status), parents.status()) == (0, "queued")
     client.close()
@@ -60,6 +64,31 @@ def enqueues(client: SyncClient) -> bool:
         return client.enqueue(pack, id=2, items=["saw"]).status() == "queued"
     except Exception:  # noqa: BLE001
         return False
+
+
+def is_refused(parents: SyncJob[int]) -> bool:
+    """No thread of this process would ever answer."""
+    try:
+        parents.status()
+    except RuntimeError as error:
+        return "client.job(id)" in str(error)
+    return False
+
+
+def test_who_waits_when_the_client_is_closed_waits_no_longer(redis_url: str, settings: OwnSettings) -> None:
+    client = SyncClient(make_settings(settings.data_dir, redis_url=redis_url))
+    job = client.enqueue(pack, id=1, items=["saw"])
+    with ThreadPoolExecutor(2) as threads:
+        events = job.events()
+        assert next(events).status == "queued"
+        result, more = threads.submit(job.result), threads.submit(list[JobUpdate], events)
+        client.close()
+        assert isinstance(result.exception(), QueueUnavailable)
+        assert more.exception() or more.result() == []
+    with pytest.raises(QueueUnavailable, match="closed"):
+        job.status()
+    assert client.job(job.id).status() == "queued"
+    client.close()
 
 
 def test_redis_away_is_unavailable(settings: OwnSettings) -> None:
