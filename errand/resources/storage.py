@@ -5,22 +5,28 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
-from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 from os import DirEntry
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import obstore
-from obstore.exceptions import BaseError, GenericError, NotFoundError
+from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import AzureStore, GCSStore, LocalStore, ObjectStore, S3Store, from_url
 
 from errand import private_folder
 from errand.resources import folder_files
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta
+
+T = TypeVar("T")
+
 
 SEGMENT = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 
@@ -47,6 +53,10 @@ LASTING = "private, max-age=31536000, immutable"
 """Of what is never replaced by other content."""
 
 
+INFO_LIMIT_S = 10.0
+"""obstore itself tries a bucket that does not answer for three minutes."""
+
+
 LISTED_AT_ONCE = 1000
 """Between so many files others have their turn, and only so many are in memory: a storage may have millions."""
 
@@ -65,11 +75,11 @@ class FileMissing(LookupError):
 
 
 class StorageFault(Exception):
-    """The storage cannot take a file now: it is full, read-only or away."""
+    """The storage cannot take or give a file now: it is full, read-only or away."""
 
 
 class Storage:
-    """Files by key, in a folder or a bucket: `Storage.at("file:///var/errand")`."""
+    """Files by key, in a folder or a bucket: `Storage.at("file:///var/errand")`. Each method may raise StorageFault."""
 
     def __init__(self, store: ObjectStore, *, folder: Path | None = None) -> None:
         """`folder`: where the store keeps its files, if it is one of this machine."""
@@ -115,9 +125,10 @@ class Storage:
         if self._folder is not None:  # it keeps no media types
             return await folder_files.take(source, self._folder / _checked(key))
         served = {"Content-Type": media_type, "Cache-Control": LASTING} if media_type and self._bucket else None
-        await obstore.put_async(
-            self._store, _checked(key), source, attributes=served, chunk_size=PART_BYTES, max_concurrency=2
-        )
+        with _faults_of(key):
+            await obstore.put_async(
+                self._store, _checked(key), source, attributes=served, chunk_size=PART_BYTES, max_concurrency=2
+            )
         return source.stat().st_size  # noqa: ASYNC240  # no wait: the file was just read
 
     async def signed_url(self, method: Literal["GET", "HEAD", "PUT"], key: str, *, expires_in_s: float) -> str | None:
@@ -128,9 +139,10 @@ class Storage:
         return await obstore.sign_async(self._bucket, method, _checked(key), expires_in)
 
     async def info(self, key: str) -> FileInfo:
-        """Raises FileMissing."""
-        with _file_missing_raised(key):
-            meta = await obstore.head_async(self._store, _checked(key))
+        """Raises FileMissing; StorageFault if there is no answer in ten seconds: a client waits for it."""
+        with _faults_of(key):
+            async with asyncio.timeout(INFO_LIMIT_S):
+                meta = await obstore.head_async(self._store, _checked(key))
         return FileInfo(size_bytes=meta["size"], etag=meta["e_tag"] or "", modified_at=meta["last_modified"])
 
     async def read(self, key: str, part: tuple[int, int] | None = None) -> AsyncIterator[bytes]:
@@ -139,16 +151,17 @@ class Storage:
             async for chunk in self._read_part(key, *part):
                 yield chunk
             return
-        with _file_missing_raised(key):
+        with _faults_of(key):
             found = await obstore.get_async(self._store, _checked(key))
-        async for chunk in found.stream(min_chunk_size=CHUNK_BYTES):
+        async for chunk in _each(found.stream(min_chunk_size=CHUNK_BYTES), key):
             yield bytes(chunk)
 
     async def _read_part(self, key: str, start: int, end: int) -> AsyncIterator[bytes]:
         for at in range(start, end, CHUNK_BYTES):  # a client that does not read has one of them in memory
-            with _file_missing_raised(key):
+            with _faults_of(key):
                 stop = min(at + CHUNK_BYTES, end)
-                yield bytes(await obstore.get_range_async(self._store, _checked(key), start=at, end=stop))
+                chunk = await obstore.get_range_async(self._store, _checked(key), start=at, end=stop)
+            yield bytes(chunk)
 
     async def fetch(self, key: str, target: Path) -> int:
         """Writes a stored file to a local path; returns its size in bytes. Raises FileMissing."""
@@ -166,27 +179,27 @@ class Storage:
         if self._folder is None:
             await self.fetch(key, target)
             return
-        with _file_missing_raised(key):
+        with _faults_of(key):
             stored = self._folder / _checked(key)
             if not folder_files.is_linked(stored, target):
                 await asyncio.to_thread(shutil.copyfile, stored, target)
 
     async def delete(self, key: str) -> None:
         """Deletes a file; does nothing if there is none."""
-        with suppress(FileMissing), _file_missing_raised(key):
+        with suppress(FileMissing), _faults_of(key):
             await obstore.delete_async(self._store, _checked(key))
 
     async def delete_below(self, folder: str) -> None:
         """Deletes all files in a folder and those in it; does nothing if there are none."""
         if not KEY.fullmatch(folder):
             return
-        async for listed in obstore.list(self._store, prefix=f"{folder}/"):
+        async for listed in self._listed(f"{folder}/"):
             for meta in listed:
                 await self.delete(meta["path"])
 
     async def older(self, prefix: str, *, than_s: float) -> AsyncIterator[list[str]]:
         """The keys below that prefix of what was written before that moment, in seconds since 1970; some at a time."""
-        async for listed in obstore.list(self._store, prefix=prefix, chunk_size=LISTED_AT_ONCE):
+        async for listed in self._listed(prefix):
             if old := [meta["path"] for meta in listed if meta["last_modified"].timestamp() < than_s]:
                 yield old
 
@@ -199,10 +212,13 @@ class Storage:
 
     async def delete_older(self, prefix: str, *, than_s: float) -> None:
         """Deletes what was written below that prefix before that moment, in seconds since 1970."""
-        async for listed in obstore.list(self._store, prefix=prefix):
-            for meta in listed:
-                if meta["last_modified"].timestamp() < than_s:
-                    await self.delete(meta["path"])
+        async for old in self.older(prefix, than_s=than_s):
+            for key in old:
+                await self.delete(key)
+
+    def _listed(self, prefix: str) -> AsyncIterator[Sequence[ObjectMeta]]:
+        """What is below that prefix, some at a time."""
+        return _each(obstore.list(self._store, prefix=prefix, chunk_size=LISTED_AT_ONCE), prefix)
 
 
 def _delete_unfinished(files: Iterator[DirEntry[str]], than_s: float) -> int:
@@ -244,6 +260,18 @@ class _Counted:
             yield b"".join(held)
 
 
+async def _each(items: AsyncIterable[T], key: str) -> AsyncIterator[T]:
+    """Each item that comes of a store; its errors are Errand's."""
+    stream = aiter(items)
+    while True:
+        with _faults_of(key):
+            try:
+                item = await anext(stream)
+            except StopAsyncIteration:
+                return
+        yield item
+
+
 def _checked(key: str) -> str:
     """A key that means the same in every store. Raises FileMissing for any other: nothing can be stored under it."""
     if not KEY.fullmatch(key):
@@ -252,13 +280,13 @@ def _checked(key: str) -> str:
 
 
 @contextmanager
-def _file_missing_raised(key: str) -> Iterator[None]:
-    """Raises FileMissing for each of the errors by which stores say that nothing is there."""
+def _faults_of(key: str) -> Iterator[None]:
+    """Raises FileMissing for each of the errors by which stores say that nothing is there, StorageFault for others."""
     try:
         yield
     except (NotFoundError, FileNotFoundError, NotADirectoryError, IsADirectoryError):
         raise FileMissing(key) from None
-    except GenericError as error:
+    except (BaseError, TimeoutError) as error:
         if BELOW_A_FILE in str(error):
             raise FileMissing(key) from None
-        raise
+        raise StorageFault(f"{key}: {error or 'no answer'}") from error

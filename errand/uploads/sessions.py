@@ -11,13 +11,16 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+import structlog
 from redis.asyncio import Redis
 
 from errand.job.stored_file import StoredFile
 from errand.redis import script
 from errand.redis.repair import may_be_repaired
-from errand.resources.storage import PART_BYTES, FileMissing, Storage
+from errand.resources.storage import PART_BYTES, FileMissing, Storage, StorageFault
 from errand.wire import keys
+
+log = structlog.get_logger("errand.files")
 
 MAX_PARTS = 10_000
 """Of one upload: a client that sends a byte at a time makes a file of each."""
@@ -267,7 +270,10 @@ class UploadSessions:
             return
         self._swept_s = time.monotonic()
         kept_s = max(2 * self._ttl_s, self._ttl_s + CLOCKS_DIFFER_S)
-        await self._storage.delete_older(f"{PARTS}/", than_s=time.time() - kept_s)
+        try:
+            await self._storage.delete_older(f"{PARTS}/", than_s=time.time() - kept_s)
+        except StorageFault as fault:
+            log.warning("parts of expired uploads are left for the next look", error=str(fault))
 
 
 def _session(token: str, fields: Mapping[bytes, bytes] | Exception, expires_ms: int) -> UploadSession:

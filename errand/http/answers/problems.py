@@ -24,6 +24,7 @@ from errand.http.answers import suggestions
 from errand.http.scope import api_path, root_path
 from errand.queue.new_job import QueueFull
 from errand.redis.outage import REDIS_RETRY_S, is_outage
+from errand.resources.storage import StorageFault
 
 log = structlog.get_logger("errand.http")
 
@@ -36,6 +37,10 @@ TOO_LARGE = "content-too-large"
 
 
 FULL_RETRY_S = 5
+
+
+STORAGE_RETRY_S = 10
+"""A disk that is full or read-only stays so until somebody comes."""
 
 
 MAX_NAME_CHARS = 200
@@ -147,6 +152,11 @@ def install(app: FastAPI) -> None:
         refusals.note(error)
         return response(redis_away(error))
 
+    @app.exception_handler(StorageFault)
+    async def on_storage_fault(_: Request, fault: StorageFault) -> JSONResponse:
+        log.error("the storage of files failed: see STORAGE_URL", error=str(fault))
+        return response(storage_away())
+
     @app.exception_handler(QueueFull)
     async def on_queue_full(_: Request, error: QueueFull) -> JSONResponse:
         return response(queue_full(error.queue))
@@ -203,6 +213,12 @@ def queue_full(queue: str) -> Problem:
         f"Try again in {FULL_RETRY_S} seconds."
     )
     return Problem(503, "queue-full", detail, headers={"Retry-After": str(FULL_RETRY_S)})
+
+
+def storage_away() -> Problem:
+    """503: nothing was promised, and the same request succeeds once the storage can be read or written again."""
+    detail = f"The storage of files is away, or full: nothing was promised. Try again in {STORAGE_RETRY_S} seconds."
+    return Problem(503, "storage-unavailable", detail, headers={"Retry-After": str(STORAGE_RETRY_S)})
 
 
 class Refusals:

@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 from fastapi import Request
 
-from errand.http.answers.problems import Problem
+from errand.http.answers.problems import Problem, storage_away
 from errand.http.requests import args as job_args
 from errand.http.requests import json_body
 from errand.http.requests.args import KeptArgs
@@ -32,10 +32,6 @@ ARGS_LIMIT_BYTES = 64 * 1024
 
 
 START_BYTES = 64 * 1024
-
-
-STORAGE_RETRY_S = 10
-"""A disk that is full or read-only stays so until somebody comes."""
 
 
 log = structlog.get_logger("errand.http")
@@ -187,12 +183,6 @@ async def _read_form(request: Request, job_type: JobType[Any, Any], upload: Uplo
         missing = "is missing: send it as a part of the form, with curl as -F file=@photo.jpg"
         raise _bad_form("args" if upload.stored else "file", "must be a JSON object" if upload.stored else missing)
     return {**raw, str(job_type.file_field): upload.stored[0].model_dump(mode="json")}
-
-
-def storage_away() -> Problem:
-    """503: nothing was promised, and the same request succeeds once the storage can be written to again."""
-    detail = f"The file cannot be stored now, so nothing was promised. Try again in {STORAGE_RETRY_S} seconds."
-    return Problem(503, "storage-unavailable", detail, headers={"Retry-After": str(STORAGE_RETRY_S)})
 
 
 def _bad_form(part: str, message: str) -> Problem:

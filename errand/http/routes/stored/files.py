@@ -32,6 +32,9 @@ CHANGED = {
 }
 
 
+AWAY = {503: "the storage is away; nothing was promised"}
+
+
 MEDIA_TYPES = mimetypes.MimeTypes()
 """Python's own table, not the machine's, which may know more or less; with what Python 3.11 does not know."""
 
@@ -121,7 +124,7 @@ async def may_read(
         206: {"content": {"application/octet-stream": {}}, "description": "the part that `Range` asks for"},
         304: {"description": "the client's copy is still right"},
         307: {"description": "with `BUCKET_URLS`: the bucket's own URL"},
-        **documented({404: "nothing is stored there", 416: "the file has no such part", **CHANGED}),
+        **documented({404: "nothing is stored there", 416: "the file has no such part", **CHANGED, **AWAY}),
         **{status: ERRORS[status] for status in (401, 403, 422, 429)},
     },
     dependencies=[Depends(may_read)],
@@ -147,7 +150,7 @@ async def file_answer(key: str, request: Request, to: Shared, *, until_s: float 
 
 
 async def streamed_answer(key: str, request: Request, to: Shared, *, until_s: float | None) -> Response:
-    """The same, and never a redirect. Raises Problem 400, 404, 412 and 416."""
+    """The same, and never a redirect. Raises Problem 400, 404, 412 and 416; StorageFault."""
     info = await _info(to, key)
     headers = _headers(key, info, until_s)
     _check_expected(request, headers["ETag"], info)
@@ -284,7 +287,7 @@ signing = APIRouter(prefix="/v1/file-urls", tags=["files"], route_class=JsonRout
 
 @signing.post(
     "",
-    responses={**SIGNING, **documented({404: "nothing is stored there"})},
+    responses={**SIGNING, **documented({404: "nothing is stored there", **AWAY})},
     dependencies=[Depends(auth.require("read"))],
     operation_id="sign_file_url",
 )

@@ -19,10 +19,9 @@ import structlog
 from fastapi import APIRouter, Body, Depends, Header, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from errand.http.answers.problems import ERRORS, TOO_LARGE, Problem, documented
+from errand.http.answers.problems import ERRORS, TOO_LARGE, Problem, documented, storage_away
 from errand.http.gates import auth
 from errand.http.requests.json_body import JsonRoute, invalid
-from errand.http.requests.uploads import storage_away
 from errand.http.shared import Shared, SharedDep
 from errand.job.stored_file import StoredFile
 from errand.resources.storage import StorageFault
