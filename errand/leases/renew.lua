@@ -57,7 +57,7 @@ for index = 8 + jobs * 2, #ARGV, 2 do
 end
 if ended_some then
   redis.call('PEXPIRE', minutes, MINUTES_KEPT * 60000)
-  -- before there are more fields than minutes none can be too old
+  -- a few that are too old may stay: who reads them leaves them out
   for _, field in ipairs(redis.call('HLEN', minutes) > MINUTES_KEPT and redis.call('HKEYS', minutes) or {}) do
     if tonumber(string.match(field, '^%d+')) <= minute - MINUTES_KEPT then
       redis.call('HDEL', minutes, field)

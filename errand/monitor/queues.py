@@ -24,6 +24,9 @@ from errand.wire.limits import shown_ms
 from errand.wire.running import running_attempt
 from errand.wire.worker_report import WorkerReport
 
+LAST_MINUTES = 15
+"""So many are shown, this one included."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueState:
@@ -225,15 +228,17 @@ def _queue_state(name: str, answers: _QueueAnswers, *, now_ms: int) -> QueueStat
         slots=sum(report.slots for report in live),
         loop_lag_ms=_worst([report.loop_lag_ms for report in live]),
         counters={name.decode(errors="replace"): number_in(value) for name, value in answers.counters.items()},
-        last_minutes=_last_minutes(answers.minutes),
+        last_minutes=_last_minutes(answers.minutes, now_ms=now_ms),
     )
 
 
-def _last_minutes(counted: Mapping[bytes, bytes]) -> dict[int, dict[str, int]]:
+def _last_minutes(counted: Mapping[bytes, bytes], *, now_ms: int) -> dict[int, dict[str, int]]:
+    """Without older ones, which workers leave there while they are few: a queue that ends a job an hour has a day."""
     minutes: dict[int, dict[str, int]] = {}
+    first = now_ms // 60_000 - LAST_MINUTES + 1
     for field_name, number in sorted(counted.items(), reverse=True):
         minute, _, outcome = field_name.partition(b" ")
-        if minute.isdigit() and outcome:
+        if minute.isdigit() and outcome and number_in(minute) >= first:
             of_minute = minutes.setdefault(shown_ms(number_in(minute) * 60_000), {})
             of_minute[outcome.decode(errors="replace")] = number_in(number)
     return minutes

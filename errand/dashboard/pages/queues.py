@@ -11,13 +11,11 @@ from errand.dashboard.rendering import base_path, page
 from errand.http.routes import queues
 from errand.http.routes.queues import QueueName
 from errand.http.shared import SharedDep, in_time
-from errand.monitor.queues import QueueState, read_queues
+from errand.monitor.queues import LAST_MINUTES, QueueState, read_queues
 
 router = page_router("/queues")
 
 ADMINISTERS = [Depends(gate.may_act("admin"))]
-
-MINUTES = 15
 
 
 @router.get("", dependencies=[Depends(gate.may_look)])
@@ -26,7 +24,7 @@ async def list_queues(request: Request, to: SharedDep) -> Response:
     states = await in_time(read_queues(to.clients, list(to.queues), silent_s=to.settings.lease_s))
     types = {name: [known.name for known in to.catalog.values() if known.queue == name] for name in to.queues}
     rates = {state.name: _per_minute(state) for state in states}
-    return page(request, "queues.html.j2", queues=states, types=types, rates=rates, minutes=MINUTES)
+    return page(request, "queues.html.j2", queues=states, types=types, rates=rates, minutes=LAST_MINUTES)
 
 
 @router.post("/{name}/pause", dependencies=ADMINISTERS, operation_id="pause_queue")
@@ -45,4 +43,4 @@ async def resume(name: QueueName, request: Request, to: SharedDep) -> Response:
 
 def _per_minute(queue: QueueState) -> float:
     """The attempts that ended in the last minutes, as a rate."""
-    return sum(sum(outcomes.values()) for outcomes in queue.last_minutes.values()) / MINUTES
+    return sum(sum(outcomes.values()) for outcomes in queue.last_minutes.values()) / LAST_MINUTES

@@ -29,6 +29,9 @@ GAUGES = {
 }
 
 
+ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+
+
 REASONS = ("missing", "wrong", "expired", "scope", "signature", "elsewhere", "throttled")
 """Why a credential is refused; `elsewhere`: none is needed on this machine, and the client is on another; `throttled`:
 a right key, shown for the first time by an address that has tried many wrong ones."""
@@ -145,6 +148,6 @@ def _head(name: str, help_: str, kind: str) -> Iterator[str]:
 
 
 def _line(name: str, labels: dict[str, str], value: float) -> str:
-    # names of queues, types and outcomes are letters, digits, '-' and '_': nothing to escape
-    shown = ",".join(f'{label}="{text}"' for label, text in labels.items())
+    # one name that is not escaped, and Prometheus takes none of the metrics: a plain Arq function may have any
+    shown = ",".join(f'{label}="{text.translate(ESCAPES)}"' for label, text in labels.items())
     return f"{name}{{{shown}}} {value}"

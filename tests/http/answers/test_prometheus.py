@@ -34,6 +34,7 @@ def text() -> str:
         loop_lag_ms=2.0,
         counters={
             **{"attempts:succeeded": 3, "attempts:lost": 1, "stale": 1, "leases_lost": 1, "blocked_ms:report": 1250},
+            'blocked_ms:a "b"\\\nc': 500,
             **{"wait_ms:1": 2, "wait_ms:20": 1, "wait_ms:sum": 14, "run_ms:inf": 1, "run_ms:sum": 400_000},
             **{
                 "late_ms:5": 1,
@@ -62,6 +63,7 @@ def test_histograms_and_counters_are_in_base_units() -> None:
         'errand_letters_total{queue="default",outcome="put_off"} 1',
         'errand_webhook_posts_total{queue="default",outcome="2xx"} 5',
         'errand_loop_blocked_seconds_total{queue="default",type="report"} 1.25',
+        r'errand_loop_blocked_seconds_total{queue="default",type="a \"b\"\\\nc"} 0.5',
     ):
         assert line in lines
 

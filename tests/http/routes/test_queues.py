@@ -122,6 +122,16 @@ async def test_a_queue_shows_what_ended_in_each_of_the_last_minutes(
     assert 0 < await redis.ttl(minutes) <= 15 * 60
 
 
+async def test_what_ended_before_the_last_minutes_is_not_among_them(client: httpx.AsyncClient, redis: ArqRedis) -> None:
+    """Of a queue in which little ends more is kept, and a rate would be that of hours."""
+    this_minute = (await redis.time())[0] // 60
+    minutes = {f"{this_minute - age} succeeded": 30 for age in (3, 20, 600)}
+    await redis.hset(keys.minutes(keys.queue(keys.DEFAULT_QUEUE)), mapping=minutes)  # type: ignore[misc]  # as above
+    shown: list[dict[str, Any]] = (await of_default(client))["last_minutes"]  # type: ignore[assignment]
+    assert [minute["attempts"] for minute in shown] == [{"succeeded": 30}]
+    assert '<td class="n">2.0</td>' in (await client.get("/dashboard/queues")).text
+
+
 async def test_a_blocked_event_loop_is_seen_at_its_worker_and_in_the_metrics(
     client: httpx.AsyncClient, queue: Queue, run_worker: RunWorker
 ) -> None:
