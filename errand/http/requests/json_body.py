@@ -22,8 +22,9 @@ PARTS_OF_NUMBERS = bytes.maketrans(b"123456789E", b"000000000e")
 """Makes numbers of one size look alike."""
 
 
-HUGE_EXPONENTS, HUGE_RUN = (b"e000", b"e+000"), b"0" * 300
-"""What may be beyond the floats, with an exponent or without: it would be read as infinity and stored as null."""
+HUGE_EXPONENTS, HUGE_RUN = (b"e000", b"e+000"), b"0" * 200
+"""What may be beyond the floats, with an exponent or without: it would be read as infinity and stored as null. The
+largest float has 309 digits, of which an exponent of two digits can stand for 99."""
 
 
 HINTS = (

@@ -43,6 +43,8 @@ def event_with(data: bytes) -> bytes:
         event_with(b'{"deep": [1e400]}'),
         event_with(b"-1E+999"),
         event_with(b"1" + b"0" * 400 + b".5"),
+        event_with(b"9" * 210 + b"e99"),
+        event_with(b"[-" + b"9" * 250 + b".5E+99]"),
         event_with(b'"\\ud800"'),
         event_with(b'{"\\ud800": 1}'),
         b'{"\\ud800": 1}',
