@@ -29,7 +29,7 @@ WorkerOf = Callable[[str], Worker]
 
 def ignore_signals() -> None:
     """What is sent to the whole process group or service makes the worker drain, and the job here is one of its own."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # a handler, not SIG_IGN: that would be inherited by the programs that jobs start
         signal.signal(number, lambda *_: None)
 

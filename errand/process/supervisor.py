@@ -19,6 +19,7 @@ from multiprocessing.process import BaseProcess
 
 import structlog
 
+from errand.process import orphans
 from errand.process.stop_signals import StopSignals
 
 log = structlog.get_logger("errand.process")
@@ -89,6 +90,7 @@ def _watch(children: list[Child], signals: StopSignals, reload: Callable[[], Non
                 child.hangup_is_due = True
         for child in children:
             child.look()
+        orphans.reap([child.process.pid for child in children if child.process and child.process.pid])
         if waiting and first.was_ready:
             for child in waiting:
                 child.start()

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,10 +96,19 @@ class FileSweep:
             wait_s = LOOK_EVERY_S
             try:
                 await asyncio.to_thread(delete_working_folders, than_s=time.time() - LEFT_BEHIND_S)
-                if await self.is_its_turn():
-                    await self.sweep()
+                await self.look()
             except Exception as error:  # noqa: BLE001  # Redis or the storage is away: the next look tries again
                 log.warning("files could not be looked through", error=str(error))
+
+    async def look(self) -> None:
+        """Sweeps if it is the turn of this process. What is cut short is taken up at the next look, by any of them."""
+        if await self.is_its_turn():
+            try:
+                await self.sweep()
+            except BaseException:
+                with suppress(RedisError):
+                    await self._redis.delete(keys.FILES_SWEPT)
+                raise
 
     async def is_its_turn(self) -> bool:
         """True once a day, for one process of all. Raises redis' errors."""

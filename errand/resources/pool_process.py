@@ -45,8 +45,9 @@ def start(memory_limit_bytes: int | None) -> None:
     heap.keep_freed(16 * MEBIBYTE, of_pieces_below_bytes=4 * MEBIBYTE)
     if memory_limit_bytes is not None:
         _limit_memory(memory_limit_bytes)
-    # Ctrl-C in a terminal reaches every process of the group: only the worker acts on it
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C in a terminal, and its end, reach every process of the group: only the worker acts on them
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     wipe_secrets()
     no_network.forbid()
     threading.Thread(target=_end_with_worker, daemon=True).start()

@@ -14,7 +14,7 @@ from contextlib import suppress
 from http.client import HTTPException
 from typing import IO
 
-from errand.process import lifeline
+from errand.process import lifeline, orphans
 from errand.process.stop_signals import StopSignals
 from errand.settings import SHIPPED_JOBS, Settings
 
@@ -105,6 +105,7 @@ def _watch(programs: list[Program], signals: StopSignals, settings: Settings) ->
         for program in programs:
             if program.process.poll() is not None:
                 return program
+        orphans.reap([program.process.pid for program in programs])
         if not greeted and (is_ready(settings) or time.monotonic() - since_s > READY_LIMIT_S):
             greet(settings, job_types_of(settings))
             greeted = True

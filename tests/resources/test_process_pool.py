@@ -157,6 +157,13 @@ async def test_a_killed_process_is_reported_and_replaced(pool: ProcessPool, tmp_
     assert await pool.run(10, divmod, 7, 2) == (3, 1)
 
 
+async def test_the_end_of_a_terminal_ends_no_computation(pool: ProcessPool) -> None:
+    """It reaches each process of the group: the worker drains, and what its jobs compute would count as a crash."""
+    pid = await pool.run(10, os.getpid)
+    os.kill(pid, signal.SIGHUP)
+    assert await pool.run(10, os.getpid) == pid
+
+
 async def test_a_process_killed_while_idle_costs_at_most_one_attempt(pool: ProcessPool) -> None:
     os.kill(await pool.run(10, os.getpid), signal.SIGKILL)
 

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import multiprocessing
 import pickle
+import signal
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -21,6 +22,7 @@ from errand.job.context import Context
 from errand.job.control import Snooze
 from errand.job.job_type import job
 from errand.leases.leases import Claim
+from errand.process.isolated import ignore_signals
 from errand.queue.queue import Queue
 from errand.wire.flow import Flow, Needs
 from errand.worker import isolation
@@ -159,3 +161,16 @@ async def test_a_suspect_has_the_args_that_jobs_before_it_have_given_it(
     ):
         done = await ended(redis, "joins")
     assert (done.status, done.result) == ("succeeded", 1), done.error
+
+
+def test_a_signal_to_the_whole_group_ends_no_isolated_attempt() -> None:
+    """The death of its process would be proof against the job."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    try:
+        ignore_signals()
+        for number in numbers:
+            signal.raise_signal(number)
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
