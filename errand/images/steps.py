@@ -116,7 +116,7 @@ async def _fetch(ctx: Context, args: ImageArgs, target: Path) -> None:
 
     try:
         if args.file is not None:
-            await ctx.use(storage).link(args.file.key, target)
+            await ctx.use(storage).link(args.file.key, target, size_bytes=args.file.bytes)
         else:
             await ctx.use(outbound).download(
                 str(args.source_url), target, limit_bytes=DOWNLOAD_LIMIT_BYTES, deadline_s=DOWNLOAD_DEADLINE_S

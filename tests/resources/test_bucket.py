@@ -46,6 +46,10 @@ async def test_a_bucket_keeps_files_as_a_folder_does(bucket_url: str, tmp_path: 
     assert (tmp_path / "copy").read_bytes() == large
     assert (await storage.info(KEY)).size_bytes == len(large)
     assert b"".join([chunk async for chunk in storage.read(KEY, (3, 9))]) == large[3:9]
+    # another file was put there meanwhile
+    for size_bytes in (1000, len(large) + 1):
+        with pytest.raises(FileMissing):
+            await storage.link(KEY, tmp_path / "other", size_bytes=size_bytes)
     assert await storage.save(KEY, tmp_path / "copy", media_type="image/png") == len(large)
     await storage.delete_older("resize/", than_s=time.time() - 3_600)
     assert (await storage.info(KEY)).size_bytes == len(large)
