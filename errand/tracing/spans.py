@@ -6,8 +6,8 @@ together are the destination, an enqueue is a `send`, an attempt a `process`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import Token
 from typing import Any
 
@@ -16,7 +16,7 @@ from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.trace import Link, Span, SpanKind, StatusCode, TracerProvider
 
 from errand.secrets import redaction
-from errand.tracing import unsampled
+from errand.tracing import unsampled, w3c
 from errand.tracing.attributes import Attributes, Kind
 from errand.version import VERSION
 from errand.wire.origin import MAX_CHARS, Carrier, Origin, OriginAtEnd, UnsampledOrigin, origin_at, with_names
@@ -31,18 +31,54 @@ _current = get_current if unsampled.LAZILY is None else unsampled.LAZILY.get_cur
 KINDS: Mapping[Kind, SpanKind] = {"internal": SpanKind.INTERNAL, "client": SpanKind.CLIENT}
 
 
+class Within:
+    """A span is what is under way, and ends with it. An error that passes through it is noted there."""
+
+    __slots__ = ("_entered", "_notes_errors", "_span")
+
+    def __init__(self, span: Span, *, notes_errors: bool = True) -> None:
+        self._span, self._notes_errors = span, notes_errors
+
+    def __enter__(self) -> Span:
+        self._entered = attach(trace.set_span_in_context(self._span))
+        return self._span
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        detach(self._entered)
+        if self._notes_errors and isinstance(error, Exception):
+            note_error(self._span, type(error).__name__, redaction.hide(str(error)))
+        self._span.end()
+
+
+class Put:
+    """The same around an enqueue; gives what the jobs come from that are put within it."""
+
+    __slots__ = ("_origin", "_within")
+
+    def __init__(self, span: Span, origin: Callable[[], Origin]) -> None:
+        self._within, self._origin = Within(span), origin
+
+    def __enter__(self) -> Origin:
+        self._within.__enter__()
+        return self._origin()
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        self._within.__exit__(kind, error, traceback)
+
+
 class Spans:
     """Makes the spans of this process, by that provider."""
 
     def __init__(self, provider: TracerProvider) -> None:
         self._tracer = provider.get_tracer("errand", VERSION)
+        self._is_w3c = w3c.is_usual()
         self._leaves_out_unsampled = unsampled.are_left_out(provider)
         self._roots = unsampled.RootSampling.of(provider) if self._leaves_out_unsampled else None
 
     def carrier(self) -> Carrier | None:
         """The context of the span that is under way, as headers."""
-        if self._leaves_out_unsampled and (known := unsampled.carrier_in(get_current())) is not None:
-            return known
+        if self._is_w3c and (span := w3c.lone_span_in(_current())) is not None:
+            return w3c.carrier_of(span)
         carrier: dict[str, str] = {}
         propagate.inject(carrier)
         return {name: text for name, text in carrier.items() if len(text) <= MAX_CHARS} or None
@@ -67,28 +103,13 @@ class Spans:
             left_out, tracer = self._roots.draw(has_own=has_own), self._roots.tracer
         if left_out is None:
             span = tracer.start_span(f"enqueue {queue}:{type_name}", **_options_of_enqueue(type_name, queue, job_id))
-            return self._put(span, follows=follows, request_id=request_id)
+            return Put(span, lambda: origin_at(self.carrier(), follows=follows, request_id=request_id))
         if isinstance(left_out, UnsampledOrigin) and (follows or request_id is not None):
             return nullcontext(origin_at(left_out.parent, follows=follows, request_id=request_id))
         return left_out
 
-    @contextmanager
-    def _put(self, span: Span, *, follows: bool, request_id: str | None) -> Iterator[Origin]:
-        with self._current(span):
-            yield origin_at(self.carrier(), follows=follows, request_id=request_id)
-
     def span(self, name: str, attributes: Attributes, *, kind: Kind) -> AbstractContextManager[Span]:
-        return self._current(self._tracer.start_span(name, kind=KINDS[kind], attributes=attributes, **NO_TRACEBACKS))
-
-    @contextmanager
-    def _current(self, span: Span) -> Iterator[Span]:
-        """The span is what is under way, and ends with it."""
-        with trace.use_span(span, end_on_exit=True, **NO_TRACEBACKS):
-            try:
-                yield span
-            except Exception as error:
-                note_error(span, type(error).__name__, redaction.hide(str(error)))
-                raise
+        return Within(self._tracer.start_span(name, kind=KINDS[kind], attributes=attributes, **NO_TRACEBACKS))
 
     def note(self, attributes: Attributes) -> None:
         trace.get_current_span().set_attributes(attributes)
@@ -116,24 +137,34 @@ class Spans:
 
     leave = staticmethod(detach)
 
-    @contextmanager
-    def attempt(self, origin: Origin, *, number: int, type_name: str, queue: str, job_id: str) -> Iterator[Span]:
+    def attempt(
+        self, origin: Origin, *, number: int, type_name: str, queue: str, job_id: str
+    ) -> AbstractContextManager[Span]:
         """The span of an attempt: a child of the enqueue if it is the first, else a trace of its own with a link."""
         origin = with_names(origin, job_id=job_id)
-        parent = _context_of(origin.parent)
+        parent = self._context_of(origin.parent)
         is_child = number == 1 and parent is not None
         attributes = _of_message(type_name, queue, operation=("process", "process"))
         attributes |= {"messaging.message.id": job_id, "errand.job.attempt": number}
-        linked = [None if is_child else parent, _context_of(origin.follows)]
-        with self._tracer.start_as_current_span(
+        linked = [None if is_child else parent, self._context_of(origin.follows)]
+        span = self._tracer.start_span(
             f"process {queue}:{type_name}",
             context=parent if is_child else Context(),
             kind=SpanKind.CONSUMER,
             attributes=attributes,
             links=[_link_to(context) for context in linked if context is not None],
             **NO_TRACEBACKS,
-        ) as span:
-            yield span
+        )
+        return Within(span, notes_errors=False)
+
+    def _context_of(self, carrier: Carrier | None) -> Context | None:
+        """None if it names no span."""
+        if carrier is None:
+            return None
+        if self._is_w3c and (known := w3c.context_of(carrier)) is not None:
+            return known
+        context = propagate.extract(carrier, context=Context())
+        return context if trace.get_current_span(context).get_span_context().is_valid else None
 
     @staticmethod
     def end_attempt(span: Span, outcome: str, error: tuple[str, str] | None) -> None:
@@ -165,14 +196,6 @@ def _of_message(type_name: str, queue: str, *, operation: tuple[str, str]) -> di
         "messaging.operation.type": kind,
         "errand.job.type": type_name,
     }
-
-
-def _context_of(carrier: Carrier | None) -> Context | None:
-    """None if it names no span."""
-    if carrier is None:
-        return None
-    context = propagate.extract(carrier, context=Context())
-    return context if trace.get_current_span(context).get_span_context().is_valid else None
 
 
 def _link_to(context: Context) -> Link:

@@ -13,35 +13,28 @@ from collections.abc import Mapping
 from contextvars import ContextVar, Token
 from copy import copy
 from dataclasses import dataclass
+from typing import Any
 
 from opentelemetry import context as otel_context
-from opentelemetry import propagate
-from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context
 from opentelemetry.context.context import _RuntimeContext
 from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
-from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, TraceIdRatioBased
 from opentelemetry.trace import (
-    INVALID_SPAN,
     NonRecordingSpan,
     SpanContext,
-    TraceFlags,
     Tracer,
     TracerProvider,
-    get_current_span,
-    set_span_in_context,
 )
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from errand.tracing import w3c
 from errand.tracing.attempts import OfAttempt
 from errand.version import VERSION
 from errand.wire.origin import (
     OWN_TRACE,
     TRACEPARENT,
     UNSAMPLED,
-    Carrier,
     Origin,
     OriginAtEnd,
     UnsampledOrigin,
@@ -50,9 +43,6 @@ from errand.wire.origin import (
 
 SAMPLED, RANDOM = 1, 2
 """Bits of the flags (W3C Trace Context, level 2, section 3.2.2.5)."""
-
-USUAL = {TraceContextTextMapPropagator, W3CBaggagePropagator}
-"""What writes the headers of a trace, unless `OTEL_PROPAGATORS` says otherwise."""
 
 IDS = TraceIdRatioBased.TRACE_ID_LIMIT + 1
 """By the lower 64 bits of its id a trace is sampled or not."""
@@ -100,17 +90,12 @@ def _lazily() -> Lazily | None:
 
 LAZILY = _lazily()
 
-(_SPAN_KEY,) = set_span_in_context(INVALID_SPAN, Context())
-
 
 def are_left_out(provider: TracerProvider) -> bool:
     """True if no child of what was not sampled is sampled, and headers are W3C's: the defaults of OpenTelemetry."""
-    sampler, writes = getattr(provider, "sampler", None), propagate.get_global_textmap()
-    if not isinstance(sampler, ParentBased) or not isinstance(writes, CompositePropagator):
-        return False
+    sampler = getattr(provider, "sampler", None)
     of_parents = (getattr(sampler, f"_{where}_parent_not_sampled", None) for where in ("remote", "local"))
-    writers = {type(writer) for writer in getattr(writes, "_propagators", ())}
-    return all(one is ALWAYS_OFF for one in of_parents) and writers == USUAL
+    return isinstance(sampler, ParentBased) and all(one is ALWAYS_OFF for one in of_parents) and w3c.is_usual()
 
 
 class GivenIds(threading.local, RandomIdGenerator):
@@ -140,8 +125,8 @@ class RootSampling:
         if bound is None or type(getattr(provider, "id_generator", None)) is not RandomIdGenerator:
             return None
         # a copy: the provider hands out the same tracer to all who ask under that name
-        tracer, ids = copy(provider.get_tracer("errand", VERSION)), GivenIds()
-        tracer.id_generator = ids  # type: ignore[attr-defined]  # the SDK's tracer has it
+        tracer: Any = copy(provider.get_tracer("errand", VERSION))
+        tracer.id_generator, tracer.sampler = (ids := GivenIds()), ALWAYS_ON
         return cls(bound, ids, tracer)
 
     def draw(self, *, has_own: bool) -> OriginAtEnd | None:
@@ -156,7 +141,7 @@ class RootSampling:
         if lower < self.bound:
             self.ids.trace_id = trace_id
             return None
-        return UnsampledOrigin.of(_traceparent(trace_id, random.getrandbits(64), RANDOM))
+        return UnsampledOrigin.of(w3c.traceparent(trace_id, random.getrandbits(64), RANDOM))
 
 
 class LeftOut(NonRecordingSpan):
@@ -166,8 +151,7 @@ class LeftOut(NonRecordingSpan):
         self._origin = origin
 
     def get_span_context(self) -> SpanContext:
-        text = self._origin.traceparent
-        return SpanContext(int(text[3:35], 16), int(text[36:52], 16), True, TraceFlags(int(text[53:], 16)))
+        return w3c.span_named(self._origin.traceparent)
 
     def __repr__(self) -> str:
         return f"LeftOut({self._origin.traceparent!r})"
@@ -186,29 +170,12 @@ def parent_in(origin: Origin, *, job_id: str) -> UnsampledOrigin | None:
 
 def child_in(context: Context) -> UnsampledOrigin | None:
     """Something new in that context if its trace is not sampled; None if it may be, or has more."""
-    parent = _unsampled_in(context)
-    if parent is None:
+    parent = w3c.lone_span_in(context)
+    if parent is None or parent.trace_flags & SAMPLED:
         return None
-    return UnsampledOrigin.of(_traceparent(parent.trace_id, random.getrandbits(64), parent.trace_flags))
-
-
-def carrier_in(context: Context) -> Carrier | None:
-    """The headers of its span if that is not sampled; None for any other, or if it has more than its name."""
-    span = _unsampled_in(context)
-    return None if span is None else {TRACEPARENT: _traceparent(span.trace_id, span.span_id, span.trace_flags)}
-
-
-def _unsampled_in(context: Context) -> SpanContext | None:
-    span = get_current_span(context).get_span_context()
-    if span.trace_flags & SAMPLED or not span.is_valid or span.trace_state or len(context) != 1:
-        return None
-    return span
-
-
-def _traceparent(trace_id: int, span_id: int, flags: int) -> str:
-    return f"00-{trace_id:032x}-{span_id:016x}-{flags:02x}"
+    return UnsampledOrigin.of(w3c.traceparent(parent.trace_id, random.getrandbits(64), parent.trace_flags))
 
 
 def context_in(parent: UnsampledOrigin, around: Context) -> Context:
     """That of what is a child of the span, and else within that other context."""
-    return Context({**around, _SPAN_KEY: LeftOut(parent)})
+    return Context({**around, w3c.SPAN_KEY: LeftOut(parent)})
