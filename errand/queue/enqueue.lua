@@ -15,8 +15,8 @@
 --- @include "redis/parts/wake_one"
 --- @include "redis/parts/publish_changes"
 --- @include "queue/parts/conditions" as of_conditions
-local queue, wake, running, channel = KEYS[1], KEYS[2], KEYS[3], ARGV[1]
-local limit, together, number_of_jobs = tonumber(ARGV[2]), ARGV[3] == '1', (#ARGV - 5) / 4
+local queue, wake, running, channel, number_of_jobs = KEYS[1], KEYS[2], KEYS[3], ARGV[1], (#ARGV - 5) / 4
+local limit, together = tonumber(ARGV[2]), ARGV[3] == '1'
 if now_ms > (tonumber(ARGV[5]) or now_ms) then
   return {{'late'}, {0}, now_ms}
 end
@@ -27,7 +27,7 @@ room = together and number_of_jobs > room and 0 or room
 local with = ARGV[4] ~= '' and of_conditions()
 local conditions = with and with.conditions_of(ARGV[4]) or {}
 local tags, details, changes, first_ms = {}, {}, {}, nil
-local urgent = not with and room >= number_of_jobs and put_new_ones(queue, running, number_of_jobs, tags, details, changes)
+local urgent = room >= number_of_jobs and put_new_ones(number_of_jobs, tags, details, changes, conditions, with)
 for number = #tags + 1, number_of_jobs do
   local at = number * 4 + 2
   local id, job, delay_ms, run_at_ms = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])

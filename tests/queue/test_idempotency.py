@@ -13,7 +13,7 @@ from errand.queue.new_job import QueueFull
 from errand.queue.queue import Queue
 from errand.queue.uniqueness import NotUnique, Unique
 from errand.wire import keys
-from tests.queue.test_queue import script_calls
+from tests.queue.test_queue import calls_in_scripts, script_calls
 
 ONCE = Idempotency(key="k", fingerprint="f", ttl_s=60, memo='{"a": "ä\n"}')
 
@@ -53,6 +53,21 @@ async def test_of_many_calls_at_once_one_puts_a_job_and_calls_without_a_key_are_
     assert len({put.job_id for put in puts[:50]}) == 1 and [put.replayed for put in puts[:50]].count(False) == 1
     assert len({put.job_id for put in puts}) == 201 == await redis.zcard(queue.key) - 1
     assert not any(put.replayed for put in puts[50:])
+
+
+async def test_new_keys_that_come_together_cost_redis_two_commands_each(redis: ArqRedis, queue: Queue) -> None:
+    names = "exists", "zadd", "get", "set"
+    keyed = [replace(ONCE, key=f"k{number}", memo=f"{number}") for number in range(200)]
+    await queue.enqueue("any", {})
+    before = await calls_in_scripts(redis, *names)
+    put = await asyncio.gather(*(queue.enqueue("any", {}, idempotency=one) for one in keyed))
+    exists, zadd, gets, sets = (
+        now - then for now, then in zip(await calls_in_scripts(redis, *names), before, strict=True)
+    )
+    assert exists < 10 and (zadd, gets, sets) == (1, 0, 2 * 200)
+    again = await asyncio.gather(*(queue.enqueue("any", {}, idempotency=replace(one, memo="")) for one in keyed))
+    assert again == [replace(one, replayed=True, memo=f"{number}") for number, one in enumerate(put)]
+    assert 30_000 < await redis.pttl(keys.idempotency(queue.key, "k7")) <= 60_000
 
 
 async def test_many_are_put_once_under_one_key(redis: ArqRedis, queue: Queue) -> None:

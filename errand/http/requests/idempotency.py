@@ -80,7 +80,7 @@ class KeyedRequest:
     @property
     def fingerprint(self) -> str:
         """Of all that was taken."""
-        return "-".join(f"{part}:{digest.hexdigest()}" for part, digest in sorted(self._parts.items()))
+        return "-".join([f"{part}:{digest.hexdigest()}" for part, digest in sorted(self._parts.items())])
 
     def idempotency(self, memo: str = "") -> Idempotency:
         """What the queue keeps; `memo` is what this answer has in it and the same request sent again does not say."""

@@ -1,13 +1,30 @@
--- Puts jobs on no conditions with few calls: a part of enqueue.lua.
+-- Puts jobs with few calls, if they have no other conditions than idempotency keys: a part of enqueue.lua,
+-- whose KEYS and ARGV it uses.
 --- @include "redis/parts/now"
 --- @include "queue/parts/expired"
 
 -- of what one call takes: Lua hands on fewer than 8,000 values
 local JOBS_IN_A_CALL = 1000
 
--- whether all of them are due at once, and each is another job, which is not known
-local function are_new(number_of_jobs)
-  local seen = {}
+-- adds to `seen`, and to the names in `marks`, the keys of the conditions; false if one is of another kind, or seen
+local function are_just_marks(conditions, seen, marks)
+  for _, condition in pairs(conditions) do
+    local name = condition.mark and KEYS[condition.mark.at]
+    local more = condition.unique or condition.flow or condition.expires_in_ms or condition.priority
+    if more or not name or seen[name] then
+      return false
+    end
+    seen[name], marks[#marks + 1] = true, name
+  end
+  return true
+end
+
+-- whether all of them are due at once, and each is another job, and under another key, which is not known
+local function are_new(number_of_jobs, conditions)
+  local seen, marks = {}, {}
+  if not are_just_marks(conditions, seen, marks) then
+    return false
+  end
   for at = 6, number_of_jobs * 4 + 2, 4 do
     if seen[ARGV[at]] or ARGV[at + 2] ~= '0' or ARGV[at + 3] ~= '' then
       return false
@@ -16,7 +33,8 @@ local function are_new(number_of_jobs)
   end
   for first = 1, number_of_jobs, JOBS_IN_A_CALL do
     local last = math.min(first + JOBS_IN_A_CALL - 1, number_of_jobs)
-    if redis.call('EXISTS', unpack(KEYS, first * 2 + 2, last * 2 + 3)) > 0 then
+    local known = redis.call('EXISTS', unpack(KEYS, first * 2 + 2, last * 2 + 3))
+    if known > 0 or (marks[first] and redis.call('EXISTS', unpack(marks, first, math.min(last, #marks))) > 0) then
       return false
     end
   end
@@ -24,11 +42,13 @@ local function are_new(number_of_jobs)
 end
 
 -- true if it has put them: several, of which are_new says so; each of the three lists has an entry for each job then
-local function put_new_ones(queue, running, number_of_jobs, tags, details, changes)
-  if number_of_jobs < 2 or not are_new(number_of_jobs) then
+-- `with`: the functions of conditions, if there are any
+local function put_new_ones(number_of_jobs, tags, details, changes, conditions, with)
+  if number_of_jobs < 2 or not are_new(number_of_jobs, conditions) then
     return false
   end
-  local due = string.format('%.0f', now_ms)
+  local queue, running, channel, due = KEYS[1], KEYS[3], ARGV[1], string.format('%.0f', now_ms)
+  local keep_mark = with and with.remember
   for first = 1, number_of_jobs, JOBS_IN_A_CALL do
     local members = {}
     for number = first, math.min(first + JOBS_IN_A_CALL - 1, number_of_jobs) do
@@ -44,6 +64,9 @@ local function put_new_ones(queue, running, number_of_jobs, tags, details, chang
         forget_expired(running, id)
       end
       tags[number], details[number], changes[number] = 'queued', now_ms, 'queued ' .. id
+      if conditions[number] then
+        keep_mark(conditions[number], channel, id, now_ms)
+      end
     end
   end
   return true
