@@ -20,7 +20,7 @@ from errand.redis.rows import rows_of
 from errand.wire import codec, keys
 from errand.wire.flow import HELD_MS, NO_FLOW, Flow
 from errand.wire.indexes import end_of
-from errand.wire.limits import KeptLimits, shown_ms
+from errand.wire.limits import LATEST_MS, KeptLimits, shown_ms
 from errand.wire.origin import NO_ORIGIN, JobOrigin
 from errand.wire.records import (
     Attempt,
@@ -212,8 +212,9 @@ def _attempt_from(fields: dict[str, Any]) -> Attempt:
     known = {name: value for name, value in fields.items() if name in ATTEMPT_FIELDS}
     error, blocked = known.pop("error", None), known.pop("blocked", None)
     known["error"] = Error.read(error) if error else None
-    if not all(isinstance(known.get(name), int | float) for name in ATTEMPT_NUMBERS):
-        raise TypeError("numbers of wrong types")
+    numbers = [known.get(name) for name in ATTEMPT_NUMBERS]
+    if not all(isinstance(number, int | float) and 0 <= number <= LATEST_MS for number in numbers):
+        raise ValueError("numbers that are none, or no times")
     if not blocked:
         return Attempt(**known)
     return BlockingAttempt(**known, blocked=Block(for_ms=blocked["for_ms"], at=blocked["at"]))

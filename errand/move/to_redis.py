@@ -17,6 +17,7 @@ from redis.exceptions import NoPermissionError
 
 from errand.move.values import PART, ask, copy_collection, copy_strings, fingerprint, in_parts
 from errand.redis.cluster.partitions import most_ever
+from errand.redis.redis_py import key_prefix_of
 from errand.wire import keys
 from errand.wire.move_record import MoveRecord
 
@@ -82,8 +83,7 @@ async def is_same_server(one: ArqRedis, other: ArqRedis) -> bool:
 
 def _keys_of(redis: ArqRedis) -> tuple[int, str]:
     """The database, and in a cluster the prefix: what an installation's keys have in common."""
-    pool = redis.connection_pool
-    return _db_of(redis), getattr(pool, "key_prefix", "")
+    return _db_of(redis), key_prefix_of(redis)
 
 
 def _db_of(redis: ArqRedis) -> int:

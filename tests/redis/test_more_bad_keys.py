@@ -168,7 +168,8 @@ async def test_an_attempt_that_another_program_has_written_ends_no_worker(redis:
 async def test_odd_attempts_and_tries_of_another_program_hide_no_job(redis: ArqRedis) -> None:
     await Queue(redis, ended_ttl_s=60).enqueue("any", {}, job_id="one")
     odd = {"number": "x", "due_at_ms": 1, "started_at_ms": 1, "worker": "w", "ended_at_ms": [], "outcome": "failed"}
-    await redis.rpush(keys.attempts("one"), codec.dumps(odd))  # type: ignore[misc]
+    later = {**odd, "number": 1, "started_at_ms": 1e300, "ended_at_ms": 1}
+    await redis.rpush(keys.attempts("one"), codec.dumps(odd), codec.dumps(later))  # type: ignore[misc]
     await redis.set(keys.tries("one"), "9" * 5_000)
     job = await read_job(redis, "one", queues=[QUEUE])
     assert job is not None and (job.attempt, job.attempts) == (0, ())

@@ -99,7 +99,11 @@ class DeadHooks:
             try:
                 async with asyncio.timeout(hook.limit_s):
                     await hook(job)
-            except Exception:
+            except BaseException:
+                # what else it raises (SystemExit, a cancel of its own making) is its fault as well: it would end this
+                # worker, then the one that calls the hooks of this job in its place, and so on
+                if _is_cancelled():
+                    raise
                 log.exception("a hook of a dead job failed", hook=hook.name, job_id=job.job_id, type=job.type)
         try:
             await self._redis.zrem(self._to_call, job.job_id)
@@ -138,3 +142,9 @@ class DeadHooks:
             return self._shown(job_id.decode(), fields)
         except (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError):
             return None
+
+
+def _is_cancelled() -> bool:
+    """True if somebody has cancelled the task that runs."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0

@@ -62,7 +62,15 @@ async def test_it_is_called_with_the_job_when_redis_has_it_and_each_has_its_turn
     async def hangs(dead: DeadJob) -> None:
         await asyncio.Event().wait()
 
-    async with run_worker([charge, other], hooks=[of_charges, raises, hangs]):
+    @on_dead()
+    async def exits(dead: DeadJob) -> None:
+        raise SystemExit(1)
+
+    @on_dead()
+    async def gives_up(dead: DeadJob) -> None:
+        raise asyncio.CancelledError
+
+    async with run_worker([charge, other], hooks=[of_charges, raises, hangs, exits, gives_up]):
         await ended(redis, (await queue.enqueue("charge", {"id": 1})).job_id)
         died = await queue.enqueue("charge", {"id": 404, "card": "4242"})
         await eventually(lambda: called(calls, 2))
