@@ -77,6 +77,11 @@ async def test_jobs_are_found_by_unique_key_and_by_what_stands_in_their_args(
     # what is hidden cannot be guessed at: args of a type that is not known are all hidden
     await redis.enqueue_job("strange", token="hunter2")
     assert "in none" in (await seen(client, "/dashboard/jobs?find=hunter2")).text
+    # nor by the form of another type, which has an arg of that name
+    strange = await redis.enqueue_job("strange", name="hunter2")
+    assert strange is not None
+    form = await seen(client, f"/dashboard/job-types/welcome_email?like={strange.job_id}", status=404)
+    assert "hunter2" not in form.answer.text
 
 
 @pytest.mark.parametrize("query", ["status=dead", "queue=none", "since=yesterday", "cursor=x"])

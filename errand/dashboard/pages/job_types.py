@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from fastapi import Depends, Path, Request, Response
@@ -40,9 +40,9 @@ async def list_types(request: Request, to: SharedDep) -> Response:
 
 @router.get("/{type}", dependencies=[Depends(gate.may_look)])
 async def show_type(type: TypeInPath, request: Request, to: SharedDep) -> Response:
-    """One type; `like` fills the form with the args of that job."""
+    """One type; `like` fills the form with the args of that job, if it is of this type."""
     job_type, like = _known(to, type), request.query_params.get("like")
-    given = shown_args(job_type, (await job_path.found(to, like)).args) if like else {}
+    given = await _args_of(to, job_type, like) if like else {}
     return _shown(request, job_type, schema_form.fields_of(job_type.args_schema, given))
 
 
@@ -67,6 +67,14 @@ async def _put(to: Shared, job_type: JobType[Any, Any], form: Form) -> str:
     options = EnqueueOptions(when=time_in(delay, run_at) if delay or run_at else AT_ONCE)
     answer = await enqueue(to, job_type, args, options)
     return answer.headers["location"].rpartition("/")[2]
+
+
+async def _args_of(to: Shared, job_type: JobType[Any, Any], job_id: str) -> Mapping[str, Any]:
+    """As a view of the job shows them. Only its own type knows which are secret. Raises Problem 404."""
+    job = await job_path.found(to, job_id)
+    if job.type != job_type.name:
+        raise Problem(404, "unknown-job", f"There is no job '{job.id}' of the type '{job_type.name}'.")
+    return shown_args(job_type, job.args)
 
 
 def _shown(
