@@ -81,6 +81,13 @@ def may_act(scope: Scope) -> Callable[[Request], Awaitable[None]]:
     return dependency
 
 
+def check_reads(request: Request) -> None:
+    """Raises Problem 403 unless the key that has admitted the request may read, too."""
+    key: ApiKey | None = request.scope.get(auth.ADMITTED_BY)
+    if key is not None:
+        auth.check_scope(request, key, "read")
+
+
 async def _admit(request: Request, scope: Scope) -> None:
     opened = await _session_of(request)
     if opened is not None:

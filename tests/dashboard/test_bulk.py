@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import time
+from pathlib import Path
 
 import httpx
 import pytest
@@ -13,9 +14,13 @@ from arq.connections import ArqRedis
 
 from errand.dashboard.pages import bulk as pages_bulk
 from errand.wire import keys
+from tests.conftest import OpenClient, make_settings
 from tests.dashboard.page_seen import OWN_PAGE, SeenPage, pressed, seen
+from tests.dashboard.signed_in import OWNER
 from tests.http.answers_seen import LETTER
 from tests.waiting import eventually
+
+WRITER = "writer-0123456789"
 
 
 async def put(client: httpx.AsyncClient, number: int) -> list[str]:
@@ -53,6 +58,21 @@ async def test_chosen_jobs_are_looked_at_then_cancelled_and_others_stay(client: 
     assert "3 done, 1 skipped" in run.text and "only a job that has not ended" in run.text
     now = await statuses(client)
     assert {now[job_id] for job_id in chosen} == {"cancelled"} and now[other] == "deferred"
+
+
+async def test_a_key_that_may_not_read_acts_on_jobs_that_it_names_alone(
+    open_client: OpenClient, tmp_path: Path, redis_url: str
+) -> None:
+    settings = make_settings(tmp_path, redis_url=redis_url, api_keys=f"{OWNER},{WRITER}:write")
+    async with open_client(settings) as client:
+        client.headers["authorization"] = f"Bearer {OWNER}"
+        ids = await put(client, 2)
+        client.headers["authorization"] = f"Bearer {WRITER}"
+        for path in ("/dashboard/bulk", "/dashboard/bulk/run"):
+            answer = await client.post(path, data={"action": "cancel", "all": "yes"})
+            assert answer.status_code == 403
+        named = await client.post("/dashboard/bulk", data={"action": "cancel", "id": ids[0]})
+        assert "Cancel 1 job" in SeenPage(named).text
 
 
 def _multi(fields: list[tuple[str, str]]) -> dict[str, list[str]]:

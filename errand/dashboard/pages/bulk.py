@@ -45,7 +45,7 @@ _running: set[asyncio.Task[None]] = set()
 @router.post("", dependencies=WRITES)
 async def look(request: Request, to: SharedDep, form: FormDep) -> Response:
     """What would be done: nothing is, yet."""
-    filter, ids = await _jobs(to, form)
+    filter, ids = await _jobs(request, to, form)
     count, more = (len(ids), False) if filter is None else await bulk.counted(to, filter)
     return page(
         request,
@@ -65,7 +65,7 @@ async def look(request: Request, to: SharedDep, form: FormDep) -> Response:
 async def start(request: Request, to: SharedDep, form: FormDep) -> Response:
     """Begins, and leads to the page that shows how far it is."""
     _check_room()
-    filter, ids = await _jobs(to, form)
+    filter, ids = await _jobs(request, to, form)
     action = _action(form)
     when = time_in(form.get("delay"), form.get("run_at")) if action == "reschedule" else AT_ONCE
     by = gate.viewer_of(request).name
@@ -107,9 +107,13 @@ async def _found(to: Shared, run_id: str) -> BulkRun:
     return run
 
 
-async def _jobs(to: Shared, form: Form) -> tuple[JobFilter | None, list[str]]:
-    """The list's own filter for all that match, or the ids of those that were chosen."""
+async def _jobs(request: Request, to: Shared, form: Form) -> tuple[JobFilter | None, list[str]]:
+    """The list's own filter for all that match, or the ids of those that were chosen.
+
+    Raises Problem 403 for a filter of a key without `read`, which may act on jobs whose ids it knows.
+    """
     if form.get("all"):
+        gate.check_reads(request)
         return await filter_in(to, QueryParams(parse_qsl(form.get("query")))), []
     ids = [job_id for job_id in form.all("id") if job_id]
     if not ids:
