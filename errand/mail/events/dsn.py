@@ -10,7 +10,7 @@ from email.policy import Compat32
 from email.utils import getaddresses
 from itertools import islice
 
-from errand.mail.events.email_event import EmailEvent, NotAnEvent, What, means_the_address
+from errand.mail.events.email_event import EmailEvent, NotAnEvent, What, about, means_the_address
 from errand.mail.return_path import job_in
 
 RECIPIENT_HEADERS = ("Delivered-To", "X-Original-To", "Envelope-To", "To")
@@ -112,9 +112,9 @@ def _of_recipient(group: Message, job_id: str | None, message_id: str | None) ->
         return None
     status = _unfolded(group["Status"]).split(" ")[0]
     said = _unfolded(group["Diagnostic-Code"]).partition(";")[2].strip()
-    return EmailEvent(
+    return about(
+        recipient,
         event=action,
-        address=recipient,
         permanent=action == "bounced" and means_the_address(status),
         job_id=job_id,
         message_id=message_id and _unfolded(message_id),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from errand.mail.verdict import ENHANCED, Kind
 from errand.mail.writing.address import MailAddress
@@ -33,6 +33,17 @@ class EmailEvent(BaseModel):
     def job(self) -> str | None:
         """The id of the job that sent the letter, if the event says it in one way or the other."""
         return self.job_id or job_of(self.message_id)
+
+
+def about(address: str, **said: Any) -> EmailEvent | None:
+    """The event of one recipient of several; None if that is no address: no letter went there, and what is said of the
+    others counts all the same."""
+    try:
+        return EmailEvent(address=address, **said)
+    except ValidationError as error:
+        if any(fault["loc"] != ("address",) for fault in error.errors()):
+            raise
+        return None
 
 
 class NotAnEvent(Exception):

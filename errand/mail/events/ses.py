@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from email.utils import parseaddr
 from typing import Any
 
-from errand.mail.events.email_event import EmailEvent, NotAnEvent, What, inner_of, means_the_address
+from errand.mail.events.email_event import EmailEvent, NotAnEvent, What, about, inner_of, means_the_address
 
 RECIPIENTS: Mapping[str, tuple[What, str, str]] = {
     # its type → the event, the object about it, and the list of recipients in that
@@ -35,21 +35,22 @@ def of_ses(text: str) -> list[EmailEvent]:
     if known is None:
         return []
     what, name, listed = known
-    about = inner_of(body, name)
+    said = inner_of(body, name)
     job_id, message_id = _job_of(inner_of(body, "mail"))
-    return [
-        EmailEvent(
+    events = (
+        about(
+            parseaddr(str(recipient.get("emailAddress", "")))[1],
             event=what,
-            address=parseaddr(str(recipient.get("emailAddress", "")))[1],
-            permanent=what == "bounced" and _is_permanent(about, str(recipient.get("status") or "")),
+            permanent=what == "bounced" and _is_permanent(said, str(recipient.get("status") or "")),
             job_id=job_id,
             message_id=message_id,
-            detail=str(
-                recipient.get("diagnosticCode") or about.get("smtpResponse") or about.get("bounceSubType") or ""
-            )[:1000],
+            detail=str(recipient.get("diagnosticCode") or said.get("smtpResponse") or said.get("bounceSubType") or "")[
+                :1000
+            ],
         )
-        for recipient in _recipients(about.get(listed))
-    ]
+        for recipient in _recipients(said.get(listed))
+    )
+    return [event for event in events if event is not None]
 
 
 def _recipients(listed: object) -> Iterator[Mapping[str, Any]]:

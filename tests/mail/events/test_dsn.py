@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
 
 from errand.mail.events.dsn import of_dsn
 from errand.mail.events.email_event import NotAnEvent
+from errand.mail.events.ses import of_ses
 
 
 @pytest.mark.parametrize(
@@ -55,3 +57,12 @@ def test_blank_lines_are_no_recipients() -> None:
     group = b"Final-Recipient: rfc822; ada@example.com\r\nAction: failed\r\n"
     assert len(of_dsn(STATUS + group + b"\n" * 200_000 + group)) == 2
     assert time.process_time() - began_s < 0.5
+
+
+def test_a_recipient_that_is_no_address_hides_no_other() -> None:
+    recipients = ("x400; /c=de/a=x", "rfc822; ada@example.com", "rfc822; nobody")
+    groups = [f"Final-Recipient: {each}\r\nAction: failed\r\nStatus: 5.1.1\r\n\r\n".encode() for each in recipients]
+    assert [event.address for event in of_dsn(STATUS + b"".join(groups))] == ["ada@example.com"]
+    bounced = {"bouncedRecipients": [{"emailAddress": each} for each in ("nobody", "ada@example.com", "")]}
+    notice = {"notificationType": "Bounce", "bounce": {"bounceType": "Transient", **bounced}}
+    assert [event.address for event in of_ses(json.dumps(notice))] == ["ada@example.com"]
