@@ -103,6 +103,8 @@ async def _call(function: Callable[..., Any], items: Sequence[Item]) -> None:
             continue
         if isinstance(outcome, asyncio.CancelledError):
             item.outcome.cancel()
+        elif isinstance(outcome, StopIteration):  # no future takes it
+            item.outcome.set_exception(RuntimeError(f"the outcome of the job is {outcome!r}"))
         elif isinstance(outcome, BaseException):
             item.outcome.set_exception(outcome)
         else:

@@ -74,7 +74,11 @@ async def _run(turns: asyncio.Semaphore, ctx: Context, call: Callable[[], Any]) 
             loop.call_soon_threadsafe(end, value, error)
 
     # a daemon: a thread that hangs must not keep the process from its end
-    threading.Thread(target=work, name=f"job {ctx.job_id}", daemon=True).start()
+    try:
+        threading.Thread(target=work, name=f"job {ctx.job_id}", daemon=True).start()
+    except RuntimeError:  # the system has no room for one: without its turn none would be left in the end
+        turns.release()
+        raise
     try:
         return await answer
     except asyncio.CancelledError:

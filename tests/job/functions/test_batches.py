@@ -10,8 +10,10 @@ from arq.connections import ArqRedis
 from pydantic import BaseModel
 
 from errand import Context, Delays, Fail, job
+from errand.job.functions.batches import Item, _call
 from errand.queue.queue import Queue
 from tests.conftest import RunWorker
+from tests.job.functions.test_threads import made
 from tests.waiting import NEVER_S, eventually
 from tests.worker.test_worker import ended
 
@@ -51,6 +53,17 @@ async def test_one_call_runs_many_jobs_and_each_has_its_own_end(
     assert ends[1].error is not None
     assert (ends[1].error.message, [len(end.attempts) for end in ends]) == ("nothing in it", [1] * 5)
     assert index.result_schema == {"type": "string"}
+
+
+async def test_an_outcome_that_no_future_takes_keeps_none_from_its_own() -> None:
+    loop = asyncio.get_running_loop()
+    items = [Item(made(), Document(number=number), loop.create_future()) for number in range(2)]
+
+    async def function(ctxs: list[Context], many: list[Document]) -> list[Any]:
+        return [StopIteration(1), 2]
+
+    await _call(function, items)
+    assert isinstance(items[0].outcome.exception(), RuntimeError) and items[1].outcome.result() == 2
 
 
 async def test_an_exception_is_the_end_of_all_of_its_attempts(

@@ -86,6 +86,21 @@ async def test_there_are_so_many_threads_at_once_and_a_wait_for_one_is_no_time_o
     threads._TURNS.clear()
 
 
+async def test_a_thread_that_the_system_has_no_room_for_keeps_no_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else, after as many, all `def` jobs of the worker would wait for a thread, and that is no time of theirs."""
+
+    def refused(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threads, "MAX_THREADS", 1)
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", refused)
+        with pytest.raises(RuntimeError, match="can't start"):
+            await marked(made(), Name())
+    MARK.set("tenant")
+    assert await marked(made(), Name()) == "tenant job job-1 waited"
+
+
 async def test_no_exception_of_a_thread_is_lost() -> None:
     outcome = await attempt.run(stops, made(), {})
     assert outcome.error is not None and "StopIteration" in outcome.error.message
