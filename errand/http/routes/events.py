@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
+from arq.connections import ArqRedis
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from fastapi.sse import EventSourceResponse
@@ -272,14 +273,18 @@ async def _positions_covered(to: Shared, cursor: str | None) -> tuple[dict[str, 
 
 async def _read_job(to: Shared, job_id: str) -> tuple[JobSnapshot, dict[str, Position]]:
     """The job, and the position in each source of its partition after which its changes are not in it yet."""
-    for redis in to.partitions.in_order(job_id):
-        job, raw = await in_time(read_job_in_history(redis, job_id, queues=to.queue_keys))
-        if job is not None:
-            partition = to.partitions.clients.index(redis)
-            positions = {source_of(name, partition): position_in(at.decode()) for name, at in raw.items()}
-            await in_time(to.feed.covers(positions))
-            return job, positions
-    raise job_path.unknown(job_id)
+
+    async def look(redis: ArqRedis) -> tuple[JobSnapshot, dict[str, Position]] | None:
+        job, raw = await read_job_in_history(redis, job_id, queues=to.queue_keys)
+        partition = to.partitions.clients.index(redis)
+        positions = {source_of(name, partition): position_in(at.decode()) for name, at in raw.items()}
+        return None if job is None else (job, positions)
+
+    found = await in_time(to.partitions.look_for(job_id, look))
+    if found is None:
+        raise job_path.unknown(job_id)
+    await in_time(to.feed.covers(found[1]))
+    return found
 
 
 async def _read_job_or_nothing(to: Shared, event_filter: EventFilter) -> tuple[JobSnapshot | None, dict[str, Position]]:

@@ -8,6 +8,7 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,9 +20,13 @@ from errand.events import history
 from errand.events.cursor import positions_in
 from errand.events.fan_out import FanOut
 from errand.http.answers import event_stream
+from errand.http.answers.problems import Problem
+from errand.http.routes import events
 from errand.job.context import Context
 from errand.job.job_type import job
+from errand.monitor.job_snapshot import goes_on
 from errand.queue.queue import Queue
+from errand.redis.cluster.partitions import Partitions
 from errand.redis.connection import connect
 from errand.wire import keys
 from settings import Settings
@@ -464,3 +469,41 @@ async def test_the_document_shows_what_a_stream_holds(service: Service) -> None:
         assert data and all(
             event.keys() <= document["components"]["schemas"]["JobEvent"]["properties"].keys() for event in data
         )
+
+
+async def test_a_job_that_is_not_where_its_id_belongs_is_looked_for_in_all_other_partitions_at_once(
+    redis: ArqRedis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        clients = [connect(redis_url, reply_timeout_s=10) for _ in range(4)]
+        for client in clients:
+            stack.push_async_callback(client.aclose)
+        found = Partitions(clients)
+        likely, *others = found.in_order("a")
+        together = asyncio.Barrier(len(others))
+        for client in others:
+            monkeypatch.setattr(client, "pipeline", pipelines_that_meet(together, client.pipeline))
+        assert not await goes_on(found, "a")
+        to: Any = SimpleNamespace(partitions=found, queue_keys=[QUEUE])
+        with pytest.raises(Problem, match="no job"):
+            await events._read_job(to, "a")
+        await Queue(likely, ended_ttl_s=60).enqueue("any", {}, job_id="a")
+        assert await goes_on(found, "a"), "and there alone, if it is there"
+
+
+def pipelines_that_meet(together: asyncio.Barrier, make: Any) -> Any:
+    """Makes pipelines of which none is sent before all others are about to be."""
+
+    def made(*, transaction: bool) -> Any:
+        pipeline = make(transaction=transaction)
+        execute = pipeline.execute
+
+        async def execute_together() -> Any:
+            async with asyncio.timeout(5):
+                await together.wait()
+            return await execute()
+
+        pipeline.execute = execute_together
+        return pipeline
+
+    return made
