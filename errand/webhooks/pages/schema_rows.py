@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 MAX_DEPTH = 6
-"""A model may hold itself."""
+"""A model may hold itself, and so may a list."""
 
 BOUNDS = {
     "format": "{}",
@@ -47,7 +47,7 @@ def _rows(node: Mapping[str, Any], root: Mapping[str, Any], *, path: str, depth:
         return
     for name, child in node.get("properties", {}).items():
         own = f"{path}.{name}" if path else name
-        yield Row(own, _kind(child, root), name in node.get("required", ()), _says(child, root))
+        yield Row(own, _kind(child, root, depth=0), name in node.get("required", ()), _says(child, root))
         for part in _parts(child, root):
             is_list = _resolved(part, root).get("type") == "array"
             inner = _resolved(part, root).get("items", {}) if is_list else part
@@ -67,17 +67,20 @@ def _parts(node: Mapping[str, Any], root: Mapping[str, Any]) -> list[Mapping[str
     return list(resolved.get("anyOf") or resolved.get("oneOf") or [resolved])
 
 
-def _kind(node: Mapping[str, Any], root: Mapping[str, Any]) -> str:
-    return " or ".join(dict.fromkeys(_kind_of_one(_resolved(part, root), root) for part in _parts(node, root)))
+def _kind(node: Mapping[str, Any], root: Mapping[str, Any], *, depth: int) -> str:
+    if depth == MAX_DEPTH:
+        return "more of the same"
+    parts = (_resolved(part, root) for part in _parts(node, root))
+    return " or ".join(dict.fromkeys(_kind_of_one(part, root, depth=depth) for part in parts))
 
 
-def _kind_of_one(node: Mapping[str, Any], root: Mapping[str, Any]) -> str:
+def _kind_of_one(node: Mapping[str, Any], root: Mapping[str, Any], *, depth: int) -> str:
     if "const" in node:
         return json.dumps(node["const"])
     if "enum" in node:
         return " or ".join(map(json.dumps, node["enum"]))
     if node.get("type") == "array":
-        return f"list of {_kind(node.get('items', {}), root)}"
+        return f"list of {_kind(node.get('items', {}), root, depth=depth + 1)}"
     return str(node.get("type", "any"))
 
 

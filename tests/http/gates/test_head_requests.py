@@ -23,3 +23,9 @@ async def test_a_job_can_be_asked_for_by_its_head(client: httpx.AsyncClient) -> 
 async def test_where_nothing_is_got_there_is_no_head_either(client: httpx.AsyncClient) -> None:
     refused = await client.head("/v1/jobs/welcome_email/batch")
     assert (refused.status_code, refused.headers["allow"]) == (405, "POST")
+
+
+@pytest.mark.parametrize("path", ["/v1/events", "/v1/webhook-events", "/dashboard/live"])
+async def test_the_head_of_a_stream_is_all_that_there_is(client: httpx.AsyncClient, path: str) -> None:
+    head = await client.head(path)
+    assert (head.status_code, head.headers["content-type"].partition(";")[0]) == (200, "text/event-stream")
