@@ -24,6 +24,9 @@ from errand.wire import codec, keys
 
 AT_ONCE = 50
 
+TASKS = 500
+"""So many jobs have a task each at once: those of a million would take gigabytes."""
+
 HOLD_MS = 5 * 60_000
 """How long a job is kept from Arq's workers if this is killed before it has put it.
 
@@ -68,7 +71,8 @@ class FromArq:
             async with gate:
                 await self._move(job_id.decode(), int(due_ms), same_server=same)
 
-        await asyncio.gather(*(move(job_id, due_ms) for job_id, due_ms in waiting))
+        for start in range(0, len(waiting), TASKS):
+            await asyncio.gather(*(move(job_id, due_ms) for job_id, due_ms in waiting[start : start + TASKS]))
         self._account(len(waiting))
         return self._left.total()
 
