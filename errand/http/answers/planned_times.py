@@ -31,7 +31,7 @@ def plan_as_json(first_ms: int, offsets_ms: tuple[int, ...]) -> bytes:
 
 def time_as_json(at_ms: int) -> bytes:
     """The time, as Pydantic writes it."""
-    second, ms = divmod(shown_ms(at_ms), 1000)
+    second, ms = divmod(at_ms if 0 <= at_ms < LATEST_MS else shown_ms(at_ms), 1000)
     return b'"%b%b"' % (_second(second), b".%03d000Z" % ms if ms else b"Z")
 
 

@@ -156,7 +156,10 @@ async def read(request: Request) -> Any:
 
 def check_media_type(request: Request) -> None:
     """Raises Problem 422 if the body is not said to be JSON."""
-    media_type = header(request.scope, b"content-type").partition(";")[0].strip().lower()
+    given = header(request.scope, b"content-type")
+    if given == "application/json":
+        return
+    media_type = given.partition(";")[0].strip().lower()
     if media_type != "application/json" and not (
         media_type.startswith("application/") and media_type.endswith("+json")
     ):
