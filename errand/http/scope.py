@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from typing import Any, Protocol
+from urllib.parse import quote
 
 from starlette.types import Scope
 
@@ -17,6 +18,10 @@ CONNECTION = "errand.connection"
 
 FIRST_HEADERS = "errand.first_headers"
 """The key of a scope under which `first_headers` keeps what it has made."""
+
+
+PLAIN_IN_PATH = "/!$&()*+,;=:@"
+"""What a path may have unquoted (RFC 3986, section 3.3), but for the `'` that ends a text in a script."""
 
 
 MAX_DIGITS = 18
@@ -38,15 +43,21 @@ class Connection(Protocol):
 def root_path(scope: Scope) -> str:
     """The path under which the API is mounted or served by a proxy, such as `/admin/queue`; usually empty.
 
-    Every link in an answer begins with it.
+    Every link in an answer begins with it. It is quoted: an app may mount the API at a path with a parameter, and what
+    stands there is the client's, who could end a header or a script with it.
     """
-    return str(scope.get("root_path", "")).rstrip("/")
+    root = _raw_root(scope)
+    return quote(root, safe=PLAIN_IN_PATH) if root else ""
 
 
 def api_path(scope: Scope) -> str:
     """The path of the request within the API, such as `/v1/jobs`: without the path of the mount."""
-    path, root = str(scope["path"]), root_path(scope)
+    path, root = str(scope["path"]), _raw_root(scope)
     return path[len(root) :] if root and path.startswith(f"{root}/") else path
+
+
+def _raw_root(scope: Scope) -> str:
+    return str(scope.get("root_path", "")).rstrip("/")
 
 
 def announced_bytes(content_length: bytes) -> int | None:

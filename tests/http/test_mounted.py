@@ -236,3 +236,21 @@ async def test_a_mounted_api_that_nobody_opened_says_what_to_do(settings: Settin
     async with httpx.AsyncClient(transport=transport, base_url="http://app.example", headers=ADMIN) as client:
         with pytest.raises(RuntimeError, match="jobs_lifespan"):
             await client.get(f"{MOUNT}/v1/jobs")
+
+
+async def test_what_a_client_writes_into_the_path_of_the_mount_ends_no_script_and_no_header(
+    redis: ArqRedis, settings: Settings
+) -> None:
+    """As of an app that serves each of its tenants below a path of their own."""
+    api = create_api(settings, dependencies=[Depends(require_admin)])
+    app = FastAPI(lifespan=jobs_lifespan(settings, api=api))
+    app.mount("/of/{tenant}/queue", api)
+    mount = "/of/x'-fire()-%22%3E%3Cscript%3Efire()%0D%0AX-Made-Up:%201/queue"
+    async with calling(app) as client:
+        for page in ("/docs", "/redoc", "/dashboard", "/dashboard/jobs"):
+            answer = await client.get(mount + page)
+            assert answer.status_code == 200
+            assert "x'-" not in answer.text and "<script>fire" not in answer.text
+        put = await client.post(f"{mount}/v1/jobs/welcome_email", json=LETTER)
+        assert put.status_code == 202 and "\n" not in put.headers["location"]
+        assert (await client.get(put.headers["location"])).json()["links"]["self"] == put.headers["location"]
