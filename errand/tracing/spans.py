@@ -13,7 +13,7 @@ from typing import Any
 
 from opentelemetry import propagate, trace
 from opentelemetry.context import Context, attach, detach, get_current
-from opentelemetry.trace import Link, Span, SpanKind, StatusCode, TracerProvider
+from opentelemetry.trace import Link, Span, SpanKind, StatusCode, Tracer, TracerProvider
 
 from errand.secrets import redaction
 from errand.tracing import unsampled, w3c
@@ -147,7 +147,7 @@ class Spans:
         attributes = _of_message(type_name, queue, operation=("process", "process"))
         attributes |= {"messaging.message.id": job_id, "errand.job.attempt": number}
         linked = [None if is_child else parent, self._context_of(origin.follows)]
-        span = self._tracer.start_span(
+        span = self._tracer_in(parent if is_child else None).start_span(
             f"process {queue}:{type_name}",
             context=parent if is_child else Context(),
             kind=SpanKind.CONSUMER,
@@ -156,6 +156,13 @@ class Spans:
             **NO_TRACEBACKS,
         )
         return Within(span, notes_errors=False)
+
+    def _tracer_in(self, parent: Context | None) -> Tracer:
+        """What makes the span of an attempt: if it is sampled, without asking the sampler."""
+        roots = self._roots
+        if parent is None or roots is None or not roots.follows_parents:
+            return self._tracer
+        return roots.tracer if trace.get_current_span(parent).get_span_context().trace_flags.sampled else self._tracer
 
     def _context_of(self, carrier: Carrier | None) -> Context | None:
         """None if it names no span."""

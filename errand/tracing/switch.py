@@ -58,10 +58,13 @@ def _configure(program: str) -> None:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
+    from errand.tracing.resource import HashedOnce
+
     if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         return
     is_named = SERVICE_NAME in OTELResourceDetector().detect().attributes
-    provider = TracerProvider(resource=Resource.create({} if is_named else {SERVICE_NAME: f"errand-{program}"}))
+    resource = Resource.create({} if is_named else {SERVICE_NAME: f"errand-{program}"})
+    provider = TracerProvider(resource=HashedOnce(resource))
     for name in _exporters():
         found = list(entry_points(group="opentelemetry_traces_exporter", name=name))
         if not found:

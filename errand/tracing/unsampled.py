@@ -115,19 +115,22 @@ class RootSampling:
     """Those whose lower 64 bits are smaller."""
     ids: GivenIds
     tracer: Tracer
-    """Makes the first span of a trace that is sampled, with the id that was drawn."""
+    """Makes spans of traces that are sampled; if it is the first, with the id that was drawn."""
+    follows_parents: bool
+    """True if a span of another program that is sampled has sampled children: then nobody has to be asked."""
 
     @classmethod
     def of(cls, provider: TracerProvider) -> RootSampling | None:
         """That of the provider; None if its sampler or its ids are others than OpenTelemetry's own."""
-        root = getattr(getattr(provider, "sampler", None), "_root", None)
+        sampler = getattr(provider, "sampler", None)
+        root = getattr(sampler, "_root", None)
         bound = root.bound if type(root) is TraceIdRatioBased else BOUNDS.get(root)
         if bound is None or type(getattr(provider, "id_generator", None)) is not RandomIdGenerator:
             return None
         # a copy: the provider hands out the same tracer to all who ask under that name
         tracer: Any = copy(provider.get_tracer("errand", VERSION))
         tracer.id_generator, tracer.sampler = (ids := GivenIds()), ALWAYS_ON
-        return cls(bound, ids, tracer)
+        return cls(bound, ids, tracer, getattr(sampler, "_remote_parent_sampled", None) is ALWAYS_ON)
 
     def draw(self, *, has_own: bool) -> OriginAtEnd | None:
         """The start of a new trace that is not sampled; None if it is, then `tracer` makes its first span.

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from opentelemetry import baggage
 from opentelemetry.context import attach, detach
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -14,6 +15,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased,
 from opentelemetry.trace import SpanContext, get_current_span
 
 from errand.tracing import current
+from errand.tracing.resource import HashedOnce
 from errand.tracing.spans import Spans
 from errand.tracing.unsampled import RootSampling, are_left_out
 from errand.wire.job_id import new_job_id
@@ -87,6 +89,24 @@ def test_what_is_put_with_baggage_hands_it_on(monkeypatch: pytest.MonkeyPatch) -
     with current.putting("noop", "default") as origin:
         assert isinstance(origin, JobOrigin) and origin.parent is not None and origin.parent["baggage"] == "tenant=acme"
     detach(around)
+
+
+@pytest.mark.parametrize("sampler", [ParentBased(HALF), ParentBased(HALF, remote_parent_sampled=ALWAYS_OFF)])
+@pytest.mark.parametrize("flags", ["01", "00"])
+def test_an_attempt_is_sampled_if_its_enqueue_was_unless_the_sampler_says_otherwise(
+    sampler: ParentBased, flags: str
+) -> None:
+    provider, exporter = provider_by(sampler)
+    origin = JobOrigin(parent={"traceparent": f"00-{'1' * 32}-{'2' * 16}-{flags}", "tracestate": "a=b"})
+    with Spans(provider).attempt(origin, number=1, type_name="noop", queue="default", job_id="a") as span:
+        assert span.get_span_context().trace_id == int("1" * 32, 16)
+    follows = flags == "01" and sampler._remote_parent_sampled is ALWAYS_ON
+    assert len(exporter.get_finished_spans()) == follows
+
+
+def test_a_resource_that_is_hashed_once_is_the_same() -> None:
+    resource = Resource({"service.name": "errand-worker"})
+    assert HashedOnce(resource) == resource and hash(HashedOnce(resource)) == hash(resource)
 
 
 class Own(Sampler):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
-from structlog.contextvars import bound_contextvars
+from structlog.contextvars import bind_contextvars, bound_contextvars, reset_contextvars
 
 from errand.tracing import current
 from errand.tracing.attempts import OfAttempt
@@ -90,8 +90,11 @@ async def _in_span(spans: Spans, job: ClaimedJob, made: Made, *, queue: str) -> 
     ) as span:
         ids = current.ids()
         job.trace_id = ids.get("trace_id")
-        with bound_contextvars(**ids):
+        bound = bind_contextvars(**ids)
+        try:
             outcome = await made
+        finally:
+            reset_contextvars(**bound)
         error = outcome.error
         spans.end_attempt(span, outcome.status, None if error is None else (error.type, error.message))
         return outcome
