@@ -97,7 +97,12 @@ def shown_in(form: Form, schema: Mapping[str, Any]) -> list[ArgField]:
     """The fields as somebody has filled them, to be corrected."""
     left_out = form.all(LEFT_OUT)
     return [
-        replace(field, value=_text_in(form, field.name), left_out=field.name in left_out)
+        replace(
+            field,
+            # a password is typed once more: it would stand in the page
+            value="" if field.input_type == "password" else _text_in(form, field.name),
+            left_out=field.name in left_out,
+        )
         for field in fields_of(schema, {})
     ]
 

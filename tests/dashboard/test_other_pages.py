@@ -200,6 +200,12 @@ def test_a_form_keeps_line_breaks_and_says_which_args_it_cannot_hold() -> None:
     assert [field.left_out for field in schema_form.fields_of(schema, {"text": "a\rb"})] == [True, False]
 
 
+def test_a_form_that_is_to_be_corrected_shows_no_password() -> None:
+    schema = {"properties": {"name": {"type": "string"}, "token": {"type": "string", "format": "password"}}}
+    name, token = schema_form.shown_in(Form([("args.name", "Ada"), ("args.token", "hunter2")]), schema)
+    assert (name.value, token.value, token.input_type) == ("Ada", "", "password")
+
+
 async def test_what_answers_a_form_is_not_read_again(client: httpx.AsyncClient) -> None:
     look = await seen(client, "/dashboard/dead-jobs/replay?type=welcome_email")
     done = SeenPage(await client.post("/dashboard/dead-jobs/replay", data={"type": "welcome_email"}, headers=OWN_PAGE))
