@@ -98,9 +98,14 @@ async def test_letters_of_the_sink_are_for_a_machine_without_keys(
         pictures = await seen(client, f"/dashboard/jobs/{resized}")
         shown = sources(pictures, "img")
         assert len(shown) == 2 and "24 webp" in pictures.text and "open output 3" in pictures.links
-        assert size_of((await client.get(shown[0])).content) == (32, 24)
+        picture = await client.get(shown[0])
+        assert size_of(picture.content) == (32, 24)
+        # its browser asks again, also after the session has ended
+        assert picture.headers["cache-control"] == "private, no-cache"
+        known = {"if-none-match": picture.headers["etag"]}
+        assert (await client.get(shown[0], headers=known)).status_code == 304
         client.cookies.clear()
-        assert (await client.get(shown[0])).status_code == 401
+        assert (await client.get(shown[0], headers=known)).status_code == 401
 
 
 def test_only_what_a_job_has_stored_is_a_picture() -> None:

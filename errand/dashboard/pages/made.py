@@ -35,4 +35,7 @@ async def show_file(key: Key, request: Request, to: SharedDep) -> Response:
 
     It comes from this service, never by a redirect to a bucket: the page's policy allows no pictures from elsewhere.
     """
-    return await streamed_answer(key, request, to, until_s=None)
+    answer = await streamed_answer(key, request, to, until_s=None)
+    # kept, but asked for each time: who has signed out, or comes next at that machine, has no cookie for it
+    answer.headers["Cache-Control"] = "private, no-cache"
+    return answer
