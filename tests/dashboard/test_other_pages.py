@@ -14,7 +14,9 @@ from pydantic import BaseModel
 from errand import Context, job
 from errand.dashboard import schema_form
 from errand.dashboard.forms import Form
+from errand.dashboard.pages.schedules import FIELDS
 from errand.dashboard.pages.workers import partly_known
+from errand.http.requests.schedule_body import ScheduleBody
 from errand.http.requests.waits import MAX_WAIT_S
 from errand.monitor.queues import WorkerState
 from errand.queue.queue import Queue
@@ -143,6 +145,24 @@ async def test_a_schedule_is_made_changed_paused_triggered_and_deleted(client: h
     assert "queued" in job.title
     assert (await pressed(client, page, "Delete")).headers["location"] == "/dashboard/schedules"
     assert "There is no schedule" in (await seen(client, "/dashboard/schedules")).text
+
+
+async def test_the_form_of_a_schedule_has_all_of_it_and_a_new_one_replaces_none(client: httpx.AsyncClient) -> None:
+    assert {*FIELDS, "args"} == set(ScheduleBody.model_fields)
+    kept = {"type": "welcome_email", "args": {**LETTER, "data": {"x": "y" * 20_000}}, "cron": "0 3 * * *"}
+    await client.put("/v1/schedules/daily", json={**kept, "enforce": True})
+    page = await seen(client, "/dashboard/schedules/daily")
+    assert '<option value="true" selected>is not put' in page.answer.text and "y" * 20_000 in page.answer.text
+    fields = {"type": "welcome_email", "cron": "0 4 * * *", "args": json.dumps(LETTER)}
+    blank = await seen(client, "/dashboard/schedules/new")
+    refused = SeenPage(await pressed(client, blank, "Make", **fields, id="daily"))
+    assert refused.answer.status_code == 422 and "another schedule has it" in refused.text
+    assert (await pressed(client, refused, "Make", **fields, id="other", enforce="true")).status_code == 303
+    schedules = (await client.get("/v1/schedules")).json()["schedules"]
+    assert [(each["id"], each["cron"], each["enforce"]) for each in schedules] == [
+        ("daily", "0 3 * * *", True),
+        ("other", "0 4 * * *", True),
+    ]
 
 
 async def test_schedules_say_how_their_last_job_ended(

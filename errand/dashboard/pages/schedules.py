@@ -29,7 +29,8 @@ from errand.wire.job_id import new_job_id
 
 ROWS = 50
 
-FIELDS = ("type", "cron", "timezone", "misfire", "grace_s", "jitter_s", "queue")
+FIELDS = ("type", "cron", "timezone", "misfire", "grace_s", "jitter_s", "queue", "enforce")
+"""All that a definition has beside its args: what the form lacked, a change by it would set back."""
 
 router = page_router("/schedules")
 
@@ -49,7 +50,7 @@ async def list_schedules(request: Request, to: SharedDep) -> Response:
 async def new_schedule(request: Request, to: SharedDep) -> Response:
     """An empty form."""
     given = {"timezone": "UTC", "misfire": "skip", "args": "{}", "type": request.query_params.get("type", "")}
-    return _form(request, to, "", given)
+    return _form(request, to, "", given, is_new=True)
 
 
 @router.get("/{id}", dependencies=[Depends(gate.may_look)])
@@ -68,11 +69,13 @@ async def put_schedule(request: Request, to: SharedDep, form: FormDep) -> Respon
     if not SCHEDULE_ID.fullmatch(schedule_id):
         raise json_body.invalid("id", "must be 1 to 64 letters, digits, '-' and '_'")
     try:
+        if form.get("new") and await in_time(to.schedules.read(schedule_id)) is not None:
+            raise RequestValidationError([{"type": "taken", "loc": ("body", "id"), "msg": "another schedule has it"}])
         await schedules.put(to, schedule_id, _definition(form))
     except RequestValidationError as error:
         faults = [f"{'.'.join(map(str, fault['loc'][1:]))}: {fault['msg']}" for fault in error.errors()]
         given = {name: form.get(name) for name in (*FIELDS, "args")}
-        return _form(request, to, form.get("id"), given, faults=faults)
+        return _form(request, to, form.get("id"), given, faults=faults, is_new=bool(form.get("new")))
     return done(request, f"{base_path(request)}/schedules/{schedule_id}")
 
 
@@ -144,6 +147,7 @@ def _form(
     shown: ScheduleView | None = None,
     last: JobSnapshot | None = None,
     faults: list[str] | None = None,
+    is_new: bool = False,
 ) -> Response:
     return page(
         request,
@@ -152,6 +156,7 @@ def _form(
         id=schedule_id,
         given={name: given.get(name, "") for name in (*FIELDS, "args")},
         schedule=shown,
+        is_new=is_new,
         last=last,
         words=in_words(shown.cron) if shown else "",
         faults=faults or [],
