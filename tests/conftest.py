@@ -34,6 +34,7 @@ from errand.worker.worker import Worker
 from settings import Settings
 from tests.apps import app_with
 from tests.apps import make_settings as make_settings
+from tests.patience import PATIENCE, be_patient
 from tests.peers import HttpReceiver, SmtpReceiver
 from tests.redis_cluster import PATIENT, redis_cluster
 from tests.waiting import NEVER_S
@@ -68,6 +69,7 @@ def pytest_configure(config: pytest.Config) -> None:
     Each process of a whole run reads the folders from another one on: in a new checkout all would compile the same
     module at the same time else.
     """
+    os.environ[PATIENCE] = "1"
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
     name = os.environ.get("PYTEST_XDIST_WORKER")
@@ -239,21 +241,11 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(Settings.model_config, "env_file", None)
 
 
-LIMITS = (
-    *("http.api.REPLY_TIMEOUT_S", "http.api.REDIS_DEADLINE_S", "http.shared.REDIS_DEADLINE_S"),
-    *("client.connection.REPLY_TIMEOUT_S", "client.connection.REDIS_DEADLINE_S", "client.client.REDIS_DEADLINE_S"),
-    *("client.watching.REDIS_DEADLINE_S", "queue.enqueue_script.REPLY_TIMEOUT_S", "process.worker.REPLY_TIMEOUT_S"),
-    *("http.gates.audit.REDIS_DEADLINE_S", "process.worker.REDIS_DEADLINE_S"),
-)
-"""How long this process waits for Redis."""
-
-
 @pytest.fixture(autouse=True)
 def _patience() -> Iterator[pytest.MonkeyPatch]:
     """Redis, and what asks it, get all the time they take: a busy machine is no outage."""
     with pytest.MonkeyPatch.context() as patience:
-        for name in LIMITS:
-            patience.setattr(f"errand.{name}", NEVER_S)
+        be_patient(patience.setattr)
         yield patience
 
 

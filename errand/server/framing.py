@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from functools import partial
-from time import perf_counter
+from time import thread_time
 from typing import Literal, cast
 
 import httptools
@@ -131,9 +131,9 @@ class Framing(HttpToolsProtocol):
         return cycle is None or cycle.response_complete
 
     def _parse_by_share(self, data: memoryview) -> None:
-        began_s = perf_counter()
+        used_s = thread_time()  # what other programs take of the processor meanwhile is not the client's doing
         self._parse(data)
-        rest_s = self._share.use(began_s, perf_counter())
+        rest_s = self._share.use(thread_time() - used_s, at_s=self.loop.time())
         if rest_s and not self._is_over():
             self._rests = self.flow.held = True
             self.flow.pause_reading()
@@ -212,6 +212,8 @@ class Framing(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         self._ahead = self._ahead + 1 if self.pipeline or self.flow.held else 0
         super().on_response_complete()
+        if self._unparsed:
+            self._unset_keepalive_if_required()  # it has sent more, and must not be closed as idle while that waits
         if len(self.pipeline) > READ_ON_AT:
             self.flow.pause_reading()
         else:

@@ -21,10 +21,9 @@ class Share:
         self._left_s = AT_ONCE_S
         self._at_s = 0.0
 
-    def use(self, began_s: float, ended_s: float) -> float:
-        """Counts the time between these, on one clock; returns for how long the connection must rest now, 0 if it may
-        go on."""
-        earned_s = max(began_s - self._at_s, 0) * SHARE
-        self._left_s = min(self._left_s + earned_s, AT_ONCE_S) - (ended_s - began_s)
-        self._at_s = ended_s
+    def use(self, used_s: float, *, at_s: float) -> float:
+        """Counts so much processor time, up to now; returns for how long the connection must rest, or 0."""
+        earned_s = max(at_s - used_s - self._at_s, 0) * SHARE
+        self._left_s = min(self._left_s + earned_s, AT_ONCE_S) - used_s
+        self._at_s = at_s
         return max(-self._left_s, 0) / SHARE

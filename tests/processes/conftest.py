@@ -93,7 +93,13 @@ class House:
         return job
 
     def get(self, job_id: str, *, wait_s: float = 0) -> dict[str, Any]:
-        answer = self.http.get(f"{self.url}/v1/jobs/{job_id}", params={"wait": wait_s})
+        """The job. A 503 says that Redis was slow, and to ask again."""
+
+        def look() -> httpx.Response | None:
+            answer = self.http.get(f"{self.url}/v1/jobs/{job_id}", params={"wait": wait_s})
+            return None if answer.status_code == 503 else answer
+
+        answer = eventually_sync(look)
         assert answer.status_code == 200, answer.text
         job: dict[str, Any] = answer.json()
         return job

@@ -12,6 +12,7 @@ import pytest
 
 from tests.http.answers.test_problems import NEED_REDIS
 from tests.http.answers_seen import problem_of
+from tests.patience import PATIENCE
 from tests.processes.conftest import ROOT, House
 from tests.redis_servers import RedisServer, sentinel_house
 from tests.waiting import NEVER_S, eventually, eventually_sync
@@ -61,6 +62,7 @@ def house_at(new_house: Callable[..., House], tmp_path: Path, go_on: Path) -> Ca
             "JOB_PACKAGES": "outage_jobs",
             "PYTHONPATH": f"{ROOT}:{tmp_path}",
             "GO_ON": str(go_on),
+            PATIENCE: "",
         }
         return new_house(environment=environment)
 

@@ -22,6 +22,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from tests.patience import PATIENCE, be_patient
+
 MODULES = (
     "settings",
     "errand.cli.main",
@@ -97,6 +99,8 @@ def become(program: dict[str, Any], without_folder: list[str]) -> None:
     sys.path[:] = [program["folder"], *filter(None, more), *without_folder]
     sys.argv[:] = [program["module"], *program["arguments"]]
     importlib.invalidate_caches()  # the test has just written modules
+    if os.environ.pop(PATIENCE, ""):
+        be_patient()
     runpy.run_module(program["module"], run_name="__main__", alter_sys=True)
 
 

@@ -8,7 +8,7 @@ import contextlib
 import pytest
 
 from errand.server import share
-from errand.server.framing import Framing
+from errand.server.framing import MAX_PIPELINED, Framing
 from errand.server.share import AT_ONCE_S, SHARE, Share
 from tests.contract.raw.endless import CLIENTS, asked_ms, hostile
 from tests.server.test_http_protocol import BODY, GET, POST, connected, port
@@ -19,12 +19,12 @@ __all__ = ["port"]
 
 def test_what_is_used_beyond_the_share_is_rested_off() -> None:
     own = Share()
-    assert own.use(100, 100 + AT_ONCE_S / 2) == 0
-    rest_s = own.use(100 + AT_ONCE_S / 2, 100 + AT_ONCE_S * 2)
+    assert own.use(AT_ONCE_S / 2, at_s=100) == 0
+    rest_s = own.use(AT_ONCE_S * 1.5, at_s=100 + AT_ONCE_S * 1.5)
     assert rest_s == pytest.approx(AT_ONCE_S / SHARE, rel=0.05)
-    later_s = 100 + AT_ONCE_S * 2 + rest_s
-    assert own.use(later_s, later_s) == pytest.approx(0, abs=1e-6)
-    assert own.use(later_s + 60, later_s + 60 + AT_ONCE_S) == pytest.approx(0, abs=1e-6), "no more is saved up"
+    later_s = 100 + AT_ONCE_S * 1.5 + rest_s
+    assert own.use(0, at_s=later_s) == pytest.approx(0, abs=1e-6)
+    assert own.use(AT_ONCE_S, at_s=later_s + 60) == pytest.approx(0, abs=1e-6), "no more is saved up"
 
 
 @pytest.fixture
@@ -54,6 +54,22 @@ async def test_a_client_without_end_comes_to_rest_and_others_do_not(
         await eventually(all_rest)
         await asked_ms(port)
         assert len(resting) == CLIENTS, "none of them was parsed again"
+
+
+async def test_who_rests_is_not_closed_as_idle(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between answers uvicorn closes what has sent nothing for a while; what was sent already waits unread here."""
+    made = Framing.connection_made
+
+    def connection_made(self: Framing, transport: asyncio.Transport) -> None:
+        made(self, transport)
+        self.timeout_keep_alive = 0  # uvicorn counts in whole seconds
+
+    monkeypatch.setattr(Framing, "connection_made", connection_made)
+    monkeypatch.setattr(Share, "use", lambda *_, **__: 0.1)
+    number = 3 * MAX_PIPELINED
+    async with connected(port) as connection:
+        await connection.send((GET + b"\r\n") * number)
+        assert [(await connection.answer())[0] for _ in range(number)] == [200] * number
 
 
 async def test_who_awaits_answers_needs_no_share(port: int, resting: list[Framing]) -> None:

@@ -33,12 +33,14 @@ class Soon:
 
     def __init__(self, write: Callable[[], Awaitable[None]]) -> None:
         self._write = write
-        self._writing: asyncio.Task[None] | None = None
+        self._later: asyncio.Task[None] | None = None
+        """The write that is still to come."""
+        self._under_way: set[asyncio.Task[None]] = set()
 
     def ask(self) -> None:
         """There is something to write."""
-        if self._writing is None:
-            self._writing = asyncio.create_task(self._write_later())
+        if self._later is None:
+            self._later = asyncio.create_task(self._write_later())
 
     async def now(self) -> None:
         """Writes it, or loses it."""
@@ -46,13 +48,18 @@ class Soon:
             await self._write()
 
     async def close(self) -> None:
-        """Writes what is still to be written."""
-        if self._writing is not None:
-            self._writing.cancel()
-            self._writing = None
+        """Writes what is still to be written; returns when what was under way is written, too."""
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
+        if self._under_way:
+            await asyncio.wait(self._under_way)
         await self.now()
 
     async def _write_later(self) -> None:
         await asyncio.sleep(WRITE_EVERY_S)
-        self._writing = None
+        if (writing := self._later) is not None:
+            self._under_way.add(writing)
+            writing.add_done_callback(self._under_way.discard)
+        self._later = None
         await self.now()
