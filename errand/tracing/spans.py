@@ -19,7 +19,16 @@ from errand.secrets import redaction
 from errand.tracing import unsampled, w3c
 from errand.tracing.attributes import Attributes, Kind
 from errand.version import VERSION
-from errand.wire.origin import MAX_CHARS, Carrier, Origin, OriginAtEnd, UnsampledOrigin, origin_at, with_names
+from errand.wire.origin import (
+    MAX_CHARS,
+    OWN_TRACE,
+    Carrier,
+    Origin,
+    OriginAtEnd,
+    UnsampledOrigin,
+    origin_at,
+    with_names,
+)
 
 SYSTEM = "errand"
 
@@ -73,6 +82,7 @@ class Spans:
         self._tracer = provider.get_tracer("errand", VERSION)
         self._is_w3c = w3c.is_usual()
         self._leaves_out_unsampled = unsampled.are_left_out(provider)
+        self._lazily = unsampled.LAZILY if self._leaves_out_unsampled else None
         self._roots = unsampled.RootSampling.of(provider) if self._leaves_out_unsampled else None
 
     def carrier(self) -> Carrier | None:
@@ -100,7 +110,9 @@ class Spans:
             left_out = unsampled.child_in(context) if self._leaves_out_unsampled else None
         elif self._roots is not None:
             has_own = job_id is not None and request_id is None and not follows
-            left_out, tracer = self._roots.draw(has_own=has_own), self._roots.tracer
+            if (left_out := self._roots.draw(has_own)) is OWN_TRACE:
+                return left_out
+            tracer = self._roots.tracer
         if left_out is None:
             span = tracer.start_span(f"enqueue {queue}:{type_name}", **_options_of_enqueue(type_name, queue, job_id))
             return Put(span, lambda: origin_at(self.carrier(), follows=follows, request_id=request_id))
@@ -123,7 +135,7 @@ class Spans:
 
     def enters_lazily(self) -> bool:
         """True if what asks for OpenTelemetry's context here is given that of the attempt; else that is entered."""
-        return self._leaves_out_unsampled and unsampled.LAZILY is not None and unsampled.LAZILY.is_untouched()
+        return self._lazily is not None and self._lazily.is_untouched()
 
     @staticmethod
     def context_in(parent: UnsampledOrigin) -> Context:

@@ -132,7 +132,7 @@ class RootSampling:
         tracer.id_generator, tracer.sampler = (ids := GivenIds()), ALWAYS_ON
         return cls(bound, ids, tracer, getattr(sampler, "_remote_parent_sampled", None) is ALWAYS_ON)
 
-    def draw(self, *, has_own: bool) -> OriginAtEnd | None:
+    def draw(self, has_own: bool) -> OriginAtEnd | None:
         """The start of a new trace that is not sampled; None if it is, then `tracer` makes its first span.
 
         `has_own`: it is that of one job, whose id says which it is.

@@ -167,13 +167,11 @@ def dumps_with(origin: Origin, record: dict[str, Any]) -> bytes:
     return codec.dumps({**record, **origin.fields()})
 
 
-def cut_origin(body: bytes) -> tuple[bytes, OriginAtEnd] | None:
-    """The body, a JSON object, and its origin, which need not be read again; None if that is none, or not at its end.
+def cut_origin(body: bytes) -> tuple[bytes, UnsampledOrigin] | None:
+    """The body, a JSON object, without its origin; None if that is none, or is not at its end.
 
     What looks like this at the end of an object is a field of it: within a text its quotation marks would be escaped.
     """
-    if body.endswith(OWN_TRACE):
-        return body, OWN_TRACE
     tail = body[-TAIL_BYTES:]
     return (body[:-TAIL_BYTES] + b"}", UnsampledOrigin(tail)) if TAIL.fullmatch(tail) else None
 

@@ -16,7 +16,7 @@ from errand.wire import codec
 from errand.wire.codec import UNKNOWN
 from errand.wire.flow import NO_FLOW, Flow, may_have_flow
 from errand.wire.limits import LATEST_MS, NO_LIMITS, KeptLimits, may_have_limits
-from errand.wire.origin import NO_ORIGIN, JobOrigin, Origin, cut_origin, may_have_origin
+from errand.wire.origin import NO_ORIGIN, OWN_TRACE, JobOrigin, Origin, cut_origin, may_have_origin
 
 logger = logging.getLogger("arq.worker")
 
@@ -76,8 +76,11 @@ def read(claim: Claim, deserializer: Deserializer | None) -> ClaimedJob:
         job.unreadable = JobExecutionFailed("job expired")
         return job
     body, has_origin = claim.body, may_have_origin(claim.body)
-    if has_origin and deserializer is codec.loads and (parts := cut_origin(body)) is not None:
-        (body, job.origin), has_origin = parts, False
+    if has_origin and deserializer is codec.loads:
+        if body.endswith(OWN_TRACE):
+            job.origin, has_origin = OWN_TRACE, False
+        elif (parts := cut_origin(body)) is not None:
+            (body, job.origin), has_origin = parts, False
     if deserializer is not None:
         deserializer = _noting_more(job, body, deserializer, has_origin=has_origin)
     try:
