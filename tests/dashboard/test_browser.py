@@ -164,6 +164,13 @@ def test_a_list_follows_what_happens_and_is_used_by_keyboard_alone(page: Page, h
     job = house.post("/v1/jobs/welcome_email?delay=1h", json=LETTER)
     row = page.locator(f"tr[data-id='{job['id']}']")
     expect(row).to_be_visible()
+    page.select_option("#action", "delete")
+    page.locator("h1").click()
+    house.post("/v1/jobs/welcome_email?delay=3h", json=LETTER)
+    expect(page.locator("#offer")).to_contain_text("have changed")
+    expect(page.locator("#action")).to_have_value("delete")
+    page.reload()
+    expect(row).to_be_visible()
     page.keyboard.press("j")
     expect(page.locator("tbody tr").first.locator("a")).to_be_focused()
     # while a row has the focus, nothing moves below it: the reader is asked

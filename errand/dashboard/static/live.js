@@ -83,7 +83,13 @@ function isTyping() {
   return main.contains(focused) && focused.matches("input:not([type=checkbox]), textarea, select")
     || main.querySelector("input[type=checkbox]:checked") !== null
     || [...main.querySelectorAll("form:not([role=search]) input:not([type=hidden]), textarea")]
-      .some((each) => each.value !== each.defaultValue);
+      .some((each) => each.value !== each.defaultValue)
+    || [...main.querySelectorAll("select")].some((each) => !each.closest("[role=search]") && isChosen(each));
+}
+
+// Another option than the page came with: without it, what is to be done with the chosen jobs would change by itself.
+function isChosen(select) {
+  return select.selectedIndex !== Math.max([...select.options].findIndex((option) => option.defaultSelected), 0);
 }
 
 function offer(text, label) {
