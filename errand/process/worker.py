@@ -24,7 +24,7 @@ from errand.doctor.examine import Installation
 from errand.job.catalog import Catalog, discover
 from errand.job.context import Opener
 from errand.job.job_type import JobType
-from errand.process import isolated, processors, start
+from errand.process import endless, isolated, processors, start
 from errand.process.garbage import collect_less
 from errand.process.hangup import on_hangup
 from errand.process.supervisor import Body, Ready, supervise
@@ -92,7 +92,7 @@ def run_one(settings: Settings, ready: Ready = lambda: None) -> None:
     with start.exit_if_unusable():
         catalog = discover(settings.packages)
     with start.redis_url(settings) as url, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(settings, catalog, redis_url=url, ready=ready))
+        endless.run(runner, serve(settings, catalog, redis_url=url, ready=ready))
 
 
 async def serve(settings: Settings, catalog: Catalog, *, redis_url: str, ready: Ready = lambda: None) -> None:
