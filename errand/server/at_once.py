@@ -1,8 +1,8 @@
 """Writes the answer to a new job at once: its head is known to be right, and goes out with the body.
 
-uvicorn takes an answer in two messages, and looks in each header for characters that would end it: for the usual answer
-that was an eighth of the server's time. The headers here are the service's own; in the path of the job all that is not
-plain is quoted.
+uvicorn takes an answer in two messages, and looks in each header for characters that would end it: that is a twentieth
+of all that a usual request takes (614 against 563 to 595 thousand instructions). The headers here are the service's
+own; in the path of the job all that is not plain is quoted.
 """
 
 from __future__ import annotations
