@@ -13,7 +13,7 @@ LIMITS = (
     *("client.connection.REPLY_TIMEOUT_S", "client.connection.REDIS_DEADLINE_S", "client.client.REDIS_DEADLINE_S"),
     *("client.watching.REDIS_DEADLINE_S", "queue.enqueue_script.REPLY_TIMEOUT_S", "process.worker.REPLY_TIMEOUT_S"),
     *("http.gates.audit.REDIS_DEADLINE_S", "process.worker.REDIS_DEADLINE_S", "mail.sending.REPLY_TIMEOUT_S"),
-    *("redis.outage.REPLY_TIMEOUT_S", "redis.outage.REDIS_DEADLINE_S"),
+    *("redis.outage.REPLY_TIMEOUT_S", "redis.outage.REDIS_DEADLINE_S", "redis.durability.FIRST_READING_LIMIT_S"),
 )
 """Those of a program that works for others. What looks whether Redis is well has its own, and keeps them."""
 
