@@ -83,6 +83,10 @@ ANYWHERE = {
 """Errors that a request may meet before its route is known."""
 
 
+COUNTED = {503: "Redis cannot be reached: with `RATE_LIMIT` it counts the requests of a key"}
+"""What every operation may be answered that takes a key, if it says nothing else of it."""
+
+
 LEADS_TO = {
     "SuppressionView": ("/v1/suppressions/{address}", "/address"),
     "JobView": ("/v1/jobs/{id}", "/id"),
@@ -171,7 +175,9 @@ def _complete_operations(document: Document, settings: Settings, *, own_auth: bo
             # none is needed: without keys the service answers its own machine
             operation["security"].append({})
         # copied: routes share what they say of their errors
-        answers = {**problems.documented(ANYWHERE), **operation["responses"]}
+        own = operation["responses"]
+        counted = COUNTED if "security" in operation else {}
+        answers = {**problems.documented(ANYWHERE), **problems.documented(counted), **own}
         operation["responses"] = {str(status): deepcopy(answer) for status, answer in answers.items()}
         for status, answer in operation["responses"].items():
             _add_headers(operation, status, answer)

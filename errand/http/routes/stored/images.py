@@ -126,7 +126,7 @@ async def sign_image_url(
         304: {"description": "the client's copy is still right"},
         307: {"description": "with `BUCKET_URLS`: the bucket's own URL"},
         **documented({404: "there is no such image", 416: "the file has no such part", **CHANGED}),
-        **{status: ERRORS[status] for status in (403, 422, 503)},
+        **{status: ERRORS[status] for status in (403, 422, 429, 503)},
     },
     operation_id="get_image",
 )
