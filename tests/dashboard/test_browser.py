@@ -68,6 +68,7 @@ def page(browser: Browser, house: House) -> Iterator[Page]:
     context.close()
 
 
+@pytest.mark.timeout(900)  # all pages; a browser takes minutes beside programs that compute
 def test_no_page_has_a_barrier_runs_what_others_wrote_or_is_wider_than_a_phone(
     page: Page, house: House, guarded: House
 ) -> None:

@@ -29,6 +29,15 @@ def greeted(house: House) -> list[str]:
     return eventually_sync(lambda: lines if len(lines := TRY.findall(output_of(house))) == 3 else None)
 
 
+def answer_to(command: list[str]) -> str | None:
+    """None if it is to be sent again: on a busy machine Redis may take longer than a request waits."""
+    done = subprocess.run([*command, "--silent", "--fail-with-body"], capture_output=True, text=True, check=False)
+    if "/problems/redis-unavailable" in done.stdout:
+        return None
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl: apt install curl")
 def test_the_three_curl_lines_it_prints_end_as_succeeded_and_a_signal_stops_it(house: House) -> None:
     running = house.start("service.run")
@@ -36,8 +45,8 @@ def test_the_three_curl_lines_it_prints_end_as_succeeded_and_a_signal_stops_it(h
     for line in greeted(house):
         command = shlex.split(line.replace("@examples", f"@{ROOT}/examples"))
         assert command[0] == "curl"
-        answer = subprocess.run([*command, "--silent", "--fail-with-body"], capture_output=True, text=True, check=True)
-        jobs.append(re.search(r'"id":"([^"]+)"', answer.stdout))
+        answer = eventually_sync(lambda command=command: answer_to(command))  # type: ignore[misc]
+        jobs.append(re.search(r'"id":"([^"]+)"', answer))
     ends = [house.ended({"id": job[1]}) for job in jobs if job]
     assert [job["status"] for job in ends] == ["succeeded"] * 3
     assert re.search(r"^worker \| .*outcome=succeeded", output_of(house), re.MULTILINE)
