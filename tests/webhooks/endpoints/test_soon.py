@@ -12,18 +12,18 @@ from errand.webhooks.endpoints.soon import Soon
 
 async def test_a_write_that_is_under_way_is_waited_for_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(soon, "WRITE_EVERY_S", 0)
-    begun, go_on, to_write, written = asyncio.Event(), asyncio.Event(), ["it"], list[str]()
+    started, go_on, to_write, written = asyncio.Event(), asyncio.Event(), ["it"], list[str]()
 
     async def write() -> None:
         if to_write:
             now = to_write.pop()
-            begun.set()
+            started.set()
             await go_on.wait()
             written.append(now)
 
     later = Soon(write)
     later.ask()
-    await begun.wait()
+    await started.wait()
     closing = asyncio.create_task(later.close())
     await asyncio.sleep(0)
     go_on.set()
