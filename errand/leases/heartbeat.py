@@ -160,7 +160,12 @@ class Heartbeat:
         A lease that ended with its job while the heartbeat was under way is not lost.
         """
         for job_id, token in lost.items():
-            if self._tokens.get(job_id) == token and self._stop(job_id):
-                self._counters.add("leases_lost")
-                log.warning("lease lost, attempt stopped", job_id=job_id)
-                del self._tokens[job_id]
+            if self._tokens.get(job_id) == token:
+                self.give_up(job_id)
+
+    def give_up(self, job_id: str) -> None:
+        """The lease held on that job was lost: stops its attempt, unless it is over."""
+        if job_id in self._tokens and self._stop(job_id):
+            self._counters.add("leases_lost")
+            log.warning("lease lost, attempt stopped", job_id=job_id)
+            del self._tokens[job_id]

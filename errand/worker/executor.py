@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Iterable
 from functools import partial
+from typing import Any
 
 import structlog
 from arq.worker import Worker
@@ -71,9 +72,20 @@ class Executor:
         # sent after this turn, in which all of them become held
         proof = loop.create_task(heartbeat.prove()) if doubtful else None
         for claim in claimed.claims:
+            earlier = self._stop_earlier(claim)
             heartbeat.hold(claim)
             self._unstarted[claim.job_id] = claim
-            self._worker.tasks[claim.job_id] = loop.create_task(self._run(claim, proof))
+            self._worker.tasks[claim.job_id] = loop.create_task(self._run(claim, proof, earlier))
+
+    def _stop_earlier(self, claim: Claim) -> asyncio.Task[Any] | None:
+        """Stops an attempt of the same job that runs here: its lease was lost, or Redis would not have given it again.
+
+        Once the new claim is held, no heartbeat would find out. Returns its task, if there is one.
+        """
+        task = self._worker.tasks.get(claim.job_id)
+        if task is not None:
+            self._heartbeat.give_up(claim.job_id)
+        return task
 
     def _may_be_cancelled(self, claimed: Claimed) -> bool:
         """True if a cancel of one of them was heard before the answer, or may have been missed since it was asked for.
@@ -88,12 +100,17 @@ class Executor:
             del others[job_id]
         return bool(cancelled)
 
-    async def _run(self, claim: Claim, proof: asyncio.Task[bool] | None) -> None:
+    async def _run(
+        self, claim: Claim, proof: asyncio.Task[bool] | None, earlier: asyncio.Task[Any] | None = None
+    ) -> None:
         """The whole story of one claimed job. Whatever goes wrong in it concerns this job alone.
 
-        If there is a `proof`, the job is started only if it says that the lease is still ours.
+        If there is a `proof`, the job is started only if it says that the lease is still ours; if there is an `earlier`
+        attempt, once that has ended: two never run in one process.
         """
         try:
+            if earlier is not None:
+                await asyncio.wait({earlier})
             if proof is not None and not await asyncio.shield(proof):
                 self._finisher.put(claim.handed_back())
                 return

@@ -145,6 +145,35 @@ async def test_a_lost_lease_stops_the_attempt_and_its_outcome_is_dropped_and_cou
     assert await redis.exists(keys.result(put.job_id)) == 0
 
 
+async def test_a_job_given_again_to_the_worker_that_runs_it_never_runs_twice_in_it(
+    redis: ArqRedis, redis_url: str, queue: Queue
+) -> None:
+    """Its lease has vanished, and a claim comes before the heartbeat that would notice."""
+    seen: list[str] = []
+    again = asyncio.Event()
+
+    @job()
+    async def endless(ctx: Context, args: Nothing) -> None:
+        seen.append("started")
+        if "stopped" in seen:
+            again.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.05)
+            seen.append("stopped")
+
+    async with running_worker(redis_url, job_types=[endless, noting([])], lease_s=HOUR_S):
+        put = await queue.enqueue("endless", {})
+        await eventually(holds(lambda: bool(seen)))
+        await redis.delete(keys.lease(put.job_id))
+        await redis.zadd(QUEUE, {put.job_id: 0})
+        await queue.enqueue("note", {})
+        await asyncio.wait_for(again.wait(), NEVER_S)
+        assert seen[:3] == ["started", "stopped", "started"]
+    assert seen[3:] == ["stopped"], "the worker's end waits for it"
+
+
 @pytest.mark.parametrize(("others", "most"), [(3, 20), (1, 10)])
 async def test_a_claim_fills_all_slots_if_others_keep_redis_busy_and_half_of_them_if_not(
     redis: ArqRedis, redis_url: str, queue: Queue, monkeypatch: pytest.MonkeyPatch, others: int, most: int
