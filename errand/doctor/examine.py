@@ -20,6 +20,7 @@ from pydantic_core import from_json
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
 from errand.doctor.cluster_checks import check_cluster
+from errand.doctor.key_checks import check_keys, check_move
 from errand.doctor.partition_checks import check_coverage, check_left, together
 from errand.doctor.server_checks import Finding, Timing, check_server
 from errand.job.catalog import Catalog
@@ -27,6 +28,7 @@ from errand.monitor.queues import live_workers
 from errand.redis.cluster.each import of_each
 from errand.redis.cluster.state import read_cluster, refuses_all_in_a_failover
 from errand.redis.outage import Outage, within
+from errand.redis.repair import may_be_repaired
 from errand.redis.rights import lacking, missing_rights
 from errand.redis.rows import rows_of
 from errand.redis.server import read_server
@@ -124,10 +126,13 @@ async def examine_server(
 
 
 async def examine_queues(redis: ArqRedis, installation: Installation) -> list[Finding]:
-    """The queues: jobs of types that this installation lacks, and jobs that no worker runs."""
+    """The queues: keys of another program, a move, jobs of types unknown here, and jobs that no worker runs."""
 
     async def look() -> list[Finding]:
-        return [await _check_job_types(redis, installation), *await _check_workers(redis, installation)]
+        if wrong := await check_keys(redis, installation.queues):
+            return wrong
+        moved = await check_move(redis)
+        return [*moved, await _check_job_types(redis, installation), *await _check_workers(redis, installation)]
 
     return await _reaching(look())
 
@@ -173,6 +178,8 @@ async def _reaching(look: Coroutine[Any, Any, list[Finding]]) -> list[Finding]:
         found, fix = f"Redis cannot be reached: {error}", "start the server, or let REDIS_URL name it"
         if any(word in str(error) for word in OF_A_CLUSTER):
             found, fix = "the server is a node of a cluster", "REDIS_URL: redis+cluster://h1:6379,h2:6379"
+        elif may_be_repaired(error):
+            found, fix = f"Redis answers, and cannot do what it is asked: {error}", "look at what it names"
     risk = "no job is accepted (503), and none runs, until this is fixed; what Redis has waits there"
     return [Finding(check="connection", level="warning", found=found, risk=risk, fix=fix)]
 
@@ -228,12 +235,14 @@ async def _sample_types(redis: ArqRedis, queue: str) -> list[str]:
         ids = dict.fromkeys(job_id.decode(errors="replace") for job_id in [*head, *tail])
         for job_id in ids:
             pipeline.getrange(keys.body(job_id), 0, HEAD_BYTES - 1)
-        bodies = await pipeline.execute()
+        bodies = await pipeline.execute(raise_on_error=False)
     return [_type_in(body) for body in bodies if body]  # none: the job ended meanwhile
 
 
-def _type_in(head: bytes) -> str:
+def _type_in(head: bytes | Exception) -> str:
     """The job type in the first bytes of a job."""
+    if isinstance(head, Exception):  # the key of its body has become another program's
+        return UNREADABLE
     try:
         job = from_json(head.decode(errors="ignore"), allow_partial=True)
     except ValueError:

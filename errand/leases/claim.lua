@@ -1,12 +1,12 @@
 #!lua flags=allow-oom
 -- Claims due jobs for a worker: takes their leases, counts the tries, fetches the bodies.
 -- KEYS  1 queue  2 running  3 wake  4 paused  5 cancels  6 isolated  7 workers  8 mark of a clock that was set
--- ARGV  1 token of this claim  2 lease in ms  3 how many jobs at most  4 channel of events
---       5 the worker if the claim was sent ahead, behind a wait: it does not take its own jobs then; else ''
---       6 the worker  7 its last report was so many ms ago, or ''  8 how many ms this call may have been under way
---       9 the limits of the types that the worker knows, as JSON, or '' (leases/parts/serving.lua)
+-- ARGV  1 token of this claim  2 lease in ms  3 how many jobs at most  4 channel of events  5 the worker if the claim was
+--       sent ahead, behind a wait: it does not take its own jobs then; else ''  6 the worker  7 its last report was so many
+--       ms ago, or ''  8 how many ms this call may have been under way  9 limits of the types that it knows (serving.lua)
 -- returns {in how many ms the next job is due or -1, jobs, now in ms, workers that live, if more jobs are due}; each job is
 --       {id, due, tries, body, attempts, 1 if the attempt before was lost, 1 if somebody has asked to cancel it}
+--- @include "redis/parts/moving"
 --- @include "redis/parts/now"
 --- @include "redis/parts/which_exist"
 --- @include "leases/parts/clock_set"
@@ -19,8 +19,8 @@ local token, lease_ms, most, channel, ahead = ARGV[1], tonumber(ARGV[2]), tonumb
 local now, lease_end = string.format('%.0f', now_ms), string.format('%.0f', now_ms + lease_ms)
 local lanes = string.sub(channel, 1, -#'events' - 1) .. 'lanes'
 
-local there = which_exist(paused, cancels, lanes, KEYS[8])
-if there[paused] then
+local there = which_exist(paused, cancels, lanes, KEYS[8], 'errand:move')
+if there[paused] or there['errand:move'] and refuse_if_moving() then
   return {-1, {}, '0', 0}
 end
 local any_cancels = there[cancels] or false

@@ -1,7 +1,8 @@
 """Moves all that Errand and Arq keep in one Redis to another: copies, compares, and only then empties the first.
 
-It can be killed anywhere and run again. Until all is copied and compared the source is whole, and the target takes no
-work; one write on the source, `moved`, is the moment from which the jobs are the target's.
+It can be killed anywhere and run again. Until all is copied and compared the source is whole; one write on the source,
+`moved`, is the moment from which the jobs are the target's. Before anything is removed the target has confirmed that it
+keeps all of it, and all is compared once more. Until the end neither server takes work.
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from arq.connections import ArqRedis
 from redis.exceptions import NoPermissionError
 
+from errand.move.confirmed import Keeping, NotConfirmed, run_id_of
 from errand.move.values import PART, ask, copy_collection, copy_strings, fingerprint, in_parts
 from errand.redis.cluster.partitions import most_ever
 from errand.redis.redis_py import key_prefix_of
@@ -74,10 +76,7 @@ async def is_same_server(one: ArqRedis, other: ArqRedis) -> bool:
 
     False if one of them does not say.
     """
-    try:
-        ids = [(await redis.info("server")).get("run_id") for redis in (one, other)]
-    except NoPermissionError:
-        return False
+    ids = [await run_id_of(redis) for redis in (one, other)]
     return ids[0] is not None and ids[0] == ids[1] and _keys_of(one) == _keys_of(other)
 
 
@@ -115,21 +114,23 @@ class Move:
         self._beside_other_data = beside_other_data
         self._ignore_connections = ignore_connections
         self._say = say
+        self._source_keeps, self._target_keeps = Keeping(source.redis), Keeping(target.redis)
+        self._confirmed: str | None = ""
+        """The target's run id when it last confirmed that it keeps what was copied; empty if more was copied since."""
 
     async def run(self) -> None:
         """Moves everything, or what an earlier run has left to move. Raises MoveRefused, and redis' errors."""
         await self._check_no_other_move()
         record = await self._started()
         await self._check_alone()
+        await self._source_keeps.look()
+        await self._target_keeps.look()
         if record.state == "copying":
-            counts = await self._copy(record.move_id)
+            counts = await self._copy(record.move_id, self._check_goes_on)
             self._account(counts)
             await self._check_alone()
-            await _write(self._source.redis, MoveRecord(record.move_id, "moved", self._target.shown))
-        there = await record_of(self._target.redis)
-        if there is not None and there.move_id == record.move_id:
-            await self._target.redis.delete(keys.MOVE)
-        removed = await self._empty_source()
+        await self._confirm(self._source, self._source_keeps, MoveRecord(record.move_id, "moved", self._target.shown))
+        removed = await self._empty_source(record.move_id)
         self._say(f"done: {removed:,} keys removed from {self._source.shown}, which starts no API and no worker now")
 
     async def cancel(self) -> None:
@@ -225,24 +226,52 @@ class Move:
 
     # --- the copy
 
-    async def _copy(self, move_id: str) -> Counter[str]:
-        """Copies until a look at all keys finds each the same on both sides; returns how many there are, by kind.
+    async def _copy(self, move_id: str, check_goes_on: Callable[[str], Awaitable[None]]) -> Counter[str]:
+        """Copies until a look at all keys finds each the same on both sides, and the target has confirmed that it keeps
+        them; returns how many there are, by kind.
 
-        Raises MoveRefused if another run has completed the move, or given it up.
+        Raises MoveRefused if it has not, and what `check_goes_on` raises before anything is written.
         """
         for _ in range(MAX_PASSES):
-            counts, copied, copied_bytes = Counter[str](), 0, 0
-            async for batch in _ours(self._source.redis):
-                different = await self._different(batch)
-                await self._check_goes_on(move_id)
-                copied_bytes += await self._copy_keys(different)
-                copied += len(different)
-                counts.update(map(_kind_of, batch))
-            if not copied:
-                await self._remove_what_the_source_has_not(move_id)
+            run_id = await run_id_of(self._target.redis)
+            counts, copied = await self._look_once(move_id, check_goes_on)
+            if not copied and await self._is_kept(move_id, run_id):
                 return counts
-            self._say(f"copied {copied:,} keys, {copied_bytes:,} bytes; comparing")
         raise MoveRefused(f"{self._source.shown} keeps changing: stop all that puts or runs jobs, then go on")
+
+    async def _look_once(
+        self, move_id: str, check_goes_on: Callable[[str], Awaitable[None]]
+    ) -> tuple[Counter[str], int]:
+        """Copies what differs; returns how many keys there are, by kind, and how many of them were copied."""
+        counts, copied, copied_bytes = Counter[str](), 0, 0
+        async for batch in _ours(self._source.redis):
+            different = await self._different(batch)
+            await check_goes_on(move_id)
+            copied_bytes += await self._copy_keys(different)
+            copied += len(different)
+            counts.update(map(_kind_of, batch))
+        if copied:
+            self._confirmed = ""
+            self._say(f"copied {copied:,} keys, {copied_bytes:,} bytes; comparing")
+        elif check_goes_on == self._check_goes_on:
+            await self._remove_what_the_source_has_not(move_id)
+        return counts, copied
+
+    async def _is_kept(self, move_id: str, run_id: str | None) -> bool:
+        """True if the target keeps what was compared; False if it is not the server any more that had it then."""
+        if self._confirmed == run_id:
+            return True
+        await self._confirm(self._target, self._target_keeps, MoveRecord(move_id, "coming", self._source.shown))
+        if await run_id_of(self._target.redis) != run_id:
+            return False
+        self._confirmed = run_id
+        return True
+
+    async def _confirm(self, server: Server, keeps: Keeping, record: MoveRecord) -> None:
+        try:
+            await keeps.confirm(record)
+        except NotConfirmed as error:
+            raise MoveRefused(f"{server.shown}: {error}") from None
 
     async def _different(self, batch: Sequence[bytes]) -> dict[bytes, bytes]:
         """Those keys that the target has not as the source has them, and their types."""
@@ -293,6 +322,15 @@ class Move:
         if record is None or (record.move_id, record.state) != (move_id, "copying"):
             raise MoveRefused("another 'errand move' has completed this move, or cancelled it")
 
+    async def _check_is_coming(self, move_id: str) -> None:
+        """Raises MoveRefused unless the target, when this was called, still took no work of its own."""
+        if not await self._is_coming(move_id):
+            raise MoveRefused("another 'errand move' has completed this move")
+
+    async def _is_coming(self, move_id: str) -> bool:
+        there = await record_of(self._target.redis)
+        return there is not None and there.move_id == move_id
+
     async def _remove_what_the_source_has_not(self, move_id: str) -> None:
         """An earlier run may have copied what has ended since, and parts of what it did not get to the end of."""
         async for batch in _ours(self._target.redis, parts=True):
@@ -309,7 +347,21 @@ class Move:
 
     # --- after
 
-    async def _empty_source(self) -> int:
+    async def _empty_source(self, move_id: str) -> int:
+        """Removes all from the source, and lets the target work; returns how many keys that were.
+
+        All is compared once more before: a target that has failed over since may not have all of it, and a process that
+        was connected for a moment may have written to the source. Not once the target may work: what it has is newer.
+        """
+        is_coming = await self._is_coming(move_id)
+        if is_coming:
+            await self._copy(move_id, self._check_is_coming)
+        removed = await self._remove_all()
+        if is_coming:
+            await self._target.redis.delete(keys.MOVE)
+        return removed
+
+    async def _remove_all(self) -> int:
         """Queues first: a worker of an old version, which reads no record, finds nothing to run."""
         removed = 0
         for queues_only in (True, False):

@@ -216,7 +216,7 @@ def run_isolated(settings: Settings, redis_url: str, partition: int, connection:
     start.prepare_child(settings, program="worker")
     isolated.ignore_signals()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve_isolated(settings, redis_url, partition, connection))
+        endless.run(runner, serve_isolated(settings, redis_url, partition, connection))
 
 
 async def serve_isolated(settings: Settings, redis_url: str, partition: int, connection: Connection) -> None:

@@ -40,7 +40,7 @@ for number = #tags + 1, number_of_jobs do
       return {{tag}, {detail}, now_ms}
     end
   end
-  if not tag and redis.call('EXISTS', body, result) > 0 then
+  if not tag and is_known(body, result) then
     tag, detail = 'exists', 0
   elseif not tag and room < 1 then
     tag, detail = 'full', 0

@@ -40,6 +40,7 @@ T = TypeVar("T")
 
 REFUSED_FOR_NOW = (
     *("MASTERDOWN", "CLUSTERDOWN", "NOREPLICAS", "BUSY ", "MISCONF", "UNBLOCKED", "TRYAGAIN"),
+    "ERRANDMOVE",  # our own: the jobs there are moved to another server (redis/parts/moving.lua)
     "Protocol error: unauthenticated",  # a password is missing, and the call too large to be refused in the usual words
 )
 """How such answers begin that redis-py makes no class of."""

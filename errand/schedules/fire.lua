@@ -6,6 +6,7 @@
 --       12 how many unfinished jobs the queue may hold; 0 without a limit
 -- returns 1 if this call did it, 2 if it put no job because the queue is full; 0 if another had, or the schedule has been
 --       changed or paused
+--- @include "redis/parts/moving"
 --- @include "redis/parts/wake_one"
 --- @include "redis/parts/publish_changes"
 --- @include "redis/parts/lane"
@@ -25,7 +26,7 @@ if is_full then
 end
 
 -- as enqueue.lua puts one; before anything is written of the schedule: if this fails, its time is still to come
-if job_id ~= '' and redis.call('EXISTS', body, result) == 0 then
+if job_id ~= '' and not is_known(body, result) then
   local at_ms = math.max(tonumber(now_ms), tonumber(due_ms))
   local later = at_ms > tonumber(now_ms)
   local head = redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')

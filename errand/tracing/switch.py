@@ -19,16 +19,27 @@ ASKED_BY = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
 def by_environment(program: str) -> None:
     """Has this process export its spans if OpenTelemetry's standard variables ask for it; `program` is its name there.
 
-    `opentelemetry-instrument` may have configured it before; then nothing is configured twice.
+    `opentelemetry-instrument` may have configured it before; then nothing is configured twice. Exits with one line if
+    OpenTelemetry cannot use the value of a variable.
     """
     if not _is_asked_for():
         return
     try:
         _configure(program)
+        by_program()
     except ImportError as error:
         log.warning("OTEL_… asks for traces: pip install 'errand[otel]'", error=str(error))
-        return
-    by_program()
+    except Exception as error:  # noqa: BLE001  # the SDK and each exporter raise what they like
+        raise SystemExit(f"settings: {_in_one_line(error)} ({_names_set()})") from None
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _names_set() -> str:
+    """The names alone: a header may be a password."""
+    return ", ".join(sorted(name for name in os.environ if name.startswith("OTEL_")))
 
 
 def by_program() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Mapping
 
 from errand.wire.records import Attempt
 
@@ -51,8 +52,8 @@ class Counters:
         taken, self._counts = self._counts, Counter()
         return dict(taken)
 
-    def put_back(self, counts: dict[str, int]) -> None:
-        """What could not be written is counted again with the next heartbeat."""
+    def put_back(self, counts: Mapping[str, int]) -> None:
+        """Counts what could not be written, or what another process has counted, with the next heartbeat."""
         self._counts.update(counts)
 
 

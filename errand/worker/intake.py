@@ -110,7 +110,14 @@ class Intake:
             return
         if worker.allow_pick_jobs:
             await self._parked.release(most)
+        if self._slots is not None:
+            most = self._claimable(self.free_slots)  # another worker may have taken of them meanwhile
+            if most <= 0 and not self._claiming.is_under_way:
+                return
+            self._slots.take_turn(self)
         claimed, asked = await self._claiming.answer(most)
+        if self._slots is not None and len(claimed.claims) < asked:
+            self._slots.make_room()
         if not worker.allow_pick_jobs:
             self._claiming.hand_back(claimed)
             return
@@ -134,11 +141,19 @@ class Intake:
         if self.free_slots <= 0 or not self._worker.allow_pick_jobs:
             if self._claiming.more_is_due:
                 self._wakeups.interrupt()
+            if self._slots is not None and self._worker.allow_pick_jobs:
+                self._slots.wait(self)
             await self._wakeups.wait_for_room(self._worker.poll_delay_s)
         elif self._worker.burst or self._claiming.more_is_due:
             await asyncio.sleep(0 if self._claiming.more_is_due else self._worker.poll_delay_s)
         else:
             await self._sleep()
+
+    def leave_line(self) -> None:
+        """The worker cannot claim now: others that share its slots need not wait for its turn."""
+        if self._slots is not None:
+            self._slots.leave_line(self)
+            self._slots.make_room()
 
     def release(self, outcomes: Sequence[Finish], written: Sequence[bool]) -> None:
         """The outcomes are in Redis, or were dropped because the leases had become another worker's: slots are free."""

@@ -24,8 +24,8 @@ from errand.worker.runners.attempt import Outcome
 log = structlog.get_logger("errand.worker")
 
 
-Attempted = tuple[Outcome, Progress | None]
-"""How an attempt ended, and its last report of progress."""
+Attempted = tuple[Outcome, Progress | None, Mapping[str, int]]
+"""How an attempt ended, its last report of progress, and what it has counted (`ctx.count`)."""
 
 
 Asked = tuple[Claim, Mapping[str, Any]]

@@ -357,7 +357,7 @@ class Worker(arq.Worker):
     def _report(self) -> WorkerReport:
         """What each heartbeat reports of this worker; while it drains it has only the slots that are taken."""
         draining = not self.allow_pick_jobs
-        slots = self.max_jobs if self._slots is None else self._slots.share
+        slots = self.max_jobs if self._slots is None else self._slots.share_of(self._intake)
         return WorkerReport(
             version=VERSION,
             slots=len(self.tasks) if draining else slots,
@@ -376,6 +376,7 @@ class Worker(arq.Worker):
                     return
                 self._outage.note_end()
             except (ResponseError, ValueError, OverflowError) as error:
+                self._intake.leave_line()
                 if is_outage(error):
                     await self._outage.wait_out(error)
                 else:
@@ -383,6 +384,7 @@ class Worker(arq.Worker):
                     log.exception("a claim was refused")
                     await asyncio.sleep(REFUSED_PAUSE_S)
             except Exception as error:  # noqa: BLE001  # sorted by wait_out, which raises what is no outage
+                self._intake.leave_line()
                 await self._outage.wait_out(error)
             else:
                 await self._intake.rest()

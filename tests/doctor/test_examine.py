@@ -21,6 +21,7 @@ from errand.job.job_type import job
 from errand.queue.queue import Queue
 from errand.redis.connection import connect
 from errand.wire import keys
+from errand.wire.move_record import MoveRecord
 from tests.conftest import running_worker
 from tests.servers import MAKES, Server, all_but, client_of, replica_of, serving
 from tests.waiting import eventually
@@ -291,3 +292,26 @@ async def test_a_start_that_ends_at_once_leaves_no_check_behind(redis: ArqRedis)
     async with looking([redis], KNOWN):
         pass
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_keys_that_another_program_has_written_over_are_named(redis: ArqRedis) -> None:
+    await redis.set(keys.queue("cpu"), "x")
+    await redis.set(keys.PARTITIONS, "x")
+    findings = {finding.check: finding for finding in await examine([redis], KNOWN)}
+    assert findings["keys"].found == (
+        "another program has written over keys of Errand: errand:partitions is a string, not a zset, "
+        "arq:queue:cpu is a string, not a zset"
+    )
+    assert await redis.get(keys.queue("cpu")) == b"x", "the doctor changes nothing"
+    await redis.delete(keys.queue("cpu"), keys.PARTITIONS)
+    put = await Queue(redis, ended_ttl_s=60).enqueue("known", {})
+    await redis.delete(keys.body(put.job_id))
+    await redis.lpush(keys.body(put.job_id), "x")  # type: ignore[misc]
+    findings = {finding.check: finding for finding in await examine([redis], KNOWN)}
+    assert findings["job-types"].found == "1 jobs looked at: 1 of types unknown here: (unreadable) (1)"
+
+
+async def test_a_move_that_keeps_all_jobs_from_running_is_named(redis: ArqRedis) -> None:
+    await redis.set(keys.MOVE, MoveRecord("a", "moved", "redis://new").dumps())
+    found = {finding.check: finding.found for finding in await examine([redis], KNOWN)}
+    assert found["move"] == "its jobs have been moved to redis://new: set REDIS_URL to that"

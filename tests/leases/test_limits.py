@@ -202,6 +202,26 @@ async def test_no_more_start_within_a_time_than_may(redis: ArqRedis, queue: Queu
     assert ids(await claimed(worker)) == ["4"]
 
 
+async def test_a_clock_that_was_set_back_holds_jobs_up_no_longer_than_their_rate(redis: ArqRedis, queue: Queue) -> None:
+    """All that is kept as a time of day is later by as much then."""
+    worker, step_ms = worker_of(redis, call_type(rate="2/min")), 3_600_000
+    await put(queue, "1", "2", "3")
+    await finish(worker, *await claimed(worker))
+    (starts,) = await redis.keys(keys.limit_starts(QUEUE, "*"))
+    for at in range(2):
+        await redis.lset(starts, at, str(int(await redis.lindex(starts, at)) + step_ms))  # type: ignore[misc]
+    await redis.zincrby(keys.limit_lines(QUEUE, "call"), step_ms, await line_of(redis))
+    assert await claimed(worker) == []
+    now_s, _ = await redis.time()
+    look_ms = await redis.zscore(keys.limit_lines(QUEUE, "call"), await line_of(redis))
+    assert look_ms is not None and 0 < look_ms - now_s * 1000 <= 61_000
+    assert max(map(int, await redis.lrange(starts, 0, -1))) <= (now_s + 1) * 1000  # type: ignore[misc]
+    for at in range(2):
+        await redis.lset(starts, at, "0")  # type: ignore[misc]  # a minute later
+    await redis.zadd(keys.limit_lines(QUEUE, "call"), {await line_of(redis): 0})
+    assert ids(await claimed(worker)) == ["3"]
+
+
 async def line_of(redis: ArqRedis) -> bytes:
     (name,) = await redis.zrange(keys.limit_lines(QUEUE, "call"), 0, -1)
     return bytes(name)

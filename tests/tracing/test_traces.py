@@ -268,3 +268,23 @@ import os; sys.stdout.flush(); os._exit(0)  # without the last export: nobody is
     clean: dict[str, Any] = {"PATH": "", "PYTHONPATH": str(Path(__file__).parent.parent.parent), **variables}
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=clean, check=True)
     assert json.loads(run.stdout) == [on, on, "errand-worker" if on else None]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "reason"),
+    [
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "0", "max_queue_size must be a positive integer."),
+        ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "many", "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT must be a non-negative integer"),
+        ("OTEL_PROPAGATORS", "pigeon", "Propagator pigeon not found."),
+    ],
+)
+def test_a_value_that_opentelemetry_cannot_use_stops_the_start_with_one_line(
+    variable: str, value: str, reason: str
+) -> None:
+    program = 'from errand.tracing import switch; switch.by_environment("worker")'
+    given = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_EXPORTER_OTLP_HEADERS": "key=secret"}
+    clean = {"PATH": "", "PYTHONPATH": str(Path(__file__).parent.parent.parent), **given, variable: value}
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=clean, check=False)
+    (line,) = run.stderr.splitlines()
+    assert run.returncode == 1
+    assert line.startswith("settings: ") and reason in line and variable in line and "secret" not in line

@@ -579,10 +579,11 @@ class Drastic(BaseException):
         lambda: Retry(after_s=1e300),
         Speechless,
         lambda: SystemExit(3),
+        KeyboardInterrupt,
         Drastic,
         lambda: BaseExceptionGroup("several", [Drastic()]),
     ],
-    ids=["inf", "nan", "huge", "speechless", "exit", "drastic", "group"],
+    ids=["inf", "nan", "huge", "speechless", "exit", "interrupt", "drastic", "group"],
 )
 async def test_anything_that_a_job_raises_is_an_outcome(
     redis: ArqRedis, redis_url: str, queue: Queue, error: Callable[[], BaseException]

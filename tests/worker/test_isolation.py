@@ -24,6 +24,7 @@ from errand.job.job_type import job
 from errand.leases.leases import Claim
 from errand.process.isolated import ignore_signals
 from errand.queue.queue import Queue
+from errand.wire import keys
 from errand.wire.flow import Flow, Needs
 from errand.worker import isolation
 from errand.worker.crashes import Suspects
@@ -161,6 +162,19 @@ async def test_a_suspect_has_the_args_that_jobs_before_it_have_given_it(
     ):
         done = await ended(redis, "joins")
     assert (done.status, done.result) == ("succeeded", 1), done.error
+
+
+async def test_what_an_isolated_attempt_counts_arrives(redis: ArqRedis, redis_url: str, run_worker: RunWorker) -> None:
+    @job(max_tries=10)
+    async def counting(ctx: Context, args: Nothing) -> None:
+        ctx.count("letters:sent")
+
+    put = await Queue(redis, ended_ttl_s=60).enqueue("counting", {})
+    await lost(redis, jobs=1, times=2)
+    async with running_worker(redis_url, "none", job_types=[counting]) as another:
+        async with run_worker([counting], suspects=Suspects(Beside(another))):
+            await ended(redis, put.job_id)
+    assert await redis.hget(keys.counters(keys.queue("default")), "letters:sent") == b"1"  # type: ignore[misc]
 
 
 def test_a_signal_to_the_whole_group_ends_no_isolated_attempt() -> None:

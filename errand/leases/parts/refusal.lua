@@ -1,6 +1,8 @@
 -- Why a job may not start now: a part of claim.lua. `limits` and `job` are as `limits.lua` has them.
 --- @include "redis/parts/call_or_reset"
 --- @include "leases/parts/limits"
+--- @include "leases/parts/started"
+local MOST_LATE = 100 -- lines whose looks one claim sets; the next one sets those of the others
 
 -- of one in a line: whether it waits for its turn, as it may have been cancelled or rescheduled; then as `limited_job`
 local function waiting_job(limits, id)
@@ -23,10 +25,19 @@ local function has_slot(limits, name, most, taken)
   return redis.call('SCARD', slots) < most
 end
 
--- in how many ms one more may start: within `per_ms` there are never more than `most`
-local function start_in_ms(limits, name, limit)
-  local oldest = call_or_reset(limits.prefix .. 'starts:' .. name, 'LINDEX', limit.most - 1)
-  return math.max((tonumber(oldest) or 0) + limit.per_ms - limits.now_ms, 0)
+-- lines that are to be looked at later than any limit of the type may have it, as the clock was set back: looks now
+local function look_at_late_lines(limits, lines, of_type)
+  local longest_ms = limits.lease_ms
+  for _, limit in ipairs(of_type) do
+    longest_ms = math.max(longest_ms, limit.per_ms or 0)
+  end
+  local last = call_or_reset(lines, 'ZREVRANGE', 0, 0, 'WITHSCORES')
+  if last[2] and tonumber(last[2]) > limits.now_ms + longest_ms then
+    local late = string.format('(%.0f', limits.now_ms + longest_ms)
+    for _, name in ipairs(redis.call('ZREVRANGEBYSCORE', lines, '+inf', late, 'LIMIT', 0, MOST_LATE)) do
+      redis.call('ZADD', lines, string.format('%.0f', limits.now_ms), name)
+    end
+  end
 end
 
 -- why a job may not start now, {limit, name, look_ms}; nil if it may. One that comes new stands behind those in line

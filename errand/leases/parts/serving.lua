@@ -63,11 +63,12 @@ end
 -- `known`: {queue, running, cancels, changes, lease_ms, now_ms}; returned with all that a claim uses
 local function limits_in(json, channel, known)
   known.of, known.types, known.lined, known.notes = cjson.decode(json), {}, {}, {}
-  known.turns, known.bytes_read = 0, 0
-  for type_name in pairs(known.of) do
+  known.turns, known.bytes_read, known.looks, known.last_looks = 0, 0, MOST_LOOKS, LAST_LOOKS
+  known.prefix = string.sub(channel, 1, -#'events' - 1)
+  for type_name, of_type in pairs(known.of) do
     known.types[#known.types + 1] = type_name
+    look_at_late_lines(known, known.prefix .. 'lines:' .. type_name, of_type)
   end
-  known.prefix, known.looks, known.last_looks = string.sub(channel, 1, -#'events' - 1), MOST_LOOKS, LAST_LOOKS
   known.serve, known.next_ms, known.hold_back, known.count = serve_lines, next_look_ms, is_held_back, count_start
   free_slots_of_ended(known.prefix, known.now_ms)
   return known

@@ -1,5 +1,27 @@
 -- Counts a job under the limits of its type from its start to its end: a part of claim.lua and finish.lua.
+--- @include "redis/parts/call_or_reset"
 -- `held-slots` has for each job that runs the names under which it counts; `prefix` begins the names of a queue's keys.
+
+-- the clock was set back: what started later than now counts as started now, and holds up others no longer than it may
+local function set_starts_back(starts, per_ms, now_ms)
+  local times = redis.call('LRANGE', starts, 0, -1)
+  redis.call('DEL', starts)
+  for _, started in ipairs(times) do
+    redis.call('RPUSH', starts, string.format('%.0f', math.min(tonumber(started) or 0, now_ms)))
+  end
+  redis.call('PEXPIRE', starts, per_ms)
+end
+
+-- in how many ms one more may start: within `per_ms` there are never more than `most`
+local function start_in_ms(limits, name, limit)
+  local starts = limits.prefix .. 'starts:' .. name
+  local oldest = tonumber(call_or_reset(starts, 'LINDEX', limit.most - 1)) or 0
+  if oldest > limits.now_ms then
+    set_starts_back(starts, limit.per_ms, limits.now_ms)
+    return limit.per_ms
+  end
+  return math.max(oldest + limit.per_ms - limits.now_ms, 0)
+end
 
 -- limits, job: as limits.lua has them
 local function count_start(limits, job)

@@ -1,6 +1,7 @@
 -- Puts jobs with few calls, if they have no other conditions than idempotency keys: a part of enqueue.lua,
 -- whose KEYS and ARGV it uses.
 --- @include "redis/parts/now"
+--- @include "redis/parts/moving"
 --- @include "queue/parts/expired"
 
 -- of what one call takes: Lua hands on fewer than 8,000 values
@@ -33,7 +34,7 @@ local function are_new(number_of_jobs, conditions)
   end
   for first = 1, number_of_jobs, JOBS_IN_A_CALL do
     local last = math.min(first + JOBS_IN_A_CALL - 1, number_of_jobs)
-    local known = redis.call('EXISTS', unpack(KEYS, first * 2 + 2, last * 2 + 3))
+    local known = redis.call('EXISTS', 'errand:move', unpack(KEYS, first * 2 + 2, last * 2 + 3))
     if known > 0 or (marks[first] and redis.call('EXISTS', unpack(marks, first, math.min(last, #marks))) > 0) then
       return false
     end

@@ -16,9 +16,11 @@ from zlib import crc32
 
 import structlog
 from arq.connections import ArqRedis
+from redis.exceptions import ResponseError
 
 from errand.redis.connection import connect
 from errand.redis.outage import REDIS_DEADLINE_S, is_outage, within
+from errand.redis.repair import may_be_repaired
 from errand.redis_url import RedisUrl
 from errand.wire import keys
 from errand.wire.job_id import new_job_ids
@@ -169,7 +171,7 @@ async def _history(first: ArqRedis, number: int) -> tuple[int, float]:
 
 
 async def _noted(first: ArqRedis, number: int) -> tuple[int, float]:
-    kept = await first.zrange(keys.PARTITIONS, 0, -1, withscores=True)
+    kept = await _kept(first)
     known = {name.decode(errors="replace"): score for name, score in kept}
     largest = max(_number_in(known.get(LARGEST)), number)
     if _number_in(known.get(NUMBER, known.get(LARGEST))) == number:
@@ -179,6 +181,19 @@ async def _noted(first: ArqRedis, number: int) -> tuple[int, float]:
         changed_s = 0  # nobody has worked here: it is a new installation
     await first.zadd(keys.PARTITIONS, {LARGEST: largest, NUMBER: number, CHANGED: changed_s})
     return largest, changed_s
+
+
+async def _kept(first: ArqRedis) -> Sequence[tuple[bytes, float]]:
+    """What is noted; what another program has written there is removed: it would keep every process from its start."""
+    try:
+        return await first.zrange(keys.PARTITIONS, 0, -1, withscores=True)  # type: ignore[no-any-return]  # redis-py leaves it untyped
+    except ResponseError as error:
+        if not may_be_repaired(error):
+            raise
+        await first.delete(keys.PARTITIONS)
+        log.error("a key that another program has written was removed", key=keys.PARTITIONS)
+        log.warning("partitions beyond QUEUE_PARTITIONS are not looked for")
+        return []
 
 
 async def most_ever(first: ArqRedis) -> int:

@@ -81,7 +81,9 @@ class ArqRunner:
                 del worker.job_tasks[job_id]
             # the repr of a result may raise too, which fails the job
             shown = "" if result is None or not worker.log_results else truncate(repr(result))
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # all that a function raises is an outcome
+        except GeneratorExit:
+            raise
+        except BaseException as error:  # noqa: BLE001  # all that a function raises is an outcome, SystemExit too
             return self._unsuccessful(job, function, error)
         logger.info("%6.2fs ← %s ● %s", _ran_s(job), ref, shown)
         return self._end(job, success=True, result=result, function=function)

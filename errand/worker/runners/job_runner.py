@@ -157,12 +157,13 @@ class JobRunner:
             self.finisher.put(outcome)
 
     async def attempt(self, job: ClaimedJob) -> Attempted:
-        """How an attempt ended, and its last report of progress."""
+        """One attempt for another process, which counts and writes what becomes of it."""
         under_way = self._started(job)
         IN_ATTEMPT.set(under_way)
-        return await self._attempt(under_way)
+        outcome, progress = await self._attempt(under_way)
+        return outcome, progress, self.counters.take()
 
-    async def _attempt(self, under_way: UnderWay) -> Attempted:
+    async def _attempt(self, under_way: UnderWay) -> tuple[Outcome, Progress | None]:
         job, job_type, ctx = under_way.job, under_way.job_type, under_way.ctx
         around = self._around(under_way) if self.attempt_hooks else None
         try:
@@ -181,7 +182,7 @@ class JobRunner:
 
     async def _isolated(
         self, isolation: Isolation, job_type: JobType[Any, Any], ctx: Context, job: ClaimedJob
-    ) -> Attempted:
+    ) -> tuple[Outcome, Progress | None]:
         """The attempt, made in a process of its own; if the job ends that one, this is proof and takes none along."""
 
         async def note_start() -> None:
@@ -191,7 +192,10 @@ class JobRunner:
 
         try:
             asked, limit_s = (job.claim, job.given), job_type.timeout_s
-            return await isolation.attempt(self.worker.queue_name, asked, starts=note_start, limit_s=limit_s)
+            made = await isolation.attempt(self.worker.queue_name, asked, starts=note_start, limit_s=limit_s)
+            outcome, progress, counts = made
+            self.counters.put_back(counts)
+            return outcome, progress
         except TimeoutError:
             return attempt.after_error(job_type, ctx, attempt.overtime(job_type)), None
         except IsolatedDied as error:

@@ -221,7 +221,7 @@ async def test_a_suspect_has_its_hooks_in_the_process_that_makes_its_attempt(
     body = codec.dumps({"t": None, "f": "act", "a": [], "k": {}, "et": 1})
     claim = Claim(job_id="j", due_at_ms=1, job_try=1, body=body, attempts=[], lost=False, token="t", losses=2)
     async with run_worker([act], hooks=[noting("a", journal)]) as worker:
-        outcome, _ = await worker.attempt(claim, {})
+        outcome, *_ = await worker.attempt(claim, {})
     assert outcome.status == "succeeded" and journal == ["a enters", "a leaves: succeeded"]
 
 
