@@ -88,7 +88,9 @@ def test_a_job_that_kills_its_worker_takes_two_workers_along_and_then_only_its_o
         ends = [house.ended({"id": job_id}) for job_id in innocent]
     assert (dead["status"], dead["error"]["type"]) == ("failed", "Crashed")
     assert "exit code -9" in dead["error"]["message"]
-    assert [attempt["outcome"] for attempt in dead["attempts"]] == ["lost", "lost", "crashed", "crashed", "failed"]
+    # on a busy machine a worker may lose a lease, and live on
+    attempts = [attempt for attempt in dead["attempts"] if (attempt["error"] or {}).get("type") != "LeaseLost"]
+    assert [attempt["outcome"] for attempt in attempts] == ["lost", "lost", "crashed", "crashed", "failed"]
     assert codes == [-9] * 2
     assert {(job["status"], job["result"]) for job in ends} == {("succeeded", 0)}
     assert {job["progress"]["fraction"] for job in ends} == {0.5}, "an isolated job's progress is seen, too"
