@@ -15,7 +15,7 @@ from errand.wire import codec
 from errand.wire.flow import NO_FLOW, Flow, PlannedJob
 from errand.wire.job_id import new_job_id
 from errand.wire.limits import MAX_TRIES, PRIORITY, JobLimits
-from errand.wire.origin import NO_ORIGIN, Origin, dumps_with
+from errand.wire.origin import NO_ORIGIN, ORIGIN, OWN, OWN_TRACE, Origin, dumps_with
 
 
 class JobExists(Exception):
@@ -210,6 +210,9 @@ def new_entry(
         job[PRIORITY] = priority
     if flow is not NO_FLOW:
         job |= flow.fields()
+    if origin is OWN_TRACE:
+        # as `dumps_with` would, a call less for the usual job of a program that traces
+        job[ORIGIN], origin = OWN, NO_ORIGIN
     return Entry(
         job_id or new_job_id(),
         type_name,

@@ -7,7 +7,7 @@ from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any
 
 from errand.tracing.attributes import Attributes, Kind
-from errand.wire.origin import NO_ORIGIN, JobOrigin, Origin, origin_at
+from errand.wire.origin import NO_ORIGIN, OWN_TRACE, JobOrigin, Origin, origin_at
 
 if TYPE_CHECKING:
     from errand.tracing.spans import Spans
@@ -29,28 +29,28 @@ def leave_request(asked: Token[str | None] | None) -> None:
         REQUEST_ID.reset(asked)
 
 
-class _Switch:
+class Switch:
     spans: Spans | None = None
 
 
 def use(spans: Spans | None) -> None:
     """Switches traces on for this process, or off."""
-    _Switch.spans = spans
+    Switch.spans = spans
 
 
 def is_on() -> bool:
     """True if this process makes spans."""
-    return _Switch.spans is not None
+    return Switch.spans is not None
 
 
 def spans() -> Spans | None:
     """What makes them."""
-    return _Switch.spans
+    return Switch.spans
 
 
 def origin() -> JobOrigin:
     """The request and the span that are under way, as the origin of a job that was put in them."""
-    spans = _Switch.spans
+    spans = Switch.spans
     return origin_at(None if spans is None else spans.carrier(), request_id=REQUEST_ID.get())
 
 
@@ -61,37 +61,39 @@ def putting(
 
     `follows`: they are put by the end of the attempt that is under way. If nothing is recorded of it, there is no span.
     """
-    request_id, spans = REQUEST_ID.get(), _Switch.spans
+    request_id, spans = REQUEST_ID.get(), Switch.spans
     if spans is not None:
+        if job_id is not None and request_id is None and not follows and spans.begins_unsampled():
+            return OWN_TRACE
         return spans.putting(type_name, queue, job_id, follows=follows, request_id=request_id)
     return NOWHERE if request_id is None else nullcontext(JobOrigin(request_id=request_id))
 
 
 def note_number(jobs: int) -> None:
     """Says in the span of an enqueue how many jobs it puts."""
-    if _Switch.spans is not None:
-        _Switch.spans.note({"messaging.batch.message_count": jobs})
+    if Switch.spans is not None:
+        Switch.spans.note({"messaging.batch.message_count": jobs})
 
 
 def span(name: str, attributes: Attributes | None = None, *, kind: Kind = "internal") -> AbstractContextManager[Any]:
     """A span around a part of an attempt. An error that passes through it is noted there."""
-    return NOTHING if _Switch.spans is None else _Switch.spans.span(name, attributes or {}, kind=kind)
+    return NOTHING if Switch.spans is None else Switch.spans.span(name, attributes or {}, kind=kind)
 
 
 def note(attributes: Attributes) -> None:
     """Adds these to the span that is under way."""
-    if _Switch.spans is not None:
-        _Switch.spans.note(attributes)
+    if Switch.spans is not None:
+        Switch.spans.note(attributes)
 
 
 def event(name: str) -> None:
     """Notes in the span that is under way that something has happened there."""
-    if _Switch.spans is not None:
-        _Switch.spans.event(name)
+    if Switch.spans is not None:
+        Switch.spans.event(name)
 
 
 def ids() -> dict[str, str]:
     """What a log line says of what it belongs to: `trace_id`, `span_id`, `request_id`, if they are known."""
-    known = {} if _Switch.spans is None else _Switch.spans.ids()
+    known = {} if Switch.spans is None else Switch.spans.ids()
     request_id = REQUEST_ID.get()
     return known if request_id is None else {**known, "request_id": request_id}

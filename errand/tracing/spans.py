@@ -13,16 +13,21 @@ from typing import Any
 
 from opentelemetry import propagate, trace
 from opentelemetry.context import Context, attach, detach, get_current
-from opentelemetry.trace import Link, Span, SpanKind, StatusCode, Tracer, TracerProvider
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind, StatusCode, Tracer, TracerProvider
 
 from errand.secrets import redaction
 from errand.tracing import unsampled, w3c
+from errand.tracing.attempts import OfAttempt
 from errand.tracing.attributes import Attributes, Kind
+from errand.tracing.lazily import LAZILY, Later
+from errand.tracing.unmade import NO_TRACEBACKS, Recorder, Unmade
+from errand.tracing.unsampled import RootSampling
 from errand.version import VERSION
 from errand.wire.origin import (
     MAX_CHARS,
     OWN_TRACE,
     Carrier,
+    JobOrigin,
     Origin,
     OriginAtEnd,
     UnsampledOrigin,
@@ -32,10 +37,9 @@ from errand.wire.origin import (
 
 SYSTEM = "errand"
 
-NO_TRACEBACKS: dict[str, Any] = {"record_exception": False, "set_status_on_exception": False}
-"""The SDK would write down errors as they are, and there may be secrets in them."""
+Ours = Span | Unmade
 
-_current = get_current if unsampled.LAZILY is None else unsampled.LAZILY.get_current
+_current = get_current if LAZILY is None else LAZILY.get_current
 
 KINDS: Mapping[Kind, SpanKind] = {"internal": SpanKind.INTERNAL, "client": SpanKind.CLIENT}
 
@@ -45,12 +49,13 @@ class Within:
 
     __slots__ = ("_entered", "_notes_errors", "_span")
 
-    def __init__(self, span: Span, *, notes_errors: bool = True) -> None:
+    def __init__(self, span: Ours, *, notes_errors: bool = True) -> None:
         self._span, self._notes_errors = span, notes_errors
 
-    def __enter__(self) -> Span:
-        self._entered = attach(trace.set_span_in_context(self._span))
-        return self._span
+    def __enter__(self) -> Ours:
+        span = self._span
+        self._entered = attach(Later(span) if isinstance(span, Unmade) else trace.set_span_in_context(span))
+        return span
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         detach(self._entered)
@@ -64,7 +69,7 @@ class Put:
 
     __slots__ = ("_origin", "_within")
 
-    def __init__(self, span: Span, origin: Callable[[], Origin]) -> None:
+    def __init__(self, span: Ours, origin: Callable[[], Origin]) -> None:
         self._within, self._origin = Within(span), origin
 
     def __enter__(self) -> Origin:
@@ -82,8 +87,11 @@ class Spans:
         self._tracer = provider.get_tracer("errand", VERSION)
         self._is_w3c = w3c.is_usual()
         self._leaves_out_unsampled = unsampled.are_left_out(provider)
-        self._lazily = unsampled.LAZILY if self._leaves_out_unsampled else None
-        self._roots = unsampled.RootSampling.of(provider) if self._leaves_out_unsampled else None
+        self.lazily = LAZILY if self._leaves_out_unsampled else None
+        """Has the contexts of attempts that are not sampled; if there is none, they are entered."""
+        self._roots = roots = RootSampling.of(provider) if self._leaves_out_unsampled else None
+        self._named_by_jobs = None if self.lazily is None or roots is None or not roots.are_named_by_jobs else roots
+        self._recorder = None if self.lazily is None or roots is None else Recorder.of(provider, roots)
 
     def carrier(self) -> Carrier | None:
         """The context of the span that is under way, as headers."""
@@ -95,39 +103,73 @@ class Spans:
 
     def ids(self) -> dict[str, str]:
         """Those of the span that is under way, in hexadecimal."""
-        context = trace.get_current_span().get_span_context()
+        context = self._under_way().get_span_context()
         if not context.is_valid:
             return {}
         return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
+
+    def begins_unsampled(self) -> bool:
+        """True if a job that is put here begins a trace of which nothing is recorded; it is then taken as put."""
+        roots, lazily = self._named_by_jobs, self.lazily
+        if roots is None or lazily is None or roots.left <= 0:
+            return False
+        if lazily.kept.get() is not lazily.nothing or OfAttempt.under_way.get(None) is not None:
+            return False
+        roots.left -= 1
+        return True
 
     def putting(
         self, type_name: str, queue: str, job_id: str | None, *, follows: bool, request_id: str | None
     ) -> AbstractContextManager[Origin]:
         """A span, and what a job comes from that is put within it; if it would not be sampled, just that."""
-        context, tracer = _current(), self._tracer
+        context, roots = _current(), self._roots
         left_out: OriginAtEnd | None = None
         if context:
             left_out = unsampled.child_in(context) if self._leaves_out_unsampled else None
-        elif self._roots is not None:
+        elif roots is not None:
             has_own = job_id is not None and request_id is None and not follows
-            if (left_out := self._roots.draw(has_own)) is OWN_TRACE:
+            if (left_out := roots.draw(has_own)) is OWN_TRACE:
                 return left_out
-            tracer = self._roots.tracer
         if left_out is None:
-            span = tracer.start_span(f"enqueue {queue}:{type_name}", **_options_of_enqueue(type_name, queue, job_id))
-            return Put(span, lambda: origin_at(self.carrier(), follows=follows, request_id=request_id))
+            span = self._enqueue(type_name, queue, job_id, None if context else roots)
+            return Put(span, lambda: origin_at(self._carrier_of(span), follows=follows, request_id=request_id))
         if isinstance(left_out, UnsampledOrigin) and (follows or request_id is not None):
             return nullcontext(origin_at(left_out.parent, follows=follows, request_id=request_id))
         return left_out
 
-    def span(self, name: str, attributes: Attributes, *, kind: Kind) -> AbstractContextManager[Span]:
+    def _enqueue(self, type_name: str, queue: str, job_id: str | None, roots: RootSampling | None) -> Ours:
+        """The span of an enqueue; `roots`: it is the first of a trace that is sampled by these."""
+        attributes = _of_message(type_name, queue, operation=("enqueue", "send"))
+        if job_id is not None:
+            attributes["messaging.message.id"] = job_id
+        name, recorder = f"enqueue {queue}:{type_name}", self._recorder
+        if roots is not None and recorder is not None and recorder.suffices():
+            return recorder.root(name, SpanKind.PRODUCER, attributes)
+        tracer = self._tracer if roots is None else roots.tracer
+        return tracer.start_span(name, kind=SpanKind.PRODUCER, attributes=attributes, **NO_TRACEBACKS)
+
+    def _carrier_of(self, span: Ours) -> Carrier | None:
+        """That of a span which is under way."""
+        return w3c.carrier_of(span.context) if isinstance(span, Unmade) else self.carrier()
+
+    def span(self, name: str, attributes: Attributes, *, kind: Kind) -> AbstractContextManager[Ours]:
         return Within(self._tracer.start_span(name, kind=KINDS[kind], attributes=attributes, **NO_TRACEBACKS))
 
     def note(self, attributes: Attributes) -> None:
-        trace.get_current_span().set_attributes(attributes)
+        span = self._under_way()
+        for name, value in attributes.items():
+            span.set_attribute(name, value)
 
     def event(self, name: str) -> None:
         trace.get_current_span().add_event(name)
+
+    @staticmethod
+    def _under_way() -> Ours:
+        """The span that is; it is not made for that."""
+        entered = None if LAZILY is None else LAZILY.kept.get()
+        if type(entered) is Later and isinstance(entered.of, Unmade):
+            return entered.of
+        return trace.get_current_span()
 
     def left_out(self, origin: Origin, *, job_id: str) -> UnsampledOrigin | None:
         """The span that put a job, if nothing is recorded of that trace: its first attempt needs no span of its own."""
@@ -135,7 +177,8 @@ class Spans:
 
     def enters_lazily(self) -> bool:
         """True if what asks for OpenTelemetry's context here is given that of the attempt; else that is entered."""
-        return self._lazily is not None and self._lazily.is_untouched()
+        lazily = self.lazily
+        return lazily is not None and lazily.kept.get() is lazily.nothing
 
     @staticmethod
     def context_in(parent: UnsampledOrigin) -> Context:
@@ -151,16 +194,19 @@ class Spans:
 
     def attempt(
         self, origin: Origin, *, number: int, type_name: str, queue: str, job_id: str
-    ) -> AbstractContextManager[Span]:
+    ) -> AbstractContextManager[Ours]:
         """The span of an attempt: a child of the enqueue if it is the first, else a trace of its own with a link."""
-        origin = with_names(origin, job_id=job_id)
-        parent = self._context_of(origin.parent)
-        is_child = number == 1 and parent is not None
+        origin, name = with_names(origin, job_id=job_id), f"process {queue}:{type_name}"
         attributes = _of_message(type_name, queue, operation=("process", "process"))
         attributes |= {"messaging.message.id": job_id, "errand.job.attempt": number}
+        recorder = self._recorder
+        if recorder is not None and number == 1 and (put_by := self._sampled_parent(origin)) is not None:
+            return Within(recorder.child(put_by, name, SpanKind.CONSUMER, attributes), notes_errors=False)
+        parent = self._context_of(origin.parent)
+        is_child = number == 1 and parent is not None
         linked = [None if is_child else parent, self._context_of(origin.follows)]
         span = self._tracer_in(parent if is_child else None).start_span(
-            f"process {queue}:{type_name}",
+            name,
             context=parent if is_child else Context(),
             kind=SpanKind.CONSUMER,
             attributes=attributes,
@@ -168,6 +214,16 @@ class Spans:
             **NO_TRACEBACKS,
         )
         return Within(span, notes_errors=False)
+
+    def _sampled_parent(self, origin: JobOrigin | UnsampledOrigin) -> SpanContext | None:
+        """The enqueue, if just an exporter is to see its child, and nothing else is entered."""
+        roots, recorder, parent = self._roots, self._recorder, origin.parent
+        if parent is None or origin.follows is not None or not self.enters_lazily():
+            return None
+        if roots is None or not roots.follows_parents or recorder is None or not recorder.suffices():
+            return None
+        span = w3c.span_of(parent)
+        return span if span is not None and span.trace_flags.sampled else None
 
     def _tracer_in(self, parent: Context | None) -> Tracer:
         """What makes the span of an attempt: if it is sampled, without asking the sampler."""
@@ -186,24 +242,17 @@ class Spans:
         return context if trace.get_current_span(context).get_span_context().is_valid else None
 
     @staticmethod
-    def end_attempt(span: Span, outcome: str, error: tuple[str, str] | None) -> None:
+    def end_attempt(span: Ours, outcome: str, error: tuple[str, str] | None) -> None:
         """Says how it ended; `error`: its class and its message, which has no secrets."""
         span.set_attribute("errand.job.outcome", outcome)
         if error is not None:
             note_error(span, *error)
 
 
-def note_error(span: Span, kind: str, message: str) -> None:
+def note_error(span: Ours, kind: str, message: str) -> None:
     """Says that what the span is about went wrong; the message has no secrets."""
     span.set_attribute("error.type", kind)
     span.set_status(StatusCode.ERROR, f"{kind}: {message}")
-
-
-def _options_of_enqueue(type_name: str, queue: str, job_id: str | None) -> dict[str, Any]:
-    attributes = _of_message(type_name, queue, operation=("enqueue", "send"))
-    if job_id is not None:
-        attributes["messaging.message.id"] = job_id
-    return {"kind": SpanKind.PRODUCER, "attributes": attributes, **NO_TRACEBACKS}
 
 
 def _of_message(type_name: str, queue: str, *, operation: tuple[str, str]) -> dict[str, Any]:

@@ -6,19 +6,16 @@ and records nothing either.
 
 from __future__ import annotations
 
-import contextvars
+import math
 import random
+import sys
 import threading
 from collections.abc import Mapping
-from contextvars import ContextVar, Token
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from opentelemetry import context as otel_context
 from opentelemetry.context import Context
-from opentelemetry.context.context import _RuntimeContext
-from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, TraceIdRatioBased
 from opentelemetry.trace import (
@@ -29,7 +26,6 @@ from opentelemetry.trace import (
 )
 
 from errand.tracing import w3c
-from errand.tracing.attempts import OfAttempt
 from errand.version import VERSION
 from errand.wire.origin import (
     OWN_TRACE,
@@ -49,48 +45,6 @@ IDS = TraceIdRatioBased.TRACE_ID_LIMIT + 1
 BOUNDS: Mapping[object, int] = {ALWAYS_OFF: 0, ALWAYS_ON: IDS}
 
 
-class Lazily(_RuntimeContext):
-    """OpenTelemetry's current context. That of an attempt in an unsampled trace is made once somebody asks for it.
-
-    To enter it is a tenth of what a no-op job costs, and most jobs do nothing that would look at it.
-    """
-
-    def __init__(self, kept: ContextVar[Context]) -> None:
-        self._kept = kept
-        self._nothing = contextvars.Context().run(kept.get)
-
-    def get_current(self) -> Context:
-        context = self._kept.get()
-        if context is not self._nothing or (asked := OfAttempt.context) is None:
-            return context
-        of_attempt: Context | None = asked()
-        return context if of_attempt is None else of_attempt
-
-    def attach(self, context: Context) -> Token[Context]:
-        return self._kept.set(context)
-
-    def detach(self, token: Token[Context]) -> None:
-        self._kept.reset(token)
-
-    def is_untouched(self) -> bool:
-        """True if nothing is current here but what an attempt is in, if there is one."""
-        return self._kept.get() is self._nothing
-
-
-def _lazily() -> Lazily | None:
-    """Has OpenTelemetry's context kept so; None if that is another than its own, how it is kept may be anybody's."""
-    runtime = getattr(otel_context, "_RUNTIME_CONTEXT", None)
-    kept = getattr(runtime, "_current_context", None) if type(runtime) is ContextVarsRuntimeContext else None
-    if not isinstance(kept, ContextVar):
-        return None
-    lazily = Lazily(kept)
-    otel_context._RUNTIME_CONTEXT = lazily
-    return lazily
-
-
-LAZILY = _lazily()
-
-
 def are_left_out(provider: TracerProvider) -> bool:
     """True if no child of what was not sampled is sampled, and headers are W3C's: the defaults of OpenTelemetry."""
     sampler = getattr(provider, "sampler", None)
@@ -99,15 +53,19 @@ def are_left_out(provider: TracerProvider) -> bool:
 
 
 class GivenIds(threading.local, RandomIdGenerator):
-    """Random ids; that of the trace was drawn before, in the same thread."""
+    """Random ids, unless they were drawn before, in the same thread; that of a trace always was."""
 
-    trace_id = 0
+    trace_id = span_id = 0
 
     def generate_trace_id(self) -> int:
         return self.trace_id
 
+    def generate_span_id(self) -> int:
+        given, self.span_id = self.span_id, 0
+        return given or super().generate_span_id()
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class RootSampling:
     """Which new traces are sampled, if that depends on their ids alone."""
 
@@ -118,6 +76,11 @@ class RootSampling:
     """Makes spans of traces that are sampled; if it is the first, with the id that was drawn."""
     follows_parents: bool
     """True if a span of another program that is sampled has sampled children: then nobody has to be asked."""
+    left: int = field(init=False)
+    """So many are not sampled before the next one that is. To draw that once costs less than to draw each one's id."""
+
+    def __post_init__(self) -> None:
+        self.left = self._gap()
 
     @classmethod
     def of(cls, provider: TracerProvider) -> RootSampling | None:
@@ -132,19 +95,35 @@ class RootSampling:
         tracer.id_generator, tracer.sampler = (ids := GivenIds()), ALWAYS_ON
         return cls(bound, ids, tracer, getattr(sampler, "_remote_parent_sampled", None) is ALWAYS_ON)
 
+    @property
+    def are_named_by_jobs(self) -> bool:
+        """True if no trace whose id is that of a job is sampled: its lower 64 bits are 2⁶³ or more."""
+        return self.bound <= IDS // 2
+
     def draw(self, has_own: bool) -> OriginAtEnd | None:
-        """The start of a new trace that is not sampled; None if it is, then `tracer` makes its first span.
+        """The start of a new trace that is not sampled; None if it is, then its id is drawn for its first span.
 
         `has_own`: it is that of one job, whose id says which it is.
         """
-        lower = random.getrandbits(64)
-        if lower >= self.bound and has_own and self.bound <= IDS // 2:
-            return OWN_TRACE
-        trace_id = random.getrandbits(64) << 64 | lower
-        if lower < self.bound:
-            self.ids.trace_id = trace_id
-            return None
-        return UnsampledOrigin.of(w3c.traceparent(trace_id, random.getrandbits(64), RANDOM))
+        if self.left > 0:
+            self.left -= 1
+            if has_own and self.are_named_by_jobs:
+                return OWN_TRACE
+            return UnsampledOrigin.of(w3c.traceparent(_trace_id(self.bound, IDS), random.getrandbits(64), RANDOM))
+        self.left, self.ids.trace_id = self._gap(), _trace_id(0, self.bound)
+        return None
+
+    def _gap(self) -> int:
+        """How many traces in a row are not sampled, as if each one's id were drawn: distributed geometrically."""
+        if self.bound in (0, IDS):
+            return 0 if self.bound else sys.maxsize
+        above_0 = 1 - random.random()  # noqa: S311  # no secret
+        return int(math.log(above_0) / math.log1p(-self.bound / IDS))
+
+
+def _trace_id(low: int, high: int) -> int:
+    """A random one with lower 64 bits in this range."""
+    return random.getrandbits(64) << 64 | random.randrange(low, high)  # noqa: S311  # no secret
 
 
 class LeftOut(NonRecordingSpan):

@@ -52,11 +52,17 @@ def traceparent(trace_id: int, span_id: int, flags: int) -> str:
 
 def context_of(carrier: Carrier) -> Context | None:
     """That of the span which is named there; None if none is, or there is more than its name."""
+    span = span_of(carrier)
+    return None if span is None else Context({SPAN_KEY: NonRecordingSpan(span)})
+
+
+def span_of(carrier: Carrier) -> SpanContext | None:
+    """The same span, without a context."""
     text = carrier.get(TRACEPARENT, "")
     if len(carrier) != 1 or not text.startswith("00-") or not PARSED.fullmatch(text):
         return None
     span = span_named(text)
-    return Context({SPAN_KEY: NonRecordingSpan(span)}) if span.is_valid else None
+    return span if span.is_valid else None
 
 
 def span_named(text: str) -> SpanContext:

@@ -39,7 +39,7 @@ def test_half_of_the_traces_are_sampled_those_whose_ids_the_sampler_would_take(
     job_id: Callable[[], str | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     provider, exporter = provider_by(ParentBased(HALF))
-    monkeypatch.setattr(current._Switch, "spans", Spans(provider))
+    monkeypatch.setattr(current.Switch, "spans", Spans(provider))
     left_out = set()
     for put_id in (job_id() for _ in range(500)):
         with current.putting("noop", "default", job_id=put_id) as origin:
@@ -53,9 +53,16 @@ def test_half_of_the_traces_are_sampled_those_whose_ids_the_sampler_would_take(
     assert all(map(is_below_half, sampled)) and not any(map(is_below_half, left_out))
 
 
+@pytest.mark.parametrize(("ratio", "least", "most"), [(0.0, 0, 0), (0.01, 800, 1200), (1.0, 100_000, 100_000)])
+def test_as_many_are_sampled_as_the_sampler_says(ratio: float, least: int, most: int) -> None:
+    roots = RootSampling.of(provider_by(ParentBased(TraceIdRatioBased(ratio)))[0])
+    assert roots is not None
+    assert least <= sum(roots.draw(True) is None for _ in range(100_000)) <= most
+
+
 def test_what_is_put_within_a_trace_belongs_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     provider, exporter = provider_by(ParentBased(ALWAYS_OFF))
-    monkeypatch.setattr(current._Switch, "spans", Spans(provider))
+    monkeypatch.setattr(current.Switch, "spans", Spans(provider))
     with provider.get_tracer("app").start_as_current_span("request") as request:
         with current.putting("noop", "default") as put:
             pass
@@ -84,7 +91,7 @@ def test_a_job_is_entered_in_what_is_current_and_left_again() -> None:
 
 def test_what_is_put_with_baggage_hands_it_on(monkeypatch: pytest.MonkeyPatch) -> None:
     provider, _ = provider_by(ParentBased(ALWAYS_OFF))
-    monkeypatch.setattr(current._Switch, "spans", Spans(provider))
+    monkeypatch.setattr(current.Switch, "spans", Spans(provider))
     around = attach(baggage.set_baggage("tenant", "acme"))
     with current.putting("noop", "default") as origin:
         assert isinstance(origin, JobOrigin) and origin.parent is not None and origin.parent["baggage"] == "tenant=acme"

@@ -44,10 +44,7 @@ class AttemptLog:
             return
         if not self._lines:
             asyncio.get_running_loop().call_soon(self.flush)
-        of = {} if trace_id is None else {"trace_id": trace_id}
-        if request_id is not None:
-            of["request_id"] = request_id
-        self._lines.append(self._line(type_name, job_id, ended, of))
+        self._lines.append(self._line(type_name, job_id, ended, trace_id, request_id))
 
     def flush(self) -> None:
         """Writes what was collected."""
@@ -57,7 +54,7 @@ class AttemptLog:
             sys.stdout.flush()
 
 
-def _as_text(type_name: str, job_id: str, ended: Attempt, of: dict[str, str]) -> str:
+def _as_text(type_name: str, job_id: str, ended: Attempt, trace_id: str | None, request_id: str | None) -> str:
     line = (
         f"{_time(ended.ended_at_ms)} [{_level(ended)}] attempt [errand.worker] "
         f"job_id={_one_line(job_id)} type={type_name} "
@@ -67,8 +64,10 @@ def _as_text(type_name: str, job_id: str, ended: Attempt, of: dict[str, str]) ->
         line += f" retry_in_s={(ended.next_attempt_at_ms - ended.ended_at_ms) / 1000}"
     if ended.error is not None:
         line += f" error={f'{ended.error.type}: {ended.error.message}'!r}"
-    for name, value in of.items():
-        line += f" {name}={value}"
+    if trace_id is not None:
+        line += f" trace_id={trace_id}"
+    if request_id is not None:
+        line += f" request_id={request_id}"
     return line + "\n"
 
 
@@ -77,7 +76,7 @@ def _one_line(job_id: str) -> str:
     return job_id if job_id.isprintable() else repr(job_id)
 
 
-def _as_json(type_name: str, job_id: str, ended: Attempt, of: dict[str, str]) -> str:
+def _as_json(type_name: str, job_id: str, ended: Attempt, trace_id: str | None, request_id: str | None) -> str:
     line: dict[str, object] = {
         "event": "attempt",
         "level": _level(ended),
@@ -88,8 +87,11 @@ def _as_json(type_name: str, job_id: str, ended: Attempt, of: dict[str, str]) ->
         "attempt": ended.number,
         "outcome": ended.outcome,
         "duration_s": _duration_s(ended),
-        **of,
     }
+    if trace_id is not None:
+        line["trace_id"] = trace_id
+    if request_id is not None:
+        line["request_id"] = request_id
     if ended.next_attempt_at_ms is not None:
         line["retry_in_s"] = (ended.next_attempt_at_ms - ended.ended_at_ms) / 1000
     if ended.error is not None:

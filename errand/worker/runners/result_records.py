@@ -10,7 +10,7 @@ from pydantic_core import PydanticSerializationError
 from errand.wire import codec
 from errand.wire.flow import NO_FLOW
 from errand.wire.limits import NO_LIMITS
-from errand.wire.origin import NO_ORIGIN, dumps_with
+from errand.wire.origin import NO_ORIGIN, ORIGIN, OWN, OWN_TRACE, dumps_with
 from errand.wire.records import Attempt, Error, JobFailed, Progress
 from errand.worker.runners.claimed_job import ClaimedJob
 
@@ -64,7 +64,9 @@ class ResultRecords:
         fields["attempts"] = [*_earlier_attempts(job), ended]
         if progress is not None:
             fields["progress"] = progress
-        return codec.dumps(fields) if job.origin is NO_ORIGIN else dumps_with(job.origin, fields)
+        if (origin := job.origin) is OWN_TRACE:
+            fields[ORIGIN], origin = OWN, NO_ORIGIN
+        return codec.dumps(fields) if origin is NO_ORIGIN else dumps_with(origin, fields)
 
     def _fields(
         self, job: ClaimedJob, result: Any, *, succeeded: bool, started_at_ms: int, ended_at_ms: int

@@ -24,12 +24,15 @@ Made = Coroutine[Any, Any, Outcome]
 def is_found(job: ClaimedJob) -> bool:
     """True for the first attempt at a job of an unsampled trace: what looks for the trace finds it by `_context_here`.
 
-    `traced` would do the same by a coroutine around the attempt, which costs a no-op job a twentieth more.
+    `traced` would do the same by a coroutine around the attempt, which costs a no-op job a twentieth more. All is
+    looked at here, without a call: for most jobs this is what traces cost.
     """
-    origin, spans = job.origin, current.spans()
+    origin, spans = job.origin, current.Switch.spans
     if not isinstance(origin, OriginAtEnd) or spans is None or job.job_try != 1:
         return False
-    if current.REQUEST_ID.get() is not None or not spans.enters_lazily():
+    if (lazily := spans.lazily) is None or lazily.kept.get() is not lazily.nothing:
+        return False
+    if current.REQUEST_ID.get() is not None:
         return False
     job.trace_id = origin.trace_id if isinstance(origin, UnsampledOrigin) else own_trace_id(job.claim.job_id)
     return True
@@ -37,8 +40,8 @@ def is_found(job: ClaimedJob) -> bool:
 
 def _context_here() -> Any:
     """OpenTelemetry's context of the first attempt at a job whose trace is not sampled; None anywhere else."""
-    under_way = IN_ATTEMPT.get(None)
-    if under_way is None or (spans := current.spans()) is None:
+    under_way, spans = IN_ATTEMPT.get(), current.spans()
+    if spans is None:
         return None
     if under_way.trace_context is None and (parent := _left_out(spans, under_way.job)) is not None:
         under_way.trace_context = spans.context_in(parent)
@@ -50,7 +53,7 @@ def _left_out(spans: Spans, job: ClaimedJob) -> UnsampledOrigin | None:
     return spans.left_out(job.origin, job_id=job.claim.job_id) if job.job_try == 1 else None
 
 
-OfAttempt.context = staticmethod(_context_here)
+OfAttempt.under_way, OfAttempt.context = IN_ATTEMPT, staticmethod(_context_here)
 
 
 def traced(job: ClaimedJob, made: Made, *, queue_key: str) -> Made:
