@@ -252,8 +252,6 @@ ANSWERS: dict[str, Any] = {
         "timeout_s": 10.0,
         "retry": {"kind": "exponential", "base_s": 5, "cap_s": 3600},
         "priority": 0,
-        "trace_id": None,
-        "request_id": None,
         "limits": [{"kind": "concurrency", "most": 5, "per_s": None, "key": "{customer_id}"}],
         "repeats": {"kind": "debounce", "period_s": 30.0, "key": None},
         "links": {"enqueue": "/v1/jobs/shout"},

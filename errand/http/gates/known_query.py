@@ -11,6 +11,9 @@ from fastapi.routing import APIRoute
 
 from errand.http.answers.problems import FaultyField, Problem
 
+MAX_SAID = 20
+"""Unknown parameters that are said, each with what may be meant: an address has room for thousands."""
+
 NO_QUERY = (params.Path, params.Header, params.Cookie)
 
 
@@ -26,7 +29,9 @@ def check(request: Request) -> None:
     known = _known_to(request.scope["route"], request.app.state.known_query)
     unknown = [name for name in request.query_params if name not in known]
     if unknown:
-        errors = [FaultyField(field=f"query.{name[:64]}", message=_say(name, known)) for name in unknown]
+        errors = [FaultyField(field=f"query.{name[:64]}", message=_say(name, known)) for name in unknown[:MAX_SAID]]
+        if len(unknown) > MAX_SAID:
+            errors.append(FaultyField(field="query", message=f"has {len(unknown) - MAX_SAID} more that are unknown"))
         detail = "; ".join(f"{error.field}: {error.message}" for error in errors)
         raise Problem(422, "invalid-request", f"The request does not fit: {detail}", errors=errors)
 

@@ -55,3 +55,8 @@ async def test_what_a_route_knows_is_taken(client: httpx.AsyncClient, query: str
 
 async def test_an_unknown_type_is_said_first(client: httpx.AsyncClient) -> None:
     problem_of(await client.post("/v1/jobs/fax?delay=5", json={}), 404, "unknown-job-type")
+
+
+async def test_of_thousands_a_few_are_said(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/v1/jobs?" + "&".join(map(str, range(1_500))))
+    assert len(faulty_fields(answer)) == 21 and "has 1480 more" in answer.text
