@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from contextvars import copy_context
 from functools import partial
 from time import thread_time
 from typing import Literal, cast
@@ -97,6 +98,8 @@ class Framing(HttpToolsProtocol):
         """It has used its share: nothing is read or parsed until that is over."""
         self._ahead = 0
         """Requests that were answered while more had been sent already, since nothing had."""
+        self._answered: RequestResponseCycle | None = None
+        """The one that is answered now, or was last; `cycle` is that of the last head that has come."""
 
     def refuse(self, problem: Problem) -> Problem:
         """For `raise`, in a callback of the parser: the connection is answered with that problem, and closed."""
@@ -108,6 +111,15 @@ class Framing(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
         super().connection_made(transport)
         self.flow: HeldFlow = HeldFlow(transport)
+        self._context = copy_context()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """uvicorn notifies the last request alone: one that is answered while more has been sent would never hear of
+        it, and a stream has no other end."""
+        if self._answered is not None and not self._answered.response_complete:
+            self._answered.disconnected = True
+            self._answered.message_event.set()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
@@ -221,14 +233,19 @@ class Framing(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         """As uvicorn calls it: at once, or when the answer before is complete."""
+        self._answered = cycle
         if self._ahead > AHEAD_AT_ONCE:
             self.ahead_queue.start(self.loop, partial(self._start_if_open, cycle, app))
         else:
-            super()._start_asgi_task(cycle, app)
+            self._start(cycle, app)
 
     def _start_if_open(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         if not self.transport.is_closing():
-            super()._start_asgi_task(cycle, app)
+            self._start(cycle, app)
+
+    def _start(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        """In the context of the connection: one that was sent ahead would have that of the request which ends now."""
+        self._context.run(super()._start_asgi_task, cycle, app)
 
     # --- bytes that are no content
 

@@ -233,6 +233,7 @@ class AnswerTransport:
     def __init__(self, connection: HttpProtocol) -> None:
         self._connection = connection
         self.write = connection.transport.write
+        self.is_closing = connection.transport.is_closing
 
     def close(self) -> None:
         """As uvicorn calls it behind an answer with `Connection: close`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import time
 from collections.abc import AsyncIterator
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 import uvicorn
 from arq.connections import ArqRedis
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from errand.server.http_protocol import HEAD_LIMIT_BYTES, HEADERS_LIMIT, LEAST_BYTES_PER_S, URL_LIMIT_BYTES, protocol
 from settings import Settings
@@ -293,3 +295,39 @@ async def test_an_answer_that_is_under_way_is_not_broken_into(port: int) -> None
         await connection.send(GET.replace(b"/healthz", path) + b"\r\n" + GET)
         assert (await connection.answer())[0] == 200
         await refused(connection, 408, "request-timeout")
+
+
+async def test_a_large_body_that_waits_to_be_asked_for_is_asked_for(port: int) -> None:
+    """As curl sends what is larger than a mebibyte."""
+    body = BODY + b" " * 300_000
+    async with connected(port) as connection:
+        await connection.send(POST + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body))
+        assert (await connection._reader.readline()).startswith(b"HTTP/1.1 100")
+        await connection._reader.readline()
+        await connection.send(body)
+        assert (await connection.answer())[0] == 202
+
+
+async def test_a_request_that_was_sent_behind_another_has_nothing_of_that_ones_context(port: int) -> None:
+    length = b"Content-Length: %d\r\n\r\n" % len(BODY)
+    async with connected(port) as connection:
+        await connection.send(POST + b"X-Request-ID: first\r\n" + length + BODY + POST + length + BODY)
+        assert [(await connection.answer())[2]["request_id"] for _ in range(2)] == ["first", None]
+
+
+async def test_what_was_answered_is_forgotten_without_the_garbage_collector(port: int) -> None:
+    """With a body that nobody has read: the collector looks once in some hundreds of requests."""
+    put = POST + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
+    unread = POST.replace(b"welcome_email", b"nowhere") + b"Content-Length: 300000\r\n\r\n" + bytes(300_000)
+    async with connected(port) as connection:
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(10):
+                for request, status in ((put, 202), (unread, 404)):
+                    await connection.send(request)
+                    assert (await connection.answer())[0] == status
+            kept = [one for one in gc.get_objects() if type(one) is RequestResponseCycle]
+        finally:
+            gc.enable()
+    assert len(kept) <= 2

@@ -31,7 +31,8 @@ class BodyLimit:
         if announced is not None and announced > limit_bytes:
             await _refuse(limit_bytes)(scope, receive, send)
         else:
-            await self._app(scope, _counting(receive, limit_bytes), send)
+            counted = _Counted(receive, send, limit_bytes)
+            await self._app(scope, counted.receive, counted.send)
 
 
 async def short_body(request: Request, *, limit_bytes: int) -> bytes:
@@ -45,19 +46,28 @@ async def short_body(request: Request, *, limit_bytes: int) -> bytes:
     return body
 
 
-def _counting(receive: Receive, limit_bytes: int) -> Receive:
+class _Counted:
     """A chunked body announces no length: it is counted as it comes."""
-    seen = 0
 
-    async def counted() -> Message:
-        nonlocal seen
-        message = await receive()
-        seen += len(message.get("body", b""))
-        if seen > limit_bytes:
-            raise problems.BodyTooLarge(limit_bytes)
-        return message
+    def __init__(self, receive: Receive, send: Send, limit_bytes: int) -> None:
+        self._receive, self._send, self._limit_bytes = receive, send, limit_bytes
+        self._seen = 0
+        self._is_answered = False
 
-    return counted
+    async def receive(self) -> Message:
+        """Raises BodyTooLarge; once the answer has started, a client that sends more than that counts as gone: what
+        listens for its end then is a stream, and no error can be answered any more."""
+        message = await self._receive()
+        self._seen += len(message.get("body", b""))
+        if self._seen <= self._limit_bytes:
+            return message
+        if self._is_answered:
+            return {"type": "http.disconnect"}
+        raise problems.BodyTooLarge(self._limit_bytes)
+
+    async def send(self, message: Message) -> None:
+        self._is_answered = True
+        await self._send(message)
 
 
 def _refuse(limit_bytes: int) -> ASGIApp:

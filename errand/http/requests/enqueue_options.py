@@ -91,6 +91,7 @@ def read(request: Request, query: type[BatchQuery] = EnqueueQuery) -> EnqueueOpt
 def _note_request_id(request: Request) -> None:
     """The jobs of this request have it, and the lines that are logged for them; one that is no id is left out."""
     if REQUEST_ID_HEADER not in first_headers(request.scope):
+        current.enter_request(None)  # another server may have left that of the request before
         return
     for name, value in request.scope["headers"]:
         if name == REQUEST_ID_HEADER:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 from arq.connections import ArqRedis
 from pydantic import BaseModel
@@ -387,6 +388,31 @@ async def test_a_watcher_that_does_not_read_is_ended_and_holds_up_nobody(
 async def test_a_client_that_hangs_up_is_noticed_without_an_event(service: Service) -> None:
     async with service.watching():
         assert service.shared.feed.watchers == 1
+
+    async def noticed() -> bool:
+        return service.shared.feed.watchers == 0
+
+    await eventually(noticed)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", b"%x\r\n%b\r\n" % (2_000_000, bytes(2_000_000))],
+    ids=["another request", "a body without an end"],
+)
+async def test_a_client_that_has_sent_more_is_noticed_when_it_hangs_up(
+    service: Service, more: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is read of it while another request waits: what is written for a sign of life meets nobody."""
+    monkeypatch.setattr(job_feed, "HEARTBEAT_S", 0.1)
+    reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(service.url).port)
+    body = b"" if more.startswith(b"GET") else b"Transfer-Encoding: chunked\r\n"
+    writer.write(b"GET /v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\n" + body + b"\r\n")
+    await reader.readuntil(b": watching")
+    assert service.shared.feed.watchers == 1
+    writer.write(more)
+    await writer.drain()
+    writer.close()
 
     async def noticed() -> bool:
         return service.shared.feed.watchers == 0
