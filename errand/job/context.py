@@ -56,6 +56,8 @@ class Context:
     max_tries: int
     enqueued_at: datetime
     """When Errand accepted the job, UTC; the same on every attempt."""
+    due_at_ms: int = 0
+    """When this attempt was due, in ms since the epoch, by Redis' clock; 0 outside of a worker."""
     crashes: int = 0
     """How many earlier attempts of the job certainly ended their process."""
     max_crashes: int = MAX_CRASHES

@@ -38,6 +38,6 @@ class Letter:
     message_id: str
     content: bytes
     needs_smtputf8: bool
-    """A recipient's local part is not ASCII (RFC 6531)."""
+    """The local part of a recipient, or of an address in a header, is not ASCII (RFC 6531)."""
     job_id: str = ""
     fields: LetterFields | None = None

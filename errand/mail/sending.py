@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 from pydantic import BaseModel
+from pydantic_core import to_json
 
 from errand.extras import needs
 from errand.job.control import Fail, Retry
@@ -42,6 +43,15 @@ log = structlog.get_logger("errand.mail")
 
 
 HOUR_S = 3600
+
+
+COMPOSED_AT_ONCE_BYTES = 16 * 1024
+"""Of data, as JSON: to write a letter with a mebibyte of them takes up to half a second."""
+
+
+LATER_S = 60
+"""A letter that its job was put so long before, with a `delay` or a `run_at`, is dated by the time that it was due: one
+that is a week old when it comes stands below a week of others, and is spam to many filters."""
 
 
 RETRY = Delays([10, 60, 300, 900, 1800, HOUR_S, 2 * HOUR_S, *[4 * HOUR_S] * 27], cap_s=24 * HOUR_S)
@@ -97,7 +107,7 @@ class Mailer:
                 await self.rates.admit(ctx, domain)
             if sending.started:
                 await decide_again(ctx, policy)
-            letter = await self._compose(ctx, message)
+            letter = await self._compose(ctx, message, date=await _date(ctx, sending))
             response = await self._send(ctx, letter, sending, policy, domain)
         receipt = EmailReceipt(message_id=letter.message_id, response=response)
         await sending.finish(receipt.model_dump())
@@ -105,8 +115,9 @@ class Mailer:
             await self.records.accepted(ctx, recipients, detail=response, was_slow=was_slow, domain=domain)
         return receipt
 
-    async def _compose(self, ctx: Context, message: Message) -> Letter:
-        """Off the loop if something is enclosed or signed: megabytes are encoded then, and RSA takes its time."""
+    async def _compose(self, ctx: Context, message: Message, *, date: datetime) -> Letter:
+        """Off the loop if something is enclosed or signed, or if there is much to say: megabytes are encoded then, and
+        RSA takes its time."""
         from errand.mail.writing.compose import compose
         from errand.mail.writing.headers import HeaderRefused
         from errand.mail.writing.templates import TemplateFault
@@ -117,12 +128,12 @@ class Mailer:
             self.templates,
             sender=self.sender,
             job_id=ctx.job_id,
-            date=ctx.enqueued_at,
+            date=date,
             dkim=self.dkim,
             return_path=self.return_path,
         )
         try:
-            return await asyncio.to_thread(make) if message.attachments or self.dkim else make()
+            return await asyncio.to_thread(make) if self.dkim or _is_large(message) else make()
         except (HeaderRefused, TemplateFault) as error:
             raise Fail(str(error)) from None
 
@@ -148,6 +159,23 @@ class Mailer:
             if snooze is not None and _is_young(ctx):
                 raise snooze from None
             raise _verdict_on(error, ctx.job_id, at_least_s=wait_s) from None
+
+
+async def _date(ctx: Context, sending: Once) -> datetime:
+    """When the job was put; of one that was to wait, when it was due first. Every attempt has the same."""
+    is_first, waited_s = ctx.attempt == 1, ctx.due_at_ms / 1000 - ctx.enqueued_at.timestamp()
+    if is_first and waited_s < LATER_S:
+        return ctx.enqueued_at
+    dated = await ctx.once("dated")
+    # one that may have been sent, by an attempt that was cut off, stays as it was
+    if is_first and not dated.done and not sending.started:
+        await dated.finish(ctx.due_at_ms)
+    return datetime.fromtimestamp(dated.value / 1000, UTC) if dated.done else ctx.enqueued_at
+
+
+def _is_large(message: Message) -> bool:
+    said_bytes = len(to_json(message.data, fallback=repr)) if message.data else 0
+    return bool(message.attachments) or said_bytes > COMPOSED_AT_ONCE_BYTES
 
 
 def _is_young(ctx: Context) -> bool:

@@ -244,7 +244,9 @@ def refusal(reply: SmtpReply, stage: Stage) -> Refusal:
 
 HINT = re.compile(
     r"(?:in|after|for|wait|within|delay(?:ed)?(?: of)?)\s+"
-    r"(?:(?P<clock>\d{1,2}:\d\d(?::\d\d)?)|(?P<number>\d{1,5})\s*(?P<unit>s|m|h))",
+    r"(?:(?P<clock>\d{1,2}:\d\d(?::\d\d)?)|"
+    # whole words: "for 100 messages" asks for no minutes
+    r"(?P<number>\d{1,5})\s*(?P<unit>s|m|h)(?:ecs?|econds?|ins?|inutes?|rs?|ours?)?\b)",
     re.IGNORECASE,
 )
 

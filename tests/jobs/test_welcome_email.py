@@ -27,7 +27,7 @@ from errand.wire.records import Error
 from jobs.welcome_email import WelcomeEmail, welcome_email
 from settings import Settings
 from tests.conftest import RunWorker, make_settings
-from tests.mail.letters import DATE, SENDER, part, read
+from tests.mail.letters import SENDER, part, read
 from tests.mail.raw_server import HANGS_UP, MUTE, WAITS, RawServer
 from tests.peers import SmtpReceiver
 from tests.waiting import NEVER_S, eventually
@@ -78,9 +78,8 @@ async def enqueue(redis: ArqRedis, to: str = "ada@example.com") -> str:
 
 
 async def test_a_job_sends_its_letter_and_keeps_the_receipt(
-    redis: ArqRedis, run_worker: RunWorker, mail_server: SmtpReceiver, monkeypatch: pytest.MonkeyPatch
+    redis: ArqRedis, run_worker: RunWorker, mail_server: SmtpReceiver
 ) -> None:
-    monkeypatch.setattr("errand.queue.new_job.timestamp_ms", lambda: int(DATE.timestamp() * 1000))
     async with run_worker([welcome_email]):
         job_id = await enqueue(redis)
         done = await ended(redis, job_id)
@@ -88,10 +87,16 @@ async def test_a_job_sends_its_letter_and_keeps_the_receipt(
     assert done.result == {"message_id": f"<{job_id}@acme.example>", "response": "250 OK"}
     (message,) = mail_server.messages
     assert message["Message-ID"] == f"<{job_id}@acme.example>"
-    assert message["Date"].datetime == DATE  # the job's, not the attempt's
+    assert message["Date"].datetime.timestamp() == done.enqueued_at_ms // 1000  # the job's, not the attempt's
 
 
-async def test_the_next_attempt_sends_the_same_letter(redis: ArqRedis, run_worker: RunWorker, tmp_path: Path) -> None:
+@pytest.mark.parametrize("waited_s", [0, 7 * 86_400], ids=["at once", "a week later"])
+async def test_the_next_attempt_sends_the_same_letter(
+    redis: ArqRedis, run_worker: RunWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waited_s: int
+) -> None:
+    """One that was to wait is dated by the time that it was due: a week old it would be spam to many filters."""
+    now_s = int(time.time())
+    monkeypatch.setattr("errand.queue.new_job.timestamp_ms", lambda: (now_s - waited_s) * 1000)
     async with RawServer.serving(DOT=[b"451 4.3.0 try later"]) as raw:
         async with run_worker([welcome_email], make_settings(tmp_path, smtp_url=f"smtp://{raw.url}")):
             job_id = await enqueue(redis)
@@ -104,6 +109,7 @@ async def test_the_next_attempt_sends_the_same_letter(redis: ArqRedis, run_worke
     )
     assert 7_500 <= (first.next_attempt_at_ms or 0) - first.ended_at_ms <= 12_500
     assert raw.letters[0] == raw.letters[1] and job_id.encode() in raw.letters[0]
+    assert read(raw.letters[0])["Date"].datetime.timestamp() >= now_s
 
 
 @pytest.mark.parametrize(("to", "reply"), [("ada@example.com", "550 5.1.1 nobody"), ("jörg@example.com", "SMTPUTF8")])

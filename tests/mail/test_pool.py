@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 
 import pytest
+import uvloop
 
 from errand.job.clock import Clock
 from errand.mail.letter import Letter
 from errand.mail.smtp import PoolLimits, SmtpPool, Timeouts
+from errand.mail.smtp.connection import Lost, SmtpConnection
 from errand.mail.verdict import Rejected, SenderRefused, Unavailable
 from tests.mail.letters import letter
 from tests.mail.raw_server import HANGS_UP, MUTE, WAITS, RawServer
@@ -159,3 +163,26 @@ async def test_an_attempt_that_is_cut_off_leaves_no_connection_behind() -> None:
         raw.go_on.set()
         await pool.send(letter(job_id="job-2"))
     assert (len(raw.letters), len(raw.connections)) == (2, 2)
+
+
+def test_a_connection_that_is_reset_before_a_command_is_lost_on_the_workers_loop_too() -> None:
+    """There it is a RuntimeError, by which a letter that nobody has sent would count as perhaps sent."""
+
+    async def command_after_reset() -> None:
+        async with RawServer.serving() as raw:
+            host, _, port = raw.url.partition(":")
+            connection = await SmtpConnection.open(host, int(port), tls=None, source=None, timeouts=Timeouts())
+            await connection.reply()
+            at_once = struct.pack("ii", 1, 0)
+            raw.connections[0].get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+            raw.connections[0].transport.abort()
+
+            async def is_closed() -> bool:
+                return "closed=True" in repr(connection._writer.transport)
+
+            await eventually(is_closed)
+            with pytest.raises(Lost):
+                await connection.command("DATA")
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(command_after_reset())

@@ -182,6 +182,16 @@ async def test_a_refused_login_waits_for_the_right_password_and_does_not_show_th
     assert "s3cr3t" not in f"{refused.value} {unsupported.value}"
 
 
+@pytest.mark.parametrize("reply", ["500 Command unrecognized: {}", "what is {}?"])
+async def test_a_server_that_repeats_the_login_does_not_have_the_password_shown(reply: str) -> None:
+    login = encoded("\0ada\0s3cr3t").decode()
+    always = {b"EHLO": b"250-raw\r\n250 AUTH PLAIN", b"AUTH": reply.format(login).encode()}
+    async with RawServer.serving(always) as raw:
+        with pytest.raises(Unavailable, match=r"\*{10}") as refused:
+            await send(f"smtp://ada:s3cr3t@{raw.url}")
+    assert login not in str(refused.value)
+
+
 async def test_a_server_is_greeted_with_the_name_that_is_set_or_one_that_means_this_host() -> None:
     async with RawServer.serving() as raw:
         await send(f"smtp://{raw.url}", name="mail.acme.example")

@@ -71,6 +71,8 @@ def test_a_550_to_rcpt_is_read_by_its_enhanced_code_then_by_its_words(text: str,
         ("come back in 99999 hours", 4 * 3600),
         ("mailbox busy", None),
         ("in 5 of 7 cases", None),
+        ("the limit is 20 connections for 100 messages", None),
+        ("wait 3 sec.", 4),
     ],
 )
 def test_greylisting_says_when_to_come_back(text: str, wait_s: float | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +18,15 @@ CONNECT_S = 30.0
 
 
 ANSWER_S = 120.0
-"""For the whole answer. Providers take a letter in a second; who gives up sooner than they do sends it twice."""
+"""For an answer. Providers take a letter in a second; who gives up sooner than they do sends it twice."""
 
 
 KEPT_S = 5.0
 """How long an idle connection is kept: one that the provider has closed meanwhile leaves a letter unsure."""
+
+
+REST_S = 30.0
+"""For the rest of an answer, once its status has come."""
 
 
 ANSWER_LIMIT_BYTES = 64 * 1024
@@ -58,7 +62,7 @@ class HttpApi:
             yield cls(session, origin, connections=connections)
 
     async def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> ApiAnswer:
-        """Posts a letter. Raises Unavailable if nothing was sent, Unsure if something was, and no whole answer came.
+        """Posts a letter. Raises Unavailable if nothing was sent, Unsure if something was, and no status came.
 
         TooLarge for a 413: providers take less than mail servers do.
         """
@@ -78,8 +82,11 @@ class HttpApi:
         url = f"{self.origin}{path}"
         async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as response:
             start = b""
-            while len(start) < ANSWER_LIMIT_BYTES and (more := await response.content.read(ANSWER_LIMIT_BYTES)):
-                start += more
+            # the status has said by then whether the letter is taken: one that is would be sent again
+            with suppress(aiohttp.ClientError, OSError, TimeoutError):
+                async with asyncio.timeout(REST_S):
+                    while len(start) < ANSWER_LIMIT_BYTES and (more := await response.content.read(ANSWER_LIMIT_BYTES)):
+                        start += more
             named = {name.lower(): value for name, value in response.headers.items()}
             return ApiAnswer(response.status, named, _object_in(start))
 

@@ -13,6 +13,10 @@ from errand.mail.smtp.reply import LINE_LIMIT_BYTES, Malformed, PartialReply, Sm
 BLOCK_BYTES = 64 * 1024
 
 
+FAULTS = (OSError, ssl.SSLError, TimeoutError, RuntimeError)
+"""What a connection that breaks off raises; RuntimeError is uvloop's word for one that was reset a moment ago."""
+
+
 class Lost(Exception):
     """The connection ended, timed out, or says what is no reply."""
 
@@ -80,7 +84,7 @@ class SmtpConnection:
                 transport, _ = await loop.create_connection(
                     lambda: protocol, host, port, ssl=tls, local_addr=(source, 0) if source else None
                 )
-        except (OSError, ssl.SSLError, TimeoutError) as error:
+        except FAULTS as error:
             raise Lost(_said(error)) from None
         return cls(reader, asyncio.StreamWriter(transport, protocol, reader, loop), timeouts=timeouts)
 
@@ -101,7 +105,10 @@ class SmtpConnection:
             raise ValueError("a command is one line")
         if not self._reader.is_empty:
             raise Lost("the mail server said something unasked")
-        self._writer.write(line.encode() + b"\r\n")
+        try:
+            self._writer.write(line.encode() + b"\r\n")
+        except FAULTS as error:
+            raise Lost(_said(error)) from None
         return await self.reply(within_s=within_s)
 
     async def reply(self, *, within_s: float | None = None) -> SmtpReply:
@@ -114,7 +121,7 @@ class SmtpConnection:
             raise Lost("the mail server closed the connection") from None
         except asyncio.LimitOverrunError:
             raise Lost(f"a line of the reply is longer than {LINE_LIMIT_BYTES} bytes") from None
-        except (OSError, ssl.SSLError, TimeoutError, Malformed) as error:
+        except (*FAULTS, Malformed) as error:
             raise Lost(_said(error)) from None
 
     async def write(self, content: bytes) -> None:
@@ -124,7 +131,7 @@ class SmtpConnection:
                 self._writer.write(content[start : start + BLOCK_BYTES])
                 async with asyncio.timeout(self.timeouts.block_s):
                     await self._writer.drain()
-        except (OSError, ssl.SSLError, TimeoutError) as error:
+        except FAULTS as error:
             raise Lost(_said(error)) from None
         if self._writer.is_closing() or self._reader.at_eof():
             raise Lost("the mail server closed the connection")
@@ -138,7 +145,7 @@ class SmtpConnection:
         try:
             async with asyncio.timeout(self.timeouts.connect_s):
                 await self._writer.start_tls(context, server_hostname=host)
-        except (OSError, ssl.SSLError, TimeoutError) as error:
+        except FAULTS as error:
             raise Lost(_said(error)) from None
 
     async def quit(self) -> None:

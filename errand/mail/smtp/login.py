@@ -11,6 +11,7 @@ from typing import Literal
 from errand.mail.smtp.connection import Lost, SmtpConnection
 from errand.mail.smtp.reply import SmtpReply
 from errand.mail.verdict import SenderRefused, Stage, Unavailable, refusal
+from errand.secrets.redaction import hiding
 
 Mechanism = Literal["plain", "login", "xoauth2"]
 
@@ -34,12 +35,14 @@ class Login:
         if mechanism not in offered:
             raise SenderRefused(f"the mail server does not offer AUTH {mechanism.upper()}", stage=Stage.LOGIN)
         secret = await self._secret()
+        # a server may repeat what it does not understand
+        hide = hiding((secret, *(_encoded(written(self.username, secret)) for written in _WRITTEN)))
         try:
             reply = await _SPOKEN[mechanism](connection, self.username, secret)
         except Lost as error:
-            raise Unavailable(f"while logging in: {error}", stage=Stage.LOGIN) from None
+            raise Unavailable(f"while logging in: {hide(str(error))}", stage=Stage.LOGIN) from None
         if reply.code != 235:
-            raise refusal(reply, Stage.LOGIN)
+            raise refusal(SmtpReply(reply.code, hide(reply.text)), Stage.LOGIN)
 
     async def _secret(self) -> str:
         if self.password_file is None:
@@ -50,9 +53,24 @@ class Login:
             raise SenderRefused(f"SMTP_URL: its password_file: {type(error).__name__}", stage=Stage.LOGIN) from None
 
 
+def _for_plain(username: str, password: str) -> str:
+    return f"\0{username}\0{password}"
+
+
+def _for_login(_: str, password: str) -> str:
+    return password
+
+
+def _for_xoauth2(username: str, token: str) -> str:
+    return f"user={username}\x01auth=Bearer {token}\x01\x01"
+
+
+_WRITTEN = (_for_plain, _for_login, _for_xoauth2)
+"""What stands in base64 in the command of each mechanism."""
+
+
 async def _plain(connection: SmtpConnection, username: str, password: str) -> SmtpReply:
-    secret = _encoded(f"\0{username}\0{password}")
-    return await connection.command(f"AUTH PLAIN {secret}")
+    return await connection.command(f"AUTH PLAIN {_encoded(_for_plain(username, password))}")
 
 
 async def _login(connection: SmtpConnection, username: str, password: str) -> SmtpReply:
@@ -66,8 +84,7 @@ async def _login(connection: SmtpConnection, username: str, password: str) -> Sm
 
 
 async def _xoauth2(connection: SmtpConnection, username: str, token: str) -> SmtpReply:
-    secret = _encoded(f"user={username}\x01auth=Bearer {token}\x01\x01")
-    reply = await connection.command(f"AUTH XOAUTH2 {secret}")
+    reply = await connection.command(f"AUTH XOAUTH2 {_encoded(_for_xoauth2(username, token))}")
     if reply.code == 334:  # why not, in base64: the refusal itself follows an empty line
         reply = await connection.command("")
     return reply

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,8 @@ from errand.mail.verdict import NotSupported, Refusal, Stage, TooLarge, Unavaila
 LINE_END = re.compile(rb"\r\n|\r|\n")
 
 
-LEADING_DOT = re.compile(rb"^\.", re.MULTILINE)
+READ_AT_ONCE_BYTES = 1024 * 1024
+"""To look through a letter of 25 MB takes 70 ms."""
 
 
 async def transact(
@@ -49,7 +51,8 @@ def _about(recipient: str | None) -> Iterator[None]:
 async def _hand_over(connection: SmtpConnection, content: bytes) -> SmtpReply:
     """The message. Until the dot is on its way the server must not deliver it; from then on only its reply says."""
     try:
-        await connection.write(_as_sent(content).removesuffix(b"\r\n"))
+        is_small = len(content) <= READ_AT_ONCE_BYTES
+        await connection.write(_as_sent(content) if is_small else await asyncio.to_thread(_as_sent, content))
     except Lost as error:
         raise Unavailable(f"in the middle of the message: {error}", stage=Stage.DATA) from None
     try:
@@ -63,7 +66,7 @@ async def _hand_over(connection: SmtpConnection, content: bytes) -> SmtpReply:
 
 
 def _as_sent(content: bytes) -> bytes:
-    """With dots doubled, and CRLF for every line end.
+    """With dots doubled, CRLF for every line end, and none at its end: there the final dot brings one.
 
     At any other line end one server ends a message early and the next does not ("SMTP smuggling"). Letters have no
     others, and counting them is cheap.
@@ -71,7 +74,9 @@ def _as_sent(content: bytes) -> bytes:
     line_ends = content.count(b"\r\n")
     if not line_ends == content.count(b"\n") == content.count(b"\r"):
         content = LINE_END.sub(b"\r\n", content)
-    return LEADING_DOT.sub(b"..", content) if b"\n." in content or content.startswith(b".") else content
+    # no pattern: for a mebibyte of lines of a dot each it takes twenty times as long
+    doubled = content.replace(b"\n.", b"\n..").removesuffix(b"\r\n")
+    return b"." + doubled if doubled.startswith(b".") else doubled
 
 
 def _mail_command(connection: SmtpConnection, letter: Letter) -> str:
@@ -80,7 +85,7 @@ def _mail_command(connection: SmtpConnection, letter: Letter) -> str:
     if letter.needs_smtputf8:
         if "SMTPUTF8" not in connection.extensions:
             raise NotSupported(
-                "the mail server does not support SMTPUTF8, which the recipient's address needs", stage=Stage.MAIL
+                "the mail server does not support SMTPUTF8, which an address of the letter needs", stage=Stage.MAIL
             )
         options = " BODY=8BITMIME SMTPUTF8"
     if "SIZE" in connection.extensions:

@@ -60,7 +60,8 @@ def compose(
         recipients=(to, *cc),
         message_id=message_id,
         content=dkim.sign(content, at_s=int(date.timestamp())) if dkim else content,
-        needs_smtputf8=not all(address.isascii() for address in (sender_address, to, *cc)),
+        # that of a header, too: it stands there as it is
+        needs_smtputf8=not all(address.isascii() for address in (sender_address, to, *cc, reply_to or "")),
         job_id=job_id,
         fields=LetterFields(
             sender=(sender_name, sender_address),

@@ -232,6 +232,7 @@ class JobRunner:
             crashes=job.claim.crashes,
             max_crashes=self.max_crashes,
             enqueued_at=datetime.fromtimestamp(job.enqueued_at_ms / 1000, UTC),
+            due_at_ms=job.claim.due_at_ms,
             resources=self.resources,
             count=self.counters.add,
             report=partial(self._report, job.claim, reported, hide),

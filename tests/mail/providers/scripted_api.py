@@ -14,6 +14,7 @@ Answer = tuple[int, Mapping[str, Any] | str]
 
 HANGS_UP: Answer = (0, "hangs up")
 MUTE: Answer = (0, "says nothing")
+CUT: Answer = (0, "hangs up behind its status, a 200")
 
 
 @dataclass
@@ -49,6 +50,13 @@ class ScriptedApi:
             return web.Response()
         if answer == MUTE:
             await asyncio.Event().wait()
+        if answer == CUT:
+            cut = web.StreamResponse(headers={"Content-Length": "100"})
+            await cut.prepare(request)
+            await cut.write(b"{")
+            assert request.transport is not None
+            request.transport.close()
+            return cut
         status, said = answer
         if isinstance(said, str):
             return web.Response(status=status, text=said, headers=self.answer_headers)

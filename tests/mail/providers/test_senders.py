@@ -20,7 +20,7 @@ from errand.mail.writing.compose import compose
 from errand.mail.writing.message import Attachment, Message
 from tests.conftest import make_settings
 from tests.mail.letters import DATE, SENDER, TEMPLATES, letter
-from tests.mail.providers.scripted_api import HANGS_UP, MUTE, Answer, ScriptedApi
+from tests.mail.providers.scripted_api import CUT, HANGS_UP, MUTE, Answer, ScriptedApi
 from tests.mail.raw_server import RawServer
 from tests.waiting import eventually
 
@@ -201,6 +201,12 @@ async def test_what_is_unsure_goes_to_no_other_relay() -> None:
             with pytest.raises(Refusal):
                 await transport.send(letter())
     assert raw.connections == []
+
+
+async def test_a_letter_that_was_taken_is_sent_though_the_rest_of_the_answer_is_lost() -> None:
+    """Unsure, it would be sent again."""
+    async with ScriptedApi(CUT).serving() as api, sending(ses_url(api)) as transport:
+        assert await transport.send(letter()) == "200"
 
 
 async def test_a_provider_that_is_away_has_got_nothing() -> None:
