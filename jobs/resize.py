@@ -22,9 +22,10 @@ class Resized(BaseModel):
 
 @job(
     queue="cpu",
-    max_tries=3,
+    max_tries=7,
     timeout_s=300,
-    retry=Exponential(base_s=2, cap_s=60),
+    # 20 minutes in all: a bad image fails at once, what is tried again is a source, a storage or a disk that is away
+    retry=Exponential(base_s=2, factor=4, cap_s=600),
     uses=RESOURCES,
     examples=[
         {"sizes": [{"width": 320}, {"width": 64, "height": 64, "fit": "cover", "format": "webp"}]},

@@ -56,6 +56,10 @@ HASH_CHARS = 32
 """Of the SHA-256 in an output's key, in hexadecimal: 128 bits."""
 
 
+class InputMissing(Fail):
+    """What the outputs are made of was not there, or not given. Another attempt would not help; another day may."""
+
+
 class Output(BaseModel):
     """One stored image."""
 
@@ -99,7 +103,7 @@ class SourceFile:
 
 @asynccontextmanager
 async def fetched(ctx: Context, args: ImageArgs) -> AsyncIterator[SourceFile]:
-    """The upload, or what is at the URL, as a local file. Raises Fail."""
+    """The upload, or what is at the URL, as a local file. Raises InputMissing."""
     with tempfile.TemporaryDirectory(prefix="errand-images-") as folder:
         source = SourceFile(Path(folder, "source"), Path(folder))
         with current.span("image fetch"):
@@ -122,9 +126,9 @@ async def _fetch(ctx: Context, args: ImageArgs, target: Path) -> None:
                 str(args.source_url), target, limit_bytes=DOWNLOAD_LIMIT_BYTES, deadline_s=DOWNLOAD_DEADLINE_S
             )
     except FileMissing:
-        raise Fail("the uploaded file is no longer stored") from None
+        raise InputMissing("the uploaded file is no longer stored") from None
     except OutboundRefused as error:
-        raise Fail(f"source_url: {error}") from None
+        raise InputMissing(f"source_url: {error}") from None
 
 
 async def rendered(ctx: Context, source: SourceFile, args: ImageArgs) -> Result:
@@ -168,7 +172,7 @@ def _shown(ctx: Context, sizes: Sequence[Size]) -> Listener:
 
 
 async def _fetch_watermarks(ctx: Context, folder: Path, sizes: Sequence[Size]) -> dict[str, Path]:
-    """The files of all watermarks that the sizes name, by key. Raises Fail if one is not stored."""
+    """The files of all watermarks that the sizes name, by key. Raises InputMissing."""
     from errand.resources.storage import FileMissing
 
     keys = {size.watermark.key for size in sizes if size.watermark is not None}
@@ -177,7 +181,7 @@ async def _fetch_watermarks(ctx: Context, folder: Path, sizes: Sequence[Size]) -
         try:
             await ctx.use(storage).fetch(key, path)
         except FileMissing:
-            raise Fail(f"no watermark is stored under {key}") from None
+            raise InputMissing(f"no watermark is stored under {key}") from None
     return paths
 
 

@@ -25,6 +25,10 @@ REPLY_LIMIT_BYTES = 16 * 1024
 """How much of an answer is read: enough to see what the peer complains about."""
 
 
+TRY_AGAIN = frozenset({408, 425, 429, *range(500, 600)})
+"""The request took too long, came too early, or one of too many, or the server has a fault (RFC 9110, 6585, 8470)."""
+
+
 CHUNK_BYTES = 256 * 1024
 
 
@@ -149,7 +153,7 @@ class Outbound:
     async def download(self, url: str, target: Path, *, limit_bytes: int, deadline_s: float) -> int:
         """Writes the body at `url` to `target` and returns its size in bytes. The guard checks redirects too.
 
-        Raises OutboundFault, also for a 5xx or 429 answer; OutboundRefused for any other but 200, for a body over
+        Raises OutboundFault, also for an answer of `TRY_AGAIN`; OutboundRefused for any other but 200, for a body over
         `limit_bytes`, and if the guard refuses the address.
         """
         async with self._exchange(deadline_s, url):
@@ -190,7 +194,7 @@ def _check(guard: AddressGuard, request: aiohttp.ClientRequest) -> None:
 
 
 def _check_found(response: aiohttp.ClientResponse) -> None:
-    if response.status in (429, *range(500, 600)):
+    if response.status in TRY_AGAIN:
         raise OutboundFault(f"answered {response.status}")
     if response.status != 200:
         raise OutboundRefused(f"answered {response.status}")

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-SEGMENT = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
+SEGMENT = r"[A-Za-z0-9][A-Za-z0-9._:@+-]{0,127}"
+"""What an id of a job may be: outputs have a folder that is called so."""
 
 
 KEY = re.compile(rf"(?=.{{1,256}}\Z){SEGMENT}(?:/{SEGMENT})*")

@@ -22,6 +22,10 @@ SECRET_BYTES = 32
 """Standard Webhooks asks for 24 to 64."""
 
 
+LEAST_CHARS = len(HMAC_PREFIX) + 32
+"""The base64 of 24 bytes."""
+
+
 PURPOSE = b"errand webhook receiver\n"
 """What a secret is derived for stands before the URL, so that no other use of the secret can give the same bytes."""
 
@@ -45,16 +49,29 @@ def new_secret() -> str:
 
 
 def kept_secret(path: Path) -> str:
-    """The secret in that file, which only its owner can read. A missing file is made, once for all workers."""
+    """The secret in that file, which only its owner can read. A missing file is made, once for all workers.
+
+    Raises ValueError if it holds none: of an empty one everybody would know what it signs.
+    """
     private_folder.make(path.parent)
     if not path.exists():
-        fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-        fresh.touch(mode=0o600)
-        fresh.write_text(f"{new_secret()}\n")
-        with contextlib.suppress(FileExistsError):  # another worker was first: its secret counts
-            os.link(fresh, path)
-        fresh.unlink()
-    return path.read_text().strip()
+        _make(path)
+    secret = path.read_text().strip()
+    if not secret.startswith(HMAC_PREFIX) or len(secret) < LEAST_CHARS:
+        raise ValueError(f"{path} holds no secret: bring it back, or delete it to have another one made")
+    return secret
+
+
+def _make(path: Path) -> None:
+    fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    fresh.touch(mode=0o600)
+    with fresh.open("w") as file:
+        file.write(f"{new_secret()}\n")
+        file.flush()
+        os.fsync(file.fileno())  # else a power cut may leave the name, and nothing in it
+    with contextlib.suppress(FileExistsError):  # another worker was first: its secret counts
+        os.link(fresh, path)
+    fresh.unlink()
 
 
 def _written(key: bytes) -> str:

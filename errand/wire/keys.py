@@ -450,7 +450,7 @@ def webhook_line(endpoint_id: str) -> str:
 
 
 def webhook_line_jobs(endpoint_id: str) -> str:
-    """Hash: message id → its job, as far as a worker has seen it."""
+    """Hash: message id → its job, as far as that is known."""
     return f"errand:webhooks:line-jobs:{endpoint_id}"
 
 

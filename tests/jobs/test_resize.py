@@ -53,8 +53,12 @@ async def failure(client: httpx.AsyncClient, path: str) -> str:
     """Why a job failed, which it must at its first attempt."""
     job = await ended(client, path)
     assert (job["status"], [attempt["outcome"] for attempt in job["attempts"]]) == ("failed", ["failed"])
-    assert job["error"]["type"] == "Fail" and job["error"]["traceback"] is None
+    assert job["error"]["type"] in ("Fail", "InputMissing") and job["error"]["traceback"] is None
     return str(job["error"]["message"])
+
+
+def test_a_storage_or_a_source_that_is_away_for_ten_minutes_fails_no_job() -> None:
+    assert sum(resize.retry.planned_s(attempt) for attempt in range(1, resize.max_tries)) > 600
 
 
 async def test_an_upload_comes_out_in_every_size_asked_for(

@@ -17,7 +17,8 @@ from tests.http.answers_seen import problem_of
 from tests.pictures import image, size_of
 from tests.s3_server import BUCKET, s3_server
 
-KEY = "resize/1/a.png"
+KEY = "resize/user:7@acme+a.b_c-d/a.png"
+"""With all that the id of a job may have."""
 
 
 @pytest.fixture(scope="module")

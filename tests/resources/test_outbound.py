@@ -192,7 +192,7 @@ async def test_a_download_over_its_limit_is_refused(client: Outbound, receiver: 
     ("status", "error"),
     [
         *((status, OutboundRefused) for status in (204, 304, 403, 404, 410)),
-        *((status, OutboundFault) for status in (429, 500, 503)),
+        *((status, OutboundFault) for status in (408, 425, 429, 500, 503)),
     ],
 )
 async def test_a_download_that_is_not_there_may_come_back_or_never(

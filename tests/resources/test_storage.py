@@ -19,7 +19,8 @@ from errand.resources.storage import LISTED_AT_ONCE, FileMissing, Storage
 from tests.waiting import eventually
 
 MIB = 1024 * 1024
-KEY = "resize/1/a.png"
+KEY = "resize/user:7@acme+a.b_c-d/a.png"
+"""With all that the id of a job may have."""
 
 
 @pytest.fixture

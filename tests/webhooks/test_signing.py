@@ -112,3 +112,11 @@ def test_a_secret_is_made_once_however_many_ask_for_it_and_only_its_owner_reads_
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert list(path.parent.iterdir()) == [path]
     make_settings(tmp_path, webhook_secret=secrets.pop())  # a secret that the setting would take
+
+
+@pytest.mark.parametrize("left", ["", "\n", "whsec_", "whsec_c2hvcnQ="])
+def test_a_file_that_holds_no_secret_signs_nothing(tmp_path: Path, left: str) -> None:
+    """A disk may have lost what was in it: what an empty secret signs everybody can sign."""
+    (tmp_path / "webhook_secret").write_text(left)
+    with pytest.raises(ValueError, match="webhook_secret holds no secret"):
+        kept_secret(tmp_path / "webhook_secret")

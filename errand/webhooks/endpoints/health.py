@@ -9,8 +9,6 @@ import structlog
 from redis.asyncio import Redis
 
 from errand.redis import script
-from errand.redis.repair import repairing
-from errand.settings import WEBHOOK_QUEUE
 from errand.webhooks.endpoints.endpoint import Endpoint
 from errand.webhooks.endpoints.notices import DISABLED, RECOVERED, EndpointNotices
 from errand.webhooks.endpoints.soon import Soon, news
@@ -22,6 +20,8 @@ log = structlog.get_logger("errand.webhooks")
 
 FAILING_LIMIT_S = 5 * 86_400
 """As long as other services wait, and longer than the schedule of one delivery."""
+APART_S = 2 * 86_400
+"""Failures that are further apart are none in a row: nothing was sent in between. The usual waits are a day at most."""
 NOTED_AFTER_S = 600
 """An endpoint that failed for less recovers without a notice: a restart is none."""
 LOOK_EVERY_S = 60.0
@@ -35,6 +35,7 @@ class EndpointHealth:
         self._redis = redis
         self._endpoints = endpoints
         self._notices = notices
+        self._fails = script.load(redis, "webhooks/endpoints/failing")
         self._recovered = script.load(redis, "webhooks/endpoints/recovered")
         self._noted_s: dict[str, float] = {}
         """When this worker last wrote down that an endpoint fails."""
@@ -64,14 +65,14 @@ class EndpointHealth:
             self._failed.add(endpoint_id)
         self._soon.ask()
 
-    async def gone(self, endpoint_id: str) -> None:
-        """The receiver has answered 410: Standard Webhooks 1.0 says to send no more."""
+    async def gone(self, endpoint_id: str, *, url: str) -> None:
+        """The receiver at that URL has answered 410: Standard Webhooks 1.0 says to send no more."""
         if endpoint_id in self._disabling:
             return
         self._disabling.add(endpoint_id)
         try:
             with news():
-                await self._disable(endpoint_id, "the receiver answered 410")
+                await self._disable(endpoint_id, "the receiver answered 410", url=url)
         finally:
             self._disabling.discard(endpoint_id)
 
@@ -95,7 +96,7 @@ class EndpointHealth:
             return
         recovered: list[bytes] = await self._recovered(keys=[keys.WEBHOOK_FAILING], args=sorted(took))
         for endpoint_id, since_ms in zip(recovered[::2], recovered[1::2], strict=True):
-            await self._note_recovered(endpoint_id.decode(), since_ms=moment_ms(since_ms))
+            await self._note_recovered(endpoint_id.decode(), since_ms=moment_ms(since_ms.partition(b" ")[0]))
 
     async def _note_recovered(self, endpoint_id: str, *, since_ms: int) -> None:
         log.info("a webhook endpoint has recovered", endpoint=endpoint_id)
@@ -104,27 +105,18 @@ class EndpointHealth:
             await self._notices.put(RECOVERED, endpoint_id, {"failing_since": since})
 
     async def _note_failing(self, endpoint_id: str) -> None:
-        now_ms = await self._endpoints.now_ms()
-        if await repairing(self._redis, keys.queue(WEBHOOK_QUEUE), lambda: self._note_first(endpoint_id, now_ms)):
-            return
-        since = await self._redis.hget(keys.WEBHOOK_FAILING, endpoint_id)  # type: ignore[misc]
-        since_ms = moment_ms(since)
-        if not since_ms:  # another program has written there, or somebody else has just noted a success
-            await self._redis.hset(keys.WEBHOOK_FAILING, endpoint_id, str(now_ms))  # type: ignore[misc]
-        elif now_ms - since_ms >= FAILING_LIMIT_S * 1000:
+        for_ms: int = await self._fails(keys=[keys.WEBHOOK_FAILING], args=[endpoint_id, APART_S * 1000])
+        if for_ms >= FAILING_LIMIT_S * 1000:
             await self._disable(endpoint_id, "every delivery failed for five days")
 
-    async def _note_first(self, endpoint_id: str, now_ms: int) -> bool:
-        """True if nobody has noted before that it fails."""
-        return bool(await self._redis.hsetnx(keys.WEBHOOK_FAILING, endpoint_id, str(now_ms)))  # type: ignore[misc]  # redis-py types both its clients
-
-    async def _disable(self, endpoint_id: str, reason: str) -> None:
+    async def _disable(self, endpoint_id: str, reason: str, *, url: str | None = None) -> None:
+        """`url`: only if it is still there."""
         now_ms = await self._endpoints.now_ms()
         was_enabled = False
 
         def disabled(endpoint: Endpoint) -> Endpoint:
             nonlocal was_enabled
-            was_enabled = endpoint.enabled
+            was_enabled = endpoint.enabled and url in (None, str(endpoint.definition.url))
             return endpoint.disabled(reason, now_ms=now_ms) if was_enabled else endpoint
 
         if await self._endpoints.change(endpoint_id, disabled) is not None:

@@ -35,7 +35,7 @@ class EndpointJournal:
             with news():
                 await self._endpoints.throttle(endpoint_id, for_s=made.asked_s)
         if made.status == 410:
-            await self._health.gone(endpoint_id)
+            await self._health.gone(endpoint_id, url=made.target.url)
         else:
             self._health.note(endpoint_id, ok=made.error is None)
         if made.is_last:

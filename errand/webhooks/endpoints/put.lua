@@ -19,5 +19,6 @@ else
   redis.call('HSET', endpoint, 'record', record, 'revision', revision)
   call_or_reset(ids, 'ZADD', 0, id)
 end
-call_or_reset(all, 'INCR')
+-- no number that goes up by one: after a failover that has lost changes, it would come again for others
+redis.call('SET', all, revision)
 return 'done'

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from collections.abc import AsyncIterator
 
 import httpx
@@ -98,13 +97,28 @@ async def test_what_a_passing_fault_has_ended_is_made_at_the_next_request(
 ) -> None:
     receiver.answers = [500, 500, web.Response(body=image(600, 400))]
     url = await url_of(signing, f"{receiver.url}/cat.jpg")
-    one_try = dataclasses.replace(resize, max_tries=1)
-    async with run_worker([one_try]):
+    monkeypatch.setattr(images, "TRIES", 1)
+    async with run_worker([resize]):
         for _ in range(2):
             answer = await signing.get(url)
             problem_of(answer, 503, "image-not-ready")
             assert answer.headers["retry-after"] == "5" and "this time" in answer.json()["detail"]
         assert (await signing.get(url)).headers["content-type"] == "image/webp"
+
+
+async def test_a_source_that_was_not_there_is_asked_again_after_a_while(
+    signing: httpx.AsyncClient, run_worker: RunWorker, receiver: HttpReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have been asked for a moment before it was put there; the failure is remembered for a month."""
+    receiver.answers = [404, web.Response(body=image(600, 400))]
+    url = await url_of(signing, f"{receiver.url}/cat.jpg")
+    async with run_worker([resize]):
+        for _ in range(2):
+            refused = problem_of(await signing.get(url), 422, "image-refused")
+            assert "answered 404" in refused["detail"]
+        monkeypatch.setattr(images, "MISSING_S", 0)
+        assert (await signing.get(url)).headers["content-type"] == "image/webp"
+    assert len(receiver.requests) == 2
 
 
 async def test_a_request_that_has_waited_makes_room_for_another(

@@ -80,25 +80,55 @@ async def test_a_failure_that_could_not_be_noted_is_noted_by_the_next(
 ) -> None:
     health = worker(redis)
 
-    async def away() -> int:
+    async def away(**_: object) -> int:
         raise ConnectionError
 
     with monkeypatch.context() as patched:
-        patched.setattr(health._endpoints, "now_ms", away)
+        patched.setattr(health, "_fails", away)
         await note(health, False)
     await note(health, False)
     assert await is_marked(redis)
 
 
-async def test_a_hundred_answers_of_410_disable_an_endpoint_once(redis: ArqRedis) -> None:
-    endpoints, health = Endpoints(redis), worker(redis)
-    definition = EndpointDefinition.model_validate({"url": "https://a.example/"})
+URL = "https://a.example/"
+
+
+async def put_endpoint(redis: ArqRedis) -> Endpoints:
+    endpoints, definition = Endpoints(redis), EndpointDefinition.model_validate({"url": URL})
     await endpoints.put(Endpoint.new("one", definition, secret=None, now_ms=1))
-    before = await redis.get(keys.WEBHOOK_ENDPOINTS_REVISION)
-    await asyncio.gather(*(each.gone("one") for each in (health, worker(redis)) for _ in range(100)))
+    return endpoints
+
+
+async def test_a_hundred_answers_of_410_disable_an_endpoint_once(
+    redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoints, health, put, answers = await put_endpoint(redis), worker(redis), Endpoints.put, list[str]()
+
+    async def noted(self: Endpoints, endpoint: Endpoint, *, seen: str = "") -> str:
+        answers.append(await put(self, endpoint, seen=seen))
+        return answers[-1]
+
+    monkeypatch.setattr(Endpoints, "put", noted)
+    await health.gone("one", url="https://another.example/")  # it was that of the endpoint a moment ago
+    assert not answers
+    await asyncio.gather(*(each.gone("one", url=URL) for each in (health, worker(redis)) for _ in range(100)))
     endpoint = await endpoints.read("one")
     assert endpoint is not None and endpoint.disabled_reason == "the receiver answered 410"
-    assert int(await redis.get(keys.WEBHOOK_ENDPOINTS_REVISION)) == int(before) + 1
+    assert answers.count("done") == 1
+
+
+@pytest.mark.parametrize(("since", "latest", "disabled"), [(6, 1, True), (6, None, True), (6, 3, False), (4, 1, False)])
+async def test_an_endpoint_is_disabled_if_it_has_failed_for_five_days_and_not_if_it_had_no_deliveries_meanwhile(
+    redis: ArqRedis, since: int, latest: int | None, disabled: bool
+) -> None:
+    """One that gets an event a week is not to fall by its second fault. Earlier versions noted no `latest`."""
+    endpoints = await put_endpoint(redis)
+    now_ms = await endpoints.now_ms()
+    moments = [str(now_ms - days * 86_400_000) for days in (since, latest) if days is not None]
+    await redis.hset(keys.WEBHOOK_FAILING, "one", " ".join(moments))  # type: ignore[misc]
+    await note(worker(redis), False)
+    endpoint = await endpoints.read("one")
+    assert endpoint is not None and endpoint.enabled != disabled
 
 
 async def test_a_hundred_answers_that_ask_for_a_pause_are_written_once(redis: ArqRedis) -> None:

@@ -27,3 +27,13 @@ async def test_a_change_is_seen_at_once_and_only_what_has_changed_is_read_again(
     await writer.remove("b")
     await put("b")  # another one of that id
     assert (await reader.receiving("a.b", tenant=None))[1].secret != before["b"].secret
+
+
+async def test_what_is_new_after_a_failover_that_has_lost_changes_is_seen(redis: ArqRedis) -> None:
+    """As many changes were made since as were lost."""
+    reader, writer = Endpoints(redis), Endpoints(redis)
+    await writer.put(Endpoint.new("lost", DEFINITION, secret=None, now_ms=1))
+    await reader.receiving("a.b", tenant=None)
+    await redis.flushdb()
+    await writer.put(Endpoint.new("new", DEFINITION, secret=None, now_ms=1))
+    assert [endpoint.id for endpoint in await reader.receiving("a.b", tenant=None)] == ["new"]

@@ -36,6 +36,7 @@ from errand.queue.new_job import JobExists
 from errand.resources.guard.caller_url import fault_of_url
 from errand.resources.signed_urls import image_signature_of, is_image_signed
 from errand.resources.storage import FileMissing
+from errand.wire.limits import JobLimits
 
 JOB_TYPE = "resize"
 
@@ -55,9 +56,16 @@ MAX_FOR_ONE = 100
 """Requests that wait for one image: who has the address of one that is not made holds up no other image."""
 
 
+TRIES = 3
+"""Of its job, which take ten seconds with their waits: who asks waits for no more of them, and has it put again."""
+
+
 FINAL = frozenset({"Fail", "InvalidArgs", "Crashed"})
 """Classes of errors after which nothing is tried again: it would end alike, or end another process. After any other the
 next request puts the job again."""
+MISSING, MISSING_S = "InputMissing", 60
+"""So an error is called after which it is tried again at the first request after so many seconds: the source may not
+have been there yet, or not for a moment, and the outcome is kept for a month."""
 
 
 UPLOAD = re.compile(r"uploads/[0-9a-f-]{36}")
@@ -139,7 +147,7 @@ async def get_image(signature: Signature, preset: Preset, source: Source, reques
     args = await _args(to, job_type, preset, source)
     job_id = f"image-{sha256(to_json([preset, _definition(to, preset), source])).hexdigest()[:40]}"
     job = await to.find(job_id)
-    if job is None or not _is_known_for_good(job):
+    if job is None or not (_is_known_for_good(job) or _was_missing_lately(job)):
         with _turn(request, job_id):
             await _put(to, job_type, args, job_id, ended=job is not None and job.ended)
             job = await waits.ended_or_after(request, to, job_id, wait_s=WAIT_S)
@@ -204,7 +212,7 @@ async def _put(to: Shared, job_type: JobType[Any, Any], args: dict[str, Any], jo
     if ended and await in_time(to.replays.one(job_id, queue=queue.key)) == "replayed":
         return
     try:
-        await queue.enqueue(job_type.name, args, job_id=job_id)
+        await queue.enqueue(job_type.name, args, job_id=job_id, limits=JobLimits(max_tries=TRIES))
         await to.job_files.note(job_id, args)
     except JobExists:
         return  # another request was first, and this one waits with it
@@ -215,11 +223,19 @@ def _is_known_for_good(job: JobSnapshot) -> bool:
     return job.status == "succeeded" or (job.status == "failed" and job.error is not None and job.error.type in FINAL)
 
 
+def _was_missing(job: JobSnapshot) -> bool:
+    return job.status == "failed" and job.error is not None and job.error.type == MISSING
+
+
+def _was_missing_lately(job: JobSnapshot) -> bool:
+    return _was_missing(job) and time.time() < (job.finished_at_ms or 0) / 1000 + MISSING_S
+
+
 def _made(job: JobSnapshot) -> str:
     """The key of the file. Raises Problem 503 if it is not made yet, 422 if it cannot be."""
     if not job.ended:
         raise _busy("The image is not made yet.")
-    if not _is_known_for_good(job):
+    if not (_is_known_for_good(job) or _was_missing(job)):
         raise _busy("The image could not be made this time.")
     if job.status != "succeeded":
         raise Problem(422, "image-refused", f"The image cannot be made: {job.error and job.error.message}.")

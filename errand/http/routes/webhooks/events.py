@@ -84,7 +84,7 @@ async def send_webhook_event(body: EventBody, request: Request, to: SharedDep, k
     if put and put[0].replayed:
         return _again(put[0].memo or event["message_id"], count=len(put))
     if is_listened:
-        await in_time(_show(to, event, tenant=body.tenant))
+        await _show(to, event, tenant=body.tenant)
     # no models: a thousand of them take as long as all the rest here
     pairs = zip(endpoints, put, strict=True)
     deliveries = [{"endpoint_id": endpoint.id, "job_id": job.job_id} for endpoint, job in pairs]
@@ -110,8 +110,15 @@ async def _put(
         if isinstance(error, KeyReused):
             raise idempotency.reused() from None
         raise
-    if is_new and put[0].replayed:
-        await in_time(to.webhook_lines.leave(ordered, event["message_id"]))
+    if put[0].replayed:
+        if is_new:
+            await in_time(to.webhook_lines.leave(ordered, event["message_id"]))
+        return put
+    jobs = {
+        endpoint.id: job.job_id for endpoint, job in zip(endpoints, put, strict=True) if endpoint.definition.ordered
+    }
+    with missed():  # they are put, whatever else is noted
+        await in_time(to.webhook_lines.put(jobs, event["message_id"]))
     return put
 
 
@@ -119,7 +126,7 @@ async def _show(to: Shared, event: dict[str, Any], *, tenant: str | None) -> Non
     """To developers who listen. What was promised to endpoints is put by then, and stands if this fails."""
     body = {"type": event["event"], "timestamp": event["occurred_at"], "data": event["data"]}
     with missed():
-        await to.sent_events.add(event["message_id"], body, tenant=tenant)
+        await in_time(to.sent_events.add(event["message_id"], body, tenant=tenant))
 
 
 async def _answered_before(to: Shared, keyed: KeyedRequest, body: bytes) -> Response | None:

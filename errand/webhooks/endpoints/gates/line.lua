@@ -1,6 +1,6 @@
 -- Where a delivery stands in the line of an ordered endpoint; it joins the end if it is not in it.
--- KEYS  1 the line, message ids by when they joined, in µs  2 the job of each that was here, or '@' and since when, in
---       ms, others have waited for one that was not
+-- KEYS  1 the line, message ids by when they joined, in µs  2 the job of each that was put, or '@' and since when, in
+--       ms, others have waited for one of which that is not known
 -- ARGV  1 message id  2 job id  3 how long others wait for such a one, in ms  4 how long a line without news is kept
 -- returns how many are before it, the first of them, and what is known of that one
 --- @include "redis/parts/now"

@@ -1,12 +1,13 @@
 """Keeps the order of an ordered endpoint: a delivery waits until all that were put before it have ended.
 
-A message joins the line before its delivery is put, so that no later one can overtake it. What has ended leaves it; one
+A message joins the line before its delivery is put, so that no later one can overtake it, and the line is given its job
+once it is: a worker may put it back time and again before it has a look at the line. What has ended leaves it; one
 that ended otherwise, because it was cancelled or its worker died, is found by the next to wait for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from errand.job.control import Snooze
 from errand.redis import script
@@ -18,8 +19,11 @@ from errand.wire import keys
 
 KEEP_MS = 30 * 86_400_000
 PATIENCE_MS = 60_000
-"""How long a message that was announced is waited for, if no worker has seen its delivery: its put may have failed."""
+"""How long a message that was announced is waited for if nobody knows its delivery: its put may have failed."""
 SOONEST_S, LATEST_S = 0.1, 60.0
+UNTRIED_S = 1.0
+"""The latest if the delivery that is waited for was put back before it was tried: it is made due as soon as there is
+room."""
 REDIS_WAIT_S = 2.0
 """When a delivery of which nobody knows where it stands is looked at again."""
 APART_S = 0.02
@@ -36,6 +40,7 @@ class EndpointLines:
         redis = self._redis = partitions.first
         self._look = script.load(redis, "webhooks/endpoints/gates/line")
         self._join = script.load(redis, "webhooks/endpoints/gates/join")
+        self._put = script.load(redis, "webhooks/endpoints/gates/put")
 
     async def join(self, endpoint_ids: Sequence[str], message_id: str) -> bool:
         """Before the deliveries are put; if they are not put after all, it has to `leave`.
@@ -47,6 +52,12 @@ class EndpointLines:
         lines = [keys.webhook_line(each) for each in endpoint_ids]
         joined: int = await self._join(keys=lines, args=[message_id, KEEP_MS])
         return joined == len(lines)
+
+    async def put(self, jobs: Mapping[str, str], message_id: str) -> None:
+        """Its deliveries were put: the job of each endpoint. Raises redis' errors."""
+        if jobs:
+            names = [name(each) for each in jobs for name in (keys.webhook_line, keys.webhook_line_jobs)]
+            await self._put(keys=names, args=[message_id, KEEP_MS, *jobs.values()])
 
     async def leave(self, endpoint_ids: Sequence[str], message_id: str) -> None:
         """Its delivery has ended, or is none."""
@@ -92,8 +103,13 @@ class EndpointLines:
             pipeline.exists(keys.body(job_id))
             pipeline.exists(keys.lease(job_id))
             pipeline.zscore(keys.queue(WEBHOOK_QUEUE), job_id)
+            pipeline.exists(keys.attempts(job_id))
+            pipeline.exists(keys.put_back(job_id))
             pipeline.time()
-            exists, runs, due_ms, (seconds, micros) = await pipeline.execute()
+            exists, runs, due_ms, was_tried, was_put_back, (seconds, micros) = await pipeline.execute()
         if not exists:
             return None
-        return SOONEST_S if runs or due_ms is None else max(due_ms / 1000 - seconds - micros / 1e6, SOONEST_S)
+        if runs or due_ms is None:
+            return SOONEST_S
+        left_s = float(due_ms / 1000 - seconds - micros / 1e6)
+        return min(max(left_s, SOONEST_S), UNTRIED_S if was_put_back and not was_tried else LATEST_S)

@@ -122,6 +122,26 @@ async def test_those_that_were_announced_and_never_put_are_waited_for_a_while_to
     assert await is_first(lines, "second")
 
 
+async def test_one_that_no_worker_has_looked_at_is_waited_for_as_long_as_its_job_is_there(
+    redis: ArqRedis, client: httpx.AsyncClient, receiver: HttpReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers put it back before they look at the line, if the endpoint is busy or fails: the next must not overtake
+    it, and is not to wait for long once it is made due."""
+    await make(client, "one", receiver.url, ordered=True)
+    answer = await send(client, data=0)
+    lines, job_id = EndpointLines(Partitions([redis])), answer["deliveries"][0]["job_id"]
+    await redis.zadd(keys.queue(WEBHOOK_QUEUE), {job_id: time.time() * 1000 + 600_000})
+    await redis.set(keys.put_back(job_id), b"{}")
+    monkeypatch.setattr(module, "PATIENCE_MS", -1)
+    with pytest.raises(Snooze) as put_back:
+        await lines.wait("one", "second", job_id="no-job")
+    assert put_back.value.after_s < 2
+    await Queue(redis, name=WEBHOOK_QUEUE, ended_ttl_s=60).cancel(job_id)
+    assert await is_first(lines, "second")
+    await lines.put({"one": job_id}, answer["id"])
+    assert await redis.hkeys(keys.webhook_line_jobs("one")) == [b"second"], "the first has left"  # type: ignore[misc]
+
+
 async def test_one_that_joins_after_the_clock_was_set_back_is_still_the_last(redis: ArqRedis) -> None:
     lines, job_id = EndpointLines(Partitions([redis])), await put_job(redis)
     await redis.zadd(keys.webhook_line("one"), {"first": (time.time() + 3600) * 1_000_000})
