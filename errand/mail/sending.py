@@ -120,7 +120,7 @@ class Mailer:
         RSA takes its time."""
         from errand.mail.writing.compose import compose
         from errand.mail.writing.headers import HeaderRefused
-        from errand.mail.writing.templates import TemplateFault
+        from errand.mail.writing.templates import TemplateAway, TemplateFault
 
         make = partial(
             compose,
@@ -134,6 +134,9 @@ class Mailer:
         )
         try:
             return await asyncio.to_thread(make) if self.dkim or _is_large(message) else make()
+        except TemplateAway as error:
+            log.error("a template is missing or has a fault: see to it, letters wait", error=str(error))
+            raise Retry(str(error)) from None
         except (HeaderRefused, TemplateFault) as error:
             raise Fail(str(error)) from None
 

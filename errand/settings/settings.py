@@ -56,8 +56,10 @@ class Settings(
         proxy = self.webhook_proxy.get_secret_value() if self.webhook_proxy else ""
         for url in (*self.smtp_urls, self.storage_url or "", proxy):
             given += passwords_in(url)
-        secrets = (self.webhook_secret, self.mailgun_signing_key, self.postmark_webhook_password, *self.file_url_keys)
-        own = [secret.get_secret_value() for secret in secrets if secret]
+        secrets = (self.webhook_secret, self.mailgun_signing_key, self.postmark_webhook_password)
+        own = [
+            secret.get_secret_value() for secret in (*secrets, *self.webhook_old_secrets, *self.file_url_keys) if secret
+        ]
         return [*given, *map(unquote, given), *own]
 
     @property

@@ -51,6 +51,7 @@ class WebhookSettings(BaseModel):
     """A part of `Settings`."""
 
     webhook_secret: SigningSecret | None = None
+    webhook_old_secrets: Annotated[tuple[SigningSecret, ...], NoDecode, comma_separated(), Field(max_length=4)] = ()
     webhook_allow_networks: Annotated[tuple[IpNetwork, ...], NoDecode, comma_separated()] = ()
     webhook_allow_ports: Annotated[tuple[Port, ...], NoDecode, comma_separated()] = ()
     webhook_https_only: bool = False

@@ -78,8 +78,8 @@ class Deliverer:
     """Opened once in a worker; `ctx.use(deliverer)` in a job."""
 
     poster: Poster
-    secret: str
-    """The installation's own."""
+    secrets: tuple[str, ...]
+    """The installation's own, the present one first; the others are on their way out."""
     receivers: Receivers
     host_limit: int
     """How many deliveries one host may have at once."""
@@ -95,7 +95,7 @@ class Deliverer:
 
     def to_url(self, url: str) -> Target:
         """A receiver that the job names itself."""
-        return target_of_url(url, secret=self.secret)
+        return target_of_url(url, secrets=self.secrets)
 
     async def to_endpoint(self, endpoint_id: str) -> Target:
         """An endpoint as it is now, whatever it was when the event was put. Raises Cancel if it receives nothing."""
@@ -264,7 +264,7 @@ async def deliverer(settings: Settings) -> AsyncIterator[Deliverer]:
         of_endpoints = await stack.enter_async_context(_opened_endpoints(settings, receivers, breakers))
         yield Deliverer(
             poster=await stack.enter_async_context(Poster.open(guard, proxy=proxy)),
-            secret=installation_secret(settings),
+            secrets=(installation_secret(settings), *(old.get_secret_value() for old in settings.webhook_old_secrets)),
             receivers=receivers,
             host_limit=settings.webhook_host_concurrency,
             breakers=breakers,

@@ -20,7 +20,8 @@ from errand.wire import keys
 
 LISTENED_MS = 120_000
 """For so long after a listener has asked events are kept: it may have to connect again."""
-MAX_EVENTS = 1_000
+MAX_EVENTS, MAX_BYTES = 1_000, 64 * 1024 * 1024
+"""A thousand events of a mebibyte would take a gigabyte of Redis: behind a large one fewer are kept."""
 KEPT_MS = 3_600_000
 PAGE = 10
 """An event may have a mebibyte, and each listener reads it for itself."""
@@ -70,7 +71,8 @@ class SentEvents:
         """Shows an event to all who listen."""
         record = to_json({"id": event_id, "tenant": tenant, "body": body})
         async with self._redis.pipeline(transaction=False) as pipeline:
-            pipeline.xadd(keys.WEBHOOK_SENT, {"event": record}, maxlen=MAX_EVENTS, approximate=True)
+            most = max(min(MAX_EVENTS, MAX_BYTES // len(record)), 1)
+            pipeline.xadd(keys.WEBHOOK_SENT, {"event": record}, maxlen=most, approximate=True)
             pipeline.pexpire(keys.WEBHOOK_SENT, KEPT_MS)
             await pipeline.execute()
 

@@ -70,6 +70,8 @@ class Target:
 
 
 @lru_cache(maxsize=4096)
-def target_of_url(url: str, *, secret: str) -> Target:
-    """Signed with the receiver's own secret, and with the installation's, which receivers of old verify with."""
-    return Target(url=url, signer=Signer(secret_of_url(secret, url), secret), timeout_s=DEADLINE_S)
+def target_of_url(url: str, *, secrets: tuple[str, ...]) -> Target:
+    """Signed with the receiver's own secret, and with the installation's, which receivers of old verify with; so with
+    each of the installation's, the present one first."""
+    signing = (key for secret in secrets for key in (secret_of_url(secret, url), secret))
+    return Target(url=url, signer=Signer(*signing), timeout_s=DEADLINE_S)

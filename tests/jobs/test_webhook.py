@@ -80,7 +80,8 @@ def wait_ms(job: JobSnapshot, number: int) -> int:
 async def test_a_receiver_can_verify_a_delivery(
     redis: ArqRedis, run_worker: RunWorker, receiver: HttpReceiver, tmp_path: Path
 ) -> None:
-    async with run_worker([webhook], make_settings(tmp_path)):  # with a secret that is made on the spot
+    # with a secret that is made on the spot, and one that was before
+    async with run_worker([webhook], make_settings(tmp_path, webhook_old_secrets=SECRET)):
         job_id = await enqueue(redis, f"{receiver.url}/hooks?for=me")
         done = await ended(redis, job_id)
     assert done.status == "succeeded" and done.result["status"] == 204 and len(done.attempts) == 1
@@ -90,7 +91,8 @@ async def test_a_receiver_can_verify_a_delivery(
     assert request.headers["webhook-id"] == job_id
     own = (tmp_path / "webhook_secret").read_text().strip()
     event = verified(request, own)
-    assert verified(request, secret_of_url(own, f"{receiver.url}/hooks?for=me")) == event
+    for secret in (own, SECRET):
+        assert verified(request, secret_of_url(secret, f"{receiver.url}/hooks?for=me")) == event
     with pytest.raises(standardwebhooks.WebhookVerificationError):
         verified(request, secret_of_url(own, "https://another.example/"))
     enqueued_at = datetime.fromtimestamp(done.enqueued_at_ms / 1000, UTC)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from errand import Context, Fail, Retry
+from errand.mail.relays import Transport
+from errand.mail.sending import Mailer
+from errand.mail.writing.message import Message
 from errand.mail.writing.plain_text import plain_text
 from errand.mail.writing.templates import RenderedMail, TemplateFault, Templates
+from tests.mail.letters import DATE, SENDER
 
 KNOWN = {"name": "Ada <b>", "to": "ada@example.com", "sender_name": "Acme", "locale": "en", "data": {"total": "12 €"}}
 
@@ -87,6 +92,30 @@ def test_data_that_a_template_lacks_are_named(tmp_path: Path, source: str, fault
     (tmp_path / "faulty.html.j2").write_text("{% block subject %}x{% endblock %}" + source)
     with pytest.raises(TemplateFault, match=fault):
         render(tmp_path, "faulty")
+
+
+@pytest.mark.parametrize(
+    ("source", "error"),
+    [
+        (None, Retry),
+        ("{% block subject %}x{% endblock %}{% if %}", Retry),
+        ("{% extends 'absent.html.j2' %}{% block subject %}x{% endblock %}", Retry),
+        (b"\xff", Retry),
+        ("{% block subject %}x{% endblock %}{{ data.absent }}", Fail),
+    ],
+    ids=["missing", "half written", "without its layout", "no text", "other data"],
+)
+async def test_letters_wait_for_their_template_and_fail_by_their_data(
+    tmp_path: Path, source: str | bytes | None, error: type[Exception]
+) -> None:
+    """It is missing or half written while a deployment goes on."""
+    if source is not None:
+        (tmp_path / "news.html.j2").write_bytes(source if isinstance(source, bytes) else source.encode())
+    ctx = Context(job_id="j", attempt=1, max_tries=1, enqueued_at=DATE)
+    transport = cast(Transport, None)  # it gets nothing
+    mailer = Mailer(transport=transport, templates=Templates(tmp_path), sender=SENDER, when_unsure="resend")
+    with pytest.raises(error):
+        await mailer.send(ctx, Message(to="ada@example.com", template="news"))
 
 
 @pytest.mark.parametrize("name", ["absent", "../welcome", "layout.html", ""])

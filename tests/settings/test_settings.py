@@ -105,6 +105,7 @@ BAD = {
     "WEBHOOK_SECRET": [
         *("secret", "whsec_", "whsec_c2hvcnQ=", "whsec_é", WHSEC.removeprefix("whsec_"), WHSEC.replace("sec", "sk")),
     ],
+    "WEBHOOK_OLD_SECRETS": ["secret", f"{WHSEC},whsec_c2hvcnQ=", ",".join([WHSEC] * 5)],
     "WEBHOOK_ALLOW_NETWORKS": ["localhost", "10.0.0.1/8", "10.0.0.0/8;127.0.0.0/8"],
     "WEBHOOK_SINK_PORT": ["-1"],
     "WORKER_CONCURRENCY": ["0"],
@@ -175,6 +176,7 @@ def test_every_setting_that_can_be_bad_is_tried_here() -> None:
         ("SMTP_URL", "smtp://u:hunter2@"),
         ("WEBHOOK_SECRET", "hunter2"),
         ("WEBHOOK_SECRET", "whsec_hunter2"),
+        ("WEBHOOK_OLD_SECRETS", "whsec_hunter2"),
     ],
 )
 def test_no_complaint_shows_a_secret(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
@@ -188,6 +190,7 @@ def test_settings_do_not_show_their_secrets(monkeypatch: pytest.MonkeyPatch) -> 
         "REDIS_URL": "redis://:hunter2@h",
         "SMTP_URL": "smtp://u:hunter2@h",
         "WEBHOOK_SECRET": WHSEC,
+        "WEBHOOK_OLD_SECRETS": WHSEC,
     }.items():
         monkeypatch.setenv(name, value)
     shown = repr(Settings.read())

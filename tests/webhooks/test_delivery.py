@@ -30,7 +30,7 @@ SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 async def deliverer() -> AsyncIterator[Deliverer]:
     async with Poster.open(AddressGuard([ipaddress.ip_network("127.0.0.0/8")])) as poster:
         yield Deliverer(
-            poster=poster, secret=SECRET, receivers=Receivers(slots=40), host_limit=100, breakers=Breakers()
+            poster=poster, secrets=(SECRET,), receivers=Receivers(slots=40), host_limit=100, breakers=Breakers()
         )
 
 

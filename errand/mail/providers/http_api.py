@@ -56,7 +56,8 @@ class HttpApi:
     async def open(cls, origin: str, *, connections: int) -> AsyncIterator[HttpApi]:
         """Connects at the first letter. No proxy, cookie or netrc of the host is used."""
         connector = aiohttp.TCPConnector(limit=connections, keepalive_timeout=KEPT_S)
-        timeout = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=CONNECT_S)
+        # the lookup of its name is a part of `connect`: until then nothing was sent
+        timeout = aiohttp.ClientTimeout(total=None, connect=2 * CONNECT_S, sock_connect=CONNECT_S)
         jar = aiohttp.DummyCookieJar()
         async with aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=jar) as session:
             yield cls(session, origin, connections=connections)

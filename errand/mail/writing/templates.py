@@ -30,6 +30,10 @@ class TemplateFault(Exception):
     """A template is missing, or cannot be rendered with these data."""
 
 
+class TemplateAway(TemplateFault):
+    """It is missing, cannot be read, or has a fault of its own: whatever the data, it may be right in a moment."""
+
+
 @dataclass(frozen=True, slots=True)
 class RenderedMail:
     """A message as its template says it."""
@@ -70,18 +74,24 @@ class Templates:
         return {name: sorted(locales) for name, locales in sorted(names.items())}
 
     def render(self, name: str, locale: str | None, known: Mapping[str, Any]) -> RenderedMail:
-        """The message of that name, in the locale or the nearest there is. Raises TemplateFault."""
+        """The message of that name, in the locale or the nearest there is. Raises TemplateAway, TemplateFault."""
         if not re.fullmatch(TEMPLATE_NAME, name):
             raise TemplateFault(f"{name!r} is no name of a template")
         html_file, text_file = self._find(name, locale, "html"), self._find(name, locale, "txt")
         source = html_file or text_file
         if source is None:
-            raise TemplateFault(f"there is no template {name}.html.j2")
+            raise TemplateAway(f"there is no template {name}.html.j2")
         try:
             subject = self._subject(source, known)
             with_subject = {**known, "subject": subject}
             html = _without_subject(self._html.get_template(html_file), with_subject) if html_file else None
             text = _without_subject(self._text.get_template(text_file), with_subject) if text_file else None
+        except (jinja2.TemplateSyntaxError, jinja2.TemplateNotFound) as error:  # of what it extends or includes
+            raise TemplateAway(f"template {name}: {error.message}") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise TemplateAway(f"template {name}: {type(error).__name__}") from None
+        except TemplateFault:
+            raise
         except jinja2.TemplateError as error:
             raise TemplateFault(f"template {name}: {error.message}") from None
         except Exception as error:  # noqa: BLE001  # of an expression in the template, with these data
@@ -99,7 +109,9 @@ class Templates:
             except jinja2.TemplateNotFound:
                 continue
             except jinja2.TemplateSyntaxError as error:
-                raise TemplateFault(f"{file}, line {error.lineno}: {error.message}") from None
+                raise TemplateAway(f"{file}, line {error.lineno}: {error.message}") from None
+            except (OSError, UnicodeDecodeError) as error:
+                raise TemplateAway(f"{file}: {type(error).__name__}") from None
             return file
         return None
 
@@ -108,7 +120,7 @@ class Templates:
         template = self._text.get_template(file)
         block = template.blocks.get("subject")
         if block is None:
-            raise TemplateFault(f"{file} has no block 'subject'")
+            raise TemplateAway(f"{file} has no block 'subject'")
         subject = "".join(block(template.new_context(dict(known))))
         # no pattern for the blanks around them: it would begin anew at each blank
         return " ".join(line.strip(" \t") for line in re.split(r"[\r\n]+", subject)).strip(" ")

@@ -84,6 +84,10 @@ class Endpoints:
         found = await self._read_each([endpoint_id])
         return found[0] if found else None
 
+    async def is_kept(self, endpoint_id: str) -> bool:
+        """There is one of that id, whether or not this version can read it."""
+        return bool(await self._redis.hexists(keys.webhook_endpoint(endpoint_id), "record"))  # type: ignore[misc]
+
     async def page(self, *, after: str = "", most: int) -> tuple[list[Endpoint], str | None]:
         """Up to so many in the order of their ids, behind the id `after`; and that id for the next page."""
         low = f"({after}" if after else "-"

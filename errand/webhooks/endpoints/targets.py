@@ -6,7 +6,7 @@ import random
 import time
 from functools import partial
 
-from errand.job.control import Cancel, Snooze
+from errand.job.control import Cancel, Retry, Snooze
 from errand.webhooks.endpoints.endpoint import Endpoint
 from errand.webhooks.endpoints.store import MAX_ENDPOINTS, Endpoints
 from errand.webhooks.endpoints.tls import context_of
@@ -26,13 +26,16 @@ class EndpointTargets:
 
     async def of(self, endpoint_id: str) -> Target:
         """The endpoint as it is now, whatever it was when the event was put. Raises Cancel if it receives nothing,
-        Snooze if nothing now."""
+        Snooze if nothing now, Retry if nobody here can say."""
         endpoint = await self._endpoints.get(endpoint_id)
         if endpoint is None or not endpoint.enabled:
             # it may have been made, or enabled, a moment ago: nothing is cancelled for that
             endpoint = await self._endpoints.get_latest(endpoint_id)
         if endpoint is None:
             self._kept.pop(endpoint_id, None)
+            if await self._endpoints.is_kept(endpoint_id):
+                # a newer version has written it, say: its own workers deliver
+                raise Retry(f"the endpoint {endpoint_id} cannot be read by this worker", about=endpoint_id)
             raise Cancel(f"there is no endpoint {endpoint_id} any more")
         if not endpoint.enabled:
             raise Cancel(f"the endpoint {endpoint_id} is disabled: {endpoint.disabled_reason or 'by its owner'}")

@@ -15,6 +15,7 @@ from pydantic_core import to_json
 from redis.exceptions import ConnectionError
 
 from errand.webhooks.endpoints import AttemptFilter, EndpointAttempts
+from errand.webhooks.endpoints.attempts import MEAN_BYTES
 from errand.wire import keys
 from jobs.webhook import webhook
 from tests.conftest import RunWorker
@@ -42,6 +43,16 @@ def attempt(number: int = 1, **fields: Any) -> bytes:
 async def numbers(attempts: EndpointAttempts, **filter: Any) -> list[int]:
     found, _ = await attempts.page("one", AttemptFilter(**filter), limit=100)
     return [each.number for each in found]
+
+
+async def test_large_answers_fill_no_more_of_redis_than_small_ones(redis: ArqRedis) -> None:
+    async with kept(redis, limit=100) as attempts:
+        for number in range(200):
+            attempts.add("one", attempt(number, body="x" * 16_384 if number % 2 else ""))
+        await attempts.close()
+        used = await redis.memory_usage(keys.webhook_attempts("one"), samples=0)
+        assert used is not None and used < 1.5 * 100 * MEAN_BYTES, "and not 100 times half of 16 KiB"
+        assert (await numbers(attempts))[:3] == [199, 198, 197]
 
 
 async def test_an_attempt_is_found_with_what_was_answered_and_without_secrets(

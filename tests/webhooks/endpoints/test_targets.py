@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from arq.connections import ArqRedis
 
-from errand.job.control import Cancel
+from errand.job.control import Cancel, Retry
 from errand.webhooks.endpoints import Endpoint, EndpointDefinition, Endpoints, EndpointTargets
+from errand.wire import keys
 
 
 async def test_a_target_is_the_same_until_its_endpoint_changes(
@@ -42,6 +43,16 @@ async def test_an_endpoint_that_was_made_or_enabled_a_moment_ago_receives_what_i
     assert await worker.get_latest("one") is not None
     await endpoints.change("one", lambda endpoint: endpoint.defined(definition, now_ms=3))
     assert await EndpointTargets(worker).of("one")
+
+
+async def test_what_waits_for_an_endpoint_that_a_newer_version_has_written_is_not_cancelled(redis: ArqRedis) -> None:
+    endpoints, definition = Endpoints(redis), EndpointDefinition.model_validate({"url": "https://a.example/"})
+    await endpoints.put(Endpoint.new("one", definition, secret=None, now_ms=1))
+    record = await redis.hget(keys.webhook_endpoint("one"), "record")  # type: ignore[misc]  # types both its clients
+    newer = record.replace(b'"url":', b'"of_the_next_version":1,"url":')
+    await redis.hset(keys.webhook_endpoint("one"), "record", newer)  # type: ignore[misc]
+    with pytest.raises(Retry, match="cannot be read"):
+        await EndpointTargets(endpoints).of("one")
 
 
 async def test_a_rotated_secret_signs_for_a_day(redis: ArqRedis, monkeypatch: pytest.MonkeyPatch) -> None:
