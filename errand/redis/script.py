@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,7 @@ def register(redis: Redis, text: str) -> Script:
     return Script(redis, tagged(text, prefix) if prefix else text)
 
 
+@cache
 def source(name: str) -> str:
     """The text of that script with its parts, each included once, before the first text that needs it."""
     return _text(name, set())
@@ -83,7 +85,7 @@ def _made_by(name: str, part: str) -> str:
 def tagged(text: str, prefix: str) -> str:
     """That script as a cluster is sent it: its keys get the prefix, without its knowing."""
     flags, newline, rest = text.partition("\n") if text.startswith("#!") else ("", "", text)
-    return flags + newline + (ROOT / f"{TAGGED}.lua").read_text().replace("%TAG%", prefix) + rest
+    return flags + newline + source(TAGGED).replace("%TAG%", prefix) + rest
 
 
 async def call_then(
