@@ -105,9 +105,9 @@ class Deliverer:
     async def deliver(self, ctx: Context, target: Target, event: Mapping[str, Any], *, webhook_id: str) -> Delivery:
         """Posts `event` as JSON, signed.
 
-        Raises Fail if the receiver answers 410 (no more events), if its address is refused, or if its schedule has
-        ended; Retry for any other answer but a 2xx, whose wait is no shorter than what the receiver asks for; Snooze
-        if it is busy, or if there is no room to look up its name.
+        Raises Fail if the receiver answers 410 (no more events), if the address in its URL is refused, or if its
+        schedule has ended; Retry for any other answer but a 2xx, whose wait is no shorter than what the receiver asks
+        for; Snooze if it is busy, or if there is no room to look up its name.
         """
         made = MadeAttempt(ctx=ctx, target=target, event=str(event["type"]), webhook_id=webhook_id)
         try:
@@ -218,7 +218,7 @@ def _check_taken(ctx: Context, target: Target, answer: HttpAnswer, *, asked_s: f
 
 def _after_fault(ctx: Context, target: Target, fault: PostFault) -> Fail | Retry:
     reason = f"{fault.kind}: {fault}"
-    if fault.kind == "blocked":
+    if fault.is_final:
         return Fail(reason, about=target.endpoint_id or "")
     return _again(ctx, target, reason)
 

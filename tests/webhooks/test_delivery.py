@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from errand.job.context import Context
-from errand.job.control import Retry, Snooze
+from errand.job.control import Fail, Retry, Snooze
 from errand.monitor.waiting import CODES
 from errand.resources.guard import AddressGuard
 from errand.webhooks.delivery import Deliverer
@@ -40,6 +40,21 @@ def endpoint(receiver: HttpReceiver) -> Target:
 
 async def deliver(deliverer: Deliverer, target: Target) -> Any:
     return await deliverer.deliver(CTX, target, {"type": "a.b"}, webhook_id="1")
+
+
+@pytest.mark.parametrize(("host", "error"), [("127.0.0.1", Fail), ("localhost", Retry)])
+async def test_an_address_that_is_not_public_is_final_and_a_name_that_leads_to_one_is_not(
+    receiver: HttpReceiver, host: str, error: type[Exception]
+) -> None:
+    """Name servers answer so for a while when a zone moves, or when one of their own lists has it."""
+    async with Poster.open(AddressGuard()) as poster:
+        deliverer = Deliverer(
+            poster=poster, secrets=(SECRET,), receivers=Receivers(slots=40), host_limit=100, breakers=Breakers()
+        )
+        url = receiver.url.replace("127.0.0.1", host)
+        with pytest.raises(error, match="blocked: its address is not public"):
+            await deliver(deliverer, deliverer.to_url(url))
+    assert not receiver.requests
 
 
 async def test_a_delivery_to_an_endpoint_holds_one_slot_though_its_host_has_a_limit_too(

@@ -43,7 +43,7 @@ class Dialer:
         started_s = time.perf_counter()
         self._check(origin)
         if self._proxy is None or not self._proxy.leads_to(origin.host, origin.port):
-            addresses = self._allowed(await self._names.addresses(origin.host, origin.port))
+            addresses = self._allowed(await self._names.addresses(origin.host, origin.port), origin.host)
             found_s = time.perf_counter()
             timings_ms["dns"] = round((found_s - started_s) * 1000, 3)
             taken = await self._connect(addresses, origin.host)
@@ -57,7 +57,7 @@ class Dialer:
     async def _through(self, proxy: EgressProxy, origin: Origin) -> socket.socket:
         """The proxy looks up names and judges their addresses; an address in the URL is judged here, too."""
         if is_address(origin.host):
-            self._allowed(await self._names.addresses(origin.host, origin.port))
+            self._allowed(await self._names.addresses(origin.host, origin.port), origin.host)
         try:
             origin.host.encode("idna")
         except UnicodeError:  # the handshake would find out, of which uvloop has nobody notified
@@ -70,11 +70,11 @@ class Dialer:
         except AddressRefused as error:
             raise PostFault("blocked", str(error)) from None
 
-    def _allowed(self, addresses: list[AddressInfo]) -> list[AddressInfo]:
+    def _allowed(self, addresses: list[AddressInfo], host: str) -> list[AddressInfo]:
         """Those that the guard lets through. Raises PostFault if it is none: which they are is not said."""
         allowed = [info for info in addresses if self._allows(info)]
         if not allowed:
-            raise PostFault("blocked", str(AddressRefused()))
+            raise _refused(host)
         return allowed
 
     def _allows(self, info: AddressInfo) -> bool:
@@ -89,10 +89,15 @@ class Dialer:
                 # once more, on the very address of the socket
                 socket_factory=self._guard.open_socket,
             )
-        except AddressRefused as error:
-            raise PostFault("blocked", str(error)) from None
+        except AddressRefused:
+            raise _refused(host) from None
         except (OSError, RuntimeError) as error:  # uvloop has RuntimeErrors of its own
             raise PostFault("refused", f"{host}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _refused(host: str) -> PostFault:
+    """A name may have another address the next time: it had a public one when somebody gave it."""
+    return PostFault("blocked", str(AddressRefused()), is_final=is_address(host))
 
 
 async def _shake_hands(taken: socket.socket, origin: Origin) -> PostConnection:
