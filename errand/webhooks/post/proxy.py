@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import ipaddress
+import os
 import re
 import socket
 from collections.abc import Collection
@@ -65,7 +66,7 @@ class EgressProxy:
         try:
             return await aiohappyeyeballs.start_connection(await names.addresses(self.host, self.port))
         except (OSError, RuntimeError, PostFault) as error:  # uvloop has RuntimeErrors of its own
-            raise PostFault("proxy", f"the egress proxy cannot be reached: {error}") from None
+            raise PostFault("proxy", f"the egress proxy cannot be reached: {_why(error)}") from None
 
     async def _open_tunnel(self, taken: socket.socket, host: str, port: int) -> None:
         loop = asyncio.get_running_loop()
@@ -85,6 +86,14 @@ class EgressProxy:
             raise PostFault("proxy", f"the egress proxy answered {found[1].decode()}")
         if head.find(b"\r\n\r\n") != len(head) - 4:
             raise PostFault("proxy", "the egress proxy opened no tunnel")
+
+
+def _why(error: Exception) -> str:
+    """Without the proxy's name and address, which are nobody's business: a tenant reads what became of its events."""
+    if isinstance(error, PostFault):
+        return "its name was not found"
+    number = getattr(error, "errno", None)
+    return os.strerror(number) if number and number > 0 else "no connection"
 
 
 def is_address(host: str) -> bool:

@@ -13,7 +13,7 @@ import pytest
 import trustme
 
 from errand.resources.guard import AddressGuard
-from errand.webhooks.post import EgressProxy, Poster
+from errand.webhooks.post import EgressProxy, Poster, PostFault
 from tests.ports import free_port
 from tests.webhooks.post.hostile import LENGTH_5, receiving, serving
 from tests.webhooks.post.test_poster import LOOPBACK, fault_of, post, server_context
@@ -113,7 +113,10 @@ async def test_what_the_proxy_refuses_or_answers_wrongly_is_a_fault_of_the_proxy
 async def test_a_proxy_that_is_not_there_or_hangs_is_a_fault_with_a_name() -> None:
     gone = EgressProxy.at(f"http://127.0.0.1:{free_port()}")
     async with Poster.open(AddressGuard(), proxy=gone) as poster:
-        assert await fault_of(poster, f"http://{NAME}:8000/") == "proxy"
+        with pytest.raises(PostFault) as fault:
+            await poster.post(f"http://{NAME}:8000/", body=b"", headers={}, deadline_s=10)
+        said = "the egress proxy cannot be reached: Connection refused"
+        assert (fault.value.kind, str(fault.value)) == ("proxy", said), "and not where it is: tenants read it"
 
     async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(-1)
