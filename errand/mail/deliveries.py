@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from redis.asyncio import Redis
 
 from errand.mail.events.email_event import EmailEvent
 from errand.mail.suppressions import Reason, Suppressions, normal
+from errand.redis import script
 from errand.wire import codec, keys
 
 State = Literal["accepted", "deferred", "delivered", "bounced", "complained", "unsubscribed"]
@@ -39,6 +40,7 @@ class Deliveries:
     def __init__(self, redis: Redis, *, ttl_s: float) -> None:
         self._redis = redis
         self._ttl_ms = int(ttl_s * 1000)
+        self._replace = script.load(redis, "mail/replace")
 
     async def find(self, job_id: str) -> DeliveryState | None:
         """None if that job has sent no letter, or it is too long ago."""
@@ -51,15 +53,29 @@ class Deliveries:
         The first of all states: kept only if none is known, which is one call.
         """
         new = _state(job_id, recipients[0], "accepted", detail, [normal(each) for each in recipients])
-        await self._redis.set(keys.delivery(job_id), codec.dumps(asdict(new)), px=self._ttl_ms, nx=True)
+        if not await self._redis.set(keys.delivery(job_id), codec.dumps(asdict(new)), px=self._ttl_ms, nx=True):
+            # an event was quicker: it knows nobody else that the letter went to
+            await self._change(job_id, lambda known: replace(known or new, recipients=new.recipients))
 
     async def _note(self, job_id: str, address: str, state: State, detail: str) -> None:
         """Keeps the state, unless a later one is known."""
-        known = await self.find(job_id)
-        if known is not None and RANK[known.state] >= RANK[state]:
-            return
-        new = _state(job_id, address, state, detail, known.recipients if known else ())
-        await self._redis.set(keys.delivery(job_id), codec.dumps(asdict(new)), px=self._ttl_ms)
+
+        def noted(known: DeliveryState | None) -> DeliveryState:
+            if known is not None and RANK[known.state] >= RANK[state]:
+                return known
+            return _state(job_id, address, state, detail, known.recipients if known else ())
+
+        await self._change(job_id, noted)
+
+    async def _change(self, job_id: str, change: Callable[[DeliveryState | None], DeliveryState]) -> None:
+        """What is known, changed as it is at that moment: two events may come at once."""
+        name = keys.delivery(job_id)
+        while True:
+            kept: bytes = await self._redis.get(name) or b""
+            known = DeliveryState(**codec.loads(kept)) if kept else None
+            new = change(known)
+            if new == known or await self._replace(keys=[name], args=[kept, codec.dumps(asdict(new)), self._ttl_ms]):
+                return
 
     async def take(self, event: EmailEvent) -> None:
         """Notes an event, and suppresses an address that takes, or wants, no more mail. A repeat changes nothing."""

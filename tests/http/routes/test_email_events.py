@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import json
@@ -15,6 +16,7 @@ from arq.connections import ArqRedis
 
 from errand.mail.deliveries import Deliveries
 from errand.mail.events import sns
+from errand.mail.events.email_event import EmailEvent
 from errand.mail.suppressions import Suppressions
 from errand.queue.queue import Queue
 from errand.settings import MAIL_QUEUE
@@ -95,6 +97,19 @@ async def test_events_in_any_order_end_in_the_same_state(client: httpx.AsyncClie
     for what in ("bounced", "deferred", "delivered"):
         await client.post("/v1/email-events", json={"events": [{**BOUNCE, "event": what, "permanent": False}]})
     assert await state(redis) == "bounced"
+
+
+async def test_events_that_come_at_once_or_before_the_letter_is_noted_are_none_too_many(redis: ArqRedis) -> None:
+    deliveries = Deliveries(redis, ttl_s=60)
+    bounced, delivered = [
+        EmailEvent(event=what, address="ada@example.com", job_id="1") for what in ("bounced", "delivered")
+    ]
+    await asyncio.gather(deliveries.take(bounced), deliveries.take(delivered))
+    assert await state(redis) == "bounced"
+    await accepted(redis, "1", "ada@example.com", "bo@example.com")
+    assert await state(redis) == "bounced"
+    of_bo = EmailEvent(event="complained", address="bo@example.com", job_id="1")
+    assert await deliveries.take_report(of_bo), "the letter went there, too"
 
 
 @pytest.mark.parametrize(("status", "is_suppressed"), [(b"5.1.1", True), (b"5.7.1", False), (b"5.2.2", False)])
