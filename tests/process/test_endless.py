@@ -19,8 +19,8 @@ ENDS = [lambda: SystemExit(3), KeyboardInterrupt]
 
 
 @pytest.fixture(autouse=True)
-def signals_as_before() -> Iterator[None]:
-    before = signal.getsignal(signal.SIGINT)
+def signals_as_at_a_start() -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
