@@ -120,7 +120,8 @@ async def _fetch(ctx: Context, args: ImageArgs, target: Path) -> None:
 
     try:
         if args.file is not None:
-            await ctx.use(storage).link(args.file.key, target, size_bytes=args.file.bytes)
+            file = args.file
+            await ctx.use(storage).link(file.key, target, size_bytes=file.bytes, etag=file.etag)
         else:
             await ctx.use(outbound).download(
                 str(args.source_url), target, limit_bytes=DOWNLOAD_LIMIT_BYTES, deadline_s=DOWNLOAD_DEADLINE_S

@@ -31,3 +31,10 @@ class StoredFile(BaseModel):
     key: str = Field(pattern=UPLOAD_KEY.pattern, description="its key in storage")
     bytes: int = Field(ge=0, description="its size")
     filename: str | None = Field(default=None, max_length=255, description="what the client called it")
+    # left out if there is none: workers of before it was known refuse it
+    etag: str | None = Field(
+        default=None,
+        max_length=255,
+        exclude_if=lambda etag: etag is None,
+        description="of a file that may be replaced in its bucket: its content when the job was put. The service sets it",
+    )

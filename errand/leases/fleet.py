@@ -35,7 +35,7 @@ class Fleet:
     def __init__(self, redis: Redis, *, queue: str, silent_s: float) -> None:
         self._redis = redis
         self._queue = queue
-        self._silent_ms = int(silent_s * 1000)
+        self._silent_s = silent_s
         self._look: FleetView | None = None
         self._looked_s = 0.0
 
@@ -53,6 +53,6 @@ class Fleet:
             pipeline.hgetall(keys.reports(self._queue))
             pipeline.zcard(self._queue)
             (seconds, micros), heartbeats, reports, jobs = await pipeline.execute()
-        since_ms = seconds * 1000 + micros // 1000 - self._silent_ms
-        live = live_reports(heartbeats, reports, since_ms=since_ms).values()
+        now_ms = seconds * 1000 + micros // 1000
+        live = live_reports(heartbeats, reports, now_ms=now_ms, silent_s=self._silent_s).values()
         return FleetView([report for report in live if not report.draining], jobs)

@@ -22,7 +22,7 @@ from errand.redis.sentinel import answers_in_turn
 from errand.wire import keys
 from errand.wire.limits import shown_ms
 from errand.wire.running import running_attempt
-from errand.wire.worker_report import WorkerReport
+from errand.wire.worker_report import WorkerReport, alive_between_ms
 
 LAST_MINUTES = 15
 """So many are shown, this one included."""
@@ -107,7 +107,7 @@ async def read_queues(clients: Sequence[ArqRedis], names: Sequence[str], *, sile
 async def _read_queues(redis: ArqRedis, names: Sequence[str], *, silent_s: float) -> list[QueueState]:
     """These queues, as far as one Redis has them."""
     now_ms = await _now_ms(redis)
-    since_ms = now_ms - int(silent_s * 1000)
+    alive = alive_between_ms(now_ms, silent_s=silent_s)
     async with redis.pipeline(transaction=False) as pipeline:
         for queue in map(keys.queue, names):
             pipeline.exists(keys.paused(queue))
@@ -115,7 +115,7 @@ async def _read_queues(redis: ArqRedis, names: Sequence[str], *, silent_s: float
             pipeline.zcard(queue)
             pipeline.hlen(keys.running(queue))
             pipeline.zrange(queue, 0, 0, withscores=True)
-            pipeline.zrangebyscore(keys.workers(queue), since_ms, "+inf", withscores=True)
+            pipeline.zrangebyscore(keys.workers(queue), *alive, withscores=True)
             pipeline.hgetall(keys.reports(queue))
             pipeline.hgetall(keys.counters(queue))
             pipeline.zcard(keys.dead(queue))
@@ -175,10 +175,10 @@ async def _read_reports(
     redis: ArqRedis, names: Sequence[str], *, silent_s: float
 ) -> list[tuple[str, Sequence[tuple[bytes, float]], Mapping[bytes, bytes], Mapping[bytes, bytes]]]:
     """Of each queue, as far as one Redis has it: its name, the heartbeats and reports of its workers, what they run."""
-    since_ms = await _now_ms(redis) - int(silent_s * 1000)
+    alive = alive_between_ms(await _now_ms(redis), silent_s=silent_s)
     async with redis.pipeline(transaction=False) as pipeline:
         for queue in map(keys.queue, names):
-            pipeline.zrangebyscore(keys.workers(queue), since_ms, "+inf", withscores=True)
+            pipeline.zrangebyscore(keys.workers(queue), *alive, withscores=True)
             pipeline.hgetall(keys.reports(queue))
             pipeline.hgetall(keys.running(queue))
         answers = await pipeline.execute()
@@ -257,10 +257,10 @@ def _process_of(processes: dict[str, WorkerState], worker: str) -> WorkerState:
 
 async def live_workers(redis: ArqRedis, *, queues: Sequence[str] = (DEFAULT,), silent_s: float) -> list[int]:
     """How many workers of each queue have sent a heartbeat in the last `silent_s` seconds, by the server's clock."""
-    since_ms = await _now_ms(redis) - int(silent_s * 1000)
+    alive = alive_between_ms(await _now_ms(redis), silent_s=silent_s)
     async with redis.pipeline(transaction=False) as pipeline:
         for queue in queues:
-            pipeline.zcount(keys.workers(queue), since_ms, "+inf")
+            pipeline.zcount(keys.workers(queue), *alive)
         counts: list[int] = await pipeline.execute()
     return counts
 

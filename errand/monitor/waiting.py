@@ -97,7 +97,7 @@ async def why_waiting(redis: ArqRedis, job: JobSnapshot, *, silent_s: float) -> 
         return Waiting("expired", detail)
     if paused:
         return Waiting("queue_paused", f"The queue '{job.queue}' is paused; the job can begin when it is resumed.")
-    live = live_reports(heartbeats, reports, since_ms=now_ms - int(silent_s * 1000))
+    live = live_reports(heartbeats, reports, now_ms=now_ms, silent_s=silent_s)
     return _for_a_worker(job, live.values(), running)
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import obstore
-from obstore.exceptions import BaseError, NotFoundError
+from obstore.exceptions import BaseError, NotFoundError, PreconditionError
 from obstore.store import AzureStore, GCSStore, LocalStore, ObjectStore, S3Store, from_url
 
 from errand import private_folder
@@ -146,14 +146,19 @@ class Storage:
                 meta = await obstore.head_async(self._store, _checked(key))
         return FileInfo(size_bytes=meta["size"], etag=meta["e_tag"] or "", modified_at=meta["last_modified"])
 
-    async def read(self, key: str, part: tuple[int, int] | None = None) -> AsyncIterator[bytes]:
-        """The stored bytes in chunks, or those from the first to before the second. Raises FileMissing at the first."""
+    async def read(
+        self, key: str, part: tuple[int, int] | None = None, *, etag: str | None = None
+    ) -> AsyncIterator[bytes]:
+        """The stored bytes in chunks, or those from the first to before the second. Raises FileMissing at the first.
+
+        Also if the whole file that is asked for has another `etag` than this.
+        """
         if part is not None:
             async for chunk in self._read_part(key, *part):
                 yield chunk
             return
         with _faults_of(key):
-            found = await obstore.get_async(self._store, _checked(key))
+            found = await obstore.get_async(self._store, _checked(key), options={"if_match": etag} if etag else None)
         async for chunk in _each(found.stream(min_chunk_size=CHUNK_BYTES), key):
             yield bytes(chunk)
 
@@ -164,15 +169,15 @@ class Storage:
                 chunk = await obstore.get_range_async(self._store, _checked(key), start=at, end=stop)
             yield bytes(chunk)
 
-    async def fetch(self, key: str, target: Path, *, size_bytes: int | None = None) -> int:
+    async def fetch(self, key: str, target: Path, *, size_bytes: int | None = None, etag: str | None = None) -> int:
         """Writes a stored file to a local path; returns its size in bytes. Raises FileMissing.
 
-        `size_bytes`: the size that it must have, if that is known. Who has a bucket's URL may have put another file
-        there, of any size: then it is missing, and the disk has no more of it than a chunk.
+        `size_bytes`, `etag`: those that it must have, if they are known. Who has a bucket's URL may have put another
+        file there, of any size: then it is missing, and the disk has no more of it than a chunk.
         """
         size = 0
         with target.open("wb") as file:  # page-cache writes of a chunk, far shorter than a thread's start
-            async for chunk in self.read(key):
+            async for chunk in self.read(key, etag=etag):
                 size += file.write(chunk)
                 if size_bytes is not None and size > size_bytes:
                     break
@@ -180,14 +185,14 @@ class Storage:
             raise FileMissing(key)
         return size
 
-    async def link(self, key: str, target: Path, *, size_bytes: int | None = None) -> None:
+    async def link(self, key: str, target: Path, *, size_bytes: int | None = None, etag: str | None = None) -> None:
         """Has the stored file at a local path too, to be read there and never written to. Raises FileMissing, as
         `fetch` does; in a folder nothing is replaced.
 
         A photo of 5 MB costs nothing so, where to fetch it takes 15 ms of CPU time, a quarter of what resizing it does.
         """
         if self._folder is None:
-            await self.fetch(key, target, size_bytes=size_bytes)
+            await self.fetch(key, target, size_bytes=size_bytes, etag=etag)
             return
         with _faults_of(key):
             stored = self._folder / _checked(key)
@@ -291,10 +296,10 @@ def _checked(key: str) -> str:
 
 @contextmanager
 def _faults_of(key: str) -> Iterator[None]:
-    """Raises FileMissing for each of the errors by which stores say that nothing is there, StorageFault for others."""
+    """Raises FileMissing for each of the errors by which stores say that it is not there, StorageFault for others."""
     try:
         yield
-    except (NotFoundError, FileNotFoundError, NotADirectoryError, IsADirectoryError):
+    except (NotFoundError, PreconditionError, FileNotFoundError, NotADirectoryError, IsADirectoryError):
         raise FileMissing(key) from None
     except (BaseError, TimeoutError) as error:
         if BELOW_A_FILE in str(error):

@@ -44,11 +44,20 @@ _REPORT = TypeAdapter(WorkerReport)
 
 
 def live_reports(
-    heartbeats: Sequence[tuple[bytes, float]], reports: Mapping[bytes, bytes], *, since_ms: int
+    heartbeats: Sequence[tuple[bytes, float]], reports: Mapping[bytes, bytes], *, now_ms: int, silent_s: float
 ) -> dict[str, WorkerReport]:
-    """The last report of each worker that has sent a heartbeat since then (ms of the server's clock), by its name."""
+    """The last report of each worker that lives, by its name. `now_ms`: of the server's clock."""
+    first_ms, last_ms = alive_between_ms(now_ms, silent_s=silent_s)
     return {
         worker.decode(errors="replace"): WorkerReport.read(reports.get(worker))
         for worker, at_ms in heartbeats
-        if at_ms >= since_ms
+        if first_ms <= at_ms <= last_ms
     }
+
+
+def alive_between_ms(now_ms: int, *, silent_s: float) -> tuple[int, int]:
+    """When a worker that lives has sent its last heartbeat, if that was no more than `silent_s` seconds ago.
+
+    One of a later time is of before the server's clock was set back. Since `now_ms` was asked for others may have come.
+    """
+    return now_ms - int(silent_s * 1000), now_ms + int(silent_s * 1000)

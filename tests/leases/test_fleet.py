@@ -7,6 +7,7 @@ from arq.connections import ArqRedis
 
 from errand.leases.fleet import Fleet
 from errand.leases.leases import Leases
+from errand.monitor.queues import live_workers, read_queues, read_workers
 from errand.wire import keys
 from errand.wire.worker_report import WorkerReport
 
@@ -20,3 +21,14 @@ async def test_a_worker_that_drains_knows_no_type(redis: ArqRedis, draining: boo
     await Leases(redis, queue=QUEUE, worker="one", lease_s=10).renew({}, {}, report=report.as_json())
     seen = await Fleet(redis, queue=QUEUE, silent_s=10).look()
     assert seen.knows("note") is not draining
+
+
+async def test_a_worker_that_died_before_the_clock_of_redis_was_set_back_does_not_live(redis: ArqRedis) -> None:
+    """Its last heartbeat is to come yet."""
+    await Leases(redis, queue=QUEUE, worker="host:1:a", lease_s=10).renew({}, {})
+    assert await live_workers(redis, silent_s=10) == [1]
+    await redis.zincrby(keys.workers(QUEUE), 3_600_000, "host:1:a")
+    assert await live_workers(redis, silent_s=10) == [0]
+    assert await read_workers([redis], ["default"], silent_s=10) == []
+    assert [state.workers for state in await read_queues([redis], ["default"], silent_s=10)] == [0]
+    assert (await Fleet(redis, queue=QUEUE, silent_s=10).look()).reports == []

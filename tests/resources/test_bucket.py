@@ -51,6 +51,10 @@ async def test_a_bucket_keeps_files_as_a_folder_does(bucket_url: str, tmp_path: 
     for size_bytes in (1000, len(large) + 1):
         with pytest.raises(FileMissing):
             await storage.link(KEY, tmp_path / "other", size_bytes=size_bytes)
+    etag = (await storage.info(KEY)).etag
+    await storage.link(KEY, tmp_path / "same", etag=etag)
+    with pytest.raises(FileMissing):
+        await storage.link(KEY, tmp_path / "other", etag='"another"')
     assert await storage.save(KEY, tmp_path / "copy", media_type="image/png") == len(large)
     await storage.delete_older("resize/", than_s=time.time() - 3_600)
     assert (await storage.info(KEY)).size_bytes == len(large)
@@ -91,3 +95,20 @@ async def test_an_image_goes_to_the_bucket_and_comes_from_it_by_its_own_urls(
         through = make_settings(settings.data_dir, redis_url=redis_url, storage_url=bucket_url)
         async with open_client(through) as plain:
             assert (await plain.get(output["url"])).content == served.content
+
+
+async def test_a_job_takes_no_other_file_of_the_size_of_its_own(
+    bucket_url: str, open_client: OpenClient, run_worker: RunWorker, settings: Settings, redis_url: str
+) -> None:
+    """The bucket's URL admits another file until it expires, also after the job was put."""
+    photo, other = image(60, 40) + b"a", image(60, 40) + b"b"
+    with_bucket = make_settings(settings.data_dir, redis_url=redis_url, storage_url=bucket_url, bucket_urls=True)
+    async with open_client(with_bucket) as client, httpx.AsyncClient(verify=False) as outside:
+        upload = (await client.post("/v1/uploads", json={"bytes": len(photo)})).json()
+        await outside.put(upload["bucket_url"], content=photo)
+        args = {"file": upload["file"], "sizes": [{"width": 30}]}
+        put = (await client.post("/v1/jobs/resize", json=args)).json()
+        await outside.put(upload["bucket_url"], content=other)
+        async with run_worker([resize], with_bucket):
+            ended = (await client.get(f"/v1/jobs/{put['id']}", params={"wait": 30})).json()
+    assert (ended["status"], ended["error"]["message"]) == ("failed", "the uploaded file is no longer stored")

@@ -45,6 +45,8 @@ class Upload:
     keyed: KeyedRequest | None
     limit_bytes: int
     """Of a file that came by itself: a bucket takes any number."""
+    is_replaceable: bool = False
+    """Who has the bucket's own URL may put another file there until that expires."""
     args: KeptArgs = field(default_factory=dict)
     stored: list[StoredFile] = field(default_factory=list)
     start: bytes | None = None
@@ -87,6 +89,7 @@ class Upload:
             raise json_body.invalid(f"body.{field}", f"has {info.size_bytes} bytes, over {self.limit_bytes}")
         if named.get("bytes") != info.size_bytes:
             raise json_body.invalid(f"body.{field}.bytes", f"does not fit: the upload has {info.size_bytes}")
+        named["etag"] = info.etag if self.is_replaceable else None
 
     def note(self, part: str, content: bytes) -> None:
         """What makes the request the same when it is sent again."""
@@ -114,7 +117,8 @@ async def received_args(
 
     The stored upload is forgotten again if the block (or the reading) fails, unless its job may have been put.
     """
-    upload = Upload(storage, keyed, shared_of(request).settings.direct_upload_limit_bytes)
+    settings = shared_of(request).settings
+    upload = Upload(storage, keyed, settings.direct_upload_limit_bytes, is_replaceable=settings.bucket_urls)
     try:
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media_type == FORM:

@@ -6,6 +6,7 @@ More tries, from as many letters as there are, would only make it stricter; and 
 
 from __future__ import annotations
 
+import math
 import random
 import re
 import time
@@ -55,8 +56,13 @@ class SlowDomains:
             pipeline.get(keys.slow_domain(domain))
             pipeline.pttl(keys.slow_domain(domain))
             kept, left_ms = await pipeline.execute()
+        if kept is None:
+            return None
+        fields = codec.loads(kept)
         # not by `until_s`, which is of the clock of the worker that wrote it
-        return Pause(max(left_ms / 1000 - REMEMBERED_S, 0.0), codec.loads(kept)["number"]) if kept else None
+        rest_s = left_ms / 1000 - REMEMBERED_S
+        was_set_back = rest_s > fields.get("pause_s", math.inf) + 1
+        return Pause(0.0 if was_set_back else max(rest_s, 0.0), fields["number"])
 
     async def slow_down(self, domain: str, *, at_least_s: float = 0.0) -> Pause:
         """A pause of a minute, or twice as long as the last one; no second one while one lasts."""
@@ -65,7 +71,7 @@ class SlowDomains:
             return known
         number = known.number + 1 if known else 1
         pause_s = max(min(FIRST_PAUSE_S * 2 ** min(number - 1, 10), LONGEST_PAUSE_S), at_least_s)
-        fields = {"until_s": time.time() + pause_s, "number": number}
+        fields = {"until_s": time.time() + pause_s, "pause_s": pause_s, "number": number}
         await self._redis.set(keys.slow_domain(domain), codec.dumps(fields), px=int((pause_s + REMEMBERED_S) * 1000))
         return Pause(pause_s, number)
 

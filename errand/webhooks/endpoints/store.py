@@ -133,7 +133,7 @@ class Endpoints:
             found, clock = await pipeline.execute()
         now_ms = _ms(clock)
         pairs = zip(endpoint_ids, map(moment_ms, found), strict=True)
-        return {each: until_ms for each, until_ms in pairs if until_ms > now_ms}
+        return {each: until_ms for each, until_ms in pairs if _lasts((until_ms - now_ms) / 1000)}
 
     async def receiving(self, event: str, *, tenant: str | None) -> list[Endpoint]:
         """The enabled endpoints that an event goes to, as they are at this moment."""
@@ -219,8 +219,8 @@ class Endpoints:
         """Forgets those whose time has passed, by the clock of the server, which gave it."""
         left_s = {name: (moment_ms(until_ms) - now_ms) / 1000 for name, until_ms in throttled.items()}
         now_s = time.monotonic()
-        self._throttled = {_text(name): now_s + min(wait_s, THROTTLE_CAP_S) for name, wait_s in left_s.items()}
-        if passed := [name for name, wait_s in left_s.items() if wait_s < 0]:
+        self._throttled = {_text(name): now_s + wait_s for name, wait_s in left_s.items() if _lasts(wait_s)}
+        if passed := [name for name, wait_s in left_s.items() if not _lasts(wait_s)]:
             await self._redis.hdel(keys.WEBHOOK_THROTTLED, *passed)  # type: ignore[misc,arg-type]
 
     async def _read_each(self, ids: Sequence[str]) -> list[Endpoint]:
@@ -230,6 +230,11 @@ class Endpoints:
             rows = await pipeline.execute()
         endpoints = (_endpoint(record, revision) for record, revision in rows if record is not None)
         return [endpoint for endpoint in endpoints if endpoint is not None]
+
+
+def _lasts(wait_s: float) -> bool:
+    """False also for a pause that is longer than any may be: the clock of Redis was set back since it was written."""
+    return 0 < wait_s <= THROTTLE_CAP_S + 1
 
 
 def _endpoint(record: bytes, revision: bytes | None) -> Endpoint | None:

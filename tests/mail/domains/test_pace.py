@@ -14,6 +14,7 @@ from errand.job.context import Context
 from errand.job.control import Snooze
 from errand.job.once import Once
 from errand.mail.domains.pace import LONGEST_LOOK_S, DomainConnections, DomainRates
+from errand.mail.domains.slow_domains import Pause, SlowDomains
 from errand.monitor.job_snapshot import JobSnapshot
 from errand.monitor.waiting import why_waiting
 from errand.settings import MAIL_QUEUE
@@ -94,6 +95,12 @@ async def test_a_clock_of_redis_that_was_set_back_holds_up_no_letters(redis: Arq
     written_us = int((time.time() + 7200) * 1_000_000)
     await redis.set(keys.domain_rate("example.com"), f"{written_us + 3_600_000_000} {written_us}")
     assert await waits_s(rates, {}) == pytest.approx(3600, abs=NEVER_S)
+    slow = SlowDomains(redis)
+    paused = await slow.slow_down("example.com")
+    name = keys.slow_domain("example.com")
+    assert (await slow.pause_of("example.com") or paused).rest_s == pytest.approx(paused.rest_s, abs=NEVER_S)
+    await redis.pexpire(name, await redis.pttl(name) + 3_600_000)
+    assert await slow.pause_of("example.com") == Pause(0, 1)
 
 
 async def test_a_domain_holds_so_many_connections_and_the_others_are_free_for_others(

@@ -129,7 +129,10 @@ async def test_a_pause_has_an_end_and_is_forgotten_then(redis: ArqRedis, monkeyp
         await other.get("one")
         assert 60 < other.throttled_s("one") <= THROTTLE_CAP_S, "the clock of the worker does not count"
         assert await redis.exists(keys.WEBHOOK_THROTTLED)
-    await redis.hset(keys.WEBHOOK_THROTTLED, "one", "1000")  # type: ignore[misc]  # types both its clients
     monkeypatch.setattr("errand.webhooks.endpoints.store.FRESH_S", 0.0)
-    await other.get("one")
-    assert other.throttled_s("one") == 0 and not await redis.exists(keys.WEBHOOK_THROTTLED)
+    clock_was_set_back_ms = await other.now_ms() + (THROTTLE_CAP_S + 60) * 1000
+    for until_ms in (1000, clock_was_set_back_ms):
+        await redis.hset(keys.WEBHOOK_THROTTLED, "one", str(until_ms))  # type: ignore[misc]  # types both its clients
+        assert await other.throttled_until_ms(["one"]) == {}
+        await other.get("one")
+        assert other.throttled_s("one") == 0 and not await redis.exists(keys.WEBHOOK_THROTTLED)
