@@ -36,5 +36,5 @@ class StoredFile(BaseModel):
         default=None,
         max_length=255,
         exclude_if=lambda etag: etag is None,
-        description="of a file that may be replaced in its bucket: its content when the job was put. The service sets it",
+        description="of a file that may be replaced in its bucket: what it was when the job was put",
     )

@@ -19,6 +19,9 @@ CHUNK = 1_000
 AT_ONCE_BYTES = 16 * 1024 * 1024
 """Of strings, that are read at once: five hundred results may have gigabytes. One that is larger is read alone."""
 
+EXPIRED = -2
+"""What PTTL answers for a key that is not there any more."""
+
 PART = b"errand:move:part:"
 """What the copy of a key is called until it is whole."""
 
@@ -59,8 +62,9 @@ async def in_parts(redis: ArqRedis, keys: Sequence[bytes]) -> AsyncIterator[list
 async def _copy_strings(source: ArqRedis, target: ArqRedis, keys: Sequence[bytes]) -> int:
     values = await ask(source, [("GET", key) for key in keys])
     ttls_ms = await ask(source, [("PTTL", key) for key in keys])
-    known = [(key, value, ttl) for key, value, ttl in zip(keys, values, ttls_ms, strict=True) if value is not None]
-    await ask(target, [("SET", key, value, *(("PX", ttl) if ttl > 0 else ())) for key, value, ttl in known])
+    rows = zip(keys, values, ttls_ms, strict=True)
+    known = [row for row in rows if row[1] is not None and row[2] != EXPIRED]
+    await ask(target, [("SET", key, value, *(("PX", max(ttl, 1)) if ttl >= 0 else ())) for key, value, ttl in known])
     return sum(len(value) for _, value, _ in known)
 
 
@@ -72,8 +76,10 @@ async def copy_collection(source: ArqRedis, target: ArqRedis, key: bytes, kind: 
         await ask(target, _writes(part, kind, elements))
         copied += sum(len(element) for element in _flat(elements))
     (ttl_ms,) = await ask(source, [("PTTL", key)])
-    if copied:
-        expiry = [("PEXPIRE", part, ttl_ms)] if ttl_ms > 0 else []
+    if ttl_ms == EXPIRED:
+        await ask(target, [("DEL", part)])
+    elif copied:
+        expiry = [("PEXPIRE", part, max(ttl_ms, 1))] if ttl_ms >= 0 else []
         await ask(target, [*expiry, ("RENAME", part, key)])
     return copied
 

@@ -35,6 +35,10 @@ DEFINITION_LIMIT_BYTES = 64 * 1024
 NEVER = "+inf"
 
 
+FAR_MS = 86_400_000
+"""No schedule waits for so much longer than until its next time."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fire:
     """A time of a schedule that became a job. Times are ms since the epoch."""
@@ -127,6 +131,21 @@ class Schedules:
     async def resume(self, schedule_id: str) -> KeptSchedule | None:
         """Ends a pause; the times that passed meanwhile are not made up for."""
         return await self._changed(schedule_id, "resume")
+
+    async def bring_back(self) -> list[str]:
+        """Counts anew, from now, what would come more than a day after its next time; returns the ids.
+
+        The server's clock was set back, from a time that it was never to have. After a smaller step the next time
+        stays: none comes twice.
+        """
+        now_ms, brought = await self.now_ms(), []
+        for kept in await self.all():
+            next_ms = kept.schedule.next_after(now_ms)
+            if next_ms is None or kept.next_ms is None or kept.next_ms - next_ms <= FAR_MS:
+                continue
+            if await self._change_once(kept, "bring back", next_ms):
+                brought.append(kept.id)
+        return brought
 
     async def remove(self, kept: KeptSchedule) -> bool:
         """False if it has been changed or removed since it was read. Jobs that it put stay."""

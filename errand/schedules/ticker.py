@@ -23,7 +23,7 @@ from errand.job.schedule import Schedule, Turn, job_id_of
 from errand.redis import script
 from errand.redis.outage import Outage, is_outage
 from errand.redis.repair import repair
-from errand.schedules.store import NEVER, Schedules
+from errand.schedules.store import FAR_MS, NEVER, Schedules
 from errand.wire import codec, keys
 from errand.wire.limits import PRIORITY
 
@@ -88,6 +88,8 @@ class Ticker:
         self._left: set[tuple[str, str]] = set()
         """What was left to others, by id and revision: it is said once."""
         self._outage = Outage()
+        self._seen_ms = 0
+        """The server's clock at the last look."""
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -119,10 +121,16 @@ class Ticker:
                 log.error("a schedule of the code is not kept", schedule=schedule_id, type=type_name, reason=reason)
             elif answer != "unchanged":
                 log.info("schedule of the code kept", schedule=schedule_id, type=type_name, change=answer)
+        await self._bring_back()
         for kept in await self._schedules.all():
             if kept.source == "code" and kept.type in self._job_types and kept.id not in in_code:
                 log.info("schedule removed: the code has it no more", schedule=kept.id, type=kept.type)
                 await self._schedules.remove(kept)
+
+    async def _bring_back(self) -> None:
+        """Has those go on that were moved on while the server's clock was far ahead: nobody else would notice."""
+        for schedule_id in await self._schedules.bring_back():
+            log.warning("a schedule counts anew: the clock of Redis was set back", schedule=schedule_id)
 
     async def tick(self, *, now_ms: int | None = None) -> int | None:
         """Takes the turns of all schedules that are due; returns the ms until the next is due, None if none will be.
@@ -132,6 +140,9 @@ class Ticker:
         left = 0
         while True:
             look = await self.look(pass_over=left, now_ms=now_ms)
+            if look.now_ms < self._seen_ms - FAR_MS:
+                await self._bring_back()
+            self._seen_ms = look.now_ms
             left += look.unreadable
             for due in look.due:
                 left += not await self._take_turn_safely(due, now_ms=look.now_ms)

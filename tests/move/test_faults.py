@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -171,3 +171,21 @@ async def test_while_it_is_moved_nothing_is_put_or_claimed_by_those_that_run_alr
         await eventually(waits)
         await redis.delete(keys.MOVE)
         assert (await ended(redis, put.job_id)).status == "succeeded"
+
+
+async def test_what_expires_while_it_is_copied_does_not_stay_for_ever(
+    redis_url: str, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = values.ask
+
+    async def late(asked: ArqRedis, calls: Sequence[values.Call]) -> list[Any]:
+        if calls and calls[0][0] == "PTTL":
+            await asked.delete(*(key for _, key in calls))
+        return await ask(asked, calls)
+
+    monkeypatch.setattr(values, "ask", late)
+    async with serving() as server, both(redis_url, server.url) as (source, target):
+        await fill(source.redis)
+        await values.copy_strings(source.redis, target.redis, [b"arq:job:a"])
+        await values.copy_collection(source.redis, target.redis, b"arq:queue", b"zset")
+        assert await target.redis.keys("*") == []

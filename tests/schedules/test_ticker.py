@@ -280,6 +280,24 @@ async def test_one_schedules_fault_holds_up_no_others_and_loses_no_time(
     assert await redis.zscore(keys.SCHEDULES, "nothing left of it") is None
 
 
+async def test_those_that_were_moved_on_while_the_clock_was_far_ahead_go_on_once_it_is_right(
+    kept: Schedules, ticker: Ticker
+) -> None:
+    now_ms = await kept.now_ms()
+    far_ms, near_ms = now_ms + 365 * 24 * HOUR_MS, now_ms + 2 * HOUR_MS
+    await ticker.tick(now_ms=far_ms - HOUR_MS)
+    for name, next_ms in (("far", far_ms), ("near", near_ms), ("paused", far_ms)):
+        await put(kept, Schedule("*/5 * * * *"), next_ms=next_ms, name=name)
+    await kept.pause("paused")
+    await ticker.tick()
+    assert 0 < ((await read(kept, "far")).next_ms or 0) - now_ms <= HOUR_MS
+    assert (await read(kept, "near")).next_ms == near_ms, "as after a small step: no time comes twice"
+    assert (await read(kept, "paused")).next_ms is None
+    await put(kept, Schedule("*/5 * * * *"), next_ms=far_ms, name="far")
+    await ticker.register()  # a worker that starts has not seen the clock before
+    assert 0 < ((await read(kept, "far")).next_ms or 0) - now_ms <= HOUR_MS
+
+
 async def test_schedules_in_code_are_kept_updated_and_removed_by_processes_that_know_the_type(
     redis: ArqRedis, kept: Schedules
 ) -> None:
