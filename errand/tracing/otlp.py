@@ -27,6 +27,9 @@ RESOURCE_SPANS, RESOURCE, SCOPE_SPANS, SCOPE, SPAN, SCHEMA_URL = b"\x0a", b"\x0a
 SAYS_IF_REMOTE, REMOTE = 0x100, 0x200
 """Flags: if the parent is in another program is known; it is."""
 
+KEPT_CHARS = 200
+"""A longer text is not kept: what jobs note of themselves, a statement or a prompt, may have a megabyte."""
+
 INT64 = range(-(2**63), 2**63)
 
 
@@ -97,10 +100,19 @@ def _span(span: ReadableSpan) -> bytes | None:
     return _field(SPAN, b"".join(fields))
 
 
-@lru_cache(maxsize=1024, typed=True)  # all but the job's id are the same for many spans
 def _attribute(name: str, value: object) -> bytes:
     """Raises TypeError and ValueError."""
+    if isinstance(value, str) and len(value) > KEPT_CHARS:
+        return _written(name, value)
+    return _kept(name, value)
+
+
+def _written(name: str, value: object) -> bytes:
     return _field(ATTRIBUTE, _field(KEY, name.encode()) + _field(VALUE, _value(value)))
+
+
+_kept = lru_cache(maxsize=1024, typed=True)(_written)
+"""All but the job's id are the same for many spans."""
 
 
 def _value(value: object) -> bytes:

@@ -80,6 +80,13 @@ def test_one_that_is_not_usual_is_left_to_the_sdk_and_sent_with_the_others(field
     assert [odd] == list(encode_as_the_sdk([span(**fields)]).resource_spans)
 
 
+def test_a_long_text_is_not_kept_in_memory() -> None:
+    otlp._kept.cache_clear()
+    ours, theirs = both(span(attributes={"db.query.text": "a" * 100_000, "errand.job.attempt": 1}))
+    assert ours == theirs
+    assert otlp._kept.cache_info().currsize == 1
+
+
 def test_spans_of_several_programs_and_scopes_stay_apart() -> None:
     other = Resource({"service.name": "app"})
     ours, theirs = both(span(), span(resource=other), span(name="b"))
