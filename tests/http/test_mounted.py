@@ -254,3 +254,14 @@ async def test_what_a_client_writes_into_the_path_of_the_mount_ends_no_script_an
         put = await client.post(f"{mount}/v1/jobs/welcome_email", json=LETTER)
         assert put.status_code == 202 and "\n" not in put.headers["location"]
         assert (await client.get(put.headers["location"])).json()["links"]["self"] == put.headers["location"]
+
+
+async def test_one_tenants_idempotency_key_is_not_anothers(redis: ArqRedis, settings: Settings) -> None:
+    api = create_api(settings, dependencies=[Depends(require_admin)])
+    app = FastAPI(lifespan=jobs_lifespan(settings, api=api))
+    app.mount("/of/{tenant}/queue", api)
+    async with calling(app) as client:
+        puts = [f"/of/{tenant}/queue/v1/jobs/welcome_email" for tenant in ("acme", "acme", "other")]
+        answers = [await client.post(put, json=LETTER, headers={"idempotency-key": "daily"}) for put in puts]
+    first, again, others = [answer.json()["id"] for answer in answers]
+    assert again == first and others != first

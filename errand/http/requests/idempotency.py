@@ -1,6 +1,7 @@
 """`Idempotency-Key`: a request that is sent again is answered as it was the first time, and acted on once.
 
-By draft-ietf-httpapi-idempotency-key-header-07. A key counts for one credential and one route. What is kept is the
+By draft-ietf-httpapi-idempotency-key-header-07. A key counts for one credential and one path: an app may mount the API
+below a path for each of its tenants, of which none is to be answered with a job of another. What is kept is the
 answer to a request that put jobs; one that was refused left nothing, and its key may be used again.
 
 A key and its jobs are written in one step, so that of two requests with JSON the later gets the answer of the earlier,
@@ -20,7 +21,7 @@ from pydantic import WithJsonSchema
 
 from errand.http.answers.problems import Problem
 from errand.http.gates import auth
-from errand.http.scope import api_path, first_headers
+from errand.http.scope import api_path, first_headers, root_path
 from errand.queue.idempotency import FirstAnswer, Idempotency, RequestInFlight
 from errand.queue.partitioned import JobQueue
 
@@ -56,7 +57,8 @@ class KeyedRequest:
     """A request under a key, and what makes it the same request when it is sent again."""
 
     def __init__(self, request: Request, key: str) -> None:
-        scope = f"{auth.credential(request)}\n{api_path(request.scope)}\n{key}"
+        path = root_path(request.scope) + api_path(request.scope)
+        scope = f"{auth.credential(request)}\n{path}\n{key}"
         self.name = blake2b(scope.encode(), digest_size=DIGEST_BYTES).hexdigest()
         """The key within its queue; reveals nothing of the credential."""
         self._ttl_s: float = request.app.state.settings.idempotency_ttl_s
