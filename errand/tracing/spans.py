@@ -27,7 +27,6 @@ from errand.wire.origin import (
     MAX_CHARS,
     OWN_TRACE,
     Carrier,
-    JobOrigin,
     Origin,
     OriginAtEnd,
     UnsampledOrigin,
@@ -95,7 +94,7 @@ class Spans:
 
     def carrier(self) -> Carrier | None:
         """The context of the span that is under way, as headers."""
-        if self._is_w3c and (span := w3c.lone_span_in(_current())) is not None:
+        if self._is_w3c and (span := _lone_span_here()) is not None:
             return w3c.carrier_of(span)
         carrier: dict[str, str] = {}
         propagate.inject(carrier)
@@ -103,7 +102,7 @@ class Spans:
 
     def ids(self) -> dict[str, str]:
         """Those of the span that is under way, in hexadecimal."""
-        context = self._under_way().get_span_context()
+        context = _span_here().get_span_context()
         if not context.is_valid:
             return {}
         return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
@@ -122,27 +121,32 @@ class Spans:
         self, type_name: str, queue: str, job_id: str | None, *, follows: bool, request_id: str | None
     ) -> AbstractContextManager[Origin]:
         """A span, and what a job comes from that is put within it; if it would not be sampled, just that."""
-        context, roots = _current(), self._roots
+        parent, roots = _lone_span_here(), None
         left_out: OriginAtEnd | None = None
-        if context:
-            left_out = unsampled.child_in(context) if self._leaves_out_unsampled else None
-        elif roots is not None:
+        if parent is not None:
+            left_out = unsampled.child_of(parent) if self._leaves_out_unsampled else None
+        elif self._roots is not None and not _current():
+            roots = self._roots
             has_own = job_id is not None and request_id is None and not follows
             if (left_out := roots.draw(has_own)) is OWN_TRACE:
                 return left_out
         if left_out is None:
-            span = self._enqueue(type_name, queue, job_id, None if context else roots)
+            attributes = _of_message(type_name, queue, operation=("enqueue", "send"))
+            if job_id is not None:
+                attributes["messaging.message.id"] = job_id
+            span = self._enqueue(f"enqueue {queue}:{type_name}", attributes, parent, roots)
             return Put(span, lambda: origin_at(self._carrier_of(span), follows=follows, request_id=request_id))
         if isinstance(left_out, UnsampledOrigin) and (follows or request_id is not None):
             return nullcontext(origin_at(left_out.parent, follows=follows, request_id=request_id))
         return left_out
 
-    def _enqueue(self, type_name: str, queue: str, job_id: str | None, roots: RootSampling | None) -> Ours:
-        """The span of an enqueue; `roots`: it is the first of a trace that is sampled by these."""
-        attributes = _of_message(type_name, queue, operation=("enqueue", "send"))
-        if job_id is not None:
-            attributes["messaging.message.id"] = job_id
-        name, recorder = f"enqueue {queue}:{type_name}", self._recorder
+    def _enqueue(
+        self, name: str, attributes: dict[str, Any], parent: SpanContext | None, roots: RootSampling | None
+    ) -> Ours:
+        """The span of an enqueue. `roots`: it is the first of a trace that is sampled by these."""
+        if (unmade := self._unmade_child(parent, name, SpanKind.PRODUCER, attributes)) is not None:
+            return unmade
+        recorder = self._recorder
         if roots is not None and recorder is not None and recorder.suffices():
             return recorder.root(name, SpanKind.PRODUCER, attributes)
         tracer = self._tracer if roots is None else roots.tracer
@@ -153,23 +157,18 @@ class Spans:
         return w3c.carrier_of(span.context) if isinstance(span, Unmade) else self.carrier()
 
     def span(self, name: str, attributes: Attributes, *, kind: Kind) -> AbstractContextManager[Ours]:
+        unmade = self._unmade_child(_lone_span_here(), name, KINDS[kind], dict(attributes))
+        if unmade is not None:
+            return Within(unmade)
         return Within(self._tracer.start_span(name, kind=KINDS[kind], attributes=attributes, **NO_TRACEBACKS))
 
     def note(self, attributes: Attributes) -> None:
-        span = self._under_way()
+        span = _span_here()
         for name, value in attributes.items():
             span.set_attribute(name, value)
 
     def event(self, name: str) -> None:
         trace.get_current_span().add_event(name)
-
-    @staticmethod
-    def _under_way() -> Ours:
-        """The span that is; it is not made for that."""
-        entered = None if LAZILY is None else LAZILY.kept.get()
-        if type(entered) is Later and isinstance(entered.of, Unmade):
-            return entered.of
-        return trace.get_current_span()
 
     def left_out(self, origin: Origin, *, job_id: str) -> UnsampledOrigin | None:
         """The span that put a job, if nothing is recorded of that trace: its first attempt needs no span of its own."""
@@ -199,9 +198,10 @@ class Spans:
         origin, name = with_names(origin, job_id=job_id), f"process {queue}:{type_name}"
         attributes = _of_message(type_name, queue, operation=("process", "process"))
         attributes |= {"messaging.message.id": job_id, "errand.job.attempt": number}
-        recorder = self._recorder
-        if recorder is not None and number == 1 and (put_by := self._sampled_parent(origin)) is not None:
-            return Within(recorder.child(put_by, name, SpanKind.CONSUMER, attributes), notes_errors=False)
+        if number == 1 and origin.parent is not None and origin.follows is None and self.enters_lazily():
+            unmade = self._unmade_child(w3c.span_of(origin.parent), name, SpanKind.CONSUMER, attributes)
+            if unmade is not None:
+                return Within(unmade, notes_errors=False)
         parent = self._context_of(origin.parent)
         is_child = number == 1 and parent is not None
         linked = [None if is_child else parent, self._context_of(origin.follows)]
@@ -215,15 +215,16 @@ class Spans:
         )
         return Within(span, notes_errors=False)
 
-    def _sampled_parent(self, origin: JobOrigin | UnsampledOrigin) -> SpanContext | None:
-        """The enqueue, if just an exporter is to see its child, and nothing else is entered."""
-        roots, recorder, parent = self._roots, self._recorder, origin.parent
-        if parent is None or origin.follows is not None or not self.enters_lazily():
+    def _unmade_child(
+        self, parent: SpanContext | None, name: str, kind: SpanKind, attributes: dict[str, Any]
+    ) -> Unmade | None:
+        """A child of that span; None if it may not be sampled, or something else than an exporter is to see it."""
+        recorder = self._recorder
+        if parent is None or recorder is None or not parent.trace_flags.sampled:
             return None
-        if roots is None or not roots.follows_parents or recorder is None or not recorder.suffices():
+        if not recorder.roots.follows_parents or not recorder.suffices():
             return None
-        span = w3c.span_of(parent)
-        return span if span is not None and span.trace_flags.sampled else None
+        return recorder.child(parent, name, kind, attributes)
 
     def _tracer_in(self, parent: Context | None) -> Tracer:
         """What makes the span of an attempt: if it is sampled, without asking the sampler."""
@@ -247,6 +248,22 @@ class Spans:
         span.set_attribute("errand.job.outcome", outcome)
         if error is not None:
             note_error(span, *error)
+
+
+def _span_here() -> Ours:
+    """The span that is under way; it is not made for that."""
+    return _unmade_here() or trace.get_current_span()
+
+
+def _lone_span_here() -> SpanContext | None:
+    """Its name; None if there is none, or headers would say more than that."""
+    unmade = _unmade_here()
+    return w3c.lone_span_in(_current()) if unmade is None else unmade.context
+
+
+def _unmade_here() -> Unmade | None:
+    entered = None if LAZILY is None else LAZILY.kept.get()
+    return entered.of if type(entered) is Later and isinstance(entered.of, Unmade) else None
 
 
 def note_error(span: Ours, kind: str, message: str) -> None:

@@ -51,7 +51,7 @@ class Unmade:
     name: str
     kind: SpanKind
     attributes: dict[str, Any]
-    """Texts and numbers: what the SDK would not change."""
+    """Texts and numbers, which the SDK would not change either."""
     context: SpanContext
     parent: SpanContext | None
     started_ns: int = field(default_factory=time_ns)

@@ -75,7 +75,7 @@ class RootSampling:
     tracer: Tracer
     """Makes spans of traces that are sampled; if it is the first, with the id that was drawn."""
     follows_parents: bool
-    """True if a span of another program that is sampled has sampled children: then nobody has to be asked."""
+    """True if a span that is sampled has sampled children: then nobody has to be asked."""
     left: int = field(init=False)
     """So many are not sampled before the next one that is. To draw that once costs less than to draw each one's id."""
 
@@ -93,7 +93,8 @@ class RootSampling:
         # a copy: the provider hands out the same tracer to all who ask under that name
         tracer: Any = copy(provider.get_tracer("errand", VERSION))
         tracer.id_generator, tracer.sampler = (ids := GivenIds()), ALWAYS_ON
-        return cls(bound, ids, tracer, getattr(sampler, "_remote_parent_sampled", None) is ALWAYS_ON)
+        of_parents = (getattr(sampler, f"_{where}_parent_sampled", None) for where in ("remote", "local"))
+        return cls(bound, ids, tracer, all(one is ALWAYS_ON for one in of_parents))
 
     @property
     def are_named_by_jobs(self) -> bool:
@@ -150,10 +151,9 @@ def parent_in(origin: Origin, *, job_id: str) -> UnsampledOrigin | None:
     return UnsampledOrigin.of(text) if UNSAMPLED.fullmatch(text) else None
 
 
-def child_in(context: Context) -> UnsampledOrigin | None:
-    """Something new in that context if its trace is not sampled; None if it may be, or has more."""
-    parent = w3c.lone_span_in(context)
-    if parent is None or parent.trace_flags & SAMPLED:
+def child_of(parent: SpanContext) -> UnsampledOrigin | None:
+    """Something new in that span's trace; None if it is sampled."""
+    if parent.trace_flags & SAMPLED:
         return None
     return UnsampledOrigin.of(w3c.traceparent(parent.trace_id, random.getrandbits(64), parent.trace_flags))
 

@@ -21,7 +21,7 @@ from errand.tracing.unmade import Unmade
 from errand.wire.origin import JobOrigin, Origin
 
 JOB: dict[str, Any] = {"type_name": "noop", "queue": "default", "job_id": "a"}
-DIFFERENT = ("trace_id", "span_id", "parent_id", "start_time", "end_time")
+DIFFERENT = ("trace_id", "span_id", "parent_id", "start_time", "end_time", "timestamp")
 
 
 def on(**options: Any) -> tuple[TracerProvider, InMemorySpanExporter]:
@@ -56,7 +56,7 @@ def put_and_run(error: tuple[str, str] | None) -> None:
 def alike(span: ReadableSpan) -> Any:
     """All that is in it, but for what is drawn or timed."""
     record = json.loads(span.to_json())
-    for fields in (record, record["context"]):
+    for fields in (record, record["context"], *record["events"]):
         for name in DIFFERENT:
             fields.pop(name, None)
     return record, span.instrumentation_scope, span.dropped_attributes, span.dropped_events, span.dropped_links
@@ -104,6 +104,49 @@ def test_what_asks_for_the_current_span_is_given_the_sdks_which_is_then_recorded
         "errand.job.outcome": "failed",
         "messaging.message.id": "a",
     }
+
+
+def refused() -> None:
+    with current.span("smtp send", {"a": 1, "b": 0.5}, kind="client"):
+        current.event("greeted")
+        raise ValueError("refused")
+
+
+def letter(job: Origin) -> None:
+    """An attempt with a span in it, of which an event and an error are noted, and a job that follows."""
+    with attempt(job):
+        with pytest.raises(ValueError, match="refused"):
+            refused()
+        with current.putting("after", "default", job_id="b", follows=True) as origin:
+            assert isinstance(origin, JobOrigin) and origin.follows == current.origin().parent
+
+
+def test_what_an_attempt_does_is_recorded_as_the_sdk_would() -> None:
+    _, exporter = on()
+    letter(put())
+    provider, usual = on()
+    provider.add_span_processor(SpanProcessor())
+    letter(put())
+    ours, theirs = (sorted(each.get_finished_spans(), key=lambda span: span.name) for each in (exporter, usual))
+    assert list(map(alike, ours)) == list(map(alike, theirs))
+    for added, _, process, sent in (ours, theirs):
+        assert sent.parent == added.parent == process.context
+        assert sent.status.description == "ValueError: refused" and len(sent.events) == 1
+
+
+def test_an_attempt_that_has_spans_of_errands_own_in_it_needs_none_of_the_sdks() -> None:
+    on()
+    with attempt(put()) as unmade, current.span("image render", {"a": 1}) as inner:
+        assert isinstance(inner, Unmade) and inner.parent == unmade.context
+        assert unmade.made is inner.made is None
+
+
+def test_what_is_put_within_a_span_of_the_program_is_its_child() -> None:
+    provider, exporter = on()
+    with provider.get_tracer("app").start_as_current_span("request"):
+        put()
+    enqueue, request = exporter.get_finished_spans()
+    assert enqueue.parent == request.context
 
 
 def test_what_is_called_while_a_job_is_put_is_a_child_of_the_enqueue() -> None:
