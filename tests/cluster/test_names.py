@@ -91,3 +91,9 @@ async def test_the_call_of_a_script_names_a_key_that_never_exists(redis: ArqRedi
     answer = await redis.eval(whole, 1, "errand:k", "v")  # type: ignore[misc]  # redis-py types both its clients
     assert answer == b"1errand:kOK"
     assert await redis.get("errand:k") == b"v"
+
+
+async def test_a_script_may_ask_how_large_a_key_is(redis: ArqRedis) -> None:
+    whole = script.tagged("return redis.call('MEMORY', 'USAGE', KEYS[1], 'SAMPLES', 0)", "{errand}:")
+    await redis.set("errand:k", "v" * 1_000)
+    assert await redis.eval(whole, 1, "errand:k") > 1_000  # type: ignore[misc]  # as above

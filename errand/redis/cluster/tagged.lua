@@ -16,6 +16,8 @@ local redis = (function(real)
     return function(command, key, ...)
       if key == nil then
         return call(command)
+      elseif command == 'MEMORY' then -- what is asked of the key stands before it
+        return call(command, key, TAG .. (...), select(2, ...))
       elseif not only_keys[command] or select('#', ...) == 0 then
         return call(command, TAG .. key, ...)
       end
