@@ -7,8 +7,12 @@ import contextlib
 import math
 import time
 
+import structlog
+
 from errand.leases.finisher import Finisher
 from errand.leases.leases import Claimed, Leases
+
+log = structlog.get_logger("errand.worker")
 
 
 class Claiming:
@@ -67,6 +71,16 @@ class Claiming:
             with contextlib.suppress(Exception):  # Redis is away: the leases expire by themselves
                 self.hand_back(await self._under_way[1])
             self._under_way = None
+
+    async def hand_back_unanswered(self) -> None:
+        """Gives back what claims have leased whose answers were lost; asks nothing if there are none.
+
+        Raises redis' errors.
+        """
+        if unanswered := await self._leases.unanswered():
+            log.warning("the answer to a claim was lost, its jobs are handed back", jobs=len(unanswered))
+        for outcome in unanswered:
+            self._finisher.put(outcome)
 
     def note_what_is_left(self, claimed: Claimed, asked: int) -> None:
         """Notes when the next job is due and whether more are due now, from the answer to a claim of `asked` jobs."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 
 import structlog
@@ -38,11 +38,13 @@ class Heartbeat:
         report: Callable[[], WorkerReport],
         stop: Callable[[str], bool],
         cancel: Callable[[Iterable[str]], None],
+        beaten: Callable[[], Awaitable[None]],
     ) -> None:
         """Each heartbeat also carries the `counters` and the `report` of the worker.
 
         `stop` ends the attempt of a job whose lease was lost; it returns False if none runs, or it is over. `cancel`
-        is given the ids of the jobs that somebody has asked to cancel.
+        is given the ids of the jobs that somebody has asked to cancel. `beaten` is awaited after each regular heartbeat
+        that was answered; what it raises is logged.
         """
         self._leases = leases
         self._outage = outage
@@ -50,6 +52,7 @@ class Heartbeat:
         self._report = report
         self._stop = stop
         self._cancel = cancel
+        self._beaten = beaten
         self._tokens: dict[str, str] = {}
         """The token of each lease held, by job id."""
         self._beating = False
@@ -147,6 +150,7 @@ class Heartbeat:
         while self._beating:
             try:
                 await self.renew()
+                await self._beaten()
             except Exception as error:  # noqa: BLE001  # whatever Redis answers, the next heartbeat must come
                 known = self._outage.lasts and is_outage(error)  # the outage is in the log already
                 log.log(logging.DEBUG if known else logging.WARNING, "heartbeat missed", error=str(error))

@@ -21,6 +21,7 @@ from redis.exceptions import NoScriptError, RedisError
 
 from errand.leases.rows import ClaimedRow, FinishRow, FollowUpRow
 from errand.redis import script
+from errand.redis.outage import may_be_done
 from errand.redis.redis_py import call_both
 from errand.redis.repair import repairing
 from errand.wire import codec, keys, minute_counts
@@ -197,6 +198,8 @@ class Leases:
         self._limits = limits
         self._lease_ms = int(lease_s * 1000)
         self._numbers = count(1)
+        self._unanswered: dict[str, float] = {}
+        """The tokens of claims whose answers were lost, as Redis may have made them; until when they are looked for."""
         self._reported_s: float | None = None
         """When the last heartbeat that was answered was sent, on the monotonic clock."""
         self._claim = script.load(redis, "leases/claim")
@@ -209,8 +212,34 @@ class Leases:
         """Leases up to `most` jobs that are due by the server's clock, and counts a try for each."""
         names, arguments = self._call_of_claim(most)
         asked_s = time.monotonic()
-        answer = await self._called(self._claim, names, arguments)
+        with self._answered(str(arguments[0])):
+            answer = await self._called(self._claim, names, arguments)
         return self._claimed(answer, token=str(arguments[0]), asked_s=asked_s)
+
+    @contextlib.contextmanager
+    def _answered(self, token: str) -> Iterator[None]:
+        """For the claim with that token: notes if Redis may have made it, or may make it yet, and nobody has heard."""
+        try:
+            yield
+        except BaseException as error:
+            if may_be_done(error):
+                self._unanswered[token] = time.monotonic() + self._lease_ms / 1000
+            raise
+
+    async def unanswered(self) -> list[Finish]:
+        """Outcomes that hand back what claims have leased whose answers were lost with their connections.
+
+        Such a job has not been started: it would wait for the end of its lease, and have used a try. To be called now
+        and then, as a call that lies in a socket is made later. Raises redis' errors.
+        """
+        now_s = time.monotonic()
+        self._unanswered = {token: until_s for token, until_s in self._unanswered.items() if until_s > now_s}
+        if not self._unanswered:
+            return []
+        look = partial(self._redis.hgetall, keys.running(self._queue))
+        running: Mapping[bytes, bytes] = await repairing(self._redis, self._queue, look)  # type: ignore[arg-type]  # redis-py: async or not
+        claims = (_claim_in(job_id, entry) for job_id, entry in running.items())
+        return [claim.handed_back() for claim in claims if claim is not None and claim.token in self._unanswered]
 
     async def _called(self, called: script.Script, names: Sequence[str], arguments: Sequence[Any]) -> Any:
         return await repairing(self._redis, self._queue, partial(called, keys=names, args=arguments))
@@ -224,7 +253,8 @@ class Leases:
         names, arguments = self._call_of_claim(most, ahead_for=self._worker, waits_s=timeout_s)
         asked_s = time.monotonic()
         waiting = ("BLPOP", keys.wake(self._queue), own_wakeup, timeout_s)
-        wakeup, answer = await call_both(patient, waiting, self._claim.command(names, arguments))
+        with self._answered(str(arguments[0])):
+            wakeup, answer = await call_both(patient, waiting, self._claim.command(names, arguments))
         refused = wakeup if isinstance(wakeup, Exception) else None
         # a server that does not know the script yet is sent it by the next plain claim
         knows = not isinstance(answer, NoScriptError)
@@ -350,6 +380,24 @@ class Leases:
             transaction.zrem(keys.workers(self._queue), self._worker)
             transaction.hdel(keys.reports(self._queue), self._worker)
             await transaction.execute()
+
+
+def _claim_in(job_id: bytes, entry: bytes) -> Claim | None:
+    """The claim that an entry of the running jobs is of, as far as that says; None if it makes no sense."""
+    try:
+        number, due_ms, claimed_ms, token = entry.decode().split(" ", 3)
+        return Claim(
+            job_id.decode(),
+            due_at_ms=int(max(float(due_ms), 0)),
+            job_try=int(number),
+            body=None,
+            attempts=[],
+            lost=False,
+            token=token,
+            claimed_at_ms=int(claimed_ms),
+        )
+    except (ValueError, OverflowError):  # another program's
+        return None
 
 
 def _claim_of(row: ClaimedRow, *, token: str, now_ms: int) -> Claim:

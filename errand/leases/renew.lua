@@ -11,10 +11,11 @@
 --- @include "redis/parts/still_owned"
 --- @include "leases/parts/lived_on"
 --- @include "leases/parts/clock_set"
+--- @include "leases/parts/started" as of_limits
 local MINUTES_KEPT = 15
 local queue, workers, counters, running, cancels, reports, minutes = unpack(KEYS, 1, 7)
 local worker, lease_ms, forget_ms, jobs = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local report = ARGV[5]
+local report, prefix = ARGV[5], string.sub(counters, 1, -#'counters' - 1)
 
 clock_was_set(redis.call('EXISTS', KEYS[8]) == 1, KEYS[8], workers, worker, ARGV[6], tonumber(ARGV[7]), now_ms, lease_ms)
 if worker ~= '' then
@@ -35,8 +36,12 @@ local lease_end = string.format('%.0f', now_ms + lease_ms)
 for number = 1, jobs do
   local lease, tries = KEYS[number * 2 + 7], KEYS[number * 2 + 8]
   local id, token = ARGV[number * 2 + 6], ARGV[number * 2 + 7]
-  if still_owned(running, lease, tries, id, token) then
+  local is_owned, had_lapsed = still_owned(running, lease, tries, id, token)
+  if is_owned then
     redis.call('SET', lease, token, 'PX', lease_ms)
+    if had_lapsed then
+      of_limits().hold_slots_again(prefix, id)
+    end
     redis.call('ZADD', queue, 'XX', lease_end, id)
     if any_cancels and redis.call('HGET', cancels, id) == token then
       to_cancel[#to_cancel + 1] = id
@@ -64,5 +69,4 @@ if ended_some then
     end
   end
 end
-local prefix = string.sub(counters, 1, -#'counters' - 1)
 return {lost, to_cancel, redis.call('EXISTS', prefix .. 'needed', prefix .. 'dead-hooks')}

@@ -46,7 +46,8 @@ end
 
 -- a stock claim under way WATCHes the lease: touching it makes that claim give up
 redis.call('SET', lease, 'cancelled')
-redis.call('DEL', lease, body, tries, attempts, progress, once, 'errand:put-back:' .. id)
+redis.call('DEL', lease, body, tries, attempts, progress, 'errand:put-back:' .. id)
+redis.call('PEXPIRE', once, keep_ms) -- it may be replayed, and must know what it has done
 redis.call('ZREM', queue, id)
 redis.call('HDEL', running, id)
 redis.call('HDEL', cancels, id)

@@ -29,7 +29,7 @@ class Admission:
 
     async def refusal(self, job: ClaimedJob, runner: Runner) -> BaseException | None:
         """Why the job must end without being started; None if it may be started. A CancelledError cancels it."""
-        if job.claim.cancelled or job.claim.job_id in self._worker.aborting_tasks:
+        if job.claim.cancelled:
             return asyncio.CancelledError()
         if job.unreadable is not None:
             return job.unreadable
@@ -39,16 +39,18 @@ class Admission:
             return asyncio.CancelledError()
         refusal = _expired(job) or runner.refusal(job)
         if refusal is None and job.flow.needs is not None:
-            return await needs.refusal(self._worker.pool, job, job.flow.needs)
+            refusal = await needs.refusal(self._worker.pool, job, job.flow.needs)
+            if job.claim.cancelled:
+                return asyncio.CancelledError()  # type: ignore[unreachable]  # a cancel has come meanwhile
         return refusal
 
     def must_wait(self, claim: Claim) -> bool:
         """True if the job is a suspect and another one runs for this process. Else `leave` must follow."""
-        return claim.suspect and not self._suspects.admit(claim.job_id)
+        return claim.suspect and not self._suspects.admit(claim)
 
-    def leave(self, job_id: str) -> None:
+    def leave(self, claim: Claim) -> None:
         """The job runs no longer, or was not started."""
-        self._suspects.leave(job_id)
+        self._suspects.leave(claim)
 
 
 def _expired(job: ClaimedJob) -> Expired | None:

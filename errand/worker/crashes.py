@@ -7,6 +7,7 @@ workers is a suspect: it runs isolated, one of them at a time, and only what end
 
 from __future__ import annotations
 
+from errand.leases.leases import Claim
 from errand.worker.isolation import Isolation
 
 
@@ -19,16 +20,16 @@ class Suspects:
 
     def __init__(self, isolation: Isolation | None = None) -> None:
         self.isolation = isolation
-        self._running: str | None = None
+        self._running: Claim | None = None
 
-    def admit(self, job_id: str) -> bool:
-        """True if the job may run; False while another suspect runs."""
+    def admit(self, claim: Claim) -> bool:
+        """True if the job may run; False while another suspect runs, or an earlier claim of the same one."""
         if self._running is not None:
             return False
-        self._running = job_id
+        self._running = claim
         return True
 
-    def leave(self, job_id: str) -> None:
-        """The job has ended; nothing happens if it was not one of them."""
-        if self._running == job_id:
+    def leave(self, claim: Claim) -> None:
+        """The attempt has ended; nothing happens if it was not of a suspect."""
+        if self._running is claim:
             self._running = None

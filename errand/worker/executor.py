@@ -6,7 +6,7 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import partial
 from typing import Any
 
@@ -57,7 +57,9 @@ class Executor:
         self._wakeups = wakeups
         self._aborts = aborts
         self._unstarted: dict[str, Claim] = {}
-        """Claimed jobs whose tasks have not had their first turn: a task cancelled now would never run a line."""
+        """Claimed jobs that are not started yet; a task that is cancelled before its first turn never runs a line."""
+        self._ending: dict[str, set[asyncio.Task[Any]]] = {}
+        """Attempts that were stopped as their job was claimed here again, and have not ended, by job id."""
         self._enqueued_at_ms: dict[str, int] = {}
         """When the jobs that run were enqueued, by job id."""
         self._cancels_of_others: dict[str, None] = {}
@@ -72,20 +74,32 @@ class Executor:
         # sent after this turn, in which all of them become held
         proof = loop.create_task(heartbeat.prove()) if doubtful else None
         for claim in claimed.claims:
-            earlier = self._stop_earlier(claim)
+            earlier = self._stop_earlier(claim.job_id)
             heartbeat.hold(claim)
             self._unstarted[claim.job_id] = claim
             self._worker.tasks[claim.job_id] = loop.create_task(self._run(claim, proof, earlier))
 
-    def _stop_earlier(self, claim: Claim) -> asyncio.Task[Any] | None:
+    def _stop_earlier(self, job_id: str) -> Collection[asyncio.Task[Any]]:
         """Stops an attempt of the same job that runs here: its lease was lost, or Redis would not have given it again.
 
-        Once the new claim is held, no heartbeat would find out. Returns its task, if there is one.
+        Once the new claim is held, no heartbeat would find out. Returns those that have not ended.
         """
-        task = self._worker.tasks.get(claim.job_id)
+        task = self._worker.tasks.get(job_id)
         if task is not None:
-            self._heartbeat.give_up(claim.job_id)
-        return task
+            self._ending.setdefault(job_id, set()).add(task)
+            task.add_done_callback(partial(self._note_end_of_earlier, job_id))
+            self._heartbeat.give_up(job_id)
+        return self._ending[job_id].copy() if job_id in self._ending else ()
+
+    def _note_end_of_earlier(self, job_id: str, task: asyncio.Task[Any]) -> None:
+        self._ending[job_id].discard(task)
+        if not self._ending[job_id]:
+            del self._ending[job_id]
+
+    @property
+    def ending(self) -> list[asyncio.Task[Any]]:
+        """Attempts that were stopped, are in `worker.tasks` no more, and have not ended."""
+        return [task for tasks in self._ending.values() for task in tasks]
 
     def _may_be_cancelled(self, claimed: Claimed) -> bool:
         """True if a cancel of one of them was heard before the answer, or may have been missed since it was asked for.
@@ -101,24 +115,29 @@ class Executor:
         return bool(cancelled)
 
     async def _run(
-        self, claim: Claim, proof: asyncio.Task[bool] | None, earlier: asyncio.Task[Any] | None = None
+        self, claim: Claim, proof: asyncio.Task[bool] | None, earlier: Collection[asyncio.Task[Any]]
     ) -> None:
         """The whole story of one claimed job. Whatever goes wrong in it concerns this job alone.
 
-        If there is a `proof`, the job is started only if it says that the lease is still ours; if there is an `earlier`
-        attempt, once that has ended: two never run in one process.
+        If there is a `proof`, the job is started only if it says that the lease is still ours; if there are `earlier`
+        attempts, once they have ended: two never run in one process.
         """
         try:
-            if earlier is not None:
-                await asyncio.wait({earlier})
+            if earlier:
+                await asyncio.wait(earlier)
             if proof is not None and not await asyncio.shield(proof):
                 self._finisher.put(claim.handed_back())
                 return
             job = self._read(claim)
             runner = self._runners.runner_of(job)
             refusal = await self._admission.refusal(job, runner)
+            self._unstarted.pop(claim.job_id, None)
             if refusal is not None:
                 outcome = runner.unstarted(job, refusal)
+            elif job.flow.needs is not None and self._heartbeat.are_doubtful:
+                # silent while it read how those had ended: others may have run the job by now
+                self._finisher.put(claim.handed_back())
+                return
             elif self._admission.must_wait(claim):
                 self._finisher.put(claim.handed_back(due_in_ms=random.randint(*ANOTHER_SUSPECT_MS)))  # noqa: S311
                 return
@@ -130,15 +149,12 @@ class Executor:
             log.exception("a job could not be handled", job_id=claim.job_id)
             self._end_unhandled(claim, error)
         except BaseException:
-            # an abort or a drain cancelled it outside of its function, or it raised what ends a task: nobody will write
-            # an outcome, and a lease that is renewed would keep the job from all other workers
-            self._heartbeat.let_go(claim.job_id, claim.token)
+            self._give_away(claim)
             raise
         finally:
-            self._leave(claim.job_id)
+            self._leave(claim)
 
     def _read(self, claim: Claim) -> ClaimedJob:
-        self._unstarted.pop(claim.job_id, None)
         job = claimed_job.read(claim, self._worker.job_deserializer)
         self._enqueued_at_ms[claim.job_id] = job.enqueued_at_ms
         if claim.lost:
@@ -168,15 +184,23 @@ class Executor:
         self._count(outcome)
         self._finisher.put(outcome)
 
-    def _leave(self, job_id: str) -> None:
+    def _give_away(self, claim: Claim) -> None:
+        """Something cancelled the job outside of its function, or it raised what ends a task: others are to have it."""
+        if self._unstarted.get(claim.job_id) is claim and self._heartbeat.holds(claim):
+            self._finisher.put(claim.handed_back())
+        else:
+            # nobody will write an outcome, and a lease that is renewed would keep the job from all other workers
+            self._heartbeat.let_go(claim.job_id, claim.token)
+
+    def _leave(self, claim: Claim) -> None:
         """The job's slot is free, unless a later claim of the same job has taken it."""
-        worker = self._worker
+        worker, job_id = self._worker, claim.job_id
         if worker.tasks.get(job_id) is asyncio.current_task():
             del worker.tasks[job_id]
             self._unstarted.pop(job_id, None)
             self._enqueued_at_ms.pop(job_id, None)
         worker.aborting_tasks.discard(job_id)
-        self._admission.leave(job_id)
+        self._admission.leave(claim)
         self._wakeups.make_room()
 
     # --- stopping jobs
@@ -202,12 +226,13 @@ class Executor:
         """Ends those of the jobs that run here, as cancelled."""
         worker = self._worker
         for job_id in job_ids:
-            if job_id in worker.tasks and job_id not in worker.aborting_tasks:
-                worker.aborting_tasks.add(job_id)
-                if job_id not in self._unstarted:  # its admission will see that it is cancelled
-                    (worker.job_tasks.get(job_id) or worker.tasks[job_id]).cancel()
-            elif job_id not in worker.tasks:
+            if job_id not in worker.tasks:
                 self._note_cancel_of_other(job_id)
+            elif job_id in self._unstarted:
+                self._unstarted[job_id].cancelled = True  # its admission sees that
+            elif job_id not in worker.aborting_tasks:
+                worker.aborting_tasks.add(job_id)
+                (worker.job_tasks.get(job_id) or worker.tasks[job_id]).cancel()
 
     def _note_cancel_of_other(self, job_id: str) -> None:
         others = self._cancels_of_others

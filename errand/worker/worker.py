@@ -165,6 +165,7 @@ class Worker(arq.Worker):
             report=self._report,
             stop=self._stop,
             cancel=self._cancel,
+            beaten=self._claiming.hand_back_unanswered,
         )
         self._dead_hooks = DeadHooks(redis, self._hooks, queue=queue, job_types=self._job_types)
         self._job_runner = self._new_job_runner()
@@ -346,9 +347,11 @@ class Worker(arq.Worker):
 
     async def _finish_running(self, until_s: float) -> None:
         await self._claiming.hand_back_under_way()
-        if self.tasks:
+        with missed():
+            await within(_left_s(until_s), self._claiming.hand_back_unanswered())
+        if running := [*self.tasks.values(), *self._executor.ending]:
             # the other half of the time is for writing their outcomes
-            await asyncio.wait(self.tasks.values(), timeout=_left_s(until_s) / 2)
+            await asyncio.wait(running, timeout=_left_s(until_s) / 2)
         unwritten = await self._finisher.drain(_left_s(until_s))
         await self._dead_hooks.close(_left_s(until_s))
         if unwritten:

@@ -17,7 +17,7 @@ from errand.dead_jobs import replay
 from errand.dead_jobs.dead_jobs import DeadJobFilter, DeadJobs
 from errand.dead_jobs.replay import ReplayCutShort, Replayed, Replays
 from errand.job.context import Context
-from errand.job.control import Fail
+from errand.job.control import Fail, Retry
 from errand.job.job_type import job
 from errand.monitor.job_snapshot import JobSnapshot, read_job
 from errand.queue.queue import Queue
@@ -27,7 +27,7 @@ from settings import Settings
 from tests.conftest import RunWorker
 from tests.dying import CUPS, QUEUE, Fault, brittle, die, entries_of, fragile, porous
 from tests.peers import HttpReceiver
-from tests.waiting import eventually
+from tests.waiting import NEVER_S, eventually
 from tests.worker.test_worker import ended
 
 CPU = keys.queue("cpu")
@@ -105,6 +105,41 @@ async def test_an_effect_that_was_done_is_not_repeated_by_a_replay(
         assert await replays.one(put.job_id, queue=QUEUE) == "replayed"
         again = await ended(redis, put.job_id)
     assert (again.status, again.result, sent) == ("succeeded", "by post", [put.job_id])
+
+
+@pytest.mark.parametrize("is_running", [True, False])
+async def test_nor_by_that_of_a_job_that_was_cancelled(
+    redis: ArqRedis, run_worker: RunWorker, replays: Replays, queue: Queue, is_running: bool
+) -> None:
+    sent, posted = [], asyncio.Event()
+
+    @job()
+    async def send(ctx: Context, args: Fault) -> None:
+        effect = await ctx.once("sending")
+        if not effect.done:
+            await effect.start()
+            sent.append(ctx.job_id)
+            await effect.finish()
+            posted.set()
+            if is_running:
+                await asyncio.Event().wait()
+            raise Retry("later", after_s=3600)
+
+    put = await queue.enqueue("send", {})
+    async with run_worker([send]):
+        await asyncio.wait_for(posted.wait(), NEVER_S)
+        if not is_running:
+            await eventually(lambda: has_attempts(redis, put.job_id))
+        assert await queue.cancel(put.job_id) == ("cancelling" if is_running else "cancelled")
+        assert (await ended(redis, put.job_id)).status == "cancelled"
+        assert 0 < await redis.ttl(keys.once(put.job_id)) <= await redis.ttl(keys.result(put.job_id))
+        assert await replays.one(put.job_id, queue=QUEUE) == "replayed"
+        assert (await ended(redis, put.job_id)).status == "succeeded"
+    assert sent == [put.job_id]
+
+
+async def has_attempts(redis: ArqRedis, job_id: str) -> bool:
+    return bool(await redis.exists(keys.attempts(job_id)))
 
 
 async def test_a_replayed_job_dies_or_succeeds_like_any_other(

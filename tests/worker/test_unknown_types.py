@@ -19,6 +19,7 @@ from errand.wire import keys
 from errand.wire.limits import JobLimits, KeptLimits
 from errand.worker.runners import unknown_type
 from errand.worker.runners.claimed_job import ClaimedJob
+from errand.worker.runners.parking import MAX_TYPES, Parking
 from tests.conftest import running_worker
 from tests.waiting import NEVER_S, eventually
 from tests.worker.test_worker import Note, ended
@@ -263,3 +264,10 @@ async def test_only_waiting_jobs_of_that_type_that_may_begin_at_any_time_are_par
     assert await redis.exists(keys.put_back(plain.job_id)) and not await redis.exists(keys.put_back(expiring.job_id))
     await queue.pause()
     assert await parking.park_due("other", wait_s=3600, note=b"{}") == (0, 0)
+
+
+async def test_a_type_for_each_job_costs_a_worker_no_memory(redis: ArqRedis) -> None:
+    parking = Parking(Parked(redis, queue=QUEUE, types=(), look_s=1))
+    for number in range(3 * MAX_TYPES):
+        parking.meet(f"type-{number}", wait_s=1, note=b"{}")
+    assert len(parking._met) <= MAX_TYPES

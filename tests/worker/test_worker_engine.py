@@ -23,6 +23,7 @@ from errand.monitor.job_snapshot import read_job
 from errand.queue.queue import Queue
 from errand.redis.connection import connect
 from errand.wire import codec, keys
+from errand.worker.worker import Worker
 from tests.conftest import running_worker
 from tests.waiting import NEVER_S, eventually
 
@@ -172,6 +173,70 @@ async def test_a_job_given_again_to_the_worker_that_runs_it_never_runs_twice_in_
         await asyncio.wait_for(again.wait(), NEVER_S)
         assert seen[:3] == ["started", "stopped", "started"]
     assert seen[3:] == ["stopped"], "the worker's end waits for it"
+
+
+async def given_again(redis: ArqRedis, queue: Queue, worker: Worker, job_id: str) -> None:
+    """Returns when the worker has claimed a job again that it runs, as the lease has vanished."""
+    before = worker.tasks[job_id]
+    await redis.delete(keys.lease(job_id))
+    await redis.zadd(QUEUE, {job_id: 0})
+    await queue.enqueue("note", {})
+    await eventually(holds(lambda: worker.tasks[job_id] is not before))
+
+
+async def test_a_stopped_attempt_is_waited_for_however_often_its_job_is_given_again(
+    redis: ArqRedis, redis_url: str, queue: Queue
+) -> None:
+    seen: list[str] = []
+    cleaned = asyncio.Event()
+
+    @job()
+    async def cleans(ctx: Context, args: Nothing) -> None:
+        seen.append("started")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await cleaned.wait()
+            seen.append("ended")
+
+    async def note_shutdown(ctx: dict[Any, Any]) -> None:
+        seen.append("shut down")
+
+    put = await queue.enqueue("cleans", {})
+    types = [cleans, noting([])]
+    async with running_worker(redis_url, job_types=types, lease_s=HOUR_S, on_shutdown=note_shutdown) as worker:
+        await eventually(holds(lambda: bool(seen)))
+        for _ in range(2):
+            await given_again(redis, queue, worker, put.job_id)
+        asyncio.get_running_loop().call_later(0.2, cleaned.set)
+    assert seen == ["started", "ended", "shut down"]
+    assert await redis.get(keys.tries(put.job_id)) == b"2", "the third claim was handed back, and used no try"
+
+
+async def test_a_cancel_that_comes_while_an_earlier_attempt_ends_is_not_forgotten(
+    redis: ArqRedis, redis_url: str, queue: Queue
+) -> None:
+    runs, cleaned = 0, asyncio.Event()
+
+    @job()
+    async def cleans(ctx: Context, args: Nothing) -> None:
+        nonlocal runs
+        runs += 1
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await cleaned.wait()
+
+    put = await queue.enqueue("cleans", {})
+    async with running_worker(redis_url, job_types=[cleans, noting([])], lease_s=HOUR_S) as worker:
+        await eventually(holds(lambda: runs == 1))
+        await given_again(redis, queue, worker, put.job_id)
+        assert await queue.cancel(put.job_id) == "cancelling"
+        await eventually(holds(lambda: worker._executor._unstarted[put.job_id].cancelled))
+        cleaned.set()
+        await eventually(holds(lambda: put.job_id not in worker.tasks))
+        done = await read_job(redis, put.job_id)
+        assert done is not None and (done.status, runs) == ("cancelled", 1)
 
 
 @pytest.mark.parametrize(("others", "most"), [(3, 20), (1, 10)])

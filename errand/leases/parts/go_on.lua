@@ -34,14 +34,26 @@ local function end_wait(id, status, keep_ms, now_ms)
   end
 end
 
+-- of the jobs that follow, by their ids
+local function parents_in(parts)
+  local parents = {}
+  for _, part in ipairs(parts) do
+    for _, job in ipairs(part.jobs or {}) do
+      parents[job[1]] = job[6]
+    end
+  end
+  return parents
+end
+
 -- `needed`: the key of the ids of jobs that others wait for, or false if there are none
 local function go_on(parts, needed, id, status, record, keep_ms, now_ms)
   if parts then
+    local parents, chain_ends = parents_in(parts), status ~= 'succeeded' and status or nil
     for _, part in ipairs(parts) do
       if part.jobs and status == 'succeeded' then
-        put_follow_ups(part, id, now_ms)
-      elseif part.ends and status ~= 'succeeded' then
-        note_end(part.ends[2], part.ends[1], status, record, keep_ms, now_ms)
+        chain_ends = put_follow_ups(part, id, parents, now_ms) and 'cancelled' or chain_ends
+      elseif part.ends and chain_ends then
+        note_end(part.ends[2], part.ends[1], chain_ends, record, keep_ms, now_ms)
       end
       if part.hooks then
         call_or_reset(part.hooks, 'ZADD', string.format('%.0f', now_ms + part.hooks_take_ms), id)

@@ -25,8 +25,8 @@ local function ended(id, status, result, keep_ms, lease)
   elseif result ~= '' and keep_ms ~= '0' then
     redis.call('SET', 'arq:result:' .. id, result, 'PX', keep_ms)
   end
-  -- a dead job may be replayed: the markers of its effects are kept as long as the job is
-  local once, is_kept = 'errand:once:' .. id, status == 'failed' and result ~= '' and keep_ms ~= '0'
+  -- one that did not succeed may be replayed: the markers of its effects are kept as long as the job is
+  local once, is_kept = 'errand:once:' .. id, status ~= 'succeeded' and result ~= '' and keep_ms ~= '0'
   if is_kept and keep_ms ~= '' then
     redis.call('PEXPIRE', once, keep_ms)
   end

@@ -1,4 +1,4 @@
--- Counts a job under the limits of its type from its start to its end: a part of claim.lua and finish.lua.
+-- Counts a job under the limits of its type from its start to its end: a part of the scripts of leases.
 --- @include "redis/parts/call_or_reset"
 -- `held-slots` has for each job that runs the names under which it counts; `prefix` begins the names of a queue's keys.
 
@@ -40,6 +40,13 @@ local function count_start(limits, job)
   end
   if #held > 0 then
     redis.call('HSET', limits.prefix .. 'held-slots', job.id, table.concat(held, ' '))
+  end
+end
+
+-- the job's lease had lapsed and is its owner's again: others may have started meanwhile, but no more do beside it
+local function hold_slots_again(prefix, id)
+  for name in string.gmatch(redis.call('HGET', prefix .. 'held-slots', id) or '', '%S+') do
+    call_or_reset(prefix .. 'slots:' .. name, 'SADD', id)
   end
 end
 

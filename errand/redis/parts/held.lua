@@ -17,20 +17,20 @@ local function end_in(record)
   return {status = type(read.r) == 'table' and read.r.cancelled and 'cancelled' or 'failed', why = why_not(read)}
 end
 
--- how a job has ended, {status, why}, `unknown` if it is not known; nothing if it is still to end, or if this call has read
--- so much that its end is left to a sweep (errand/worker/sweep)
+-- how a job has ended, {status, why}, `unknown` if it is not known; nil if it is still to end, or if this call has read so
+-- much that its end is left to a sweep (errand/worker/sweep), and then whether it is there
 local function end_of(id, is_to_come)
   if ends[id] or redis.call('EXISTS', 'arq:job:' .. id) == 1 then
-    return ends[id]
+    return ends[id], true
   end
   local result = 'arq:result:' .. id
   local is_kept = redis.call('EXISTS', result) == 1
   if is_kept and bytes_read >= MOST_BYTES_READ then
-    return nil
+    return nil, true
   end
   local record = is_kept and call_or_reset(result, 'GET')
   if not record then
-    return not is_to_come and {status = 'unknown', why = ''} or nil
+    return not is_to_come and {status = 'unknown', why = ''} or nil, false
   end
   bytes_read = bytes_read + #record
   ends[id] = end_in(record)
@@ -40,15 +40,15 @@ end
 -- `of`: {queue, after, delay_ms, run_at_ms or false, children: whether they are put by the same call, is_given: whether
 -- it is given what they have returned, jobs: {{id, queue}, …}}
 local function hold(id, of, now_ms)
-  local needs, left, unmet = 'errand:needs:' .. id, 0, false
+  local needs, left, to_come, unmet = 'errand:needs:' .. id, 0, 0, false
   redis.call('DEL', needs)
   for _, job in ipairs(of.jobs) do
     local other, queue = job[1], job[2]
-    local known = end_of(other, of.children)
+    local known, is_there = end_of(other, of.children)
     local record = known and of.is_given and redis.call('GET', 'arq:result:' .. other)
     redis.call('HSET', needs, 'job:' .. other, known and noted(known, record) or '')
     if not known then
-      left = left + 1
+      left, to_come = left + 1, to_come + (is_there and 0 or 1)
       call_or_reset('errand:' .. queue .. ':needed', 'SADD', other)
     end
     unmet = unmet or (known and of.after ~= 'all_ended' and known.status ~= 'succeeded')
@@ -60,7 +60,7 @@ local function hold(id, of, now_ms)
     end
   end
   redis.call('HSET', needs, 'queue', of.queue, 'after', of.after, 'left', left, 'delay_ms', of.delay_ms,
-    'run_at_ms', of.run_at_ms or '', 'is_given', of.is_given and 1 or 0)
+    'run_at_ms', of.run_at_ms or '', 'is_given', of.is_given and 1 or 0, 'to_come', to_come)
   if left == 0 or unmet then
     release(id, needs, now_ms, unmet)
   end

@@ -1,7 +1,8 @@
 -- Jobs that wait for others: a part of the scripts that put jobs, and of those that end them.
 -- `errand:needs:<id>`, hash, what a job waits for: `queue` (its own), `after`, `delay_ms` and `run_at_ms` (from when they
 --   have ended), `left` (how many have not), `is_given` (0 if it is given none of their results; earlier versions say
---   nothing), and of each `job:<id>`: '' until it has ended, then `<end> <its result>`, or `<end> <why_not>` if that is 0.
+--   nothing), `to_come` (how many were not there when it was put, as next steps of chains; neither do they say that), and
+--   of each `job:<id>`: '' until it has ended, then `<end> <its result>`, or `<end> <why_not>` if `is_given` is 0.
 -- `errand:needed-by:<id>`, set: the jobs that wait for it. `errand:<queue>:needed`, set: the queue's jobs that have one.
 --- @include "redis/parts/call_or_reset"
 --- @include "redis/parts/wake_one"
@@ -23,8 +24,7 @@ local function release(id, needs, now_ms, at_once)
   publish_changes('errand:' .. queue .. ':events', {(due_ms > now_ms and 'deferred ' or 'queued ') .. id})
 end
 
--- an end that was noted before does not count again
--- `ended`: {status, why}
+-- an end that was noted before does not count again; `ended`: {status, why}
 local function note_end_for(waiting, id, ended, record, now_ms)
   local needs, status = 'errand:needs:' .. waiting, ended.status
   local known, is_given = unpack(call_or_reset(needs, 'HMGET', 'job:' .. id, 'is_given'))
@@ -65,6 +65,7 @@ local function needed_again(needed, as)
     if (call_or_reset(needs, 'HGET', 'job:' .. as) or '') ~= '' then
       redis.call('HSET', needs, 'job:' .. as, '')
       redis.call('HINCRBY', needs, 'left', 1)
+      redis.call('HDEL', needs, 'cancelled') -- its chain goes on
     end
   end
   if #waiting > 0 then

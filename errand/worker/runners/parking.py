@@ -24,6 +24,10 @@ FEW = 0.1
 """The search ends when no more than this part of the jobs that are due next is of that type."""
 
 
+MAX_TYPES = 1_000
+"""Of which jobs are counted at once: a producer may make up a type for each of its jobs."""
+
+
 class Parking:
     """The search of one worker for jobs of types that nobody knows; one type at a time."""
 
@@ -34,6 +38,8 @@ class Parking:
 
     def meet(self, type_name: str, *, wait_s: float, note: bytes) -> None:
         """Another job of that type was met; it is parked for about `wait_s`, and `note` says why."""
+        if len(self._met) >= MAX_TYPES and type_name not in self._met:
+            self._met.clear()
         self._met[type_name] += 1
         if self._met[type_name] >= MANY and (self._search is None or self._search.done()):
             self._met.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from typing import Any
 
@@ -218,6 +219,62 @@ async def test_a_cancel_of_the_join_reaches_those_that_wait_and_run(
             return not await redis.exists(QUEUE)
 
         await eventually(none_left)
+
+
+async def test_a_cancelled_group_puts_nothing_more_and_knows_it(
+    putting: Client, redis: ArqRedis, run_worker: RunWorker
+) -> None:
+    """Of a chain whose first job succeeds before it hears of the cancel, whatever its next step is."""
+    first, go_on = asyncio.Event(), asyncio.Event()
+
+    @job()
+    async def stubborn(ctx: Context, args: Number) -> int:
+        first.set()
+        while not go_on.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await go_on.wait()
+        return 1
+
+    inner = group(double.s(number=PREVIOUS), then=add.s(numbers=RESULTS))
+    handle = await group(
+        chain(stubborn.s(number=1), double.s(number=PREVIOUS)),
+        chain(stubborn.s(number=2), inner),
+        then=look.s(ends=OUTCOMES),
+        run_after="all_ended",
+    ).enqueue()
+    replays = Replays(DeadJobs(redis, queues=[QUEUE], ttl_s=600))
+    async with run_worker([*JOBS, stubborn]) as worker:
+        await asyncio.wait_for(first.wait(), NEVER_S)
+        assert await handle.cancel() == "cancelled"
+        go_on.set()
+
+        async def none_left() -> bool:
+            return not worker.tasks and not await redis.exists(QUEUE)
+
+        await eventually(none_left)
+        assert await redis.zcard(keys.children(handle.id)) == 2
+        assert await replays.one(handle.id, queue=QUEUE) == "replayed"
+        assert await handle.result(timeout_s=NEVER_S) == ["cancelled None"] * 2
+
+
+async def test_a_replay_of_a_job_of_a_cancelled_group_goes_on_with_its_chain(
+    putting: Client, redis: ArqRedis, run_worker: RunWorker
+) -> None:
+    handle = await group(chain(double.s(number=3), double.s(number=PREVIOUS)), then=add.s(numbers=RESULTS)).enqueue()
+    ((entry, _),) = await redis.zrange(keys.children(handle.id), 0, -1, withscores=True)
+    child = entry.decode().split(" ")[1]
+    assert await handle.cancel() == "cancelled"
+    replays = Replays(DeadJobs(redis, queues=[QUEUE], ttl_s=600))
+    async with run_worker(JOBS):
+        await eventually(lambda: exists(redis, keys.result(child)))
+        assert await replays.one(child, queue=QUEUE) == "replayed"
+        await eventually(lambda: exists(redis, keys.result(child)))
+        assert await replays.one(handle.id, queue=QUEUE) == "replayed"
+        assert await handle.result(timeout_s=NEVER_S) == 12
+
+
+async def exists(redis: ArqRedis, key: str) -> bool:
+    return bool(await redis.exists(key))
 
 
 async def test_a_job_waits_for_those_that_it_depends_on(
