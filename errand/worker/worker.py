@@ -400,6 +400,8 @@ class Worker(arq.Worker):
         if self._heartbeat.are_doubtful:
             # jobs that run here may be due again, and must not be claimed as if they were lost
             await self._heartbeat.renew()
+        if self._slots is not None and self._outage.lasts:
+            await self.pool.ping()  # a claim that waits for its answer would hold a slot that others share
         if self.allow_abort_jobs:
             await self._executor.look_for_aborts()
         await self._intake.claim()

@@ -6,20 +6,27 @@ Here each has a queue of its own, which is to a worker what a partition is.
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
 
 import pytest
 from arq.connections import ArqRedis
+from arq.worker import func
 
 from errand.job.context import Context
 from errand.job.job_type import job
 from errand.queue.queue import Queue
 from errand.worker.shared_slots import SharedSlots
 from tests.conftest import running_worker
+from tests.redis.test_outage import Gate
 from tests.waiting import eventually
 from tests.worker.test_worker_engine import Nothing
 
 PARTS = ("one", "two", "three")
 JOBS = 6
+
+
+async def nothing(ctx: object) -> None: ...
 
 
 @pytest.mark.parametrize("slots", [1, 2, 4])
@@ -80,3 +87,38 @@ async def test_a_part_that_is_away_keeps_no_slot_from_the_others() -> None:
     shared.take_turn(away)
     shared.wait(away)
     assert (shared.room_for(away, used=0), shared.room_for(other, used=0)) == (1, 1), "who had its turn is last"
+
+
+async def test_a_part_that_stays_away_is_asked_without_a_slot(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, shared = Gate(redis_url.removeprefix("unix://")), SharedSlots(1, workers=2)
+    seen: list[str] = []
+    options: dict[str, Any] = {"functions": [func(nothing, name="nothing")], "slots": shared, "max_jobs": 1}
+    async with (
+        gate.at(tmp_path / "gate") as url,
+        running_worker(url, "one", poll_delay=0.01, **options) as away,
+        running_worker(redis_url, "two", **options),
+    ):
+        gate.shut()
+
+        async def is_away() -> bool:
+            return away._outage.lasts
+
+        await eventually(is_away)
+        wait_out = away._outage.wait_out
+
+        async def waits(error: Exception) -> None:
+            seen.append("waits")
+            await wait_out(error)
+
+        monkeypatch.setattr(shared, "take_turn", lambda sharer: seen.append("takes a slot"))
+        monkeypatch.setattr(away._outage, "wait_out", waits)
+
+        async def has_waited() -> bool:
+            return seen.count("waits") >= 3
+
+        await eventually(has_waited)
+        assert set(seen) == {"waits"}
+        monkeypatch.undo()
+        gate.open()
