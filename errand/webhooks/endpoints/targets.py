@@ -7,6 +7,7 @@ import time
 from functools import partial
 
 from errand.job.control import Cancel, Retry, Snooze
+from errand.redis.outage import is_outage
 from errand.webhooks.endpoints.endpoint import Endpoint
 from errand.webhooks.endpoints.store import MAX_ENDPOINTS, Endpoints
 from errand.webhooks.endpoints.tls import context_of
@@ -14,6 +15,9 @@ from errand.webhooks.schedule import SCHEDULE_S
 from errand.webhooks.signing import Signer
 from errand.webhooks.target import Target
 from errand.webhooks.turns.receivers import LATEST_S
+
+REDIS_WAIT_S = 2.0
+"""When a delivery to an endpoint of which Redis did not say anything is looked at again."""
 
 
 class EndpointTargets:
@@ -26,7 +30,15 @@ class EndpointTargets:
 
     async def of(self, endpoint_id: str) -> Target:
         """The endpoint as it is now, whatever it was when the event was put. Raises Cancel if it receives nothing,
-        Snooze if nothing now, Retry if nobody here can say."""
+        Snooze if nothing now or Redis is away, Retry if nobody here can say."""
+        try:
+            return await self._of(endpoint_id)
+        except Exception as error:
+            if not is_outage(error):
+                raise
+            raise Snooze("Redis was away", after_s=REDIS_WAIT_S) from None
+
+    async def _of(self, endpoint_id: str) -> Target:
         endpoint = await self._endpoints.get(endpoint_id)
         if endpoint is None or not endpoint.enabled:
             # it may have been made, or enabled, a moment ago: nothing is cancelled for that

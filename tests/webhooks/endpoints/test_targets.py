@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 from arq.connections import ArqRedis
+from redis.exceptions import ConnectionError
 
-from errand.job.control import Cancel, Retry
+from errand.job.control import Cancel, Retry, Snooze
 from errand.webhooks.endpoints import Endpoint, EndpointDefinition, Endpoints, EndpointTargets
 from errand.wire import keys
 
@@ -52,6 +53,16 @@ async def test_what_waits_for_an_endpoint_that_a_newer_version_has_written_is_no
     newer = record.replace(b'"url":', b'"of_the_next_version":1,"url":')
     await redis.hset(keys.webhook_endpoint("one"), "record", newer)  # type: ignore[misc]
     with pytest.raises(Retry, match="cannot be read"):
+        await EndpointTargets(endpoints).of("one")
+
+
+async def test_a_delivery_uses_no_try_while_redis_is_away(redis: ArqRedis, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def away(endpoint_id: str) -> None:
+        raise ConnectionError
+
+    endpoints = Endpoints(redis)
+    monkeypatch.setattr(endpoints, "get", away)
+    with pytest.raises(Snooze, match="Redis was away"):
         await EndpointTargets(endpoints).of("one")
 
 
