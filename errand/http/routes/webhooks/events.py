@@ -114,11 +114,11 @@ async def _put(
         if is_new:
             await in_time(to.webhook_lines.leave(ordered, event["message_id"]))
         return put
-    jobs = {
-        endpoint.id: job.job_id for endpoint, job in zip(endpoints, put, strict=True) if endpoint.definition.ordered
-    }
-    with missed():  # they are put, whatever else is noted
-        await in_time(to.webhook_lines.put(jobs, event["message_id"]))
+    if ordered:
+        pairs = zip(endpoints, put, strict=True)
+        in_line = {endpoint.id: job.job_id for endpoint, job in pairs if endpoint.definition.ordered}
+        with missed():  # they are put, whatever else is noted
+            await in_time(to.webhook_lines.put(in_line, event["message_id"]))
     return put
 
 

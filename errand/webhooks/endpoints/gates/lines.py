@@ -55,9 +55,8 @@ class EndpointLines:
 
     async def put(self, jobs: Mapping[str, str], message_id: str) -> None:
         """Its deliveries were put: the job of each endpoint. Raises redis' errors."""
-        if jobs:
-            names = [name(each) for each in jobs for name in (keys.webhook_line, keys.webhook_line_jobs)]
-            await self._put(keys=names, args=[message_id, KEEP_MS, *jobs.values()])
+        names = [name(each) for each in jobs for name in (keys.webhook_line, keys.webhook_line_jobs)]
+        await self._put(keys=names, args=[message_id, KEEP_MS, *jobs.values()])
 
     async def leave(self, endpoint_ids: Sequence[str], message_id: str) -> None:
         """Its delivery has ended, or is none."""
