@@ -58,6 +58,16 @@ async def test_a_debounced_job_runs_once_with_the_last_args_after_a_quiet_time(c
     assert (await redis.time())[0] * 1000 + 3_590_000 < due_ms <= moved_ms
 
 
+async def test_a_debounced_job_that_waits_for_weeks_keeps_its_key(client: Client, redis: ArqRedis) -> None:
+    """A reminder after thirty quiet days, that something has put off again and again."""
+    save = saving(debounce="30d", debounce_key="{document}")
+    first = await save.enqueue(document=1)
+    (marker,) = await redis.keys(f"errand:{QUEUE}:unique:*")
+    await redis.expire(marker, 86_400)  # five weeks later
+    assert (await save.enqueue(document=1)).id == first.id
+    assert await redis.ttl(marker) > 30 * 86_400
+
+
 async def test_what_runs_is_not_changed_any_more(client: Client, redis: ArqRedis) -> None:
     save = saving(debounce="1h", debounce_key="{document}")
     first = await save.enqueue(document=1, text="a")

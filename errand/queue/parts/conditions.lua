@@ -48,7 +48,7 @@ local function kept_out(condition, put)
   local held = condition.unique and holder(condition.unique)
   if held and condition.unique.moves then
     put.job = kept_job(condition, put.job)
-    held = moved(held, put)
+    held = moved(held, put, condition.unique)
   end
   if unknown or held then
     return unknown and 'unknown' or 'held', unknown or held
