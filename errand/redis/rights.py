@@ -23,9 +23,11 @@ CALLS = """
     blpop K 1; decr K; del K; eval s 0; evalsha s 0; exists K; get K; getex K; getrange K 0 1; hdel K f; hexists K f
     hget K f; hgetall K; hincrby K f 1; hkeys K; hlen K; hmget K f; hrandfield K; hset K f v; hsetnx K f v; incr K
     lindex K 0; llen K; ltrim K 0 1
-    lpush K v; lrange K 0 1; lset K 0 v; mget K; persist K; pexpire K 1; pexpiretime K; ping; psetex K 1 v; pttl K
+    lpush K v; lrange K 0 1; lset K 0 v; memory usage K; mget K; persist K; pexpire K 1; pexpiretime K
+    ping; psetex K 1 v; pttl K
     publish K m; rpush K v; sadd K v; scard K; script load s; set K v; sismember K v; smembers K; srem K v; subscribe K
-    time; type K; unsubscribe K; xadd K * f v; xrange K - +; xrevrange K + -; zadd K 1 v; zcard K; zcount K 0 1
+    time; type K; unsubscribe K; xadd K * f v; xlen K; xrange K - +; xrevrange K + -; xtrim K maxlen 0; zadd K 1 v
+    zcard K; zcount K 0 1
     zlexcount K - +; zrange K 0 1; zrangebylex K - +; zrangebyscore K 0 1; zrem K v; zremrangebyrank K 0 1
     zmscore K v; zrank K v; zrevrange K 0 1; zrevrangebyscore K 1 0; zscore K v
 """

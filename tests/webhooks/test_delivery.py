@@ -42,7 +42,10 @@ async def deliver(deliverer: Deliverer, target: Target) -> Any:
     return await deliverer.deliver(CTX, target, {"type": "a.b"}, webhook_id="1")
 
 
-@pytest.mark.parametrize(("host", "error"), [("127.0.0.1", Fail), ("localhost", Retry)])
+@pytest.mark.usefixtures("names_answer")
+@pytest.mark.parametrize(
+    ("host", "error"), [("127.0.0.1", Fail), ("localhost", Fail), ("a.localhost", Fail), ("receiver.example", Retry)]
+)
 async def test_an_address_that_is_not_public_is_final_and_a_name_that_leads_to_one_is_not(
     receiver: HttpReceiver, host: str, error: type[Exception]
 ) -> None:

@@ -96,8 +96,9 @@ class Dialer:
 
 
 def _refused(host: str) -> PostFault:
-    """A name may have another address the next time: it had a public one when somebody gave it."""
-    return PostFault("blocked", str(AddressRefused()), is_final=is_address(host))
+    """A name may have another address the next time, but for those of this machine (RFC 6761, section 6.3)."""
+    is_final = is_address(host) or host.rstrip(".").rpartition(".")[2] == "localhost"
+    return PostFault("blocked", str(AddressRefused()), is_final=is_final)
 
 
 async def _shake_hands(taken: socket.socket, origin: Origin) -> PostConnection:
