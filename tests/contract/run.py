@@ -67,7 +67,12 @@ def run(house: House, *options: str, key: str | None) -> Found:
             *options,
         ],
         cwd=house.data_dir,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "CONTRACT_RECEIVER": f"127.0.0.1:{house.sink_port}"},
+        # each request of it looks through all variables for a proxy, twice
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),
+            "CONTRACT_RECEIVER": f"127.0.0.1:{house.sink_port}",
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
