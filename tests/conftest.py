@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from weakref import WeakSet
 
 import httpx
 import pytest
+import trustme
 from arq.connections import ArqRedis
 from hypothesis import settings as hypothesis_settings
 from redis.asyncio.connection import AbstractConnection
@@ -69,6 +71,7 @@ def pytest_configure(config: pytest.Config) -> None:
     Each process of a whole run reads the folders from another one on: in a new checkout all would compile the same
     module at the same time else.
     """
+    gc.disable()
     os.environ[PATIENCE] = "1"
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
@@ -98,11 +101,12 @@ LONGEST = [
 another process has stolen from the end of a share."""
 
 
-def turn_of(item: pytest.Item) -> tuple[int, Path] | None:
+@cache
+def turn_of(path: Path) -> tuple[int, Path] | None:
     """In which order the files of long tests are run; None for others."""
-    if item.path in LONGEST:
-        return LONGEST.index(item.path), item.path
-    return (len(LONGEST), item.path) if item.path.parent.name == "processes" else None
+    if path in LONGEST:
+        return LONGEST.index(path), path
+    return (len(LONGEST), path) if path.parent.name == "processes" else None
 
 
 @pytest.hookimpl(trylast=True)
@@ -114,9 +118,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     shares, number = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)), len(items)
     streams = max(shares // 2, 1)
     items.sort(key=lambda item: item.path)
-    long = sorted(filter(turn_of, items), key=lambda item: turn_of(item) or ())
+    long = sorted((item for item in items if turn_of(item.path)), key=lambda item: turn_of(item.path) or ())
     files = [[*tests] for _, tests in groupby(long, key=lambda item: item.path)]
-    others = [item for item in items if turn_of(item) is None]
+    others = [item for item in items if turn_of(item.path) is None]
     items.clear()
     for share in range(shares):
         heads = files[share::streams] if share < streams else []
@@ -127,9 +131,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What collecting has made stays to the end: the garbage collector need not look at it with each test."""
+    """What collecting has made stays to the end: the garbage collector need look at it neither now nor with tests."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 _connections: WeakSet[Any] = WeakSet()
@@ -362,3 +367,11 @@ def _spawned_processes_find_the_house() -> None:
     """Processes that tests start import the project from its root, wherever pytest was started."""
     root = str(Path(__file__).parent.parent)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_authority(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The system's authorities are one: whatever may use TLS reads them all, and 140 take longer than most tests."""
+    file = tmp_path_factory.mktemp("authority") / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(file)
+    os.environ["SSL_CERT_FILE"] = str(file)
