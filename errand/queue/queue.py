@@ -13,7 +13,7 @@ from arq.connections import ArqRedis
 from errand.queue.actions import QueueActions
 from errand.queue.enqueue_script import EnqueueScript, Late
 from errand.queue.idempotency import FirstAnswer, Idempotency, RequestInFlight
-from errand.queue.new_job import Answer, Enqueued, Entry, enqueued, first_answered, jobs_of, new_entry
+from errand.queue.new_job import Answer, Enqueued, Entry, JobExists, enqueued, first_answered, jobs_of, new_entry
 from errand.queue.sender import MAX_BATCH, Sender
 from errand.queue.uniqueness import NotUnique, Unique
 from errand.redis import script
@@ -104,7 +104,7 @@ class Queue(QueueActions):
         Raises KeyReused if the first call under that key was another request, NotUnique if another job holds the key
         of `unique` and does not give way, JobExists, QueueFull, UnknownDependency, and redis' errors if Redis is away.
         """
-        job_id = job_id or drawn_id
+        is_named, job_id = job_id is not None, job_id or drawn_id
         if job_id is None:
             # one at a time, an id alone is drawn in a third of the time
             job_id = new_job_id() if self._takes_any_id else self._new_ids(1)[0]
@@ -126,6 +126,9 @@ class Queue(QueueActions):
             except NotUnique as conflict:
                 if unique is None or not unique.replace:
                     raise
+                # the holder must not give way to a job that is not put then
+                if is_named and await self.has_key(keys.body(job_id), keys.result(job_id)):
+                    raise JobExists(job_id) from None
                 return await self._replace_holder(conflict, entry)
 
     async def enqueue_many(
@@ -262,7 +265,8 @@ class Queue(QueueActions):
         # if it is too late for the cancel nothing is cancelled, and the job that is still there keeps this one out
         not_after = self.script.not_after(until_s)
         cancelling = await self._cancel_call(entry.replaces, spare_running=True, not_after=not_after)
-        calls = [(self._cancel, *cancelling), self.script.call_for([entry], together=False)]
+        # one comes for one that goes: a queue that has more than it may refuses what comes, and the other would be gone
+        calls = [(self._cancel, *cancelling), self.script.call_for([entry], together=False, enforce=False)]
         wait = self._durability.wait
         (cancelled, tagged), replicas = await script.call_together(self._redis, calls, wait)
         durability = self._durability.grade_with(replicas) if wait else self._durability.grade

@@ -9,7 +9,7 @@ from arq.connections import ArqRedis
 
 from errand.monitor.job_snapshot import read_job
 from errand.queue.idempotency import Idempotency
-from errand.queue.new_job import Enqueued
+from errand.queue.new_job import Enqueued, JobExists
 from errand.queue.queue import Queue
 from errand.queue.uniqueness import NotUnique, Unique
 from errand.wire import keys
@@ -143,6 +143,18 @@ async def test_a_job_that_begins_at_the_last_moment_is_spared(
     assert (await refused(queue, GIVES_WAY)).state == "running"
     assert await redis.exists(keys.body(first.job_id)) and await redis.zcard(queue.key) == 1
     assert not await redis.exists(keys.cancels(queue.key)), "its worker is told nothing"
+
+
+async def test_none_gives_way_to_a_job_that_is_not_put(redis: ArqRedis, queue: Queue) -> None:
+    other = await queue.enqueue("any", {}, job_id="taken")
+    first = await queue.enqueue("any", {}, job_id="holder", unique=KEY)
+    for taken in (other, first):
+        with pytest.raises(JobExists):
+            await queue.enqueue("any", {}, job_id=taken.job_id, unique=GIVES_WAY)
+    assert await redis.zcard(queue.key) == 2
+    full = Queue(redis, ended_ttl_s=60, limit=1)  # it has more than it may: what follows other jobs is put all the same
+    second = await full.enqueue("any", {}, unique=GIVES_WAY)
+    assert (second.replaced, await redis.zcard(queue.key)) == (first.job_id, 2)
 
 
 async def test_of_many_replacements_at_once_one_job_is_left(redis: ArqRedis, queue: Queue) -> None:
