@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import termios
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import StringIO
@@ -57,7 +58,7 @@ async def test_it_shows_queues_jobs_and_one_job(open_client: OpenClient, redis: 
 async def test_what_a_worker_says_of_itself_is_drawn_as_it_is(redis: ArqRedis, settings: Settings) -> None:
     """Of other programs, too: it is no markup, and no number of a length that Python refuses to read."""
     queue, name = keys.queue("mail"), "host:\u00b2:1"
-    await redis.zadd(keys.workers(queue), {name: 9e15})
+    await redis.zadd(keys.workers(queue), {name: time.time() * 1000})
     await redis.hset(keys.reports(queue), name, json.dumps({"version": "[/x]\x1b[2J"}))  # type: ignore[misc]
     await redis.hset(keys.minutes(queue), f"{'9' * 5_000} succeeded", "1")  # type: ignore[misc]
     code, screen = await printed(settings)
