@@ -25,10 +25,12 @@ CALLS = """
     lindex K 0; llen K; ltrim K 0 1
     lpush K v; lrange K 0 1; lset K 0 v; memory usage K; mget K; persist K; pexpire K 1; pexpiretime K
     ping; psetex K 1 v; pttl K
-    publish K m; rpush K v; sadd K v; scard K; script load s; set K v; sismember K v; smembers K; srem K v; subscribe K
+    publish K m; rpush K v; sadd K v; scard K; script load s; set K v; sismember K v; smembers K
+    srandmember K 1; srem K v; sscan K 0; subscribe K
     time; type K; unsubscribe K; xadd K * f v; xlen K; xrange K - +; xrevrange K + -; xtrim K maxlen 0; zadd K 1 v
     zcard K; zcount K 0 1
     zlexcount K - +; zrange K 0 1; zrangebylex K - +; zrangebyscore K 0 1; zrem K v; zremrangebyrank K 0 1
+    zremrangebyscore K 0 1
     zmscore K v; zrank K v; zrevrange K 0 1; zrevrangebyscore K 1 0; zscore K v
 """
 """Every command that a script or a client uses, with arguments that it takes; K stands for a key or channel.

@@ -96,7 +96,7 @@ async def test_a_user_without_any_right_is_refused(server: Server, operator: Arq
 
 def test_each_command_of_a_script_is_asked_for() -> None:
     scripts = "\n".join(path.read_text() for path in (HOUSE / "errand").rglob("*.lua"))
-    called = {name.lower() for name in re.findall(r"redis\.p?call\('(\w+)'", scripts)}
+    called = {name.lower() for name in re.findall(r"(?:redis\.p?call\(|call_or_reset\([^\n]*?, )'([A-Z]+)'", scripts)}
     assert len(called) > 30
     assert called <= set(re.findall(r"\w+", CALLS))
 
