@@ -266,7 +266,7 @@ async def test_retry_after_lengthens_the_wait_and_never_shortens_it(
 # --- what is refused
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "2130706433"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "2130706433"])
 async def test_loopback_is_refused_at_once_unless_a_setting_lets_it_through(
     redis: ArqRedis, run_worker: RunWorker, receiver: HttpReceiver, tmp_path: Path, host: str
 ) -> None:
