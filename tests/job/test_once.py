@@ -134,7 +134,10 @@ async def test_a_dead_jobs_markers_are_kept_as_long_as_the_job(
     assert 90 < await redis.ttl(keys.once(put.job_id)) <= 100
 
 
-async def test_a_cancelled_job_leaves_no_marker(redis: ArqRedis, queue: Queue, run_worker: RunWorker) -> None:
+async def test_a_cancelled_job_keeps_its_markers_as_long_as_it_is_known(
+    redis: ArqRedis, queue: Queue, run_worker: RunWorker
+) -> None:
+    """It may be replayed."""
     tried = asyncio.Event()
 
     @job(retry=Delays([3600]))
@@ -148,7 +151,9 @@ async def test_a_cancelled_job_leaves_no_marker(redis: ArqRedis, queue: Queue, r
         await asyncio.wait_for(tried.wait(), 60)
     assert await kept(redis, put.job_id) == {"payment": "begun"}
     assert await queue.cancel(put.job_id) == "cancelled"
-    assert await kept(redis, put.job_id) == {}
+    assert await kept(redis, put.job_id) == {"payment": "begun"}
+    left_s = await redis.ttl(keys.once(put.job_id))
+    assert 0 < left_s <= await redis.ttl(keys.result(put.job_id)) + 1, left_s
 
 
 async def test_a_value_over_the_limit_is_refused(queue: Queue, redis: ArqRedis, effects: Effects) -> None:
