@@ -15,9 +15,6 @@ log = structlog.get_logger("errand.tracing")
 ASKED_BY = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_TRACES_EXPORTER")
 """Variables of OpenTelemetry of which one is set if spans are to go somewhere."""
 
-BY_HTTP = "otlp_proto_http"
-"""The exporter of `errand[otel]`."""
-
 
 def by_environment(program: str) -> None:
     """Has this process export its spans if OpenTelemetry's standard variables ask for it; `program` is its name there.
@@ -83,10 +80,6 @@ def _configure(program: str) -> None:
         found = list(entry_points(group="opentelemetry_traces_exporter", name=name))
         if not found:
             raise ImportError(f"no exporter {name} is installed")
-        if name == BY_HTTP:
-            from errand.tracing import otlp
-
-            otlp.use_here()
         provider.add_span_processor(BatchSpanProcessor(found[0].load()()))
     trace.set_tracer_provider(provider)
 
@@ -94,6 +87,6 @@ def _configure(program: str) -> None:
 def _exporters() -> list[str]:
     """By the names of their entry points; `otlp` is one of two, and `errand[otel]` brings that by HTTP."""
     protocol = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL")
-    otlp = "otlp_proto_grpc" if protocol == "grpc" else BY_HTTP
+    otlp = "otlp_proto_grpc" if protocol == "grpc" else "otlp_proto_http"
     names = os.environ.get("OTEL_TRACES_EXPORTER") or "otlp"
     return [otlp if name == "otlp" else name for name in map(str.strip, names.split(","))]
