@@ -133,7 +133,7 @@ class Heartbeat:
         if started_s - self._renewed_s > self._longest_silence_s:
             self._unbroken_since_s = started_s
         self._renewed_s, self.is_something_to_sweep = started_s, renewed.to_sweep
-        self._give_up({job_id: held[job_id] for job_id in renewed.lost})
+        self._give_up_lost({job_id: held[job_id] for job_id in renewed.lost})
         self._cancel(renewed.to_cancel)
 
     @property
@@ -158,7 +158,7 @@ class Heartbeat:
                 async with asyncio.timeout(self._leases.interval_s):
                     await self._over.wait()
 
-    def _give_up(self, lost: Mapping[str, str]) -> None:
+    def _give_up_lost(self, lost: Mapping[str, str]) -> None:
         """Stops the attempts whose leases were lost: another worker runs these jobs, or will.
 
         A lease that ended with its job while the heartbeat was under way is not lost.
