@@ -121,6 +121,38 @@ async def test_what_the_target_has_lost_before_the_end_is_copied_again(
         assert await contents(target.redis) == before
 
 
+async def test_a_target_that_became_another_server_while_it_confirmed_is_compared_anew_before_the_jobs_are_its(
+    redis_url: str, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await redis.aclose()
+    async with serving() as server, both(redis_url, server.url) as (source, target):
+        before = await fill(source.redis)
+        move = Move(source, target, say=lambda line: None)
+        confirm, hand_over = move._target_keeps.confirm, move._source_keeps.confirm
+        at_the_end: list[dict[bytes, object]] = []
+        has_failed_over = False
+
+        async def of_another(asked: ArqRedis) -> str:
+            return "another"
+
+        async def fails_over(record: MoveRecord) -> None:
+            nonlocal has_failed_over
+            await confirm(record)
+            if not has_failed_over:
+                has_failed_over = True
+                monkeypatch.setattr(to_redis, "run_id_of", of_another)
+                await target.redis.delete("arq:job:a")
+
+        async def look(record: MoveRecord) -> None:
+            at_the_end.append(await contents(target.redis))
+            await hand_over(record)
+
+        monkeypatch.setattr(move._target_keeps, "confirm", fails_over)
+        monkeypatch.setattr(move._source_keeps, "confirm", look)
+        await move.run()
+    assert at_the_end[0].keys() >= before.keys()
+
+
 async def test_nothing_is_removed_before_the_targets_replicas_have_it(
     redis_url: str, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:

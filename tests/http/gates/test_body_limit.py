@@ -8,7 +8,10 @@ from pathlib import Path
 import httpx
 import pytest
 from arq.connections import ArqRedis
+from starlette.types import Message, Receive, Scope, Send
 
+from errand.http.answers.problems import BodyTooLarge
+from errand.http.gates.body_limit import BodyLimit
 from tests.conftest import OpenClient, make_settings
 from tests.http.answers_seen import problem_of, stored_files
 from tests.http.requests import forms
@@ -118,3 +121,29 @@ async def test_of_two_content_types_the_first_counts(limited_client: httpx.Async
     headers = [("Content-Type", "application/json"), ("Content-Type", "multipart/form-data; boundary=x")]
     answer = await limited_client.post("/v1/jobs/resize", content=letter_of(JSON_LIMIT_BYTES + 1), headers=headers)
     problem_of(answer, 413, "content-too-large")
+
+
+@pytest.mark.parametrize("is_answered", [False, True])
+async def test_who_sends_too_much_behind_the_start_of_an_answer_counts_as_gone(is_answered: bool) -> None:
+    """No error can be answered any more, and what listens for the end of a stream has to hear of one."""
+    heard: list[Message] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if is_answered:
+            await send({"type": "http.response.start", "status": 200})
+        heard.append(await receive())
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"12", "more_body": True}
+
+    async def send(message: Message) -> None: ...
+
+    asked = BodyLimit(app, limit_of=lambda path, content_type: 1)(
+        {"type": "http", "path": "/", "root_path": "", "headers": []}, receive, send
+    )
+    if is_answered:
+        await asked
+        assert heard == [{"type": "http.disconnect"}]
+    else:
+        with pytest.raises(BodyTooLarge):
+            await asked

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 import json
@@ -99,12 +98,24 @@ async def test_events_in_any_order_end_in_the_same_state(client: httpx.AsyncClie
     assert await state(redis) == "bounced"
 
 
-async def test_events_that_come_at_once_or_before_the_letter_is_noted_are_none_too_many(redis: ArqRedis) -> None:
+async def test_events_that_come_at_once_or_before_the_letter_is_noted_are_none_too_many(
+    redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
     deliveries = Deliveries(redis, ttl_s=60)
     bounced, delivered = [
         EmailEvent(event=what, address="ada@example.com", job_id="1") for what in ("bounced", "delivered")
     ]
-    await asyncio.gather(deliveries.take(bounced), deliveries.take(delivered))
+    replace = deliveries._replace
+
+    async def later(**call: Any) -> int:
+        """The other one comes between what is read and what is written."""
+        monkeypatch.setattr(deliveries, "_replace", replace)
+        await deliveries.take(bounced)
+        written: int = await replace(**call)
+        return written
+
+    monkeypatch.setattr(deliveries, "_replace", later)
+    await deliveries.take(delivered)
     assert await state(redis) == "bounced"
     await accepted(redis, "1", "ada@example.com", "bo@example.com")
     assert await state(redis) == "bounced"
